@@ -1,0 +1,112 @@
+# Headgate: every command a contributor needs. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+JOBS ?= 2
+SOURCES := gateway admin cdn_configs tests
+ARGS ?=
+
+# ---------------------------------------------------------------- set-up
+# System programs are checked each time (milliseconds); what is installed into the tree is
+# stamped inside what it made, so that removing .venv or node_modules is noticed.
+
+RUN_READY := $(VENV)/.ready-run
+TEST_READY := $(VENV)/.ready-test
+NODE_READY := $(if $(wildcard tests/node/package.json),tests/node/node_modules/.package-lock.json)
+
+.PHONY: setup setup-test setup-bench system-%
+setup: $(RUN_READY)  ## Make .venv with everything to run Headgate
+setup-test: system-test $(TEST_READY) $(NODE_READY)  ## ... and everything to test it
+setup-bench: system-bench setup-test  ## ... and the servers it is measured against
+
+system-%:
+	@scripts/system.sh $*
+
+$(BIN)/python:
+	@scripts/system.sh python
+	"$$(scripts/python.sh)" -m venv --clear $(VENV)
+
+# --no-deps: the lock names every package, so nothing may come that it does not name.
+$(RUN_READY): requirements/run.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TEST_READY): requirements/dev.txt $(RUN_READY)
+	$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@
+
+tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json
+	cd tests/node && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# ---------------------------------------------------------------- run
+
+.PHONY: run
+run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so on)
+	@exec $(BIN)/headgate serve $(ARGS)
+
+# ---------------------------------------------------------------- check
+
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench torture
+# Lint goes first and alone (it would disturb tests that measure time); the tests run even when
+# it fails, so that one run tells everything.
+test: setup-test  ## Set up, lint and run every test
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=$$?; \
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS) || status=$$?; \
+	exit $$status
+
+lint: $(TEST_READY)  ## Formatting, ruff, mypy and the layers
+	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) \
+		lint-mypy lint-format lint-rules lint-imports
+
+lint-mypy:
+	$(BIN)/mypy $(SOURCES)
+
+lint-format:
+	$(BIN)/ruff format --check .
+
+lint-rules:
+	$(BIN)/ruff check .
+
+lint-imports:
+	$(BIN)/lint-imports --no-logo
+
+format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+bench: setup-bench  ## Measure against nginx, nchan and the reference server
+	$(BIN)/python -m tests.bench $(ARGS)
+
+torture: setup-test  ## 1,000 kills and the memory bound; takes long
+	$(BIN)/python -m tests.faults --kills 1000
+	$(BIN)/python -m tests.faults --memory
+
+# ---------------------------------------------------------------- housekeeping
+
+.PHONY: lock clean help
+UV := $(BIN)/uv
+LOCK := $(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 \
+	--generate-hashes --no-emit-find-links --no-emit-index-url --quiet \
+	--custom-compile-command "make lock"
+
+lock: setup  ## Pin the newest versions that pyproject.toml allows
+	$(PIP) install uv==0.13.8
+	$(LOCK) --upgrade --output-file requirements/run.txt
+	$(LOCK) --upgrade --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+
+clean:  ## Remove everything that make made
+	rm -rf $(VENV) tests/node/node_modules tests/bench/bin build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## Show this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,1 @@
+"""The second listener: what operators and their machines look at."""

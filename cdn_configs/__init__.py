@@ -1,0 +1,1 @@
+"""Configurations for the content delivery networks in front of Headgate."""

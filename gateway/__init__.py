@@ -1,0 +1,1 @@
+"""Headgate: a gateway and server for Durable Streams."""

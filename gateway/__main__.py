@@ -1,0 +1,122 @@
+"""The command line: `headgate serve` and everything that can be asked of a stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.streams import COMMANDS
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.settings import Settings
+
+# As click's own for a command line that cannot be understood.
+UNUSABLE = 2
+INTERRUPTED = 130
+LIBRARIES = ("aiohttp", "apsw", "uvloop")
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="HEADGATE_CONFIG",
+    show_envvar=True,
+    help="TOML file with settings.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Headgate serves Durable Streams: append-only logs with a URL."""
+
+
+@cli.command()
+@config_option
+@click.option("--listen", metavar="HOST:PORT", help="Address for streams.")
+@click.option("--admin", metavar="HOST:PORT", help="Address for health checks.")
+@click.option("--origin", metavar="URL", help="Where the streams live: memory: or file:PATH.")
+@click.option("--long-poll-timeout", metavar="SECONDS", help="How long a long-poll waits.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="auto, json or console.")
+def serve(config: Path | None, **flags: str | None) -> None:
+    """Serve streams until SIGTERM or Ctrl-C.
+
+    Every setting can also stand in the file, or in the environment as HEADGATE_ and its name.
+    A flag goes before the environment, which goes before the file.
+    """
+    settings = load_settings(config, flags)
+    from gateway import app
+
+    try:
+        status = app.run(settings)
+    except StartError as refusal:
+        complain(refusal.detail)
+        sys.exit(UNUSABLE)
+    sys.exit(status)
+
+
+@cli.command()
+@config_option
+def check(config: Path | None) -> None:
+    """Check the settings without starting anything."""
+    settings = load_settings(config, {})
+    click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
+    width = max(len(route.prefix) for route in settings.route_table)
+    for route in settings.route_table:
+        click.echo(f"  {route.prefix:<{width}}  {route.origin}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def version(as_json: bool) -> None:
+    """Print the version of Headgate and of what it runs on."""
+    versions = {name: distribution_version(name) for name in ("headgate", *LIBRARIES)}
+    versions["python"] = platform.python_version()
+    if as_json:
+        click.echo(json.dumps(versions))
+        return
+    below = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "headgate")
+    click.echo(f"headgate {versions['headgate']} ({below})")
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
+    """The settings; every mistake in them is printed and ends the program."""
+    from gateway.settings import SettingsError, load
+
+    try:
+        return load(config, os.environ, flags)
+    except SettingsError as refusal:
+        for problem in refusal.problems:
+            complain(problem)
+        sys.exit(UNUSABLE)
+
+
+def complain(sentence: str) -> None:
+    """Say on stderr what is wrong."""
+    click.echo(f"headgate: {sentence}", err=True)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        cli(prog_name="headgate")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where logs live: one contract, `base.Log`, and a module for each kind."""

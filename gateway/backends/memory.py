@@ -1,0 +1,144 @@
+"""The log in memory: the contract at its plainest. It ends with the process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+from gateway.backends.base import Conflict, Loaded
+from gateway.errors import StreamNotFound
+from gateway.protocol.chunks import Chunk, check_aligned, segments_from
+from gateway.protocol.lifecycle import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.protocol.state import Change, ProducerState, StreamState
+
+MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 200 bytes each
+
+
+class _Records:
+    """One stream's records: their ends, sorted because they only grow, and their bytes."""
+
+    __slots__ = ("datas", "ends", "producers")
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self.datas: list[bytes] = []
+        self.producers: dict[str, ProducerState] = {}
+
+
+class MemoryLog:
+    """Streams in dicts."""
+
+    def __init__(self, max_retired: int = MAX_RETIRED) -> None:
+        self._states: dict[str, StreamState] = {}
+        self._records: dict[int, _Records] = {}
+        self._retired: dict[str, int] = {}
+        self._generation_floor: int | None = None
+        self._max_retired = max_retired
+        # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
+        self._ids = itertools.count(time.time_ns() // 1000)
+
+    async def open(self) -> None:
+        """Nothing to recover."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def new_stream_id(self) -> int:
+        """An id that no stream of this log ever had."""
+        return next(self._ids)
+
+    async def load(self, path: str) -> Loaded:
+        """What stands at `path`."""
+        state = self._states.get(path)
+        producers = dict(self._records[state.stream_id].producers) if state is not None else {}
+        retired = self._retired.get(path, self._generation_floor)
+        return Loaded(Place(state, retired), producers)
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Compare, then apply everything in one go."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        stood = all(self._version(change) == change.expected for change in changes)
+        for change in changes if stood else ():
+            self._apply(change)
+        loop.call_soon(_settle, done, stood)
+        return done
+
+    def _version(self, change: Change) -> int | None:
+        stands = self._states.get(change.state.path)
+        if stands is None:
+            return None
+        if change.expected is not None and stands.stream_id != change.state.stream_id:
+            return -1
+        return stands.version
+
+    def _apply(self, change: Change) -> None:
+        state = change.state
+        if change.removes:
+            del self._states[state.path]
+            del self._records[state.stream_id]
+            self._retire(state.path, state.generation)
+            return
+        self._states[state.path] = state
+        records = self._records.setdefault(state.stream_id, _Records())
+        for record in change.records:
+            records.ends.append(record.end)
+            records.datas.append(record.data)
+        for name in change.forgotten:
+            records.producers.pop(name, None)
+        records.producers.update(change.producers)
+
+    def _retire(self, path: str, generation: int) -> None:
+        self._retired.pop(path, None)
+        self._retired[path] = generation
+        if len(self._retired) > self._max_retired:
+            oldest = self._retired.pop(next(iter(self._retired)))
+            self._generation_floor = max(self._generation_floor or 0, oldest)
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        """The records after `start`, from the stream and those it was forked from."""
+        stands = self._states.get(state.path)
+        if stands is None or stands.stream_id != state.stream_id:
+            raise StreamNotFound("the stream was deleted")
+        position, found = start, []
+        for segment in segments_from(stands, start):
+            records = self._records[segment.stream_id]
+            first = bisect_right(records.ends, position)
+            stop = bisect_left(records.ends, min(end, segment.end)) + 1
+            datas = records.datas[first:stop]
+            if datas:
+                check_aligned(position, records.ends[first] - len(datas[0]))
+                position += sum(map(len, datas))
+                found += datas
+            if position >= end:
+                break
+        return Chunk(stands, start, position, tuple(found))
+
+    async def expired(self, now: float, limit: int) -> Sequence[str]:
+        """Paths of streams whose deadline has passed."""
+        late = (path for path, state in self._states.items() if state.expired(now))
+        return list(itertools.islice(late, limit))
+
+    async def reclaim(self) -> bool:
+        """Removal frees at once here."""
+        return False
+
+    def trouble(self) -> str | None:
+        """Memory is always there."""
+        return None
+
+
+def _settle(done: asyncio.Future[None], stood: bool) -> None:
+    if done.cancelled():
+        return
+    if stood:
+        done.set_result(None)
+    else:
+        done.set_exception(Conflict())

@@ -1,0 +1,228 @@
+"""The durable log in one SQLite file: commits in groups on one thread, reads on a few others."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from gateway.backends.base import Conflict, Loaded
+from gateway.backends.sqlite_file import DataFolder
+from gateway.backends.sqlite_rows import Reader, Writer
+from gateway.errors import HeadgateError, LogUnavailable, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.state import Change, StreamState
+
+READERS = 2  # reads are mostly page-cache hits; more threads only contend for the interpreter
+MAX_GROUP = 1024  # commits in one transaction: bounds how long its writers wait for each other
+MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 bytes of disk each
+
+T = TypeVar("T")
+
+
+class _Job:
+    """One thing for the writer thread and the future that waits for it."""
+
+    __slots__ = ("changes", "done", "task")
+
+    def __init__(
+        self,
+        done: asyncio.Future[Any],
+        changes: Sequence[Change] = (),
+        task: Callable[[Writer], object] | None = None,
+    ) -> None:
+        self.done = done
+        self.changes = changes
+        self.task = task
+
+
+class SqliteLog:
+    """`file:PATH`: a folder with `headgate.db`, held by one process."""
+
+    def __init__(self, folder: Path, *, vfs: str | None = None, max_retired: int = MAX_RETIRED):
+        self._folder = DataFolder(folder, vfs)
+        self._max_retired = max_retired
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._open_readers: list[Reader] = []
+        self._ids = itertools.count()
+        self._trouble: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.groups = 0
+        self.commits = 0
+        self.failed_groups = 0
+
+    async def open(self) -> None:
+        """Check, lock and open the data file; SQLite recovers what a crash left."""
+        self._loop = asyncio.get_running_loop()
+        writer = await asyncio.to_thread(self._open_writer)
+        self._ids = itertools.count(max(time.time_ns() // 1000, writer.last_stream_id() + 1))
+        self._readers = ThreadPoolExecutor(READERS, "headgate-log-read", self._open_reader)
+        self._thread = threading.Thread(
+            target=self._write, args=(writer,), name="headgate-log-write", daemon=True
+        )
+        self._thread.start()
+
+    def _open_writer(self) -> Writer:
+        self._folder.prepare()
+        try:
+            return Writer(self._folder.connect(), self._max_retired)
+        except apsw.Error as error:
+            self._folder.release()
+            raise StartError(
+                f"the data file {self._folder.file} cannot be used: {error}"
+            ) from error
+
+    def _open_reader(self) -> None:
+        reader = Reader(self._folder.connect(read_only=True))
+        self._open_readers.append(reader)
+        self._local.reader = reader
+
+    async def close(self) -> None:
+        """Let the commits under way finish, then close the file and release the folder."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+        if self._readers is not None:
+            await asyncio.to_thread(self._readers.shutdown)
+            self._readers = None
+        for reader in self._open_readers:
+            reader.close()
+        self._open_readers.clear()
+        self._folder.release()
+
+    def new_stream_id(self) -> int:
+        """An id that no stream of this log ever had."""
+        return next(self._ids)
+
+    async def load(self, path: str) -> Loaded:
+        """What stands at `path`."""
+        return await self._reading(lambda reader: reader.load(path))
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        """The records after `start`, in one read transaction."""
+        return await self._reading(lambda reader: reader.read(state, start, end))
+
+    async def expired(self, now: float, limit: int) -> Sequence[str]:
+        """Paths of streams whose deadline has passed."""
+        return await self._reading(lambda reader: reader.expired(now, limit))
+
+    async def _reading(self, read: Callable[[Reader], T]) -> T:
+        assert self._loop is not None, "not open"
+        assert self._readers is not None, "not open"
+        return await self._loop.run_in_executor(self._readers, self._read_one, read)
+
+    def _read_one(self, read: Callable[[Reader], T]) -> T:
+        try:
+            result = read(self._local.reader)
+        except apsw.Error as error:
+            raise LogUnavailable(f"the log cannot be read: {error}") from error
+        return result
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Queue the changes for the next group; durable when the future is done."""
+        assert self._loop is not None, "not open"
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put(_Job(done, changes))
+        return done
+
+    async def reclaim(self) -> bool:
+        """One small step on the writer thread, after what waits there."""
+        assert self._loop is not None, "not open"
+        done: asyncio.Future[object] = self._loop.create_future()
+        self._jobs.put(_Job(done, task=lambda writer: writer.reclaim()))
+        return bool(await done)
+
+    def trouble(self) -> str | None:
+        """The last failure, until a commit of the reopened file went through."""
+        return self._trouble
+
+    def _write(self, opened: Writer) -> None:
+        """The writer thread: whatever waits becomes one transaction."""
+        writer: Writer | None = opened
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                break
+            group, stop = self._gather(job)
+            writer, outcomes = self._run_group(writer, group)
+            assert self._loop is not None, "not open"
+            self._loop.call_soon_threadsafe(_settle, group, outcomes)
+            if stop:
+                break
+        if writer is not None:
+            writer.close()
+
+    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+        group = [first]
+        while len(group) < MAX_GROUP:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return group, True
+            group.append(job)
+        return group, False
+
+    def _run_group(
+        self, writer: Writer | None, group: list[_Job]
+    ) -> tuple[Writer | None, list[object]]:
+        """The group's outcomes; after a failure the writer is gone and reopened next time.
+
+        A failed sync must not be tried again on the same handle: the kernel may have dropped the
+        pages and would report success. The reopened file has to carry a commit of its own, over
+        the place of the failed one, before it takes anybody's data.
+        """
+        try:
+            if writer is None:
+                writer = Writer(self._folder.connect(), self._max_retired)
+                writer.prove()
+            outcomes = self._transact(writer, group)
+        except (apsw.Error, OSError) as error:
+            self.failed_groups += 1
+            self._trouble = f"the log cannot be written: {error}"
+            if writer is not None:
+                writer.close()
+            refusal = LogUnavailable(f"{self._trouble}; nothing of this request was stored")
+            return None, [refusal] * len(group)
+        self._trouble = None
+        return writer, outcomes
+
+    def _transact(self, writer: Writer, group: list[_Job]) -> list[object]:
+        commits = [job.changes for job in group if job.task is None]
+        results = iter(writer.commit(commits) if commits else ())
+        if commits:
+            self.groups += 1
+            self.commits += len(commits)
+        return [
+            job.task(writer) if job.task is not None else _outcome(next(results)) for job in group
+        ]
+
+
+def _outcome(stood: bool) -> object:
+    return None if stood else Conflict()
+
+
+def _settle(group: list[_Job], outcomes: list[object]) -> None:
+    for job, outcome in zip(group, outcomes, strict=True):
+        if job.done.done():  # whoever waited was cancelled; the commit stands all the same
+            continue
+        if isinstance(outcome, Conflict | HeadgateError):
+            job.done.set_exception(outcome)
+        else:
+            job.done.set_result(outcome)

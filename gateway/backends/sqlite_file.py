@@ -1,0 +1,136 @@
+"""The data folder: whose the file is, who holds it, and how connections to it are set."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
+SCHEMA_VERSION = 1
+HEADER_BYTES = 100
+MAGIC = b"SQLite format 3\0"
+
+SCHEMA = """
+create table streams (
+    id integer primary key, path text not null unique, generation integer not null,
+    version integer not null, content_type text not null, tail integer not null,
+    closed integer not null, deadline real, soft_deleted integer not null,
+    refs integer not null, detail text not null
+) strict;
+create index streams_deadline on streams (deadline) where deadline is not null;
+create table messages (
+    stream integer not null, end integer not null, crc integer not null, data blob not null,
+    primary key (stream, end)
+) strict, without rowid;
+create table producers (
+    stream integer not null, producer text not null, epoch integer not null, seq integer not null,
+    used_at real not null, primary key (stream, producer)
+) strict, without rowid;
+create table retired (
+    nr integer primary key, path text not null unique, generation integer not null
+) strict;
+create table doomed (stream integer primary key) strict;
+create table meta (name text primary key, value integer not null) strict, without rowid;
+"""
+
+
+class DataFolder:
+    """`headgate.db` in a folder, locked by `headgate.lock` for as long as it is in use."""
+
+    def __init__(self, folder: Path, vfs: str | None = None) -> None:
+        self.folder = folder
+        self.file = folder / "headgate.db"
+        self._vfs = vfs
+        self._lock: int | None = None
+
+    def prepare(self) -> None:
+        """Make the folder, look at the file without touching it, lock, and create it if absent."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_header()
+            self._take_lock()
+            if not self.file.exists():
+                self._create()
+        except OSError as error:
+            self.release()
+            raise StartError(
+                f"the data folder {self.folder} cannot be used: {error.strerror}"
+            ) from error
+        except apsw.Error as error:
+            self.release()
+            raise StartError(f"the data file {self.file} cannot be made: {error}") from error
+
+    def _check_header(self) -> None:
+        if not self.file.exists():
+            return
+        header = self.file.read_bytes() if self.file.stat().st_size < HEADER_BYTES else b""
+        if not header:
+            with self.file.open("rb") as opened:
+                header = opened.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
+            raise StartError(f"{self.file} is not a Headgate data file: it was left as it is")
+        version, application = struct.unpack_from(">I4xI", header, 60)
+        if application != APPLICATION_ID:
+            raise StartError(
+                f"{self.file} is a SQLite file of another application: it was left as it is"
+            )
+        if version > SCHEMA_VERSION:
+            raise StartError(
+                f"{self.file} is of format {version}, newer than this Headgate knows "
+                f"({SCHEMA_VERSION}): start the newer Headgate; it was left as it is"
+            )
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.folder / "headgate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise StartError(
+                f"the data folder {self.folder} is in use by another Headgate process"
+            ) from error
+        self._lock = lock
+
+    def _create(self) -> None:
+        """A complete file appears under its name at once, so that a crash leaves none half-made."""
+        new = self.folder / "headgate.db.new"
+        new.unlink(missing_ok=True)
+        connection = apsw.Connection(str(new), vfs=self._vfs)
+        connection.execute(
+            f"pragma auto_vacuum=incremental; pragma application_id={APPLICATION_ID};"
+            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} commit"
+        )
+        connection.close()
+        new.rename(self.file)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def connect(self, *, read_only: bool = False) -> apsw.Connection:
+        """A connection to the file, durable at each commit."""
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        connection = apsw.Connection(
+            str(self.file), flags=flags, vfs=self._vfs, statementcachesize=1024
+        )
+        connection.set_busy_timeout(5000)
+        if not read_only:
+            connection.execute(
+                "pragma journal_mode=wal; pragma synchronous=full; pragma wal_autocheckpoint=4000;"
+                "pragma cache_size=-16384"
+            )
+        return connection
+
+    def release(self) -> None:
+        """Let another process have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

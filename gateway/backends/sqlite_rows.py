@@ -1,0 +1,369 @@
+"""Streams as rows: the statements that read and write them, few in number for each commit.
+
+Each statement hands the interpreter over and takes it back, which under load costs more than the
+statement itself; so a group's rows are written by one statement a table.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from gateway.backends.base import Loaded
+from gateway.errors import RecordDamaged, StreamNotFound
+from gateway.protocol.chunks import Chunk, check_aligned, segments_from
+from gateway.protocol.lifecycle import Place
+from gateway.protocol.state import (
+    Change,
+    ForkPoint,
+    Lifetime,
+    ProducerState,
+    Segment,
+    Stamp,
+    StreamState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import apsw
+
+MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
+RECLAIM_ROWS = 1000  # records freed in one step: a few milliseconds of the writer's time
+VACUUM_PAGES = 256  # pages given back in one step
+SPARE_PAGES = 1024  # free pages worth keeping for the next appends
+
+COLUMNS = (
+    "id, path, generation, version, content_type, tail, closed, deadline, soft_deleted, refs,"
+    " detail"
+)
+UPSERT = (
+    " on conflict (id) do update set version=excluded.version, tail=excluded.tail,"
+    " closed=excluded.closed, deadline=excluded.deadline, soft_deleted=excluded.soft_deleted,"
+    " refs=excluded.refs, detail=excluded.detail"
+)
+
+T = TypeVar("T")
+
+
+class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The parts of a state that no statement asks for, as JSON text."""
+
+    closed_by: Stamp | None = None
+    stream_seq: str | None = None
+    lifetime: Lifetime = Lifetime()
+    fork: ForkPoint | None = None
+    lineage: tuple[Segment, ...] = ()
+
+
+_decode_detail = msgspec.json.Decoder(_Detail).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def _row(state: StreamState) -> tuple[object, ...]:
+    detail = _Detail(state.closed_by, state.stream_seq, state.lifetime, state.fork, state.lineage)
+    return (
+        state.stream_id,
+        state.path,
+        state.generation,
+        state.version,
+        state.content_type,
+        state.tail,
+        int(state.closed),
+        state.deadline,
+        int(state.soft_deleted),
+        state.references,
+        _encode(detail).decode(),
+    )
+
+
+def _state(row: tuple[object, ...]) -> StreamState:
+    names = COLUMNS.split(", ")
+    columns = dict(zip(names, row, strict=True))
+    detail = _decode_detail(str(columns["detail"]))
+    return msgspec.convert(
+        {
+            "path": columns["path"],
+            "stream_id": columns["id"],
+            "generation": columns["generation"],
+            "content_type": columns["content_type"],
+            "version": columns["version"],
+            "tail": columns["tail"],
+            "closed": bool(columns["closed"]),
+            "closed_by": detail.closed_by,
+            "stream_seq": detail.stream_seq,
+            "lifetime": detail.lifetime,
+            "deadline": columns["deadline"],
+            "soft_deleted": bool(columns["soft_deleted"]),
+            "references": columns["refs"],
+            "fork": detail.fork,
+            "lineage": detail.lineage,
+        },
+        StreamState,
+    )
+
+
+def _checksum(stream_id: int, end: int, data: bytes) -> int:
+    """Covers the record's place too: right bytes at a wrong position are damage as well."""
+    return zlib.crc32(data, zlib.crc32(struct.pack(">qq", stream_id, end)))
+
+
+class Reader:
+    """Reads over one connection; every answer is of one moment."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def load(self, path: str) -> Loaded:
+        """What stands at `path`, with its producers and the generation last removed there."""
+        with self._connection:
+            row = self._one(f"select {COLUMNS} from streams where path=?", (path,))
+            retired = self._one(
+                "select coalesce((select generation from retired where path=?),"
+                " (select value from meta where name='generation_floor'))",
+                (path,),
+            )
+            state = _state(row) if row is not None else None
+            producers = self._producers(state.stream_id) if state is not None else {}
+        generation = retired[0] if retired is not None else None
+        return Loaded(Place(state, generation if isinstance(generation, int) else None), producers)
+
+    def _producers(self, stream_id: int) -> dict[str, ProducerState]:
+        rows = self._connection.execute(
+            "select producer, epoch, seq, used_at from producers where stream=?", (stream_id,)
+        )
+        return {name: ProducerState(epoch, seq, used_at) for name, epoch, seq, used_at in rows}
+
+    def read(self, known: StreamState, start: int, end: int) -> Chunk:
+        """The records after `start`, checked, up to the first end at or past `end`."""
+        with self._connection:
+            row = self._one(f"select {COLUMNS} from streams where id=?", (known.stream_id,))
+            if row is None:
+                raise StreamNotFound("the stream was deleted")
+            state = _state(row)
+            position = start
+            records: list[bytes] = []
+            for segment in segments_from(state, start):
+                for record_end, crc, data in self._records(segment, position, end):
+                    if not records:
+                        check_aligned(start, record_end - len(data))
+                    damaged = record_end - len(data) != position
+                    if damaged or _checksum(segment.stream_id, record_end, data) != crc:
+                        raise RecordDamaged(
+                            f"the record that ends at position {record_end} of {state.path} does"
+                            " not match its checksum: it is damaged on disk and is not served"
+                        )
+                    records.append(data)
+                    position = record_end
+                if position >= end:
+                    break
+        return Chunk(state, start, position, tuple(records))
+
+    def _records(self, segment: Segment, start: int, end: int) -> list[tuple[int, int, bytes]]:
+        upper = min(end, segment.end)
+        rows: list[Any] = self._connection.execute(
+            "select end, crc, data from messages where stream=?1 and end>?2 and end<=coalesce("
+            "(select min(end) from messages where stream=?1 and end>=?3), ?4) order by end",
+            (segment.stream_id, start, upper, segment.end),
+        ).fetchall()
+        return rows
+
+    def expired(self, now: float, limit: int) -> list[str]:
+        """Paths of streams whose deadline has passed."""
+        rows = self._connection.execute(
+            "select path from streams where deadline<=? order by deadline limit ?", (now, limit)
+        )
+        return [path for (path,) in rows]
+
+    def _one(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
+        row: tuple[object, ...] | None = self._connection.execute(statement, values).fetchone()
+        return row
+
+
+class Writer:
+    """Writes over one connection, for one thread."""
+
+    def __init__(self, connection: apsw.Connection, max_retired: int) -> None:
+        self._connection = connection
+        self._max_retired = max_retired
+        self._retired = self._number("select count(*) from retired")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def last_stream_id(self) -> int:
+        """The highest id in the file."""
+        return self._number(
+            "select max(coalesce((select max(id) from streams), 0),"
+            " coalesce((select max(stream) from doomed), 0))"
+        )
+
+    def prove(self) -> None:
+        """A commit of our own: shows that the file takes writes again."""
+        self._connection.execute(
+            "begin immediate; insert into meta values ('recoveries', 1)"
+            " on conflict (name) do update set value=value+1; commit"
+        )
+
+    def commit(self, commits: Sequence[Sequence[Change]]) -> list[bool]:
+        """One transaction for the group; for each of its commits whether the versions stood."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            stood, changes = self._compare(commits)
+            self._write(changes)
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            self._retired = -1
+            raise
+        return stood
+
+    def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
+        versions = self._versions(list(chain.from_iterable(commits)))
+        stood: list[bool] = []
+        changes: list[Change] = []
+        for commit in commits:
+            fits = all(versions.get(_key(change)) == change.expected for change in commit)
+            stood.append(fits)
+            if not fits:
+                continue
+            changes.extend(commit)
+            for change in commit:
+                version = None if change.removes else change.state.version
+                versions[change.state.path] = versions[change.state.stream_id] = version
+        return stood, changes
+
+    def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
+        """What stands now: versions by id for changes, by path for creations."""
+        versions: dict[str | int, int | None] = {}
+        ids = [change.state.stream_id for change in changes if change.expected is not None]
+        paths = [change.state.path for change in changes if change.expected is None]
+        for column, keys in (("id", ids), ("path", paths)):
+            for part in _parts(keys):
+                marks = ",".join("?" * len(part))
+                versions.update(
+                    self._connection.execute(
+                        f"select {column}, version from streams where {column} in ({marks})", part
+                    )
+                )
+        return versions
+
+    def _write(self, changes: list[Change]) -> None:
+        removed = {change.state.stream_id: change.state for change in changes if change.removes}
+        for state in removed.values():
+            self._remove(state)
+        kept = [change for change in changes if change.state.stream_id not in removed]
+        rows = {change.state.stream_id: _row(change.state) for change in kept}
+        self._insert(f"streams ({COLUMNS})", list(rows.values()), UPSERT)
+        self._insert("messages", list(_message_rows(kept)))
+        for change in kept:
+            for name in change.forgotten:
+                self._connection.execute(
+                    "delete from producers where stream=? and producer=?",
+                    (change.state.stream_id, name),
+                )
+        self._insert(
+            "producers",
+            list(_producer_rows(kept).values()),
+            " on conflict (stream, producer) do update set epoch=excluded.epoch, seq=excluded.seq,"
+            " used_at=excluded.used_at",
+        )
+
+    def _insert(self, table: str, rows: list[tuple[object, ...]], suffix: str = "") -> None:
+        for part in _parts(rows):
+            row = f"({','.join('?' * len(part[0]))})"
+            self._connection.execute(
+                f"insert into {table} values {','.join([row] * len(part))}{suffix}",
+                tuple(chain.from_iterable(part)),
+            )
+
+    def _remove(self, state: StreamState) -> None:
+        if self._retired < 0:
+            self._retired = self._number("select count(*) from retired")
+        connection = self._connection
+        connection.execute("delete from streams where id=?", (state.stream_id,))
+        connection.execute("insert into doomed values (?)", (state.stream_id,))
+        connection.execute("delete from retired where path=?", (state.path,))
+        self._retired += 1 - connection.changes()
+        connection.execute(
+            "insert into retired (path, generation) values (?, ?)", (state.path, state.generation)
+        )
+        if self._retired > self._max_retired:
+            connection.execute(
+                "insert into meta select 'generation_floor', generation from retired"
+                " where true order by nr limit 1"
+                " on conflict (name) do update set value=max(value, excluded.value);"
+                "delete from retired where nr=(select min(nr) from retired)"
+            )
+            self._retired -= 1
+
+    def reclaim(self) -> bool:
+        """Free some records of a removed stream, or some pages; True when more remains."""
+        connection = self._connection
+        row = connection.execute("select stream from doomed limit 1").fetchone()
+        if row is None:
+            return self._give_back()
+        connection.execute(
+            "delete from messages where stream=?1 and end in"
+            " (select end from messages where stream=?1 order by end limit ?2)",
+            (row[0], RECLAIM_ROWS),
+        )
+        if connection.changes() < RECLAIM_ROWS:
+            with connection:
+                connection.execute("delete from producers where stream=?", row)
+                connection.execute("delete from doomed where stream=?", row)
+        return True
+
+    def _give_back(self) -> bool:
+        free = self._number("pragma freelist_count")
+        if free <= SPARE_PAGES:
+            return False
+        self._connection.execute(f"pragma incremental_vacuum({VACUUM_PAGES})").fetchall()
+        return free - VACUUM_PAGES > SPARE_PAGES
+
+    def _number(self, statement: str) -> int:
+        for (number,) in self._connection.execute(statement):
+            if isinstance(number, int):
+                return number
+        raise AssertionError(f"no number from {statement!r}")
+
+
+def _key(change: Change) -> str | int:
+    return change.state.path if change.expected is None else change.state.stream_id
+
+
+def _parts(rows: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (rows[at : at + MAX_ROWS] for at in range(0, len(rows), MAX_ROWS))
+
+
+def _message_rows(changes: Iterable[Change]) -> Iterable[tuple[object, ...]]:
+    for change in changes:
+        stream_id = change.state.stream_id
+        for record in change.records:
+            crc = _checksum(stream_id, record.end, record.data)
+            yield stream_id, record.end, crc, record.data
+
+
+def _producer_rows(changes: Iterable[Change]) -> dict[tuple[int, str], tuple[object, ...]]:
+    return {
+        (change.state.stream_id, name): (
+            change.state.stream_id,
+            name,
+            state.epoch,
+            state.seq,
+            state.used_at,
+        )
+        for change in changes
+        for name, state in change.producers
+    }

@@ -1,0 +1,1 @@
+"""What makes many equal reads cost one: rendered answers kept, and reads in flight shared."""

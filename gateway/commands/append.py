@@ -1,0 +1,108 @@
+"""Appending to a stream: once, or line by line, and exactly once with a producer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.commands.client import Refused, Stream, next_offset
+from gateway.commands.failure import Failed
+from gateway.errors import BadRequest
+from gateway.protocol.content import is_json, json_messages
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from gateway.commands.backoff import Backoff
+
+ATTEMPTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """An idempotent writer; its appends are numbered from 0 in each epoch."""
+
+    id: str
+    epoch: int
+
+    def headers(self, number: int) -> dict[str, str]:
+        """The fields that make the append of this number happen once."""
+        return {
+            "Producer-Id": self.id,
+            "Producer-Epoch": str(self.epoch),
+            "Producer-Seq": str(number),
+        }
+
+
+@dataclass(slots=True)
+class Appender:
+    """Appends to one stream and counts them."""
+
+    stream: Stream
+    headers: Mapping[str, str]
+    producer: Producer | None
+    backoff: Backoff
+    sent: int = 0
+    # Appends that the server had from an earlier run.
+    known: int = 0
+    offset: str = ""
+
+    async def append(self, body: bytes) -> None:
+        """One append. Only a producer's is repeated on failure: others might be there twice."""
+        headers = dict(self.headers)
+        if self.producer is not None:
+            headers |= self.producer.headers(self.sent)
+        attempts_left = 1 if self.producer is None else ATTEMPTS
+        while attempts_left:
+            attempts_left -= 1
+            try:
+                await self._post(body, headers)
+            except Refused as refusal:
+                if not refusal.is_passing or not attempts_left:
+                    raise self._explained(refusal) from refusal
+                await asyncio.sleep(max(self.backoff.next_s(), refusal.retry_after_s))
+            else:
+                self.backoff.reset()
+                return
+
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
+        async with self.stream.request("POST", headers=headers, body=body) as answer:
+            self.sent += 1
+            if self.producer is not None and answer.status == 204:
+                # Not every server tells an offset for what it had already.
+                self.known += 1
+                self.offset = answer.headers.get("Stream-Next-Offset", self.offset)
+            else:
+                self.offset = next_offset(answer)
+
+    def _explained(self, refusal: Refused) -> Refused:
+        epoch = refusal.headers.get("Producer-Epoch", "")
+        if self.producer is None or refusal.status != 403 or not epoch.isdecimal():
+            return refusal
+        return Refused(
+            f"producer {self.producer.id} is at epoch {epoch}, so epoch {self.producer.epoch} "
+            f"is over; take over with --epoch {int(epoch) + 1}",
+            refusal.status,
+        )
+
+
+async def messages(lines: AsyncIterator[bytes], content_type: str) -> AsyncIterator[bytes]:
+    """The appends that lines make: a JSON message each, or the text with its line end."""
+    async for line in lines:
+        if not is_json(content_type):
+            yield line
+        elif message := line.strip():
+            yield _one_message(message)
+
+
+def _one_message(message: bytes) -> bytes:
+    """The body that appends one message, also when it is an array itself."""
+    if not message.startswith(b"["):
+        return message
+    try:
+        json_messages(message)
+    except BadRequest as cause:
+        raise Failed(cause.detail) from cause
+    # Servers take one level of arrays apart.
+    return b"[" + message + b"]"

@@ -1,0 +1,161 @@
+"""HTTP requests to one stream; whatever goes wrong becomes one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from email.utils import mktime_tz, parsedate_tz
+from typing import TYPE_CHECKING
+
+import aiohttp
+from yarl import URL
+
+from gateway.commands.failure import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from gateway.commands.target import Target
+
+CONNECT_TIMEOUT_S = 10.0
+IDLE_TIMEOUT_S = 60.0
+# Of an error's body only one sentence is wanted.
+ERROR_BODY_BYTES = 1 << 16
+SENTENCE_CHARACTERS = 300
+WORDS = {
+    401: "the server wants an Authorization, which STREAM_AUTH can give",
+    403: "the server forbids it",
+    404: "there is no such stream",
+    410: "the stream is gone",
+}
+
+
+class Refused(Failed):
+    """The server, or the way to it, refused a request."""
+
+    def __init__(
+        self, sentence: str, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.headers = headers or {}
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status is None or self.status == 429 or self.status >= 500
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long the server asked to be left alone."""
+        text = self.headers.get("Retry-After", "")
+        if text.isdecimal():
+            return float(text)
+        # A moment is told by the server's clock, so it is compared with the server's clock.
+        moments = [parsedate_tz(moment) for moment in (text, self.headers.get("Date", ""))]
+        until, now = [None if moment is None else mktime_tz(moment) for moment in moments]
+        return 0.0 if until is None or now is None else max(0.0, float(until - now))
+
+
+class Stream:
+    """One stream on a server, by the operations of the protocol."""
+
+    def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
+        self._session = session
+        self.target = target
+        self._url = URL(target.url, encoded=True)
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        idle_s: float = IDLE_TIMEOUT_S,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one request; Refused for errors and for whatever breaks on the way."""
+        all_headers = dict(headers or {})
+        if self.target.authorization is not None:
+            all_headers["Authorization"] = self.target.authorization
+        try:
+            async with self._session.request(
+                method,
+                # Sorted, so that equal requests have equal URLs in every cache on the way.
+                self._url.update_query(sorted((query or {}).items())),
+                headers=all_headers,
+                data=body,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s
+                ),
+            ) as answer:
+                if answer.status >= 300:
+                    said = await _said(answer)
+                    raise Refused(f"{self.target.shown}: {said}", answer.status, answer.headers)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            raise Refused(f"{self.target.shown}: {_words(cause)}") from cause
+
+    async def head(self) -> Mapping[str, str]:
+        """The stream's metadata, as header fields."""
+        async with self.request("HEAD") as answer:
+            return answer.headers
+
+
+@contextlib.asynccontextmanager
+async def connect(target: Target) -> AsyncIterator[Stream]:
+    """The stream, with a session that ends with the block."""
+    async with aiohttp.ClientSession(headers={"User-Agent": "headgate"}) as session:
+        yield Stream(session, target)
+
+
+def next_offset(answer: aiohttp.ClientResponse | Mapping[str, str]) -> str:
+    """Where to read on; its absence means that no Durable Streams server answered."""
+    headers = answer.headers if isinstance(answer, aiohttp.ClientResponse) else answer
+    offset = headers.get("Stream-Next-Offset")
+    if offset is None:
+        raise Failed("this is no Durable Streams server: it sent no Stream-Next-Offset")
+    return offset
+
+
+def is_closed(headers: Mapping[str, str]) -> bool:
+    """Whether the answer says that the stream has ended."""
+    return headers.get("Stream-Closed", "").lower() == "true"
+
+
+async def _said(answer: aiohttp.ClientResponse) -> str:
+    body = await answer.content.read(ERROR_BODY_BYTES)
+    detail = _detail(answer.content_type, body.decode(errors="replace")).rstrip(".")
+    # The answer to HEAD has no body that could tell.
+    detail = detail or WORDS.get(answer.status, "the server refused")
+    return f"{detail} ({answer.status} {answer.reason})"
+
+
+def _detail(content_type: str, text: str) -> str:
+    """What the body of an error says, on one line and harmless to a terminal."""
+    if content_type.endswith("json"):
+        with contextlib.suppress(ValueError):
+            problem = json.loads(text)
+            if isinstance(problem, dict):
+                text = str(problem.get("detail") or problem.get("title") or "")
+    elif not content_type.startswith("text/plain"):
+        text = ""
+    line = text.strip().partition("\n")[0][:SENTENCE_CHARACTERS]
+    return "".join(character if character.isprintable() else " " for character in line).strip()
+
+
+def _words(cause: Exception) -> str:
+    if isinstance(cause, aiohttp.ServerTimeoutError | TimeoutError):
+        return "no answer in time"
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return "the host name is unknown"
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        number = cause.os_error.errno
+        return f"cannot connect: {os.strerror(number) if number else cause.os_error}"
+    if isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return "the connection was lost"
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,11 @@
+"""Why a command cannot go on."""
+
+from __future__ import annotations
+
+
+class Failed(Exception):
+    """The command ends here; the message says why, in one sentence without its full stop."""
+
+
+class OutputClosed(Exception):
+    """Nobody reads stdout any more, so there is nothing left to do."""

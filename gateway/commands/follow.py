@@ -1,0 +1,161 @@
+"""Reading a stream: up to its tail, or on and on with every disconnect survived."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.commands.client import Refused, Stream, is_closed, next_offset
+from gateway.commands.events import Event, EventDecoder
+from gateway.commands.failure import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+
+    from gateway.commands.backoff import Backoff
+
+# Servers end an SSE answer after about a minute and send comments in between.
+SSE_IDLE_TIMEOUT_S = 90.0
+# Longer than any server here lets a long-poll wait.
+LONG_POLL_IDLE_TIMEOUT_S = 330.0
+# A live answer that ends sooner and brings nothing is asked for again only after a wait.
+SHORT_ANSWER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where to read on, with the cursor that the last live answer gave."""
+
+    offset: str
+    cursor: str | None = None
+
+    def query(self, live: str) -> dict[str, str]:
+        """The parameters of the next live request."""
+        query = {"live": live, "offset": self.offset}
+        return query if self.cursor is None else query | {"cursor": self.cursor}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one answer or control event brought, and where it leads."""
+
+    bodies: tuple[bytes, ...]
+    position: Position
+    is_last: bool
+
+
+async def catch_up(stream: Stream, offset: str) -> AsyncIterator[tuple[str, Batch]]:
+    """Everything from `offset` to the tail, each batch with its content type."""
+    while True:
+        async with stream.request("GET", query={"offset": offset}) as answer:
+            body = await answer.read()
+            following = next_offset(answer)
+            # A cached answer may not know that it reached the tail; standing still says so too.
+            at_tail = "Stream-Up-To-Date" in answer.headers or is_closed(answer.headers)
+            at_tail = at_tail or following == offset
+            content_type = answer.headers.get("Content-Type", "")
+        yield content_type, Batch((body,) if body else (), Position(following), at_tail)
+        if at_tail:
+            return
+        offset = following
+
+
+async def long_poll(stream: Stream, position: Position) -> AsyncGenerator[Batch]:
+    """The one batch of a long-poll; without bodies when the server had nothing in time."""
+    async with stream.request(
+        "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
+    ) as answer:
+        body = await answer.read()
+        following = Position(next_offset(answer), answer.headers.get("Stream-Cursor"))
+        ended = is_closed(answer.headers)
+    yield Batch((body,) if body else (), following, ended)
+
+
+async def sse(stream: Stream, position: Position) -> AsyncGenerator[Batch]:
+    """The batches of one SSE answer.
+
+    Data counts once its control event has come; a disconnect between the two sends it again.
+    """
+    async with stream.request(
+        "GET",
+        query=position.query("sse"),
+        headers={"Accept": "text/event-stream"},
+        idle_s=SSE_IDLE_TIMEOUT_S,
+    ) as answer:
+        encoded = answer.headers.get("Stream-SSE-Data-Encoding", "").lower() == "base64"
+        decoder = EventDecoder()
+        bodies: list[bytes] = []
+        async for piece in answer.content.iter_any():
+            for event in decoder.feed(piece):
+                if event.name == "data":
+                    bodies.append(_decoded(event.data) if encoded else event.data)
+                elif event.name == "control":
+                    yield _batch(bodies, event)
+                    bodies = []
+
+
+async def follow(
+    stream: Stream,
+    offset: str,
+    live: Callable[[Stream, Position], AsyncGenerator[Batch]],
+    *,
+    backoff: Backoff,
+    note: Callable[[str], None],
+) -> AsyncIterator[Batch]:
+    """Batches from `offset` on until the stream is closed, across any number of answers."""
+    position = Position(offset)
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        brought_batch = brought_data = False
+        refusal = None
+        try:
+            async with aclosing(live(stream, position)) as batches:
+                async for batch in batches:
+                    yield batch
+                    if batch.is_last:
+                        return
+                    position = batch.position
+                    brought_batch, brought_data = True, brought_data or bool(batch.bodies)
+        except Refused as error:
+            if not error.is_passing:
+                raise
+            refusal = error
+        is_good = brought_data or (brought_batch and loop.time() - began >= SHORT_ANSWER_S)
+        if is_good:
+            backoff.reset()
+        await asyncio.sleep(_pause_s(refusal, backoff, note, is_good=is_good))
+
+
+def _pause_s(
+    refusal: Refused | None, backoff: Backoff, note: Callable[[str], None], *, is_good: bool
+) -> float:
+    """How long to wait before the next live request."""
+    if refusal is None:
+        return 0.0 if is_good else backoff.next_s()
+    wait_s = max(backoff.next_s(), refusal.retry_after_s)
+    note(f"headgate: {refusal}; trying again in {wait_s:.1f} s")
+    return wait_s
+
+
+def _batch(bodies: list[bytes], control: Event) -> Batch:
+    try:
+        said: Mapping[str, object] = json.loads(control.data)
+        offset = str(said["streamNextOffset"])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise Failed("the server sent a control event without streamNextOffset") from cause
+    cursor = said.get("streamCursor")
+    position = Position(offset, None if cursor is None else str(cursor))
+    return Batch(tuple(bodies), position, said.get("streamClosed") is True)
+
+
+def _decoded(data: bytes) -> bytes:
+    try:
+        return base64.b64decode(data.replace(b"\n", b""), validate=True)
+    except binascii.Error as cause:
+        raise Failed("the server sent a data event that is no base64") from cause

@@ -1,0 +1,92 @@
+"""What goes to stdout: data and nothing else. All that is said about it goes to stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.commands.failure import Failed, OutputClosed
+from gateway.errors import BadRequest
+from gateway.protocol.content import is_json, json_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def write(data: bytes) -> None:
+    """Write at once, past any buffer: whoever reads the pipe waits for it."""
+    output = _descriptor()
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(output, rest) :]
+    except BrokenPipeError as cause:
+        raise OutputClosed from cause
+    except OSError as cause:
+        raise Failed(f"stdout cannot be written: {cause.strerror}") from cause
+
+
+def note(sentence: str) -> None:
+    """Tell the person at the terminal something about the data."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
+
+
+def _descriptor() -> int:
+    # Closed by whoever started us: its number may since have gone to a connection.
+    if sys.stdout is None:
+        raise Failed("stdout is closed")
+    return sys.stdout.fileno()
+
+
+def wants_lines(content_type: str, *, asked: bool | None) -> bool:
+    """Whether messages are printed one a line; a JSON stream's are, unless asked otherwise."""
+    if asked and not is_json(content_type):
+        raise Failed(f"the stream is {content_type}, so it has no JSON messages to print")
+    return is_json(content_type) if asked is None else asked
+
+
+def lines(body: bytes) -> bytes:
+    """The messages of a JSON body, one a line, their numbers and strings as they were sent."""
+    try:
+        messages = json_messages(body)
+    except BadRequest as cause:
+        raise Failed(f"the server sent what is no JSON: {cause.detail}") from cause
+    return b"".join(msgspec.json.format(message, indent=-1) + b"\n" for message in messages)
+
+
+@contextlib.contextmanager
+def cancelled_when_closed() -> Iterator[None]:
+    """End the block when the reader of the pipe goes away, even while nothing is written."""
+    output = _descriptor()
+    if not stat.S_ISFIFO(os.fstat(output).st_mode):
+        yield
+        return
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    closed = False
+
+    def close() -> None:
+        nonlocal closed
+        closed = True
+        loop.remove_reader(output)
+        if task is not None:
+            task.cancel()
+
+    # The writing end of a pipe is never readable; it only reports that the other end is gone.
+    loop.add_reader(output, close)
+    try:
+        yield
+    except asyncio.CancelledError as cause:
+        if closed:
+            raise OutputClosed from cause
+        raise
+    finally:
+        loop.remove_reader(output)

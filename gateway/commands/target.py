@@ -1,0 +1,52 @@
+"""Which stream a command means, and with what authorization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
+BASE_VARIABLE = "STREAM_URL"
+AUTHORIZATION_VARIABLE = "STREAM_AUTH"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A stream's URL, which may hold secrets, and the value of `Authorization`."""
+
+    url: str = field(repr=False)
+    authorization: str | None = field(default=None, repr=False)
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be printed: without password and query."""
+        parts = urlsplit(self.url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    @property
+    def path(self) -> str:
+        """The path of the URL, as forks name their source."""
+        return urlsplit(self.url).path
+
+    def is_beside(self, other: Target) -> bool:
+        """Whether both streams are on one server, as a fork and its source have to be."""
+        mine, its = urlsplit(self.url), urlsplit(other.url)
+        return (mine.scheme, mine.netloc) == (its.scheme, its.netloc)
+
+
+def resolve(name: str, environment: Mapping[str, str]) -> Target:
+    """The stream called `name`: a whole URL, or a name below the base URL."""
+    url = name
+    if not name.startswith(("http://", "https://")):
+        base = environment.get(BASE_VARIABLE) or DEFAULT_BASE
+        url = f"{base.rstrip('/')}/{quote(name.strip('/'), safe='/')}"
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{BASE_VARIABLE} must be a URL such as {DEFAULT_BASE}")
+    if not parts.path.strip("/") or not name.strip("/"):
+        raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
+    return Target(url, environment.get(AUTHORIZATION_VARIABLE) or None)

@@ -1,0 +1,145 @@
+"""Every refusal Headgate knows, as typed values without HTTP in them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HeadgateError(Exception):
+    """A refusal that one sentence explains: what was wrong, and what to do."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class StartError(HeadgateError):
+    """The server cannot start as configured: an unusable port, folder or data file."""
+
+    code = "start"
+
+
+class BadRequest(HeadgateError):
+    """The request is malformed; the detail names the parameter or header."""
+
+    code = "bad_request"
+
+
+class StreamNotFound(HeadgateError):
+    """No stream lives at this path."""
+
+    code = "stream_not_found"
+
+
+class StreamGone(HeadgateError):
+    """The stream was deleted while forks still need it, or the offset is of an earlier stream."""
+
+    code = "gone"
+
+
+class MethodNotAllowed(HeadgateError):
+    """The method has no meaning for a stream."""
+
+    code = "method_not_allowed"
+
+
+class NotOffered(HeadgateError):
+    """A part of the protocol that this server does not have."""
+
+    code = "not_implemented"
+
+
+class StreamClosed(HeadgateError):
+    """An append to a closed stream. `next_offset` is its final tail."""
+
+    code = "stream_closed"
+
+    def __init__(self, next_offset: str) -> None:
+        super().__init__("the stream is closed: it takes no further appends")
+        self.next_offset = next_offset
+
+
+class ContentTypeMismatch(HeadgateError):
+    """The request's content type is not the stream's."""
+
+    code = "content_type_mismatch"
+
+
+class SequenceRegression(HeadgateError):
+    """`Stream-Seq` is not greater than the last one accepted."""
+
+    code = "sequence_regression"
+
+
+class ConfigurationConflict(HeadgateError):
+    """A stream with another configuration stands where one was to be created."""
+
+    code = "configuration_conflict"
+
+
+class ProducerFenced(HeadgateError):
+    """The producer's epoch is older than `epoch`, the one now in force."""
+
+    code = "stale_epoch"
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the producer was fenced: epoch {epoch} is in force")
+        self.epoch = epoch
+
+
+class SequenceGap(HeadgateError):
+    """The producer skipped a sequence number."""
+
+    code = "sequence_gap"
+
+    def __init__(self, expected: int, received: int) -> None:
+        super().__init__(f"Producer-Seq {received} came where {expected} was expected")
+        self.expected = expected
+        self.received = received
+
+
+class BodyTooLarge(HeadgateError):
+    """The body is over `max_append` bytes."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is over max_append, {limit} bytes")
+
+
+class CodingNotSupported(HeadgateError):
+    """The body came compressed; a gateway that unpacks bodies can be made to unpack bombs."""
+
+    code = "content_coding_not_supported"
+
+
+class HeadTooLarge(HeadgateError):
+    """A header line, or all of them, are longer than any proxy would pass on."""
+
+    code = "header_too_large"
+
+
+class RequestTimeout(HeadgateError):
+    """The rest of the request did not come in time."""
+
+    code = "request_timeout"
+
+
+class LimitReached(HeadgateError):
+    """A bound of this server is reached; the detail names it. The request may be repeated."""
+
+    code = "limit_reached"
+
+
+class LogUnavailable(HeadgateError):
+    """The log cannot take or give data now. Nothing was written; the request may be repeated."""
+
+    code = "log_unavailable"
+
+
+class RecordDamaged(HeadgateError):
+    """A stored record does not match its checksum, so it is not served."""
+
+    code = "record_damaged"

@@ -1,0 +1,214 @@
+"""Appends: whether a stream takes them, and what it is afterwards (PROTOCOL.md section 5.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import (
+    BadRequest,
+    ContentTypeMismatch,
+    HeadgateError,
+    LimitReached,
+    ProducerFenced,
+    SequenceGap,
+    SequenceRegression,
+    StreamClosed,
+)
+from gateway.protocol.content import media_type, record_of
+from gateway.protocol.offsets import MAX_POSITION, format_offset
+from gateway.protocol.state import Change, ProducerState, Record, StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.protocol.requests import Append
+    from gateway.protocol.state import Stamp
+
+MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each
+PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """An append's outcome.
+
+    `stored` says that it added data; `producer` is the highest accepted stamp, to echo back.
+    """
+
+    next_offset: str
+    closed: bool
+    stored: bool
+    producer: ProducerState | None = None
+
+
+class Fold:
+    """Decides one append after the other on top of a state; the whole becomes one commit."""
+
+    __slots__ = (
+        "_changed",
+        "_forgotten",
+        "_known",
+        "_media_type",
+        "_now",
+        "_producers",
+        "_records",
+        "_seq",
+        "_state",
+        "_tail",
+        "closed",
+        "closed_by",
+    )
+
+    def __init__(
+        self, state: StreamState, producers: Mapping[str, ProducerState], now: float
+    ) -> None:
+        self._state = state
+        self._known = producers
+        self._now = now
+        self._media_type = media_type(state.content_type)
+        self._tail = state.tail
+        self._seq = state.stream_seq
+        self.closed = state.closed
+        self.closed_by = state.closed_by
+        self._records: list[Record] = []
+        self._producers: dict[str, ProducerState] = {}
+        self._forgotten: list[str] = []
+        self._changed = False
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        return self._tail - self._state.tail
+
+    def decide(self, append: Append) -> Appended | HeadgateError:
+        """The outcome of one append; an accepted one is part of the change from now on."""
+        try:
+            return self._decide(append)
+        except HeadgateError as refusal:
+            return refusal.with_traceback(None)
+
+    def _decide(self, append: Append) -> Appended:
+        stamp = append.producer
+        if self.closed:
+            return self._on_closed(append)
+        record = self._checked_record(append)
+        if stamp is not None:
+            known = self._producer(stamp)
+            if self._is_duplicate(known, stamp):
+                return self._outcome(known, stored=False)
+        if append.stream_seq is not None:
+            self._check_stream_seq(append.stream_seq)
+        return self._accept(append, record)
+
+    def _on_closed(self, append: Append) -> Appended:
+        stamp = append.producer
+        if stamp is None:
+            if not append.body:  # closing again is idempotent
+                return self._outcome(None, stored=False)
+        elif stamp == self.closed_by:
+            return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._now), stored=False)
+        raise StreamClosed(self._next_offset())
+
+    def _checked_record(self, append: Append) -> bytes:
+        if not append.body:
+            return b""
+        if append.content_type is None or media_type(append.content_type) != self._media_type:
+            raise ContentTypeMismatch(
+                f"the stream holds {self._state.content_type}, not {append.content_type}"
+            )
+        record = record_of(self._state.content_type, append.body)
+        if not record:
+            raise BadRequest("the body is an empty JSON array: it appends nothing")
+        if self._tail + len(record) > MAX_POSITION:
+            raise LimitReached("the stream is full: offsets end at 10^16 bytes")
+        return record
+
+    def _producer(self, stamp: Stamp) -> ProducerState | None:
+        changed = self._producers.get(stamp.producer_id)
+        return changed if changed is not None else self._known.get(stamp.producer_id)
+
+    @staticmethod
+    def _is_duplicate(known: ProducerState | None, stamp: Stamp) -> bool:
+        """The epoch and sequence table of section 5.2.1."""
+        if known is None:
+            if stamp.seq != 0:
+                raise SequenceGap(0, stamp.seq)
+            return False
+        if stamp.epoch < known.epoch:
+            raise ProducerFenced(known.epoch)
+        if stamp.epoch > known.epoch:
+            if stamp.seq != 0:
+                raise BadRequest("Producer-Seq must be 0 in a new epoch")
+            return False
+        if stamp.seq > known.seq + 1:
+            raise SequenceGap(known.seq + 1, stamp.seq)
+        return stamp.seq <= known.seq
+
+    def _check_stream_seq(self, seq: str) -> None:
+        if self._seq is not None and seq.encode() <= self._seq.encode():
+            raise SequenceRegression("Stream-Seq must be greater than the last one accepted")
+
+    def _accept(self, append: Append, record: bytes) -> Appended:
+        state = None
+        if append.producer is not None:
+            state = self._remember(append.producer)
+        if append.stream_seq is not None:
+            self._seq = append.stream_seq
+        if record:
+            self._tail += len(record)
+            self._records.append(Record(self._tail, record))
+        if append.close:
+            self.closed = True
+            self.closed_by = append.producer
+        self._changed = True
+        return self._outcome(state, stored=bool(record))
+
+    def _remember(self, stamp: Stamp) -> ProducerState:
+        if (
+            self._producer(stamp) is None
+            and len(self._known) + len(self._producers) >= MAX_PRODUCERS
+        ):
+            self._forget_idle()
+        state = ProducerState(stamp.epoch, stamp.seq, self._now)
+        self._producers[stamp.producer_id] = state
+        return state
+
+    def _forget_idle(self) -> None:
+        if not self._forgotten:
+            before = self._now - PRODUCER_IDLE_S
+            self._forgotten = [
+                name
+                for name, state in self._known.items()
+                if state.used_at < before and name not in self._producers
+            ]
+        new = sum(name not in self._known for name in self._producers)
+        if len(self._known) - len(self._forgotten) + new >= MAX_PRODUCERS:
+            raise LimitReached(f"the stream has {MAX_PRODUCERS} producers, the most it may have")
+
+    def _next_offset(self) -> str:
+        return format_offset(self._state.generation, self._tail)
+
+    def _outcome(self, producer: ProducerState | None, *, stored: bool) -> Appended:
+        return Appended(self._next_offset(), self.closed, stored, producer)
+
+    def change(self) -> Change | None:
+        """What to commit, None when every append was refused or known."""
+        if not self._changed:
+            return None
+        state = msgspec.structs.replace(
+            self._state,
+            version=self._state.version + 1,
+            tail=self._tail,
+            closed=self.closed,
+            closed_by=self.closed_by,
+            stream_seq=self._seq,
+            deadline=self._state.lifetime.deadline(self._now),
+        )
+        return Change(
+            state,
+            self._state.version,
+            tuple(self._records),
+            tuple(self._producers.items()),
+            tuple(name for name in self._forgotten if name not in self._producers),
+        )

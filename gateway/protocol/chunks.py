@@ -1,0 +1,85 @@
+"""Chunks: what one read returns, with boundaries that every reader shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import BadRequest, StreamGone
+from gateway.protocol.state import Segment, StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.protocol.offsets import Offset
+
+CHUNK_BYTES = 256 * 1024
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """What one read saw at one moment: the records after `start`, and the stream as it stood."""
+
+    state: StreamState
+    start: int
+    end: int
+    records: tuple[bytes, ...]
+
+    @property
+    def at_tail(self) -> bool:
+        """Whether nothing followed when it was read."""
+        return self.end == self.state.tail
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can ever follow."""
+        return self.at_tail and self.state.closed
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ends at a boundary, so that no later read of `start` returns more."""
+        return self.end >= boundary(self.start)
+
+
+def boundary(start: int) -> int:
+    """Where a chunk from `start` may end: the first record end at or past this position.
+
+    Counted in the stream's own bytes, not from `start`: readers who begin anywhere soon ask for
+    the same URLs, and caches hold one copy for all.
+    """
+    return (start // CHUNK_BYTES + 1) * CHUNK_BYTES
+
+
+def start_position(state: StreamState, offset: Offset | str | None) -> int:
+    """Where a read begins: None is the beginning, NOW the tail (section 8).
+
+    A position we cannot know is told, never guessed: an answer as if caught up would lose data.
+    """
+    if offset is None:
+        return 0
+    if isinstance(offset, str):
+        return state.tail
+    if offset.generation < state.generation:
+        raise StreamGone("offset is of an earlier stream at this path: read from the beginning")
+    if offset.generation > state.generation or offset.position > state.tail:
+        raise BadRequest("offset is past the tail of the stream")
+    return offset.position
+
+
+def empty(state: StreamState) -> Chunk:
+    """What a reader at the tail has."""
+    return Chunk(state, state.tail, state.tail, ())
+
+
+def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
+    """Where the records after `start` are stored, in order; the stream's own id comes last."""
+    for segment in state.lineage:
+        if segment.end > start:
+            yield segment
+    yield Segment(state.stream_id, state.tail)
+
+
+def check_aligned(start: int, first_start: int) -> None:
+    """Refuses a position inside a record: we never gave such an offset out."""
+    if first_start != start:
+        raise BadRequest("offset is not one that this stream gave out: it lies inside a record")

@@ -1,0 +1,36 @@
+"""Cursors: interval tokens that vary the cache key of live reads (PROTOCOL.md section 10.1)."""
+
+from __future__ import annotations
+
+import re
+
+import xxhash
+
+from gateway.errors import BadRequest
+
+EPOCH_S = 1_728_432_000  # 2024-10-09T00:00:00Z
+INTERVAL_S = 20
+MAX_JITTER_INTERVALS = 3600 // INTERVAL_S
+
+_CURSOR = re.compile(r"[0-9]{1,16}")
+
+
+def parse_cursor(text: str) -> int:
+    """The interval number a client echoes."""
+    if _CURSOR.fullmatch(text) is None:
+        raise BadRequest("cursor is malformed: give back a Stream-Cursor value unchanged")
+    return int(text)
+
+
+def next_cursor(now: float, echoed: int | None, stream_id: int, position: int) -> int:
+    """The cursor to answer with at `now` (epoch seconds): never behind the echoed one.
+
+    An echoed cursor that the clock has not passed is advanced by 1 to 3,600 s. The step is a hash
+    of (stream, position, cursor), not a die: readers answered one by one must still meet at the
+    same next URL, or collapsing never forms again.
+    """
+    current = int(now - EPOCH_S) // INTERVAL_S
+    if echoed is None or echoed < current:
+        return current
+    seed = f"{stream_id}:{position}:{echoed}".encode()
+    return echoed + 1 + xxhash.xxh3_64_intdigest(seed) % MAX_JITTER_INTERVALS

@@ -1,0 +1,68 @@
+"""HTTP/1.1 heads and chunks as bytes (RFC 9112), built once and written many times."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.protocol.responses import Response
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+_BODYLESS = frozenset({204, 304})
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+def status_line(status: int) -> bytes:
+    """`HTTP/1.1 200 OK` and its line end."""
+    return _STATUS_LINES[status]
+
+
+def serialize(response: Response, common: bytes) -> bytes:
+    """A whole answer. `common` are the header lines of the moment: date, request id, CORS."""
+    return b"".join((_STATUS_LINES[response.status], common, rest(response)))
+
+
+def serialize_head(response: Response, common: bytes) -> bytes:
+    """The answer to HEAD: no body, and no length, which would have to be that of a GET."""
+    fields = f"{response.fields}\r\n".encode("latin-1")
+    return b"".join((_STATUS_LINES[response.status], common, fields))
+
+
+def rest(response: Response) -> bytes:
+    """What follows the status line and the common header lines; the same for every reader."""
+    length = ""
+    if response.status not in _BODYLESS:
+        length = f"Content-Length: {len(response.body)}\r\n"
+    return f"{response.fields}{length}\r\n".encode("latin-1") + response.body
+
+
+def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
+    """The head of an answer without a known end: chunked, or to be ended by closing (1.0)."""
+    coding = "Transfer-Encoding: chunked\r\n" if chunked else ""
+    fields = f"{response.fields}{coding}Connection: close\r\n\r\n".encode("latin-1")
+    return _STATUS_LINES[response.status] + common + fields
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def chunk_parts(shared: bytes, own: bytes) -> tuple[bytes, bytes, bytes]:
+    """One chunk of both, without copying what is shared."""
+    return b"%x\r\n" % (len(shared) + len(own)), shared, own + b"\r\n"
+
+
+def unframe(chunks: bytes) -> bytes:
+    """The data of whole chunks, for clients that do not know the coding."""
+    parts, at = [], 0
+    while at < len(chunks):
+        line = chunks.index(b"\r\n", at)
+        begin, size = line + 2, int(chunks[at:line], 16)
+        parts.append(chunks[begin : begin + size])
+        at = begin + size + 2
+    return b"".join(parts)

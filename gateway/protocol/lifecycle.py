@@ -1,0 +1,246 @@
+"""Creation, forks and deletion: what they ask of a path and what they change (sections 4.2, 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import (
+    BadRequest,
+    ConfigurationConflict,
+    ContentTypeMismatch,
+    LimitReached,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, record_of
+from gateway.protocol.requests import ForkRequest
+from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.protocol.requests import Create
+
+MAX_FORK_DEPTH = 100  # a read may have to visit each level
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A creation's outcome; `state` is the stream as it stands, `new` tells 201 from 200."""
+
+    state: StreamState
+    new: bool
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """What a fork takes: its source, and the part of the next record that a sub-offset takes in."""
+
+    source: StreamState
+    request: ForkRequest
+    prefix: bytes
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What stands at a path: a stream or none, and the generation of the last one removed.
+
+    An expired stream that no fork needs is removed before anything is decided on its path.
+    """
+
+    state: StreamState | None
+    retired: int | None = None
+
+
+def present(state: StreamState | None, now: float) -> StreamState:
+    """The stream when a client may use it; deletion wins over absence (section 5.4)."""
+    if state is None or (state.expired(now) and not state.references):
+        raise StreamNotFound("there is no stream at this path")
+    if state.soft_deleted or state.expired(now):
+        raise StreamGone("the stream was deleted; forks of it still use its data")
+    return state
+
+
+def decide_create(
+    place: Place, path: str, request: Create, stream_id: int, now: float
+) -> tuple[Created, tuple[Change, ...]]:
+    """A plain PUT: creates, confirms the same stream (200), or conflicts (section 5.1)."""
+    content_type = request.content_type or DEFAULT_CONTENT_TYPE
+    existing = _in_the_way(place, now)
+    if existing is not None:
+        _check_same(existing, request, content_type, None)
+        return Created(existing, new=False), ()
+    record = record_of(content_type, request.body) if request.body else b""
+    state = StreamState(
+        path=path,
+        stream_id=stream_id,
+        generation=_generation(place, 0),
+        content_type=content_type,
+        tail=len(record),
+        closed=request.close,
+        lifetime=request.lifetime,
+        deadline=request.lifetime.deadline(now),
+    )
+    records = (Record(state.tail, record),) if record else ()
+    return Created(state, new=True), (Change(state, None, records),)
+
+
+def source_of(state: StreamState | None, now: float) -> StreamState:
+    """The stream to fork from; one that was deleted is a conflict, not an absence (section 4.2)."""
+    if state is None or (state.expired(now) and not state.references):
+        raise StreamNotFound("there is no stream at the path that Stream-Forked-From names")
+    if state.soft_deleted or state.expired(now):
+        raise ConfigurationConflict("the source stream was deleted")
+    return state
+
+
+def fork_position(source: StreamState, request: ForkRequest) -> int:
+    """Where in the source a fork branches off; its tail when nothing is said."""
+    if request.offset is None:
+        return source.tail
+    if request.offset.generation not in (-1, source.generation):
+        raise BadRequest("Stream-Fork-Offset is not an offset of the source stream")
+    if request.offset.position > source.tail:
+        raise BadRequest("Stream-Fork-Offset is past the tail of the source stream")
+    return request.offset.position
+
+
+def fork_prefix(source: StreamState, request: ForkRequest, following: bytes | None) -> bytes:
+    """The part of the record `following` the fork offset that the sub-offset takes in."""
+    if request.sub_offset == 0:
+        return b""
+    prefix = prefix_of(source.content_type, following or b"", request.sub_offset)
+    if following is None or prefix is None:
+        raise BadRequest("Stream-Fork-Sub-Offset is past the next data boundary of the source")
+    return prefix
+
+
+def decide_fork(
+    place: Place,
+    path: str,
+    request: Create,
+    branch: Branch,
+    stream_id: int,
+    now: float,
+) -> tuple[Created, tuple[Change, ...]]:
+    """A PUT with Stream-Forked-From: the fork and the reference on its source, in one commit."""
+    source = branch.source
+    content_type = request.content_type or source.content_type
+    position = fork_position(source, branch.request)
+    point = ForkPoint(source.path, source.stream_id, position, branch.request.sub_offset)
+    existing = _in_the_way(place, now)
+    if existing is not None:
+        _check_same(existing, request, content_type, point)
+        return Created(existing, new=False), ()
+    if media_type(content_type) != media_type(source.content_type):
+        raise ContentTypeMismatch(f"the source stream holds {source.content_type}")
+    lineage = _lineage(source, position)
+    if len(lineage) > MAX_FORK_DEPTH:
+        raise LimitReached(f"a fork chain may be {MAX_FORK_DEPTH} deep")
+    own = [branch.prefix] if branch.prefix else []
+    if request.body and (body := record_of(content_type, request.body)):
+        own.append(body)
+    records, tail = _records(position, own)
+    lifetime = _fork_lifetime(source.lifetime, request.lifetime)
+    state = StreamState(
+        path=path,
+        stream_id=stream_id,
+        generation=_generation(place, source.generation),
+        content_type=content_type,
+        tail=tail,
+        closed=request.close,
+        lifetime=lifetime,
+        deadline=lifetime.deadline(now),
+        fork=point,
+        lineage=lineage,
+    )
+    referenced = msgspec.structs.replace(
+        source, version=source.version + 1, references=source.references + 1
+    )
+    return Created(state, new=True), (
+        Change(referenced, source.version),
+        Change(state, None, records),
+    )
+
+
+def decide_delete(state: StreamState, now: float) -> tuple[Change, ...]:
+    """DELETE: soft while forks need the data, else for good (section 5.4)."""
+    present(state, now)
+    return remove(state)
+
+
+def remove(state: StreamState) -> tuple[Change, ...]:
+    """The change that takes a stream away, by its client or because its time is over."""
+    if state.references:
+        gone = msgspec.structs.replace(
+            state, version=state.version + 1, soft_deleted=True, deadline=None
+        )
+        return (Change(gone, state.version),)
+    return (Change(state, state.version, removes=True),)
+
+
+def touched(state: StreamState) -> tuple[Change, ...]:
+    """The same stream with its sliding deadline as it is now."""
+    return (Change(msgspec.structs.replace(state, version=state.version + 1), state.version),)
+
+
+def release(source: StreamState) -> tuple[Change, ...]:
+    """What the removal of a fork does to its source: one reference less, perhaps its end."""
+    left = msgspec.structs.replace(
+        source, version=source.version + 1, references=source.references - 1
+    )
+    if left.soft_deleted and not left.references:
+        return (Change(left, source.version, removes=True),)
+    return (Change(left, source.version),)
+
+
+def _in_the_way(place: Place, now: float) -> StreamState | None:
+    if place.state is not None and (place.state.soft_deleted or place.state.expired(now)):
+        raise ConfigurationConflict("the path is taken by a deleted stream that forks still use")
+    return place.state
+
+
+def _generation(place: Place, at_least: int) -> int:
+    """Higher than any stream had at this path: an old offset or cached chunk never fits again."""
+    return at_least if place.retired is None else max(place.retired + 1, at_least)
+
+
+def _check_same(
+    existing: StreamState, request: Create, content_type: str, fork: ForkPoint | None
+) -> None:
+    if media_type(existing.content_type) != media_type(content_type):
+        raise ConfigurationConflict(f"a stream of type {existing.content_type} exists here")
+    if existing.closed != request.close:
+        raise ConfigurationConflict(
+            f"the existing stream is {'closed' if existing.closed else 'open'}"
+        )
+    if existing.fork != fork:
+        raise ConfigurationConflict("the existing stream has another origin: its fork differs")
+    asked = request.lifetime
+    inherited = fork is not None and asked == Lifetime()
+    if not inherited and not existing.lifetime.same_as(asked):
+        raise ConfigurationConflict("the existing stream has another TTL or expiry")
+
+
+def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
+    """Where the inherited records are: the source's own segments, cut at the fork's position."""
+    segments: list[Segment] = []
+    begin = 0
+    for segment in (*source.lineage, Segment(source.stream_id, position)):
+        end = min(segment.end, position)
+        if end > begin:
+            segments.append(Segment(segment.stream_id, end))
+            begin = end
+    return tuple(segments)
+
+
+def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...], int]:
+    records = []
+    for data in datas:
+        position += len(data)
+        records.append(Record(position, data))
+    return tuple(records), position
+
+
+def _fork_lifetime(source: Lifetime, asked: Lifetime) -> Lifetime:
+    """The table of section 4.2: what is asked for, else what the source has."""
+    return asked if asked != Lifetime() else source

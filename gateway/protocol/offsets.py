@@ -1,0 +1,37 @@
+"""Offsets: opaque, sortable positions, written `generation_position` (PROTOCOL.md section 8)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from gateway.errors import BadRequest
+
+BEGINNING = "-1"
+NOW = "now"
+ZERO_FIELD = "0" * 16
+MAX_POSITION = 10**16 - 1
+
+_OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})")
+
+
+class Offset(NamedTuple):
+    """`position` counts the stream's own bytes; `generation` grows when a path is re-created."""
+
+    generation: int
+    position: int
+
+
+def format_offset(generation: int, position: int) -> str:
+    """The text of an offset; sorts as the positions do."""
+    return f"{generation:016d}_{position:016d}"
+
+
+def parse_offset(text: str, parameter: str) -> Offset:
+    """The offset a client gives back to us, without sentinels; `parameter` names it in errors."""
+    match = _OFFSET.fullmatch(text)
+    if match is None:
+        raise BadRequest(
+            f"{parameter} is malformed: give back a Stream-Next-Offset value unchanged"
+        )
+    return Offset(int(match[1]), int(match[2]))

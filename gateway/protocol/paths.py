@@ -1,0 +1,87 @@
+"""Paths and queries in one canonical form, so that equal requests are equal text."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from gateway.errors import BadRequest
+
+MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds keys everywhere
+
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
+_SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$&'()*+,;=:@/-])|(.)", re.DOTALL)
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def canonical_path(raw: str) -> str:
+    """The path in canonical percent-encoding, or BadRequest.
+
+    Unreserved characters stand for themselves, everything else that needs it is encoded in upper
+    case; an encoded slash stays encoded, since it is not a separator (RFC 3986 section 6.2.2).
+    """
+    if len(raw.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
+        raise BadRequest(f"the path is over {MAX_PATH_BYTES} bytes")
+    if _PLAIN.fullmatch(raw) is not None:
+        return raw
+    path = "".join(_canonical_parts(raw))
+    _check_text(path)
+    if not path.startswith("/"):
+        raise BadRequest("the path must begin with /")
+    segments = path[1:].split("/")
+    if "" in segments:
+        raise BadRequest("the path has an empty segment")
+    if "." in segments or ".." in segments:
+        raise BadRequest("the path has a dot segment")
+    return path
+
+
+def _canonical_parts(raw: str) -> list[str]:
+    parts = []
+    for match in _SPLIT.finditer(raw):
+        encoded, plain, other = match.groups()
+        if plain is not None:
+            parts.append(plain)
+        elif encoded is not None:
+            character = chr(int(encoded, 16))
+            parts.append(character if character in _UNRESERVED else f"%{encoded.upper()}")
+        elif other == "%":
+            raise BadRequest("the path has a malformed percent-encoding")
+        else:
+            parts.extend(f"%{byte:02X}" for byte in other.encode("utf-8", "surrogateescape"))
+    return parts
+
+
+def _check_text(path: str) -> None:
+    decoded = unquote_to_bytes(path)
+    try:
+        decoded.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest("the path is not UTF-8") from error
+    if any(byte < 0x20 or byte == 0x7F for byte in decoded):
+        raise BadRequest("the path has a control character")
+
+
+def parse_query(raw: str) -> dict[str, str]:
+    """The query's keys and values, decoded; a repeated key is refused, since either could count."""
+    values: dict[str, str] = {}
+    for part in raw.split("&") if raw else ():
+        if not part:
+            continue
+        key, _, value = part.partition("=")
+        name = _decode_query(key)
+        if name in values:
+            raise BadRequest(f"the query parameter {name[:64]!r} is given more than once")
+        values[name] = _decode_query(value)
+    return values
+
+
+def _decode_query(text: str) -> str:
+    if "%" not in text and "+" not in text and text.isascii():
+        return text
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise BadRequest("the query has a malformed percent-encoding")
+    try:
+        return unquote_to_bytes(text.replace("+", " ").encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest("the query is not UTF-8") from error

@@ -1,0 +1,221 @@
+"""Requests: headers and queries of each operation as checked values (PROTOCOL.md section 5)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import BadRequest, HeadgateError
+from gateway.protocol import offsets
+from gateway.protocol.content import DEFAULT_CONTENT_TYPE, check_content_type
+from gateway.protocol.cursors import parse_cursor
+from gateway.protocol.offsets import Offset, parse_offset
+from gateway.protocol.paths import canonical_path, parse_query
+from gateway.protocol.state import Lifetime, Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_INTEGER = 2**53 - 1  # what JavaScript clients can hold
+MAX_TTL_S = 10**10
+MAX_PRODUCER_ID = 256  # an id stands in every state of its stream: long ones would bloat it
+MAX_STREAM_SEQ = 1024
+
+_INTEGER = re.compile(r"0|[1-9][0-9]*")
+_DIGITS = re.compile(r"[0-9]{1,16}")
+_RFC3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+
+
+class Live(Enum):
+    """The read modes (sections 5.6 to 5.8)."""
+
+    CATCH_UP = "catch-up"
+    LONG_POLL = "long-poll"
+    SSE = "sse"
+
+
+class Read(msgspec.Struct, frozen=True):
+    """GET. `offset` is None for the beginning, NOW for the tail."""
+
+    path: str
+    target: str
+    offset: Offset | str | None
+    live: Live
+    cursor: int | None
+
+
+class Append(msgspec.Struct, frozen=True):
+    """POST."""
+
+    body: bytes
+    content_type: str | None
+    stream_seq: str | None
+    producer: Stamp | None
+    close: bool
+
+
+class ForkRequest(msgspec.Struct, frozen=True):
+    """The fork headers of a PUT (section 4.2). `source` is a raw path; no offset means the tail."""
+
+    source: str
+    offset: Offset | None
+    sub_offset: int
+
+
+class Create(msgspec.Struct, frozen=True):
+    """PUT. `content_type` is None when the client named none."""
+
+    body: bytes
+    content_type: str | None
+    lifetime: Lifetime
+    close: bool
+    fork: ForkRequest | None
+
+
+@lru_cache(maxsize=4096)
+def parse_target(target: str) -> Read | HeadgateError:
+    """A GET's target as a read, or what is wrong with it.
+
+    Remembered, since a thousand viewers of a stream send the same few targets.
+    """
+    try:
+        return _parse_target(target)
+    except HeadgateError as error:
+        return error.with_traceback(None)
+
+
+def _parse_target(target: str) -> Read:
+    raw_path, _, raw_query = target.partition("?")
+    path = canonical_path(raw_path)
+    query = parse_query(raw_query)
+    live = _live(query.get("live"))
+    offset = _read_offset(query.get("offset"), live)
+    cursor = parse_cursor(query["cursor"]) if "cursor" in query else None
+    return Read(path, _canonical_target(path, query), offset, live, cursor)
+
+
+def _canonical_target(path: str, query: Mapping[str, str]) -> str:
+    """The target as every equal request has it: known keys, sorted, the offset always there."""
+    parts = [f"{key}={query[key]}" for key in ("cursor", "live") if key in query]
+    return f"{path}?{'&'.join([*parts, 'offset=' + query.get('offset', offsets.BEGINNING)])}"
+
+
+def _live(text: str | None) -> Live:
+    match text:
+        case None:
+            return Live.CATCH_UP
+        case "long-poll":
+            return Live.LONG_POLL
+        case "sse":
+            return Live.SSE
+        case _:
+            raise BadRequest("live must be long-poll or sse")
+
+
+def _read_offset(text: str | None, live: Live) -> Offset | str | None:
+    if text is None:
+        if live is not Live.CATCH_UP:
+            raise BadRequest("offset is missing: a live read must say where to begin")
+        return None
+    if text == offsets.BEGINNING:
+        return None
+    return text if text == offsets.NOW else parse_offset(text, "offset")
+
+
+def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
+    """A POST as an append, a close, or both."""
+    close = is_closing(headers)
+    content_type = headers.get("Content-Type")
+    if not body and not close:
+        raise BadRequest("the body is empty: append at least one byte, or send Stream-Closed: true")
+    if body and content_type is None:
+        raise BadRequest("Content-Type is missing: send the content type of the stream")
+    stream_seq = headers.get("Stream-Seq")
+    if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
+        raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
+    return Append(body, content_type, stream_seq, _parse_producer(headers), close)
+
+
+def is_closing(headers: Mapping[str, str]) -> bool:
+    """Only `true`, in any case, closes; anything else counts as absent (section 4.1)."""
+    return headers.get("Stream-Closed", "").lower() == "true"
+
+
+def _parse_producer(headers: Mapping[str, str]) -> Stamp | None:
+    producer_id = headers.get("Producer-Id")
+    epoch = headers.get("Producer-Epoch")
+    seq = headers.get("Producer-Seq")
+    if producer_id is None and epoch is None and seq is None:
+        return None
+    if producer_id is None or epoch is None or seq is None:
+        raise BadRequest("Producer-Id, Producer-Epoch and Producer-Seq must be sent together")
+    if not producer_id or len(producer_id) > MAX_PRODUCER_ID:
+        raise BadRequest(f"Producer-Id must have 1 to {MAX_PRODUCER_ID} characters")
+    return Stamp(producer_id, _count("Producer-Epoch", epoch), _count("Producer-Seq", seq))
+
+
+def _count(name: str, text: str) -> int:
+    if _DIGITS.fullmatch(text) is None or int(text) > MAX_INTEGER:
+        raise BadRequest(f"{name} must be a whole number from 0 to 2^53-1")
+    return int(text)
+
+
+def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
+    """A PUT as a creation, plain or by fork."""
+    content_type = headers.get("Content-Type")
+    fork = _parse_fork(headers)
+    if content_type is not None:
+        check_content_type(content_type)
+    elif fork is None:
+        content_type = DEFAULT_CONTENT_TYPE
+    return Create(body, content_type, _parse_lifetime(headers), is_closing(headers), fork)
+
+
+def _parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
+    ttl = headers.get("Stream-TTL")
+    expires = headers.get("Stream-Expires-At")
+    if ttl is not None and expires is not None:
+        raise BadRequest("Stream-TTL and Stream-Expires-At exclude each other: send one")
+    if ttl is not None:
+        if _INTEGER.fullmatch(ttl) is None or len(ttl) > 11 or int(ttl) > MAX_TTL_S:
+            raise BadRequest("Stream-TTL must be a whole number of seconds, without leading zeros")
+        return Lifetime(ttl_s=int(ttl))
+    if expires is not None:
+        return Lifetime(expires_at=_timestamp(expires), expires_text=expires)
+    return Lifetime()
+
+
+def _timestamp(text: str) -> float:
+    problem = "Stream-Expires-At must be an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"
+    if _RFC3339.fullmatch(text) is None:
+        raise BadRequest(problem)
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(problem) from error
+
+
+def _parse_fork(headers: Mapping[str, str]) -> ForkRequest | None:
+    source = headers.get("Stream-Forked-From")
+    offset = headers.get("Stream-Fork-Offset")
+    sub_offset = headers.get("Stream-Fork-Sub-Offset")
+    if source is None:
+        for name in ("Stream-Fork-Offset", "Stream-Fork-Sub-Offset"):
+            if name in headers:
+                raise BadRequest(f"{name} needs Stream-Forked-From")
+        return None
+    if sub_offset is not None and (_INTEGER.fullmatch(sub_offset) is None or len(sub_offset) > 16):
+        raise BadRequest("Stream-Fork-Sub-Offset must be a whole number, without leading zeros")
+    position = None
+    if offset == offsets.BEGINNING:
+        position = Offset(-1, 0)
+    elif offset is not None:
+        position = parse_offset(offset, "Stream-Fork-Offset")
+    return ForkRequest(source, position, int(sub_offset or 0))

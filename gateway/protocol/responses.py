@@ -1,0 +1,244 @@
+"""Answers: the outcome of each operation as status, header fields and body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import (
+    BadRequest,
+    BodyTooLarge,
+    CodingNotSupported,
+    ConfigurationConflict,
+    ContentTypeMismatch,
+    HeadgateError,
+    HeadTooLarge,
+    LimitReached,
+    LogUnavailable,
+    MethodNotAllowed,
+    NotOffered,
+    ProducerFenced,
+    RecordDamaged,
+    RequestTimeout,
+    SequenceGap,
+    SequenceRegression,
+    StreamClosed,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.protocol import caching, chunks
+from gateway.protocol.content import is_json, is_text, read_body
+from gateway.protocol.cursors import next_cursor
+from gateway.protocol.offsets import format_offset
+from gateway.protocol.requests import Live
+
+if TYPE_CHECKING:
+    from gateway.protocol.appends import Appended
+    from gateway.protocol.caching import Freshness
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.requests import Read
+    from gateway.protocol.state import StreamState
+
+METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
+REQUEST_HEADERS = (
+    "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
+    " Producer-Seq, Stream-Closed, Stream-Expires-At, Stream-Fork-Offset, Stream-Fork-Sub-Offset,"
+    " Stream-Forked-From, Stream-Seq, Stream-TTL, X-Request-Id"
+)
+RESPONSE_HEADERS = (
+    "ETag, Location, Producer-Epoch, Producer-Expected-Seq, Producer-Received-Seq, Producer-Seq,"
+    " Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, Stream-Next-Offset,"
+    " Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, X-Request-Id"
+)
+PREFLIGHT_MAX_AGE_S = 86_400
+CLOSED = "Stream-Closed: true\r\n"
+UP_TO_DATE = "Stream-Up-To-Date: true\r\n"
+
+STATUS: dict[type[HeadgateError], int] = {
+    BadRequest: 400,
+    ProducerFenced: 403,
+    StreamNotFound: 404,
+    MethodNotAllowed: 405,
+    ConfigurationConflict: 409,
+    ContentTypeMismatch: 409,
+    SequenceGap: 409,
+    SequenceRegression: 409,
+    StreamClosed: 409,
+    RequestTimeout: 408,
+    StreamGone: 410,
+    BodyTooLarge: 413,
+    CodingNotSupported: 415,
+    HeadTooLarge: 431,
+    RecordDamaged: 500,
+    NotOffered: 501,
+    LimitReached: 503,
+    LogUnavailable: 503,
+}
+RETRY_AFTER_S = 1
+
+
+class Response(msgspec.Struct, frozen=True):
+    """`fields` are complete header lines, each ended by CR LF, without any about the framing."""
+
+    status: int
+    fields: str
+    body: bytes = b""
+
+
+def created(outcome: Created, location: str) -> Response:
+    """201 with Location, or 200 where the same stream stood already (section 5.1)."""
+    state = outcome.state
+    fields = (
+        f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
+        f"Stream-Next-Offset: {format_offset(state.generation, state.tail)}\r\n"
+        f"{CLOSED if state.closed else ''}"
+    )
+    if not outcome.new:
+        return Response(200, fields)
+    return Response(201, f"{fields}Location: {location}\r\n")
+
+
+def appended(outcome: Appended) -> Response:
+    """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
+    fields = (
+        f"{SECURITY}{caching.NO_STORE}Stream-Next-Offset: {outcome.next_offset}\r\n"
+        f"{CLOSED if outcome.closed else ''}"
+    )
+    if outcome.producer is None:
+        return Response(204, fields)
+    echo = f"Producer-Epoch: {outcome.producer.epoch}\r\nProducer-Seq: {outcome.producer.seq}\r\n"
+    return Response(200 if outcome.stored else 204, fields + echo)
+
+
+def deleted() -> Response:
+    """204 (section 5.4)."""
+    return Response(204, f"{SECURITY}{caching.NO_STORE}")
+
+
+def metadata(state: StreamState) -> Response:
+    """The answer to HEAD (section 5.5)."""
+    lifetime = state.lifetime
+    ttl = f"Stream-TTL: {lifetime.ttl_s}\r\n" if lifetime.ttl_s is not None else ""
+    if lifetime.expires_text is not None:
+        ttl = f"Stream-Expires-At: {lifetime.expires_text}\r\n"
+    return Response(
+        200,
+        f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
+        f"Stream-Next-Offset: {format_offset(state.generation, state.tail)}\r\n"
+        f"{CLOSED if state.closed else ''}{ttl}",
+    )
+
+
+def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
+    """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
+    state = chunk.state
+    remaining = state.deadline - now if state.deadline is not None else None
+    if read.live is Live.LONG_POLL:
+        lifetime = caching.poll_lifetime(remaining)
+    elif chunk.start == chunk.end and not chunk.closed:
+        lifetime = caching.EMPTY_TAIL
+    else:
+        lifetime = caching.data_lifetime(freshness, remaining, at_tail=chunk.at_tail)
+    return Response(
+        200,
+        f"{SECURITY}{lifetime}Content-Type: {state.content_type}\r\n"
+        f"ETag: {caching.etag(state, chunk.start, chunk.end, closed=chunk.closed)}\r\n"
+        f"{_position_fields(chunk, read, now)}",
+        read_body(state.content_type, chunk.records),
+    )
+
+
+def not_modified(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
+    """304 with the fields that the 200 would have had, for a validator that still holds."""
+    return Response(304, data(chunk, read, freshness, now).fields)
+
+
+def tail(state: StreamState, read: Read, now: float) -> Response:
+    """200 without data, never stored: the answer to `offset=now` (section 8)."""
+    return Response(
+        200,
+        f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
+        f"{_position_fields(chunks.empty(state), read, now)}",
+        b"[]" if is_json(state.content_type) else b"",
+    )
+
+
+def poll_ended(state: StreamState, read: Read, now: float) -> Response:
+    """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
+    lifetime = caching.NO_STORE if state.closed else caching.POLL_TIMEOUT
+    chunk = chunks.empty(state)
+    return Response(204, f"{SECURITY}{lifetime}{_position_fields(chunk, read, now)}")
+
+
+def event_stream(state: StreamState) -> Response:
+    """The head of an SSE answer; proxies are told not to gather it."""
+    base64 = "" if is_text(state.content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
+    return Response(
+        200,
+        f"{SECURITY}{caching.EVENT_STREAM}Content-Type: text/event-stream\r\n"
+        f"X-Accel-Buffering: no\r\n{base64}",
+    )
+
+
+def _position_fields(chunk: Chunk, read: Read, now: float) -> str:
+    state = chunk.state
+    fields = f"Stream-Next-Offset: {format_offset(state.generation, chunk.end)}\r\n"
+    if chunk.at_tail:
+        fields += UP_TO_DATE
+    if chunk.closed:
+        return fields + CLOSED
+    cursor = next_cursor(now, read.cursor, state.stream_id, chunk.start)
+    return f"{fields}Stream-Cursor: {cursor}\r\n"
+
+
+def problem(error: HeadgateError) -> Response:
+    """A refusal as `application/problem+json` (RFC 9457), with the headers the protocol adds."""
+    status = STATUS[type(error)]
+    fields = f"{SECURITY}{caching.NO_STORE}Content-Type: application/problem+json\r\n"
+    match error:
+        case StreamClosed():
+            fields += f"{CLOSED}Stream-Next-Offset: {error.next_offset}\r\n"
+        case ProducerFenced():
+            fields += f"Producer-Epoch: {error.epoch}\r\n"
+        case SequenceGap():
+            fields += (
+                f"Producer-Expected-Seq: {error.expected}\r\n"
+                f"Producer-Received-Seq: {error.received}\r\n"
+            )
+        case MethodNotAllowed():
+            fields += f"Allow: {METHODS}\r\n"
+        case LimitReached() | LogUnavailable():
+            fields += f"Retry-After: {RETRY_AFTER_S}\r\n"
+        case _:
+            pass
+    return _document(status, error.code, error.detail, fields)
+
+
+def internal_error(request_id: str) -> Response:
+    """500 for what should not happen; the id leads to the log line that says more."""
+    fields = f"{SECURITY}{caching.NO_STORE}Content-Type: application/problem+json\r\n"
+    return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
+
+
+def preflight() -> Response:
+    """204 for a browser that asks what it may send."""
+    return Response(
+        204,
+        f"{SECURITY}Access-Control-Allow-Methods: {METHODS}\r\n"
+        f"Access-Control-Allow-Headers: {REQUEST_HEADERS}\r\n"
+        f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {METHODS}\r\n",
+    )
+
+
+def _document(status: int, code: str, detail: str, fields: str) -> Response:
+    document = {
+        "type": "about:blank",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    return Response(status, fields, msgspec.json.encode(document))

@@ -1,0 +1,142 @@
+"""Creation, forks, deletion and expiry: several streams in one commit, repeated when it races."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.backends.base import Conflict
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.protocol import lifecycle as rules
+from gateway.protocol.lifecycle import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.requests import Create, ForkRequest
+    from gateway.protocol.state import Change, StreamState
+    from gateway.streams.table import HotStream, StreamTable
+
+T = TypeVar("T")
+
+MAX_RACES = 20  # lost races before a client is told to come back
+
+
+class Lifecycle:
+    """What happens to streams as wholes."""
+
+    def __init__(self, table: StreamTable) -> None:
+        self._table = table
+
+    async def create(self, path: str, request: Create, source_path: str | None) -> Created:
+        """PUT; `source_path` is the fork's source when the request names one."""
+        if request.fork is not None and source_path is not None:
+            fork = request.fork
+            return await self._racing(lambda: self._fork(path, request, fork, source_path))
+        return await self._racing(lambda: self._create(path, request))
+
+    async def _create(self, path: str, request: Create) -> Created:
+        place = await self._place(path)
+        created, changes = rules.decide_create(
+            place, path, request, self._table.log.new_stream_id(), self._table.clock()
+        )
+        await self._commit(changes)
+        return created
+
+    async def _fork(
+        self, path: str, request: Create, fork: ForkRequest, source_path: str
+    ) -> Created:
+        hot = await self._table.load(source_path)
+        source = rules.source_of(hot.state, self._table.clock())
+        place = await self._place(path)
+        prefix = await self._prefix(source, fork)
+        created, changes = rules.decide_fork(
+            place,
+            path,
+            request,
+            rules.Branch(source, fork, prefix),
+            self._table.log.new_stream_id(),
+            self._table.clock(),
+        )
+        await self._commit(changes)
+        return created
+
+    async def _prefix(self, source: StreamState, fork: ForkRequest) -> bytes:
+        """What a sub-offset takes in; reading at the fork's position also checks it."""
+        position = rules.fork_position(source, fork)
+        following = None
+        if position < source.tail:
+            chunk = await self._table.log.read(source, position, position + 1)
+            following = chunk.records[0]
+        return rules.fork_prefix(source, fork, following)
+
+    async def delete(self, path: str) -> None:
+        """DELETE."""
+
+        async def attempt() -> None:
+            hot = await self._table.load(path)
+            state = self._table.present(hot)
+            await self._commit(rules.decide_delete(state, self._table.clock()))
+
+        await self._racing(attempt)
+
+    async def expire(self, path: str) -> None:
+        """Take an expired stream away, or write down that its time is not over."""
+
+        async def attempt() -> None:
+            hot = await self._table.load(path)
+            if hot.state is None:
+                return
+            try:
+                self._table.present(hot)
+            except HeadgateError:
+                if not hot.state.soft_deleted:
+                    await self._commit(rules.remove(hot.state))
+            else:
+                await self.write_deadline(hot)
+
+        await self._racing(attempt)
+
+    async def write_deadline(self, hot: HotStream) -> None:
+        """Make the present deadline of a sliding window durable."""
+        if hot.state is not None:
+            await self._commit(rules.touched(hot.state))
+
+    async def _place(self, path: str) -> Place:
+        """What stands at a path, after an expired stream there was taken away."""
+        hot = await self._table.load(path)
+        if hot.state is not None:
+            try:
+                self._table.present(hot)
+            except HeadgateError:
+                if not hot.state.soft_deleted and not hot.state.references:
+                    await self._commit(rules.remove(hot.state))
+                    hot = await self._table.load(path)
+        return Place(hot.state, hot.retired)
+
+    async def _commit(self, changes: tuple[Change, ...]) -> None:
+        """Commit, with what the end of a fork means for its sources."""
+        everything = list(changes)
+        for change in everything:  # grows while it is walked: an end may cascade
+            fork = change.state.fork
+            if change.removes and fork is not None:
+                hot = await self._table.load(fork.source_path)
+                if hot.state is not None and hot.state.stream_id == fork.source_id:
+                    everything.extend(rules.release(hot.state))
+        if not everything:
+            return
+        try:
+            await asyncio.shield(self._table.commit(tuple(everything)))
+        except Conflict:
+            for change in everything:
+                self._table.forget(change.state.path)
+            raise
+
+    async def _racing(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(MAX_RACES):
+            try:
+                return await attempt()
+            except Conflict:
+                continue
+        raise LogUnavailable("too many writers met on this stream: nothing was stored")

@@ -1,0 +1,57 @@
+"""Background work on one log: expiry, sliding deadlines, and reclaiming, in small steps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import HeadgateError
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from gateway.streams.lifecycle import Lifecycle
+    from gateway.streams.table import StreamTable
+
+INTERVAL_S = 1.0
+EXPIRIES = 200  # streams ended in one round: a few commits of the writer's time
+STEPS = 20  # reclaiming steps in one round; each frees at most a thousand records
+
+
+class Sweeper:
+    """A task that its owner starts and stops."""
+
+    def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
+        self._table = table
+        self._lifecycle = lifecycle
+        self._task: asyncio.Task[None] | None = None
+        self.expired = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End, between two steps."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                await self.round()
+            except HeadgateError as error:
+                log.warning("sweep.failed", reason=error.detail)
+
+    async def round(self) -> None:
+        """One round of everything."""
+        for hot in self._table.take_touched(EXPIRIES):
+            await self._lifecycle.write_deadline(hot)
+        for path in await self._table.log.expired(self._table.clock(), EXPIRIES):
+            await self._lifecycle.expire(path)
+            self.expired += 1
+        for _ in range(STEPS):
+            if not await self._table.log.reclaim():
+                return

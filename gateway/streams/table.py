@@ -1,0 +1,221 @@
+"""The streams in use: their latest committed state, and the one way to commit a change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.protocol.lifecycle import present
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.base import Log
+    from gateway.errors import HeadgateError
+    from gateway.protocol.appends import Appended
+    from gateway.protocol.lifecycle import Place
+    from gateway.protocol.requests import Append
+    from gateway.protocol.state import Change, ProducerState, StreamState
+
+MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
+TOUCH_SHARE = 10  # a sliding deadline is written down when it moved by a tenth of its TTL
+
+
+class Follower(Protocol):
+    """Who hears of a stream's commits, in their order, on the event loop."""
+
+    def published(self, change: Change) -> None:
+        """The stream moved to `change.state`."""
+
+    def ended(self) -> None:
+        """The stream is gone."""
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody waits for the stream right now."""
+
+
+class HotStream:
+    """One stream in use. `state` is None until loaded, and where there is no stream."""
+
+    __slots__ = (
+        "committing",
+        "conflicts",
+        "epoch",
+        "follower",
+        "loading",
+        "path",
+        "producers",
+        "retired",
+        "state",
+        "waiting",
+        "written_deadline",
+    )
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.state: StreamState | None = None
+        self.retired: int | None = None
+        self.producers: dict[str, ProducerState] = {}
+        self.written_deadline: float | None = None
+        self.epoch = 0  # counts applied changes: tells a load that it was overtaken
+        self.loading: asyncio.Task[None] | None = None
+        self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
+        self.committing = False
+        self.conflicts = 0
+        self.follower: Follower | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be dropped: nobody waits on it."""
+        return not (
+            self.waiting or self.committing or self.loading is not None or self.follower is not None
+        )
+
+
+class StreamTable:
+    """All hot streams of one log, the least recently used dropped beyond a bound."""
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Callable[[], float],
+        changed: Callable[[Change], None],
+        max_hot: int = MAX_HOT,
+    ) -> None:
+        self.log = log
+        self.clock = clock
+        self._changed = changed
+        self._max_hot = max_hot
+        self._streams: dict[str, HotStream] = {}
+        self._touched: dict[str, HotStream] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def get(self, path: str) -> HotStream:
+        """The hot stream of a path, loaded or not; becomes the most recently used."""
+        hot = self._streams.pop(path, None)
+        if hot is None:
+            hot = HotStream(path)
+            self._make_room()
+        self._streams[path] = hot
+        return hot
+
+    def peek(self, path: str) -> HotStream | None:
+        """The hot stream of a path if there is one, without making it more recently used."""
+        return self._streams.get(path)
+
+    def _make_room(self) -> None:
+        while len(self._streams) >= self._max_hot:
+            for path, hot in self._streams.items():
+                if hot.idle:
+                    del self._streams[path]
+                    self._touched.pop(path, None)
+                    break
+            else:
+                return  # every one is in use: bounded by the limits on readers and appends
+
+    async def load(self, path: str) -> HotStream:
+        """The hot stream with its state as committed; equal loads share one look-up."""
+        hot = self.get(path)
+        if hot.state is None:
+            if hot.loading is None:
+                hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
+            await asyncio.shield(hot.loading)
+        return hot
+
+    async def _load(self, hot: HotStream) -> None:
+        try:
+            while hot.state is None:
+                epoch = hot.epoch
+                loaded = await self.log.load(hot.path)
+                if hot.epoch == epoch:
+                    self._take(hot, loaded.place, loaded.producers)
+                    return
+        finally:
+            hot.loading = None
+
+    def _take(self, hot: HotStream, place: Place, producers: dict[str, ProducerState]) -> None:
+        hot.retired = place.retired
+        hot.producers = producers
+        state = place.state
+        if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
+            # The written deadline of a sliding window may lag behind its last use.
+            grace = max(1.0, state.lifetime.ttl_s / TOUCH_SHARE) + 1.0
+            state = msgspec.structs.replace(state, deadline=state.deadline + grace)
+        hot.state = state
+        hot.written_deadline = None if state is None else state.deadline
+
+    def present(self, hot: HotStream) -> StreamState:
+        """The loaded stream's state as a client may use it; raises when it is gone."""
+        now = self.clock()
+        if hot.follower is not None and hot.follower.has_readers:
+            self.touch(hot, now)  # a stream with live readers is in use (section 5.1)
+        return present(hot.state, now)
+
+    def touch(self, hot: HotStream, now: float) -> None:
+        """Restart the countdown of a sliding window."""
+        state = hot.state
+        if state is None or state.lifetime.ttl_s is None or state.deadline is None:
+            return
+        deadline = state.lifetime.deadline(now)
+        if deadline is None or deadline <= state.deadline:
+            return
+        hot.state = msgspec.structs.replace(state, deadline=deadline)
+        slack = max(1.0, state.lifetime.ttl_s / TOUCH_SHARE)
+        if hot.written_deadline is None or deadline > hot.written_deadline + slack:
+            self._touched[hot.path] = hot
+
+    def take_touched(self, most: int) -> list[HotStream]:
+        """Streams whose written deadline lags by more than a tenth of the window."""
+        paths = list(self._touched)[:most]
+        return [self._touched.pop(path) for path in paths]
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Commit to the log; the table, the caches and the followers know before the caller."""
+        future = self.log.commit(changes)
+        future.add_done_callback(lambda done: self._committed(done, changes))
+        return future
+
+    def _committed(self, done: asyncio.Future[None], changes: Sequence[Change]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        for change in changes:
+            self._apply(change)
+
+    def _apply(self, change: Change) -> None:
+        self._changed(change)
+        hot = self._streams.get(change.state.path)
+        if hot is None:
+            return
+        hot.epoch += 1
+        if change.removes:
+            hot.state = None
+            hot.producers = {}
+            if hot.follower is not None:
+                hot.follower.ended()
+            return
+        if (
+            hot.state is not None or change.expected is None
+        ):  # else it is not loaded: the log has it
+            self._move(hot, change)
+        if hot.follower is not None:
+            hot.follower.published(change)
+
+    @staticmethod
+    def _move(hot: HotStream, change: Change) -> None:
+        hot.state = change.state
+        hot.written_deadline = change.state.deadline
+        for name in change.forgotten:
+            hot.producers.pop(name, None)
+        hot.producers.update(change.producers)
+
+    def forget(self, path: str) -> None:
+        """Load the stream anew when it is next needed: somebody else moved it."""
+        hot = self._streams.get(path)
+        if hot is not None:
+            hot.state = None

@@ -1,0 +1,1 @@
+"""aiohttp and nothing else: connections, routes, and answers as bytes."""

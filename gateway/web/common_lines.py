@@ -1,0 +1,68 @@
+"""The header lines of the moment: date, CORS, request id, and how the connection goes on."""
+
+from __future__ import annotations
+
+import secrets
+from email.utils import formatdate
+from itertools import count
+from typing import TYPE_CHECKING
+
+from gateway.protocol.responses import RESPONSE_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_EXPOSE = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
+
+
+class CommonLines:
+    """`shared` serves everybody whose request has nothing of its own to be answered."""
+
+    def __init__(self, clock: Callable[[], float], cors_origins: Sequence[str]) -> None:
+        self._clock = clock
+        self._origins = frozenset(cors_origins)
+        self._second = -1
+        self._date = ""
+        self._shared = b""
+        self._instance = secrets.token_hex(4)
+        self._numbers = count(1)
+
+    @property
+    def any_origin(self) -> bool:
+        """Whether pages of all origins may read, so that answers do not depend on it."""
+        return "*" in self._origins
+
+    def new_request_id(self) -> str:
+        """An id that no other request of this or another process has."""
+        return f"{self._instance}-{next(self._numbers):x}"
+
+    def shared(self) -> bytes:
+        """Rendered once a second."""
+        if int(self._clock()) != self._second:
+            self._render()
+        return self._shared
+
+    def own(self, *, request_id: str | None, origin: str | None, connection: str | None) -> bytes:
+        """For one request: its id, its origin, and what becomes of its connection."""
+        self.shared()
+        lines = f"{self._date}{self._cors(origin)}"
+        if request_id is not None:
+            lines += f"X-Request-Id: {request_id}\r\n"
+        if connection is not None:
+            lines += f"Connection: {connection}\r\n"
+        return lines.encode("latin-1")
+
+    def _cors(self, origin: str | None) -> str:
+        if self.any_origin:
+            return "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n"
+        if not self._origins:
+            return ""
+        if origin not in self._origins:
+            return "Vary: Origin\r\n"
+        return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n{_EXPOSE}"
+
+    def _render(self) -> None:
+        now = self._clock()
+        self._second = int(now)
+        self._date = f"Date: {formatdate(now, usegmt=True)}\r\n"
+        self._shared = f"{self._date}{self._cors(None)}".encode("latin-1")

@@ -1,0 +1,128 @@
+"""What is answered, or parked, without a request object or a task.
+
+Each method says False when it has nothing to do with a request; it then goes the ordinary way,
+which gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import HeadgateError
+from gateway.protocol import http1, responses
+from gateway.protocol.chunks import start_position
+from gateway.protocol.paths import canonical_path
+from gateway.protocol.requests import Live, Read, parse_append, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+
+    from gateway.protocol.appends import Appended
+    from gateway.web.connection import Connection
+    from gateway.web.route import Routes
+    from gateway.web.shared import Shared
+
+JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a second write
+_OK = http1.status_line(200)
+
+
+class Fast:
+    """The short ways of a connection."""
+
+    def __init__(self, routes: Routes, shared: Shared) -> None:
+        self._routes = routes
+        self._store = shared.store
+        self._lines = shared.lines
+        self._log = shared.log
+        self._clock = shared.clock
+        self._max_append = shared.limits.max_append
+        self.answered = 0
+
+    def _has_wishes(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request wants an answer that others do not."""
+        return "X-Request-Id" in headers or ("Origin" in headers and not self._lines.any_origin)
+
+    def get(self, connection: Connection, message: RawRequestMessage) -> bool:
+        """A cached answer, or a long-poll that waits at the tail."""
+        headers = message.headers
+        if "If-None-Match" in headers or self._has_wishes(headers):
+            return False
+        target = message.path
+        entry = self._store.get(target, self._clock())
+        if entry is None:
+            return "live=long-poll" in target and self._park(connection, target)
+        common = self._lines.shared()
+        rest = entry.rest
+        if len(rest) <= JOINED_BYTES:
+            connection.write(b"".join((_OK, common, rest)))
+        else:
+            connection.write(_OK + common)
+            connection.write(rest)
+        self.answered += 1
+        if self._log.enabled:
+            self._log.line("GET", target, 200, len(rest), "hit")
+        return True
+
+    def _park(self, connection: Connection, target: str) -> bool:
+        read = parse_target(target)
+        if not isinstance(read, Read) or read.live is not Live.LONG_POLL or self._log.enabled:
+            return False
+        found = self._routes.find(read.path)
+        if found is None:
+            return False
+        route, name = found
+        hot = route.table.peek(name)
+        if hot is None or hot.state is None:
+            return False
+        try:
+            state = route.table.present(hot)
+            if state.closed or start_position(state, read.offset) != state.tail:
+                return False
+            route.table.touch(hot, route.clock())
+            feed = route.feed(hot, state)
+        except HeadgateError:
+            return False
+        connection.take(feed.leave)
+        feed.park(connection, read)
+        return True
+
+    def post(self, connection: Connection, message: RawRequestMessage, body: StreamReader) -> bool:
+        """An append whose whole body is here."""
+        headers = message.headers
+        if (
+            "Expect" in headers
+            or "Content-Encoding" in headers
+            or self._has_wishes(headers)
+            or self._log.enabled
+            or body.exception() is not None
+            or body.total_bytes > self._max_append
+        ):
+            return False
+        try:
+            path = canonical_path(message.path.partition("?")[0])
+            found = self._routes.find(path)
+            if found is None:
+                return False
+            append = parse_append(headers, body.read_nowait())
+        except HeadgateError as error:
+            connection.write(self._wire(error))
+            return True
+        route, name = found
+        connection.take(None)
+
+        def done(outcome: Appended | HeadgateError) -> None:
+            connection.answer(None, self._wire(outcome))
+
+        route.appender.submit(name, append, done)
+        return True
+
+    def _wire(self, outcome: Appended | HeadgateError) -> bytes:
+        if isinstance(outcome, HeadgateError):
+            common = self._lines.own(
+                request_id=self._lines.new_request_id(), origin=None, connection=None
+            )
+            return http1.serialize(responses.problem(outcome), common)
+        return http1.serialize(responses.appended(outcome), self._lines.shared())

@@ -1,0 +1,29 @@
+"""The bounds on what clients can make this process hold, and how much of each is in use."""
+
+from __future__ import annotations
+
+
+class Limits:
+    """Plain counts: nothing on the way of a request takes a lock."""
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        max_live_readers: int,
+        max_append: int,
+        max_pending_appends: int,
+    ) -> None:
+        self.max_connections = max_connections
+        self.max_live_readers = max_live_readers
+        self.max_append = max_append
+        self.max_pending_appends = max_pending_appends
+        self.connections = 0
+        self.connections_refused = 0
+        self.live_readers = 0
+        self.live_readers_refused = 0
+        self.slow_requests = 0
+
+    def connection_lost(self) -> None:
+        """One connection fewer."""
+        self.connections -= 1

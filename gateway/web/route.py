@@ -1,0 +1,206 @@
+"""A route: a path prefix, the log behind it, and the reads and live feeds of its streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.cache.collapse import Collapse
+from gateway.cache.store import Entry
+from gateway.errors import LimitReached
+from gateway.live.feed import Feed
+from gateway.protocol import caching, chunks, http1, responses, sse
+from gateway.protocol.content import read_body
+from gateway.protocol.offsets import NOW
+from gateway.protocol.requests import Live, Read
+from gateway.streams.appender import Appender
+from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.table import StreamTable
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from gateway.backends.base import Log
+    from gateway.live.feed import FeedSettings
+    from gateway.protocol.caching import Freshness
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.responses import Response
+    from gateway.protocol.state import StreamState
+    from gateway.streams.table import HotStream
+    from gateway.web.shared import Shared
+
+
+class AtTail:
+    """A live read that has to wait: its stream, loaded and at this moment without more data."""
+
+    __slots__ = ("hot", "start", "state")
+
+    def __init__(self, hot: HotStream, state: StreamState, start: int) -> None:
+        self.hot = hot
+        self.state = state
+        self.start = start
+
+
+class Route:
+    """Everything that serves the streams under one prefix."""
+
+    def __init__(
+        self,
+        prefix: str,
+        log: Log,
+        freshness: Freshness,
+        settings: FeedSettings,
+        shared: Shared,
+    ) -> None:
+        self.prefix = prefix
+        self.freshness = freshness
+        self.settings = settings
+        self._shared = shared
+        self.clock = shared.clock
+        self.table = StreamTable(log, shared.clock, shared.store.changed)
+        self.appender = Appender(self.table, shared.limits.max_pending_appends)
+        self.lifecycle = Lifecycle(self.table)
+        self._reads: Collapse[Chunk] = Collapse()
+        self._feeds: set[Feed] = set()
+        self._no_feeds = asyncio.Event()
+        self._no_feeds.set()
+
+    def url(self, name: str) -> str:
+        """The path of a stream."""
+        return f"{self.prefix}/{name}"
+
+    # Reads
+
+    async def read(
+        self, read: Read, name: str, if_none_match: str | None
+    ) -> Entry | Response | AtTail:
+        """A catch-up or long-poll, or AtTail for a long-poll that has to wait.
+
+        An SSE read is always AtTail: it begins wherever `start` says.
+        """
+        entry = self._shared.store.get(read.target, self.clock())
+        if entry is not None:
+            return self._conditional(entry, if_none_match)
+        hot = await self.table.load(name)
+        state = self.table.present(hot)
+        self.table.touch(hot, self.clock())
+        start = chunks.start_position(state, read.offset)
+        if read.live is Live.SSE:
+            return AtTail(hot, state, start)
+        if start == state.tail and read.live is Live.LONG_POLL:
+            if state.closed:
+                return responses.poll_ended(state, read, self.clock())
+            return AtTail(hot, state, start)
+        if read.offset == NOW:
+            return responses.tail(state, read, self.clock())
+        chunk = chunks.empty(state) if start == state.tail else await self._chunk(state, start)
+        return self._conditional(self._keep(read, chunk), if_none_match)
+
+    def _conditional(self, entry: Entry, if_none_match: str | None) -> Entry | Response:
+        if if_none_match is not None and caching.matches(if_none_match, entry.etag):
+            return responses.Response(304, entry.fields)
+        return entry
+
+    def _keep(self, read: Read, chunk: Chunk) -> Entry:
+        """The answer, rendered, and stored when it is still how the stream stands."""
+        state = chunk.state
+        response = responses.data(chunk, read, self.freshness, self.clock())
+        entry = Entry(
+            read.target,
+            state.stream_id,
+            http1.rest(response),
+            fields=response.fields,
+            etag=caching.etag(state, chunk.start, chunk.end, closed=chunk.closed),
+            expires_at=state.lifetime.expires_at,
+        )
+        self._store(entry, chunk)
+        return entry
+
+    def _store(self, entry: Entry, chunk: Chunk) -> None:
+        hot = self.table.peek(chunk.state.path)
+        if hot is None or hot.state is None or hot.state.stream_id != chunk.state.stream_id:
+            return
+        if chunk.state.lifetime.ttl_s is not None:
+            return  # each read must restart the countdown
+        at_tail = chunk.at_tail or not chunk.complete
+        if not at_tail or hot.state.version == chunk.state.version:
+            self._shared.store.put(entry, at_tail=at_tail)
+
+    async def _chunk(self, state: StreamState, start: int) -> Chunk:
+        """Equal reads share one; the version keeps a read from joining one older than itself."""
+        key = (state.stream_id, start, state.version)
+        return await self._reads.read(
+            key, lambda: self.table.log.read(state, start, chunks.boundary(start))
+        )
+
+    async def event_chunk(self, state: StreamState, start: int) -> tuple[bytes, int]:
+        """The data event of the chunk at `start`, and where the chunk ends."""
+        key: Hashable = ("sse", state.stream_id, start)
+        entry = self._shared.store.get(key, self.clock())
+        if entry is None:
+            chunk = await self._chunk(state, start)
+            body = read_body(state.content_type, chunk.records)
+            event = sse.data_event(state.content_type, body)
+            entry = Entry(key, state.stream_id, event)
+            entry.end = chunk.end
+            self._store(entry, chunk)
+        return entry.rest, entry.end
+
+    # Live readers
+
+    def feed(self, hot: HotStream, state: StreamState) -> Feed:
+        """The stream's feed, made when somebody begins to watch; raises at the readers' limit."""
+        limits = self._shared.limits
+        if limits.live_readers >= limits.max_live_readers:
+            limits.live_readers_refused += 1
+            raise LimitReached("max_live_readers is reached: too many readers wait already")
+        limits.live_readers += 1
+        if isinstance(hot.follower, Feed):
+            return hot.follower
+        feed = Feed(state, self)
+        hot.follower = feed
+        self._feeds.add(feed)
+        self._no_feeds.clear()
+        return feed
+
+    def feed_empty(self, feed: Feed) -> None:
+        """Nobody reads the feed any more."""
+        self._feeds.discard(feed)
+        if not self._feeds:
+            self._no_feeds.set()
+        hot = self.table.peek(feed.state.path)
+        if hot is not None and hot.follower is feed:
+            hot.follower = None
+
+    def reader_left(self) -> None:
+        """One live reader fewer."""
+        self._shared.limits.live_readers -= 1
+
+    def wire(self, response: Response) -> bytes:
+        """A response as the bytes that keep-alive connections share."""
+        return http1.serialize(response, self._shared.lines.shared())
+
+    async def drain(self) -> None:
+        """Let every live reader go, and wait until they have and no append is under way."""
+        for feed in list(self._feeds):
+            feed.drain()
+        await self._no_feeds.wait()
+        await self.appender.idle.wait()
+
+
+class Routes:
+    """Routes by prefix, the longest first."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._routes = sorted(routes, key=lambda route: -len(route.prefix))
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
+
+    def find(self, path: str) -> tuple[Route, str] | None:
+        """The route of a canonical path, and the stream's name in it."""
+        for route in self._routes:
+            begin = len(route.prefix)
+            if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
+                return route, path[begin + 1 :]
+        return None

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Usage: scripts/system.sh python|test|bench
+# Makes sure that the programs a part of the project needs are on this machine.
+# Says nothing when they are; otherwise installs them from apt, or prints what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+fail() {
+    printf 'headgate: %s\n' "$@" >&2
+    exit 1
+}
+
+# Installs the given apt packages: as root, through a password-free sudo, or not at all.
+install() {
+    local prefix=()
+    have apt-get || fail "please install what Debian calls: $*"
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true 2>/dev/null || fail "please run: sudo apt-get install $*"
+        prefix=(sudo -n)
+    fi
+    printf 'headgate: installing %s\n' "$*" >&2
+    "${prefix[@]}" apt-get update -qq
+    "${prefix[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" >&2
+}
+
+can_make_venvs() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+need_python() {
+    local python
+    have "${PYTHON:-python3}" || install python3 python3-venv
+    python=$(scripts/python.sh)
+    can_make_venvs "$python" && return
+    # Debian splits venv off; python3-venv serves the default python, others have their own.
+    install "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    can_make_venvs "$python" || fail "$python cannot make virtual environments"
+}
+
+has_node_20() { have npm && [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 20 ]; }
+
+need_test_tools() {
+    local missing=()
+    has_node_20 || fail "the tests need Node.js 20 or newer, with npm; found: $(node -v 2>/dev/null || echo none)"
+    have chromium || missing+=(chromium)
+    echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || missing+=(gcc libc6-dev)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
+}
+
+need_bench_tools() {
+    local missing=()
+    # nginx lives in /usr/sbin, which is not on everybody's PATH.
+    [ -x /usr/sbin/nginx ] || have nginx || missing+=(nginx)
+    [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing+=(libnginx-mod-nchan)
+    have taskset || missing+=(util-linux)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
+}
+
+case "${1:-}" in
+    python) need_python ;;
+    test) need_test_tools ;;
+    bench) need_bench_tools ;;
+    *) fail "usage: scripts/system.sh python|test|bench" ;;
+esac

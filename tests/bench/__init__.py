@@ -1,0 +1,1 @@
+"""Headgate measured side by side with nginx, nchan and the reference server."""

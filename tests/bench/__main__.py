@@ -1,0 +1,52 @@
+"""`python -m tests.bench [BENCHMARK ...]`: measure, print, and fail when a figure falls short."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.bench import append, catchup, longpoll, machine, memory, sse, tools
+from tests.bench.report import show, write_json
+from tests.bench.rounds import Plan, tell
+
+BENCHMARKS = {
+    "catchup": catchup.bench,
+    "append": append.bench,
+    "sse": sse.bench,
+    "longpoll": longpoll.bench,
+    "memory": memory.bench,
+}
+THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
+QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)
+
+
+def main() -> int:
+    """0 when every figure is met, 1 when one falls short, 2 when nothing could be measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("benchmark", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all of them")
+    parser.add_argument("--quick", action="store_true", help="one short round, fewer loads")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    arguments = parser.parse_args()
+    names = arguments.benchmark or list(BENCHMARKS)
+    if unknown := set(names) - BENCHMARKS.keys():
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    try:
+        machine.prepare()
+        tools.build()
+        facts = machine.facts()
+        sections = []
+        for name in names:
+            tell(f"--- {name}")
+            sections.append(BENCHMARKS[name](QUICK if arguments.quick else THOROUGH))
+    except (machine.Unprepared, tools.ToolFailed) as failure:
+        tell(str(failure))
+        return 2
+    show(facts, sections)
+    if arguments.json:
+        write_json(arguments.json, facts, sections)
+    return 0 if all(verdict.holds for section in sections for verdict in section.verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

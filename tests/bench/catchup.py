@@ -1,0 +1,54 @@
+"""Catch-up reads of one 9 KB answer over keep-alive connections."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.bench.report import CORES, DELAYS, Column, Section, at_least
+from tests.bench.rounds import medians, undisturbed
+from tests.bench.servers import CachingNginx, HeadgateServer, Reference
+from tests.bench.tools import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.bench.rounds import Plan
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures
+
+# A hundred messages of 89 bytes, which every server gives back as one array without spaces.
+BODY = b"[%s]" % b",".join(b'{"i":"%03d","text":"%s"}' % (i, b"y" * 68) for i in range(100))
+PATH = "/v1/stream/doc?offset=-1"
+
+
+def bench(plan: Plan) -> Section:
+    """Headgate against nginx's cache and the reference server."""
+    loads = plan.loads([64], 1, 256)
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(BODY)
+        body.flush()
+
+        def measure(server: Server) -> Iterator[tuple[str, Figures]]:
+            server.create("doc", "application/json", BODY)
+            run("load", "get", server.port, 64, 1000, server.pid, body.name, PATH)  # warms up
+            for connections in loads:
+                arguments = (server.port, connections, plan.milliseconds, server.pid)
+                once = partial(run, "load", "get", *arguments, body.name, PATH)
+                yield f"{connections} connections", undisturbed(once)
+
+        found = medians(plan, [lambda: HeadgateServer("memory:"), CachingNginx, Reference], measure)
+    rates = {label: measured["64 connections"]["per_s"] for label, measured in found.items()}
+    headgate = rates["headgate memory:"]
+    return Section(
+        title=f"catch-up reads of {len(BODY):,} bytes",
+        columns=(Column("per_s", "reads/s"), *DELAYS, *CORES),
+        servers=found,
+        verdicts=[
+            at_least("64 connections: headgate / reference", headgate / rates["reference"], 7),
+            at_least(
+                "64 connections: headgate / nginx", headgate / rates["nginx proxy_cache"], 1.2
+            ),
+        ],
+    )

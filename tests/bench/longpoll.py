@@ -1,0 +1,64 @@
+"""Long-poll: 20 messages, 50 ms apart, to thousands of pollers of one stream."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from tests.bench.report import CORES, DELAYS, Column, Section, at_most
+from tests.bench.rounds import medians, undisturbed
+from tests.bench.servers import HeadgateServer, Reference
+from tests.bench.tools import held, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.bench.rounds import Plan
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures
+
+MESSAGES = 20
+INTERVAL_US = 50_000
+
+
+def bench(plan: Plan) -> Section:
+    """Headgate against the reference server."""
+    numbers = itertools.count()
+
+    def measure(server: Server) -> Iterator[tuple[str, Figures]]:
+        _follow(server, f"warm-{next(numbers)}", 50)
+        for pollers in plan.loads([5000], 1000):
+
+            def once(pollers: int = pollers) -> Figures:
+                return _follow(server, f"poll-{next(numbers)}", pollers)
+
+            yield f"{pollers:,} pollers", undisturbed(once)
+
+    found = medians(plan, [lambda: HeadgateServer("memory:"), Reference], measure)
+    p50 = {label: measured["5,000 pollers"]["p50_ms"] for label, measured in found.items()}
+    return Section(
+        title=f"long-poll, {MESSAGES} messages {INTERVAL_US // 1000} ms apart",
+        columns=(
+            Column("per_s", "deliveries/s"),
+            *DELAYS,
+            Column("answers_200", "answers"),
+            *CORES,
+        ),
+        servers=found,
+        verdicts=[
+            at_most(
+                "5,000 pollers: p50 delay, headgate / reference",
+                p50["headgate memory:"] / p50["reference"],
+                0.5,
+            )
+        ],
+    )
+
+
+def _follow(server: Server, stream: str, pollers: int) -> Figures:
+    server.create(stream, "application/json")
+    path = server.append_path(stream)
+    load = (server.port, pollers, MESSAGES, INTERVAL_US, server.pid)
+    with held("longpoll", *load, path) as waiting:
+        settle(server.pid)
+        return waiting.release()

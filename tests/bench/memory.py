@@ -1,0 +1,74 @@
+"""Memory that one waiting reader costs the server's process."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.bench.machine import resident_bytes
+from tests.bench.report import Column, Section, at_most
+from tests.bench.rounds import medians
+from tests.bench.servers import HeadgateServer, Nchan, Reference
+from tests.bench.tools import held, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bench.rounds import Measured, Plan
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures, Held
+
+COUNTS = (5000, 9000)
+EVENT_READER_KB = 3
+POLLER_KB = 8
+
+
+def bench(plan: Plan) -> Section:
+    """Idle SSE readers and waiting pollers, on a server that has had no others before."""
+    found: dict[str, Measured] = {}
+    headgate: Callable[[], Server] = lambda: HeadgateServer("memory:")  # noqa: E731 - as its peers
+    kinds = [("SSE readers", [headgate, Nchan, Reference]), ("pollers", [headgate, Reference])]
+    for kind, servers in kinds:
+        for count in COUNTS:
+            measured = medians(plan, servers, partial(_measure, kind, count))
+            for label, loads in measured.items():
+                found.setdefault(label, {}).update(loads)
+    ours = found["headgate memory:"]
+    limits = {"SSE readers": EVENT_READER_KB, "pollers": POLLER_KB}
+    return Section(
+        title="memory of a waiting reader",
+        columns=(Column("kb_each", "KB each", 2), Column("before_mb", "MB before", 1)),
+        servers=found,
+        verdicts=[
+            at_most(f"{count:,} {kind}", ours[f"{count:,} {kind}"]["kb_each"], limit, "KB")
+            for kind, limit in limits.items()
+            for count in COUNTS
+        ],
+    )
+
+
+def _measure(kind: str, count: int, server: Server) -> Iterator[tuple[str, Figures]]:
+    # What every server needs once, whoever comes, is no reader's cost.
+    with _waiting(kind, server, "first", 100) as readers:
+        readers.release()
+    settle(server.pid)
+    before = resident_bytes(server.pid)
+    with _waiting(kind, server, "idle", count) as readers:
+        settle(server.pid)
+        each = (resident_bytes(server.pid) - before) / count
+        readers.release()
+    yield f"{count:,} {kind}", {"kb_each": each / 1000, "before_mb": before / 1e6}
+
+
+@contextmanager
+def _waiting(kind: str, server: Server, stream: str, count: int) -> Iterator[Held]:
+    """Readers that wait for one event, which proves that all of them were there."""
+    server.create(stream, "application/json")
+    load = (server.port, count, 1, 0, server.pid, server.append_path(stream))
+    with (
+        held("fanout", *load, server.events_path(stream))
+        if kind == "SSE readers"
+        else held("longpoll", *load)
+    ) as readers:
+        yield readers

@@ -1,0 +1,87 @@
+"""Servers measured in turn, several times over, and the medians of what was found."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.bench.machine import busy_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures
+
+QUIET_CORES = 0.1
+QUIET_TIMEOUT_S = 60.0
+DISTURBED_CORES = 0.15
+TRIES = 3
+
+# One figure table for each load, as a server was put under it.
+Measured = dict[str, "Figures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How thorough a run is."""
+
+    rounds: int
+    milliseconds: int
+    every_load: bool
+
+    def loads(self, judged: Sequence[int], *others: int) -> list[int]:
+        """The loads that have a required figure, and the others when there is time."""
+        return sorted([*judged, *others]) if self.every_load else list(judged)
+
+
+def medians(
+    plan: Plan,
+    servers: Sequence[Callable[[], Server]],
+    measure: Callable[[Server], Iterator[tuple[str, Figures]]],
+) -> dict[str, Measured]:
+    """Each server's figures under each load: `measure` yields them, once a round."""
+    found: dict[str, dict[str, list[Figures]]] = {}
+    for turn in range(plan.rounds):
+        for make in servers:
+            with make() as server:
+                for load, figures in measure(server):
+                    found.setdefault(server.label, {}).setdefault(load, []).append(figures)
+                    tell(f"round {turn + 1}: {server.label}, {load}: {_brief(figures)}")
+    return {
+        label: {load: _median(runs) for load, runs in loads.items()}
+        for label, loads in found.items()
+    }
+
+
+def undisturbed(measure: Callable[[], Figures]) -> Figures:
+    """A measurement during which little else ran on the two cores, or the best of a few."""
+    runs = []
+    for _ in range(TRIES):
+        _await_quiet()
+        runs.append(measure())
+        if runs[-1]["other_cpu"] <= DISTURBED_CORES:
+            break
+    return min(runs, key=lambda run: run["other_cpu"])
+
+
+def tell(progress: str) -> None:
+    """Show that a long run is alive."""
+    sys.stderr.write(progress + "\n")
+
+
+def _await_quiet() -> None:
+    deadline = time.monotonic() + QUIET_TIMEOUT_S
+    while busy_cores() > QUIET_CORES and time.monotonic() < deadline:
+        pass
+
+
+def _median(runs: Sequence[Figures]) -> Figures:
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def _brief(figures: Figures) -> str:
+    return " ".join(f"{name}={value:g}" for name, value in figures.items())

@@ -1,0 +1,258 @@
+"""The servers that are measured, each started alone on its core and stopped afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, program
+from tests.support.processes import Headgate, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+START_TIMEOUT_S = 20.0
+PINNED = ("taskset", "--cpu-list", str(SERVER_CORE))
+HERE = Path(__file__).parent
+# A benchmark's readers must neither time out nor be asked to come again while it runs.
+PATIENT = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_SSE_MAX_AGE": "900"}
+
+
+class Answer(NamedTuple):
+    """A response, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Server(ABC):
+    """A server under measurement. `pid` is the process that does the work."""
+
+    label: str
+
+    def __init__(self) -> None:
+        self.port = free_port()
+
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """The process whose time and memory count."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start and wait until requests are taken."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End every process that `start` made."""
+
+    def append_path(self, stream: str) -> str:
+        """Where events are posted to."""
+        return f"/v1/stream/{stream}"
+
+    def events_path(self, stream: str) -> str:
+        """Where server-sent events are read from the beginning of the stream."""
+        return f"/v1/stream/{stream}?offset=-1&live=sse"
+
+    def create(self, stream: str, content_type: str, body: bytes = b"") -> None:
+        """Make a stream."""
+        headers = {"Content-Type": content_type}
+        answer = self.request("PUT", self.append_path(stream), body, headers)
+        if answer.status != 201:
+            raise AssertionError(f"{self.label}: creating {stream}: {answer}")
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body or None, dict(headers or {}))
+            answer = connection.getresponse()
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, received, answer.read())
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+class HeadgateServer(Server):
+    """Headgate as `headgate serve` runs it."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__()
+        self.label = f"headgate {origin.partition(':')[0]}:"
+        self._headgate = Headgate(origin, environment=PATIENT, preface=PINNED)
+        self.port = self._headgate.port
+
+    @property
+    def pid(self) -> int:
+        return self._headgate.pid
+
+    def start(self) -> None:
+        self._headgate.start()
+
+    def stop(self) -> None:
+        self._headgate.kill()
+
+
+class Process:
+    """A child process on the servers' core; its complaints go where ours go."""
+
+    def __init__(self, port: int, *command: str) -> None:
+        self._child = subprocess.Popen([*PINNED, *command], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _accepts(port):
+            if self._child.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError(f"{command[0]} did not start")
+            time.sleep(0.01)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def child(self, title: str) -> int:
+        """The process started by this one that calls itself so."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for pid in children.read_text().split():
+                if title in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+            time.sleep(0.01)
+        raise AssertionError(f"process {self.pid} has no child called {title}")
+
+    def stop(self) -> None:
+        self._child.terminate()
+        try:
+            self._child.wait(10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Reference(Server):
+    """The protocol's reference server, in memory or with its store of files."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.label = "reference, files" if folder else "reference"
+        self._folder = folder
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self) -> None:
+        folder = [str(self._folder)] if self._folder else []
+        script = str(HERE / "reference.mjs")
+        self._process = Process(self.port, program("node"), script, str(self.port), *folder)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+
+class Nginx(Server):
+    """An nginx of one worker, which does the work, with a configuration of ours."""
+
+    configuration: Template
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process: Process | None = None
+        self._folder: Path | None = None
+        self._worker = 0
+
+    @property
+    def pid(self) -> int:
+        assert self._worker, "not started"
+        return self._worker
+
+    def start(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="headgate-bench-", dir=MEMORY_FOLDER))
+        self._folder.chmod(0o755)  # the worker is not root
+        file = self._folder / "nginx.conf"
+        file.write_text(self.configuration.substitute(self._values(self._folder)))
+        self._process = Process(self.port, program("nginx"), "-c", str(file))
+        self._worker = self._process.child("nginx: worker process")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+
+    def _values(self, folder: Path) -> dict[str, str]:
+        return {"port": str(self.port), "folder": str(folder)}
+
+
+class CachingNginx(Nginx):
+    """nginx with `proxy_cache` before the reference server, its cache in memory."""
+
+    label = "nginx proxy_cache"
+    configuration = Template((HERE / "proxy_cache.conf").read_text())
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._origin = Reference()
+
+    def start(self) -> None:
+        self._origin.start()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._origin.stop()
+
+    def create(self, stream: str, content_type: str, body: bytes = b"") -> None:
+        self._origin.create(stream, content_type, body)
+
+    def _values(self, folder: Path) -> dict[str, str]:
+        return {**super()._values(folder), "origin": str(self._origin.port)}
+
+
+class Nchan(Nginx):
+    """nginx with nchan, its messages in memory."""
+
+    label = "nchan"
+    configuration = Template((HERE / "nchan.conf").read_text())
+
+    def append_path(self, stream: str) -> str:
+        return f"/publish/{stream}"
+
+    def events_path(self, stream: str) -> str:
+        return f"/subscribe/{stream}"
+
+    def create(self, stream: str, content_type: str, body: bytes = b"") -> None:
+        """A channel comes to be with its first message or reader."""
+        assert not body, "a channel starts empty"
+
+    def _values(self, folder: Path) -> dict[str, str]:
+        return {**super()._values(folder), "module": str(NCHAN_MODULE)}

@@ -1,0 +1,69 @@
+"""Server-sent events: 100 events, 2 ms apart, to thousands of readers of one stream."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from tests.bench.report import CORES, DELAYS, Column, Section, at_least, at_most
+from tests.bench.rounds import medians, undisturbed
+from tests.bench.servers import HeadgateServer, Nchan, Reference
+from tests.bench.tools import held, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.bench.rounds import Plan
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures
+
+EVENTS = 100
+INTERVAL_US = 2000
+
+
+def bench(plan: Plan) -> Section:
+    """Headgate against nchan, with the reference server beside them."""
+    numbers = itertools.count()
+
+    def measure(server: Server) -> Iterator[tuple[str, Figures]]:
+        _deliver(server, f"warm-{next(numbers)}", 50)
+        for readers in plan.loads([1000, 5000], 100):
+
+            def once(readers: int = readers) -> Figures:
+                return _deliver(server, f"sse-{next(numbers)}", readers)
+
+            yield f"{readers:,} readers", undisturbed(once)
+
+    found = medians(plan, [lambda: HeadgateServer("memory:"), Nchan, Reference], measure)
+    headgate, nchan = found["headgate memory:"], found["nchan"]
+
+    def ratio(load: str, key: str) -> float:
+        return headgate[load][key] / nchan[load][key]
+
+    return Section(
+        title=f"server-sent events, {EVENTS} of them {INTERVAL_US // 1000} ms apart",
+        columns=(Column("per_s", "deliveries/s"), *DELAYS, *CORES),
+        servers=found,
+        verdicts=[
+            at_least(
+                "1,000 readers: deliveries, headgate / nchan", ratio("1,000 readers", "per_s"), 2.5
+            ),
+            at_least(
+                "5,000 readers: deliveries, headgate / nchan", ratio("5,000 readers", "per_s"), 8
+            ),
+            at_most(
+                "5,000 readers: p99 delay, headgate / nchan",
+                ratio("5,000 readers", "p99_ms"),
+                1 / 8,
+            ),
+        ],
+    )
+
+
+def _deliver(server: Server, stream: str, readers: int) -> Figures:
+    server.create(stream, "application/json")
+    paths = (server.append_path(stream), server.events_path(stream))
+    load = (server.port, readers, EVENTS, INTERVAL_US, server.pid)
+    with held("fanout", *load, *paths) as waiting:
+        settle(server.pid)
+        return waiting.release()

@@ -1,0 +1,68 @@
+"""Several readers at once, each behind a proxy of its own that cuts its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.clients.readers import Mode, Reading
+from tests.support.cutting_proxy import CuttingProxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tests.support.processes import Headgate
+
+Read = Callable[[str, Mode], Awaitable[Reading]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One reader at work, and the proxy that it reads through."""
+
+    mode: Mode
+    proxy: CuttingProxy
+    task: asyncio.Task[Reading]
+
+    def __str__(self) -> str:
+        return f"{self.task.get_name()} through {self.proxy}"
+
+
+@contextlib.asynccontextmanager
+async def reading(
+    server: Headgate, stream: str, readers: Sequence[tuple[Read, Mode]], *, seed: int, at_most: int
+) -> AsyncIterator[list[Run]]:
+    """Start every reader and wait until each has connected; the block ends when all are done."""
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        runs = []
+        for number, (read, mode) in enumerate(readers):
+            proxy = CuttingProxy(server.port, seed=seed + number, at_most=at_most)
+            await stack.enter_async_context(proxy)
+            url = f"http://127.0.0.1:{proxy.port}/v1/stream/{stream}"
+            task = tasks.create_task(_start(read, url, mode), name=f"{read.__name__} {mode}")
+            runs.append(Run(mode, proxy, task))
+        for run in runs:
+            await run.proxy.connected.wait()
+        yield runs
+
+
+async def _start(read: Read, url: str, mode: Mode) -> Reading:
+    return await read(url, mode)
+
+
+def first_difference(expected: bytes, actual: bytes) -> str | None:
+    """Where two texts part, with what stands there, or None if they are equal."""
+    if expected == actual:
+        return None
+    position = next(
+        (i for i, (one, other) in enumerate(zip(expected, actual, strict=False)) if one != other),
+        min(len(expected), len(actual)),
+    )
+    around = slice(max(position - 40, 0), position + 40)
+    return (
+        f"at byte {position} of {len(expected)}, of {len(actual)} received: "
+        f"{expected[around]!r} became {actual[around]!r}"
+    )

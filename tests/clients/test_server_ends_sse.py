@@ -1,0 +1,58 @@
+"""The server ends each SSE answer after a while; clients follow on without loss."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from tests.clients.behind_proxies import first_difference, reading
+from tests.clients.readers import read_with_browser, read_with_python, read_with_typescript
+from tests.clients.token_writer import append_tokens, close_stream, create_stream
+from tests.clients.unicode_text import cut_into_tokens, make_text
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.clients.behind_proxies import Read
+    from tests.clients.readers import Mode
+
+SEED = 4439
+CONTENT_TYPE = "text/plain; charset=utf-8"
+# Longer than the second below which the TypeScript client takes SSE for broken.
+SSE_MAX_AGE_S = 2
+NEVER_CUT = sys.maxsize
+# Some clients make one more connection, to catch up, for each of their SSE connections.
+MIN_CONNECTIONS = 6
+MIN_SSE_REQUESTS = 3
+BATCH = 10
+PACE_S = 0.02
+
+READERS: Sequence[tuple[Read, Mode]] = (
+    (read_with_typescript, "sse"),
+    (read_with_python, "sse"),
+    (read_with_browser, "sse"),
+)
+
+
+async def test_clients_follow_on_after_the_server_ends_an_sse_answer() -> None:
+    tokens = cut_into_tokens(make_text(SEED, 1 << 20), SEED, 13)
+    written: list[bytes] = []
+    with headgate(environment={"HEADGATE_SSE_MAX_AGE": str(SSE_MAX_AGE_S)}) as server:
+        url = f"{server.streams}/text"
+        await create_stream(url, CONTENT_TYPE)
+        async with reading(server, "text", READERS, seed=SEED, at_most=NEVER_CUT) as runs:
+            while any(run.proxy.connections < MIN_CONNECTIONS for run in runs):
+                batch = tokens[len(written) : len(written) + BATCH]
+                assert batch, "the readers did not reconnect while the whole text was written"
+                await append_tokens(url, CONTENT_TYPE, batch)
+                written += batch
+                await asyncio.sleep(PACE_S)
+            await close_stream(url)
+    for run in runs:
+        result = run.task.result()
+        assert first_difference(b"".join(written), result.text) is None, run
+        assert result.closed, run
+        assert result.requests["sse"] >= MIN_SSE_REQUESTS, run
+        assert "long-poll" not in result.requests, run

@@ -1,0 +1,77 @@
+"""A text written token by token reaches every client byte for byte, however often it is cut off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clients.behind_proxies import first_difference, reading
+from tests.clients.readers import read_with_browser, read_with_python, read_with_typescript
+from tests.clients.token_writer import append_tokens, close_stream, create_stream
+from tests.clients.unicode_text import cut_into_tokens, make_text
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.clients.behind_proxies import Read, Run
+    from tests.clients.readers import Mode
+
+SEED = 4437
+TEXT_BYTES = 1 << 20
+MAX_TOKEN_CHARACTERS = 13
+MIN_TOKENS = 50_000
+CONTENT_TYPE = "text/plain; charset=utf-8"
+MIN_CUTS = 10
+# Ten cuts need at most twenty times this, which is less than the text.
+FIRST_CUT_BYTES = 48 << 10
+
+LIVE_READERS: Sequence[tuple[Read, Mode]] = (
+    (read_with_typescript, "long-poll"),
+    (read_with_typescript, "sse"),
+    (read_with_python, "long-poll"),
+    (read_with_python, "sse"),
+    (read_with_browser, "sse"),
+)
+# The TypeScript client never goes live on a closed stream.
+LATE_READERS: Sequence[tuple[Read, Mode]] = (
+    (read_with_typescript, "catch-up"),
+    (read_with_python, "catch-up"),
+    (read_with_python, "long-poll"),
+    (read_with_python, "sse"),
+    (read_with_browser, "sse"),
+)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+async def test_every_client_gets_every_byte_once(scheme: str, tmp_path: Path) -> None:
+    text = make_text(SEED, TEXT_BYTES)
+    tokens = cut_into_tokens(text, SEED, MAX_TOKEN_CHARACTERS)
+    assert len(tokens) >= MIN_TOKENS
+    with headgate("memory:" if scheme == "memory" else f"file:{tmp_path}") as server:
+        url = f"{server.streams}/text"
+        await create_stream(url, CONTENT_TYPE)
+        async with reading(
+            server, "text", LIVE_READERS, seed=SEED, at_most=FIRST_CUT_BYTES
+        ) as live:
+            await append_tokens(url, CONTENT_TYPE, tokens)
+            await close_stream(url)
+        async with reading(
+            server, "text", LATE_READERS, seed=-SEED, at_most=FIRST_CUT_BYTES
+        ) as late:
+            pass
+    for run in (*live, *late):
+        assert_complete(run, text)
+
+
+def assert_complete(run: Run, text: str) -> None:
+    result = run.task.result()
+    assert first_difference(text.encode(), result.text) is None, run
+    assert result.closed, run
+    assert run.proxy.cuts >= MIN_CUTS, run
+    # A client that gave its mode up would have asked in another one.
+    assert result.requests.keys() <= {"catch-up", run.mode}, run
+    assert result.requests[run.mode] >= 1, run

@@ -1,0 +1,63 @@
+"""The official conformance suite, run by vitest against a started Headgate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.processes import ROOT, headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE_TESTS = ROOT / "tests" / "node"
+SUITE_TIMEOUT_S = 180
+PASSED = 332
+# What the suite's `subscriptions: false` leaves out; vitest reports these as skipped.
+SUBSCRIPTIONS = "Reserved subscription APIs"
+SUBSCRIPTION_TESTS = 6
+
+
+@pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_official_suite_passes(scheme: str, tmp_path: Path) -> None:
+    origin = "memory:" if scheme == "memory" else f"file:{tmp_path / 'log'}"
+    with headgate(origin, arguments=("--long-poll-timeout", "0.5")) as server:
+        results = run_suite(server.url, tmp_path / "report.json")
+    failed = [describe(result) for result in results if result["status"] == "failed"]
+    assert not failed, f"{len(failed)} failed:\n" + "\n".join(failed)
+    passed = [result for result in results if result["status"] == "passed"]
+    left_out = [result for result in results if SUBSCRIPTIONS in result["ancestorTitles"]]
+    assert len(passed) == PASSED
+    assert len(left_out) == SUBSCRIPTION_TESTS
+    assert len(results) == PASSED + SUBSCRIPTION_TESTS
+
+
+def run_suite(url: str, report: Path) -> list[dict[str, Any]]:
+    """Every test of the suite with its status, as vitest reports it."""
+    vitest = subprocess.run(
+        [
+            *("node", "node_modules/vitest/vitest.mjs", "run"),
+            *("--reporter=json", f"--outputFile={report}"),
+        ],
+        cwd=NODE_TESTS,
+        env={**os.environ, "CONFORMANCE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=SUITE_TIMEOUT_S,
+        check=False,
+    )
+    # It also ends with an error when tests fail, and those are told one by one.
+    assert report.exists(), vitest.stdout.decode(errors="replace")
+    files = json.loads(report.read_text(encoding="utf-8"))["testResults"]
+    return [result for file in files for result in file["assertionResults"]]
+
+
+def describe(result: dict[str, Any]) -> str:
+    """A failed test's name with the first line of each message."""
+    messages = (message.splitlines()[0] for message in result["failureMessages"])
+    return " > ".join((*result["ancestorTitles"], result["title"])) + ": " + "; ".join(messages)

@@ -1,0 +1,594 @@
+"""Malformed, hostile and unfinished requests, byte by byte over plain sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.wire import Answer, Wire, ask, request
+from tests.support.processes import Headgate, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT = 1000
+POLL_S = 0.5
+DEADLINE_S = 1.0
+IN_TIME_S = 5.0
+"""A deadline of one second is kept in time when a busy machine closes before this."""
+MAX_PATH = 2048
+ZERO = "0" * 16
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Headgate]:
+    environment = {
+        "HEADGATE_MAX_APPEND": str(LIMIT),
+        "HEADGATE_LONG_POLL_TIMEOUT": str(POLL_S),
+        "HEADGATE_HEADER_TIMEOUT": str(DEADLINE_S),
+        "HEADGATE_BODY_TIMEOUT": str(DEADLINE_S),
+    }
+    with headgate(environment=environment) as started:
+        yield started
+
+
+@pytest.fixture
+def wire(server: Headgate) -> Iterator[Wire]:
+    with Wire(server.port) as connection:
+        yield connection
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def text(server: Headgate) -> str:
+    """The path of a new text stream that holds "content"."""
+    return _create(server, "text/plain", b"content")
+
+
+@pytest.fixture
+def items(server: Headgate) -> str:
+    """The path of a new JSON stream that holds [1]."""
+    return _create(server, "application/json", b"1")
+
+
+def _create(server: Headgate, content_type: str, body: bytes) -> str:
+    path = f"/v1/stream/stream{next(_numbers)}"
+    assert ask(server.port, "PUT", path, body, content_type=content_type).status == 201
+    return path
+
+
+def _assert_goes_on(wire: Wire, answer: Answer) -> None:
+    """The connection serves another request, unless the answer announced its end."""
+    if "close" in answer.headers.get("connection", ""):
+        assert wire.is_ended()
+    else:
+        assert wire.request("GET", "/v1/stream/none").status == 404
+
+
+# ---------------------------------------------------------------- parameters of a read
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("offset=", "offset"),
+        ("offset=abc", "offset"),
+        ("offset=-2", "offset"),
+        ("offset=0", "offset"),
+        (f"offset={ZERO}_{ZERO[1:]}", "offset"),
+        (f"offset={ZERO}_{ZERO}0", "offset"),
+        (f"offset=+{ZERO[1:]}_{ZERO}", "offset"),
+        (f"offset={ZERO}_{ZERO}%00", "offset"),
+        (f"offset={ZERO}_{ZERO}%0A", "offset"),
+        (f"offset={ZERO[1:]}%D9%A0_{ZERO}", "offset"),
+        ("offset=NOW", "offset"),
+        ("offset=-1&offset=-1", "offset"),
+        ("offset=-1&%6Fffset=now", "offset"),
+        ("live=long-poll", "offset"),
+        ("live=sse", "offset"),
+        ("offset=-1&live=", "live"),
+        ("offset=-1&live=poll", "live"),
+        ("offset=-1&live=SSE", "live"),
+        ("offset=-1&live=sse&live=sse", "live"),
+        ("offset=-1&live=long-poll&cursor=", "cursor"),
+        ("offset=-1&live=long-poll&cursor=abc", "cursor"),
+        ("offset=-1&live=long-poll&cursor=-1", "cursor"),
+        ("offset=-1&live=long-poll&cursor=1.5", "cursor"),
+        ("offset=-1&live=long-poll&cursor=1&cursor=1", "cursor"),
+        ("offset=-1&other=1&other=2", "other"),
+        ("offset=%", "query"),
+        ("offset=%zz", "query"),
+        ("offset=%ff", "query"),
+    ],
+)
+def test_bad_parameter_is_named(text: str, wire: Wire, query: str, parameter: str) -> None:
+    answer = wire.request("GET", f"{text}?{query}")
+    answer.assert_problem(400, parameter)
+    assert answer.headers["cache-control"] == "no-store"
+    _assert_goes_on(wire, answer)
+
+
+def test_offset_past_the_tail_is_no_empty_answer(text: str, wire: Wire) -> None:
+    tail = wire.request("HEAD", text).next_offset
+    generation, position = tail.split("_")
+    answer = wire.request("GET", f"{text}?offset={generation}_{int(position) + 1:016d}")
+    answer.assert_problem(400, "offset")
+
+
+# ---------------------------------------------------------------- bodies
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"tru",
+        b"1 2",
+        b"[1 2]",
+        b"[1,]",
+        b'{"a":1,}',
+        b"{1:2}",
+        b"01",
+        b"-",
+        b"1e",
+        b"NaN",
+        b"[Infinity]",
+        b"'a'",
+        b'"\x01"',
+        b'"a\nb"',
+        b'"\\q"',
+        b'"\xff"',
+        b'{"a":"\xc0\xaf"}',
+        b"\xef\xbb\xbf1",
+        b" ",
+        b"",
+        b"[]",
+        b" [ ] ",
+    ],
+)
+def test_body_that_is_no_json_message_is_refused(items: str, wire: Wire, body: bytes) -> None:
+    answer = wire.request("POST", items, body, content_type="application/json")
+    answer.assert_problem(400)
+    _assert_goes_on(wire, answer)
+    assert ask(wire.port, "GET", items).body == b"[1]"
+
+
+def test_empty_append_is_refused(text: str, wire: Wire) -> None:
+    answer = wire.request("POST", text, b"", content_type="text/plain")
+    answer.assert_problem(400, "empty")
+    _assert_goes_on(wire, answer)
+    assert ask(wire.port, "GET", text).body == b"content"
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/json", "text/plainer"])
+def test_append_of_another_content_type_is_refused(
+    text: str, wire: Wire, content_type: str
+) -> None:
+    answer = wire.request("POST", text, b"1", content_type=content_type)
+    answer.assert_problem(409)
+    _assert_goes_on(wire, answer)
+    assert ask(wire.port, "GET", text).body == b"content"
+
+
+def test_append_without_content_type_is_refused(text: str, wire: Wire) -> None:
+    wire.request("POST", text, b"more").assert_problem(400, "Content-Type")
+    assert ask(wire.port, "GET", text).body == b"content"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("chunks", [0, 1, 7])
+@pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1, 10 * LIMIT])
+def test_body_may_be_as_long_as_max_append(
+    server: Headgate, wire: Wire, method: str, chunks: int, size: int
+) -> None:
+    path = f"/v1/stream/stream{next(_numbers)}"
+    if method == "POST":
+        ask(server.port, "PUT", path, content_type="text/plain")
+    body = b"x" * size
+    if chunks:
+        wire.send(_chunked(method, path, body, chunks))
+        answer = wire.answer(method)
+    else:
+        answer = wire.request(method, path, body, content_type="text/plain")
+    kept = ask(server.port, "GET", path)
+    if size <= LIMIT:
+        assert answer.status in {201, 204}
+        assert kept.body == body
+    else:
+        answer.assert_problem(413, "max_append", str(LIMIT))
+        assert (kept.status, kept.body) == (200, b"") if method == "POST" else kept.status == 404
+    _assert_goes_on(wire, answer)
+
+
+def _chunked(method: str, path: str, body: bytes, count: int) -> bytes:
+    size = -(-len(body) // count)
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n"
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    return head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 10**12, 10**30])
+def test_announced_length_is_refused_before_the_body_is_sent(
+    text: str, wire: Wire, size: int
+) -> None:
+    wire.send(_head("POST", text, f"Content-Length: {size}", "Content-Type: text/plain"))
+    assert wire.answer().status in ({413} if size < 10**19 else {400, 413})
+
+
+def test_expect_100_continue_is_answered_before_the_body(text: str, wire: Wire) -> None:
+    common = ("Content-Type: text/plain", "Expect: 100-continue")
+    wire.send(_head("POST", text, "Content-Length: 4", *common))
+    assert wire.answer().status == 100
+    wire.send(b"more")
+    assert wire.answer().status == 204
+    wire.send(_head("POST", text, f"Content-Length: {LIMIT + 1}", *common))
+    wire.answer().assert_problem(413, "max_append")
+    assert ask(wire.port, "GET", text).body == b"contentmore"
+
+
+def _head(method: str, path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *lines, "", ""]).encode("latin-1")
+
+
+@pytest.mark.parametrize("leave", ["finish", "reset"])
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        b"Content-Length: 10\r\n\r\n",
+        b"Content-Length: 10\r\n\r\nonly ",
+        b"Content-Length: 10\r\n\r\nonly nine",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\non",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nonly \r\n0\r\n",
+    ],
+)
+def test_body_that_never_ends_is_not_written(
+    text: str, wire: Wire, unfinished: bytes, leave: str
+) -> None:
+    wire.send(f"POST {text} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode())
+    wire.send(unfinished)
+    if leave == "finish":
+        wire.finish()
+        wire.remaining()
+    else:
+        wire.reset()
+    assert ask(wire.port, "POST", text, b" more", content_type="text/plain").status == 204
+    assert ask(wire.port, "GET", text).body == b"content more"
+
+
+# ---------------------------------------------------------------- heads
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+def test_header_that_is_too_long_is_refused(text: str, wire: Wire, size: int) -> None:
+    with_long_header = _head("GET", text, "X-Long: " + "x" * size)
+    answer = _refusal(wire, with_long_header)
+    answer.assert_problem(431)
+    assert ask(wire.port, "GET", text).body == b"content"
+
+
+def test_too_many_headers_are_refused(text: str, wire: Wire) -> None:
+    answer = _refusal(wire, _head("GET", text, *(f"X-{n}: {n}" for n in range(5000))))
+    answer.assert_problem(431)
+
+
+def _refusal(wire: Wire, data: bytes) -> Answer:
+    """The answer to what may be refused before all of it is sent."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        wire.send(data)
+    return wire.answer()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a/../b",
+        "..",
+        "../../etc/passwd",
+        "a/./b",
+        ".",
+        "a//b",
+        "",
+        "a/",
+        "/",
+        "%2e%2e/b",
+        "a/%2E%2E",
+        ".%2e/b",
+        "%2e",
+        "a%00b",
+        "a%0Ab",
+        "a%0d%0aX-Evil:%201",
+        "a%7F",
+        "a%1Bb",
+        "%ff",
+        "%C0%AF",
+        "%ED%A0%80",
+        "%E2%82",
+        "%",
+        "%a",
+        "%zz",
+        "%u0041",
+    ],
+)
+def test_path_that_could_mean_something_else_is_refused(wire: Wire, method: str, path: str) -> None:
+    body = b"x" if method in {"PUT", "POST"} else None
+    answer = wire.request(method, f"/v1/stream/{path}", body, content_type="text/plain")
+    if method == "HEAD":
+        assert (answer.status, answer.body) == (400, b"")
+    else:
+        answer.assert_problem(400, "path")
+    _assert_goes_on(wire, answer)
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\x01", b"\x7f", b"\r", b"\xff", b"\xc0\xaf"])
+def test_raw_byte_that_no_path_may_have_is_refused(wire: Wire, byte: bytes) -> None:
+    wire.send(b"PUT /v1/stream/a" + byte + b"b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    wire.answer().assert_problem(400)
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(MAX_PATH - 1, 201), (MAX_PATH, 201), (MAX_PATH + 1, 400)]
+)
+def test_path_may_have_2048_bytes(wire: Wire, size: int, status: int) -> None:
+    start = f"/v1/stream/long{next(_numbers)}-"
+    path = start + "x" * (size - len(start))
+    answer = wire.request("PUT", path, b"", content_type="text/plain")
+    assert answer.status == status
+    if status == 400:
+        answer.assert_problem(400, str(MAX_PATH))
+    _assert_goes_on(wire, answer)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"text/plain\r\n X-Evil: 1",
+        b"text/plain\rX-Evil: 1",
+        b"text/plain\nX-Evil: 1",
+        b"text/plain\0",
+        b"text/plain\x01",
+        b'text/plain; a="\x7f"',
+        b"text/plain; charset",
+        b"text/pl\xe9in",
+        b"text",
+        b"/",
+        b"text/",
+        b"text/plain, text/html",
+        b"text/" + b"x" * 300,
+    ],
+)
+def test_content_type_that_could_split_an_answer_is_refused(wire: Wire, value: bytes) -> None:
+    path = f"/v1/stream/stream{next(_numbers)}"
+    head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Type: ".encode()
+    wire.send(head + value + b"\r\n\r\n")
+    wire.answer().assert_problem(400)
+    assert ask(wire.port, "GET", path).status == 404
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+        b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore!",
+        b"Content-Length: 4, 5\r\n\r\nmore!",
+        b"Content-Length: +4\r\n\r\nmore",
+        b"Content-Length: -4\r\n\r\nmore",
+        b"Content-Length: 0x4\r\n\r\nmore",
+        b"Content-Length: 4 4\r\n\r\nmore",
+        b"Content-Length:\r\n\r\nmore",
+        b"Content-Length : 4\r\n\r\nmore",
+        b"Transfer-Encoding: xchunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding : chunked\r\n\r\n4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
+        b"X-Name\r\nContent-Length: 4\r\n\r\nmore",
+        b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore",
+        b": 1\r\nContent-Length: 4\r\n\r\nmore",
+        b"X-Folded: 1\r\n 2\r\nContent-Length: 4\r\n\r\nmore",
+        b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore",
+        b"Content-Length: 4\n\nmore",
+        b"Content-Length: 4\r\n\nmore",
+        b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore",
+    ],
+)
+def test_ambiguous_framing_is_refused_and_ends_the_connection(
+    text: str, wire: Wire, framing: bytes
+) -> None:
+    wire.send(f"POST {text} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode())
+    # What follows would be taken for a request by whoever sees the framing differently.
+    wire.send(framing + request("DELETE", text))
+    first, *others = wire.remaining()
+    first.assert_problem(400)
+    assert not others
+    assert ask(wire.port, "GET", text).body == b"content"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET",
+        b"GET /v1/stream/a",
+        b"GET  /v1/stream/a HTTP/1.1",
+        b"GET /v1/stream/a HTTP/1.1 x",
+        b"GET /v1/stream/a HTTP/3.0",
+        b"GET /v1/stream/a http/1.1",
+        b"GET /v1/stream/a b HTTP/1.1",
+        b"G\0T /v1/stream/a HTTP/1.1",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_line_that_is_no_request_is_refused(wire: Wire, line: bytes) -> None:
+    wire.send(line + b"\r\nHost: a\r\n\r\n")
+    (answer,) = wire.remaining()
+    answer.assert_problem(400)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "TRACE", "PROPFIND", "LINK"])
+def test_method_without_a_meaning_is_refused_with_those_that_have_one(
+    text: str, wire: Wire, method: str
+) -> None:
+    answer = wire.request(method, text)
+    answer.assert_problem(405)
+    allowed = {name.strip() for name in answer.headers["allow"].split(",")}
+    assert {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} == allowed
+    _assert_goes_on(wire, answer)
+
+
+# ---------------------------------------------------------------- slow clients
+
+
+def _seconds_until_ended(wire: Wire, began: float) -> float:
+    for answer in wire.remaining():
+        answer.assert_problem(408)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("start", [b"", b"G", b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\nX-A: b"])
+def test_head_that_does_not_come_is_cut(server: Headgate, start: bytes) -> None:
+    began = time.monotonic()
+    with Wire(server.port) as wire:
+        wire.send(start)
+        assert 0.9 * DEADLINE_S <= _seconds_until_ended(wire, began) < IN_TIME_S
+
+
+def test_head_that_comes_in_drops_is_cut_all_the_same(server: Headgate) -> None:
+    began = time.monotonic()
+    with Wire(server.port, timeout_s=DEADLINE_S / 10) as wire:
+        wire.send(b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+        while not wire.is_ended() and time.monotonic() - began < IN_TIME_S:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                wire.send(b"x")
+    assert 0.9 * DEADLINE_S <= time.monotonic() - began < IN_TIME_S
+
+
+def test_second_head_on_a_connection_has_the_same_deadline(wire: Wire, text: str) -> None:
+    assert wire.request("GET", text).status == 200
+    began = time.monotonic()
+    wire.send(b"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\n")
+    assert 0.9 * DEADLINE_S <= _seconds_until_ended(wire, began) < IN_TIME_S
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
+def test_body_that_stalls_is_cut_and_not_written(text: str, wire: Wire, framing: str) -> None:
+    began = time.monotonic()
+    wire.send(_head("POST", text, "Content-Type: text/plain", framing) + b"4\r\n")
+    assert 0.9 * DEADLINE_S <= _seconds_until_ended(wire, began) < IN_TIME_S
+    assert ask(wire.port, "GET", text).body == b"content"
+
+
+def test_body_that_comes_slowly_but_steadily_is_taken(text: str, wire: Wire) -> None:
+    wire.send(_head("POST", text, "Content-Type: text/plain", "Content-Length: 5"))
+    for byte in b" slow":
+        time.sleep(0.4 * DEADLINE_S)  # the client's slowness is what is tested
+        wire.send(bytes([byte]))
+    assert wire.answer().status == 204
+    assert ask(wire.port, "GET", text).body == b"content slow"
+
+
+# ---------------------------------------------------------------- conversations
+
+
+def _conversation(path: str, tail: str) -> tuple[bytes, list[tuple[str, int, bytes]]]:
+    """Requests sent without waiting, with the method, status and body of each answer."""
+    live = f"{path}?offset={tail}&live=long-poll"
+    turns = [
+        ("GET", path, None, 200, b"content"),
+        ("GET", path, None, 200, b"content"),
+        ("GET", live, None, 204, b""),
+        ("POST", path, b" one", 204, b""),
+        ("GET", live, None, 200, b" one"),
+        ("HEAD", path, None, 200, b""),
+        ("GET", f"{path}?offset=bad", None, 400, None),
+        ("POST", path, b" two", 204, b""),
+        ("GET", f"{path}?offset={tail}", None, 200, b" one two"),
+        ("GET", "/v1/stream/none", None, 404, None),
+        ("DELETE", path, None, 204, b""),
+        ("GET", path, None, 404, None),
+    ]
+    sent = b"".join(
+        request(method, target, body, content_type="text/plain")
+        for method, target, body, _, _ in turns
+    )
+    return sent, [(method, status, body or b"") for method, _, _, status, body in turns]
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 100, 7])
+def test_pipelined_requests_are_answered_in_order(text: str, wire: Wire, piece: int) -> None:
+    tail = ask(wire.port, "GET", text).next_offset
+    sent, expected = _conversation(text, tail)
+    for at in range(0, len(sent), piece):
+        wire.send(sent[at : at + piece])
+    for method, status, body in expected:
+        answer = wire.answer(method)
+        assert answer.status == status, (method, answer)
+        if status < 400:
+            assert answer.body == body
+        else:
+            answer.assert_problem(status)
+    assert not wire.unread
+
+
+def test_many_pipelined_reads_are_all_answered(text: str, wire: Wire) -> None:
+    wire.send(request("GET", text) * 500)
+    assert {wire.answer().body for _ in range(500)} == {b"content"}
+
+
+def test_long_polls_that_clients_cut_leave_the_others_alone(text: str, server: Headgate) -> None:
+    tail = ask(server.port, "HEAD", text).next_offset
+    poll = request("GET", f"{text}?offset={tail}&live=long-poll")
+    with Wire(server.port) as staying:
+        staying.send(poll)
+        for number in range(50):
+            leaving = Wire(server.port)
+            leaving.send(poll)
+            leaving.reset() if number % 2 else leaving.socket.close()
+        assert ask(server.port, "POST", text, b" more", content_type="text/plain").status == 204
+        assert staying.answer().body == b" more"
+
+
+def test_head_has_no_body_and_the_connection_goes_on(text: str, wire: Wire) -> None:
+    for path, status in ((text, 200), ("/v1/stream/none", 404), (text, 200)):
+        assert wire.request("HEAD", path).status == status
+    assert wire.request("GET", text).body == b"content"
+
+
+def test_http_1_0_is_answered_whole_and_closed(text: str, wire: Wire) -> None:
+    wire.send(f"GET {text} HTTP/1.0\r\n\r\n".encode())
+    answer = wire.answer()
+    assert (answer.status, answer.body) == (200, b"content")
+    assert "transfer-encoding" not in answer.headers
+    assert wire.is_ended()
+
+
+def test_http_1_0_event_stream_has_no_chunks(text: str, wire: Wire) -> None:
+    assert ask(wire.port, "POST", text, stream_closed="true").status == 204
+    wire.send(f"GET {text}?offset=-1&live=sse HTTP/1.0\r\n\r\n".encode())
+    answer = wire.answer()
+    assert "transfer-encoding" not in answer.headers
+    assert answer.body.startswith(b"event: data\ndata:")
+    assert wire.is_ended()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_connection_close_is_kept(text: str, wire: Wire, method: str) -> None:
+    body = b" more" if method == "POST" else None
+    answer = wire.request(method, text, body, content_type="text/plain", connection="close")
+    assert answer.status in {200, 204}
+    assert answer.headers["connection"] == "close"
+    assert wire.is_ended()

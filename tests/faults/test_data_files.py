@@ -1,0 +1,106 @@
+"""Data files that Headgate cannot or must not use: it says so once, and leaves them alone."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.processes import Headgate, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DATA_FILE = "headgate.db"
+
+
+def _random_bytes(file: Path) -> None:
+    file.write_bytes(random.Random(5).randbytes(10_000))
+
+
+def _short_file(file: Path) -> None:
+    file.write_bytes(b"SQLite")
+
+
+def _empty_file(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _other_application(file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.executescript("create table notes (text); insert into notes values ('mine');")
+    connection.close()
+
+
+def _newer_version(file: Path) -> None:
+    with headgate(f"file:{file.parent}") as server:
+        server.terminate()
+    connection = sqlite3.connect(file)
+    (version,) = connection.execute("pragma user_version").fetchone()
+    connection.execute(f"pragma user_version={version + 1}")
+    connection.close()
+
+
+def _folder(file: Path) -> None:
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    "write", [_random_bytes, _short_file, _empty_file, _other_application, _newer_version, _folder]
+)
+def test_foreign_data_file_is_refused_and_left_as_it_is(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    file = tmp_path / DATA_FILE
+    write(file)
+    before = _state(tmp_path)
+    refused = _start(tmp_path)
+    assert refused.returncode == 2
+    _assert_one_sentence(refused.stderr, DATA_FILE)
+    assert _state(tmp_path) == before
+
+
+def test_folder_of_a_running_headgate_is_refused_and_goes_on(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        before = _state(tmp_path)
+        refused = _start(tmp_path)
+        assert refused.returncode == 2
+        _assert_one_sentence(refused.stderr, str(tmp_path))
+        assert _state(tmp_path) == before
+        assert server.terminate() == 0
+    with headgate(f"file:{tmp_path}"):
+        pass
+
+
+def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder")
+    refused = _start(tmp_path / "data")
+    assert refused.returncode == 2
+    _assert_one_sentence(refused.stderr, "data")
+
+
+def _start(folder: Path) -> subprocess.CompletedProcess[str]:
+    server = Headgate(f"file:{folder}")
+    return subprocess.run(
+        server.arguments, env=server.environment, capture_output=True, text=True, timeout=30
+    )
+
+
+def _assert_one_sentence(stderr: str, subject: str) -> None:
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 1, stderr
+    assert subject in lines[0]
+    assert "Traceback" not in stderr
+
+
+def _state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every data file with its time of change and its bytes; locks and shared memory are none."""
+    return {
+        path.name: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in folder.iterdir()
+        if not path.name.endswith((".lock", "-shm"))
+    }

@@ -1,0 +1,166 @@
+"""A full, failing or slow disk: what is refused is gone, what is acknowledged is kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults import disk
+from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused, content, create
+from tests.faults.ledger import Faults, Ledger
+from tests.faults.wire import Wire, ask
+from tests.support.processes import Headgate, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SLOW_S = 2.0
+PROMPT_S = 0.5
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> FaultyDisk:
+    return FaultyDisk(tmp_path)
+
+
+@pytest.fixture
+def server(tmp_path: Path, faults: FaultyDisk) -> Iterator[Headgate]:
+    origin = f"file:{tmp_path / 'data'}"
+    with headgate(origin, environment=faults.environment) as started:
+        yield started
+
+
+def _restart(server: Headgate) -> None:
+    server.kill()
+    server.start()
+
+
+def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(tmp_path: Path) -> None:
+    with disk.small_disk(tmp_path, "16m") as place, headgate(f"file:{place / 'data'}") as server:
+        create(server, "log", b"first ")
+        ballast = disk.fill(place)
+        bodies = [bytes([65 + number]) * 40_000 for number in range(disk.WRITERS)]
+        assert_refused(append_at_once(server, "log", bodies))
+        assert content(server, "log") == b"first "
+        ballast.unlink()
+        assert append(server, "log", b"second ").status == 204
+        assert content(server, "log") == b"first second "
+        _restart(server)
+        assert content(server, "log") == b"first second "
+
+
+@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+def test_failing_commit_refuses_its_whole_group(
+    server: Headgate, faults: FaultyDisk, fault: str
+) -> None:
+    create(server, "log", b"first ")
+    with faults.failing(fault):
+        bodies = [f"refused {number} ".encode() for number in range(disk.WRITERS)]
+        assert_refused(append_at_once(server, "log", bodies))
+        assert_refused([ask(server.port, "PUT", "/v1/stream/new", content_type="text/plain")])
+        assert_refused([ask(server.port, "DELETE", "/v1/stream/log")])
+        assert content(server, "log") == b"first "
+        assert ask(server.port, "GET", "/v1/stream/new").status == 404
+    assert append(server, "log", b"second ").status == 204
+    assert content(server, "log") == b"first second "
+    _restart(server)
+    assert content(server, "log") == b"first second "
+    assert ask(server.port, "GET", "/v1/stream/new").status == 404
+
+
+@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+def test_crash_after_a_failed_commit_keeps_it_whole_or_not_at_all(
+    server: Headgate, faults: FaultyDisk, fault: str
+) -> None:
+    create(server, "log", b"first ")
+    with faults.failing(fault):
+        assert_refused([append(server, "log", b"refused ")])
+        server.kill()
+    server.start()
+    kept = content(server, "log")
+    assert kept in {b"first ", b"first refused "}
+    assert append(server, "log", b"second ").status == 204
+    _restart(server)
+    assert content(server, "log") == kept + b"second "
+
+
+@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+def test_orderly_stop_with_a_failing_disk_keeps_what_was_acknowledged(
+    server: Headgate, faults: FaultyDisk, fault: str
+) -> None:
+    create(server, "log", b"first ")
+    with faults.failing(fault):
+        assert_refused([append(server, "log", b"refused ")])
+        server.terminate()
+    server.start()
+    assert content(server, "log") in {b"first ", b"first refused "}
+
+
+@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+def test_writers_that_repeat_refused_appends_get_each_in_exactly_once(
+    server: Headgate, faults: FaultyDisk, fault: str
+) -> None:
+    ledgers = [Ledger(f"log{number}", is_json=False, closes_after=0) for number in range(4)]
+    for ledger in ledgers:
+        create(server, ledger.name)
+    refused = 0
+    lock = threading.Lock()
+
+    def write(writer: int) -> None:
+        nonlocal refused
+        ledger = ledgers[writer % len(ledgers)]
+        ledger.acked[writer] = 0
+        with Wire(server.port) as wire:
+            while ledger.acked[writer] < 40:
+                number = ledger.acked[writer]
+                answer = wire.request(
+                    "POST",
+                    f"/v1/stream/{ledger.name}",
+                    ledger.body(writer, number),
+                    content_type="text/plain",
+                    producer_id=f"writer-{writer}",
+                    producer_epoch="0",
+                    producer_seq=str(number),
+                )
+                assert answer.status in {200, 503}, answer
+                if answer.status == 503:
+                    with lock:
+                        refused += 1
+                else:
+                    ledger.acked[writer] += 1
+
+    with faults.failing(fault, every=5), ThreadPoolExecutor(disk.WRITERS) as pool:
+        list(pool.map(write, range(disk.WRITERS)))
+    assert refused > 0
+    for _ in range(2):
+        for ledger in ledgers:
+            assert ledger.check(ledger.split(content(server, ledger.name)))[1] == Faults()
+        _restart(server)
+
+
+def test_slow_disk_delays_appends_and_nothing_else(server: Headgate, faults: FaultyDisk) -> None:
+    create(server, "log", b"first ")
+    create(server, "other", b"content")
+    with faults.slow(int(1000 * SLOW_S)), ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        slow = pool.submit(append, server, "log", b"second ")
+        waits = []
+        while not slow.done():
+            waits.append(_seconds_to_get(server.port, "/v1/stream/other"))
+            waits.append(_seconds_to_get(server.port, "/v1/stream/log"))
+            waits.append(_seconds_to_get(server.admin_port, "/healthz"))
+        assert slow.result().status == 204
+        assert time.monotonic() - began >= SLOW_S
+    assert max(waits) < PROMPT_S
+    assert len(waits) >= 3 * SLOW_S / PROMPT_S
+
+
+def _seconds_to_get(port: int, path: str) -> float:
+    sent = time.monotonic()
+    assert ask(port, "GET", path).status == 200
+    return time.monotonic() - sent

@@ -1,0 +1,82 @@
+"""The checker must see each kind of broken promise, or a clean torture run says nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.ledger import Faults, Ledger
+
+
+def _ledger() -> Ledger:
+    """Two writers with three acknowledged appends each, the second one with a fourth unanswered."""
+    return Ledger("a", is_json=True, closes_after=99, acked={1: 3, 2: 3}, open={2})
+
+
+def _content(ledger: Ledger, *appends: tuple[int, int]) -> list[bytes]:
+    return [message for append in appends for message in ledger.messages(*append)]
+
+
+WHOLE = ((1, 0), (2, 0), (2, 1), (1, 1), (1, 2), (2, 2))
+
+
+@pytest.mark.parametrize("unanswered", [(), ((2, 3),)])
+def test_an_unanswered_append_may_be_there_or_not(unanswered: tuple[tuple[int, int], ...]) -> None:
+    ledger = _ledger()
+    ends, faults = ledger.check(_content(ledger, *WHOLE, *unanswered))
+    assert faults == Faults()
+    assert list(ends) == [*WHOLE, *unanswered]
+
+
+@pytest.mark.parametrize(
+    ("appends", "kind"),
+    [
+        (WHOLE[:-1], "lost"),
+        ((*WHOLE, (2, 2)), "duplicated"),
+        ((*WHOLE, (2, 3), (2, 3)), "duplicated"),
+        (((1, 1), (1, 0), (1, 2), *((2, n) for n in range(3))), "misplaced"),
+        ((*WHOLE, (1, 3)), "misplaced"),
+        ((*WHOLE, (2, 3), (2, 4)), "misplaced"),
+        ((*WHOLE, (3, 0)), "misplaced"),
+    ],
+)
+def test_each_broken_promise_is_counted(appends: tuple[tuple[int, int], ...], kind: str) -> None:
+    ledger = _ledger()
+    _, faults = ledger.check(_content(ledger, *appends))
+    assert getattr(faults, kind) > 0
+
+
+def test_half_an_append_is_torn() -> None:
+    ledger = _ledger()
+    number = next(n for n in range(99) if len(ledger.messages(1, n)) == 3)
+    ledger.acked = {1: number}
+    ledger.open = {1}
+    whole = _content(ledger, *((1, n) for n in range(number + 1)))
+    assert ledger.check(whole)[1] == Faults()
+    assert ledger.check(whole[:-1])[1].torn > 0
+
+
+def test_a_changed_byte_is_torn_and_its_append_lost() -> None:
+    ledger = _ledger()
+    found = _content(ledger, *WHOLE)
+    found[0] = found[0].replace(b'"text":"', b'"text":"x')
+    faults = ledger.check(found)[1]
+    assert (faults.torn, faults.lost) >= (1, 1)
+
+
+def test_acknowledged_offsets_must_grow_with_the_content() -> None:
+    ledger = _ledger()
+    ledger.offsets = {(1, 0): "0_5", (2, 0): "0_5"}
+    assert ledger.check(_content(ledger, *WHOLE))[1].misplaced == 1
+
+
+def test_nothing_may_follow_the_append_that_closed_the_stream() -> None:
+    ledger = _ledger()
+    ledger.closer, ledger.is_closed = (1, 2), True
+    assert ledger.check(_content(ledger, *WHOLE))[1].misplaced == 1
+
+
+def test_half_a_line_of_text_is_seen() -> None:
+    ledger = Ledger("t", is_json=False, closes_after=99, acked={1: 1})
+    body = ledger.body(1, 0)
+    assert ledger.check(ledger.split(body))[1] == Faults()
+    assert ledger.check(ledger.split(body[:-5]))[1].torn > 0

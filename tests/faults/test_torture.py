@@ -1,0 +1,40 @@
+"""Kills in the middle of everything: what was acknowledged is there, once, where it was said."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.ledger import Faults
+from tests.faults.torture import restartable, torture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = 50
+SEED = 20
+
+
+def test_log_that_forgets_is_found_out() -> None:
+    server = restartable("memory:")
+    try:
+        report = asyncio.run(torture(server, 1, SEED))
+    finally:
+        server.kill()
+    assert report.faults.lost > 0
+
+
+@pytest.mark.timeout(300)
+def test_every_acknowledged_append_survives_fifty_kills(tmp_path: Path) -> None:
+    server = restartable(f"file:{tmp_path}", HEADGATE_LONG_POLL_TIMEOUT="2")
+    try:
+        report = asyncio.run(torture(server, KILLS, SEED))
+    finally:
+        server.kill()
+    assert report.faults == Faults(), f"{report}\n{server.output()[-3000:]}"
+    assert report.kills >= KILLS
+    assert report.acked >= 40 * KILLS
+    assert report.lifecycle_steps >= KILLS
+    assert report.followed >= KILLS

@@ -1,0 +1,140 @@
+"""Real servers as child processes on free loopback ports, stopped when the test ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADGATE = Path(sys.executable).with_name("headgate")
+START_TIMEOUT_S = 30.0
+
+
+def free_port() -> int:
+    """A loopback TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Headgate:
+    """One `headgate serve` process. `url` is the stream listener's root, `streams` the default route."""
+
+    def __init__(
+        self,
+        origin: str = "memory:",
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+        preface: Sequence[str] = (),
+    ) -> None:
+        self.port = port or free_port()
+        self.admin_port = free_port()
+        self.origin = origin
+        self.arguments = [
+            *preface,
+            str(HEADGATE),
+            "serve",
+            *("--listen", f"127.0.0.1:{self.port}"),
+            *("--admin", f"127.0.0.1:{self.admin_port}"),
+            *("--origin", origin),
+            *arguments,
+        ]
+        self.environment = {**os.environ, **(environment or {})}
+        descriptor, path = tempfile.mkstemp(prefix="headgate-test-", suffix=".log")
+        os.close(descriptor)
+        self._log = Path(path)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def streams(self) -> str:
+        return f"{self.url}/v1/stream"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "not started"
+        return self.process.pid
+
+    def start(self) -> Headgate:
+        """Start and wait until `/readyz` answers 200; the log is in the error if it does not."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.arguments, stdout=log, stderr=log, env=self.environment, cwd=ROOT
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                with urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=5) as answer:
+                    if answer.status == 200:
+                        return self
+            time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"headgate did not become ready:\n{self.output()}")
+
+    def terminate(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM, then the exit status."""
+        assert self.process is not None, "not started"
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be; safe to call twice."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        if self.process is not None:
+            self.process.wait()
+
+    def output(self) -> str:
+        """Everything written to stdout and stderr so far."""
+        return self._log.read_text(errors="replace")
+
+    def close(self) -> None:
+        """Kill, and remove the log."""
+        self.kill()
+        self._log.unlink(missing_ok=True)
+
+    def resident_bytes(self) -> int:
+        """Resident set size of the process, in bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+
+
+@contextlib.contextmanager
+def headgate(
+    origin: str = "memory:",
+    *,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    port: int | None = None,
+) -> Iterator[Headgate]:
+    """A started Headgate that is killed when the block ends."""
+    server = Headgate(origin, arguments=arguments, environment=environment, port=port)
+    try:
+        yield server.start()
+    finally:
+        server.close()

@@ -1,0 +1,138 @@
+"""The shape of the tree, where no linter sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("gateway", "admin", "cdn_configs")
+LONGEST_MODULE = 400
+NOT_SOURCES = {
+    ".git",
+    ".hypothesis",
+    ".import_linter_cache",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".venv",
+    "__pycache__",
+    "bin",
+    "build",
+    "dist",
+    "headgate-data",
+    "node_modules",
+}
+
+# Run by a fresh interpreter: imports one module after the other and prints what each one did
+# besides. An event loop cannot start without a socket pair, so it is seen as a socket.
+WATCH_IMPORTS = """
+import importlib, json, logging, os, signal, sys, threading
+
+module, found = "", []
+
+def watch(event, arguments):
+    if not module:
+        return
+    if event == "open":
+        path, mode, flags = arguments
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            found.append(f"{module} opens {path} for writing")
+    elif event.split(".")[0] in {"socket", "subprocess", "shutil", "signal"}:
+        found.append(f"{module} calls {event}")
+    elif event in {"os.mkdir", "os.remove", "os.rename", "os.fork", "os.system", "os.putenv"}:
+        found.append(f"{module} calls {event}")
+
+for name in sys.argv[2:]:
+    importlib.import_module(name)  # libraries may do what they must
+sys.addaudithook(watch)
+for name in json.loads(sys.argv[1]):
+    module = name
+    importlib.import_module(name)
+    if threading.active_count() > 1:
+        found.append(f"{module} starts a thread")
+    if logging.getLogger().handlers:
+        found.append(f"{module} sets logging up")
+module = ""
+print(json.dumps(found))
+"""
+
+
+def sources(*tops: str) -> Iterator[Path]:
+    for top in tops:
+        for folder, folders, files in os.walk(ROOT / top):
+            folders[:] = [name for name in folders if name not in NOT_SOURCES]
+            yield from (Path(folder, name).relative_to(ROOT) for name in files)
+
+
+def modules() -> list[str]:
+    """Dotted names of all modules that ship."""
+    paths = (path.with_suffix("") for path in sources(*PACKAGES) if path.suffix == ".py")
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in paths)
+
+
+def layers() -> list[str]:
+    """The layers contract, top to bottom, as import-linter reads it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    rows: list[str] = next(one["layers"] for one in contracts if one["type"] == "layers")
+    return [name.strip() for row in rows for name in row.split("|")]
+
+
+def test_importing_a_module_does_nothing_else(tmp_path: Path) -> None:
+    libraries = ("asyncio", "aiohttp.web", "apsw", "rich.console", "pydantic_settings", "structlog")
+    run = subprocess.run(
+        [sys.executable, "-B", "-c", WATCH_IMPORTS, json.dumps(modules()), *libraries],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_part_of_the_gateway_is_on_a_layer() -> None:
+    parts = {".".join(name.split(".")[:2]) for name in modules()} - {"gateway"}
+    parts = {part if part.startswith("gateway.") else part.split(".")[0] for part in parts}
+    assert parts == set(layers())
+
+
+def test_the_map_in_contributing_names_what_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = re.search(r"```text\n(.*?)```", text, re.DOTALL)
+    assert tree is not None
+    named = [part.split()[0] for line in tree[1].splitlines() for part in line.split(" · ")]
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+    unnamed = [layer for layer in layers() if layer.replace(".", "/") not in tree[1]]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("top", PACKAGES)
+def test_a_module_fits_one_idea(top: str) -> None:
+    lines = {
+        str(path): len((ROOT / path).read_text().splitlines())
+        for path in sources(top)
+        if path.suffix == ".py"
+    }
+    assert {path: count for path, count in lines.items() if count > LONGEST_MODULE} == {}
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """Installing goes through whatever index a machine is set up with, a mirror included."""
+    host = re.compile(rb"(pypi|pythonhosted|npmjs|yarnpkg)\.(org|com)")
+    found = [str(path) for path in sources(".") if host.search((ROOT / path).read_bytes())]
+    assert found == []

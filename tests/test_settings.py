@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+
+from gateway.settings import (
+    Address,
+    Route,
+    Settings,
+    SettingsError,
+    declarations,
+    load,
+    parse_address,
+    show_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
+GIB = 1 << 30
+
+
+def problems(
+    toml: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    *,
+    folder: Path | None = None,
+) -> list[str]:
+    """What `load` complains about; the file is called h.toml."""
+    config = None
+    if toml is not None:
+        assert folder is not None
+        config = folder / "h.toml"
+        config.write_text(toml)
+    with pytest.raises(SettingsError) as refusal:
+        load(config, environment or {}, flags or {})
+    return [problem.replace(f"{folder}/", "") for problem in refusal.value.problems]
+
+
+# ---------------------------------------------------------------- values and their order
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    assert load(None, {}, {}) == Settings()
+    assert Settings().listen == Address("127.0.0.1", 4437)
+    assert Settings().admin == Address("127.0.0.1", 4439)
+    assert Settings().route_table == (Route(prefix="/v1/stream", origin="file:./headgate-data"),)
+
+
+def test_a_flag_goes_before_the_environment_which_goes_before_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text("sse_heartbeat = 1\nsse_max_age = 2\nbody_timeout = 3\n")
+    environment = {"HEADGATE_SSE_MAX_AGE": "20", "HEADGATE_BODY_TIMEOUT": "30"}
+
+    settings = load(config, environment, {"body_timeout": "300", "listen": None})
+
+    given = (settings.sse_heartbeat, settings.sse_max_age, settings.body_timeout)
+    assert given == (1.0, 20.0, 300.0)
+    assert settings.listen == Address("127.0.0.1", 4437)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings().log_level = "debug"  # type: ignore[misc] # what is tested
+
+
+def test_the_process_environment_is_not_read_behind_the_callers_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADGATE_LOG_LEVEL", "error")
+    assert load(None, {}, {}).log_level == "info"
+    assert Settings().log_level == "info"
+
+
+def test_routes_of_a_file_are_a_table_with_the_longest_prefix_first(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        """
+        [[routes]]
+        prefix = "/a"
+        origin = "memory:"
+        [[routes]]
+        prefix = "/a/deep"
+        origin = "file:./deep"
+        max_age = 0
+        stale_while_revalidate = 1
+        tail_max_age = 2
+        """
+    )
+    deep = Route(
+        prefix="/a/deep",
+        origin="file:./deep",
+        max_age=0,
+        stale_while_revalidate=1,
+        tail_max_age=2,
+    )
+    assert load(config, {}, {}).route_table == (deep, Route(prefix="/a", origin="memory:"))
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("*", ("*",)),
+        ("", ()),
+        ("https://a.example, http://b:8080", ("https://a.example", "http://b:8080")),
+        ('["https://a.example"]', ("https://a.example",)),
+    ],
+)
+def test_lists_in_the_environment_are_comma_separated_or_json(
+    text: str, origins: tuple[str, ...]
+) -> None:
+    assert load(None, {"HEADGATE_CORS_ORIGINS": text}, {}).cors_origins == origins
+
+
+def test_routes_in_the_environment_are_json() -> None:
+    routes = '[{"prefix": "/a", "origin": "memory:"}]'
+    assert load(None, {"HEADGATE_ROUTES": routes}, {}).routes == (
+        Route(prefix="/a", origin="memory:"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:4437", Address("127.0.0.1", 4437)),
+        ("0.0.0.0:0", Address("0.0.0.0", 0)),
+        ("stream.example:65535", Address("stream.example", 65535)),
+        ("[::1]:80", Address("::1", 80)),
+    ],
+)
+def test_an_address_is_read_and_printed_alike(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":80", "host", "host:", "host:65536", "::1:80", "[x]:1", "h:-1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    assert problems(flags={"listen": text}) == [
+        f'--listen is "{text}", but must be HOST:PORT, such as 127.0.0.1:4437 or [::1]:4437.'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("1B", 1), ("2KiB", 2048), ("3 MiB", 3 << 20), ("1GiB", GIB), (17, 17)],
+)
+def test_a_size_has_a_unit_or_is_in_bytes(text: object, size: int) -> None:
+    assert load(None, {}, {"max_append": text, "max_pending_appends": "2GiB"}).max_append == size
+
+
+@pytest.mark.parametrize("text", ["", "1kb", "1.5MiB", "-1", "MiB", "1 TiB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    assert problems(flags={"max_append": text}) == [
+        f'--max-append is "{text}", but must be a size such as 16MiB, in B, KiB, MiB or GiB.'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0"), (1, "1B"), (1024, "1KiB"), (1025, "1025B"), (GIB, "1GiB")]
+)
+def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> None:
+    assert show_size(size) == shown
+
+
+@pytest.mark.parametrize("origin", ["memory:", "file:./data", "file:/var/lib/headgate"])
+def test_origins_that_exist_are_taken(origin: str) -> None:
+    assert load(None, {}, {"origin": origin}).route_table[0].origin == origin
+
+
+@pytest.mark.parametrize("origin", ["redis://host", "https://host", "file:", "memory:x", "./data"])
+def test_other_origins_are_refused_with_those_that_exist(origin: str) -> None:
+    assert problems(flags={"origin": origin}) == [
+        f'--origin is "{origin}", but must be one of memory:, file:PATH.'
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["/a", "/a/b", "/v1/stream", "/-._~"])
+def test_prefixes_are_taken(prefix: str) -> None:
+    assert Route(prefix=prefix, origin="memory:").prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "/", "a", "/a/", "//a", "/a//b", "/.", "/a/..", "/%61", "/a b"]
+)
+def test_prefixes_in_another_spelling_are_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError):
+        Route(prefix=prefix, origin="memory:")
+
+
+def bounded() -> list[Any]:
+    """Every setting with bounds."""
+    rows = []
+    for key, field in Settings.model_fields.items():
+        bounds = [item for item in field.metadata if isinstance(item, Ge | Le)]
+        if bounds:
+            least, most = (
+                getattr(bound, "ge", None) or getattr(bound, "le", 0) for bound in bounds
+            )
+            rows.append(pytest.param(key, least, most, id=key))
+    return rows
+
+
+@pytest.mark.parametrize(("key", "least", "most"), bounded())
+def test_bounds_are_exact(key: str, least: float, most: float) -> None:
+    # Room for the largest append, which the waiting ones must not be less than.
+    others = {"max_pending_appends": 1024 * GIB} if key == "max_append" else {"max_append": 1}
+    others.pop(key, None)
+    step = 0.01 if isinstance(getattr(Settings(), key), float) else 1
+    for value in (least, most):
+        assert getattr(load(None, {}, {**others, key: value}), key) == value
+    for value in (least - step, most + step):
+        (problem,) = problems(flags={**others, key: value})
+        allowed = next(item.allowed for item in declarations() if item.key == key)
+        assert problem == f"--{key.replace('_', '-')} is {value}, but must be {allowed}."
+
+
+@pytest.mark.parametrize(
+    ("limit", "open_files", "connections"), [(0, 1000, 900), (0, 1024, 921), (5, 1000, 5)]
+)
+def test_connections_leave_a_tenth_of_the_open_files(
+    limit: int, open_files: int, connections: int
+) -> None:
+    assert Settings(max_connections=limit).connection_limit(open_files) == connections
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_all_mistakes_of_all_sources_are_told_together(tmp_path: Path) -> None:
+    toml = """\
+listn = "127.0.0.1:80"
+long_poll_timeout = 301
+cache_size = true
+[[routes]]
+prefix = "/a"
+origin = "memory:"
+[[routes]]
+prefix = "/b/"
+max_agee = 3
+"""
+    environment = {"HEADGATE_LOGLEVEL": "info", "HEADGATE_LOG_FORMAT": "JSON"}
+
+    assert problems(toml, environment, {"body_timeout": "soon"}, folder=tmp_path) == [
+        "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG_LEVEL.",
+        "h.toml:1: listn is not a setting; the nearest is listen.",
+        'h.toml:8: routes[1].prefix is "/b/", but must be a path such as /v1/stream: it starts '
+        "with a slash, does not end with one, and holds letters, digits, '-', '.', '_' and '~'.",
+        "h.toml:7: routes[1].origin is missing; it must be one of memory:, file:PATH.",
+        "h.toml:9: routes[1].max_agee is not a setting; the nearest is max_age.",
+        "h.toml:2: long_poll_timeout is 301, but must be a number of seconds, from 0.1 to 300.",
+        "h.toml:3: cache_size is true, but must be a size such as 16MiB, in B, KiB, MiB or GiB, "
+        "from 0 to 1024GiB.",
+        '--body-timeout is "soon", but must be a number of seconds, from 0.1 to 3,600.',
+        'HEADGATE_LOG_FORMAT is "JSON", but must be one of auto, json, console.',
+    ]
+
+
+def test_origin_and_routes_exclude_each_other_wherever_they_stand(tmp_path: Path) -> None:
+    toml = '\n[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
+    assert problems(toml, {}, {"origin": "memory:"}, folder=tmp_path) == [
+        "--origin and h.toml:2: routes exclude each other: "
+        "give a route for each origin, or one origin."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        (("/a", "memory:"), ("/a", "file:x"), "/a"),
+        (("/a", "file:./x"), ("/b", "file:./x/"), "file:x"),
+    ],
+)
+def test_two_routes_cannot_share_a_prefix_or_a_folder(
+    first: tuple[str, str], second: tuple[str, str], shared: str, tmp_path: Path
+) -> None:
+    toml = "".join(
+        f'[[routes]]\nprefix = "{prefix}"\norigin = "{origin}"\n'
+        for prefix, origin in (first, second)
+    )
+    (problem,) = problems(toml, folder=tmp_path)
+    assert problem.startswith("h.toml:1: routes is [")
+    assert problem.endswith(f", but must not have two routes for {shared}.")
+
+
+def test_two_routes_may_both_live_in_memory(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        "".join(f'[[routes]]\nprefix = "/{name}"\norigin = "memory:"\n' for name in "ab")
+    )
+    assert len(load(config, {}, {}).routes) == 2
+
+
+def test_appends_that_wait_must_have_room_for_the_longest() -> None:
+    assert problems(environment={"HEADGATE_MAX_APPEND": "257MiB"}) == [
+        "max_pending_appends is 268435456, but must not be less than max_append, 257MiB."
+    ]
+    fits = {"HEADGATE_MAX_APPEND": "256MiB", "HEADGATE_MAX_PENDING_APPENDS": "256MiB"}
+    assert load(None, fits, {}).max_append == 256 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", 'HEADGATE_ROUTES is "{", but must be a JSON array.'),
+        ("3", "HEADGATE_ROUTES is 3, but must be an array of tables, each with prefix and origin."),
+        (
+            '["x"]',
+            'HEADGATE_ROUTES[0] is "x", '
+            "but must be an array of tables, each with prefix and origin.",
+        ),
+    ],
+)
+def test_routes_in_the_environment_that_are_none_are_refused(text: str, problem: str) -> None:
+    assert problems(environment={"HEADGATE_ROUTES": text}) == [problem]
+
+
+def test_a_password_in_an_origin_is_not_repeated() -> None:
+    assert problems(flags={"origin": "redis://user:p@ss/word@host/0"}) == [
+        '--origin is "redis://***@host/0", but must be one of memory:, file:PATH.'
+    ]
+
+
+def test_a_long_value_is_cut() -> None:
+    (problem,) = problems(flags={"log_level": "x" * 5000})
+    assert len(problem) < 200
+
+
+def test_service_links_of_kubernetes_and_the_config_variable_are_no_settings() -> None:
+    environment = {
+        "HEADGATE_CONFIG": "h.toml",
+        "HEADGATE_SERVICE_HOST": "10.0.0.1",
+        "HEADGATE_SERVICE_PORT": "4437",
+        "HEADGATE_SERVICE_PORT_STREAMS": "4437",
+        "HEADGATE_PORT": "tcp://10.0.0.1:4437",
+        "HEADGATE_PORT_4437_TCP": "tcp://10.0.0.1:4437",
+        "HEADGATE_PORT_4437_TCP_PROTO": "tcp",
+        "HEADGATE_PORT_4437_TCP_PORT": "4437",
+        "HEADGATE_PORT_4437_TCP_ADDR": "10.0.0.1",
+    }
+    assert load(None, environment, {}) == Settings()
+
+
+def test_a_file_that_is_missing_is_told_with_the_other_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path / "none.toml", {}, {"log_level": "loud"})
+    assert refusal.value.problems == (
+        f"{tmp_path}/none.toml cannot be read: No such file or directory.",
+        '--log-level is "loud", but must be one of debug, info, warning, error.',
+    )
+
+
+def test_a_file_that_is_no_toml_is_told_with_the_place(tmp_path: Path) -> None:
+    (problem,) = problems("listen = \n", folder=tmp_path)
+    assert re.fullmatch(r"h\.toml is not TOML: .*\(at line 1, column 10\)\.", problem)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError) as refusal:
+        load(config, {}, {})
+    assert refusal.value.problems == (f"{config} is not UTF-8 text, hence not TOML.",)
+
+
+@pytest.mark.parametrize(
+    ("toml", "place"),
+    [
+        ("log_level = 1", "h.toml:1: log_level"),
+        ("# log_level = 2\n\n  'log_level' = 1", "h.toml:3: log_level"),
+        ('log_format = "json"\n"log_level"=1', "h.toml:2: log_level"),
+        ("routes = [\n  {prefix = 1, origin = 'memory:'},\n]", "h.toml:1: routes[0].prefix"),
+        ("[cache]\nsize = 1", "h.toml:1: cache"),
+        ("cache.size = 1", "h.toml:1: cache"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_its_line(toml: str, place: str, tmp_path: Path) -> None:
+    (problem,) = problems(toml, folder=tmp_path)
+    assert problem.startswith(f"{place} is ")
+
+
+# ---------------------------------------------------------------- the document
+
+
+def documented(heading: str) -> list[list[str]]:
+    """The rows of the table under a heading of the document, without backquotes."""
+    section = DOCUMENT.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip().replace("`", "") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_document_lists_every_setting_as_it_is_declared() -> None:
+    declared = [
+        [item.key, item.environment, item.default, item.allowed, item.help]
+        for item in declarations()
+    ]
+    assert documented("All settings") == declared
+
+
+def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None:
+    declared = [
+        [item.key, item.default or "required", item.allowed, item.help]
+        for item in declarations(Route)
+    ]
+    assert documented("Routes") == declared
+
+
+def test_the_examples_of_the_document_are_valid(tmp_path: Path) -> None:
+    examples = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        config = tmp_path / "h.toml"
+        config.write_text(example)
+        load(config, {}, {})
