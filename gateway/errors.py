@@ -133,6 +133,12 @@ class LimitReached(HeadgateError):
     code = "limit_reached"
 
 
+class ServerStopping(HeadgateError):
+    """The server is on its way out and begins nothing that waits."""
+
+    code = "stopping"
+
+
 class LogUnavailable(HeadgateError):
     """The log cannot take or give data now. Nothing was written; the request may be repeated."""
 

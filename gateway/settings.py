@@ -311,11 +311,11 @@ class Settings(BaseSettings):
     @field_validator("routes")
     @classmethod
     def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        names = [route.prefix for route in routes]
+        prefixes = [route.prefix for route in routes]
         # A folder is locked by the one log that lives in it; memory is everybody's own.
-        folders = [route.origin for route in routes if route.origin != "memory:"]
-        spelled = [str(PurePath(folder)) for folder in folders]
-        for given in (names, spelled):
+        paths = [route.origin.removeprefix("file:") for route in routes]
+        folders = [f"file:{PurePath(path)}" for path in paths if path != "memory:"]
+        for given in (prefixes, folders):
             if twice := [name for name, count in Counter(given).items() if count > 1]:
                 raise ValueError(f"must not have two routes for {', '.join(twice)}")
         return routes

@@ -125,7 +125,7 @@ class DataFolder:
         if not read_only:
             connection.execute(
                 "pragma journal_mode=wal; pragma synchronous=full; pragma wal_autocheckpoint=4000;"
-                "pragma cache_size=-16384"
+                "pragma cache_size=-16384; pragma temp_store=memory"
             )
         return connection
 

@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.errors import StreamNotFound
+from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol import http1, responses, sse
 from gateway.protocol.chunks import Chunk, boundary
 from gateway.protocol.content import read_body
@@ -21,6 +21,7 @@ from gateway.protocol.offsets import format_offset
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from gateway.errors import HeadgateError
     from gateway.live.event_reader import EventReader
     from gateway.protocol.caching import Freshness
     from gateway.protocol.requests import Read
@@ -229,7 +230,7 @@ class Feed:
         """The stream moved on; tell everybody in the next round."""
         self.state = change.state
         if change.state.soft_deleted:
-            self.ended()
+            self._end(StreamGone("the stream was deleted; forks of it still use its data"))
             return
         self._pending.extend(change.records)
         if change.records or change.state.closed:
@@ -237,8 +238,11 @@ class Feed:
 
     def ended(self) -> None:
         """The stream is gone."""
+        self._end(StreamNotFound("the stream was deleted"))
+
+    def _end(self, reason: HeadgateError) -> None:
         self._pending.clear()
-        response = responses.problem(StreamNotFound("the stream was deleted"))
+        response = responses.problem(reason)
         wire = self._host.wire(response)
         for waiter in list(self._parked):
             del self._parked[waiter]

@@ -23,6 +23,7 @@ from gateway.errors import (
     RequestTimeout,
     SequenceGap,
     SequenceRegression,
+    ServerStopping,
     StreamClosed,
     StreamGone,
     StreamNotFound,
@@ -76,6 +77,7 @@ STATUS: dict[type[HeadgateError], int] = {
     NotOffered: 501,
     LimitReached: 503,
     LogUnavailable: 503,
+    ServerStopping: 503,
 }
 RETRY_AFTER_S = 1
 
@@ -210,7 +212,7 @@ def problem(error: HeadgateError) -> Response:
             )
         case MethodNotAllowed():
             fields += f"Allow: {METHODS}\r\n"
-        case LimitReached() | LogUnavailable():
+        case LimitReached() | LogUnavailable() | ServerStopping():
             fields += f"Retry-After: {RETRY_AFTER_S}\r\n"
         case _:
             pass

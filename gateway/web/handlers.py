@@ -19,6 +19,7 @@ from gateway.errors import (
     MethodNotAllowed,
     NotOffered,
     RequestTimeout,
+    ServerStopping,
     StreamNotFound,
 )
 from gateway.live.event_reader import EventReader
@@ -169,6 +170,8 @@ class Handlers:
         answer = await route.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, AtTail):
             return answer
+        if self._shared.closing:
+            raise ServerStopping("the server is stopping: connect again")
         if read.live is Live.SSE:
             self._stream_events(request, route, read, answer)
             return None
