@@ -64,7 +64,9 @@ class Stream:
     def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
         self._session = session
         self.target = target
-        self._url = URL(target.url, encoded=True)
+        url = URL(target.url, encoded=True)
+        # Credentials in the URL become an Authorization too, and there can be only one.
+        self._url = url if target.authorization is None else url.with_user(None)
 
     @contextlib.asynccontextmanager
     async def request(

@@ -35,7 +35,7 @@ class Target:
     def is_beside(self, other: Target) -> bool:
         """Whether both streams are on one server, as a fork and its source have to be."""
         mine, its = urlsplit(self.url), urlsplit(other.url)
-        return (mine.scheme, mine.netloc) == (its.scheme, its.netloc)
+        return (mine.scheme, mine.hostname, mine.port) == (its.scheme, its.hostname, its.port)
 
 
 def resolve(name: str, environment: Mapping[str, str]) -> Target:
@@ -49,4 +49,7 @@ def resolve(name: str, environment: Mapping[str, str]) -> Target:
         raise ValueError(f"{BASE_VARIABLE} must be a URL such as {DEFAULT_BASE}")
     if not parts.path.strip("/") or not name.strip("/"):
         raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
-    return Target(url, environment.get(AUTHORIZATION_VARIABLE) or None)
+    target = Target(url, environment.get(AUTHORIZATION_VARIABLE) or None)
+    base = environment.get(BASE_VARIABLE)
+    # The authorization belongs to the server at the base URL; another one must not learn it.
+    return target if not base or target.is_beside(Target(base)) else Target(url)

@@ -1,7 +1,8 @@
 """A client's connection: the requests that need no task are answered as soon as they are parsed.
 
 Leans on aiohttp's RequestHandler (3.14): `_parser`, `_messages`, `_waiter`, `_request_count`,
-`_next_keepalive_close_time`. tests/web/test_connection_contract.py fails when those change.
+`_next_keepalive_close_time`, `_paused`, `_reading_paused`, and on StreamReader's `_buffer`.
+tests/web/test_connection_contract.py fails when those change.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
 from gateway.errors import BadRequest, HeadTooLarge, LimitReached
 from gateway.protocol import http1, responses
@@ -36,7 +37,17 @@ SWEEP_S = 0.5  # how late a slow client may be noticed
 class Connection(RequestHandler):
     """`_busy` counts requests in aiohttp's hands; `_taken` says that one is in ours."""
 
-    __slots__ = ("_busy", "_deadline", "_fast", "_held", "_later", "_on_lost", "_shared", "_taken")
+    __slots__ = (
+        "_busy",
+        "_deadline",
+        "_fast",
+        "_held",
+        "_later",
+        "_more",
+        "_on_lost",
+        "_shared",
+        "_taken",
+    )
 
     def __init__(self, server: ConnectionServer, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
@@ -46,6 +57,7 @@ class Connection(RequestHandler):
         self._taken = False
         self._later: deque[tuple[RawRequestMessage, StreamReader]] = deque()
         self._held: list[bytes] = []
+        self._more = False  # the parser stopped at its bound and keeps the rest
         self._on_lost: Callable[[Connection], None] | None = None
         self._deadline: float | None = None  # for the head of a request (loop time)
 
@@ -93,22 +105,29 @@ class Connection(RequestHandler):
             super().data_received(data)
             self._busy += self._request_count - before
             return
-        parser = self._parser
-        assert parser is not None, "there is a parser until the connection is lost"
-        try:
-            messages, upgraded, tail = parser.feed_data(data)
-        except HttpProcessingError as error:
-            self._refuse(error)
-            return
-        if upgraded:
-            self._upgraded = True
-            self._message_tail = tail
-        if not messages:
-            if self._deadline is None:
-                self._deadline = self._loop.time() + self._shared.timeouts.header
-            return
-        self._deadline = None
-        self._process(messages)
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse and process; again while the parser stops at its bound of messages."""
+        while self._parser is not None and not (self._taken or self._busy or self._force_close):
+            try:
+                messages, upgraded, tail = self._parser.feed_data(data)
+            except HttpProcessingError as error:
+                self._refuse(error)
+                return
+            if upgraded:
+                self._upgraded = True
+                self._message_tail = tail
+            if not messages:
+                if self._deadline is None and data:
+                    self._deadline = self._loop.time() + self._shared.timeouts.header
+                return
+            self._deadline = None
+            self._more = len(messages) >= MAX_MSG_QUEUE_SIZE
+            self._process(messages)
+            if not self._more:
+                return
+            data = b""
 
     def _process(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> None:
         for at, (message, payload) in enumerate(messages):
@@ -117,6 +136,8 @@ class Connection(RequestHandler):
                 return
             if not self._answered(message, payload):
                 self._give_to_aiohttp(messages[at:])
+                if self._more:
+                    self._pause_reading_for_buffer()  # aiohttp parses on when it has caught up
                 return
 
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
@@ -125,7 +146,9 @@ class Connection(RequestHandler):
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)
         elif message.method == "POST":
-            taken = payload.is_eof() and self._fast.post(self, message, payload)
+            # A body that made aiohttp pause reading is long: it goes the ordinary way.
+            whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
+            taken = whole and self._fast.post(self, message, _body(payload))
         else:
             taken = False
         if taken:
@@ -190,6 +213,8 @@ class Connection(RequestHandler):
             messages = list(self._later)
             self._later.clear()
             self._process(messages)
+        if self._more and not self._taken:
+            self._parse(b"")
         if self._held and not self._taken:
             held = b"".join(self._held)
             self._held.clear()
@@ -235,6 +260,11 @@ class Connection(RequestHandler):
         """Whether the client's time for the head of a request is over."""
         waits = self._deadline is not None and not self._taken and not self._busy
         return waits and self._deadline is not None and now >= self._deadline
+
+
+def _body(payload: StreamReader) -> bytes:
+    """The whole body. Its own methods would make the connection parse on in the middle of this."""
+    return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
 
 
 class ConnectionServer(web.Server):

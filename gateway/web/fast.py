@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.streams import StreamReader
 
     from gateway.protocol.appends import Appended
     from gateway.web.connection import Connection
@@ -89,7 +88,7 @@ class Fast:
         feed.park(connection, read)
         return True
 
-    def post(self, connection: Connection, message: RawRequestMessage, body: StreamReader) -> bool:
+    def post(self, connection: Connection, message: RawRequestMessage, body: bytes) -> bool:
         """An append whose whole body is here."""
         headers = message.headers
         if (
@@ -97,8 +96,7 @@ class Fast:
             or "Content-Encoding" in headers
             or self._has_wishes(headers)
             or self._log.enabled
-            or body.exception() is not None
-            or body.total_bytes > self._max_append
+            or len(body) > self._max_append
         ):
             return False
         try:
@@ -106,7 +104,7 @@ class Fast:
             found = self._routes.find(path)
             if found is None:
                 return False
-            append = parse_append(headers, body.read_nowait())
+            append = parse_append(headers, body)
         except HeadgateError as error:
             connection.write(self._wire(error))
             return True
