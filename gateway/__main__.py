@@ -60,7 +60,7 @@ def serve(config: Path | None, **flags: str | None) -> None:
     try:
         status = app.run(settings)
     except StartError as refusal:
-        complain(refusal.detail)
+        complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
     sys.exit(status)
 

@@ -18,7 +18,7 @@ import admin.app
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
-from gateway.live.feed import FeedSettings
+from gateway.live.host import FeedSettings
 from gateway.protocol.caching import Freshness
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry.logs import configure, log
@@ -139,11 +139,13 @@ class Server:
             log.warning("server.drain_incomplete", grace_s=self._settings.shutdown_grace)
 
     async def stop(self) -> None:
-        """Drain, then close everything."""
+        """Drain, then close everything that was opened."""
         self._shared.closing = True
-        log.info("server.stopping")
+        if self._started:
+            log.info("server.stopping")
         await self._open.aclose()
-        log.info("server.stopped")
+        if self._started:
+            log.info("server.stopped")
 
 
 def run(settings: Settings) -> int:

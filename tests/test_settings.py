@@ -15,9 +15,8 @@ from gateway.settings import (
     SettingsError,
     declarations,
     load,
-    parse_address,
-    show_size,
 )
+from gateway.settings.kinds import parse_address, show_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

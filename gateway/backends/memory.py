@@ -42,7 +42,7 @@ class MemoryLog:
         self._generation_floor: int | None = None
         self._max_retired = max_retired
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
-        self._ids = itertools.count(time.time_ns() // 1000)
+        self._ids = itertools.count(time.time_ns())
 
     async def open(self) -> None:
         """Nothing to recover."""

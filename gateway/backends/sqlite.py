@@ -69,7 +69,7 @@ class SqliteLog:
         """Check, lock and open the data file; SQLite recovers what a crash left."""
         self._loop = asyncio.get_running_loop()
         writer = await asyncio.to_thread(self._open_writer)
-        self._ids = itertools.count(max(time.time_ns() // 1000, writer.last_stream_id() + 1))
+        self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
         self._readers = ThreadPoolExecutor(READERS, "headgate-log-read", self._open_reader)
         self._thread = threading.Thread(
             target=self._write, args=(writer,), name="headgate-log-write", daemon=True
@@ -92,17 +92,17 @@ class SqliteLog:
         self._local.reader = reader
 
     async def close(self) -> None:
-        """Let the commits under way finish, then close the file and release the folder."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+        """Let what is under way finish, then close the file and release the folder."""
         if self._readers is not None:
             await asyncio.to_thread(self._readers.shutdown)
             self._readers = None
         for reader in self._open_readers:
             reader.close()
         self._open_readers.clear()
+        if self._thread is not None:  # last, since the last to close takes the WAL into the file
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
         self._folder.release()
 
     def new_stream_id(self) -> int:
@@ -182,7 +182,33 @@ class SqliteLog:
     def _run_group(
         self, writer: Writer | None, group: list[_Job]
     ) -> tuple[Writer | None, list[object]]:
-        """The group's outcomes; after a failure the writer is gone and reopened next time.
+        """The commits of a group in one transaction, then its small steps, and all outcomes."""
+        commits = [job for job in group if job.task is None]
+        writer, stood = self._commit_all(writer, [job.changes for job in commits])
+        outcomes: dict[_Job, object] = dict(zip(commits, stood, strict=True))
+        for job in group:
+            if job.task is not None:
+                writer, outcomes[job] = self._guarded(writer, job.task)
+        return writer, [outcomes[job] for job in group]
+
+    def _commit_all(
+        self, writer: Writer | None, commits: list[Sequence[Change]]
+    ) -> tuple[Writer | None, list[object]]:
+        if not commits:
+            return writer, []
+        writer, result = self._guarded(writer, lambda opened: opened.commit(commits))
+        if isinstance(result, LogUnavailable):
+            self.failed_groups += 1
+            return writer, [result] * len(commits)
+        self.groups += 1
+        self.commits += len(commits)
+        assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
+        return writer, [None if stood else Conflict() for stood in result]
+
+    def _guarded(
+        self, writer: Writer | None, step: Callable[[Writer], object]
+    ) -> tuple[Writer | None, object]:
+        """One step on the file; after a failure the writer is gone and reopened next time.
 
         A failed sync must not be tried again on the same handle: the kernel may have dropped the
         pages and would report success. The reopened file has to carry a commit of its own, over
@@ -192,30 +218,14 @@ class SqliteLog:
             if writer is None:
                 writer = Writer(self._folder.connect(), self._max_retired)
                 writer.prove()
-            outcomes = self._transact(writer, group)
+            result = step(writer)
         except (apsw.Error, OSError) as error:
-            self.failed_groups += 1
             self._trouble = f"the log cannot be written: {error}"
             if writer is not None:
                 writer.close()
-            refusal = LogUnavailable(f"{self._trouble}; nothing of this request was stored")
-            return None, [refusal] * len(group)
+            return None, LogUnavailable(f"{self._trouble}; nothing of this request was stored")
         self._trouble = None
-        return writer, outcomes
-
-    def _transact(self, writer: Writer, group: list[_Job]) -> list[object]:
-        commits = [job.changes for job in group if job.task is None]
-        results = iter(writer.commit(commits) if commits else ())
-        if commits:
-            self.groups += 1
-            self.commits += len(commits)
-        return [
-            job.task(writer) if job.task is not None else _outcome(next(results)) for job in group
-        ]
-
-
-def _outcome(stood: bool) -> object:
-    return None if stood else Conflict()
+        return writer, result
 
 
 def _settle(group: list[_Job], outcomes: list[object]) -> None:

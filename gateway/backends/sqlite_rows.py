@@ -155,14 +155,18 @@ class Reader:
                 for record_end, crc, data in self._records(segment, position, end):
                     if not records:
                         check_aligned(start, record_end - len(data))
-                    damaged = record_end - len(data) != position
-                    if damaged or _checksum(segment.stream_id, record_end, data) != crc:
+                    missing = record_end - len(data) != position
+                    if missing or _checksum(segment.stream_id, record_end, data) != crc:
                         raise RecordDamaged(
                             f"the record that ends at position {record_end} of {state.path} does"
                             " not match its checksum: it is damaged on disk and is not served"
                         )
                     records.append(data)
                     position = record_end
+                if position < min(end, segment.end):
+                    raise RecordDamaged(
+                        f"the record that follows position {position} of {state.path} is missing"
+                    )
                 if position >= end:
                     break
         return Chunk(state, start, position, tuple(records))
@@ -267,15 +271,27 @@ class Writer:
         rows = {change.state.stream_id: _row(change.state) for change in kept}
         self._insert(f"streams ({COLUMNS})", list(rows.values()), UPSERT)
         self._insert("messages", list(_message_rows(kept)))
-        for change in kept:
-            for name in change.forgotten:
-                self._connection.execute(
-                    "delete from producers where stream=? and producer=?",
-                    (change.state.stream_id, name),
-                )
+        self._write_producers(kept)
+
+    def _write_producers(self, changes: list[Change]) -> None:
+        last: dict[tuple[int, str], ProducerState | None] = {}
+        for change in changes:
+            stream_id = change.state.stream_id
+            last.update({(stream_id, name): None for name in change.forgotten})
+            last.update({(stream_id, name): state for name, state in change.producers})
+        gone = [key for key, state in last.items() if state is None]
+        if gone:
+            self._connection.executemany(
+                "delete from producers where stream=? and producer=?", gone
+            )
+        rows: list[tuple[object, ...]] = [
+            (*key, state.epoch, state.seq, state.used_at)
+            for key, state in last.items()
+            if state is not None
+        ]
         self._insert(
             "producers",
-            list(_producer_rows(kept).values()),
+            rows,
             " on conflict (stream, producer) do update set epoch=excluded.epoch, seq=excluded.seq,"
             " used_at=excluded.used_at",
         )
@@ -358,17 +374,3 @@ def _message_rows(changes: Iterable[Change]) -> Iterable[tuple[object, ...]]:
         for record in change.records:
             crc = _checksum(stream_id, record.end, record.data)
             yield stream_id, record.end, crc, record.data
-
-
-def _producer_rows(changes: Iterable[Change]) -> dict[tuple[int, str], tuple[object, ...]]:
-    return {
-        (change.state.stream_id, name): (
-            change.state.stream_id,
-            name,
-            state.epoch,
-            state.seq,
-            state.used_at,
-        )
-        for change in changes
-        for name, state in change.producers
-    }

@@ -50,6 +50,6 @@ def resolve(name: str, environment: Mapping[str, str]) -> Target:
     if not parts.path.strip("/") or not name.strip("/"):
         raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
     target = Target(url, environment.get(AUTHORIZATION_VARIABLE) or None)
-    base = environment.get(BASE_VARIABLE)
+    home = environment.get(BASE_VARIABLE)
     # The authorization belongs to the server at the base URL; another one must not learn it.
-    return target if not base or target.is_beside(Target(base)) else Target(url)
+    return target if not home or target.is_beside(Target(home)) else Target(url)

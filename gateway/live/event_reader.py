@@ -31,7 +31,7 @@ class EventReader(asyncio.Protocol):
         "cursor",
         "paused",
         "position",
-        "told",
+        "told_tail",
     )
 
     def __init__(
@@ -52,7 +52,7 @@ class EventReader(asyncio.Protocol):
         self.cursor = cursor
         self.busy = False
         self.paused = False
-        self.told = False
+        self.told_tail = False  # the last control event said that it is up to date
         transport.set_write_buffer_limits(high=HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.errors import StreamGone, StreamNotFound
-from gateway.protocol import http1, responses, sse
-from gateway.protocol.chunks import Chunk, boundary
+from gateway.live.host import Parked
+from gateway.protocol import chunks, http1, responses, sse
 from gateway.protocol.content import read_body
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.offsets import format_offset
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from gateway.errors import HeadgateError
     from gateway.live.event_reader import EventReader
-    from gateway.protocol.caching import Freshness
+    from gateway.live.host import Host, Waiter
+    from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.protocol.state import Change, Record, StreamState
@@ -31,53 +30,6 @@ if TYPE_CHECKING:
 PAUSE_SHARE = 0.25  # of a round's duration until the next one: 0.1 let the tail grow, 1 doubled p50
 LONGEST_PAUSE_S = 0.05
 FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
-
-
-class Waiter(Protocol):
-    """A long-poll that waits at the tail."""
-
-    def answer(self, response: Response | None, wire: bytes) -> None:
-        """Take the answer: as a value, and as the bytes shared by all who asked the same."""
-
-
-class Parked(NamedTuple):
-    """Where a waiter waits and for how long (loop time)."""
-
-    position: int
-    read: Read
-    deadline: float
-
-
-class FeedSettings(NamedTuple):
-    """Times in seconds."""
-
-    long_poll_timeout: float
-    heartbeat: float
-    sse_max_age: float
-
-
-class Host(Protocol):
-    """What a feed needs of the route it belongs to."""
-
-    settings: FeedSettings
-    freshness: Freshness
-
-    def clock(self) -> float:
-        """Epoch seconds."""
-
-    def wire(self, response: Response) -> bytes:
-        """A response as the bytes that keep-alive connections share."""
-
-    def event_chunk(
-        self, state: StreamState, start: int
-    ) -> Coroutine[None, None, tuple[bytes, int]]:
-        """The data event of the chunk at `start`, and where the chunk ends."""
-
-    def feed_empty(self, feed: Feed) -> None:
-        """Nobody reads the feed any more."""
-
-    def reader_left(self) -> None:
-        """One live reader fewer."""
 
 
 class Feed:
@@ -143,20 +95,24 @@ class Feed:
 
     def advance(self, reader: EventReader) -> None:
         """Bring a reader on: into the rounds when it is where they are, else from the log."""
-        if reader not in self._readers or reader.busy or reader.paused:
-            return
-        if reader.position > self.position:
-            self._ahead[reader] = None
-        elif reader.position < self.position:
-            reader.busy = True
-            read = self._loop.create_task(self._host.event_chunk(self.state, reader.position))
-            read.add_done_callback(partial(self._read_from_log, reader))
-        else:
-            self._live[reader] = None
-            if not reader.told:
-                self._tell(reader)
-            if self._at_end(reader):
-                self._finish(reader)
+        while reader in self._readers and not (reader.busy or reader.paused):
+            if reader.position > self.position:
+                self._ahead[reader] = None
+                return
+            if reader.position == self.position:
+                self._live[reader] = None
+                if not reader.told_tail or self._at_end(reader):
+                    self._tell(reader)
+                if self._at_end(reader):
+                    self._finish(reader)
+                return
+            events = self._host.cached_events(self.state, reader.position)
+            if events is None:
+                reader.busy = True
+                read = self._loop.create_task(self._host.read_events(self.state, reader.position))
+                read.add_done_callback(partial(self._read_from_log, reader))
+                return
+            self._bring_on(reader, *events)
 
     def _read_from_log(self, reader: EventReader, done: asyncio.Task[tuple[bytes, int]]) -> None:
         reader.busy = False
@@ -165,12 +121,14 @@ class Feed:
         if done.exception() is not None:
             self._drop(reader)  # the client resumes by offset, and gets the error as an answer
             return
-        data_event, reader.position = done.result()
+        self._bring_on(reader, *done.result())
+        self.advance(reader)
+
+    def _bring_on(self, reader: EventReader, data_event: bytes, end: int) -> None:
+        reader.position = end
         self._tell(reader, data_event)
         if self._at_end(reader):
             self._finish(reader)
-        else:
-            self.advance(reader)
 
     def _at_end(self, reader: EventReader) -> bool:
         return self.state.closed and reader.position == self.state.tail
@@ -191,8 +149,7 @@ class Feed:
 
     def _tell(self, reader: EventReader, data_event: bytes = b"") -> None:
         """Where a reader is now, after the data it has caught up with."""
-        reader.told = True
-        at_tail = reader.position == self.state.tail
+        at_tail = reader.told_tail = reader.position == self.state.tail
         control = self._control(reader.position, reader.cursor, at_tail=at_tail)
         reader.write_events(data_event, control)
 
@@ -298,44 +255,32 @@ class Feed:
         now = self._host.clock()
         mine = [record for record in records if record.end > parked.position]
         if mine:
-            chunk = self._chunks(parked.position, mine)[0]
+            chunk = chunks.cut(self.state, parked.position, mine)[0]
             response = responses.data(chunk, parked.read, self._host.freshness, now)
         else:
             response = responses.poll_ended(self.state, parked.read, now)
         return response, self._host.wire(response)
 
-    def _chunks(self, start: int, records: list[Record]) -> list[Chunk]:
-        """The records cut where every catch-up would cut them."""
-        chunks, part = [], []
-        limit = boundary(start)
-        for record in records:
-            part.append(record.data)
-            if record.end >= limit:
-                chunks.append(Chunk(self.state, start, record.end, tuple(part)))
-                start, limit, part = record.end, boundary(record.end), []
-        if part:
-            chunks.append(Chunk(self.state, start, records[-1].end, tuple(part)))
-        return chunks
-
     def _write_live(self, start: int, records: list[Record]) -> None:
         readers = list(self._live)
         if not readers:
             return
-        chunks = self._chunks(start, records) or [Chunk(self.state, start, start, ())]
+        parts = chunks.cut(self.state, start, records) or [chunks.empty(self.state)]
         rendered: dict[int, list[bytes]] = {}
         for reader in readers:
             pieces = rendered.get(reader.cursor)
             if pieces is None:
-                pieces = [self._events(chunk, reader.cursor) for chunk in chunks]
+                pieces = [self._events(chunk, reader.cursor) for chunk in parts]
                 rendered[reader.cursor] = pieces
-            self._write_chunks(reader, chunks, pieces)
+            self._write_chunks(reader, parts, pieces)
 
-    def _write_chunks(self, reader: EventReader, chunks: list[Chunk], pieces: list[bytes]) -> None:
-        for chunk, piece in zip(chunks, pieces, strict=True):
+    def _write_chunks(self, reader: EventReader, parts: list[Chunk], pieces: list[bytes]) -> None:
+        for chunk, piece in zip(parts, pieces, strict=True):
             if reader not in self._live:
                 return  # its connection is full
             reader.write(piece)
             reader.position = chunk.end
+            reader.told_tail = chunk.at_tail
         if self.state.closed:
             self._finish(reader)
 

@@ -73,7 +73,7 @@ class Fold:
         self.closed_by = state.closed_by
         self._records: list[Record] = []
         self._producers: dict[str, ProducerState] = {}
-        self._forgotten: list[str] = []
+        self._forgotten: set[str] = set()
         self._changed = False
 
     @property
@@ -125,8 +125,11 @@ class Fold:
         return record
 
     def _producer(self, stamp: Stamp) -> ProducerState | None:
-        changed = self._producers.get(stamp.producer_id)
-        return changed if changed is not None else self._known.get(stamp.producer_id)
+        name = stamp.producer_id
+        changed = self._producers.get(name)
+        if changed is not None or name in self._forgotten:
+            return changed
+        return self._known.get(name)
 
     @staticmethod
     def _is_duplicate(known: ProducerState | None, stamp: Stamp) -> bool:
@@ -165,25 +168,24 @@ class Fold:
         return self._outcome(state, stored=bool(record))
 
     def _remember(self, stamp: Stamp) -> ProducerState:
-        if (
-            self._producer(stamp) is None
-            and len(self._known) + len(self._producers) >= MAX_PRODUCERS
-        ):
+        if self._producer(stamp) is None and self._producer_count() >= MAX_PRODUCERS:
             self._forget_idle()
         state = ProducerState(stamp.epoch, stamp.seq, self._now)
         self._producers[stamp.producer_id] = state
         return state
 
+    def _producer_count(self) -> int:
+        new = sum(name not in self._known or name in self._forgotten for name in self._producers)
+        return len(self._known) - len(self._forgotten) + new
+
     def _forget_idle(self) -> None:
-        if not self._forgotten:
-            before = self._now - PRODUCER_IDLE_S
-            self._forgotten = [
-                name
-                for name, state in self._known.items()
-                if state.used_at < before and name not in self._producers
-            ]
-        new = sum(name not in self._known for name in self._producers)
-        if len(self._known) - len(self._forgotten) + new >= MAX_PRODUCERS:
+        before = self._now - PRODUCER_IDLE_S
+        self._forgotten.update(
+            name
+            for name, state in self._known.items()
+            if state.used_at < before and name not in self._producers
+        )
+        if self._producer_count() >= MAX_PRODUCERS:
             raise LimitReached(f"the stream has {MAX_PRODUCERS} producers, the most it may have")
 
     def _next_offset(self) -> str:
@@ -210,5 +212,5 @@ class Fold:
             self._state.version,
             tuple(self._records),
             tuple(self._producers.items()),
-            tuple(name for name in self._forgotten if name not in self._producers),
+            tuple(self._forgotten),
         )

@@ -21,7 +21,7 @@ EDGE_SECOND = "CDN-Cache-Control: public, max-age=1\r\nSurrogate-Control: public
 EMPTY_TAIL = f"Cache-Control: no-cache\r\n{EDGE_SECOND}"
 POLL_TIMEOUT = f"{NO_STORE}{EDGE_SECOND}"
 
-_ETAG = re.compile(r'\s*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?:,|$)')
+_ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|$)')
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -30,6 +30,12 @@ class Freshness(msgspec.Struct, frozen=True):
     max_age: int = 60
     stale_while_revalidate: int = 300
     tail_max_age: int = 60
+
+
+def unshortened_until(freshness: Freshness, expires_at: float) -> float:
+    """Until when an answer's lifetime does not depend on when its stream ends (epoch seconds)."""
+    longest = max(freshness.max_age, freshness.tail_max_age, INTERVAL_S)
+    return expires_at - longest - freshness.stale_while_revalidate
 
 
 def data_lifetime(freshness: Freshness, remaining_s: float | None, *, at_tail: bool) -> str:
@@ -62,6 +68,4 @@ def matches(if_none_match: str, tag: str) -> bool:
         if match[1] or match[2] == tag:
             return True
         at = match.end()
-        if at >= len(if_none_match):
-            break
     return False

@@ -10,9 +10,10 @@ from gateway.errors import BadRequest, StreamGone
 from gateway.protocol.state import Segment, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.protocol.offsets import Offset
+    from gateway.protocol.state import Record
 
 CHUNK_BYTES = 256 * 1024
 
@@ -71,6 +72,21 @@ def empty(state: StreamState) -> Chunk:
     return Chunk(state, state.tail, state.tail, ())
 
 
+def cut(state: StreamState, start: int, records: Sequence[Record]) -> list[Chunk]:
+    """Records that follow `start`, cut where every catch-up would cut them."""
+    parts: list[Chunk] = []
+    datas: list[bytes] = []
+    limit = boundary(start)
+    for record in records:
+        datas.append(record.data)
+        if record.end >= limit:
+            parts.append(Chunk(state, start, record.end, tuple(datas)))
+            start, limit, datas = record.end, boundary(record.end), []
+    if datas:
+        parts.append(Chunk(state, start, records[-1].end, tuple(datas)))
+    return parts
+
+
 def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
     """Where the records after `start` are stored, in order; the stream's own id comes last."""
     for segment in state.lineage:
@@ -81,5 +97,5 @@ def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
 
 def check_aligned(start: int, first_start: int) -> None:
     """Refuses a position inside a record: we never gave such an offset out."""
-    if first_start != start:
+    if first_start < start:
         raise BadRequest("offset is not one that this stream gave out: it lies inside a record")

@@ -12,7 +12,7 @@ EPOCH_S = 1_728_432_000  # 2024-10-09T00:00:00Z
 INTERVAL_S = 20
 MAX_JITTER_INTERVALS = 3600 // INTERVAL_S
 
-_CURSOR = re.compile(r"[0-9]{1,16}")
+_CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 def parse_cursor(text: str) -> int:

@@ -25,6 +25,8 @@ def canonical_path(raw: str) -> str:
     if _PLAIN.fullmatch(raw) is not None:
         return raw
     path = "".join(_canonical_parts(raw))
+    if len(path) > MAX_PATH_BYTES:
+        raise BadRequest(f"the path is over {MAX_PATH_BYTES} bytes when it is encoded")
     _check_text(path)
     if not path.startswith("/"):
         raise BadRequest("the path must begin with /")

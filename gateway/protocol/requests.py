@@ -132,15 +132,23 @@ def _read_offset(text: str | None, live: Live) -> Offset | str | None:
 def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     """A POST as an append, a close, or both."""
     close = is_closing(headers)
-    content_type = headers.get("Content-Type")
+    content_type = _text(headers, "Content-Type")
     if not body and not close:
         raise BadRequest("the body is empty: append at least one byte, or send Stream-Closed: true")
     if body and content_type is None:
         raise BadRequest("Content-Type is missing: send the content type of the stream")
-    stream_seq = headers.get("Stream-Seq")
+    stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
     return Append(body, content_type, stream_seq, _parse_producer(headers), close)
+
+
+def _text(headers: Mapping[str, str], name: str) -> str | None:
+    """A header as ASCII: what is kept and compared must mean the same everywhere."""
+    value = headers.get(name)
+    if value is not None and not value.isascii():
+        raise BadRequest(f"{name} must be ASCII text")
+    return value
 
 
 def is_closing(headers: Mapping[str, str]) -> bool:
@@ -149,7 +157,7 @@ def is_closing(headers: Mapping[str, str]) -> bool:
 
 
 def _parse_producer(headers: Mapping[str, str]) -> Stamp | None:
-    producer_id = headers.get("Producer-Id")
+    producer_id = _text(headers, "Producer-Id")
     epoch = headers.get("Producer-Epoch")
     seq = headers.get("Producer-Seq")
     if producer_id is None and epoch is None and seq is None:
@@ -169,7 +177,7 @@ def _count(name: str, text: str) -> int:
 
 def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
     """A PUT as a creation, plain or by fork."""
-    content_type = headers.get("Content-Type")
+    content_type = _text(headers, "Content-Type")
     fork = _parse_fork(headers)
     if content_type is not None:
         check_content_type(content_type)
@@ -203,7 +211,7 @@ def _timestamp(text: str) -> float:
 
 
 def _parse_fork(headers: Mapping[str, str]) -> ForkRequest | None:
-    source = headers.get("Stream-Forked-From")
+    source = _text(headers, "Stream-Forked-From")
     offset = headers.get("Stream-Fork-Offset")
     sub_offset = headers.get("Stream-Fork-Sub-Offset")
     if source is None:

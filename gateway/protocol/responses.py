@@ -241,6 +241,7 @@ def _document(status: int, code: str, detail: str, fields: str) -> Response:
         "title": code.replace("_", " ").capitalize(),
         "status": status,
         "code": code,
-        "detail": detail,
+        # It may quote what a client sent, which need not be text.
+        "detail": detail.encode(errors="replace").decode(),
     }
     return Response(status, fields, msgspec.json.encode(document))

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.base import Conflict
-from gateway.errors import HeadgateError, LimitReached, LogUnavailable
+from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNotFound
 from gateway.protocol.appends import Appended, Fold
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,11 +98,8 @@ class Appender:
         elif error is not None:
             self._refuse_all(hot, LogUnavailable("the log could not be read"))
             raise error
-        elif hot.state is None:
-            try:
-                self._table.present(hot)
-            except HeadgateError as refusal:
-                self._refuse_all(hot, refusal)
+        elif hot.absent:
+            self._refuse_all(hot, StreamNotFound("there is no stream at this path"))
         else:
             self._advance(hot)
 
@@ -138,6 +136,9 @@ class Appender:
         for append, done, outcome in decided:
             self.pending_bytes -= len(append.body)
             self.pending -= 1
-            done(outcome)
+            try:
+                done(outcome)
+            except Exception:  # noqa: BLE001 - the others of the group must get their answers
+                log.exception("append.unanswered")
         if not self.pending:
             self.idle.set()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.table import HotStream, StreamTable
+    from gateway.streams.table import StreamTable
 
 T = TypeVar("T")
 
@@ -94,14 +94,9 @@ class Lifecycle:
                 if not hot.state.soft_deleted:
                     await self._commit(rules.remove(hot.state))
             else:
-                await self.write_deadline(hot)
+                await self._commit(rules.touched(hot.state))
 
         await self._racing(attempt)
-
-    async def write_deadline(self, hot: HotStream) -> None:
-        """Make the present deadline of a sliding window durable."""
-        if hot.state is not None:
-            await self._commit(rules.touched(hot.state))
 
     async def _place(self, path: str) -> Place:
         """What stands at a path, after an expired stream there was taken away."""

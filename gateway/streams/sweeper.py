@@ -1,4 +1,4 @@
-"""Background work on one log: expiry, sliding deadlines, and reclaiming, in small steps."""
+"""Background work on one log: expiry and reclaiming, in small steps."""
 
 from __future__ import annotations
 
@@ -47,8 +47,6 @@ class Sweeper:
 
     async def round(self) -> None:
         """One round of everything."""
-        for hot in self._table.take_touched(EXPIRIES):
-            await self._lifecycle.write_deadline(hot)
         for path in await self._table.log.expired(self._table.clock(), EXPIRIES):
             await self._lifecycle.expire(path)
             self.expired += 1

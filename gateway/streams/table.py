@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.protocol.lifecycle import present
+from gateway.protocol.lifecycle import present, touched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,9 +39,10 @@ class Follower(Protocol):
 
 
 class HotStream:
-    """One stream in use. `state` is None until loaded, and where there is no stream."""
+    """One stream in use. `state` is None until loaded; `absent` says that a load found none."""
 
     __slots__ = (
+        "absent",
         "committing",
         "conflicts",
         "epoch",
@@ -58,6 +59,7 @@ class HotStream:
     def __init__(self, path: str) -> None:
         self.path = path
         self.state: StreamState | None = None
+        self.absent = False
         self.retired: int | None = None
         self.producers: dict[str, ProducerState] = {}
         self.written_deadline: float | None = None
@@ -91,7 +93,6 @@ class StreamTable:
         self._changed = changed
         self._max_hot = max_hot
         self._streams: dict[str, HotStream] = {}
-        self._touched: dict[str, HotStream] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -114,7 +115,6 @@ class StreamTable:
             for path, hot in self._streams.items():
                 if hot.idle:
                     del self._streams[path]
-                    self._touched.pop(path, None)
                     break
             else:
                 return  # every one is in use: bounded by the limits on readers and appends
@@ -122,7 +122,8 @@ class StreamTable:
     async def load(self, path: str) -> HotStream:
         """The hot stream with its state as committed; equal loads share one look-up."""
         hot = self.get(path)
-        if hot.state is None:
+        hot.absent = False
+        while hot.state is None and not hot.absent:
             if hot.loading is None:
                 hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
             await asyncio.shield(hot.loading)
@@ -133,7 +134,7 @@ class StreamTable:
             while hot.state is None:
                 epoch = hot.epoch
                 loaded = await self.log.load(hot.path)
-                if hot.epoch == epoch:
+                if hot.epoch == epoch:  # else a commit or a lost race has overtaken it
                     self._take(hot, loaded.place, loaded.producers)
                     return
         finally:
@@ -145,10 +146,11 @@ class StreamTable:
         state = place.state
         if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
             # The written deadline of a sliding window may lag behind its last use.
-            grace = max(1.0, state.lifetime.ttl_s / TOUCH_SHARE) + 1.0
+            grace = _slack(state.lifetime.ttl_s) + 1.0
             state = msgspec.structs.replace(state, deadline=state.deadline + grace)
         hot.state = state
-        hot.written_deadline = None if state is None else state.deadline
+        hot.absent = state is None
+        hot.written_deadline = None if place.state is None else place.state.deadline
 
     def present(self, hot: HotStream) -> StreamState:
         """The loaded stream's state as a client may use it; raises when it is gone."""
@@ -158,22 +160,26 @@ class StreamTable:
         return present(hot.state, now)
 
     def touch(self, hot: HotStream, now: float) -> None:
-        """Restart the countdown of a sliding window."""
+        """Restart the countdown of a sliding window, on disk too when it moved by a tenth."""
         state = hot.state
         if state is None or state.lifetime.ttl_s is None or state.deadline is None:
             return
-        deadline = state.lifetime.deadline(now)
-        if deadline is None or deadline <= state.deadline:
-            return
-        hot.state = msgspec.structs.replace(state, deadline=deadline)
-        slack = max(1.0, state.lifetime.ttl_s / TOUCH_SHARE)
-        if hot.written_deadline is None or deadline > hot.written_deadline + slack:
-            self._touched[hot.path] = hot
+        deadline = now + state.lifetime.ttl_s
+        if deadline > state.deadline:
+            hot.state = msgspec.structs.replace(state, deadline=deadline)
+        if deadline > (hot.written_deadline or 0.0) + _slack(state.lifetime.ttl_s):
+            hot.written_deadline = deadline
+            self.write_deadline(hot)
 
-    def take_touched(self, most: int) -> list[HotStream]:
-        """Streams whose written deadline lags by more than a tenth of the window."""
-        paths = list(self._touched)[:most]
-        return [self._touched.pop(path) for path in paths]
+    def write_deadline(self, hot: HotStream) -> None:
+        """Make the deadline durable; when that fails, the next use tries again."""
+
+        def written(done: asyncio.Future[None]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                hot.written_deadline = None
+
+        if hot.state is not None:
+            self.commit(touched(hot.state)).add_done_callback(written)
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit to the log; the table, the caches and the followers know before the caller."""
@@ -208,8 +214,14 @@ class StreamTable:
 
     @staticmethod
     def _move(hot: HotStream, change: Change) -> None:
-        hot.state = change.state
-        hot.written_deadline = change.state.deadline
+        known, state = hot.state, change.state
+        hot.written_deadline = state.deadline
+        if change.expected is None:
+            hot.producers = {}
+        elif known is not None and (known.deadline or 0.0) > (state.deadline or 0.0):
+            # Used again while the change was on its way: a sliding deadline only moves on.
+            state = msgspec.structs.replace(state, deadline=known.deadline)
+        hot.state = state
         for name in change.forgotten:
             hot.producers.pop(name, None)
         hot.producers.update(change.producers)
@@ -218,4 +230,11 @@ class StreamTable:
         """Load the stream anew when it is next needed: somebody else moved it."""
         hot = self._streams.get(path)
         if hot is not None:
+            hot.epoch += 1
             hot.state = None
+            hot.absent = False
+
+
+def _slack(ttl_s: int) -> float:
+    """How far, in seconds, a written deadline may lag."""
+    return max(1.0, ttl_s / TOUCH_SHARE)

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 class WireResponse(web.StreamResponse):
     """Writes its bytes to the transport and waits until the client has taken most of them."""
 
-    def __init__(self, status: int, wire: bytes, *, keep_alive: bool) -> None:
+    def __init__(
+        self, status: int, wire: bytes, *, keep_alive: bool, abandon: bool = False
+    ) -> None:
+        """With `abandon` the rest of the request is not waited for."""
         super().__init__(status=status)
+        self._abandon = abandon
         self._wire = wire
         self._keep_alive = keep_alive
         self._protocol: BaseRequest | None = None
@@ -34,6 +38,8 @@ class WireResponse(web.StreamResponse):
         """Hold the connection's next request back while this answer is not taken."""
         if self._protocol is not None:
             await self._protocol.protocol._drain_helper()  # aiohttp has no public one
+            if self._abandon:
+                self._protocol.protocol.force_close()
 
 
 class HandedOver(WireResponse):

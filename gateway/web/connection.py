@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
@@ -141,7 +142,9 @@ class Connection(RequestHandler):
                 return
 
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        if message.should_close or message.upgrade or self._paused or self._shared.closing:
+        if message.should_close or message.upgrade or message.version != HttpVersion11:
+            return False
+        if self._paused or self._shared.closing:
             return False
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)
@@ -153,7 +156,7 @@ class Connection(RequestHandler):
             taken = False
         if taken:
             self._request_count += 1
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            self._stay_open()
             if self._parser is not None:
                 self._parser.message_consumed()
         return taken
@@ -193,12 +196,11 @@ class Connection(RequestHandler):
         """Keep the connection for an answer that comes later."""
         self._taken = True
         self._on_lost = on_lost
-        self._keep_alive_for_long()
 
-    def _keep_alive_for_long(self) -> None:
-        """Aiohttp knows nothing of this request and must not take the connection for idle."""
-        wait = self._shared.timeouts.longest_wait + self._keepalive_timeout
-        self._next_keepalive_close_time = self._loop.time() + wait
+    def _stay_open(self) -> None:
+        """Aiohttp knows nothing of our requests and must not take the connection for idle."""
+        wait = self._shared.timeouts.longest_wait if self._taken else 0.0
+        self._next_keepalive_close_time = self._loop.time() + wait + self._keepalive_timeout
 
     def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
         """Write the answer that came later, and go on with what the client sent meanwhile."""
@@ -207,8 +209,8 @@ class Connection(RequestHandler):
         if transport is None:
             return
         transport.write(wire)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._taken = False
+        self._stay_open()
         if self._later:
             messages = list(self._later)
             self._later.clear()

@@ -69,14 +69,11 @@ class Fast:
         read = parse_target(target)
         if not isinstance(read, Read) or read.live is not Live.LONG_POLL or self._log.enabled:
             return False
-        found = self._routes.find(read.path)
-        if found is None:
-            return False
-        route, name = found
-        hot = route.table.peek(name)
-        if hot is None or hot.state is None:
-            return False
         try:
+            route, name = self._routes.find(read.path)
+            hot = route.table.peek(name)
+            if hot is None or hot.state is None:
+                return False
             state = route.table.present(hot)
             if state.closed or start_position(state, read.offset) != state.tail:
                 return False
@@ -91,8 +88,11 @@ class Fast:
     def post(self, connection: Connection, message: RawRequestMessage, body: bytes) -> bool:
         """An append whose whole body is here."""
         headers = message.headers
+        target = message.path
         if (
-            "Expect" in headers
+            "?" in target
+            or not target.startswith("/")
+            or "Expect" in headers
             or "Content-Encoding" in headers
             or self._has_wishes(headers)
             or self._log.enabled
@@ -100,15 +100,11 @@ class Fast:
         ):
             return False
         try:
-            path = canonical_path(message.path.partition("?")[0])
-            found = self._routes.find(path)
-            if found is None:
-                return False
+            route, name = self._routes.find(canonical_path(target))
             append = parse_append(headers, body)
         except HeadgateError as error:
             connection.write(self._wire(error))
             return True
-        route, name = found
         connection.take(None)
 
         def done(outcome: Appended | HeadgateError) -> None:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_exceptions import HTTPException
 
@@ -17,10 +18,8 @@ from gateway.errors import (
     CodingNotSupported,
     HeadgateError,
     MethodNotAllowed,
-    NotOffered,
     RequestTimeout,
     ServerStopping,
-    StreamNotFound,
 )
 from gateway.live.event_reader import EventReader
 from gateway.protocol import http1, responses
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
     from gateway.web.route import Route, Routes
     from gateway.web.shared import Shared
 
-RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_HOST = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -76,12 +75,14 @@ class Handlers:
         request_id = asked if _REQUEST_ID.fullmatch(asked) else self._lines.new_request_id()
         keep_alive = not request._message.should_close and not self._shared.closing
         mode = request.method.lower()
+        abandon = False
         answer: Response | Entry | None
         try:
             answer = await self._operate(request)
         except HeadgateError as refusal:
             answer = responses.problem(refusal)
-            keep_alive = keep_alive and not isinstance(refusal, RequestTimeout)
+            abandon = isinstance(refusal, RequestTimeout)
+            keep_alive = keep_alive and not abandon
         except (ConnectionError, asyncio.CancelledError, HTTPException):
             raise
         except HttpProcessingError as error:
@@ -106,7 +107,7 @@ class Handlers:
                 request_id=request_id,
                 duration_s=duration,
             )
-        return WireResponse(status, wire, keep_alive=keep_alive)
+        return WireResponse(status, wire, keep_alive=keep_alive, abandon=abandon)
 
     def _wire(
         self,
@@ -129,6 +130,8 @@ class Handlers:
         return http1.serialize(answer, common)
 
     async def _operate(self, request: BaseRequest) -> Response | Entry | None:
+        if request.version not in {HttpVersion10, HttpVersion11}:
+            raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
         target = _target(request)
         match request.method:
             case "GET":
@@ -149,16 +152,7 @@ class Handlers:
     def _find(self, target: str) -> tuple[Route, str]:
         raw_path, _, raw_query = target.partition("?")
         parse_query(raw_query)
-        return self._route(canonical_path(raw_path))
-
-    def _route(self, path: str) -> tuple[Route, str]:
-        found = self._routes.find(path)
-        if found is None:
-            raise StreamNotFound("no route begins this path")
-        route, name = found
-        if name.split("/", 1)[0] == RESERVED:
-            raise NotOffered("subscriptions are not offered by this server")
-        return route, name
+        return self._routes.find(canonical_path(raw_path))
 
     # Reads
 
@@ -166,7 +160,7 @@ class Handlers:
         read = parse_target(target)
         if not isinstance(read, Read):
             raise type(read)(read.detail)
-        route, name = self._route(read.path)
+        route, name = self._routes.find(read.path)
         answer = await route.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, AtTail):
             return answer
@@ -228,11 +222,13 @@ class Handlers:
         create = parse_create(request.headers, await self._body(request))
         source = None
         if create.fork is not None:
-            source_route, source = self._route(canonical_path(create.fork.source))
+            source_route, source = self._routes.find(canonical_path(create.fork.source))
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         created = await route.lifecycle.create(name, create, source)
-        return responses.created(created, f"{request.scheme}://{request.host}{route.url(name)}")
+        host = request.headers.get("Host", "")
+        origin = f"{request.scheme}://{host}" if _HOST.fullmatch(host) else ""
+        return responses.created(created, f"{origin}{route.prefix}/{name}")
 
     async def _delete(self, route: Route, name: str) -> Response:
         await route.lifecycle.delete(name)

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.cache.collapse import Collapse
-from gateway.cache.store import Entry
-from gateway.errors import LimitReached
+from gateway.cache.store import Entry, Store
+from gateway.errors import LimitReached, NotOffered, StreamNotFound
 from gateway.live.feed import Feed
 from gateway.protocol import caching, chunks, http1, responses, sse
 from gateway.protocol.content import read_body
@@ -18,16 +18,21 @@ from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.table import StreamTable
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
     from gateway.backends.base import Log
-    from gateway.live.feed import FeedSettings
+    from gateway.live.host import FeedSettings
     from gateway.protocol.caching import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.state import Change, StreamState
     from gateway.streams.table import HotStream
     from gateway.web.shared import Shared
+
+
+RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
+EVENT_CHUNK_BYTES = 32 * 1024 * 1024
+"""Rendered for SSE readers who catch up: they come close behind each other, or all at once."""
 
 
 class AtTail:
@@ -57,17 +62,18 @@ class Route:
         self.settings = settings
         self._shared = shared
         self.clock = shared.clock
-        self.table = StreamTable(log, shared.clock, shared.store.changed)
+        self.table = StreamTable(log, shared.clock, self._changed)
         self.appender = Appender(self.table, shared.limits.max_pending_appends)
         self.lifecycle = Lifecycle(self.table)
         self._reads: Collapse[Chunk] = Collapse()
+        self._events = Store(EVENT_CHUNK_BYTES)
         self._feeds: set[Feed] = set()
         self._no_feeds = asyncio.Event()
         self._no_feeds.set()
 
-    def url(self, name: str) -> str:
-        """The path of a stream."""
-        return f"{self.prefix}/{name}"
+    def _changed(self, change: Change) -> None:
+        self._shared.store.changed(change)
+        self._events.changed(change)
 
     # Reads
 
@@ -94,37 +100,46 @@ class Route:
         if read.offset == NOW:
             return responses.tail(state, read, self.clock())
         chunk = chunks.empty(state) if start == state.tail else await self._chunk(state, start)
-        return self._conditional(self._keep(read, chunk), if_none_match)
+        return self._conditional(self._render(read, chunk), if_none_match)
 
     def _conditional(self, entry: Entry, if_none_match: str | None) -> Entry | Response:
         if if_none_match is not None and caching.matches(if_none_match, entry.etag):
             return responses.Response(304, entry.fields)
         return entry
 
-    def _keep(self, read: Read, chunk: Chunk) -> Entry:
-        """The answer, rendered, and stored when it is still how the stream stands."""
+    def _render(self, read: Read, chunk: Chunk) -> Entry:
+        """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
         response = responses.data(chunk, read, self.freshness, self.clock())
+        until = self._same_until(state)
         entry = Entry(
             read.target,
             state.stream_id,
             http1.rest(response),
             fields=response.fields,
             etag=caching.etag(state, chunk.start, chunk.end, closed=chunk.closed),
-            expires_at=state.lifetime.expires_at,
+            expires_at=until,
         )
-        self._store(entry, chunk)
+        if until is None or self.clock() < until:
+            self._keep(self._shared.store, entry, chunk)
         return entry
 
-    def _store(self, entry: Entry, chunk: Chunk) -> None:
+    def _same_until(self, state: StreamState) -> float | None:
+        """Until when an answer stays as it is, whatever the clock says; None for always."""
+        if state.lifetime.ttl_s is not None:
+            return 0.0  # each read must come to the stream, to restart its countdown
+        if state.lifetime.expires_at is None:
+            return None
+        return caching.unshortened_until(self.freshness, state.lifetime.expires_at)
+
+    def _keep(self, store: Store, entry: Entry, chunk: Chunk) -> None:
+        """Store what is still how the stream stands."""
         hot = self.table.peek(chunk.state.path)
         if hot is None or hot.state is None or hot.state.stream_id != chunk.state.stream_id:
             return
-        if chunk.state.lifetime.ttl_s is not None:
-            return  # each read must restart the countdown
         at_tail = chunk.at_tail or not chunk.complete
         if not at_tail or hot.state.version == chunk.state.version:
-            self._shared.store.put(entry, at_tail=at_tail)
+            store.put(entry, at_tail=at_tail)
 
     async def _chunk(self, state: StreamState, start: int) -> Chunk:
         """Equal reads share one; the version keeps a read from joining one older than itself."""
@@ -133,18 +148,20 @@ class Route:
             key, lambda: self.table.log.read(state, start, chunks.boundary(start))
         )
 
-    async def event_chunk(self, state: StreamState, start: int) -> tuple[bytes, int]:
-        """The data event of the chunk at `start`, and where the chunk ends."""
-        key: Hashable = ("sse", state.stream_id, start)
-        entry = self._shared.store.get(key, self.clock())
-        if entry is None:
-            chunk = await self._chunk(state, start)
-            body = read_body(state.content_type, chunk.records)
-            event = sse.data_event(state.content_type, body)
-            entry = Entry(key, state.stream_id, event)
-            entry.end = chunk.end
-            self._store(entry, chunk)
-        return entry.rest, entry.end
+    def cached_events(self, state: StreamState, start: int) -> tuple[bytes, int] | None:
+        """The data event of the chunk at `start` and where the chunk ends, when it is at hand."""
+        entry = self._events.get((state.stream_id, start), self.clock())
+        return None if entry is None else (entry.rest, entry.end)
+
+    async def read_events(self, state: StreamState, start: int) -> tuple[bytes, int]:
+        """The same, from the log."""
+        chunk = await self._chunk(state, start)
+        body = read_body(state.content_type, chunk.records)
+        event = sse.data_event(state.content_type, body)
+        entry = Entry((state.stream_id, start), state.stream_id, event)
+        entry.end = chunk.end
+        self._keep(self._events, entry, chunk)
+        return event, chunk.end
 
     # Live readers
 
@@ -197,10 +214,13 @@ class Routes:
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
 
-    def find(self, path: str) -> tuple[Route, str] | None:
-        """The route of a canonical path, and the stream's name in it."""
+    def find(self, path: str) -> tuple[Route, str]:
+        """The route of a canonical path, and the stream's name in it; raises when there is none."""
         for route in self._routes:
             begin = len(route.prefix)
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
-                return route, path[begin + 1 :]
-        return None
+                name = path[begin + 1 :]
+                if name.split("/", 1)[0] == RESERVED:
+                    raise NotOffered("subscriptions are not offered by this server")
+                return route, name
+        raise StreamNotFound("no route begins this path")

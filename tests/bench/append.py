@@ -82,7 +82,7 @@ def _append(server: Server, streams: Sequence[str], milliseconds: int) -> Figure
         server.create(stream, "text/plain")
     load = (server.port, WRITERS, milliseconds, server.pid, RECORD_BYTES)
     figures = run("load", "post", *load, *paths)
-    kept = sum(_count_records(_read_all(server, path), path) for path in paths)
+    kept = sum(count_records(_read_all(server, path), path) for path in paths)
     if kept != figures["requests"]:
         raise ToolFailed(f"{figures['requests']} appends acknowledged, {kept} in the log")
     return figures
@@ -99,9 +99,11 @@ def _read_all(server: Server, path: str) -> bytes:
         offset = answer.headers["stream-next-offset"]
         if answer.headers.get("stream-up-to-date") == "true":
             return b"".join(parts)
+        if not answer.body:
+            raise ToolFailed(f"{path} at {offset} has neither data nor an end")
 
 
-def _count_records(log: bytes, path: str) -> int:
+def count_records(log: bytes, path: str) -> int:
     """How many records a log holds, each writer's in the order they were sent, without a gap."""
     following: dict[bytes, int] = {}
     for start in range(0, len(log), RECORD_BYTES):

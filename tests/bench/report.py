@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # From here on it is the tool, not the server, that a figure speaks of.
 TOOL_BOUND = 0.95
-WIDTH = 110
+WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Column:
 
 DELAYS = (Column("p50_ms", "p50 ms", 2), Column("p99_ms", "p99 ms", 2))
 CORES = (
-    Column("server_cpu", "server core", 2),
-    Column("tool_cpu", "tool core", 2),
-    Column("other_cpu", "others", 2),
+    Column("server_cpu", "cpu server", 2),
+    Column("tool_cpu", "cpu tool", 2),
+    Column("other_cpu", "cpu other", 2),
 )
 
 
@@ -96,9 +96,9 @@ def show(facts: Mapping[str, str], sections: Sequence[Section]) -> None:
 def _table(section: Section) -> Table:
     table = Table(title=section.title, title_justify="left", title_style="bold", box=None)
     for heading in ("load", "server"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for column in section.columns:
-        table.add_column(column.heading, justify="right")
+        table.add_column(column.heading, justify="right", no_wrap=True)
     table.add_column("")
     loads = dict.fromkeys(load for measured in section.servers.values() for load in measured)
     for load in loads:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.bench.tools import Figures
 
 QUIET_CORES = 0.1
-QUIET_TIMEOUT_S = 60.0
+QUIET_TIMEOUT_S = 20.0
 DISTURBED_CORES = 0.15
 TRIES = 3
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, program
+from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
+from tests.bench.tools import ToolFailed
 from tests.support.processes import Headgate, free_port
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ PINNED = ("taskset", "--cpu-list", str(SERVER_CORE))
 HERE = Path(__file__).parent
 # A benchmark's readers must neither time out nor be asked to come again while it runs.
 PATIENT = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_SSE_MAX_AGE": "900"}
+
+KEEP_OPEN = "open_file_cache max=100 inactive=1h; open_file_cache_valid 1h;"
 
 
 class Answer(NamedTuple):
@@ -69,7 +72,7 @@ class Server(ABC):
         headers = {"Content-Type": content_type}
         answer = self.request("PUT", self.append_path(stream), body, headers)
         if answer.status != 201:
-            raise AssertionError(f"{self.label}: creating {stream}: {answer}")
+            raise ToolFailed(f"{self.label}: creating {stream}: {answer}")
 
     def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -108,7 +111,10 @@ class HeadgateServer(Server):
         return self._headgate.pid
 
     def start(self) -> None:
-        self._headgate.start()
+        try:
+            self._headgate.start()
+        except AssertionError as error:
+            raise Unprepared(str(error)) from error
 
     def stop(self) -> None:
         self._headgate.kill()
@@ -123,7 +129,7 @@ class Process:
         while not _accepts(port):
             if self._child.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise AssertionError(f"{command[0]} did not start")
+                raise Unprepared(f"{command[0]} did not start")
             time.sleep(0.01)
 
     @property
@@ -139,7 +145,7 @@ class Process:
                 if title in Path(f"/proc/{pid}/cmdline").read_text():
                     return int(pid)
             time.sleep(0.01)
-        raise AssertionError(f"process {self.pid} has no child called {title}")
+        raise Unprepared(f"process {self.pid} has no child called {title}")
 
     def stop(self) -> None:
         self._child.terminate()
@@ -214,13 +220,17 @@ class Nginx(Server):
 
 
 class CachingNginx(Nginx):
-    """nginx with `proxy_cache` before the reference server, its cache in memory."""
+    """nginx with `proxy_cache` before the reference server, its cache in memory.
 
-    label = "nginx proxy_cache"
+    It opens the cached file for each answer, or is told to keep files open.
+    """
+
     configuration = Template((HERE / "proxy_cache.conf").read_text())
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_open: bool = False) -> None:
         super().__init__()
+        self.label = "nginx, files kept open" if keep_open else "nginx proxy_cache"
+        self._open_files = KEEP_OPEN if keep_open else ""
         self._origin = Reference()
 
     def start(self) -> None:
@@ -235,7 +245,8 @@ class CachingNginx(Nginx):
         self._origin.create(stream, content_type, body)
 
     def _values(self, folder: Path) -> dict[str, str]:
-        return {**super()._values(folder), "origin": str(self._origin.port)}
+        origin = str(self._origin.port)
+        return {**super()._values(folder), "origin": origin, "open_files": self._open_files}
 
 
 class Nchan(Nginx):

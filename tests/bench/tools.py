@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -32,8 +33,11 @@ def build() -> None:
     """Compile the tools."""
     BINARIES.mkdir(exist_ok=True)
     for tool in TOOLS:
-        source, binary = HERE / f"{tool}.c", BINARIES / tool
-        subprocess.run([program("cc"), *FLAGS, "-o", str(binary), str(source)], check=True)
+        # Moved into place whole: somebody else may be building, or running, the same tool.
+        new = BINARIES / f"{tool}.{os.getpid()}"
+        source = str(HERE / f"{tool}.c")
+        subprocess.run([program("cc"), *FLAGS, "-o", str(new), source], check=True)
+        new.replace(BINARIES / tool)
 
 
 def run(tool: str, *arguments: object) -> Figures:

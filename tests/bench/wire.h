@@ -93,10 +93,13 @@ static inline int64_t busy_ns(void) {
     return total * SECOND / sysconf(_SC_CLK_TCK);
 }
 
+/* Time spent looking for something to read while there was nothing. */
+static int64_t looked_ns;
+
 /* The measured window, and how busy the two sides, and whoever else, were in it. */
 typedef struct {
     int pid;
-    int64_t began, server_cpu, tool_cpu, busy;
+    int64_t began, server_cpu, tool_cpu, looked, busy;
     double seconds, server_share, tool_share, other_share;
 } window;
 
@@ -105,6 +108,7 @@ static inline void window_open(window *w, int pid) {
     w->busy = busy_ns();
     w->server_cpu = server_cpu_ns(pid);
     w->tool_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    w->looked = looked_ns;
     w->began = now_ns();
 }
 
@@ -114,7 +118,7 @@ static inline void window_close(window *w) {
     int64_t server = server_cpu_ns(w->pid) - w->server_cpu;
     int64_t other = busy_ns() - w->busy - tool - server;
     w->seconds = (double)took / SECOND;
-    w->tool_share = (double)tool / (double)took;
+    w->tool_share = (double)(tool - (looked_ns - w->looked)) / (double)took;
     w->server_share = (double)server / (double)took;
     w->other_share = other > 0 ? (double)other / (double)took : 0; /* it is counted in ticks */
 }
@@ -191,10 +195,11 @@ static inline void watch(int poll, int fd, void *owner) {
     if (epoll_ctl(poll, EPOLL_CTL_ADD, fd, &interest)) die("epoll: %s", strerror(errno));
 }
 
-/* Waits to the nanosecond, which epoll_wait cannot. */
+/* The connections with something to read, none once the time has come. */
 static inline int wait_until(int poll, struct epoll_event *ready, int room, int64_t until) {
     int64_t left = until - now_ns();
     if (left < 0) left = 0;
+    /* To the nanosecond, which epoll_wait cannot. */
     struct timespec t = {.tv_sec = left / SECOND, .tv_nsec = left % SECOND};
     int count = epoll_pwait2(poll, ready, room, &t, NULL);
     if (count < 0 && errno != EINTR) die("epoll: %s", strerror(errno));

@@ -53,16 +53,23 @@ async def _start(read: Read, url: str, mode: Mode) -> Reading:
     return await read(url, mode)
 
 
-def first_difference(expected: bytes, actual: bytes) -> str | None:
-    """Where two texts part, with what stands there, or None if they are equal."""
-    if expected == actual:
-        return None
+def assert_received(run: Run, expected: bytes) -> None:
+    """The reader got every byte once and in order, saw the end, and never left its mode."""
+    result = run.task.result()
+    assert result.text == expected, f"{run}: {_first_difference(expected, result.text)}"
+    assert result.closed, f"{run}: did not see the stream closed"
+    # A client that gives its mode up asks in another one.
+    assert run.mode in result.requests, f"{run}: {result.requests}"
+    assert result.requests.keys() <= {"catch-up", run.mode}, f"{run}: {result.requests}"
+
+
+def _first_difference(expected: bytes, actual: bytes) -> str:
     position = next(
         (i for i, (one, other) in enumerate(zip(expected, actual, strict=False)) if one != other),
         min(len(expected), len(actual)),
     )
     around = slice(max(position - 40, 0), position + 40)
     return (
-        f"at byte {position} of {len(expected)}, of {len(actual)} received: "
+        f"at byte {position} of {len(expected)}, of {len(actual)} received, "
         f"{expected[around]!r} became {actual[around]!r}"
     )

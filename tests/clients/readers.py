@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,7 +49,7 @@ MAX_RESULT_BYTES = 1 << 26
 class Reading:
     """What one client received, and how many requests it made in each mode."""
 
-    text: bytes
+    text: bytes = field(repr=False)
     closed: bool
     requests: dict[str, int]
 
@@ -66,7 +66,8 @@ async def run_client_script(*arguments: str) -> dict[str, Any]:
     async with _stopped_at_the_end(process):
         output, errors = await process.communicate()
     # The client warns on stderr, for example when it gives SSE up.
-    assert process.returncode == 0 and not errors, f"{process.returncode}: {errors.decode()}"
+    outcome = (process.returncode, errors.decode())
+    assert outcome == (0, ""), f"{outcome}"
     report: dict[str, Any] = json.loads(output)
     return report
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.faults import native
 from tests.faults.wire import Wire, ask
@@ -36,29 +36,43 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the readers say at their end: each of the complete ones compared every byte."""
+
+    complete: int
+    received: int
+    ends: int
+    """Connections that the server ended properly before the stream's end."""
+    cuts: int
+    """... and otherwise."""
+    refused: int
+    failed_connects: int
+    silent_cut: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """Resident memory with all readers connected and nothing appended, and its maximum after."""
+    """Resident memory of the server, and what its readers had of it."""
 
     idle_bytes: int
-    peak_bytes: int
-    complete: int
-    """Readers that received and compared every byte."""
-    received_bytes: int
-    reconnected: int
-    silent_cut: int
-    append_s: float
+    """All readers connected, nothing appended."""
+    live_bytes: int
+    """At most, while everything is appended and read."""
+    herd_bytes: int
+    """At most, while as many readers come at once to read everything from its beginning."""
+    live: Told
+    herd: Told
     seconds: float
 
     @property
     def growth_bytes(self) -> int:
-        return self.peak_bytes - self.idle_bytes
+        return max(self.live_bytes, self.herd_bytes) - self.idle_bytes
 
     def __str__(self) -> str:
         return (
-            f"idle={self.idle_bytes >> 20}MiB peak={self.peak_bytes >> 20}MiB "
-            f"growth={self.growth_bytes >> 20}MiB complete={self.complete} "
-            f"received={self.received_bytes / 1e9:.1f}GB reconnected={self.reconnected} "
-            f"silent_cut={self.silent_cut} append_s={self.append_s:.1f} seconds={self.seconds:.0f}"
+            f"idle={self.idle_bytes >> 20}MiB live={self.live_bytes >> 20}MiB "
+            f"herd={self.herd_bytes >> 20}MiB growth={self.growth_bytes >> 20}MiB "
+            f"seconds={self.seconds:.0f}\n  live: {self.live}\n  herd: {self.herd}"
         )
 
 
@@ -69,26 +83,18 @@ def measure(server: Headgate, load: Load, folder: Path, seed: int = 1) -> Cost:
     created = ask(server.port, "PUT", STREAM, content_type="text/plain")
     assert created.status == 201, created
     with swarm(server.port, content, load, folder) as readers:
-        assert readers.stdout is not None
-        assert readers.stdout.readline() == b"ready\n", "the readers did not all get through"
+        assert next(readers) == {"ready": load.readers}, "the readers did not all get through"
         _reset_peak(server.pid)
         idle = _status(server.pid, "VmRSS")
         began = time.monotonic()
         append_all(server.port, content)
-        append_s = time.monotonic() - began
-        told = json.loads(readers.stdout.readline())
-        seconds = time.monotonic() - began
-    assert "failed" not in told, told
-    return Cost(
-        idle_bytes=idle,
-        peak_bytes=_status(server.pid, "VmHWM"),
-        complete=told["complete"],
-        received_bytes=told["received"],
-        reconnected=told["ends"] + told["cuts"] + told["refused"] + told["failed_connects"],
-        silent_cut=told["silent_cut"],
-        append_s=append_s,
-        seconds=seconds,
-    )
+        live = Told(**next(readers))
+        live_bytes = _status(server.pid, "VmHWM")
+    _reset_peak(server.pid)
+    with swarm(server.port, content, load, folder) as readers:
+        herd = Told(**list(readers)[-1])
+    herd_bytes = _status(server.pid, "VmHWM")
+    return Cost(idle, live_bytes, herd_bytes, live, herd, time.monotonic() - began)
 
 
 def write_content(size: int, folder: Path, seed: int) -> Path:
@@ -99,14 +105,15 @@ def write_content(size: int, folder: Path, seed: int) -> Path:
 
 
 @contextlib.contextmanager
-def swarm(port: int, content: Path, load: Load, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The readers, in a process of their own."""
+def swarm(port: int, content: Path, load: Load, folder: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """The readers, in a process of their own, as the lines it tells."""
     program = native.program("swarm", folder)
     numbers = (str(load.readers), str(load.silent))
     command = [str(program), str(port), STREAM, str(content), *numbers]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         try:
-            yield process
+            yield map(json.loads, process.stdout)
         finally:
             process.kill()
 

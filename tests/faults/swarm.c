@@ -3,9 +3,9 @@
  *   swarm PORT PATH CONTENT_FILE READERS SILENT
  *
  * The stream is text whose whole content will be that of CONTENT_FILE, which holds no line break.
- * The last SILENT of the READERS stop reading after their first control event. "ready" is printed
+ * The last SILENT of the READERS stop reading after their first control event. A line of JSON tells
  * when every reader has had one. A reader whose connection ends goes on from its last control
- * event, until one says that the stream is closed. Then one line of JSON sums up.
+ * event, until one says that the stream is closed. Then a second line sums up.
  */
 
 #define _GNU_SOURCE
@@ -292,7 +292,7 @@ int main(int arguments, char **values) {
         }
         if (ready == count && !said_ready) {
             said_ready = true;
-            printf("ready\n");
+            printf("{\"ready\": %ld}\n", ready);
             fflush(stdout);
         }
     }

@@ -59,9 +59,9 @@ def test_foreign_data_file_is_refused_and_left_as_it_is(
     write(file)
     before = _state(tmp_path)
     refused = _start(tmp_path)
-    assert refused.returncode == 2
-    _assert_one_sentence(refused.stderr, DATA_FILE)
     assert _state(tmp_path) == before
+    assert refused.returncode == 2
+    _assert_one_sentence(refused.stderr, str(tmp_path))
 
 
 def test_folder_of_a_running_headgate_is_refused_and_goes_on(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +16,15 @@ if TYPE_CHECKING:
 
 LOAD = Load(readers=1000, silent=100, content_bytes=24 << 20)
 BOUND_BYTES = 60 << 20
+"""The cached content and the data file's page cache are 40 MiB; 20 KiB is left for each reader."""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_silent_readers_do_not_fill_the_memory(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path / 'data'}") as server:
         cost = measure(server, LOAD, tmp_path)
-    assert cost.complete == LOAD.readers - LOAD.silent, cost
+    reading = LOAD.readers - LOAD.silent
+    assert (cost.live.complete, cost.herd.complete) == (reading, reading), cost
     assert cost.growth_bytes < BOUND_BYTES, cost
 
 
@@ -32,12 +33,11 @@ def test_readers_of_the_swarm_notice_one_wrong_byte(tmp_path: Path) -> None:
     with headgate() as server:
         ask(server.port, "PUT", memory.STREAM, content_type="text/plain")
         with memory.swarm(server.port, content, Load(10, 0, 0), tmp_path) as readers:
-            assert readers.stdout is not None
-            assert readers.stdout.readline() == b"ready\n"
+            assert next(readers) == {"ready": 10}
             other = bytearray(content.read_bytes())
             other[len(other) // 2] ^= 1
             content.with_name("other").write_bytes(other)
             memory.append_all(server.port, content.with_name("other"))
-            told = json.loads(readers.stdout.readline())
+            told = next(readers)
     assert told["failed"] == "a byte differs"
     assert told["at"] <= len(other) // 2

@@ -1,0 +1,263 @@
+"""The settings: name, type, default, unit, bounds and help, each once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.settings.kinds import (
+    ROUTES_KIND,
+    SIZE_KIND,
+    Address,
+    CorsOrigins,
+    Count,
+    Kind,
+    Listen,
+    LogFormat,
+    LogLevel,
+    Origin,
+    Prefix,
+    RequestLevel,
+    Seconds,
+    Size,
+    WholeSeconds,
+    read_json,
+    show_size,
+)
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+ENVIRONMENT_PREFIX = "HEADGATE_"
+DEFAULT_PREFIX = "/v1/stream"
+GIB = 1 << 30
+YEAR_S = 365 * 24 * 3600
+LONGEST_S = 3600
+
+
+def refuse_yes_and_no(value: object) -> object:
+    """No setting is a yes or no, and Python would take `true` for the number 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("boolean", "a boolean is no value here")
+    return value
+
+
+class Route(BaseModel):
+    """A path prefix, and where its streams live."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: Prefix = Field(description="Path that the URLs of the route's streams start with.")
+    origin: Origin = Field(description="URL of the place where the route's streams live.")
+    max_age: WholeSeconds = Field(
+        60, ge=0, le=YEAR_S, description="How long caches may keep a catch-up answer."
+    )
+    stale_while_revalidate: WholeSeconds = Field(
+        300,
+        ge=0,
+        le=YEAR_S,
+        description="How long after that caches may serve it while they ask for a new one.",
+    )
+    tail_max_age: WholeSeconds = Field(
+        60,
+        ge=0,
+        le=YEAR_S,
+        description="The same as max_age, for an answer that reached the tail of the stream.",
+    )
+
+    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
+
+
+class Settings(BaseSettings):
+    """What an operator can choose."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, validate_default=True
+    )
+
+    listen: Listen = Field(
+        Address("127.0.0.1", 4437), description="Address of the listener for streams."
+    )
+    admin: Listen = Field(
+        Address("127.0.0.1", 4439), description="Address of the listener for health checks."
+    )
+    origin: Origin = Field(
+        "file:./headgate-data",
+        description=f"Where the streams of the only route, {DEFAULT_PREFIX}, live; "
+        "not together with routes.",
+    )
+    routes: Annotated[tuple[Route, ...], BeforeValidator(read_json), Kind(ROUTES_KIND)] = Field(
+        (), description="Path prefixes and their origins; the longest prefix that fits is taken."
+    )
+    long_poll_timeout: Seconds = Field(
+        20.0, ge=0.1, le=300, description="How long a long-poll at the tail waits for data."
+    )
+    sse_heartbeat: Seconds = Field(
+        15.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="How often an idle SSE reader is sent a comment, so that proxies keep it.",
+    )
+    # Clients give SSE up for good after a few connections that end within their first second.
+    sse_max_age: Seconds = Field(
+        60.0,
+        ge=1,
+        le=24 * LONGEST_S,
+        description="How long an SSE answer lasts before the client has to ask again.",
+    )
+    # The body of an append is held in memory until it is on disk.
+    max_append: Size = Field(
+        16 << 20, ge=1, le=GIB, description="Longest body of one append or create."
+    )
+    max_pending_appends: Size = Field(
+        256 << 20,
+        ge=1,
+        le=1024 * GIB,
+        description="Bytes of appends that may wait for the disk; not less than max_append.",
+    )
+    max_connections: Count = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Most connections at once; 0 means nine tenths of the open-file limit.",
+    )
+    max_live_readers: Count = Field(
+        100_000, ge=1, le=10_000_000, description="Most long-polls and SSE readers at once."
+    )
+    cache_size: Size = Field(
+        256 << 20, ge=0, le=1024 * GIB, description="Memory for cached answers; 0 means no cache."
+    )
+    header_timeout: Seconds = Field(
+        10.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="How long a client may take to send the head of a request.",
+    )
+    body_timeout: Seconds = Field(
+        30.0, ge=0.1, le=LONGEST_S, description="Longest wait for more of a request's body."
+    )
+    keepalive_timeout: Seconds = Field(
+        75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle."
+    )
+    shutdown_grace: Seconds = Field(
+        10.0, ge=0, le=LONGEST_S, description="How long requests may go on after SIGTERM."
+    )
+    cors_origins: CorsOrigins = Field(
+        ("*",), description="Web origins whose pages may use the streams; * means all."
+    )
+    log_level: LogLevel = Field("info", description="Least severe level that is logged.")
+    log_format: LogFormat = Field(
+        "auto", description="Shape of a log line; auto means console on a terminal, else json."
+    )
+    log_requests: RequestLevel = Field(
+        "debug", description="Level at which each request writes one line; off means never."
+    )
+
+    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
+
+    @field_validator("routes")
+    @classmethod
+    def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+        prefixes = [route.prefix for route in routes]
+        # A folder is locked by the one log that lives in it; memory is everybody's own.
+        paths = [route.origin.removeprefix("file:") for route in routes]
+        folders = [f"file:{PurePath(path)}" for path in paths if path != "memory:"]
+        for given in (prefixes, folders):
+            if twice := [name for name, count in Counter(given).items() if count > 1]:
+                raise ValueError(f"must not have two routes for {', '.join(twice)}")
+        return routes
+
+    @field_validator("max_pending_appends")
+    @classmethod
+    def _one_append_fits(cls, size: int, info: ValidationInfo) -> int:
+        longest = info.data.get("max_append", 0)
+        if size < longest:
+            raise ValueError(f"must not be less than max_append, {show_size(longest)}")
+        return size
+
+    @property
+    def route_table(self) -> tuple[Route, ...]:
+        """The routes in force, the longest prefix first."""
+        routes = self.routes or (Route(prefix=DEFAULT_PREFIX, origin=self.origin),)
+        return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
+
+    def connection_limit(self, open_files: int) -> int:
+        """Most connections at once, for a process that may open so many files."""
+        # A tenth is left for the log, the listeners and whatever the libraries open.
+        return self.max_connections or open_files * 9 // 10
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing is read behind the caller's back: `load` is handed its sources."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One setting as documents and error messages speak of it."""
+
+    key: str
+    environment: str
+    default: str
+    allowed: str
+    help: str
+
+
+def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
+    """The settings in the order of their declaration."""
+    shown = model.model_construct().model_dump(mode="json") if model is Settings else {}
+    return tuple(
+        Declaration(
+            key=key,
+            environment=variable(key) if model is Settings else "",
+            default=_default(shown.get(key, field.default), required=field.is_required()),
+            allowed=allowed(field),
+            help=field.description or "",
+        )
+        for key, field in model.model_fields.items()
+    )
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + key.upper()
+
+
+def _default(value: object, *, required: bool) -> str:
+    if required:
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a setting may be, in words that continue "must be"."""
+    if get_origin(field.annotation) is Literal:
+        return f"one of {', '.join(get_args(field.annotation))}"
+    words = next(item.words for item in field.metadata if isinstance(item, Kind))
+    bounds = [*_limits(field, Ge, "ge"), *_limits(field, Le, "le")]
+    if not bounds:
+        return words
+    least, most = map(show_size, bounds) if words == SIZE_KIND else (f"{it:,}" for it in bounds)
+    return f"{words}, from {least} to {most}"
+
+
+def _limits(field: FieldInfo, bound: type[Ge | Le], name: str) -> list[int]:
+    return [getattr(item, name) for item in field.metadata if isinstance(item, bound)]

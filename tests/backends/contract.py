@@ -1,0 +1,644 @@
+"""What every log promises, as tests; a log joins by a line in `FACTORIES`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.backends.base import Conflict, Loaded
+from gateway.backends.memory import MemoryLog
+from gateway.backends.sqlite import SqliteLog
+from gateway.errors import BadRequest, StreamNotFound
+from gateway.protocol.chunks import Chunk
+from gateway.protocol.lifecycle import Place
+from gateway.protocol.state import (
+    Change,
+    ForkPoint,
+    Lifetime,
+    ProducerState,
+    Record,
+    Segment,
+    Stamp,
+    StreamState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from gateway.backends.base import Log
+
+    Factory = Callable[[Path, int], Log]
+
+MANY = 1_000_000
+FACTORIES: dict[str, Factory] = {
+    "memory": lambda folder, max_retired: MemoryLog(max_retired),
+    "sqlite": lambda folder, max_retired: SqliteLog(folder, max_retired=max_retired),
+}
+TEXT = "text/plain"
+replace = msgspec.structs.replace
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str, folder: Path, max_retired: int = MANY) -> AsyncIterator[Log]:
+    log = FACTORIES[kind](folder, max_retired)
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@pytest.fixture(params=FACTORIES)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def log(kind: str, tmp_path: Path) -> AsyncIterator[Log]:
+    async with opened(kind, tmp_path) as one:
+        yield one
+
+
+def created(log: Log, path: str, *datas: bytes, **fields: object) -> Change:
+    """A new stream with a record for each of `datas`."""
+    begin = fields.get("lineage") or ()
+    position = begin[-1].end if isinstance(begin, tuple) and begin else 0
+    records = records_after(position, *datas)
+    state = StreamState(
+        path, log.new_stream_id(), 0, TEXT, tail=records[-1].end if records else position
+    )
+    return Change(replace(state, **fields), None, records)
+
+
+def records_after(position: int, *datas: bytes) -> tuple[Record, ...]:
+    records = []
+    for data in datas:
+        position += len(data)
+        records.append(Record(position, data))
+    return tuple(records)
+
+
+def appended(state: StreamState, *datas: bytes, **fields: object) -> Change:
+    """The next version of a stream, with more records."""
+    records = records_after(state.tail, *datas)
+    tail = records[-1].end if records else state.tail
+    moved = replace(state, version=state.version + 1, tail=tail, **fields)
+    return Change(moved, state.version, records)
+
+
+def removed(state: StreamState) -> Change:
+    return Change(state, state.version, removes=True)
+
+
+async def loaded(log: Log, path: str) -> StreamState | None:
+    return (await log.load(path)).place.state
+
+
+async def reclaimed(log: Log) -> int:
+    """Steps until nothing is left to free."""
+    for step in range(1000):
+        if not await log.reclaim():
+            return step
+    raise AssertionError("reclaiming does not end")
+
+
+# ---------------------------------------------------------------- loading and committing
+
+
+async def test_nothing_stands_where_nothing_was_created(log: Log) -> None:
+    assert await log.load("s") == Loaded(Place(None, None), {})
+
+
+async def test_a_created_stream_is_loaded_and_read(log: Log) -> None:
+    change = created(log, "s", b"one", b"two")
+    await log.commit([change])
+    assert await log.load("s") == Loaded(Place(change.state, None), {})
+    assert await log.read(change.state, 0, 100) == Chunk(change.state, 0, 6, (b"one", b"two"))
+
+
+async def test_every_field_of_a_state_comes_back(log: Log) -> None:
+    base = created(log, "base", b"0123456789")
+    state = StreamState(
+        path="a/b%2F%C3%A9",
+        stream_id=log.new_stream_id(),
+        generation=2**53 - 1,
+        content_type='text/plain; charset="utf-8"',
+        version=0,
+        tail=2**53 - 1,
+        closed=True,
+        closed_by=Stamp("ü", 2**53 - 1, 2**53 - 2),
+        stream_seq="ß\u2028\0",
+        lifetime=Lifetime(ttl_s=10**10),
+        deadline=1_800_000_000.123456,
+        soft_deleted=True,
+        references=3,
+        fork=ForkPoint("base", base.state.stream_id, 7, 3),
+        lineage=(Segment(base.state.stream_id, 7),),
+    )
+    other = StreamState(
+        path="other",
+        stream_id=log.new_stream_id(),
+        generation=0,
+        content_type="a/b",
+        lifetime=Lifetime(expires_at=0.1 + 0.2, expires_text="2030-01-31T12:00:00.123456789+05:30"),
+        deadline=0.1 + 0.2,
+    )
+    await log.commit([base, Change(state, None), Change(other, None)])
+    assert [await loaded(log, one.path) for one in (state, other)] == [state, other]
+
+
+async def test_every_field_that_may_change_comes_back_changed(log: Log) -> None:
+    change = created(log, "s", b"a")
+    await log.commit([change])
+    moved = replace(
+        change.state,
+        version=1,
+        tail=3,
+        closed=True,
+        closed_by=Stamp("p", 1, 2),
+        stream_seq="x",
+        deadline=5.5,
+        soft_deleted=True,
+        references=1,
+    )
+    await log.commit([Change(moved, 0, (Record(3, b"bc"),))])
+    assert await loaded(log, "s") == moved
+    back = replace(change.state, version=2, tail=3)
+    await log.commit([Change(back, 1)])
+    assert await loaded(log, "s") == back
+
+
+async def test_ids_are_never_given_twice(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path) as log:
+        ids = [log.new_stream_id() for _ in range(100)]
+    async with opened(kind, tmp_path) as log:
+        ids += [log.new_stream_id() for _ in range(100)]
+    assert len(set(ids)) == 200
+    assert sorted(ids) == ids
+
+
+@pytest.mark.parametrize("wrong", ["older", "newer", "none stands", "one stands", "another stands"])
+async def test_a_version_that_is_not_as_expected_is_a_conflict(log: Log, wrong: str) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    second = appended(change.state, b"two")
+    await log.commit([second])
+    state = second.state
+    bad = {
+        "older": appended(change.state, b"X"),
+        "newer": Change(replace(state, version=9), 8, records_after(state.tail, b"X")),
+        "none stands": appended(created(log, "t", b"X").state, b"X"),
+        "one stands": created(log, "s", b"X"),
+        "another stands": appended(replace(state, stream_id=log.new_stream_id()), b"X"),
+    }[wrong]
+    with pytest.raises(Conflict):
+        await log.commit([bad])
+    assert await log.load("s") == Loaded(Place(state, None), {})
+    assert await log.load("t") == Loaded(Place(None, None), {})
+    assert await log.read(state, 0, 100) == Chunk(state, 0, 6, (b"one", b"two"))
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+async def test_a_commit_of_several_changes_is_all_or_nothing(log: Log, position: int) -> None:
+    standing = created(log, "standing", b"a")
+    doomed = created(log, "doomed", b"b")
+    await log.commit([standing, doomed])
+    changes = [
+        appended(standing.state, b"more"),
+        removed(doomed.state),
+        created(log, "new", b"c"),
+    ]
+    stale = replace(changes[position], expected=17)
+    wrong = [*changes[:position], stale, *changes[position + 1 :]]
+    with pytest.raises(Conflict):
+        await log.commit(wrong)
+    assert await loaded(log, "standing") == standing.state
+    assert await loaded(log, "doomed") == doomed.state
+    assert await loaded(log, "new") is None
+    await log.commit(changes)
+    assert await loaded(log, "standing") == changes[0].state
+    assert await loaded(log, "doomed") is None
+    assert await loaded(log, "new") == changes[2].state
+
+
+async def test_of_two_commits_from_one_version_the_first_stands(log: Log) -> None:
+    change = created(log, "s")
+    await log.commit([change])
+    first, second = appended(change.state, b"one"), appended(change.state, b"two")
+    outcomes = await asyncio.gather(
+        log.commit([first]), log.commit([second]), return_exceptions=True
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], Conflict)
+    assert (await log.read(first.state, 0, 100)).records == (b"one",)
+
+
+async def test_commits_that_wait_together_build_on_each_other(log: Log) -> None:
+    change = created(log, "s", b"0")
+    futures = [log.commit([change])]
+    state = change.state
+    for number in range(1, 50):
+        step = appended(state, str(number).encode())
+        state = step.state
+        futures.append(log.commit([step]))
+    await asyncio.gather(*futures)
+    assert (await log.load("s")).place.state == state
+    expected = "".join(map(str, range(50))).encode()
+    assert b"".join((await log.read(state, 0, 10_000)).records) == expected
+
+
+async def test_streams_come_and_go_within_one_pass_of_the_loop(log: Log) -> None:
+    first = created(log, "s", b"first")
+    second = created(log, "s", b"second")
+    third = created(log, "s", b"third")
+    futures = [
+        log.commit([first]),
+        log.commit([removed(first.state)]),
+        log.commit([second]),
+        log.commit([removed(second.state)]),
+        log.commit([third]),
+        log.commit([appended(first.state, b"late")]),
+    ]
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert outcomes[:5] == [None] * 5
+    assert isinstance(outcomes[5], Conflict)
+    assert await log.load("s") == Loaded(Place(third.state, 0), {})
+    assert await log.read(third.state, 0, 100) == Chunk(third.state, 0, 5, (b"third",))
+    await reclaimed(log)
+    assert await log.read(third.state, 0, 100) == Chunk(third.state, 0, 5, (b"third",))
+
+
+def _note(order: list[int], number: int, _done: asyncio.Future[None]) -> None:
+    order.append(number)
+
+
+async def test_a_commit_is_not_done_when_it_is_returned_and_is_done_in_its_turn(log: Log) -> None:
+    order: list[int] = []
+    futures = []
+    for number in range(20):
+        conflicting = number % 3 == 2
+        future = log.commit(
+            [replace(created(log, f"s{number}"), expected=5 if conflicting else None)]
+        )
+        assert not future.done()
+        future.add_done_callback(partial(_note, order, number))
+        futures.append(future)
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert order == list(range(20))
+    assert [isinstance(outcome, Conflict) for outcome in outcomes] == [
+        number % 3 == 2 for number in range(20)
+    ]
+
+
+async def test_a_commit_nobody_waits_for_any_more_stands_or_falls_whole(log: Log) -> None:
+    change = created(log, "s", b"one")
+    log.commit([change]).cancel()
+    after = created(log, "t", b"two")
+    await log.commit([after])
+    assert await loaded(log, "t") == after.state
+    assert await loaded(log, "s") in (None, change.state)
+
+
+async def test_large_commits_and_records_come_back(log: Log) -> None:
+    datas = [b"x" * 3_000_000, *(b"%d," % number for number in range(1500))]
+    change = created(log, "s", *datas)
+    await log.commit([change])
+    chunk = await log.read(change.state, 0, 10**9)
+    assert chunk == Chunk(change.state, 0, change.state.tail, tuple(datas))
+
+
+async def test_many_streams_fit_one_commit(log: Log) -> None:
+    changes = [created(log, f"s{number}", b"x") for number in range(1201)]
+    await log.commit(changes)
+    assert await loaded(log, "s0") == changes[0].state
+    assert await loaded(log, "s1200") == changes[-1].state
+    with pytest.raises(Conflict):
+        await log.commit([*(created(log, f"t{number}") for number in range(1200)), changes[1200]])
+    assert await loaded(log, "t0") is None
+
+
+# ---------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stop", "records"),
+    [
+        (0, 1, 3, (b"abc",)),
+        (0, 2, 3, (b"abc",)),
+        (0, 3, 3, (b"abc",)),
+        (0, 4, 5, (b"abc", b"de")),
+        (0, 5, 5, (b"abc", b"de")),
+        (0, 6, 9, (b"abc", b"de", b"fghi")),
+        (0, 9, 9, (b"abc", b"de", b"fghi")),
+        (0, 10, 9, (b"abc", b"de", b"fghi")),
+        (3, 4, 5, (b"de",)),
+        (3, 5, 5, (b"de",)),
+        (3, 6, 9, (b"de", b"fghi")),
+        (5, 6, 9, (b"fghi",)),
+        (5, 100, 9, (b"fghi",)),
+        (9, 10, 9, ()),
+    ],
+)
+async def test_a_read_ends_at_the_first_record_end_at_or_past_its_end(
+    log: Log, start: int, end: int, stop: int, records: tuple[bytes, ...]
+) -> None:
+    change = created(log, "s", b"abc", b"de", b"fghi")
+    await log.commit([created(log, "before", b"xyz"), change, created(log, "after", b"xyz")])
+    assert await log.read(change.state, start, end) == Chunk(change.state, start, stop, records)
+
+
+@pytest.mark.parametrize("start", [1, 2, 4, 6, 8])
+async def test_a_read_from_inside_a_record_is_refused(log: Log, start: int) -> None:
+    change = created(log, "s", b"abc", b"de", b"fghi")
+    await log.commit([change])
+    with pytest.raises(BadRequest) as refusal:
+        await log.read(change.state, start, 100)
+    assert refusal.value.detail == (
+        "offset is not one that this stream gave out: it lies inside a record"
+    )
+
+
+async def test_a_read_sees_the_stream_as_it_stands_now(log: Log) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    second = appended(change.state, b"two", closed=True)
+    await log.commit([second])
+    chunk = await log.read(change.state, 0, 100)
+    assert chunk == Chunk(second.state, 0, 6, (b"one", b"two"))
+    assert (chunk.at_tail, chunk.closed) == (True, True)
+
+
+async def test_a_removed_stream_is_not_read(log: Log) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    await log.commit([removed(change.state)])
+    with pytest.raises(StreamNotFound):
+        await log.read(change.state, 0, 100)
+    again = created(log, "s", b"new", generation=1)
+    await log.commit([again])
+    with pytest.raises(StreamNotFound):
+        await log.read(change.state, 0, 100)
+    assert (await log.read(again.state, 0, 100)).records == (b"new",)
+
+
+async def test_forks_read_what_each_level_of_their_line_wrote(log: Log) -> None:
+    root = created(log, "root", b"aa", b"bb", b"cc")
+    one = created(
+        log,
+        "one",
+        b"dd",
+        b"ee",
+        lineage=(Segment(root.state.stream_id, 4),),
+        tail=8,
+    )
+    two = created(
+        log,
+        "two",
+        b"ff",
+        lineage=(Segment(root.state.stream_id, 4), Segment(one.state.stream_id, 6)),
+        tail=8,
+    )
+    empty = created(
+        log,
+        "empty",
+        lineage=(Segment(root.state.stream_id, 2),),
+        tail=2,
+    )
+    await log.commit([root, one, two, empty])
+    whole = {"one": b"aabbddee", "two": b"aabbddff", "empty": b"aa"}
+    for change in (one, two, empty):
+        state, data = change.state, whole[change.state.path]
+        for start in range(0, len(data), 2):
+            for end in range(start + 1, len(data) + 2):
+                stop = min(len(data), end + end % 2)
+                parts = tuple(data[at : at + 2] for at in range(start, stop, 2))
+                assert await log.read(state, start, end) == Chunk(state, start, stop, parts)
+        assert await log.read(state, len(data), 99) == Chunk(state, len(data), len(data), ())
+        for start in range(1, len(data), 2):
+            with pytest.raises(BadRequest):
+                await log.read(state, start, 99)
+    # What the sources write afterwards is none of the forks' business.
+    await log.commit([appended(root.state, b"gg"), appended(one.state, b"hh")])
+    assert b"".join((await log.read(two.state, 0, 99)).records) == whole["two"]
+
+
+async def test_a_deep_line_of_forks_is_read_through(log: Log) -> None:
+    changes = [created(log, "0", b"0,")]
+    for level in range(1, 101):
+        below = changes[-1].state
+        lineage = (*below.lineage, Segment(below.stream_id, below.tail))
+        data = b"%d," % level
+        changes.append(created(log, str(level), data, lineage=lineage, tail=below.tail + len(data)))
+    await log.commit(changes)
+    chunk = await log.read(changes[-1].state, 0, 10**6)
+    assert b"".join(chunk.records) == b"".join(b"%d," % level for level in range(101))
+
+
+async def test_a_soft_deleted_stream_is_still_read_by_those_who_know_it(log: Log) -> None:
+    root = created(log, "root", b"aa", references=1)
+    fork = created(log, "fork", b"bb", lineage=(Segment(root.state.stream_id, 2),), tail=4)
+    await log.commit([root, fork])
+    await log.commit([appended(root.state, soft_deleted=True)])
+    await reclaimed(log)
+    assert b"".join((await log.read(fork.state, 0, 99)).records) == b"aabb"
+
+
+# ---------------------------------------------------------------- producers
+
+
+def with_producers(change: Change, *forgotten: str, **producers: ProducerState) -> Change:
+    return replace(change, producers=tuple(producers.items()), forgotten=forgotten)
+
+
+async def test_producers_are_added_and_replaced_and_forgotten(log: Log) -> None:
+    a, b, c = (ProducerState(number, number + 1, number + 0.5) for number in range(3))
+    change = with_producers(created(log, "s"), a=a, b=b)
+    await log.commit([change])
+    assert (await log.load("s")).producers == {"a": a, "b": b}
+    second = with_producers(appended(change.state), "b", a=c, d=b)
+    await log.commit([second])
+    assert (await log.load("s")).producers == {"a": c, "d": b}
+    third = with_producers(appended(second.state), "a", "nobody")
+    await log.commit([third])
+    assert (await log.load("s")).producers == {"d": b}
+
+
+async def test_producers_of_commits_that_wait_together_end_as_the_last_says(log: Log) -> None:
+    first, last = ProducerState(0, 0, 1.0), ProducerState(0, 1, 2.0)
+    change = with_producers(created(log, "s"), a=first, b=first, c=first)
+    second = with_producers(appended(change.state), "b", a=last)
+    third = with_producers(appended(second.state), "c", b=last)
+    futures = [log.commit([one]) for one in (change, second, third)]
+    await asyncio.gather(*futures)
+    assert (await log.load("s")).producers == {"a": last, "b": last}
+
+
+async def test_a_producer_forgotten_after_it_was_added_in_the_same_group_is_gone(log: Log) -> None:
+    state = ProducerState(0, 0, 1.0)
+    change = with_producers(created(log, "s"), a=state)
+    second = with_producers(appended(change.state), "a")
+    await asyncio.gather(log.commit([change]), log.commit([second]))
+    assert (await log.load("s")).producers == {}
+
+
+async def test_a_refused_commit_leaves_producers_alone(log: Log) -> None:
+    state = ProducerState(0, 0, 1.0)
+    change = with_producers(created(log, "s"), a=state)
+    await log.commit([change])
+    with pytest.raises(Conflict):
+        await log.commit(
+            [replace(with_producers(appended(change.state), "a", b=state), expected=4)]
+        )
+    assert (await log.load("s")).producers == {"a": state}
+
+
+async def test_a_new_stream_at_an_old_path_has_no_producers(log: Log) -> None:
+    state = ProducerState(0, 0, 1.0)
+    change = with_producers(created(log, "s"), a=state)
+    await log.commit([change])
+    await log.commit([removed(change.state)])
+    assert (await log.load("s")).producers == {}
+    await log.commit([created(log, "s")])
+    assert (await log.load("s")).producers == {}
+
+
+# ---------------------------------------------------------------- removal and expiry
+
+
+async def test_a_removed_stream_leaves_its_generation(log: Log) -> None:
+    change = created(log, "s", b"one", generation=4)
+    await log.commit([change])
+    assert (await log.load("s")).place.retired is None
+    await log.commit([removed(change.state)])
+    assert await log.load("s") == Loaded(Place(None, 4), {})
+    again = created(log, "s", b"two", generation=5)
+    await log.commit([again])
+    assert await log.load("s") == Loaded(Place(again.state, 4), {})
+    await log.commit([removed(again.state)])
+    assert await log.load("s") == Loaded(Place(None, 5), {})
+
+
+async def retire(log: Log, *paths: tuple[str, int]) -> None:
+    for path, generation in paths:
+        change = created(log, path, generation=generation)
+        await log.commit([change])
+        await log.commit([removed(change.state)])
+
+
+async def test_so_many_generations_are_remembered_and_then_the_floor_rises(
+    kind: str, tmp_path: Path
+) -> None:
+    async with opened(kind, tmp_path, 3) as log:
+        await retire(log, ("a", 7), ("b", 1), ("c", 2))
+        assert [(await log.load(path)).place.retired for path in "abcx"] == [7, 1, 2, None]
+        await retire(log, ("d", 0))  # a's is no longer known: every unknown path stands above it
+        assert [(await log.load(path)).place.retired for path in "abcdx"] == [7, 1, 2, 0, 7]
+        await retire(log, ("b", 8), ("e", 3))  # b's is renewed, c's goes, and the floor stays
+        assert [(await log.load(path)).place.retired for path in "abcdex"] == [7, 8, 7, 0, 3, 7]
+        await retire(log, ("f", 9), ("g", 9))  # d's and b's go
+        assert [(await log.load(path)).place.retired for path in "bdefgx"] == [8, 8, 3, 9, 9, 8]
+
+
+async def test_the_bound_on_generations_holds_within_one_commit(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path, 2) as log:
+        changes = [created(log, path, generation=nr) for nr, path in enumerate("abcde", start=1)]
+        await log.commit(changes)
+        await log.commit([removed(change.state) for change in changes])
+        assert [(await log.load(path)).place.retired for path in "abcdex"] == [3, 3, 3, 4, 5, 3]
+
+
+@pytest.mark.parametrize(
+    ("now", "paths"), [(9.9, []), (10.0, ["a"]), (10.1, ["a"]), (20.0, ["a", "b"])]
+)
+async def test_streams_are_found_once_their_deadline_is_there(
+    log: Log, now: float, paths: list[str]
+) -> None:
+    await log.commit(
+        [
+            created(log, "a", deadline=10.0),
+            created(log, "b", deadline=20.0),
+            created(log, "never"),
+        ]
+    )
+    assert sorted(await log.expired(now, 10)) == paths
+
+
+async def test_expired_streams_are_given_out_in_portions(log: Log) -> None:
+    changes = [created(log, f"s{number}", deadline=1.0) for number in range(5)]
+    await log.commit(changes)
+    found = list(await log.expired(2.0, 3))
+    assert len(set(found)) == 3
+    states = {change.state.path: change.state for change in changes}
+    await log.commit([removed(states[path]) for path in found])
+    rest = list(await log.expired(2.0, 3))
+    assert sorted([*found, *rest]) == sorted(states)
+
+
+async def test_a_deadline_that_moved_counts_and_the_old_one_does_not(log: Log) -> None:
+    change = created(log, "s", deadline=10.0)
+    await log.commit([change])
+    second = appended(change.state, deadline=30.0)
+    await log.commit([second])
+    assert list(await log.expired(29.0, 10)) == []
+    assert list(await log.expired(30.0, 10)) == ["s"]
+    await log.commit([appended(second.state, deadline=None)])
+    assert list(await log.expired(99.0, 10)) == []
+
+
+async def test_reclaiming_ends_and_takes_nothing_that_stands(log: Log) -> None:
+    standing = created(log, "standing", *(b"%d," % number for number in range(2500)))
+    doomed = [
+        with_producers(
+            created(log, f"doomed{number}", *([b"x" * 50] * 2500)), p=ProducerState(0, 0, 0.0)
+        )
+        for number in range(3)
+    ]
+    await log.commit([standing, *doomed])
+    await log.commit([removed(change.state) for change in doomed])
+    await reclaimed(log)
+    assert await reclaimed(log) == 0
+    chunk = await log.read(standing.state, 0, 10**6)
+    assert b"".join(chunk.records) == b"".join(b"%d," % number for number in range(2500))
+    again = [created(log, f"doomed{number}", b"new") for number in range(3)]
+    await log.commit(again)
+    assert [(await log.read(one.state, 0, 9)).records for one in again] == [(b"new",)] * 3
+
+
+async def test_a_log_at_ease_has_no_trouble(log: Log) -> None:
+    await log.commit([created(log, "s")])
+    assert log.trouble() is None
+
+
+async def test_reads_and_commits_may_meet(log: Log) -> None:
+    """Whatever a read sees is a prefix of what was written, of one moment."""
+    change = created(log, "s", b"%08d" % 0)
+    await log.commit([change])
+    state = change.state
+
+    async def watch() -> None:
+        seen = 0
+        while seen < 200:
+            chunk = await log.read(state, 0, 10**9)
+            numbers = [int(record) for record in chunk.records]
+            assert numbers == list(range(len(numbers)))
+            assert chunk.end == chunk.state.tail == 8 * len(numbers)
+            assert len(numbers) >= seen
+            seen = len(numbers)
+            await asyncio.sleep(0)
+
+    async def write() -> None:
+        latest = state
+        for number in range(1, 200):
+            step = appended(latest, b"%08d" % number)
+            await log.commit([step])
+            latest = step.state
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(watch(), watch(), write())

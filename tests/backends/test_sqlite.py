@@ -1,0 +1,256 @@
+"""What the durable log alone promises: its file, its groups, and what it does about damage."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from gateway.backends.sqlite import MAX_GROUP, SqliteLog
+from gateway.backends.sqlite_file import SCHEMA_VERSION
+from gateway.errors import RecordDamaged, StartError
+from tests.backends.contract import appended, created, opened, removed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.protocol.state import Change
+
+
+def database(folder: Path) -> apsw.Connection:
+    return apsw.Connection(str(folder / "headgate.db"))
+
+
+async def written(folder: Path, *datas: bytes) -> Change:
+    async with opened("sqlite", folder) as log:
+        change = created(log, "s", *datas)
+        await log.commit([change])
+    return change
+
+
+def damage(folder: Path, statement: str, *values: object) -> None:
+    connection = database(folder)
+    connection.execute(statement, values)
+    assert connection.changes() == 1
+    connection.close()
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("bit", [0, 7])
+async def test_a_flipped_bit_is_noticed_and_nothing_is_served(
+    at: int, bit: int, tmp_path: Path
+) -> None:
+    change = await written(tmp_path, b"abc", b"def", b"ghi")
+    broken = bytearray(b"def")
+    broken[at] ^= 1 << bit
+    damage(tmp_path, "update messages set data=? where end=6", bytes(broken))
+    async with opened("sqlite", tmp_path) as log:
+        for start in (0, 3):
+            with pytest.raises(RecordDamaged) as refusal:
+                await log.read(change.state, start, 100)
+            assert refusal.value.detail == (
+                "the record that ends at position 6 of s does not match its checksum: it is"
+                " damaged on disk and is not served"
+            )
+        assert (await log.read(change.state, 0, 3)).records == (b"abc",)
+        assert (await log.read(change.state, 6, 100)).records == (b"ghi",)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update messages set crc=crc+1 where end=6",
+        "update messages set data=x'6162' where end=6",
+        "update messages set data=x'616263' where end=6",
+        "update messages set end=7 where end=6",
+        "update messages set stream=stream+1 where end=6",
+        "delete from messages where end=6",
+    ],
+)
+async def test_a_record_that_is_not_where_and_what_it_was_is_noticed(
+    statement: str, tmp_path: Path
+) -> None:
+    change = await written(tmp_path, b"abc", b"def", b"ghi")
+    damage(tmp_path, statement)
+    async with opened("sqlite", tmp_path) as log:
+        with pytest.raises(RecordDamaged):
+            await log.read(change.state, 0, 100)
+
+
+async def test_right_bytes_at_a_wrong_place_are_damage_too(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        one, other = created(log, "one", b"abc"), created(log, "other", b"xyz")
+        await log.commit([one, other])
+    connection = database(tmp_path)
+    connection.execute(
+        "update messages set (data, crc) = (select data, crc from messages where stream=?2)"
+        " where stream=?1",
+        (one.state.stream_id, other.state.stream_id),
+    )
+    connection.close()
+    async with opened("sqlite", tmp_path) as log:
+        with pytest.raises(RecordDamaged):
+            await log.read(one.state, 0, 100)
+        assert (await log.read(other.state, 0, 100)).records == (b"xyz",)
+
+
+@pytest.mark.parametrize("end", [3, 6, 9])
+async def test_a_missing_record_is_damage_and_not_the_readers_fault(
+    end: int, tmp_path: Path
+) -> None:
+    """A 4xx would make clients stop for good, and a short answer would make them spin."""
+    change = await written(tmp_path, b"abc", b"def", b"ghi")
+    damage(tmp_path, "delete from messages where end=?", end)
+    async with opened("sqlite", tmp_path) as log:
+        with pytest.raises(RecordDamaged):
+            await log.read(change.state, end - 3, 100)
+
+
+# ---------------------------------------------------------------- groups
+
+
+async def test_commits_that_wait_share_a_sync(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    count = 3 * MAX_GROUP
+    await asyncio.gather(
+        *[log.commit([created(log, f"s{number}", b"x")]) for number in range(count)]
+    )
+    assert log.commits == count
+    assert 3 <= log.groups < count / 10
+    await log.close()
+
+
+async def test_closing_waits_for_the_commits_before_it(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    futures = [log.commit([created(log, f"s{number}", b"x")]) for number in range(500)]
+    await log.close()
+    assert [future.done() and future.exception() for future in futures] == [None] * 500
+    async with opened("sqlite", tmp_path) as again:
+        assert (await again.load("s499")).place.state is not None
+
+
+# ---------------------------------------------------------------- the file
+
+
+async def test_reopening_finds_everything(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"one")
+        gone = created(log, "gone", b"x" * 100, generation=3)
+        await log.commit([change, gone])
+        second = appended(change.state, b"two", closed=True)
+        await log.commit([second, removed(gone.state)])
+    async with opened("sqlite", tmp_path) as log:
+        assert (await log.load("s")).place.state == second.state
+        assert (await log.read(second.state, 0, 100)).records == (b"one", b"two")
+        assert (await log.load("gone")).place.retired == 3
+        assert await log.reclaim()
+        assert log.new_stream_id() > gone.state.stream_id
+
+
+async def test_after_a_clean_stop_one_file_holds_everything(tmp_path: Path) -> None:
+    """Who copies it has a backup."""
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"one")
+        await log.commit([change])
+        await log.read(change.state, 0, 100)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["headgate.db", "headgate.lock"]
+
+
+async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path):
+        second = SqliteLog(tmp_path)
+        with pytest.raises(StartError) as refusal:
+            await second.open()
+        assert refusal.value.detail == (
+            f"the data folder {tmp_path} is in use by another Headgate process"
+        )
+        await second.close()
+    async with opened("sqlite", tmp_path) as log:
+        assert log.trouble() is None
+
+
+def foreign(folder: Path) -> None:
+    connection = database(folder)
+    connection.execute("create table theirs (x); insert into theirs values (1)")
+    connection.close()
+
+
+def newer(folder: Path) -> None:
+    connection = database(folder)
+    connection.execute(
+        f"pragma application_id={0x48454144}; pragma user_version={SCHEMA_VERSION + 1};"
+        "create table theirs (x)"
+    )
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (foreign, "is a SQLite file of another application: it was left as it is"),
+        (newer, f"is of format {SCHEMA_VERSION + 1}, newer than this Headgate knows"),
+        (
+            lambda folder: (folder / "headgate.db").write_bytes(b"hello" * 100),
+            "is not a Headgate data file: it was left as it is",
+        ),
+        (
+            lambda folder: (folder / "headgate.db").write_bytes(b"SQLite format 3\0"),
+            "is not a Headgate data file: it was left as it is",
+        ),
+        (
+            lambda folder: (folder / "headgate.db").write_bytes(b""),
+            "is not a Headgate data file: it was left as it is",
+        ),
+    ],
+    ids=["foreign", "newer", "text", "short", "empty"],
+)
+async def test_a_file_that_is_not_ours_is_left_as_it_is(
+    make: object, reason: str, tmp_path: Path
+) -> None:
+    assert callable(make)
+    make(tmp_path)
+    before = (tmp_path / "headgate.db").read_bytes()
+    log = SqliteLog(tmp_path)
+    with pytest.raises(StartError) as refusal:
+        await log.open()
+    assert reason in refusal.value.detail
+    await log.close()
+    assert (tmp_path / "headgate.db").read_bytes() == before
+    assert not (tmp_path / "headgate.db-wal").exists()
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    log = SqliteLog(tmp_path / "file" / "data")
+    with pytest.raises(StartError) as refusal:
+        await log.open()
+    assert refusal.value.detail.startswith(f"the data folder {tmp_path / 'file' / 'data'} cannot")
+    await log.close()
+
+
+async def test_a_half_made_file_of_a_crash_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "headgate.db.new").write_bytes(b"half")
+    change = await written(tmp_path, b"abc")
+    async with opened("sqlite", tmp_path) as log:
+        assert (await log.load("s")).place.state == change.state
+
+
+async def test_reclaiming_gives_space_back_to_the_disk(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        doomed = created(log, "doomed", *[b"x" * 100_000] * 100)
+        await log.commit([doomed])
+        await log.commit([removed(doomed.state)])
+        for _ in range(1000):
+            if not await log.reclaim():
+                break
+    connection = database(tmp_path)
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    connection.close()
+    assert (tmp_path / "headgate.db").stat().st_size < 6_000_000

@@ -1,0 +1,161 @@
+"""A real Headgate, and the real command line run against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import urllib.request
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+from tests.support.processes import HEADGATE, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from email.message import Message
+
+    from tests.support.processes import Headgate
+
+DEADLINE_S = 20.0
+TOKEN = "Bearer hush-hush"
+
+
+class CommandLine:
+    """Runs `headgate COMMAND`. A traceback, or the token in the output, fails the test."""
+
+    def __init__(self, streams: str) -> None:
+        ours = ("HEADGATE_", "STREAM_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        self.environment = {**inherited, "STREAM_URL": streams, "STREAM_AUTH": TOKEN}
+        self.program = str(HEADGATE)
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run to the end."""
+        done = subprocess.run(
+            [self.program, *arguments],
+            input=stdin,
+            capture_output=True,
+            env={**self.environment, **(environment or {})},
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        for output in (done.stdout, done.stderr):
+            assert b"Traceback" not in output, output.decode()
+            assert TOKEN.encode() not in output
+        return done
+
+    def output(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """What a command that succeeds prints on stdout."""
+        done = self(*arguments, stdin=stdin)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    def start(
+        self, *arguments: str, stdin: int | IO[bytes] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Run on; killed at the end of the test if need be."""
+        process = subprocess.Popen(
+            [self.program, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+        )
+        self.started.append(process)
+        return process
+
+    def kill(self) -> None:
+        """End what is still running."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+
+class Stream:
+    """A new stream, looked at and written to past the command line."""
+
+    def __init__(self, server: Headgate, content_type: str) -> None:
+        self.name = f"test-{time.monotonic_ns()}"
+        self.url = f"{server.streams}/{self.name}"
+        self.content_type = content_type
+        self._ask("PUT", {"Content-Type": content_type})
+
+    def append(self, data: bytes, *, close: bool = False) -> None:
+        """One append."""
+        headers = {"Content-Type": self.content_type}
+        self._ask("POST", headers | {"Stream-Closed": "true"} if close else headers, data)
+
+    def delete(self) -> None:
+        """The end of it."""
+        self._ask("DELETE")
+
+    @property
+    def data(self) -> bytes:
+        """Everything in a stream that is read in one answer."""
+        return self._ask("GET")[1]
+
+    @property
+    def offset(self) -> str:
+        """Its tail."""
+        return self._ask("HEAD")[0]["Stream-Next-Offset"]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more appends."""
+        return self._ask("HEAD")[0]["Stream-Closed"] == "true"
+
+    def wait_for(self, data: bytes) -> None:
+        """Until this is everything in it."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.data != data:
+            assert time.monotonic() < deadline, f"{self.data!r} is not {data!r}"
+
+    def _ask(
+        self, method: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> tuple[Message, bytes]:
+        # no-cache: an answer from the server's cache need not tell of the last append.
+        asked = {"Cache-Control": "no-cache", **(headers or {})}
+        request = urllib.request.Request(self.url, body, asked, method=method)
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            return answer.headers, answer.read()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Headgate]:
+    """A Headgate in memory, with long-polls of one second."""
+    with headgate(arguments=["--long-poll-timeout", "1"]) as server:
+        yield server
+
+
+@pytest.fixture
+def cli(server: Headgate) -> Iterator[CommandLine]:
+    """The command line, with the server's streams below STREAM_URL."""
+    command_line = CommandLine(server.streams)
+    yield command_line
+    command_line.kill()
+
+
+@pytest.fixture
+def text(server: Headgate) -> Stream:
+    """A new, empty text stream."""
+    return Stream(server, "text/plain")
+
+
+@pytest.fixture
+def messages(server: Headgate) -> Stream:
+    """A new, empty JSON stream."""
+    return Stream(server, "application/json")
+
+
+@pytest.fixture
+def octets(server: Headgate) -> Stream:
+    """A new, empty stream of bytes."""
+    return Stream(server, "application/octet-stream")

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gateway.__main__ import cli as command
+from tests.support.processes import free_port
+
+if TYPE_CHECKING:
+    from tests.commands.conftest import CommandLine
+    from tests.support.processes import Headgate
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(command.commands)
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    """The exit status and everything that is said, without a process of its own."""
+    result = CliRunner().invoke(command, arguments, prog_name="headgate")
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("arguments", [(), *((name,) for name in COMMANDS)])
+def test_help_is_there_under_both_names(arguments: tuple[str, ...]) -> None:
+    short, long = invoke(*arguments, "-h"), invoke(*arguments, "--help")
+    assert short == long
+    assert short[0] == 0
+    assert short[1].startswith(f"Usage: headgate {' '.join(arguments)}".rstrip())
+
+
+def test_help_needs_no_network_library() -> None:
+    program = (
+        "import sys, gateway.__main__;"
+        "print(sorted({'aiohttp', 'asyncio', 'pydantic', 'structlog'} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["read"], "Missing argument 'STREAM'."),
+        (["serve", "--listn", "x"], "'--listn'. Did you mean '--listen'?"),
+        (["tale", "chat"], "No such command 'tale'"),
+        (["create", "chat", "--ttl", "-1"], "-1 is not in the range x>=0."),
+        (["create", "chat", "--ttl", "1", "--expires-at", "x"], "exclude each other"),
+        (["create", "chat", "--fork-offset", "1"], "--fork-offset needs --fork-from."),
+        (["create", "chat", "--fork-from", "http://other/x"], "must be on the same server"),
+        (["append", "chat", "--lines", "--data", "x"], "excludes --data"),
+        (["append", "chat", "--lines", "--seq", "x"], "excludes --lines"),
+        (["append", "chat", "--epoch", "1"], "--epoch needs --producer."),
+        (["tail", "chat", "--from-start", "--offset", "1"], "exclude each other"),
+        (["head", "http://host"], "a stream has a name"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_explained(
+    arguments: list[str], complaint: str
+) -> None:
+    status, said = invoke(*arguments)
+    assert status == 2
+    assert complaint in said
+
+
+def test_the_version_is_the_packages(cli: CommandLine) -> None:
+    versions = json.loads(cli.output("version", "--json"))
+    assert sorted(versions) == ["aiohttp", "apsw", "headgate", "python", "uvloop"]
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert cli.output("version").decode().startswith(f"headgate {versions['headgate']} (")
+
+
+def test_it_also_runs_as_a_module(cli: CommandLine) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "version"], capture_output=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == cli.output("version")
+
+
+# ---------------------------------------------------------------- check
+
+
+def test_check_prints_the_routes_in_force(cli: CommandLine, tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        """
+        listen = "[::1]:80"
+        [[routes]]
+        prefix = "/a"
+        origin = "memory:"
+        [[routes]]
+        prefix = "/a/deep"
+        origin = "file:./deep"
+        """
+    )
+    assert cli.output("check", "--config", str(config)).decode() == (
+        "Valid: streams on [::1]:80, health checks on 127.0.0.1:4439.\n"
+        "  /a/deep  file:./deep\n"
+        "  /a       memory:\n"
+    )
+
+
+def test_check_reads_the_environment_and_the_file_it_names(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text('origin = "memory:"\n')
+    done = cli("check", environment={"HEADGATE_CONFIG": str(config), "HEADGATE_ADMIN": "h:1"})
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (
+        0,
+        "Valid: streams on 127.0.0.1:4437, health checks on h:1.\n  /v1/stream  memory:\n",
+        b"",
+    )
+
+
+MISTAKES = """\
+headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
+headgate: {config}:1: sse_heartbeat is 0, but must be a number of seconds, from 0.1 to 3,600.
+"""
+
+
+@pytest.mark.parametrize("name", ["check", "serve"])
+def test_every_mistake_is_one_sentence(name: str, cli: CommandLine, tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text("sse_heartbeat = 0\n")
+    done = cli(name, "--config", str(config), environment={"HEADGATE_LISTN": "x"})
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == MISTAKES.format(config=config)
+
+
+# ---------------------------------------------------------------- serve
+
+
+def test_every_flag_of_serve_is_a_setting(cli: CommandLine) -> None:
+    arguments = ["--listen", "--admin", "--origin", "--long-poll-timeout"]
+    arguments += ["--log-level", "--log-format"]
+    done = cli("serve", *(f"{name}=?" for name in arguments))
+    assert done.returncode == 2
+    named = re.findall(r'^headgate: (--[a-z-]+) is "\?", but must be ', done.stderr.decode(), re.M)
+    assert sorted(named) == sorted(arguments)
+
+
+def test_a_port_in_use_is_one_sentence(cli: CommandLine, server: Headgate) -> None:
+    taken = f"127.0.0.1:{server.port}"
+    done = cli(
+        "serve", "--listen", taken, "--admin", f"127.0.0.1:{free_port()}", "--origin=memory:"
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    sentence = done.stderr.decode().splitlines()[-1]
+    assert sentence.startswith(f"headgate: cannot listen on {taken} (listen): ")
+    assert sentence.casefold().count("address already in use") == 1
+
+
+def test_a_folder_that_cannot_be_is_one_sentence(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ports = [f"--{name}=127.0.0.1:{free_port()}" for name in ("listen", "admin")]
+    done = cli("serve", *ports, "--origin", f"file:{tmp_path}/file/data")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().splitlines()[-1].startswith("headgate: ")
+
+
+# ---------------------------------------------------------------- the document
+
+
+def test_the_document_names_every_command_and_option() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    for name, declared in command.commands.items():
+        section = text.split(f"## headgate {name}\n", 1)[1].split("\n## ", 1)[0]
+        options = {
+            spelling
+            for parameter in declared.params
+            if isinstance(parameter, click.Option)
+            for spelling in (*parameter.opts, *parameter.secondary_opts)
+            if spelling.startswith("--")
+        }
+        assert set(re.findall(r"--[a-z-]+", section)) >= options, name
+
+
+def test_the_document_names_no_option_that_does_not_exist() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    known = {
+        spelling
+        for declared in command.commands.values()
+        for parameter in declared.params
+        for spelling in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | {"--help"}

@@ -1,0 +1,351 @@
+"""What commands make of servers that fail, and of servers that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from tests.commands.conftest import CommandLine, Stream
+from tests.support.processes import Headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from pytest_aiohttp.plugin import AiohttpServer
+
+    Play = Callable[..., Awaitable["Outcome"]]
+
+STREAM_HEAD = {"Content-Type": "text/plain", "Stream-Next-Offset": "0"}
+DEADLINE_S = 20.0
+
+
+def control(offset: str, *, closed: bool = False) -> bytes:
+    """A control event."""
+    end = ',"streamClosed":true' if closed else ',"streamCursor":"7","upToDate":true'
+    return f'event: control\ndata: {{"streamNextOffset":"{offset}"{end}}}\n\n'.encode()
+
+
+def data(text: str) -> bytes:
+    """A data event."""
+    return f"event: data\ndata: {text}\n\n".encode()
+
+
+@dataclass
+class Script:
+    """A server that answers from a list, one request after the other.
+
+    Bytes are an SSE answer, cut off when they end inside an event.
+    """
+
+    answers: list[web.Response | bytes]
+    sse_headers: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    sent_headers: list[dict[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The next answer."""
+        if request.method == "HEAD":
+            return web.Response(headers=STREAM_HEAD)
+        await request.read()
+        self.requests.append((request.method, dict(request.query)))
+        self.sent_headers.append(dict(request.headers))
+        self.times.append(asyncio.get_running_loop().time())
+        planned = self.answers.pop(0)
+        if isinstance(planned, web.Response):
+            return planned
+        answer = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", **self.sse_headers}
+        )
+        await answer.prepare(request)
+        await answer.write(planned)
+        if not planned.endswith(b"\n\n"):
+            assert request.transport is not None
+            request.transport.close()
+        return answer
+
+
+def long_poll(status: int, offset: str, text: str = "", **headers: str) -> web.Response:
+    """The answer to a long-poll."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(
+        status=status, text=text or None, headers={"Stream-Next-Offset": offset, **fields}
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int | None
+    output: str
+    said: str
+
+
+@pytest.fixture
+async def play(aiohttp_server: AiohttpServer) -> Play:
+    """Runs a command against a script, on a stream called "s"."""
+
+    async def run(script: Script, command: str, *arguments: str, stdin: bytes = b"") -> Outcome:
+        app = web.Application()
+        app.router.add_route("*", "/s", script.answer)
+        server = await aiohttp_server(app)
+        command_line = CommandLine(f"http://127.0.0.1:{server.port}")
+        process = await asyncio.create_subprocess_exec(
+            command_line.program,
+            command,
+            "s",
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=command_line.environment,
+        )
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                output, said = await process.communicate(stdin)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        text = said.decode().replace(f"http://127.0.0.1:{server.port}", "")
+        assert "Traceback" not in text
+        return Outcome(process.returncode, output.decode(), text)
+
+    return run
+
+
+# ---------------------------------------------------------------- tail
+
+
+async def test_data_is_printed_once_when_its_control_event_was_lost(play: Play) -> None:
+    script = Script(
+        [
+            data("a") + control("1") + data("b"),
+            data("b") + control("2") + b"event: control\ndata: {",
+            data("c") + control("3", closed=True),
+        ]
+    )
+    outcome = await play(script, "tail")
+    assert (outcome.status, outcome.output) == (0, "abc")
+    assert script.requests == [
+        ("GET", {"live": "sse", "offset": "0"}),
+        ("GET", {"cursor": "7", "live": "sse", "offset": "1"}),
+        ("GET", {"cursor": "7", "live": "sse", "offset": "2"}),
+    ]
+
+
+async def test_long_polls_go_on_from_offset_and_cursor(play: Play) -> None:
+    script = Script(
+        [
+            long_poll(204, "0", Stream_Cursor="4"),
+            long_poll(200, "1", "a", Stream_Cursor="5"),
+            long_poll(200, "2", "b"),
+            long_poll(204, "2", Stream_Closed="true"),
+        ]
+    )
+    outcome = await play(script, "tail", "--long-poll")
+    assert (outcome.status, outcome.output, outcome.said) == (0, "ab", "")
+    assert [query for _, query in script.requests] == [
+        {"live": "long-poll", "offset": "0"},
+        {"cursor": "4", "live": "long-poll", "offset": "0"},
+        {"cursor": "5", "live": "long-poll", "offset": "1"},
+        {"live": "long-poll", "offset": "2"},
+    ]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_passing_refusal_is_waited_out_as_long_as_the_server_asks(
+    status: int, play: Play
+) -> None:
+    script = Script(
+        [
+            web.Response(status=status, text="busy", headers={"Retry-After": "2"}),
+            control("0", closed=True),
+        ]
+    )
+    outcome = await play(script, "tail")
+    assert outcome.status == 0
+    assert outcome.said.startswith(f"headgate: /s: busy ({status} ")
+    assert outcome.said.endswith("; trying again in 2.0 s\n")
+    assert script.times[1] - script.times[0] >= 2
+
+
+async def test_a_retry_after_that_is_a_date_is_counted_from_the_servers_clock(play: Play) -> None:
+    moments = {
+        "Date": "Wed, 01 Jan 2020 00:00:00 GMT",
+        "Retry-After": "Wed, 01 Jan 2020 00:00:02 GMT",
+    }
+    script = Script([web.Response(status=503, headers=moments), control("0", closed=True)])
+    outcome = await play(script, "tail")
+    assert outcome.said.endswith("; trying again in 2.0 s\n")
+
+
+async def test_a_server_that_ends_every_answer_at_once_is_not_hammered(play: Play) -> None:
+    script = Script([control("0"), control("0"), control("0"), control("0", closed=True)])
+    outcome = await play(script, "tail")
+    assert outcome.status == 0
+    waits = [after - before for before, after in zip(script.times, script.times[1:], strict=False)]
+    assert [wait >= least for wait, least in zip(waits, (0.25, 0.5, 1.0), strict=True)] == [
+        True
+    ] * 3
+
+
+async def test_a_refusal_that_stays_ends_it(play: Play) -> None:
+    script = Script([data("a") + control("1"), web.Response(status=410, text="trimmed")])
+    assert await play(script, "tail") == Outcome(1, "a", "headgate: /s: trimmed (410 Gone).\n")
+
+
+@pytest.mark.parametrize("said", ["{}", "[", "1"])
+async def test_a_broken_control_event_ends_it(said: str, play: Play) -> None:
+    script = Script([f"event: control\ndata: {said}\n\n".encode()])
+    assert await play(script, "tail") == Outcome(
+        1, "", "headgate: the server sent a control event without streamNextOffset.\n"
+    )
+
+
+async def test_broken_base64_ends_it(play: Play) -> None:
+    script = Script([data("a") + control("1")], {"Stream-SSE-Data-Encoding": "base64"})
+    assert await play(script, "tail") == Outcome(
+        1, "", "headgate: the server sent a data event that is no base64.\n"
+    )
+
+
+async def test_base64_may_be_spread_over_lines(play: Play) -> None:
+    script = Script(
+        [data("AQ\ndata: I=\ndata: ") + control("1", closed=True)],
+        {"Stream-SSE-Data-Encoding": "base64"},
+    )
+    assert await play(script, "tail") == Outcome(0, "\x01\x02", "")
+
+
+# ---------------------------------------------------------------- errors as they are told
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "told"),
+    [
+        ('{"title": "No", "detail": "It is full."}', "application/problem+json", "It is full"),
+        ('{"title": "Not now"}', "application/problem+json", "Not now"),
+        ("Plain words.\nand more", "text/plain", "Plain words"),
+        ("\x1b[31mred\x07\u202e", "text/plain", "[31mred"),
+        ("<html>Long page</html>", "text/html", "the server refused"),
+        ("{", "application/json", "{"),
+        ("[]", "application/json", "[]"),
+        ("", "text/plain", "the server refused"),
+        ("x" * 10_000, "text/plain", "x" * 300),
+    ],
+)
+async def test_an_error_is_one_harmless_sentence(
+    body: str, content_type: str, told: str, play: Play
+) -> None:
+    error = web.Response(status=400, text=body, content_type=content_type)
+    assert await play(Script([error]), "read") == Outcome(
+        1, "", f"headgate: /s: {told} (400 Bad Request).\n"
+    )
+
+
+async def test_a_redirect_is_not_followed_with_the_authorization(play: Play) -> None:
+    script = Script([web.Response(status=302, headers={"Location": "http://other.invalid/"})])
+    assert await play(script, "read") == Outcome(
+        1, "", "headgate: /s: the server refused (302 Found).\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["read", "close"])
+async def test_a_server_without_streams_is_recognised(command: str, play: Play) -> None:
+    script = Script([web.Response(text="<h1>It works!</h1>")])
+    assert await play(script, command) == Outcome(
+        1, "", "headgate: this is no Durable Streams server: it sent no Stream-Next-Offset.\n"
+    )
+
+
+async def test_the_authorization_is_sent_and_nothing_that_is_not_asked_for(play: Play) -> None:
+    script = Script([web.Response(status=204, headers={"Stream-Next-Offset": "1"})])
+    assert (await play(script, "close")).status == 0
+    (sent,) = script.sent_headers
+    assert sent["Authorization"] == "Bearer hush-hush"
+    assert "Content-Type" not in sent
+
+
+# ---------------------------------------------------------------- append
+
+
+async def test_a_producers_append_is_repeated_under_its_number(play: Play) -> None:
+    script = Script(
+        [
+            web.Response(status=503),
+            web.Response(status=200, headers={"Stream-Next-Offset": "1"}),
+            # Some servers tell no offset for what they had already.
+            web.Response(status=204),
+        ]
+    )
+    outcome = await play(script, "append", "--lines", "--producer", "p", stdin=b"a\nb\n")
+    assert outcome == Outcome(
+        0, "", "Appended 2 lines, 1 of them by an earlier run; next offset 1.\n"
+    )
+    assert [sent["Producer-Seq"] for sent in script.sent_headers] == ["0", "0", "1"]
+
+
+async def test_another_append_is_never_repeated(play: Play) -> None:
+    script = Script([web.Response(status=503, text="busy")])
+    outcome = await play(script, "append", "--data", "x")
+    assert outcome == Outcome(1, "", "headgate: /s: busy (503 Service Unavailable).\n")
+    assert len(script.requests) == 1
+
+
+# ---------------------------------------------------------------- a real server, restarted
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[Headgate]:
+    """A Headgate with a log on disk, to be killed and started again."""
+    server = Headgate(f"file:{tmp_path}/data")
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("live", [[], ["--long-poll"]], ids=["sse", "long-poll"])
+def test_tail_survives_a_restart_and_misses_nothing(live: list[str], durable: Headgate) -> None:
+    cli = CommandLine(durable.streams)
+    stream = Stream(durable, "text/plain")
+    tail = cli.start("tail", stream.name, "--from-start", *live)
+    assert tail.stdout is not None
+    try:
+        for line in (b"before\n", b"after\n"):
+            stream.append(line)
+            assert tail.stdout.readline() == line
+            durable.kill()
+            durable.start()
+        stream.append(b"end", close=True)
+        assert (tail.wait(DEADLINE_S), tail.stdout.read()) == (0, b"end")
+    finally:
+        cli.kill()
+
+
+def test_a_producer_survives_a_restart_and_appends_once(durable: Headgate) -> None:
+    cli = CommandLine(durable.streams)
+    stream = Stream(durable, "text/plain")
+    lines = b"".join(b"%d\n" % number for number in range(2000))
+    with contextlib.ExitStack() as stack:
+        stack.callback(cli.kill)
+        appending = cli.start("append", stream.name, "--lines", "--producer", "p", stdin=-1)
+        assert appending.stdin is not None
+        appending.stdin.write(lines[:4000])
+        appending.stdin.flush()
+        while not stream.data:
+            assert appending.poll() is None
+        durable.kill()
+        durable.start()
+        appending.stdin.write(lines[4000:])
+        appending.stdin.close()
+        assert appending.wait(DEADLINE_S) == 0
+    assert stream.data == lines

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.commands.conftest import CommandLine, Stream
+
+LIVE = pytest.mark.parametrize("live", [[], ["--long-poll"]], ids=["sse", "long-poll"])
+
+
+def read_line(process: subprocess.Popen[bytes]) -> bytes:
+    """The next line, as soon as it is printed; the test's own timeout is the deadline."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def started_tail(cli: CommandLine, stream: Stream, *arguments: str) -> subprocess.Popen[bytes]:
+    """A tail from now on that has begun: it has printed the line "ready"."""
+    process = cli.start("tail", stream.name, "--offset", stream.offset, *arguments)
+    stream.append(b'"ready"\n')
+    assert read_line(process) == b'"ready"\n'
+    return process
+
+
+@LIVE
+def test_tail_prints_what_comes_as_it_comes_until_the_end(
+    live: list[str], cli: CommandLine, text: Stream
+) -> None:
+    tail = started_tail(cli, text, *live)
+    for line in (b"one\n", b"two\n"):
+        text.append(line)
+        assert read_line(tail) == line
+    text.append(b"end", close=True)
+    assert (tail.wait(20), *tail.communicate()) == (0, b"end", b"")
+
+
+@LIVE
+def test_tail_of_json_prints_one_message_a_line(
+    live: list[str], cli: CommandLine, messages: Stream
+) -> None:
+    tail = started_tail(cli, messages, *live, "--json")
+    messages.append(b'[{"a":\n 1.10}, [1]]', close=True)
+    assert (tail.wait(20), *tail.communicate()) == (0, b'{"a":1.10}\n[1]\n', b"")
+
+
+@LIVE
+@pytest.mark.parametrize(
+    ("start", "printed"),
+    [([], b""), (["--from-start"], b"ab"), (["--offset", "AFTER-A"], b"b")],
+    ids=["now", "start", "offset"],
+)
+def test_tail_begins_now_unless_told_otherwise(
+    live: list[str], start: list[str], printed: bytes, cli: CommandLine, text: Stream
+) -> None:
+    text.append(b"a")
+    begin = [text.offset if word == "AFTER-A" else word for word in start]
+    text.append(b"b", close=True)
+    assert cli.output("tail", text.name, *live, *begin) == printed
+
+
+@LIVE
+def test_tail_of_bytes_prints_them_as_they_are(
+    live: list[str], cli: CommandLine, octets: Stream
+) -> None:
+    every = bytes(range(256)) * 4000
+    octets.append(every)
+    octets.append(every, close=True)
+    assert cli.output("tail", octets.name, "--from-start", *live) == every * 2
+
+
+@LIVE
+def test_ctrl_c_ends_tail_quietly(live: list[str], cli: CommandLine, text: Stream) -> None:
+    tail = started_tail(cli, text, *live)
+    tail.send_signal(signal.SIGINT)
+    assert (tail.wait(20), *tail.communicate()) == (130, b"", b"")
+
+
+@LIVE
+def test_tail_ends_when_its_reader_does_even_if_nothing_comes(
+    live: list[str], cli: CommandLine, text: Stream
+) -> None:
+    tail = started_tail(cli, text, *live)
+    assert tail.stdout is not None
+    assert tail.stderr is not None
+    tail.stdout.close()
+    assert (tail.wait(20), tail.stderr.read()) == (0, b"")
+
+
+@LIVE
+def test_tail_ends_when_the_stream_is_deleted(
+    live: list[str], cli: CommandLine, text: Stream
+) -> None:
+    tail = started_tail(cli, text, *live)
+    text.delete()
+    assert tail.stderr is not None
+    assert tail.wait(20) == 1
+    assert tail.stderr.read().decode().endswith(" (404 Not Found).\n")

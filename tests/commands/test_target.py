@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.commands.target import resolve
+
+BASE = "http://127.0.0.1:4437/v1/stream"
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "url"),
+    [
+        ("chat", None, f"{BASE}/chat"),
+        ("chat", "", f"{BASE}/chat"),
+        ("chat", "https://streams.example/s/", "https://streams.example/s/chat"),
+        ("/a/b/", None, f"{BASE}/a/b"),
+        ("é?x#y z", None, f"{BASE}/%C3%A9%3Fx%23y%20z"),
+        ("http://other:1/x/y?rk=1", "https://streams.example", "http://other:1/x/y?rk=1"),
+        ("https://[::1]/x", None, "https://[::1]/x"),
+    ],
+)
+def test_a_name_is_below_the_base_and_a_url_is_itself(
+    name: str, base: str | None, url: str
+) -> None:
+    environment = {} if base is None else {"STREAM_URL": base}
+    assert resolve(name, environment).url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [("", None), ("/", None), ("http://host", None), ("http://host/", None), ("http:///x", None)],
+)
+def test_what_names_no_stream_is_refused(name: str, base: str | None) -> None:
+    with pytest.raises(ValueError, match=r"such as|as in"):
+        resolve(name, {})
+
+
+@pytest.mark.parametrize("base", ["127.0.0.1:4437", "ftp://host/s", "/v1/stream"])
+def test_a_base_that_is_no_url_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match="STREAM_URL must be a URL such as"):
+        resolve("chat", {"STREAM_URL": base})
+
+
+def test_what_is_shown_holds_no_secret() -> None:
+    target = resolve("https://me:pass@host:8443/s/chat?rk=key", {"STREAM_AUTH": "Bearer token"})
+    assert target.shown == "https://host:8443/s/chat"
+    assert repr(target) == "Target()"
+    assert target.authorization == "Bearer token"
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "is_sent"),
+    [
+        ("chat", None, True),
+        ("chat", "https://a.example/s", True),
+        ("https://b.example/s/chat", None, True),
+        ("https://a.example/t/chat", "https://a.example/s", True),
+        ("https://me:pass@a.example/t/chat", "https://a.example/s", True),
+        ("https://b.example/s/chat", "https://a.example/s", False),
+        ("http://a.example/s/chat", "https://a.example/s", False),
+        ("https://a.example:8443/s/chat", "https://a.example/s", False),
+    ],
+)
+def test_the_authorization_goes_to_no_server_but_that_of_the_base(
+    name: str, base: str | None, is_sent: bool
+) -> None:
+    environment = {"STREAM_AUTH": "Bearer token"} | ({} if base is None else {"STREAM_URL": base})
+    assert resolve(name, environment).authorization == ("Bearer token" if is_sent else None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "beside"),
+    [
+        ("a", "b", True),
+        ("a", f"{BASE}/b", True),
+        ("a", "http://127.0.0.1:4438/v1/stream/b", False),
+        ("a", "https://127.0.0.1:4437/v1/stream/b", False),
+    ],
+)
+def test_streams_are_beside_each_other_on_one_server(one: str, other: str, beside: bool) -> None:
+    assert resolve(one, {}).is_beside(resolve(other, {})) is beside

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands.conftest import CommandLine, Stream
+    from tests.support.processes import Headgate
+
+# ---------------------------------------------------------------- create
+
+
+def test_create_makes_a_text_stream_unless_told_otherwise(
+    cli: CommandLine, server: Headgate
+) -> None:
+    done = cli("create", "made/deep")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.decode() == (
+        f"Created {server.streams}/made/deep (text/plain); "
+        "next offset 0000000000000000_0000000000000000.\n"
+    )
+
+
+def test_create_again_says_that_it_is_there(cli: CommandLine, text: Stream) -> None:
+    done = cli("create", text.name)
+    assert done.returncode == 0
+    assert done.stderr.decode() == (
+        f"{text.url} (text/plain) is there already; next offset {text.offset}.\n"
+    )
+
+
+def test_create_with_another_configuration_fails(cli: CommandLine, text: Stream) -> None:
+    done = cli("create", text.name, "--content-type", "application/json")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().startswith(f"headgate: {text.url}: ")
+    assert done.stderr.decode().endswith(" (409 Conflict).\n")
+
+
+def test_create_takes_first_data_lifetime_and_closure(cli: CommandLine) -> None:
+    cli.output("create", "short", "--ttl", "3600", "--data", "from the line", "--closed")
+    cli.output("create", "fixed", "--expires-at", "2099-01-01T00:00:00Z", "-d", "-", stdin=b"piped")
+    assert [cli.output("read", name) for name in ("short", "fixed")] == [b"from the line", b"piped"]
+    short, fixed = (
+        dict(line.split("\t") for line in cli.output("head", name).decode().splitlines())
+        for name in ("short", "fixed")
+    )
+    assert (short["ttl"], short["closed"]) == ("3600", "yes")
+    assert (fixed["expires_at"], fixed["closed"]) == ("2099-01-01T00:00:00Z", "no")
+
+
+def test_a_fork_begins_with_its_sources_data_and_type(cli: CommandLine, messages: Stream) -> None:
+    messages.append(b"1")
+    half = messages.offset
+    messages.append(b"2")
+    forks = [f"{messages.name}-{which}" for which in ("all", "half")]
+
+    cli.output("create", forks[0], "--fork-from", messages.url)
+    cli.output("create", forks[1], "--fork-from", messages.name, "--fork-offset", half)
+
+    assert [cli.output("read", "--json", fork) for fork in forks] == [b"1\n2\n", b"1\n"]
+
+
+# ---------------------------------------------------------------- append
+
+
+def test_append_takes_an_argument_or_all_of_stdin(cli: CommandLine, text: Stream) -> None:
+    cli.output("append", text.name, "--data", "one, ")
+    cli.output("append", text.name, stdin=b"two\nthree")
+    done = cli("append", text.name, "--data", "-", stdin=b"!")
+    assert done.stderr.decode() == f"Appended; next offset {text.offset}.\n"
+    assert text.data == b"one, two\nthree!"
+
+
+def test_append_sends_bytes_as_they_are(cli: CommandLine, octets: Stream, tmp_path: Path) -> None:
+    every = bytes(range(256)) * 400
+    (tmp_path / "data").write_bytes(every)
+    with (tmp_path / "data").open("rb") as file:
+        assert cli.start("append", octets.name, stdin=file).wait(20) == 0
+    cli.output("append", octets.name, stdin=every)
+    assert octets.data == every * 2
+
+
+@pytest.mark.parametrize("arguments", [["--data", ""], []])
+def test_appending_nothing_is_refused_by_the_server(
+    arguments: list[str], cli: CommandLine, text: Stream
+) -> None:
+    done = cli("append", text.name, *arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().endswith(" (400 Bad Request).\n")
+
+
+def test_lines_are_appends_of_their_own(cli: CommandLine, text: Stream) -> None:
+    done = cli("append", text.name, "--lines", stdin=b"a\n\nb\r\nc")
+    assert done.stderr.decode() == f"Appended 4 lines; next offset {text.offset}.\n"
+    assert text.data == b"a\n\nb\r\nc"
+
+
+def test_lines_of_a_json_stream_are_its_messages(cli: CommandLine, messages: Stream) -> None:
+    lines = b'{"a": 1.10}\n\n  [1,[2]]\r\n[]\n"x"\n123456789012345678901234567890\n2e400'
+    cli.output("append", messages.name, "--lines", stdin=lines)
+    assert messages.data == b'[{"a": 1.10},[1,[2]],[],"x",123456789012345678901234567890,2e400]'
+
+
+@pytest.mark.parametrize("wrong", [b'{"x":', b"[1],[2]", b"[1", b"\xff"])
+def test_a_line_that_is_no_json_ends_it_and_tells_how_far_it_came(
+    wrong: bytes, cli: CommandLine, messages: Stream
+) -> None:
+    done = cli("append", messages.name, "--lines", stdin=b"1\n2\n" + wrong + b"\n3\n")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().endswith("; 2 lines were appended before.\n")
+    assert messages.data == b"[1,2]"
+
+
+def test_a_line_is_appended_as_soon_as_it_is_there(cli: CommandLine, text: Stream) -> None:
+    appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
+    assert appending.stdin is not None
+    for so_far in (b"1\n", b"1\n2\n"):
+        appending.stdin.write(so_far[-2:])
+        appending.stdin.flush()
+        text.wait_for(so_far)
+    appending.stdin.close()
+    assert appending.wait(20) == 0
+
+
+def test_a_line_longer_than_any_buffer_is_one_append(cli: CommandLine, messages: Stream) -> None:
+    line = b'"' + b"x" * 3_000_000 + b'"'
+    cli.output("append", messages.name, "--lines", stdin=line)
+    assert messages.data == b"[" + line + b"]"
+
+
+def test_close_comes_with_the_last_append(cli: CommandLine, text: Stream) -> None:
+    done = cli("append", text.name, "--data", "end", "--close")
+    assert done.stderr.decode() == f"Appended and closed; next offset {text.offset}.\n"
+    assert (text.is_closed, text.data) == (True, b"end")
+
+    refused = cli("append", text.name, "--data", "more")
+    assert refused.returncode == 1
+    assert refused.stderr.decode().endswith(" (409 Conflict).\n")
+
+
+def test_close_comes_after_the_last_line(cli: CommandLine, text: Stream) -> None:
+    cli.output("append", text.name, "--lines", "--close", stdin=b"a\nb\n")
+    assert (text.is_closed, text.data) == (True, b"a\nb\n")
+
+
+def test_another_content_type_is_refused(cli: CommandLine, text: Stream) -> None:
+    done = cli("append", text.name, "--data", "1", "--content-type", "application/json")
+    assert done.returncode == 1
+    assert done.stderr.decode().endswith(" (409 Conflict).\n")
+
+
+def test_seq_refuses_what_is_not_greater(cli: CommandLine, text: Stream) -> None:
+    statuses = [
+        cli("append", text.name, "--data", seq, "--seq", seq).returncode for seq in ("b", "a", "c")
+    ]
+    assert (statuses, text.data) == ([0, 1, 0], b"bc")
+
+
+# ---------------------------------------------------------------- exactly once
+
+
+def test_the_same_input_again_adds_only_what_is_missing(cli: CommandLine, text: Stream) -> None:
+    producer = ["append", text.name, "--lines", "--producer", "p"]
+    cli.output(*producer, stdin=b"a\nb\n")
+    done = cli(*producer, stdin=b"a\nb\nc\n")
+    assert done.stderr.decode() == (
+        f"Appended 3 lines, 2 of them by an earlier run; next offset {text.offset}.\n"
+    )
+    assert text.data == b"a\nb\nc\n"
+
+
+def test_a_repeated_append_says_that_it_is_one(cli: CommandLine, text: Stream) -> None:
+    producer = ["append", text.name, "--producer", "p", "--data", "a"]
+    assert cli(*producer).stderr.startswith(b"Appended;")
+    assert cli(*producer).stderr.startswith(b"Already appended")
+    assert text.data == b"a"
+
+
+def test_a_new_epoch_takes_over_and_the_old_one_is_told_how_to(
+    cli: CommandLine, text: Stream
+) -> None:
+    producer = ["append", text.name, "--producer", "p"]
+    cli.output(*producer, "--epoch", "4", "--data", "new")
+    done = cli(*producer, "--data", "old")
+    assert (done.returncode, done.stderr.decode()) == (
+        1,
+        "headgate: producer p is at epoch 4, so epoch 0 is over; take over with --epoch 5.\n",
+    )
+    cli.output(*producer, "--epoch", "5", "--data", "er")
+    assert text.data == b"newer"
+
+
+def test_a_killed_run_is_finished_by_another(cli: CommandLine, text: Stream) -> None:
+    producer = ["append", text.name, "--lines", "--producer", "p"]
+    killed = cli.start(*producer, stdin=subprocess.PIPE)
+    assert killed.stdin is not None
+    killed.stdin.write(b"a\nb")
+    killed.stdin.flush()
+    text.wait_for(b"a\n")
+    killed.kill()
+    cli.output(*producer, stdin=b"a\nb\nc\n")
+    assert text.data == b"a\nb\nc\n"
+
+
+# ---------------------------------------------------------------- close, delete
+
+
+def test_close_is_final_and_may_be_repeated(cli: CommandLine, text: Stream) -> None:
+    said = [cli("close", text.name) for _ in range(2)]
+    sentence = f"Closed {text.url}; final offset {text.offset}.\n"
+    assert [(done.returncode, done.stdout, done.stderr.decode()) for done in said] == [
+        (0, b"", sentence)
+    ] * 2
+    assert text.is_closed
+
+
+def test_delete_removes_the_stream(cli: CommandLine, text: Stream) -> None:
+    done = cli("delete", text.name)
+    assert (done.returncode, done.stderr.decode()) == (0, f"Deleted {text.url}.\n")
+    assert cli("read", text.name).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["append", "--data", "x"], ["close"], ["delete"], ["read"], ["tail"], ["head"]]
+)
+def test_a_stream_that_does_not_exist_is_one_sentence(
+    arguments: list[str], cli: CommandLine, server: Headgate
+) -> None:
+    done = cli(*arguments, "nowhere")
+    assert (done.returncode, done.stdout) == (1, b"")
+    said = done.stderr.decode()
+    assert said.startswith(f"headgate: {server.streams}/nowhere: there is no ")
+    assert said.endswith(" (404 Not Found).\n")
+    assert said.count("\n") == 1
+
+
+# ---------------------------------------------------------------- the world outside
+
+
+@pytest.mark.parametrize("arguments", [["create"], ["read"], ["tail"], ["append", "--data", "x"]])
+def test_a_server_that_is_not_there_is_one_sentence(arguments: list[str], cli: CommandLine) -> None:
+    nobody = {"STREAM_URL": "http://me:secret@127.0.0.1:1/v1/stream"}
+    done = cli(*arguments, "chat", environment=nobody)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (
+        1,
+        b"",
+        "headgate: http://127.0.0.1:1/v1/stream/chat: cannot connect: Connection refused.\n",
+    )
+
+
+def test_stdin_that_is_closed_is_one_sentence(cli: CommandLine, text: Stream) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" append {text.name} <&-', cli.program],
+        env=cli.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"headgate: stdin is closed.\n")
+
+
+def test_ctrl_c_ends_appending_quietly(cli: CommandLine, text: Stream) -> None:
+    appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
+    assert appending.stdin is not None
+    appending.stdin.write(b"a\n")
+    appending.stdin.flush()
+    text.wait_for(b"a\n")
+    appending.send_signal(signal.SIGINT)
+    assert (appending.wait(20), *appending.communicate()) == (130, b"", b"")

@@ -1,0 +1,466 @@
+"""Live readers over a real listener: what they are told, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.streams.gated_log import GatedLog, turns
+from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.protocol.events import Event
+
+BIG = b"x" * 200_000
+
+
+def controls(events: list[Event]) -> list[dict[str, object]]:
+    return [json.loads(event.data) for event in events if event.name == "control"]
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.data for event in events if event.name == "data")
+
+
+def is_told(**what: object) -> object:
+    """The last event is a control event that says so."""
+    return lambda events: (
+        bool(events)
+        and (events[-1].name == "control" and json.loads(events[-1].data).items() >= what.items())
+    )
+
+
+async def follow(gateway: Serving, target: str) -> Client:
+    client = await gateway.connect()
+    client.send(get(target))
+    head = await client.answer()
+    assert (head.status, head.get("Content-Type")) == (200, "text/event-stream")
+    return client
+
+
+async def up_to(client: Client, position: int) -> list[Event]:
+    told = {"streamNextOffset": offset(position), "upToDate": True}
+    return await client.events_until(is_told(**told))  # type: ignore[arg-type] # a predicate
+
+
+# ---------------------------------------------------------------- SSE
+
+
+async def test_a_reader_catches_up_and_then_lives() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        first = await up_to(client, 3)
+        assert [event.name for event in first] == ["data", "control"]
+        assert first[0].data == "one"
+        cursor = controls(first)[0]["streamCursor"]
+        assert controls(first) == [
+            {"streamNextOffset": offset(3), "streamCursor": cursor, "upToDate": True}
+        ]
+        await gateway.ask(post("s", b"two"))
+        events = await up_to(client, 6)
+        assert [event.name for event in events] == ["data", "control"] * 2
+        assert text(events) == "onetwo"
+
+
+async def test_a_reader_at_the_tail_is_told_where_it_is_at_once() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=now&live=sse")
+        events = await up_to(client, 3)
+        assert [event.name for event in events] == ["control"]
+
+
+async def test_appends_that_come_together_are_one_event_for_everybody() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s"))
+        readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(3)]
+        for reader in readers:
+            await up_to(reader, 0)
+        log.commits.clear()
+        writers = [await gateway.connect() for _ in range(5)]
+        for number, writer in enumerate(writers):
+            writer.send(post("s", b"%d" % number))
+        await gateway.until(lambda: gateway.route.appender.pending == 5)
+        log.commits.set()
+        for reader in readers:
+            events = await up_to(reader, 5)
+            assert sorted(text(events)) == list("01234")
+            # The first append was a commit of its own; the others came while it was under way.
+            assert len(events) in {3, 5}
+
+
+async def test_messages_of_a_json_stream_come_as_arrays() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", content_type="application/json"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await gateway.ask(post("s", b"[1, 2]", content_type="application/json"))
+        await gateway.ask(post("s", b'{"a": "\\n"}', content_type="application/json"))
+        events = await client.events_until(lambda found: '"a"' in text(found))
+        items = [
+            item for event in events if event.name == "data" for item in json.loads(event.data)
+        ]
+        assert items == [1, 2, {"a": "\n"}]
+
+
+@pytest.mark.parametrize("body", [b"", b"last"])
+async def test_closing_tells_the_last_data_and_ends_the_answer(body: bytes) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(client, 3)
+        await gateway.ask(post("s", body, "Stream-Closed: true"))
+        events = await client.events_to_the_end()
+        assert text(events) == f"one{body.decode()}"
+        assert controls(events)[-1] == {
+            "streamNextOffset": offset(3 + len(body)),
+            "streamClosed": True,
+            "upToDate": True,
+        }
+
+
+@pytest.mark.parametrize("start", ["-1", "now", offset(3)])
+async def test_a_closed_stream_is_told_to_its_end_at_once(start: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+        client = await follow(gateway, f"s?offset={start}&live=sse")
+        events = await client.events_to_the_end()
+        assert text(events) == ("one" if start == "-1" else "")
+        assert controls(events) == [
+            {"streamNextOffset": offset(3), "streamClosed": True, "upToDate": True}
+        ]
+        await gateway.until(lambda: gateway.limits.live_readers == 0)
+
+
+async def test_deletion_ends_the_answer() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(client, 3)
+        await gateway.ask(request("DELETE", "s"))
+        assert text(await client.events_to_the_end()) == "one"
+        assert (await gateway.ask(get("s?offset=-1&live=sse"))).status == 404
+        await gateway.until(lambda: gateway.limits.live_readers == 0)
+
+
+async def test_http_1_0_readers_get_events_without_chunks() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        client.send(request("GET", "s?offset=-1&live=sse", version="1.0"))
+        head = await client.answer()
+        assert head.get("Transfer-Encoding") is None
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"two", "Stream-Closed: true"))
+        rest = await client.rest()
+        assert b"data:one\n\n" in rest
+        assert b"data:two\n\n" in rest
+        assert rest.endswith(b'"streamClosed":true,"upToDate":true}\n\n')
+
+
+async def test_a_slow_reader_leaves_the_rounds_and_loses_nothing() -> None:
+    async with serving(max_append=1 << 20) as gateway:
+        await gateway.ask(put("s"))
+        slow = await follow(gateway, "s?offset=-1&live=sse")
+        quick = await follow(gateway, "s?offset=-1&live=sse")
+        for reader in (slow, quick):
+            await up_to(reader, 0)
+        slow.pause()
+        expected = b""
+        for number in range(60):
+            data = b"%02d" % number + BIG
+            expected += data
+            answer = await gateway.ask(post("s", data))
+            assert answer.status == 204
+        events = await up_to(quick, len(expected))
+        assert text(events) == expected.decode()
+        slow.resume()
+        events = await up_to(slow, len(expected))
+        assert text(events) == expected.decode()
+        await gateway.ask(post("s", b"live again"))
+        events = await up_to(slow, len(expected) + 10)
+        assert text(events) == expected.decode() + "live again"
+
+
+async def test_heartbeats_come_to_idle_readers() -> None:
+    async with serving(heartbeat=0.05) as gateway:
+        await gateway.ask(put("s"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(client, 0)
+        assert (await client.event_bytes_until(b"}\n\n:\n\n:\n\n:\n\n")).count(b":\n\n") == 3
+        await gateway.ask(post("s", b"one"))
+        assert text(await up_to(client, 3)) == "one"
+
+
+async def test_an_old_answer_ends_with_where_its_reader_is() -> None:
+    async with serving(sse_max_age=0.3) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        events = await client.events_to_the_end()
+        assert text(events) == "one"
+        assert len(controls(events)) == 2
+        assert controls(events)[-1]["streamNextOffset"] == offset(3)
+        assert controls(events)[-1]["upToDate"] is True
+        await gateway.until(lambda: gateway.limits.live_readers == 0)
+
+
+async def test_the_cursor_of_a_reader_stays_ahead_of_the_one_it_came_with() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        ahead = 10**9
+        client = await follow(gateway, f"s?offset=-1&live=sse&cursor={ahead}")
+        await up_to(client, 3)
+        told = [ahead]
+        for number in range(1, 4):
+            gateway.clock.advance(30)
+            await gateway.ask(post("s", b"x"))
+            events = await up_to(client, 3 + number)
+            told = [ahead, *(int(str(one["streamCursor"])) for one in controls(events))]
+        assert told[1] > ahead
+        assert told[1:] == sorted(told[1:])
+
+
+# ---------------------------------------------------------------- hand-over
+
+
+async def test_nothing_is_lost_between_catching_up_and_living() -> None:
+    """The log has answered a reader's catch-up, and an append comes before it joins the rounds."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        other = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(other, 3)
+        log.reads.clear()
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await turns(20)
+        await gateway.ask(post("s", b"two"))
+        assert text(await up_to(other, 6)) == "two"
+        log.reads.set()
+        events = await up_to(client, 6)
+        assert text(events) == "onetwo"
+        assert [event.name for event in events] == ["data", "control"] * 2
+        assert "upToDate" not in controls(events)[0]
+
+
+async def test_a_reader_ahead_of_the_rounds_hears_nothing_twice() -> None:
+    """Its catch-up saw an append that the log has, and that nobody was told of yet."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        other = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(other, 3)
+        log.commits.clear()
+        writer = await gateway.connect()
+        writer.send(post("s", b"two"))
+        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await turns(20)
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        events = await client.events_until(lambda found: len(controls(found)) == 1)
+        assert text(events) == "onetwo"
+        assert controls(events)[0]["streamNextOffset"] == offset(6)
+        log.commits.set()
+        assert (await writer.answer()).status == 204
+        assert text(await up_to(other, 6)) == "two"
+        await gateway.ask(post("s", b"!"))
+        assert text(await up_to(client, 7)) == "onetwo!"
+
+
+@pytest.mark.parametrize("closing", [False, True])
+async def test_a_reader_ahead_of_the_rounds_is_told_when_they_have_come_up(closing: bool) -> None:
+    """Every reader at the tail must be told so, and every reader of a closed stream of its end."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        other = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(other, 3)
+        log.commits.clear()
+        writer = await gateway.connect()
+        writer.send(post("s", b"two", *(["Stream-Closed: true"] if closing else [])))
+        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await turns(20)
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await client.events_until(lambda found: len(controls(found)) == 1)
+        log.commits.set()
+        assert (await writer.answer()).status == 204
+        if closing:
+            events = await client.events_to_the_end()
+            assert controls(events)[-1].get("streamClosed") is True
+        else:
+            async with asyncio.timeout(3):
+                events = await up_to(client, 6)
+        assert text(events) == "onetwo"
+
+
+async def test_readers_who_come_and_go_while_appends_pour_in_miss_nothing() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        total = 150
+
+        async def write() -> None:
+            writer = await gateway.connect()
+            for number in range(total):
+                answer = await writer.ask(post("s", b"%04d" % number))
+                assert answer.status == 204
+
+        async def read(delay: int) -> None:
+            await turns(delay)
+            data = ""
+            while len(data) < 4 * total:
+                client = await follow(gateway, f"s?offset={offset(len(data))}&live=sse")
+                events = await client.events_until(
+                    lambda found: text(found) != "" and found[-1].name == "control"
+                )
+                client.close()
+                data += text(events)
+                assert controls(events)[-1]["streamNextOffset"] == offset(len(data))
+            assert data == "".join(f"{number:04d}" for number in range(total))
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(write(), *[read(7 * number) for number in range(4)])
+
+
+# ---------------------------------------------------------------- long-poll
+
+
+async def test_a_poll_is_answered_once_with_what_it_waited_for() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        client.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"two"))
+        await gateway.ask(post("s", b"three"))
+        answer = await client.answer()
+        assert (answer.status, answer.get("Stream-Next-Offset")) == (200, offset(6))
+        assert answer.body == b"two"
+        again = await client.ask(get(f"s?offset={offset(6)}&live=long-poll"))
+        assert (again.status, again.body) == (200, b"three")
+        assert gateway.limits.live_readers == 0
+
+
+async def test_a_polls_answer_is_what_a_later_read_gets_too() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        target = f"s?offset={offset(3)}&live=long-poll&cursor=5"
+        client = await gateway.connect()
+        client.send(get(target))
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"two"))
+        answer = await client.answer()
+        later = await client.ask(get(target))
+        assert answer.same == later.same
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "closed"),
+    [
+        (post("s", b"", "Stream-Closed: true"), 204, "true"),
+        (post("s", b"!", "Stream-Closed: true"), 200, "true"),
+        (request("DELETE", "s"), 404, None),
+    ],
+    ids=["close", "append and close", "delete"],
+)
+async def test_a_poll_hears_of_the_end(change: bytes, status: int, closed: str | None) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        client.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(change)
+        answer = await client.answer()
+        assert (answer.status, answer.get("Stream-Closed")) == (status, closed)
+        assert gateway.limits.live_readers == 0
+
+
+async def test_a_poll_that_hears_nothing_ends_in_its_time() -> None:
+    async with serving(long_poll_timeout=0.1) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        answer = await gateway.ask(get(f"s?offset={offset(3)}&live=long-poll"))
+        assert answer.status == 204
+        assert answer.get("Stream-Next-Offset") == offset(3)
+        assert answer.get("Stream-Up-To-Date") == "true"
+        assert answer.get("CDN-Cache-Control") == "public, max-age=1"
+
+
+# ---------------------------------------------------------------- limits and stopping
+
+
+async def test_so_many_readers_may_wait_and_no_more() -> None:
+    async with serving(max_live_readers=2) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(put("t", body=b"one"))
+        poll = await gateway.connect()
+        poll.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        reader = await follow(gateway, "t?offset=-1&live=sse")
+        for target in ("s?offset=now&live=sse", "t?offset=now&live=long-poll"):
+            refused = await gateway.ask(get(target))
+            assert (refused.status, refused.get("Retry-After")) == (503, "1")
+            assert b"max_live_readers is reached" in refused.body
+        assert gateway.limits.live_readers_refused >= 2
+        reader.close()
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await follow(gateway, "s?offset=now&live=sse")
+        assert gateway.limits.live_readers == 2
+
+
+async def test_draining_answers_polls_and_ends_readers_after_their_first_second() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        loop = asyncio.get_running_loop()
+        poll = await gateway.connect()
+        poll.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        old = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(old, 3)
+        began = loop.time()
+        await gateway.until(lambda: loop.time() > began + 1.01)
+        fresh = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(fresh, 3)
+        joined = loop.time()
+        gateway.shared.closing = True
+        draining = asyncio.create_task(gateway.route.drain())
+        assert (await poll.answer()).status == 204
+        events = await old.events_to_the_end()
+        assert controls(events)[-1]["streamNextOffset"] == offset(3)
+        assert loop.time() < joined + 0.9
+        assert not draining.done()
+        events = await fresh.events_to_the_end()
+        assert loop.time() > joined + 0.9
+        assert controls(events)[-1]["streamNextOffset"] == offset(3)
+        await draining
+        assert gateway.limits.live_readers == 0
+
+
+async def test_draining_waits_for_appends_under_way() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s"))
+        log.commits.clear()
+        writer = await gateway.connect()
+        writer.send(post("s", b"x"))
+        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        draining = asyncio.create_task(gateway.route.drain())
+        await turns(20)
+        assert not draining.done()
+        log.commits.set()
+        await draining
+        assert (await writer.answer()).status == 204
+
+
+async def test_a_stream_nobody_watches_has_no_feed() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        readers = [await follow(gateway, "s?offset=-1&live=sse") for _ in range(3)]
+        await gateway.until(lambda: gateway.limits.live_readers == 3)
+        for reader in readers:
+            reader.abort()
+        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        hot = gateway.route.table.peek("s")
+        assert hot is not None
+        assert hot.follower is None
+        assert hot.idle

@@ -1,0 +1,476 @@
+"""Appends: the rules row by row, and against a model that knows nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import (
+    BadRequest,
+    ContentTypeMismatch,
+    HeadgateError,
+    LimitReached,
+    ProducerFenced,
+    SequenceGap,
+    SequenceRegression,
+    StreamClosed,
+)
+from gateway.protocol.appends import MAX_PRODUCERS, PRODUCER_IDLE_S, Appended, Fold
+from gateway.protocol.offsets import MAX_POSITION, format_offset
+from gateway.protocol.requests import Append
+from gateway.protocol.state import Change, Lifetime, ProducerState, Record, Stamp, StreamState
+
+NOW = 1_000_000_000.0
+TEXT = "text/plain"
+OPEN = StreamState("s", 5, 2, TEXT, version=7, tail=10)
+CLOSER = Stamp("p", 1, 4)
+CLOSED = msgspec.structs.replace(OPEN, closed=True)
+CLOSED_BY_P = msgspec.structs.replace(CLOSED, closed_by=CLOSER)
+
+
+def append(
+    body: bytes = b"abc",
+    content_type: str | None = TEXT,
+    stream_seq: str | None = None,
+    producer: Stamp | None = None,
+    *,
+    close: bool = False,
+) -> Append:
+    return Append(body, content_type, stream_seq, producer, close)
+
+
+def told(refusal: Appended | HeadgateError) -> tuple[type[HeadgateError], dict[str, object]]:
+    """A refusal as a value."""
+    assert isinstance(refusal, HeadgateError), refusal
+    return type(refusal), vars(refusal)
+
+
+AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "outcome", "after"),
+    [
+        (
+            OPEN,
+            append(),
+            Appended(AT_13, closed=False, stored=True),
+            {"tail": 13},
+        ),
+        (
+            OPEN,
+            append(content_type="TEXT/Plain; charset=utf-8"),
+            Appended(AT_13, closed=False, stored=True),
+            {"tail": 13},
+        ),
+        (
+            OPEN,
+            append(close=True),
+            Appended(AT_13, closed=True, stored=True),
+            {"tail": 13, "closed": True},
+        ),
+        (
+            OPEN,
+            append(b"", None, close=True),
+            Appended(AT_10, closed=True, stored=False),
+            {"closed": True},
+        ),
+        (
+            OPEN,
+            append(stream_seq="a"),
+            Appended(AT_13, closed=False, stored=True),
+            {"tail": 13, "stream_seq": "a"},
+        ),
+        (
+            OPEN,
+            append(producer=Stamp("p", 1, 0), close=True),
+            Appended(AT_13, closed=True, stored=True, producer=ProducerState(1, 0, NOW)),
+            {"tail": 13, "closed": True, "closed_by": Stamp("p", 1, 0)},
+        ),
+    ],
+)
+def test_an_accepted_append_moves_the_stream(
+    state: StreamState, request_: Append, outcome: Appended, after: dict[str, object]
+) -> None:
+    fold = Fold(state, {}, NOW)
+    assert fold.decide(request_) == outcome
+    records = (Record(13, request_.body),) if request_.body else ()
+    producers: tuple[tuple[str, ProducerState], ...] = ()
+    if request_.producer is not None:
+        stamp = request_.producer
+        producers = ((stamp.producer_id, ProducerState(stamp.epoch, stamp.seq, NOW)),)
+    moved = msgspec.structs.replace(state, version=8, **after)
+    assert fold.change() == Change(moved, 7, records, producers)
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "refusal"),
+    [
+        (OPEN, append(content_type="text/html"), ContentTypeMismatch),
+        (OPEN, append(content_type=None), ContentTypeMismatch),
+        (CLOSED, append(), StreamClosed),
+        (CLOSED, append(close=True), StreamClosed),
+        (CLOSED, append(content_type="text/html"), StreamClosed),
+        (CLOSED, append(b"", None, producer=CLOSER, close=True), StreamClosed),
+        (CLOSED_BY_P, append(producer=Stamp("p", 1, 5)), StreamClosed),
+        (CLOSED_BY_P, append(producer=Stamp("p", 1, 3)), StreamClosed),
+        (CLOSED_BY_P, append(producer=Stamp("q", 1, 4)), StreamClosed),
+    ],
+)
+def test_a_refused_append_changes_nothing(
+    state: StreamState, request_: Append, refusal: type[HeadgateError]
+) -> None:
+    fold = Fold(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
+    kind, fields = told(fold.decide(request_))
+    assert kind is refusal
+    if kind is StreamClosed:
+        assert fields["next_offset"] == AT_10
+    assert fold.change() is None
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "outcome"),
+    [
+        (CLOSED, append(b"", None, close=True), Appended(AT_10, closed=True, stored=False)),
+        (
+            CLOSED_BY_P,
+            append(producer=CLOSER, close=True),
+            Appended(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
+        ),
+        (
+            CLOSED_BY_P,
+            append(b"", None, producer=CLOSER, close=True),
+            Appended(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
+        ),
+    ],
+)
+def test_closing_again_is_idempotent(
+    state: StreamState, request_: Append, outcome: Appended
+) -> None:
+    fold = Fold(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
+    assert fold.decide(request_) == outcome
+    assert fold.change() is None
+
+
+KNOWN = ProducerState(3, 5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "epoch", "seq", "accepted"),
+    [
+        (None, 0, 0, ProducerState(0, 0, NOW)),
+        (None, 9, 0, ProducerState(9, 0, NOW)),
+        (KNOWN, 3, 6, ProducerState(3, 6, NOW)),
+        (KNOWN, 4, 0, ProducerState(4, 0, NOW)),
+        (KNOWN, 9, 0, ProducerState(9, 0, NOW)),
+    ],
+)
+def test_the_next_sequence_of_a_producer_is_accepted(
+    known: ProducerState | None, epoch: int, seq: int, accepted: ProducerState
+) -> None:
+    fold = Fold(OPEN, {} if known is None else {"p": known}, NOW)
+    outcome = fold.decide(append(producer=Stamp("p", epoch, seq)))
+    assert outcome == Appended(AT_13, closed=False, stored=True, producer=accepted)
+    change = fold.change()
+    assert change is not None
+    assert change.producers == (("p", accepted),)
+
+
+@pytest.mark.parametrize("seq", [0, 4, 5])
+def test_a_known_sequence_is_a_duplicate_and_echoes_the_highest(seq: int) -> None:
+    fold = Fold(OPEN, {"p": KNOWN}, NOW)
+    outcome = fold.decide(append(producer=Stamp("p", 3, seq)))
+    assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
+    assert fold.change() is None
+
+
+@pytest.mark.parametrize(
+    ("known", "epoch", "seq", "kind", "fields"),
+    [
+        (None, 0, 1, SequenceGap, {"expected": 0, "received": 1}),
+        (None, 7, 3, SequenceGap, {"expected": 0, "received": 3}),
+        (KNOWN, 3, 7, SequenceGap, {"expected": 6, "received": 7}),
+        (KNOWN, 3, 2**53 - 1, SequenceGap, {"expected": 6, "received": 2**53 - 1}),
+        (KNOWN, 2, 6, ProducerFenced, {"epoch": 3}),
+        (KNOWN, 0, 0, ProducerFenced, {"epoch": 3}),
+        (KNOWN, 4, 1, BadRequest, {}),
+        (KNOWN, 4, 6, BadRequest, {}),
+    ],
+)
+def test_any_other_stamp_is_refused(
+    known: ProducerState | None,
+    epoch: int,
+    seq: int,
+    kind: type[HeadgateError],
+    fields: dict[str, object],
+) -> None:
+    fold = Fold(OPEN, {} if known is None else {"p": known}, NOW)
+    refused, values = told(fold.decide(append(producer=Stamp("p", epoch, seq))))
+    assert refused is kind
+    assert values.items() >= fields.items()
+    assert fold.change() is None
+
+
+@pytest.mark.parametrize(
+    ("last", "seq", "accepted"),
+    [
+        (None, "", True),
+        (None, "9", True),
+        ("9", "10", False),
+        ("09", "10", True),
+        ("a", "a", False),
+        ("a", "aa", True),
+        ("b", "aa", False),
+        ("Z", "a", True),
+        ("z", "é", True),
+        ("\uffff", "\U00010000", True),
+    ],
+)
+def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bool) -> None:
+    state = msgspec.structs.replace(OPEN, stream_seq=last)
+    outcome = Fold(state, {}, NOW).decide(append(stream_seq=seq))
+    if accepted:
+        assert outcome == Appended(AT_13, closed=False, stored=True)
+    else:
+        assert told(outcome)[0] is SequenceRegression
+
+
+def test_a_duplicate_is_told_before_a_stream_seq_is_looked_at() -> None:
+    state = msgspec.structs.replace(OPEN, stream_seq="b")
+    fold = Fold(state, {"p": KNOWN}, NOW)
+    outcome = fold.decide(append(stream_seq="b", producer=Stamp("p", 3, 5)))
+    assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
+
+
+def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
+    state = msgspec.structs.replace(OPEN, stream_seq="b")
+    fold = Fold(state, {"p": KNOWN}, NOW)
+    assert told(fold.decide(append(stream_seq="a", producer=Stamp("p", 3, 6))))[0] is (
+        SequenceRegression
+    )
+    outcome = fold.decide(append(producer=Stamp("p", 3, 6)))
+    assert outcome == Appended(AT_13, closed=False, stored=True, producer=ProducerState(3, 6, NOW))
+
+
+def test_appends_of_one_fold_see_each_other() -> None:
+    fold = Fold(OPEN, {}, NOW)
+    outcomes = [
+        fold.decide(append(b"a", producer=Stamp("p", 0, 0))),
+        fold.decide(append(b"a", producer=Stamp("p", 0, 0))),
+        fold.decide(append(b"b", producer=Stamp("p", 0, 1), close=True)),
+        fold.decide(append(b"b", producer=Stamp("p", 0, 1), close=True)),
+    ]
+    first, last = ProducerState(0, 0, NOW), ProducerState(0, 1, NOW)
+    assert outcomes == [
+        Appended(format_offset(2, 11), closed=False, stored=True, producer=first),
+        Appended(format_offset(2, 11), closed=False, stored=False, producer=first),
+        Appended(format_offset(2, 12), closed=True, stored=True, producer=last),
+        Appended(format_offset(2, 12), closed=True, stored=False, producer=last),
+    ]
+    assert told(fold.decide(append(b"c")))[0] is StreamClosed
+    assert fold.size == 2
+    after = msgspec.structs.replace(
+        OPEN, version=8, tail=12, closed=True, closed_by=Stamp("p", 0, 1)
+    )
+    records = (Record(11, b"a"), Record(12, b"b"))
+    assert fold.change() == Change(after, 7, records, (("p", last),))
+
+
+def test_json_messages_are_one_record_without_their_array() -> None:
+    state = msgspec.structs.replace(OPEN, content_type="application/json", tail=0)
+    fold = Fold(state, {}, NOW)
+    fold.decide(append(b"[1, 2]", "application/json"))
+    assert told(fold.decide(append(b"[]", "application/json"))) == (
+        BadRequest,
+        {"detail": "the body is an empty JSON array: it appends nothing"},
+    )
+    assert told(fold.decide(append(b"{", "application/json")))[0] is BadRequest
+    change = fold.change()
+    assert change is not None
+    assert change.records == (Record(3, b"1,2"),)
+
+
+def test_an_append_restarts_a_sliding_window() -> None:
+    state = msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW + 1)
+    fold = Fold(state, {}, NOW)
+    fold.decide(append())
+    change = fold.change()
+    assert change is not None
+    assert change.state.deadline == NOW + 60
+
+
+@pytest.mark.parametrize(("room", "accepted"), [(4, True), (3, True), (2, False)])
+def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
+    state = msgspec.structs.replace(OPEN, tail=MAX_POSITION - room)
+    outcome = Fold(state, {}, NOW).decide(append(b"abc"))
+    if accepted:
+        tail = MAX_POSITION - room + 3
+        assert outcome == Appended(format_offset(2, tail), closed=False, stored=True)
+    else:
+        assert told(outcome) == (
+            LimitReached,
+            {"detail": "the stream is full: offsets end at 10^16 bytes"},
+        )
+
+
+def many(count: int, used_at: float) -> dict[str, ProducerState]:
+    return {f"p{number}": ProducerState(0, 0, used_at) for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("count", "accepted"),
+    [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)],
+)
+def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int) -> None:
+    fold = Fold(OPEN, many(count, NOW - PRODUCER_IDLE_S), NOW)
+    outcomes = [fold.decide(append(producer=Stamp(f"new{nr}", 0, 0))) for nr in range(3)]
+    assert [isinstance(outcome, Appended) for outcome in outcomes] == [
+        number < accepted for number in range(3)
+    ]
+    assert told(outcomes[-1]) == (
+        LimitReached,
+        {"detail": f"the stream has {MAX_PRODUCERS} producers, the most it may have"},
+    )
+    known = fold.decide(append(producer=Stamp("p0", 0, 1)))
+    assert isinstance(known, Appended)
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "forgotten"), [(PRODUCER_IDLE_S, False), (PRODUCER_IDLE_S + 1, True)]
+)
+def test_a_full_stream_forgets_producers_idle_for_over_a_week(
+    idle_s: float, forgotten: bool
+) -> None:
+    known = many(MAX_PRODUCERS, NOW)
+    known["p7"] = ProducerState(4, 2, NOW - idle_s)
+    fold = Fold(OPEN, known, NOW)
+    outcome = fold.decide(append(producer=Stamp("new", 0, 0)))
+    assert isinstance(outcome, Appended) is forgotten
+    change = fold.change()
+    if forgotten:
+        assert change is not None
+        assert change.forgotten == ("p7",)
+    else:
+        assert change is None
+
+
+def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> None:
+    known = many(MAX_PRODUCERS, NOW)
+    known["p7"] = ProducerState(4, 2, 0.0)
+    fold = Fold(OPEN, known, NOW)
+    assert isinstance(fold.decide(append(producer=Stamp("p7", 4, 3))), Appended)
+    assert told(fold.decide(append(producer=Stamp("new", 0, 0))))[0] is LimitReached
+
+
+def test_a_stream_never_holds_more_producers_than_it_may() -> None:
+    """An idle producer's place is given away in a fold, and then it comes back in the same."""
+    known = many(MAX_PRODUCERS, NOW)
+    known["p7"] = ProducerState(4, 2, 0.0)
+    fold = Fold(OPEN, known, NOW)
+    fold.decide(append(producer=Stamp("new", 0, 0)))
+    fold.decide(append(producer=Stamp("p7", 4, 3)))
+    change = fold.change()
+    assert change is not None
+    left = (known.keys() - set(change.forgotten)) | {name for name, _ in change.producers}
+    assert len(left) <= MAX_PRODUCERS
+
+
+class Step(NamedTuple):
+    """One append of a random history."""
+
+    body: bytes
+    producer: Stamp | None
+    stream_seq: str | None
+    close: bool
+    commit: bool
+
+
+STEPS = st.builds(
+    Step,
+    st.sampled_from([b"a", b"bb"]),
+    st.none() | st.builds(Stamp, st.sampled_from("xy"), st.integers(0, 2), st.integers(0, 3)),
+    st.none() | st.sampled_from(["1", "2", "10"]),
+    st.integers(0, 15).map(lambda number: number == 0),
+    st.booleans(),
+)
+
+
+@dataclass
+class Model:
+    """Section 5.2 once more, in the plainest words."""
+
+    data: bytes = b""
+    closed: bool = False
+    closer: Stamp | None = None
+    last_seq: str = ""
+    producers: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def append(self, step: Step) -> str:
+        stamp = step.producer
+        if self.closed:
+            return "known" if stamp is not None and stamp == self.closer else "StreamClosed"
+        verdict = "new" if stamp is None else self._stamped(stamp)
+        if verdict != "new":
+            return verdict
+        if step.stream_seq is not None and step.stream_seq <= self.last_seq:
+            return "SequenceRegression"
+        self._take(step)
+        return "stored"
+
+    def _stamped(self, stamp: Stamp) -> str:
+        epoch, seq = self.producers.get(stamp.producer_id, (stamp.epoch, -1))
+        if stamp.epoch < epoch:
+            return "ProducerFenced"
+        if stamp.epoch > epoch:
+            return "BadRequest" if stamp.seq > 0 else "new"
+        if stamp.seq > seq + 1:
+            return "SequenceGap"
+        return "known" if stamp.seq <= seq else "new"
+
+    def _take(self, step: Step) -> None:
+        if step.producer is not None:
+            self.producers[step.producer.producer_id] = (step.producer.epoch, step.producer.seq)
+        if step.stream_seq is not None:
+            self.last_seq = step.stream_seq
+        self.data += step.body
+        if step.close:
+            self.closed, self.closer = True, step.producer
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
+    model = Model()
+    state = StreamState("s", 5, 2, TEXT)
+    producers: dict[str, ProducerState] = {}
+    data = b""
+    fold = Fold(state, producers, NOW)
+    for number, step in enumerate([*steps, None]):
+        if step is None or step.commit:
+            change = fold.change()
+            if change is not None:
+                assert change.expected == state.version
+                state = change.state
+                producers |= dict(change.producers)
+                data += b"".join(record.data for record in change.records)
+            fold = Fold(state, producers, NOW + number)
+        if step is None:
+            break
+        outcome = fold.decide(
+            append(step.body, TEXT, step.stream_seq, step.producer, close=step.close)
+        )
+        expected = model.append(step)
+        if isinstance(outcome, HeadgateError):
+            assert type(outcome).__name__ == expected
+        else:
+            assert ("stored" if outcome.stored else "known") == expected
+            assert outcome.next_offset == format_offset(2, len(model.data))
+            assert outcome.closed is model.closed
+    assert (data, state.tail, state.closed) == (model.data, len(model.data), model.closed)
+    held = {name: (one.epoch, one.seq) for name, one in producers.items()}
+    assert held == model.producers
+    assert (state.stream_seq or "", state.closed_by) == (model.last_seq, model.closer)

@@ -1,0 +1,96 @@
+"""What caches may do with answers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol.caching import Freshness, data_lifetime, etag, matches, poll_lifetime
+from gateway.protocol.state import StreamState
+
+FRESHNESS = Freshness(max_age=60, stale_while_revalidate=300, tail_max_age=5)
+
+
+@pytest.mark.parametrize(
+    ("at_tail", "remaining", "age", "stale"),
+    [
+        (False, None, 60, 300),
+        (True, None, 5, 300),
+        (False, 361.0, 60, 300),
+        (False, 360.0, 60, 300),
+        (False, 359.0, 60, 299),
+        (False, 61.0, 60, 1),
+        (False, 60.0, 60, 0),
+        (False, 59.9, 59, 0),
+        (True, 6.0, 5, 1),
+        (True, 4.2, 4, 0),
+        (False, 0.0, 0, 0),
+        (False, -7.0, 0, 0),
+    ],
+)
+def test_no_copy_outlives_its_stream(
+    at_tail: bool, remaining: float | None, age: int, stale: int
+) -> None:
+    line = data_lifetime(FRESHNESS, remaining, at_tail=at_tail)
+    assert line == f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("remaining", "age"), [(None, 20), (21.0, 20), (20.0, 20), (19.9, 19), (0.5, 0), (-1.0, 0)]
+)
+def test_a_polls_data_lives_for_one_cursor_interval(remaining: float | None, age: int) -> None:
+    assert poll_lifetime(remaining) == f"Cache-Control: public, max-age={age}\r\n"
+
+
+def test_an_etag_names_stream_range_and_closure() -> None:
+    state = StreamState("s", 255, 2, "text/plain")
+    tag = '"ff:0000000000000002_0000000000000000:0000000000000002_0000000000000010'
+    assert etag(state, 0, 10, closed=False) == f'{tag}"'
+    assert etag(state, 0, 10, closed=True) == f'{tag}:closed"'
+
+
+@pytest.mark.parametrize(
+    ("header", "match"),
+    [
+        ('"a"', True),
+        ('W/"a"', True),
+        ("*", True),
+        (' "a" ', True),
+        ('"b", "a"', True),
+        ('"b","a"', True),
+        ('W/"b" ,W/"a"', True),
+        ('"b,", "a"', True),
+        ('"b", *', True),
+        ('"b", , "a"', True),
+        (', "a"', True),
+        ('"b",, "a"', True),
+        ('"a", "b"', True),
+        ("", False),
+        ('"b"', False),
+        ("a", False),
+        ('"A"', False),
+        ('w/"a"', False),
+        ('"a', False),
+        ('"b" "a"', False),
+        ('"b, "a"', False),
+    ],
+)
+def test_if_none_match_is_a_list_with_weak_comparison(header: str, match: bool) -> None:
+    """Recipients must take empty elements of a list for nothing (RFC 9110 section 5.6.1)."""
+    assert matches(header, '"a"') is match
+
+
+TAG = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0xFF).filter(
+        lambda character: character != '"' and not 0x7F <= ord(character) < 0x80
+    ),
+    max_size=6,
+).map(lambda text: f'"{text}"')
+
+
+@given(TAG, st.lists(st.tuples(st.sampled_from(["", "W/"]), TAG), max_size=6))
+def test_a_list_matches_when_one_of_its_tags_does(tag: str, others: list[tuple[str, str]]) -> None:
+    header = ", ".join(prefix + other for prefix, other in others)
+    assert matches(header, tag) is any(other == tag for _, other in others)
+    assert matches(f"{header}, {tag}" if header else tag, tag)

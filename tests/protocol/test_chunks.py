@@ -1,0 +1,144 @@
+"""Chunks: where reads begin and end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest, HeadgateError, StreamGone
+from gateway.protocol.chunks import (
+    CHUNK_BYTES,
+    Chunk,
+    boundary,
+    check_aligned,
+    empty,
+    segments_from,
+    start_position,
+)
+from gateway.protocol.offsets import NOW, Offset
+from gateway.protocol.state import Segment, StreamState
+
+STATE = StreamState("s", 9, 3, "text/plain", tail=100)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0, CHUNK_BYTES),
+        (1, CHUNK_BYTES),
+        (CHUNK_BYTES - 1, CHUNK_BYTES),
+        (CHUNK_BYTES, 2 * CHUNK_BYTES),
+        (CHUNK_BYTES + 1, 2 * CHUNK_BYTES),
+    ],
+)
+def test_a_chunk_ends_where_every_readers_chunk_ends(start: int, end: int) -> None:
+    assert boundary(start) == end
+
+
+@given(st.lists(st.integers(1, 90_000), min_size=1, max_size=60), st.data())
+def test_readers_who_begin_anywhere_meet_after_one_chunk(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    ends = [sum(sizes[: count + 1]) for count in range(len(sizes))]
+
+    def chain(start: int) -> list[int]:
+        visited = []
+        while start < ends[-1]:
+            start = next((end for end in ends if end >= boundary(start)), ends[-1])
+            visited.append(start)
+        return visited
+
+    everybody = chain(0)
+    start = data.draw(st.sampled_from([0, *ends]))
+    assert set(chain(start)) <= set(everybody)
+
+
+@pytest.mark.parametrize(
+    ("offset", "position"),
+    [(None, 0), (NOW, 100), (Offset(3, 0), 0), (Offset(3, 99), 99), (Offset(3, 100), 100)],
+)
+def test_a_known_offset_is_a_position(offset: Offset | str | None, position: int) -> None:
+    assert start_position(STATE, offset) == position
+
+
+@pytest.mark.parametrize(
+    ("offset", "kind", "detail"),
+    [
+        (Offset(3, 101), BadRequest, "offset is past the tail of the stream"),
+        (Offset(4, 0), BadRequest, "offset is past the tail of the stream"),
+        (
+            Offset(2, 0),
+            StreamGone,
+            "offset is of an earlier stream at this path: read from the beginning",
+        ),
+        (
+            Offset(2, 1000),
+            StreamGone,
+            "offset is of an earlier stream at this path: read from the beginning",
+        ),
+    ],
+)
+def test_an_unknown_offset_is_told_apart(
+    offset: Offset, kind: type[HeadgateError], detail: str
+) -> None:
+    with pytest.raises(kind) as refusal:
+        start_position(STATE, offset)
+    assert refusal.value.detail == detail
+
+
+def test_a_reader_at_the_tail_has_nothing() -> None:
+    assert empty(STATE) == Chunk(STATE, 100, 100, ())
+
+
+@pytest.mark.parametrize(
+    ("end", "closed", "claims"),
+    [
+        (100, False, (True, False, False)),
+        (100, True, (True, True, False)),
+        (99, False, (False, False, False)),
+        (99, True, (False, False, False)),
+    ],
+)
+def test_only_a_chunk_at_the_tail_can_be_the_last(
+    end: int, closed: bool, claims: tuple[bool, bool, bool]
+) -> None:
+    state = StreamState("s", 9, 3, "text/plain", tail=100, closed=closed)
+    chunk = Chunk(state, 0, end, (b"x" * end,))
+    assert (chunk.at_tail, chunk.closed, chunk.complete) == claims
+
+
+@pytest.mark.parametrize(
+    ("end", "complete"), [(CHUNK_BYTES - 1, False), (CHUNK_BYTES, True), (CHUNK_BYTES + 1, True)]
+)
+def test_a_chunk_is_complete_at_its_boundary(end: int, complete: bool) -> None:
+    state = StreamState("s", 9, 3, "text/plain", tail=end)
+    assert Chunk(state, 0, end, (b"x" * end,)).complete is complete
+
+
+LINEAGE = (Segment(1, 10), Segment(2, 30))
+
+
+@pytest.mark.parametrize(
+    ("start", "segments"),
+    [
+        (0, [Segment(1, 10), Segment(2, 30), Segment(9, 100)]),
+        (9, [Segment(1, 10), Segment(2, 30), Segment(9, 100)]),
+        (10, [Segment(2, 30), Segment(9, 100)]),
+        (29, [Segment(2, 30), Segment(9, 100)]),
+        (30, [Segment(9, 100)]),
+        (100, [Segment(9, 100)]),
+    ],
+)
+def test_a_forks_records_are_found_segment_by_segment(start: int, segments: list[Segment]) -> None:
+    state = StreamState("s", 9, 3, "text/plain", tail=100, lineage=LINEAGE)
+    assert list(segments_from(state, start)) == segments
+
+
+def test_a_position_inside_a_record_is_refused() -> None:
+    check_aligned(5, 5)
+    with pytest.raises(BadRequest) as refusal:
+        check_aligned(5, 4)
+    assert refusal.value.detail == (
+        "offset is not one that this stream gave out: it lies inside a record"
+    )

@@ -1,0 +1,238 @@
+"""Content types, and what they make of a body."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest
+from gateway.protocol.content import (
+    check_content_type,
+    is_json,
+    is_text,
+    json_messages,
+    media_type,
+    prefix_of,
+    read_body,
+    record_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OCTETS = "application/octet-stream"
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text/plain",
+        "application/vnd.api+json",
+        "text/plain;charset=utf-8",
+        "text/plain ; charset=utf-8",
+        'text/plain; charset="utf 8"',
+        "text/plain;",
+        "text/plain;;a=b",
+        "a/b \t",
+        "a/" + "b" * 253,
+    ],
+)
+def test_a_media_type_with_parameters_is_a_content_type(text: str) -> None:
+    assert check_content_type(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "text",
+        "text/",
+        "/plain",
+        "text/plain, text/html",
+        "text /plain",
+        "text/plain; charset",
+        "text/plain; charset=",
+        'text/plain; a="b',
+        'text/plain; a="b"c"',
+        "text/plain\n",
+        "text/pläin",
+        "text/plain\udcff",
+        "a/" + "b" * 254,
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        check_content_type(text)
+    assert refusal.value.detail == (
+        "Content-Type is malformed: it must look like type/subtype; name=value"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content_type", "media", "json_mode", "text_mode"),
+    [
+        ("application/json", "application/json", True, True),
+        ("Application/JSON; charset=utf-8", "application/json", True, True),
+        ("application/json ;a=b", "application/json", True, True),
+        ("application/jsonl", "application/jsonl", False, False),
+        ("application/vnd.api+json", "application/vnd.api+json", False, False),
+        ("text/plain", "text/plain", False, True),
+        ("TEXT/HTML;charset=utf-8", "text/html", False, True),
+        ("application/octet-stream", "application/octet-stream", False, False),
+        ("texture/plain", "texture/plain", False, False),
+    ],
+)
+def test_the_media_type_decides_the_mode(
+    content_type: str, media: str, json_mode: bool, text_mode: bool
+) -> None:
+    found = (media_type(content_type), is_json(content_type), is_text(content_type))
+    assert found == (media, json_mode, text_mode)
+
+
+@pytest.mark.parametrize(
+    ("body", "messages"),
+    [
+        (b"1", [b"1"]),
+        (b" \r\n\t{} ", [b"{}"]),
+        (b"[]", []),
+        (b" [ ] ", []),
+        (b"[1]", [b"1"]),
+        (b'[ 1 , [2, 3] ,{"a" : [ ]} ]', [b"1", b"[2, 3]", b'{"a" : [ ]}']),
+        (b"[[]]", [b"[]"]),
+        (b"[1.10,2e400,-0.0]", [b"1.10", b"2e400", b"-0.0"]),
+        (b"123456789012345678901234567890", [b"123456789012345678901234567890"]),
+        (b'["a\\u0000b",","]', [b'"a\\u0000b"', b'","']),
+        ('"é\u2028"'.encode(), ['"é\u2028"'.encode()]),
+        (b"null", [b"null"]),
+    ],
+)
+def test_one_array_level_is_flattened_and_bytes_are_kept(
+    body: bytes, messages: list[bytes]
+) -> None:
+    assert json_messages(body) == messages
+    assert record_of(JSON, body) == b",".join(messages)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"[",
+        b"[1,]",
+        b"[,1]",
+        b"{1}",
+        b"1 2",
+        b"nul",
+        b"NaN",
+        b"01",
+        b"'a'",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b"\xef\xbb\xbf1",
+        b'"a\nb"',
+        b"[1]]",
+        b"\x0b1",
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        json_messages(body)
+    assert refusal.value.detail.startswith("the body is not valid JSON: ")
+
+
+@pytest.mark.parametrize("depth", [1000, 100_000])
+def test_deep_nesting_is_kept_or_refused_and_nothing_else(depth: int) -> None:
+    body = b"[" * depth + b"]" * depth
+    refusal: str | None = None
+    try:
+        messages = json_messages(body)
+    except BadRequest as error:
+        refusal = error.detail
+    else:
+        assert messages == [body[1:-1]]
+    assert refusal in {None, "the body is not usable JSON: it is nested too deeply"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "records", "body"),
+    [
+        (OCTETS, [], b""),
+        (OCTETS, [b"a"], b"a"),
+        (OCTETS, [b"a", b"b"], b"ab"),
+        (JSON, [], b"[]"),
+        (JSON, [b"1"], b"[1]"),
+        (JSON, [b"1,2", b"3"], b"[1,2,3]"),
+    ],
+)
+def test_a_read_gives_bytes_or_one_array(
+    content_type: str, records: list[bytes], body: bytes
+) -> None:
+    assert read_body(content_type, records) == body
+
+
+@pytest.mark.parametrize(
+    ("content_type", "record", "count", "prefix"),
+    [
+        (OCTETS, b"abc", 0, b""),
+        (OCTETS, b"abc", 1, b"a"),
+        (OCTETS, b"abc", 3, b"abc"),
+        (OCTETS, b"abc", 4, None),
+        (JSON, b"1,[2,3],4", 0, b""),
+        (JSON, b"1,[2,3],4", 2, b"1,[2,3]"),
+        (JSON, b"1,[2,3],4", 3, b"1,[2,3],4"),
+        (JSON, b"1,[2,3],4", 4, None),
+    ],
+)
+def test_a_prefix_counts_bytes_or_messages(
+    content_type: str, record: bytes, count: int, prefix: bytes | None
+) -> None:
+    assert prefix_of(content_type, record, count) == prefix
+
+
+NUMBERS = st.sampled_from(["1.10", "2e400", "-0", "0.1e-9", "9" * 400, "1E+2"]) | st.integers().map(
+    str
+)
+STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).flatmap(
+    lambda text: st.sampled_from(
+        [json.dumps(text, ensure_ascii=True), json.dumps(text, ensure_ascii=False)]
+    )
+)
+SPACE = st.text(" \t\r\n", max_size=3)
+
+
+def array_of(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    parts = st.lists(st.tuples(SPACE, items, SPACE).map("".join), max_size=4)
+    return parts.map(lambda found: f"[{','.join(found)}]")
+
+
+def object_of(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    pair = st.tuples(STRINGS, SPACE, items).map(lambda parts: f"{parts[0]}:{parts[1]}{parts[2]}")
+    return st.lists(pair, max_size=3).map(lambda found: f"{{{','.join(found)}}}")
+
+
+SCALARS = NUMBERS | STRINGS | st.sampled_from(["true", "false", "null"])
+VALUES = st.recursive(SCALARS, lambda inner: array_of(inner) | object_of(inner), max_leaves=6)
+
+
+def as_texts(data: bytes) -> object:
+    """JSON decoded with every number as the text it was."""
+    keep: Callable[[str], str] = lambda text: f"number {text}"  # noqa: E731
+    return json.loads(data, parse_int=keep, parse_float=keep)
+
+
+@given(st.lists(st.tuples(SPACE, VALUES, SPACE), min_size=1, max_size=6))
+def test_the_bytes_of_items_survive_flattening(items: list[tuple[str, str, str]]) -> None:
+    body = f" [{','.join(''.join(item) for item in items)}]\n".encode()
+    values = [value.encode() for _, value, _ in items]
+    assert json_messages(body) == values
+    record = record_of(JSON, body)
+    assert as_texts(read_body(JSON, [record])) == as_texts(body)
+    for count in range(len(values) + 1):
+        assert prefix_of(JSON, record, count) == b",".join(values[:count])
+    assert prefix_of(JSON, record, len(values) + 1) is None

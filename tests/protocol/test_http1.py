@@ -1,0 +1,66 @@
+"""HTTP/1.1 as bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol import http1
+from gateway.protocol.responses import Response
+
+COMMON = b"Date: today\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "wire"),
+    [
+        (
+            Response(200, "A: b\r\n", b"body"),
+            b"HTTP/1.1 200 OK\r\nDate: today\r\nA: b\r\nContent-Length: 4\r\n\r\nbody",
+        ),
+        (Response(200, ""), b"HTTP/1.1 200 OK\r\nDate: today\r\nContent-Length: 0\r\n\r\n"),
+        (Response(204, "A: b\r\n"), b"HTTP/1.1 204 No Content\r\nDate: today\r\nA: b\r\n\r\n"),
+        (
+            Response(304, "A: b\r\n"),
+            b"HTTP/1.1 304 Not Modified\r\nDate: today\r\nA: b\r\n\r\n",
+        ),
+        (
+            Response(410, "A: b\r\n", b"gone"),
+            b"HTTP/1.1 410 Gone\r\nDate: today\r\nA: b\r\nContent-Length: 4\r\n\r\ngone",
+        ),
+    ],
+)
+def test_an_answer_has_a_length_where_it_may_have_a_body(response: Response, wire: bytes) -> None:
+    assert http1.serialize(response, COMMON) == wire
+    assert http1.status_line(response.status) + COMMON + http1.rest(response) == wire
+
+
+def test_an_answer_to_head_has_neither_body_nor_length() -> None:
+    wire = http1.serialize_head(Response(200, "A: b\r\n", b"body"), COMMON)
+    assert wire == b"HTTP/1.1 200 OK\r\nDate: today\r\nA: b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("chunked", "coding"), [(True, b"Transfer-Encoding: chunked\r\n"), (False, b"")]
+)
+def test_a_stream_ends_with_its_connection(chunked: bool, coding: bytes) -> None:
+    wire = http1.stream_head(Response(200, "A: b\r\n"), COMMON, chunked=chunked)
+    assert wire == (
+        b"HTTP/1.1 200 OK\r\nDate: today\r\nA: b\r\n" + coding + b"Connection: close\r\n\r\n"
+    )
+
+
+def test_a_chunk_is_its_size_in_hexadecimal_and_its_data() -> None:
+    assert http1.chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+    assert http1.LAST_CHUNK == b"0\r\n\r\n"
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6))
+def test_chunks_are_taken_apart_again(datas: list[bytes]) -> None:
+    assert http1.unframe(b"".join(map(http1.chunk, datas))) == b"".join(datas)
+
+
+@given(st.binary(max_size=300), st.binary(min_size=1, max_size=300))
+def test_a_chunk_in_parts_is_the_same_chunk(shared: bytes, own: bytes) -> None:
+    assert b"".join(http1.chunk_parts(shared, own)) == http1.chunk(shared + own)

@@ -1,0 +1,427 @@
+"""Creation, forks, deletion and expiry, as decisions."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import (
+    BadRequest,
+    ConfigurationConflict,
+    ContentTypeMismatch,
+    HeadgateError,
+    LimitReached,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.protocol import lifecycle
+from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, Place
+from gateway.protocol.offsets import Offset
+from gateway.protocol.requests import Create, ForkRequest
+from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
+
+NOW = 1_000_000.0
+TEXT = "text/plain"
+JSON = "application/json"
+NONE = Lifetime()
+HOUR = Lifetime(ttl_s=3600)
+NOWHERE = Place(None)
+replace = msgspec.structs.replace
+
+
+def create(
+    body: bytes = b"",
+    content_type: str | None = TEXT,
+    lifetime: Lifetime = NONE,
+    fork: ForkRequest | None = None,
+    *,
+    close: bool = False,
+) -> Create:
+    return Create(body, content_type, lifetime, close, fork)
+
+
+PLAIN = StreamState("s", 5, 0, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("request_", "state", "records"),
+    [
+        (create(), PLAIN, ()),
+        (
+            create(content_type=None),
+            replace(PLAIN, content_type="application/octet-stream"),
+            (),
+        ),
+        (create(b"ab"), replace(PLAIN, tail=2), (Record(2, b"ab"),)),
+        (
+            create(b"ab", close=True),
+            replace(PLAIN, tail=2, closed=True),
+            (Record(2, b"ab"),),
+        ),
+        (
+            create(b"[1, 2]", JSON),
+            replace(PLAIN, content_type=JSON, tail=3),
+            (Record(3, b"1,2"),),
+        ),
+        (create(b"[]", JSON), replace(PLAIN, content_type=JSON), ()),
+        (create(lifetime=HOUR), replace(PLAIN, lifetime=HOUR, deadline=NOW + 3600), ()),
+        (
+            create(lifetime=Lifetime(expires_at=7.5, expires_text="then")),
+            replace(PLAIN, lifetime=Lifetime(expires_at=7.5, expires_text="then"), deadline=7.5),
+            (),
+        ),
+    ],
+)
+def test_a_put_where_nothing_stands_creates(
+    request_: Create, state: StreamState, records: tuple[Record, ...]
+) -> None:
+    created, changes = lifecycle.decide_create(NOWHERE, "s", request_, 5, NOW)
+    assert created == Created(state, new=True)
+    assert changes == (Change(state, None, records),)
+
+
+@pytest.mark.parametrize(("retired", "generation"), [(None, 0), (0, 1), (6, 7)])
+def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
+    retired: int | None, generation: int
+) -> None:
+    created, _ = lifecycle.decide_create(Place(None, retired), "s", create(), 5, NOW)
+    assert created.state.generation == generation
+
+
+@pytest.mark.parametrize(
+    ("existing", "request_"),
+    [
+        (PLAIN, create()),
+        (PLAIN, create(b"another body", "TEXT/plain; charset=utf-8")),
+        (replace(PLAIN, tail=100), create()),
+        (replace(PLAIN, closed=True), create(close=True)),
+        (replace(PLAIN, lifetime=HOUR, deadline=NOW + 1), create(lifetime=HOUR)),
+        (
+            replace(PLAIN, lifetime=Lifetime(expires_at=2e9, expires_text="a")),
+            create(lifetime=Lifetime(expires_at=2e9, expires_text="b")),
+        ),
+    ],
+)
+def test_the_same_put_again_confirms(existing: StreamState, request_: Create) -> None:
+    decision = lifecycle.decide_create(Place(existing), "s", request_, 6, NOW)
+    assert decision == (Created(existing, new=False), ())
+
+
+@pytest.mark.parametrize(
+    ("existing", "request_", "detail"),
+    [
+        (PLAIN, create(content_type=None), "a stream of type text/plain exists here"),
+        (PLAIN, create(content_type="text/html"), "a stream of type text/plain exists here"),
+        (PLAIN, create(close=True), "the existing stream is open"),
+        (replace(PLAIN, closed=True), create(), "the existing stream is closed"),
+        (PLAIN, create(lifetime=HOUR), "the existing stream has another TTL or expiry"),
+        (
+            replace(PLAIN, lifetime=HOUR, deadline=NOW + 9),
+            create(),
+            "the existing stream has another TTL or expiry",
+        ),
+        (
+            replace(PLAIN, fork=ForkPoint("r", 1, 0, 0)),
+            create(),
+            "the existing stream has another origin: its fork differs",
+        ),
+        (
+            replace(PLAIN, soft_deleted=True, references=1),
+            create(),
+            "the path is taken by a deleted stream that forks still use",
+        ),
+        (
+            replace(PLAIN, deadline=NOW, references=1),
+            create(),
+            "the path is taken by a deleted stream that forks still use",
+        ),
+    ],
+)
+def test_another_put_conflicts(existing: StreamState, request_: Create, detail: str) -> None:
+    with pytest.raises(ConfigurationConflict) as refusal:
+        lifecycle.decide_create(Place(existing), "s", request_, 6, NOW)
+    assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (None, StreamNotFound),
+        (replace(PLAIN, deadline=NOW), StreamNotFound),
+        (replace(PLAIN, deadline=NOW - 1), StreamNotFound),
+        (replace(PLAIN, deadline=NOW, references=1), StreamGone),
+        (replace(PLAIN, soft_deleted=True, references=1), StreamGone),
+        (replace(PLAIN, deadline=NOW + 0.001), None),
+        (PLAIN, None),
+    ],
+)
+def test_a_stream_is_there_until_its_time_is_over(
+    state: StreamState | None, kind: type[HeadgateError] | None
+) -> None:
+    if kind is None:
+        assert lifecycle.present(state, NOW) is state
+    else:
+        with pytest.raises(kind):
+            lifecycle.present(state, NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (None, StreamNotFound),
+        (replace(PLAIN, deadline=NOW), StreamNotFound),
+        (replace(PLAIN, deadline=NOW, references=1), ConfigurationConflict),
+        (replace(PLAIN, soft_deleted=True, references=1), ConfigurationConflict),
+        (PLAIN, None),
+        (replace(PLAIN, closed=True), None),
+    ],
+)
+def test_a_fork_needs_a_source_that_is_there(
+    state: StreamState | None, kind: type[HeadgateError] | None
+) -> None:
+    if kind is None:
+        assert lifecycle.source_of(state, NOW) is state
+    else:
+        with pytest.raises(kind):
+            lifecycle.source_of(state, NOW)
+
+
+SOURCE = StreamState("r", 4, 3, TEXT, version=9, tail=30, lifetime=HOUR, deadline=NOW + 7)
+
+
+@pytest.mark.parametrize(
+    ("offset", "position"),
+    [(None, 30), (Offset(-1, 0), 0), (Offset(3, 0), 0), (Offset(3, 29), 29), (Offset(3, 30), 30)],
+)
+def test_a_fork_branches_off_at_an_offset_of_its_source(
+    offset: Offset | None, position: int
+) -> None:
+    assert lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0)) == position
+
+
+@pytest.mark.parametrize(
+    ("offset", "detail"),
+    [
+        (Offset(2, 0), "Stream-Fork-Offset is not an offset of the source stream"),
+        (Offset(4, 0), "Stream-Fork-Offset is not an offset of the source stream"),
+        (Offset(3, 31), "Stream-Fork-Offset is past the tail of the source stream"),
+    ],
+)
+def test_any_other_fork_offset_is_refused(offset: Offset, detail: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0))
+    assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("sub_offset", "following", "prefix"),
+    [(0, None, b""), (0, b"abc", b""), (1, b"abc", b"a"), (2, b"abc", b"ab"), (3, b"abc", b"abc")],
+)
+def test_a_sub_offset_takes_the_beginning_of_the_next_record(
+    sub_offset: int, following: bytes | None, prefix: bytes
+) -> None:
+    request = ForkRequest("/r", None, sub_offset)
+    assert lifecycle.fork_prefix(SOURCE, request, following) == prefix
+
+
+@pytest.mark.parametrize(("sub_offset", "following"), [(4, b"abc"), (1, None)])
+def test_a_sub_offset_stays_inside_the_next_record(
+    sub_offset: int, following: bytes | None
+) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        lifecycle.fork_prefix(SOURCE, ForkRequest("/r", None, sub_offset), following)
+    assert refusal.value.detail == (
+        "Stream-Fork-Sub-Offset is past the next data boundary of the source"
+    )
+
+
+def fork(
+    source: StreamState,
+    request: Create,
+    asked: ForkRequest,
+    prefix: bytes = b"",
+    place: Place = NOWHERE,
+) -> tuple[Created, tuple[Change, ...]]:
+    return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, NOW)
+
+
+def test_a_fork_and_the_reference_to_its_source_are_one_commit() -> None:
+    asked = ForkRequest("/r", Offset(3, 20), 2)
+    created, changes = fork(SOURCE, create(b"body", None, fork=asked), asked, b"xy")
+    state = StreamState(
+        "f",
+        8,
+        3,
+        TEXT,
+        tail=26,
+        lifetime=HOUR,
+        deadline=NOW + 3600,
+        fork=ForkPoint("r", 4, 20, 2),
+        lineage=(Segment(4, 20),),
+    )
+    referenced = replace(SOURCE, version=10, references=1)
+    assert created == Created(state, new=True)
+    assert changes == (
+        Change(referenced, 9),
+        Change(state, None, (Record(22, b"xy"), Record(26, b"body"))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("closed", "close"), [(False, False), (False, True), (True, False), (True, True)]
+)
+def test_a_fork_is_open_whatever_its_source_is_unless_asked(closed: bool, close: bool) -> None:
+    asked = ForkRequest("/r", None, 0)
+    created, _ = fork(replace(SOURCE, closed=closed), create(fork=asked, close=close), asked)
+    assert created.state.closed is close
+
+
+@pytest.mark.parametrize(
+    ("source", "asked", "lifetime", "deadline"),
+    [
+        (NONE, NONE, NONE, None),
+        (HOUR, NONE, HOUR, NOW + 3600),
+        (HOUR, Lifetime(ttl_s=5), Lifetime(ttl_s=5), NOW + 5),
+        (Lifetime(expires_at=2e6), NONE, Lifetime(expires_at=2e6), 2e6),
+        (Lifetime(expires_at=2e6), HOUR, HOUR, NOW + 3600),
+        (HOUR, Lifetime(expires_at=2e6), Lifetime(expires_at=2e6), 2e6),
+    ],
+)
+def test_a_fork_lives_as_asked_or_as_its_source(
+    source: Lifetime, asked: Lifetime, lifetime: Lifetime, deadline: float | None
+) -> None:
+    wish = ForkRequest("/r", None, 0)
+    created, _ = fork(replace(SOURCE, lifetime=source), create(lifetime=asked, fork=wish), wish)
+    assert (created.state.lifetime, created.state.deadline) == (lifetime, deadline)
+
+
+def test_a_fork_of_another_type_is_refused() -> None:
+    asked = ForkRequest("/r", None, 0)
+    with pytest.raises(ContentTypeMismatch) as refusal:
+        fork(SOURCE, create(content_type="text/html", fork=asked), asked)
+    assert refusal.value.detail == "the source stream holds text/plain"
+
+
+def test_a_forks_generation_is_its_sources_unless_its_path_had_later_ones() -> None:
+    asked = ForkRequest("/r", None, 0)
+    generations = [
+        fork(SOURCE, create(fork=asked), asked, place=Place(None, retired))[0].state.generation
+        for retired in (None, 0, 2, 3, 7)
+    ]
+    assert generations == [3, 3, 3, 4, 8]
+
+
+def test_the_same_fork_again_confirms_and_another_conflicts() -> None:
+    asked = ForkRequest("/r", Offset(3, 20), 0)
+    standing = fork(SOURCE, create(fork=asked), asked)[0].state
+    place = Place(standing)
+    for request in (create(fork=asked), create(lifetime=HOUR, fork=asked), create(b"x", None)):
+        assert fork(SOURCE, request, asked, place=place) == (Created(standing, new=False), ())
+    others = [
+        (SOURCE, ForkRequest("/r", Offset(3, 19), 0), create()),
+        (SOURCE, ForkRequest("/r", Offset(3, 20), 1), create()),
+        (replace(SOURCE, path="q"), asked, create()),
+        (replace(SOURCE, stream_id=44), asked, create()),
+        (SOURCE, asked, create(lifetime=Lifetime(ttl_s=9))),
+        (SOURCE, asked, create(content_type="text/html")),
+        (SOURCE, asked, create(close=True)),
+    ]
+    for source, wish, request in others:
+        with pytest.raises(ConfigurationConflict):
+            fork(source, request, wish, place=place)
+
+
+@pytest.mark.parametrize(
+    ("position", "lineage"),
+    [
+        (0, ()),
+        (5, (Segment(1, 5),)),
+        (10, (Segment(1, 10),)),
+        (11, (Segment(1, 10), Segment(2, 11))),
+        (20, (Segment(1, 10), Segment(2, 20))),
+        (30, (Segment(1, 10), Segment(2, 20), Segment(4, 30))),
+    ],
+)
+def test_a_forks_lineage_is_its_sources_up_to_where_it_branched(
+    position: int, lineage: tuple[Segment, ...]
+) -> None:
+    source = replace(SOURCE, lineage=(Segment(1, 10), Segment(2, 20)))
+    asked = ForkRequest("/r", Offset(3, position), 0)
+    assert fork(source, create(fork=asked), asked)[0].state.lineage == lineage
+
+
+@pytest.mark.parametrize(
+    ("levels", "accepted"),
+    [(MAX_FORK_DEPTH - 2, True), (MAX_FORK_DEPTH - 1, True), (MAX_FORK_DEPTH, False)],
+)
+def test_a_chain_of_forks_is_so_deep_and_no_deeper(levels: int, accepted: bool) -> None:
+    lineage = tuple(Segment(level, level + 1) for level in range(levels))
+    source = replace(SOURCE, tail=levels + 1, lineage=lineage)
+    asked = ForkRequest("/r", None, 0)
+    if accepted:
+        created, _ = fork(source, create(fork=asked), asked)
+        assert len(created.state.lineage) == levels + 1
+    else:
+        with pytest.raises(LimitReached) as refusal:
+            fork(source, create(fork=asked), asked)
+        assert refusal.value.detail == f"a fork chain may be {MAX_FORK_DEPTH} deep"
+
+
+STATE = replace(PLAIN, version=4, tail=9, deadline=NOW + 5)
+
+
+def test_deletion_is_soft_while_forks_need_the_data() -> None:
+    assert lifecycle.decide_delete(STATE, NOW) == (Change(STATE, 4, removes=True),)
+    source = replace(STATE, references=2)
+    gone = replace(source, version=5, soft_deleted=True, deadline=None)
+    assert lifecycle.decide_delete(source, NOW) == (Change(gone, 4),)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (replace(STATE, deadline=NOW), StreamNotFound),
+        (replace(STATE, soft_deleted=True, references=1), StreamGone),
+    ],
+)
+def test_what_is_gone_cannot_be_deleted(state: StreamState, kind: type[HeadgateError]) -> None:
+    with pytest.raises(kind):
+        lifecycle.decide_delete(state, NOW)
+
+
+def test_the_last_fork_takes_a_deleted_source_with_it() -> None:
+    source = replace(STATE, references=2)
+    assert lifecycle.release(source) == (Change(replace(source, version=5, references=1), 4),)
+    alive = replace(STATE, references=1)
+    assert lifecycle.release(alive) == (Change(replace(alive, version=5, references=0), 4),)
+    deleted = replace(STATE, references=1, soft_deleted=True)
+    left = replace(deleted, version=5, references=0)
+    assert lifecycle.release(deleted) == (Change(left, 4, removes=True),)
+
+
+def test_a_deadline_is_written_by_a_change_of_nothing_else() -> None:
+    assert lifecycle.touched(STATE) == (Change(replace(STATE, version=5), 4),)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
+def test_a_lineage_names_where_each_byte_of_a_chain_of_forks_was_written(
+    levels: list[tuple[int, int]],
+) -> None:
+    """Each level writes some bytes of its own, and the next one branches off before its tail."""
+    state = StreamState("0", 0, 0, TEXT, tail=levels[0][0])
+    written = [0] * levels[0][0]
+    for level, (back, own) in enumerate(levels, start=1):
+        position = max(0, state.tail - back)
+        asked = ForkRequest("/r", Offset(0, position), 0)
+        branch = Branch(state, asked, b"")
+        created, _ = lifecycle.decide_fork(
+            NOWHERE, str(level), create(b"x" * own, fork=asked), branch, level, NOW
+        )
+        state = created.state
+        written = written[:position] + [level] * own
+        found: list[int] = []
+        for segment in (*state.lineage, Segment(state.stream_id, state.tail)):
+            found += [segment.stream_id] * (segment.end - len(found))
+        assert found == written

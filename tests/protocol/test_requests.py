@@ -1,0 +1,298 @@
+"""Requests: headers and queries as checked values."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.errors import BadRequest
+from gateway.protocol.offsets import NOW, Offset
+from gateway.protocol.requests import (
+    MAX_INTEGER,
+    MAX_PRODUCER_ID,
+    MAX_STREAM_SEQ,
+    MAX_TTL_S,
+    Append,
+    Create,
+    ForkRequest,
+    Live,
+    Read,
+    parse_append,
+    parse_create,
+    parse_target,
+)
+from gateway.protocol.state import Lifetime, Stamp
+
+OFFSET = "0000000000000001_0000000000000002"
+AT = Offset(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "read"),
+    [
+        ("/s", Read("/s", "/s?offset=-1", None, Live.CATCH_UP, None)),
+        ("/s?", Read("/s", "/s?offset=-1", None, Live.CATCH_UP, None)),
+        ("/s?offset=-1", Read("/s", "/s?offset=-1", None, Live.CATCH_UP, None)),
+        ("/s?offset=now", Read("/s", "/s?offset=now", NOW, Live.CATCH_UP, None)),
+        (f"/s?offset={OFFSET}", Read("/s", f"/s?offset={OFFSET}", AT, Live.CATCH_UP, None)),
+        ("/%73?utm=1&x=2", Read("/s", "/s?offset=-1", None, Live.CATCH_UP, None)),
+        (
+            "/s?offset=-1&live=long-poll",
+            Read("/s", "/s?live=long-poll&offset=-1", None, Live.LONG_POLL, None),
+        ),
+        (
+            f"/s?offset={OFFSET}&live=long%2Dpoll&x=&cursor=12",
+            Read("/s", f"/s?cursor=12&live=long-poll&offset={OFFSET}", AT, Live.LONG_POLL, 12),
+        ),
+        (
+            "/s?live=sse&offset=now",
+            Read("/s", "/s?live=sse&offset=now", NOW, Live.SSE, None),
+        ),
+        ("/s?cursor=5", Read("/s", "/s?cursor=5&offset=-1", None, Live.CATCH_UP, 5)),
+    ],
+)
+def test_equal_reads_have_equal_targets(target: str, read: Read) -> None:
+    assert parse_target(target) == read
+    assert parse_target(read.target) == read
+
+
+@pytest.mark.parametrize(
+    ("target", "detail"),
+    [
+        ("s", "the path must begin with /"),
+        ("/s?live=", "live must be long-poll or sse"),
+        ("/s?live=LONG-POLL&offset=-1", "live must be long-poll or sse"),
+        ("/s?live=sse", "offset is missing: a live read must say where to begin"),
+        ("/s?live=long-poll", "offset is missing: a live read must say where to begin"),
+        (
+            "/s?offset=",
+            "offset is malformed: give back a Stream-Next-Offset value unchanged",
+        ),
+        (
+            "/s?offset=0",
+            "offset is malformed: give back a Stream-Next-Offset value unchanged",
+        ),
+        ("/s?offset=-1&offset=now", "the query parameter 'offset' is given more than once"),
+        ("/s?cursor=a", "cursor is malformed: give back a Stream-Cursor value unchanged"),
+        ("/s?x=%zz", "the query has a malformed percent-encoding"),
+    ],
+)
+def test_a_wrong_target_says_what_is_wrong(target: str, detail: str) -> None:
+    refusal = parse_target(target)
+    assert isinstance(refusal, BadRequest)
+    assert refusal.detail == detail
+
+
+TEXT = "text/plain"
+NO_PRODUCER = "Producer-Id, Producer-Epoch and Producer-Seq must be sent together"
+
+
+def stamped(producer_id: str, epoch: str = "0", seq: str = "0") -> dict[str, str]:
+    return {
+        "Content-Type": TEXT,
+        "Producer-Id": producer_id,
+        "Producer-Epoch": epoch,
+        "Producer-Seq": seq,
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "append"),
+    [
+        ({"content-type": TEXT}, b"a", Append(b"a", TEXT, None, None, close=False)),
+        ({"stream-closed": "TRUE"}, b"", Append(b"", None, None, None, close=True)),
+        (
+            {"Content-Type": TEXT, "Stream-Closed": "yes"},
+            b"a",
+            Append(b"a", TEXT, None, None, close=False),
+        ),
+        (
+            {"Content-Type": TEXT, "Stream-Closed": "true", "Stream-Seq": "s"},
+            b"a",
+            Append(b"a", TEXT, "s", None, close=True),
+        ),
+        (
+            stamped("p", "3", str(MAX_INTEGER)),
+            b"a",
+            Append(b"a", TEXT, None, Stamp("p", 3, MAX_INTEGER), close=False),
+        ),
+        (
+            stamped("p" * MAX_PRODUCER_ID, "007"),
+            b"a",
+            Append(b"a", TEXT, None, Stamp("p" * MAX_PRODUCER_ID, 7, 0), close=False),
+        ),
+        (
+            {"Content-Type": TEXT, "Stream-Seq": "s" * MAX_STREAM_SEQ},
+            b"a",
+            Append(b"a", TEXT, "s" * MAX_STREAM_SEQ, None, close=False),
+        ),
+    ],
+)
+def test_a_post_is_an_append_or_a_close(
+    headers: dict[str, str], body: bytes, append: Append
+) -> None:
+    assert parse_append(CIMultiDict(headers), body) == append
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "detail"),
+    [
+        (
+            {"Content-Type": TEXT},
+            b"",
+            "the body is empty: append at least one byte, or send Stream-Closed: true",
+        ),
+        (
+            {"Stream-Closed": "false"},
+            b"",
+            "the body is empty: append at least one byte, or send Stream-Closed: true",
+        ),
+        ({}, b"a", "Content-Type is missing: send the content type of the stream"),
+        ({"Content-Type": TEXT, "Producer-Id": "p"}, b"a", NO_PRODUCER),
+        ({"Content-Type": TEXT, "Producer-Epoch": "0"}, b"a", NO_PRODUCER),
+        ({"Content-Type": TEXT, "Producer-Seq": "0"}, b"a", NO_PRODUCER),
+        (stamped(""), b"a", "Producer-Id must have 1 to 256 characters"),
+        (
+            stamped("p" * (MAX_PRODUCER_ID + 1)),
+            b"a",
+            "Producer-Id must have 1 to 256 characters",
+        ),
+        (
+            {"Content-Type": TEXT, "Stream-Seq": "s" * (MAX_STREAM_SEQ + 1)},
+            b"a",
+            "Stream-Seq is over 1024 characters",
+        ),
+    ],
+)
+def test_a_wrong_post_says_what_is_wrong(headers: dict[str, str], body: bytes, detail: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        parse_append(CIMultiDict(headers), body)
+    assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize("number", ["", "-1", "1.0", "+1", " 1", "x", "٣", str(MAX_INTEGER + 1)])
+def test_epochs_and_sequences_are_what_javascript_can_count(number: str) -> None:
+    for name, headers in (
+        ("Producer-Epoch", stamped("p", epoch=number)),
+        ("Producer-Seq", stamped("p", seq=number)),
+    ):
+        with pytest.raises(BadRequest) as refusal:
+            parse_append(CIMultiDict(headers), b"a")
+        assert refusal.value.detail == f"{name} must be a whole number from 0 to 2^53-1"
+
+
+OCTETS = "application/octet-stream"
+NONE = Lifetime()
+
+
+@pytest.mark.parametrize(
+    ("headers", "create"),
+    [
+        ({}, Create(b"", OCTETS, NONE, close=False, fork=None)),
+        ({"Content-Type": "A/B; c=d"}, Create(b"", "A/B; c=d", NONE, close=False, fork=None)),
+        ({"Stream-Closed": "true"}, Create(b"", OCTETS, NONE, close=True, fork=None)),
+        ({"Stream-TTL": "0"}, Create(b"", OCTETS, Lifetime(ttl_s=0), close=False, fork=None)),
+        (
+            {"Stream-TTL": str(MAX_TTL_S)},
+            Create(b"", OCTETS, Lifetime(ttl_s=MAX_TTL_S), close=False, fork=None),
+        ),
+        (
+            {"Stream-Expires-At": "1970-01-01T01:00:00.5+01:00"},
+            Create(
+                b"",
+                OCTETS,
+                Lifetime(expires_at=0.5, expires_text="1970-01-01T01:00:00.5+01:00"),
+                close=False,
+                fork=None,
+            ),
+        ),
+        (
+            {"Stream-Forked-From": "/v1/stream/s"},
+            Create(b"", None, NONE, close=False, fork=ForkRequest("/v1/stream/s", None, 0)),
+        ),
+        (
+            {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "-1"},
+            Create(b"", None, NONE, close=False, fork=ForkRequest("/s", Offset(-1, 0), 0)),
+        ),
+        (
+            {
+                "Stream-Forked-From": "/s",
+                "Stream-Fork-Offset": OFFSET,
+                "Stream-Fork-Sub-Offset": "12",
+                "Content-Type": TEXT,
+            },
+            Create(b"", TEXT, NONE, close=False, fork=ForkRequest("/s", AT, 12)),
+        ),
+    ],
+)
+def test_a_put_is_a_creation(headers: dict[str, str], create: Create) -> None:
+    assert parse_create(CIMultiDict(headers), b"") == create
+
+
+TTL = "Stream-TTL must be a whole number of seconds, without leading zeros"
+TIMESTAMP = "Stream-Expires-At must be an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"
+SUB_OFFSET = "Stream-Fork-Sub-Offset must be a whole number, without leading zeros"
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        (
+            {"Content-Type": "x"},
+            "Content-Type is malformed: it must look like type/subtype; name=value",
+        ),
+        (
+            {"Stream-TTL": "1", "Stream-Expires-At": "2030-01-31T12:00:00Z"},
+            "Stream-TTL and Stream-Expires-At exclude each other: send one",
+        ),
+        ({"Stream-TTL": ""}, TTL),
+        ({"Stream-TTL": "01"}, TTL),
+        ({"Stream-TTL": "+1"}, TTL),
+        ({"Stream-TTL": "-1"}, TTL),
+        ({"Stream-TTL": "1.0"}, TTL),
+        ({"Stream-TTL": "1e3"}, TTL),
+        ({"Stream-TTL": "٣"}, TTL),
+        ({"Stream-TTL": str(MAX_TTL_S + 1)}, TTL),
+        ({"Stream-TTL": "9" * 5000}, TTL),
+        ({"Stream-Expires-At": ""}, TIMESTAMP),
+        ({"Stream-Expires-At": "2030-01-31"}, TIMESTAMP),
+        ({"Stream-Expires-At": "2030-01-31T12:00:00"}, TIMESTAMP),
+        ({"Stream-Expires-At": "2030-01-31 12:00:00Z"}, TIMESTAMP),
+        ({"Stream-Expires-At": "2030-02-30T12:00:00Z"}, TIMESTAMP),
+        ({"Stream-Expires-At": "2030-01-31T12:00:00+99:00"}, TIMESTAMP),
+        ({"Stream-Expires-At": "0001-01-01T00:00:00+23:59"}, TIMESTAMP),
+        ({"Stream-Fork-Offset": OFFSET}, "Stream-Fork-Offset needs Stream-Forked-From"),
+        ({"Stream-Fork-Sub-Offset": "1"}, "Stream-Fork-Sub-Offset needs Stream-Forked-From"),
+        (
+            {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "now"},
+            "Stream-Fork-Offset is malformed: give back a Stream-Next-Offset value unchanged",
+        ),
+        ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "01"}, SUB_OFFSET),
+        ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "-1"}, SUB_OFFSET),
+        ({"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "1" * 17}, SUB_OFFSET),
+    ],
+)
+def test_a_wrong_put_says_what_is_wrong(headers: dict[str, str], detail: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        parse_create(CIMultiDict(headers), b"")
+    assert refusal.value.detail == detail
+
+
+@given(
+    st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(9000, 1, 1)),  # noqa: DTZ001
+    st.integers(-14 * 60, 14 * 60),
+    st.sampled_from("Tt"),
+)
+def test_a_timestamp_is_the_same_moment_in_every_zone(
+    moment: datetime, minutes: int, letter: str
+) -> None:
+    seconds = moment.replace(tzinfo=UTC).timestamp()
+    sign, ahead = ("+" if minutes >= 0 else "-"), abs(minutes)
+    local = (moment + timedelta(minutes=minutes)).isoformat().replace("T", letter)
+    text = f"{local}{sign}{ahead // 60:02d}:{ahead % 60:02d}"
+    create = parse_create(CIMultiDict({"Stream-Expires-At": text}), b"")
+    assert create.lifetime == Lifetime(expires_at=seconds, expires_text=text)

@@ -1,0 +1,92 @@
+"""Server-sent events, read back by a parser that knows only the public rules."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol.sse import HEARTBEAT, control_event, data_event
+from tests.protocol.events import Event, parse_events
+
+TEXT = "text/plain"
+OFFSET = "0000000000000000_0000000000000007"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "event"),
+    [
+        (TEXT, b"a", b"event: data\ndata:a\n\n"),
+        (TEXT, b" a", b"event: data\ndata:  a\n\n"),
+        (TEXT, b"a\nb", b"event: data\ndata:a\ndata:b\n\n"),
+        (TEXT, b"a\r\nb\rc", b"event: data\ndata:a\ndata:b\ndata:c\n\n"),
+        (TEXT, b"a\n b", b"event: data\ndata:a\ndata:  b\n\n"),
+        (TEXT, b"\n", b"event: data\ndata:\ndata:\n\n"),
+        (TEXT, b"\n\n", b"event: data\ndata:\ndata:\ndata:\n\n"),
+        ("application/json", b'[{"a":1}]', b'event: data\ndata:[{"a":1}]\n\n'),
+        ("application/octet-stream", b"\x00\xff", b"event: data\ndata:AP8=\n\n"),
+        ("application/octet-stream", b"a\nb", b"event: data\ndata:YQpi\n\n"),
+    ],
+)
+def test_text_goes_as_lines_and_bytes_as_base64(
+    content_type: str, body: bytes, event: bytes
+) -> None:
+    assert data_event(content_type, body) == event
+
+
+LINES = st.sampled_from(
+    ["", " ", "  x", "data:", "event: x", "id: 1", ":", "\u2028", "\x85", "\0", "\ufeff", "é"]
+) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
+
+
+@given(
+    st.lists(st.tuples(LINES, ENDS), max_size=8),
+    LINES,
+    st.sampled_from([TEXT, "application/json", "text/markdown; charset=utf-8"]),
+)
+def test_text_comes_back_with_every_line_end_as_lf(
+    lines: list[tuple[str, str]], last: str, content_type: str
+) -> None:
+    body = "".join(line + end for line, end in lines) + last
+    events = parse_events(data_event(content_type, body.encode()))
+    told = re.sub("\r\n|\r", "\n", body)
+    assert events == [Event("data", told)]
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_bytes_come_back_through_base64(body: bytes) -> None:
+    (event,) = parse_events(data_event("application/octet-stream", body))
+    assert event.name == "data"
+    assert b64decode(event.data, validate=True) == body
+
+
+@pytest.mark.parametrize(
+    ("up_to_date", "closed", "told"),
+    [
+        (False, False, {"streamNextOffset": OFFSET, "streamCursor": "42"}),
+        (True, False, {"streamNextOffset": OFFSET, "streamCursor": "42", "upToDate": True}),
+        (True, True, {"streamNextOffset": OFFSET, "streamClosed": True, "upToDate": True}),
+    ],
+)
+def test_a_control_event_says_where_the_reader_is(
+    up_to_date: bool, closed: bool, told: dict[str, object]
+) -> None:
+    stream = control_event(OFFSET, 42, up_to_date=up_to_date, closed=closed)
+    (event,) = parse_events(stream)
+    assert (event.name, json.loads(event.data)) == ("control", told)
+
+
+def test_events_follow_each_other_and_heartbeats_are_none() -> None:
+    control = control_event(OFFSET, 1, up_to_date=True, closed=False)
+    stream = HEARTBEAT + data_event(TEXT, b"a") + HEARTBEAT + control + data_event(TEXT, b"b")
+    names = [(event.name, event.data) for event in parse_events(stream)]
+    assert names == [
+        ("data", "a"),
+        ("control", f'{{"streamNextOffset":"{OFFSET}","streamCursor":"1","upToDate":true}}'),
+        ("data", "b"),
+    ]

@@ -1,0 +1,17 @@
+"""A clock that stands until a test turns it."""
+
+from __future__ import annotations
+
+
+class ManualClock:
+    """Epoch seconds."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds

@@ -1,0 +1,115 @@
+"""The operations on streams, put together on a log and a manual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import HeadgateError
+from gateway.protocol.offsets import Offset
+from gateway.protocol.requests import Append, Create, ForkRequest
+from gateway.protocol.state import Lifetime, Stamp
+from gateway.streams.appender import Appender
+from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.sweeper import Sweeper
+from gateway.streams.table import StreamTable
+from tests.streams.clock import ManualClock
+from tests.streams.gated_log import GatedLog
+
+if TYPE_CHECKING:
+    from gateway.backends.base import Log
+    from gateway.protocol.appends import Appended
+    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.state import Change, StreamState
+
+TEXT = "text/plain"
+NONE = Lifetime()
+PENDING = 1 << 20
+
+
+class Service:
+    """One process' view of a log. Several may share one."""
+
+    def __init__(
+        self,
+        log: Log | None = None,
+        clock: ManualClock | None = None,
+        *,
+        max_hot: int = 1000,
+        max_pending_bytes: int = PENDING,
+    ) -> None:
+        self.log = log if log is not None else GatedLog()
+        self.clock = clock or ManualClock()
+        self.changes: list[Change] = []
+        self.table = StreamTable(self.log, self.clock, self.changes.append, max_hot)
+        self.appender = Appender(self.table, max_pending_bytes)
+        self.lifecycle = Lifecycle(self.table)
+        self.sweeper = Sweeper(self.table, self.lifecycle)
+
+    async def create(
+        self,
+        path: str,
+        body: bytes = b"",
+        *,
+        lifetime: Lifetime = NONE,
+        content_type: str | None = TEXT,
+        close: bool = False,
+    ) -> Created:
+        return await self.lifecycle.create(
+            path, Create(body, content_type, lifetime, close, None), None
+        )
+
+    async def fork(
+        self,
+        path: str,
+        source: str,
+        body: bytes = b"",
+        *,
+        position: int | None = None,
+        sub_offset: int = 0,
+        lifetime: Lifetime = NONE,
+    ) -> Created:
+        at = None if position is None else Offset(await self.generation(source), position)
+        asked = ForkRequest(f"/{source}", at, sub_offset)
+        return await self.lifecycle.create(path, Create(body, None, lifetime, False, asked), source)
+
+    async def generation(self, path: str) -> int:
+        state = (await self.table.load(path)).state
+        return 0 if state is None else state.generation
+
+    def submit(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        producer: Stamp | None = None,
+        stream_seq: str | None = None,
+        close: bool = False,
+        content_type: str | None = TEXT,
+    ) -> asyncio.Future[Appended | HeadgateError]:
+        done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
+        append = Append(body, content_type, stream_seq, producer, close)
+        self.appender.submit(path, append, done.set_result)
+        return done
+
+    async def append(
+        self, path: str, body: bytes, *, producer: Stamp | None = None, close: bool = False
+    ) -> Appended:
+        outcome = await self.submit(path, body, producer=producer, close=close)
+        if isinstance(outcome, HeadgateError):
+            raise outcome
+        return outcome
+
+    async def present(self, path: str) -> StreamState:
+        """The stream as a client that reads it sees it; its countdown restarts."""
+        hot = await self.table.load(path)
+        state = self.table.present(hot)
+        self.table.touch(hot, self.clock())
+        return state
+
+    async def data(self, path: str) -> bytes:
+        hot = await self.table.load(path)
+        state = self.table.present(hot)
+        if not state.tail:
+            return b""
+        return b"".join((await self.log.read(state, 0, state.tail)).records)

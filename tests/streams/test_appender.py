@@ -1,0 +1,275 @@
+"""Appends in order: folding, races, and the bound on what waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.backends.base import Conflict
+from gateway.errors import (
+    HeadgateError,
+    LimitReached,
+    LogUnavailable,
+    StreamClosed,
+    StreamNotFound,
+)
+from gateway.protocol.appends import Appended
+from gateway.protocol.offsets import format_offset
+from gateway.protocol.state import ProducerState, Stamp
+from gateway.streams.appender import MAX_CONFLICTS, MAX_FOLD, MAX_FOLD_BYTES
+from tests.backends.contract import appended
+from tests.streams.gated_log import GatedLog, turns
+from tests.streams.service import Service
+
+
+def stored(position: int, *, closed: bool = False) -> Appended:
+    return Appended(format_offset(0, position), closed=closed, stored=True)
+
+
+async def test_appends_that_come_together_are_one_commit_in_their_order() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    before = len(log.committed)
+    outcomes = await asyncio.gather(*[service.submit("s", b"%d" % number) for number in range(9)])
+    assert outcomes == [stored(number + 1) for number in range(9)]
+    assert len(log.committed) == before + 1
+    assert await service.data("s") == b"012345678"
+
+
+async def test_appends_that_come_during_a_commit_are_the_next_one() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    log.commits.clear()
+    before = len(log.committed)
+    first = service.submit("s", b"a")
+    await turns()
+    later = [service.submit("s", b"b"), service.submit("s", b"c")]
+    await turns()
+    assert len(log.committed) == before + 1
+    assert not first.done()
+    log.commits.set()
+    assert await asyncio.gather(first, *later) == [stored(1), stored(2), stored(3)]
+    assert len(log.committed) == before + 2
+
+
+async def test_nobody_is_answered_before_it_is_durable() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    log.commits.clear()
+    stamp = Stamp("p", 0, 0)
+    waiting = [service.submit("s", b"a", producer=stamp) for _ in range(2)]
+    waiting.append(service.submit("s", b"a", content_type="text/html"))
+    await turns()
+    assert [future.done() for future in waiting] == [False] * 3
+    log.commits.set()
+    first, duplicate, refused = await asyncio.gather(*waiting)
+    accepted = ProducerState(0, 0, service.clock())
+    assert first == Appended(format_offset(0, 1), closed=False, stored=True, producer=accepted)
+    assert duplicate == Appended(format_offset(0, 1), closed=False, stored=False, producer=accepted)
+    assert isinstance(refused, HeadgateError)
+
+
+async def test_streams_do_not_wait_for_each_other() -> None:
+    log = GatedLog()
+    service = Service(log)
+    for name in "ab":
+        await service.create(name)
+    log.commits.clear()
+    first = service.submit("a", b"x")
+    await turns()
+    before = len(log.committed)
+    second = service.submit("b", b"y")
+    await turns()
+    assert len(log.committed) == before + 1
+    log.commits.set()
+    assert [await first, await second] == [stored(1), stored(1)]
+
+
+@pytest.mark.parametrize(("count", "commits"), [(MAX_FOLD, 1), (MAX_FOLD + 1, 2)])
+async def test_a_fold_takes_so_many_appends(count: int, commits: int) -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    before = len(log.committed)
+    outcomes = await asyncio.gather(*[service.submit("s", b"x") for _ in range(count)])
+    assert outcomes[-1] == stored(count)
+    assert len(log.committed) == before + commits
+
+
+async def test_a_fold_takes_so_many_bytes() -> None:
+    log = GatedLog()
+    service = Service(log, max_pending_bytes=4 * MAX_FOLD_BYTES)
+    await service.create("s")
+    before = len(log.committed)
+    half = b"x" * (MAX_FOLD_BYTES // 2)
+    await asyncio.gather(*[service.submit("s", half) for _ in range(5)])
+    sizes = [sum(len(record.data) for record in commit[0].records) for commit in log.committed]
+    assert sizes[before:] == [2 * len(half), 2 * len(half), len(half)]
+
+
+async def test_a_lost_race_is_run_again_on_what_stands_now() -> None:
+    log = GatedLog()
+    one = Service(log)
+    other = Service(log, one.clock)
+    await one.create("s")
+    await asyncio.gather(one.append("s", b"a"), other.append("s", b"b"))
+    for number in range(5):
+        await asyncio.gather(one.submit("s", b"%d" % number), other.submit("s", b"%d" % number))
+    assert await one.append("s", b"!") == stored(13)
+    assert sorted(await Service(log).data("s")) == sorted(b"ab0011223344!")
+
+
+async def test_a_duplicate_is_known_after_a_lost_race() -> None:
+    """The other process has stored the very same append meanwhile."""
+    log = GatedLog()
+    one = Service(log)
+    other = Service(log, one.clock)
+    await one.create("s")
+    stamp = Stamp("p", 0, 0)
+    outcomes = await asyncio.gather(
+        one.submit("s", b"a", producer=stamp), other.submit("s", b"a", producer=stamp)
+    )
+    assert sorted(outcome.stored for outcome in outcomes if isinstance(outcome, Appended)) == [
+        False,
+        True,
+    ]
+    assert await one.data("s") == b"a"
+
+
+@pytest.mark.parametrize(("races", "refused"), [(MAX_CONFLICTS, False), (MAX_CONFLICTS + 1, True)])
+async def test_so_many_races_are_lost_and_then_writers_are_told(races: int, refused: bool) -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    log.failures += [Conflict() for _ in range(races)]
+    outcome = await service.submit("s", b"a")
+    if refused:
+        assert isinstance(outcome, LogUnavailable)
+        assert outcome.detail == "too many writers met on this stream: nothing was stored"
+    else:
+        assert outcome == stored(1)
+    assert isinstance(await service.submit("s", b"b"), Appended)
+    assert await service.data("s") == (b"b" if refused else b"ab")
+
+
+async def test_a_stream_another_process_deleted_is_not_found() -> None:
+    log = GatedLog()
+    one = Service(log)
+    other = Service(log, one.clock)
+    await one.create("s")
+    await one.append("s", b"a")
+    await other.lifecycle.delete("s")
+    assert isinstance(await one.submit("s", b"b"), StreamNotFound)
+
+
+async def test_a_failed_commit_refuses_everything_decided_with_it() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    log.failures.append(LogUnavailable("the disk is full"))
+    outcomes = await asyncio.gather(
+        service.submit("s", b"a", close=True), service.submit("s", b"b"), service.submit("s", b"c")
+    )
+    assert [type(outcome) for outcome in outcomes] == [LogUnavailable] * 3
+    assert await service.append("s", b"d") == stored(1)
+
+
+async def test_a_close_holds_for_the_appends_behind_it() -> None:
+    service = Service()
+    await service.create("s")
+    first, second = await asyncio.gather(
+        service.submit("s", b"a", close=True), service.submit("s", b"b")
+    )
+    assert first == stored(1, closed=True)
+    assert isinstance(second, StreamClosed)
+    assert second.next_offset == format_offset(0, 1)
+
+
+async def test_an_append_to_a_cold_stream_waits_for_its_state() -> None:
+    log = GatedLog()
+    await Service(log).create("s", b"a")
+    service = Service(log)
+    log.loads.clear()
+    waiting = [service.submit("s", b"b"), service.submit("s", b"c"), service.submit("t", b"d")]
+    await turns()
+    assert [future.done() for future in waiting] == [False] * 3
+    log.loads.set()
+    outcomes = await asyncio.gather(*waiting)
+    assert outcomes[:2] == [stored(2), stored(3)]
+    assert isinstance(outcomes[2], StreamNotFound)
+
+
+async def test_a_stream_forgotten_while_its_state_comes_is_not_taken_for_missing() -> None:
+    """A conflict elsewhere makes the table forget just when an append's look-up is done."""
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s", b"a")
+    service.table.forget("s")
+    log.loads.clear()
+    waiting = service.submit("s", b"b")
+    await turns()
+    hot = service.table.get("s")
+    assert hot.loading is not None
+    hot.loading.add_done_callback(lambda _: service.table.forget("s"))
+    log.loads.set()
+    assert await waiting == stored(2)
+
+
+async def test_a_change_under_way_makes_an_append_no_older() -> None:
+    log = GatedLog()
+    service = Service(log)
+    state = (await service.create("s")).state
+    log.commits.clear()
+    moving = service.table.commit([appended(state, b"moved")])
+    waiting = service.submit("s", b"!")
+    await turns()
+    log.commits.set()
+    await moving
+    assert await waiting == stored(6)
+    assert await service.data("s") == b"moved!"
+
+
+# ---------------------------------------------------------------- the bound
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(9, True), (10, True), (11, False)])
+async def test_so_many_bytes_may_wait(size: int, accepted: bool) -> None:
+    log = GatedLog()
+    service = Service(log, max_pending_bytes=100)
+    for name in "ab":
+        await service.create(name)
+    log.commits.clear()
+    first = service.submit("a", b"x" * 90)
+    await turns()
+    second = service.submit("b", b"y" * size)
+    assert second.done() is not accepted
+    log.commits.set()
+    assert await first == stored(90)
+    outcome = await second
+    if accepted:
+        assert outcome == stored(size)
+    else:
+        assert isinstance(outcome, LimitReached)
+        assert outcome.detail == "max_pending_appends is reached: the log is behind, try again"
+    assert service.appender.refused_for_room == (0 if accepted else 1)
+    assert (service.appender.pending, service.appender.pending_bytes) == (0, 0)
+    assert await service.append("b", b"z" * 100) == stored(size + 100 if accepted else 100)
+
+
+async def test_it_is_idle_when_nothing_is_under_way_and_only_then() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    assert service.appender.idle.is_set()
+    log.commits.clear()
+    waiting = [service.submit("s", b"a"), service.submit("nothing", b"b")]
+    assert not service.appender.idle.is_set()
+    assert isinstance(await waiting[1], StreamNotFound)
+    assert not service.appender.idle.is_set()
+    log.commits.set()
+    await waiting[0]
+    assert service.appender.idle.is_set()

@@ -1,0 +1,253 @@
+"""Creation, forks, deletion and expiry on a log, with races."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.backends.base import Conflict
+from gateway.errors import (
+    BadRequest,
+    ConfigurationConflict,
+    LogUnavailable,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.protocol.state import Lifetime
+from gateway.streams.lifecycle import MAX_RACES
+from tests.streams.gated_log import GatedLog, turns
+from tests.streams.service import Service
+
+MINUTE = Lifetime(ttl_s=60)
+
+
+async def test_of_two_creations_at_once_one_creates_and_one_confirms() -> None:
+    log = GatedLog()
+    one, other = Service(log), Service(log)
+    created = await asyncio.gather(*[service.create("s") for service in (one, other, one)])
+    assert sorted(outcome.new for outcome in created) == [False, False, True]
+    assert len({outcome.state.stream_id for outcome in created}) == 1
+
+
+@pytest.mark.parametrize(("races", "refused"), [(MAX_RACES - 1, False), (MAX_RACES, True)])
+async def test_so_many_races_are_lost_and_then_clients_are_told(races: int, refused: bool) -> None:
+    log = GatedLog()
+    service = Service(log)
+    log.failures += [Conflict() for _ in range(races)]
+    if refused:
+        with pytest.raises(LogUnavailable):
+            await service.create("s")
+    else:
+        assert (await service.create("s")).new
+
+
+async def test_a_client_that_leaves_does_not_undo_what_it_asked_for() -> None:
+    log = GatedLog()
+    service = Service(log)
+    log.commits.clear()
+    creating = asyncio.create_task(service.create("s", b"a"))
+    await turns()
+    creating.cancel()
+    log.commits.set()
+    await turns()
+    assert await service.data("s") == b"a"
+
+
+async def test_deletion_ends_a_stream_and_its_path_begins_anew() -> None:
+    service = Service()
+    first = (await service.create("s", b"old")).state
+    await service.lifecycle.delete("s")
+    with pytest.raises(StreamNotFound):
+        await service.data("s")
+    with pytest.raises(StreamNotFound):
+        await service.lifecycle.delete("s")
+    again = (await service.create("s", b"new")).state
+    assert again.generation == first.generation + 1
+    assert again.stream_id != first.stream_id
+    assert await service.data("s") == b"new"
+
+
+async def test_an_expired_stream_makes_way_at_once() -> None:
+    service = Service()
+    await service.create("s", b"old", lifetime=MINUTE)
+    service.clock.advance(60)
+    with pytest.raises(StreamNotFound):
+        await service.present("s")
+    again = await service.create("s", b"new")
+    assert (again.new, again.state.generation) == (True, 1)
+    assert await service.data("s") == b"new"
+
+
+async def test_a_fork_shares_the_past_and_not_the_future() -> None:
+    service = Service()
+    await service.create("s", b"one")
+    await service.append("s", b"two")
+    await service.fork("f", "s", b"!", position=3)
+    await service.append("s", b"three")
+    await service.append("f", b"?")
+    assert await service.data("s") == b"onetwothree"
+    assert await service.data("f") == b"one!?"
+
+
+@pytest.mark.parametrize(
+    ("position", "sub_offset", "data"),
+    [
+        (0, 0, b""),
+        (0, 2, b"on"),
+        (0, 3, b"one"),
+        (3, 0, b"one"),
+        (3, 1, b"onet"),
+        (6, 0, b"onetwo"),
+    ],
+)
+async def test_a_fork_may_begin_inside_a_record(
+    position: int, sub_offset: int, data: bytes
+) -> None:
+    service = Service()
+    await service.create("s", b"one")
+    await service.append("s", b"two")
+    await service.fork("f", "s", position=position, sub_offset=sub_offset)
+    assert await service.data("f") == data
+    await service.append("f", b"+")
+    assert await service.data("f") == data + b"+"
+
+
+@pytest.mark.parametrize(
+    ("position", "sub_offset"), [(0, 4), (3, 4), (6, 1), (1, 0), (4, 1), (7, 0)]
+)
+async def test_a_fork_does_not_begin_anywhere_else(position: int, sub_offset: int) -> None:
+    service = Service()
+    await service.create("s", b"one")
+    await service.append("s", b"two")
+    with pytest.raises(BadRequest):
+        await service.fork("f", "s", position=position, sub_offset=sub_offset)
+    with pytest.raises(StreamNotFound):
+        await service.data("f")
+
+
+async def test_a_fork_that_races_an_append_holds_one_moment_of_its_source() -> None:
+    log = GatedLog()
+    service, other = Service(log), Service(log)
+    await service.create("s", b"a")
+    await service.fork("warm", "s")
+    appending = [other.submit("s", b"b"), other.submit("s", b"c")]
+    fork = await service.fork("f", "s")
+    await asyncio.gather(*appending)
+    assert await service.data("f") == b"abc"[: fork.state.tail]
+    source = (await other.log.load("s")).place.state
+    assert source is not None
+    assert (source.references, await other.data("s")) == (2, b"abc")
+
+
+async def test_a_deleted_source_stays_for_its_forks_and_goes_with_the_last() -> None:
+    service = Service()
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    await service.fork("g", "s")
+    await service.lifecycle.delete("s")
+    with pytest.raises(StreamGone):
+        await service.present("s")
+    with pytest.raises(ConfigurationConflict):
+        await service.create("s")
+    with pytest.raises(ConfigurationConflict):
+        await service.fork("h", "s")
+    await service.lifecycle.delete("f")
+    assert await service.data("g") == b"past"
+    await service.lifecycle.delete("g")
+    assert [(await service.log.load(path)).place.state for path in "sfg"] == [None] * 3
+    assert (await service.create("s")).state.generation == 1
+
+
+async def test_the_end_of_a_line_of_forks_takes_the_whole_line() -> None:
+    service = Service()
+    await service.create("s0", b"0")
+    for level in range(1, 6):
+        await service.fork(f"s{level}", f"s{level - 1}", b"%d" % level)
+    for level in range(5):
+        await service.lifecycle.delete(f"s{level}")
+    assert await service.data("s5") == b"012345"
+    await service.lifecycle.delete("s5")
+    states = [(await service.log.load(f"s{level}")).place.state for level in range(6)]
+    assert states == [None] * 6
+
+
+async def test_an_alive_source_only_loses_a_reference() -> None:
+    service = Service()
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    await service.lifecycle.delete("f")
+    state = await service.present("s")
+    assert (state.references, state.soft_deleted) == (0, False)
+    await service.lifecycle.delete("s")
+    assert (await service.log.load("s")).place.state is None
+
+
+async def test_an_expired_source_stays_for_its_forks() -> None:
+    service = Service()
+    await service.create("s", b"past", lifetime=MINUTE)
+    await service.fork("f", "s", lifetime=Lifetime(ttl_s=6000))
+    service.clock.advance(61)
+    with pytest.raises(StreamGone):
+        await service.present("s")
+    await service.sweeper.round()
+    state = (await service.log.load("s")).place.state
+    assert state is not None
+    assert (state.soft_deleted, state.deadline) == (True, None)
+    assert await service.data("f") == b"past"
+    await service.lifecycle.delete("f")
+    assert (await service.log.load("s")).place.state is None
+
+
+async def test_expiry_releases_what_the_stream_was_forked_from() -> None:
+    service = Service()
+    await service.create("s", b"past")
+    await service.fork("f", "s", lifetime=MINUTE)
+    await service.lifecycle.delete("s")
+    service.clock.advance(60)
+    await service.sweeper.round()
+    assert [(await service.log.load(path)).place.state for path in "sf"] == [None, None]
+    assert service.sweeper.expired == 1
+
+
+async def test_a_sweep_takes_what_is_over_and_spares_what_was_used() -> None:
+    service = Service()
+    await service.create("over", lifetime=MINUTE)
+    await service.create("used", lifetime=MINUTE)
+    await service.create("forever")
+    service.clock.advance(30)
+    await service.present("used")
+    service.clock.advance(31)
+    await service.sweeper.round()
+    found = [(await service.log.load(path)).place.state for path in ("over", "used", "forever")]
+    assert [state is not None for state in found] == [False, True, True]
+    assert found[1] is not None
+    assert found[1].deadline == service.clock() - 31 + 60
+    service.clock.advance(30)
+    await service.sweeper.round()
+    assert (await service.log.load("used")).place.state is None
+
+
+async def test_a_sweep_ends_streams_that_nobody_ever_asks_for() -> None:
+    log = GatedLog()
+    first = Service(log)
+    await first.create("s", lifetime=MINUTE)
+    later = Service(log, first.clock)
+    later.clock.advance(100)
+    await later.sweeper.round()
+    assert (await log.load("s")).place.state is None
+
+
+async def test_a_source_that_was_recreated_is_not_released() -> None:
+    """The fork's source is a stream, and not whatever stands at its path today."""
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s", b"past")
+    fork = await service.fork("f", "s")
+    assert fork.state.fork is not None
+    await service.lifecycle.delete("s")
+    await service.lifecycle.delete("f")
+    await service.create("s", b"new")
+    await service.fork("f", "s")
+    await service.lifecycle.delete("f")
+    assert (await service.present("s")).references == 0

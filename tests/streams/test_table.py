@@ -1,0 +1,316 @@
+"""The table of hot streams: loads, its bound, and sliding windows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import LogUnavailable, StreamNotFound
+from gateway.protocol.offsets import format_offset
+from gateway.protocol.requests import Append
+from gateway.protocol.state import Lifetime, Stamp
+from gateway.streams.table import TOUCH_SHARE
+from tests.backends.contract import appended, created, removed
+from tests.streams.gated_log import GatedLog, turns
+from tests.streams.service import Service
+
+MINUTE = Lifetime(ttl_s=60)
+HUNDRED = Lifetime(ttl_s=100)
+
+
+class Readers:
+    """A follower, as the feed of a stream is one."""
+
+    def __init__(self) -> None:
+        self.has_readers = True
+        self.heard: list[int] = []
+        self.over = 0
+
+    def published(self, change: object) -> None:
+        self.heard.append(change.state.version)  # type: ignore[attr-defined] # a Change
+
+    def ended(self) -> None:
+        self.over += 1
+
+
+# ---------------------------------------------------------------- loading
+
+
+async def test_equal_loads_share_one_look_up() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s", b"a")
+    service.table.forget("s")
+    before = log.loaded
+    log.loads.clear()
+    loads = [asyncio.create_task(service.table.load("s")) for _ in range(5)]
+    await turns()
+    log.loads.set()
+    hots = await asyncio.gather(*loads)
+    assert log.loaded == before + 1
+    assert {id(hot) for hot in hots} == {id(service.table.peek("s"))}
+    assert hots[0].state is not None
+    assert hots[0].state.tail == 1
+
+
+async def test_a_load_that_is_given_up_goes_on_for_the_others() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s", b"a")
+    service.table.forget("s")
+    log.loads.clear()
+    first, second = (asyncio.create_task(service.table.load("s")) for _ in range(2))
+    await turns()
+    first.cancel()
+    await turns()
+    log.loads.set()
+    hot = await second
+    assert hot.state is not None
+    assert first.cancelled()
+
+
+async def test_a_load_overtaken_by_an_append_is_done_again() -> None:
+    log = GatedLog()
+    service = Service(log)
+    state = (await service.create("s", b"old")).state
+    service.table.forget("s")
+    log.loads.clear()
+    loading = asyncio.create_task(service.table.load("s"))
+    await turns()  # the old state was read, and is on its way
+    change = appended(state, b"new")
+    await service.table.commit([change])
+    log.loads.set()
+    hot = await loading
+    assert hot.state == change.state
+
+
+async def test_a_load_overtaken_by_a_removal_finds_nothing() -> None:
+    log = GatedLog()
+    service = Service(log)
+    state = (await service.create("s", b"old")).state
+    service.table.forget("s")
+    log.loads.clear()
+    loading = asyncio.create_task(service.table.load("s"))
+    await turns()
+    await service.table.commit([removed(state)])
+    log.loads.set()
+    hot = await loading
+    assert (hot.state, hot.retired, hot.producers) == (None, 0, {})
+
+
+async def test_what_another_process_removed_leaves_no_producers_behind() -> None:
+    """Streams forgotten after a conflict are loaded anew, or created anew: both begin clean."""
+    service = Service(GatedLog())
+    await service.create("s")
+    await service.append("s", b"a", producer=Stamp("p", 5, 0))
+    state = (await service.table.load("s")).state
+    assert state is not None
+    await service.log.commit([removed(state)])
+    service.table.forget("s")
+    await service.table.commit([created(service.log, "s", generation=1)])
+    hot = await service.table.load("s")
+    assert hot.producers == (await service.log.load("s")).producers == {}
+
+
+# ---------------------------------------------------------------- the bound
+
+
+@pytest.mark.parametrize(("streams", "kept"), [(2, 2), (3, 3), (4, 3)])
+async def test_so_many_streams_are_held_and_the_oldest_goes_first(streams: int, kept: int) -> None:
+    service = Service(GatedLog(), max_hot=3)
+    for number in range(streams):
+        await service.create(f"s{number}")
+    assert len(service.table) == kept
+    assert (service.table.peek("s0") is None) == (streams > kept)
+
+
+async def test_a_stream_that_is_used_stays_and_a_look_changes_nothing() -> None:
+    service = Service(GatedLog(), max_hot=3)
+    for name in "abc":
+        await service.create(name)
+    service.table.get("a")
+    service.table.peek("b")
+    await service.create("d")
+    assert [name for name in "abcd" if service.table.peek(name) is not None] == ["a", "c", "d"]
+
+
+async def test_streams_in_use_are_never_dropped() -> None:
+    log = GatedLog()
+    service = Service(log, max_hot=1)
+    await service.create("followed")
+    followed = service.table.get("followed")
+    followed.follower = Readers()
+    log.commits.clear()
+    creating = asyncio.create_task(service.create("other"))
+    await turns()
+    log.commits.set()
+    await creating
+    log.commits.clear()
+    appending = service.submit("other", b"x")
+    await turns()
+    for number in range(3):
+        service.table.get(f"passing{number}")
+    assert service.table.peek("followed") is followed
+    assert service.table.peek("other") is not None
+    log.commits.set()
+    await appending
+
+
+# ---------------------------------------------------------------- sliding windows
+
+
+async def test_a_window_slides_with_each_use() -> None:
+    service = Service()
+    await service.create("s", lifetime=MINUTE)
+    for _ in range(5):
+        service.clock.advance(59)
+        await service.present("s")
+        await turns()
+    service.clock.advance(59)
+    await service.append("s", b"x")
+    service.clock.advance(59.999)
+    await service.table.load("s")
+    service.table.present(service.table.get("s"))
+    service.clock.advance(0.001)
+    with pytest.raises(StreamNotFound):
+        service.table.present(service.table.get("s"))
+
+
+async def test_a_fixed_deadline_does_not_slide() -> None:
+    service = Service()
+    at = service.clock() + 60
+    await service.create("s", lifetime=Lifetime(expires_at=at, expires_text="then"))
+    service.clock.advance(59)
+    assert (await service.present("s")).deadline == at
+    service.clock.advance(1)
+    with pytest.raises(StreamNotFound):
+        await service.present("s")
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds", "written"),
+    [(100, 10, False), (100, 10.1, True), (1000, 100, False), (1000, 100.1, True)],
+)
+async def test_a_deadline_is_written_once_it_moved_by_a_tenth(
+    ttl: int, seconds: float, written: bool
+) -> None:
+    service = Service()
+    await service.create("s", lifetime=Lifetime(ttl_s=ttl))
+    begun = service.clock()
+    service.clock.advance(seconds)
+    await service.present("s")
+    await turns()
+    state = (await service.log.load("s")).place.state
+    assert state is not None
+    assert state.deadline == (begun + seconds if written else begun) + ttl
+
+
+async def test_live_readers_keep_a_stream() -> None:
+    service = Service()
+    await service.create("s", lifetime=MINUTE)
+    hot = service.table.get("s")
+    readers = hot.follower = Readers()
+    service.clock.advance(600)
+    assert service.table.present(hot).deadline == service.clock() + 60
+    readers.has_readers = False
+    service.clock.advance(60)
+    with pytest.raises(StreamNotFound):
+        service.table.present(hot)
+
+
+async def use_and_restart(service: Service, *steps: float) -> Service:
+    """Use a stream at moments, with a sweep after each, each by a process of its own."""
+    for seconds in steps:
+        service.clock.advance(seconds)
+        await service.present("s")
+        await service.sweeper.round()
+        service = Service(service.log, service.clock)
+    return service
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (0.0,),
+        (9.0,),
+        (11.0,),
+        (99.0,),
+        (1.0, 19.0),
+        (9.0, 9.0),
+        (9.0, 9.0, 9.0),
+        (5.0, 20.0, 20.0),
+        (50.0, 50.0, 50.0),
+    ],
+    ids=str,
+)
+async def test_a_restart_cuts_no_window_short_and_lengthens_it_by_a_little(
+    steps: tuple[float, ...],
+) -> None:
+    service = Service()
+    await service.create("s", lifetime=HUNDRED)
+    service = await use_and_restart(service, *steps)
+    last_use = service.clock()
+    service.clock.now = last_use + 99.9
+    service.table.present(await service.table.load("s"))
+    late = Service(service.log, service.clock)
+    late.clock.now = last_use + 100 + 2 * (100 / TOUCH_SHARE + 1) + 0.1
+    with pytest.raises(StreamNotFound):
+        late.table.present(await late.table.load("s"))
+
+
+async def test_a_stream_dropped_from_the_table_keeps_its_window() -> None:
+    service = Service(max_hot=1)
+    await service.create("s", lifetime=HUNDRED)
+    service.clock.advance(50)
+    await service.present("s")
+    await service.create("other")  # "s" makes room, before any sweep
+    await service.sweeper.round()
+    service.clock.advance(99)
+    assert (await service.present("s")).path == "s"
+
+
+# ---------------------------------------------------------------- followers and caches
+
+
+async def test_followers_hear_of_each_commit_in_order_and_of_the_end() -> None:
+    service = Service()
+    await service.create("s")
+    readers = service.table.get("s").follower = Readers()
+    for number in range(3):
+        await service.append("s", b"%d" % number)
+    await service.lifecycle.delete("s")
+    assert (readers.heard, readers.over) == ([1, 2, 3], 1)
+    assert [change.state.version for change in service.changes] == [0, 1, 2, 3, 3]
+
+
+async def test_the_table_has_moved_before_the_writer_is_told() -> None:
+    service = Service()
+    await service.create("s")
+    readers = service.table.get("s").follower = Readers()
+    heard: list[tuple[int, list[int]]] = []
+    append = Append(b"x", "text/plain", None, None, close=False)
+    told = asyncio.Event()
+
+    def done(outcome: object) -> None:
+        state = service.table.get("s").state
+        heard.append((0 if state is None else state.version, list(readers.heard)))
+        told.set()
+
+    service.appender.submit("s", append, done)
+    await told.wait()
+    assert heard == [(1, [1])]
+    assert service.changes[-1].state.version == 1
+
+
+async def test_a_commit_that_fails_moves_nothing() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    readers = service.table.get("s").follower = Readers()
+    log.failures.append(LogUnavailable("the disk is full"))
+    with pytest.raises(LogUnavailable):
+        await service.append("s", b"x")
+    assert readers.heard == []
+    assert len(service.changes) == 1
+    assert (await service.append("s", b"y")).next_offset == format_offset(0, 1)

@@ -1,0 +1,149 @@
+"""Log lines, as they leave a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from gateway.telemetry.logs import redact
+
+PRELUDE = """
+import logging, warnings
+from gateway.telemetry import logs
+def request(level, target="/v1/stream/a", **changed):
+    fields = dict(request_id="r-1", method="GET", target=target, status=200, size=12,
+                  duration_s=0.12345678, mode="catch-up")
+    logs.request_line(level, **{**fields, **changed})
+"""
+
+
+def stderr_of(program: str) -> list[str]:
+    """The lines that a Python program writes to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def logged(program: str) -> list[dict[str, Any]]:
+    """The JSON lines without their times, which are checked for their form."""
+    events = [json.loads(line) for line in stderr_of(program)]
+    for event in events:
+        assert event.pop("ts").endswith("Z")
+    return events
+
+
+def test_a_request_is_one_line_with_its_fields() -> None:
+    assert logged('logs.configure("info", "json"); request("info")') == [
+        {
+            "level": "info",
+            "event": "request",
+            "logger": "headgate",
+            "request_id": "r-1",
+            "method": "GET",
+            "path": "/v1/stream/a",
+            "status": 200,
+            "bytes": 12,
+            "duration_s": 0.123457,
+            "mode": "catch-up",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log_level", "request_level", "lines"),
+    [("info", "debug", 0), ("info", "info", 1), ("debug", "debug", 1), ("debug", "off", 0)],
+)
+def test_requests_are_logged_at_the_level_that_is_set(
+    log_level: str, request_level: str, lines: int
+) -> None:
+    program = f"""
+logs.configure("{log_level}", "json")
+request("{request_level}")
+assert logs.requests_logged("{request_level}") is {bool(lines)}
+"""
+    assert len(stderr_of(program)) == lines
+
+
+@pytest.mark.parametrize("shape", ["json", "console", "auto"])
+def test_control_characters_of_a_client_cannot_end_a_line(shape: str) -> None:
+    hostile = "/a\\nlevel=error\\r\\x1b[31m\\u2028\\x85b"
+    lines = stderr_of(f'logs.configure("info", "{shape}"); request("info", "{hostile}")')
+    assert len(lines) == 1
+    assert lines[0].isprintable()
+
+
+def test_auto_is_json_unless_stderr_is_a_terminal() -> None:
+    program = 'logs.configure("info", "auto"); request("info")'
+    (event,) = logged(program)
+    assert event["event"] == "request"
+
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", PRELUDE + program], stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "request_id" in shown
+    assert not shown.startswith("{")
+
+
+def test_lines_of_libraries_and_warnings_join() -> None:
+    events = logged(
+        """
+logs.configure("info", "json")
+logging.getLogger("aiohttp.server").error("bad %s", "header")
+warnings.warn("old")
+"""
+    )
+    assert events[0] == {"level": "error", "event": "bad header", "logger": "aiohttp.server"}
+    assert (events[1]["logger"], events[1]["level"]) == ("py.warnings", "warning")
+
+
+def test_aiohttps_own_request_lines_are_silent() -> None:
+    program = 'logging.getLogger("aiohttp.access").error("GET /?token=1")'
+    assert stderr_of(f'logs.configure("debug", "json"); {program}') == []
+
+
+@pytest.mark.parametrize("logger", ["logs.log", 'logging.getLogger("aiohttp.server")'])
+def test_an_exception_stays_in_its_json_line(logger: str) -> None:
+    (event,) = logged(
+        f"""
+logs.configure("info", "json")
+try:
+    1 / 0
+except ZeroDivisionError:
+    {logger}.exception("failed")
+"""
+    )
+    assert (event["level"], event["event"]) == ("error", "failed")
+    assert event["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("/a", "/a"),
+        ("/a?", "/a?"),
+        ("/a?offset=-1&live=sse", "/a?offset=-1&live=sse"),
+        ("/a?token=abc&offset=1", "/a?token=[redacted]&offset=1"),
+        ("/a?offset=1&rk=abc", "/a?offset=1&rk=[redacted]"),
+        (
+            "/a?key=a&KEY=b&Authorization=c",
+            "/a?key=[redacted]&KEY=[redacted]&Authorization=[redacted]",
+        ),
+        ("/a?to%6Ben=abc", "/a?to%6Ben=[redacted]"),
+        ("/a?token=a=b", "/a?token=[redacted]"),
+        ("/a?token", "/a?token"),
+        ("/a?token=a?token=b", "/a?token=[redacted]"),
+        ("/a?keys=1", "/a?keys=1"),
+    ],
+)
+def test_secret_parameters_are_redacted(target: str, shown: str) -> None:
+    assert redact(target) == shown

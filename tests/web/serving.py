@@ -1,0 +1,302 @@
+"""A gateway in this process, put together as `gateway.app` does, and clients on raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from aiohttp import web
+
+from gateway.backends.memory import MemoryLog
+from gateway.cache.store import Store
+from gateway.live.host import FeedSettings
+from gateway.protocol.caching import Freshness
+from gateway.web.common_lines import CommonLines
+from gateway.web.connection import ConnectionServer
+from gateway.web.fast import Fast
+from gateway.web.handlers import Handlers
+from gateway.web.limits import Limits
+from gateway.web.requests_log import RequestsLog
+from gateway.web.route import Route, Routes
+from gateway.web.shared import Shared, Timeouts
+from tests.protocol.events import Event, parse_events
+from tests.streams.clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from gateway.backends.base import Log
+
+T = TypeVar("T")
+
+PREFIX = "/v1/stream"
+PATIENCE_S = 10.0  # for what happens at once on an idle machine
+BODYLESS = {204, 304}
+VARIES = ("date", "x-request-id")
+
+
+class Options(NamedTuple):
+    """What an operator can choose, as far as these tests do."""
+
+    long_poll_timeout: float = 30.0
+    heartbeat: float = 30.0
+    sse_max_age: float = 60.0
+    max_connections: int = 100
+    max_live_readers: int = 100
+    max_append: int = 1 << 20
+    max_pending_appends: int = 4 << 20
+    cache_size: int = 16 << 20
+    header_timeout: float = 10.0
+    body_timeout: float = 10.0
+    keepalive_timeout: float = 60.0
+    cors_origins: Sequence[str] = ("*",)
+    freshness: Freshness = Freshness()
+
+
+class Answer(NamedTuple):
+    """One response. `fields` are its header lines, in order and with names in lower case."""
+
+    status: int
+    fields: list[tuple[str, str]]
+    body: bytes
+    wire: bytes
+
+    def get(self, name: str) -> str | None:
+        """The value of a field that comes at most once."""
+        values = [value for field, value in self.fields if field == name.lower()]
+        assert len(values) < 2, f"{name} came {len(values)} times"
+        return values[0] if values else None
+
+    @property
+    def same(self) -> bytes:
+        """Its bytes, without the lines that differ between two answers to one request."""
+        head, end, body = self.wire.partition(b"\r\n\r\n")
+        lines = [
+            line
+            for line in head.split(b"\r\n")
+            if line.partition(b":")[0].decode().lower() not in VARIES
+        ]
+        return b"\r\n".join(lines) + end + body
+
+
+class Client:
+    """One connection, written to and read from as bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._events = b""
+        self._unframed = b""
+
+    def send(self, data: bytes) -> None:
+        """Write."""
+        self._writer.write(data)
+
+    async def send_slowly(self, data: bytes) -> None:
+        """Write byte by byte, each as a packet of its own."""
+        for at in range(len(data)):
+            self._writer.write(data[at : at + 1])
+            await self._writer.drain()
+            await asyncio.sleep(0)
+
+    async def answer(self, *, to_head: bool = False) -> Answer:
+        """The next answer with a known length."""
+        head = await self._within(self._reader.readuntil(b"\r\n\r\n"))
+        status_line, *lines = head[:-4].split(b"\r\n")
+        fields = []
+        for line in lines:
+            name, _, value = line.decode("latin-1").partition(": ")
+            fields.append((name.lower(), value))
+        status = int(status_line.split()[1])
+        answer = Answer(status, fields, b"", head)
+        if status in BODYLESS or to_head or answer.get("transfer-encoding") is not None:
+            return answer
+        length = int(answer.get("content-length") or 0)
+        body = await self._within(self._reader.readexactly(length))
+        return Answer(status, fields, body, head + body)
+
+    async def ask(self, data: bytes) -> Answer:
+        """Send one request, and read its answer."""
+        self.send(data)
+        return await self.answer(to_head=data.startswith(b"HEAD"))
+
+    async def events_until(self, done: Callable[[list[Event]], bool]) -> list[Event]:
+        """All events of a chunked SSE answer so far, as soon as `done` says so of them."""
+        while True:
+            events = parse_events(self._events)
+            if done(events):
+                return events
+            self._events += await self._chunk()
+
+    async def event_bytes_until(self, end: bytes) -> bytes:
+        """The bytes of an SSE answer so far, as soon as they end so."""
+        while not self._events.endswith(end):
+            self._events += await self._chunk()
+        return self._events
+
+    async def events_to_the_end(self) -> list[Event]:
+        """All events of a chunked SSE answer that the server ends properly."""
+        while chunk := await self._chunk():
+            self._events += chunk
+        assert await self.rest() == b""
+        return parse_events(self._events)
+
+    async def _chunk(self) -> bytes:
+        line = await self._within(self._reader.readuntil(b"\r\n"))
+        data = await self._within(self._reader.readexactly(int(line, 16) + 2))
+        return data[:-2]
+
+    async def rest(self) -> bytes:
+        """Everything until the server closes."""
+        return await self._within(self._reader.read())
+
+    def close(self) -> None:
+        """Go away."""
+        self._writer.close()
+
+    def abort(self) -> None:
+        """Go away without a word."""
+        self._writer.transport.abort()
+
+    def pause(self) -> None:
+        """Take no more from the server, as a slow client would."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined] # a read transport too
+
+    def resume(self) -> None:
+        """Take what waits."""
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined] # a read transport too
+
+    @staticmethod
+    async def _within(waiting: Coroutine[None, None, T]) -> T:
+        async with asyncio.timeout(PATIENCE_S):
+            return await waiting
+
+
+class Serving:
+    """A running gateway with its parts in sight."""
+
+    def __init__(self, options: Options, log: Log) -> None:
+        self.options = options
+        self.log = log
+        self.clock = ManualClock()
+        self.limits = Limits(
+            max_connections=options.max_connections,
+            max_live_readers=options.max_live_readers,
+            max_append=options.max_append,
+            max_pending_appends=options.max_pending_appends,
+        )
+        self.store = Store(options.cache_size)
+        lines = CommonLines(self.clock, options.cors_origins)
+        self.shared = Shared(
+            self.clock,
+            self.store,
+            self.limits,
+            lines,
+            RequestsLog("off", lines),
+            Timeouts(options.header_timeout, options.body_timeout, options.long_poll_timeout),
+        )
+        self.route = Route(
+            PREFIX,
+            log,
+            options.freshness,
+            FeedSettings(options.long_poll_timeout, options.heartbeat, options.sse_max_age),
+            self.shared,
+        )
+        routes = Routes([self.route])
+        self.fast = Fast(routes, self.shared)
+        self.server = ConnectionServer(
+            Handlers(routes, self.shared).handle,
+            self.fast,
+            self.shared,
+            access_log=None,
+            keepalive_timeout=options.keepalive_timeout,
+            auto_decompress=False,
+        )
+        self.port = 0
+        self._runner = web.ServerRunner(self.server)
+        self._clients: list[Client] = []
+
+    async def start(self) -> None:
+        """Open the log, and listen."""
+        await self.log.open()
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def connect(self, *, receive_buffer: int = 1 << 16) -> Client:
+        """A new connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=receive_buffer)
+        client = Client(reader, writer)
+        self._clients.append(client)
+        return client
+
+    async def ask(self, data: bytes) -> Answer:
+        """One request on a connection of its own."""
+        client = await self.connect()
+        answer = await client.ask(data)
+        client.close()
+        return answer
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """Wait for something that is about to become true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not done():
+                await asyncio.sleep(0.001)
+
+    @property
+    def ordinary(self) -> int:
+        """How many requests went through aiohttp."""
+        return self.server.requests_count
+
+    async def stop(self) -> None:
+        """Let the clients go, then everything else."""
+        for client in self._clients:
+            client.abort()
+        await self.until(lambda: self.limits.connections == 0)
+        self.server.stop_sweeping()
+        await self._runner.cleanup()
+        await self.log.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(log: Log | None = None, **options: object) -> AsyncIterator[Serving]:
+    """A gateway that is stopped when the block ends."""
+    gateway = Serving(Options(**options), log or MemoryLog())  # type: ignore[arg-type] # checked there
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+def request(
+    method: str, target: str, *lines: str, body: bytes = b"", version: str = "1.1"
+) -> bytes:
+    """A request's bytes; the target is a stream's name and query unless it has a slash."""
+    if "/" not in target:
+        target = f"{PREFIX}/{target}"
+    length = [f"Content-Length: {len(body)}"] if body or method in {"POST", "PUT"} else []
+    head = [f"{method} {target} HTTP/{version}", "Host: headgate.test", *length, *lines, "", ""]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
+def put(name: str, *lines: str, body: bytes = b"", content_type: str = "text/plain") -> bytes:
+    """A creation."""
+    return request("PUT", name, f"Content-Type: {content_type}", *lines, body=body)
+
+
+def post(name: str, body: bytes, *lines: str, content_type: str = "text/plain") -> bytes:
+    """An append."""
+    return request("POST", name, f"Content-Type: {content_type}", *lines, body=body)
+
+
+def get(target: str, *lines: str) -> bytes:
+    """A read."""
+    return request("GET", target, *lines)
+
+
+def offset(position: int, generation: int = 0) -> str:
+    """An offset's text."""
+    return f"{generation:016d}_{position:016d}"

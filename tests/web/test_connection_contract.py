@@ -1,0 +1,439 @@
+"""What `gateway.web.connection` takes for granted of aiohttp, and what connections promise."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp.web_protocol import RequestHandler
+
+from tests.web.serving import PREFIX, get, offset, post, put, request, serving
+
+UNLIKE = {"date", "etag", "x-request-id"}
+ORDINARY = "X-Request-Id: asked-for"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_close",
+        "_connections",
+        "_force_close",
+        "_keepalive_timeout",
+        "_manager",
+        "_message_tail",
+        "_messages",
+        "_next_keepalive_close_time",
+        "_parser",
+        "_paused",
+        "_payload_parser",
+        "_request_count",
+        "_upgraded",
+        "_waiter",
+    ],
+)
+async def test_the_parts_of_aiohttp_it_leans_on_exist(name: str) -> None:
+    async with serving() as gateway:
+        await gateway.connect()
+        await gateway.until(lambda: len(gateway.server.connections) == 1)
+        (connection,) = gateway.server.connections
+        assert isinstance(connection, RequestHandler)
+        owner = gateway.server if name == "_connections" else connection
+        assert hasattr(owner, name)
+
+
+# ---------------------------------------------------------------- one answer, two ways
+
+
+SETUP = [
+    put("s", body=b"one"),
+    put("json", body=b"[1]", content_type="application/json"),
+    put("closed", "Stream-Closed: true", body=b"end"),
+    put("seq"),
+    post("seq", b"a", "Stream-Seq: b"),
+    put("producers"),
+    post("producers", b"a", "Producer-Id: p", "Producer-Epoch: 3", "Producer-Seq: 0"),
+]
+STAMP = ("Producer-Id: p", "Producer-Epoch: 3")
+TAIL = offset(3)
+
+READS = [
+    "s",
+    "s?offset=-1",
+    f"s?offset={TAIL}",
+    "s?offset=now",
+    "s?offset=-1&live=long-poll",
+    f"{PREFIX}/s?cursor=7&live=long-poll&offset=-1",
+    "json?offset=-1",
+    "closed?offset=-1",
+    f"closed?offset={TAIL}&live=long-poll",
+    f"s?offset={offset(4)}",
+    f"s?offset={offset(1)}",
+    "s?offset=bad",
+    "s?live=long-poll",
+    "nothing?offset=-1",
+    "nothing?offset=-1&live=long-poll",
+    f"{PREFIX}/__ds/x",
+    "/elsewhere",
+    f"{PREFIX}/a//b",
+    f"{PREFIX}/%zz",
+    f"http://headgate.test{PREFIX}/s?offset=-1",
+    f"http://other.test{PREFIX}/s?offset=-1",
+]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("target", READS)
+async def test_a_read_is_answered_alike_both_ways(target: str, warm: bool) -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        for data in SETUP:
+            await client.ask(data)
+        if warm:
+            await client.ask(get(target))
+        fast = await client.ask(get(target))
+        ordinary = await client.ask(get(target, ORDINARY))
+        assert fast.same == ordinary.same
+        conditional = await client.ask(get(target, f"If-None-Match: {fast.get('ETag')}"))
+        status = 304 if fast.get("ETag") is not None else fast.status
+        assert conditional.status == status
+
+
+APPENDS = [
+    post("s", b"two"),
+    post("s", b"two", "Stream-Closed: true"),
+    post("s", b"", "Stream-Closed: true"),
+    post("s", b""),
+    post("s", b"two", content_type="text/html"),
+    request("POST", "s", body=b"two"),
+    post("json", b"[1,2]", content_type="application/json"),
+    post("json", b"[]", content_type="application/json"),
+    post("json", b"[1,", content_type="application/json"),
+    post("closed", b"more"),
+    post("closed", b"", "Stream-Closed: true"),
+    post("seq", b"x", "Stream-Seq: c"),
+    post("seq", b"x", "Stream-Seq: a"),
+    post("seq", b"x", f"Stream-Seq: {'s' * 1025}"),
+    post("producers", b"x", *STAMP, "Producer-Seq: 1"),
+    post("producers", b"x", *STAMP, "Producer-Seq: 0"),
+    post("producers", b"x", *STAMP, "Producer-Seq: 2"),
+    post("producers", b"x", "Producer-Id: p", "Producer-Epoch: 2", "Producer-Seq: 0"),
+    post("producers", b"x", *STAMP),
+    post("nothing", b"x"),
+    post(f"{PREFIX}/__ds/x", b"x"),
+    post("/elsewhere", b"x"),
+    post(f"{PREFIX}/a//b", b"x"),
+    post(f"{PREFIX}/%zz", b"x"),
+    post("s?x=1&x=2", b"x"),
+    post("s?x=%zz", b"x"),
+    post("s?x=1", b"x"),
+    post(f"http://headgate.test{PREFIX}/s", b"x"),
+    post(f"http://other.test{PREFIX}/s", b"x"),
+    request(
+        "POST",
+        "s",
+        "Content-Type: text/plain",
+        "Content-Encoding: gzip",
+        body=b"x",
+    ),
+    request(
+        "POST",
+        "s",
+        "Content-Type: text/plain",
+        "Content-Encoding: identity",
+        body=b"x",
+    ),
+    post("s", b"x" * 2049),
+    post("s", b"x" * 2048),
+]
+
+
+@pytest.mark.parametrize("append", APPENDS, ids=lambda data: repr(data[:60]))
+async def test_an_append_is_answered_alike_both_ways(append: bytes) -> None:
+    answers = []
+    for extra in ("", f"{ORDINARY}\r\n"):
+        async with serving(max_append=2048) as gateway:
+            client = await gateway.connect()
+            for data in SETUP:
+                await client.ask(data)
+            head, _, body = append.partition(b"\r\n\r\n")
+            answer = await client.ask(head + b"\r\n" + extra.encode() + b"\r\n" + body)
+            read = await client.ask(get("s?offset=-1"))
+            answers.append((answer.same, read.body, read.get("Stream-Closed")))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    "lines", [("GET", "s?offset=-1"), ("GET", "s?offset=bad"), ("POST", "s")], ids=str
+)
+async def test_connections_go_on_alike_both_ways(
+    lines: tuple[str, str], version: str, connection: str
+) -> None:
+    method, target = lines
+    body = b"x" if method == "POST" else b""
+    wishes = (f"Connection: {connection}", "Content-Type: text/plain")
+    answers = []
+    for extra in ([], [ORDINARY]):
+        async with serving() as gateway:
+            await gateway.ask(put("s", body=b"one"))
+            await gateway.ask(get("s?offset=-1"))
+            client = await gateway.connect()
+            data = request(method, target, *wishes, *extra, body=body, version=version)
+            answer = await client.ask(data)
+            told = answer.get("Connection")
+            if connection == "close":
+                assert await client.rest() == b""
+                assert told in ({"close"} if version == "1.1" else {"close", None})
+            else:
+                assert told == ("keep-alive" if version == "1.0" else None)
+                assert (await client.ask(data)).status < 500
+            # The ETag names the stream, of which each gateway has its own.
+            answers.append([field for field in answer.fields if field[0] not in UNLIKE])
+    assert answers[0] == answers[1]
+
+
+async def test_a_parked_poll_is_answered_alike_both_ways() -> None:
+    async with serving(long_poll_timeout=0.2) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        target = f"{PREFIX}/s?live=long-poll&offset={TAIL}"
+        fast, ordinary = await gateway.connect(), await gateway.connect()
+        for expected in (204, 200, 204):
+            before = gateway.ordinary
+            fast.send(get(target))
+            ordinary.send(get(target, ORDINARY))
+            await gateway.until(lambda: gateway.limits.live_readers == 2)
+            assert gateway.ordinary == before + 1
+            if expected == 200:
+                await gateway.ask(post("s", b"two"))
+                target = f"{PREFIX}/s?live=long-poll&offset={offset(6)}"
+            answers = [await fast.answer(), await ordinary.answer()]
+            assert [answer.status for answer in answers] == [expected, expected]
+            assert answers[0].same == answers[1].same
+        assert gateway.limits.live_readers == 0
+
+
+# ---------------------------------------------------------------- pipelines
+
+
+async def test_answers_come_in_the_order_of_the_requests() -> None:
+    """Hits, appends, parked polls and requests of the ordinary way, mixed on one connection."""
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"0"))
+        await client.ask(put("log"))
+        await client.ask(get("s?offset=-1"))
+        poll = f"{PREFIX}/s?live=long-poll&offset={offset(1)}"
+        client.send(
+            b"".join(
+                [
+                    get("s?offset=-1"),
+                    post("log", b"a"),
+                    get("log?offset=-1", ORDINARY),
+                    get(poll),
+                    post("log", b"b"),
+                    request("HEAD", "log"),
+                    get("s?offset=bad"),
+                    get("log?offset=-1"),
+                    post("log", b"c"),
+                    get("log?offset=-1"),
+                ]
+            )
+        )
+        assert (await client.answer()).body == b"0"
+        assert (await client.answer()).status == 204
+        assert (await client.answer()).body == b"a"
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"1"))
+        assert (await client.answer()).body == b"1"
+        assert (await client.answer()).status == 204
+        head = await client.answer(to_head=True)
+        assert (head.status, head.get("Stream-Next-Offset")) == (200, offset(2))
+        assert (await client.answer()).status == 400
+        assert (await client.answer()).body == b"ab"
+        assert (await client.answer()).status == 204
+        assert (await client.answer()).body == b"abc"
+
+
+async def test_what_comes_while_a_poll_is_parked_waits_its_turn() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"0"))
+        await client.ask(get("s?offset=-1"))
+        client.send(get(f"s?live=long-poll&offset={offset(1)}"))
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        filler = b"".join(post("s", b"x" * 1000) for _ in range(200))
+        client.send(filler + get("s?offset=-1"))
+        await gateway.ask(post("s", b"1"))
+        assert (await client.answer()).body == b"1"
+        for number in range(200):
+            answer = await client.answer()
+            assert (answer.status, answer.get("Stream-Next-Offset")) == (
+                204,
+                offset(2 + 1000 * (number + 1)),
+            )
+        assert len((await client.answer()).body) == 200_002
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (get("s?offset=-1"), 200),
+        (get("s?offset=-1", ORDINARY), 200),
+        (post("s", b"two"), 204),
+        (post("s", b"two", ORDINARY), 204),
+        (
+            request("POST", "s", "Content-Type: text/plain", "Transfer-Encoding: chunked").replace(
+                b"Content-Length: 0\r\n", b""
+            )
+            + b"3\r\ntwo\r\n2\r\n!!\r\n0\r\n\r\n",
+            204,
+        ),
+        (put("t", body=b"abc"), 201),
+        (request("DELETE", "s"), 204),
+        (request("HEAD", "s"), 200),
+        (request("PATCH", "s"), 405),
+    ],
+    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
+)
+async def test_a_request_may_come_byte_by_byte(data: bytes, status: int) -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"one"))
+        await client.send_slowly(data)
+        assert (await client.answer(to_head=data.startswith(b"HEAD"))).status == status
+        again = await client.ask(put("u"))
+        assert again.status == 201
+
+
+# ---------------------------------------------------------------- bounds
+
+
+async def test_a_head_that_does_not_come_ends_the_connection() -> None:
+    async with serving(header_timeout=0.2) as gateway:
+        silent, slow = await gateway.connect(), await gateway.connect()
+        slow.send(get("s?offset=-1")[:-2])
+        used = await gateway.connect()
+        assert (await used.ask(get("s?offset=-1"))).status == 404
+        used.send(b"GET /")
+        assert [await client.rest() for client in (silent, slow, used)] == [b"", b"", b""]
+        assert gateway.limits.slow_requests == 3
+
+
+async def test_an_idle_connection_may_stay_for_its_time_and_no_longer() -> None:
+    async with serving(keepalive_timeout=0.5, header_timeout=0.1) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(get("s?offset=-1"))
+        loop = asyncio.get_running_loop()
+        client = await gateway.connect()
+        assert (await client.ask(get(f"{PREFIX}/s?offset=-1"))).body == b"one"
+        before = gateway.ordinary
+        began = loop.time()
+        assert await client.rest() == b""
+        assert loop.time() - began > 0.4
+        assert gateway.ordinary == before
+
+
+async def test_a_parked_poll_is_not_idle() -> None:
+    async with serving(keepalive_timeout=0.1, long_poll_timeout=0.6) as gateway:
+        client = await gateway.connect()
+        client.send(put("s") + get("s?offset=-1"))
+        assert [(await client.answer()).status for _ in range(2)] == [201, 200]
+        client.send(get(f"s?live=long-poll&offset={offset(0)}"))
+        answer = await client.answer()
+        assert (answer.status, answer.get("Stream-Up-To-Date")) == (204, "true")
+
+
+async def test_the_connection_after_the_last_is_told_so() -> None:
+    async with serving(max_connections=2) as gateway:
+        clients = [await gateway.connect() for _ in range(2)]
+        for client in clients:
+            assert (await client.ask(request("OPTIONS", "s"))).status == 204
+        third = await gateway.connect()
+        refusal = await third.answer()
+        assert (refusal.status, refusal.get("Connection")) == (503, "close")
+        assert b'"max_connections is reached"' in refusal.body
+        assert refusal.get("Retry-After") == "1"
+        assert await third.rest() == b""
+        assert gateway.limits.connections_refused == 1
+        clients[0].close()
+        await gateway.until(lambda: gateway.limits.connections == 1)
+        again = await gateway.connect()
+        assert (await again.ask(request("OPTIONS", "s"))).status == 204
+
+
+@pytest.mark.parametrize(("size", "status"), [(1023, 204), (1024, 204), (1025, 413)])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("extra", [(), (ORDINARY,)])
+async def test_a_connection_outlives_a_body_that_is_too_large(
+    size: int, status: int, chunked: bool, extra: tuple[str, ...]
+) -> None:
+    async with serving(max_append=1024) as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        data = post("s", b"x" * size, *extra)
+        if chunked:
+            head = request("POST", "s", "Content-Type: text/plain", *extra)
+            head = head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+            data = head + b"%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n"
+        answer = await client.ask(data)
+        assert answer.status == status
+        assert answer.get("Connection") is None
+        read = await client.ask(get("s?offset=-1"))
+        assert len(read.body) == (size if status == 204 else 0)
+
+
+async def test_a_body_that_stops_is_given_up() -> None:
+    async with serving(body_timeout=0.2) as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        client.send(post("s", b"abcdef")[:-3])
+        answer = await client.answer()
+        assert (answer.status, answer.get("Connection")) == (408, "close")
+
+
+# ---------------------------------------------------------------- handing over
+
+
+async def tasks_settle(count: int) -> int:
+    """How many tasks there are, once there are as few as `count` or it has taken too long."""
+    async with asyncio.timeout(5):
+        while len(asyncio.all_tasks()) > count:
+            await asyncio.sleep(0.001)
+    return len(asyncio.all_tasks())
+
+
+async def test_a_live_reader_is_no_task() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.until(lambda: gateway.limits.connections == 0)
+        before = await tasks_settle(1)
+        clients = [await gateway.connect() for _ in range(20)]
+        for client in clients:
+            client.send(get("s?offset=-1&live=sse"))
+            assert (await client.answer()).status == 200
+            await client.event_bytes_until(b'"upToDate":true}\n\n')
+        assert gateway.limits.live_readers == 20
+        assert gateway.limits.connections == 20
+        assert await tasks_settle(before) == before
+        for client in clients:
+            client.close()
+        await gateway.until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.live_readers == 0
+
+
+async def test_a_parked_poll_is_no_more_than_its_connection() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.until(lambda: gateway.limits.connections == 0)
+        idle = [await gateway.connect() for _ in range(20)]
+        await gateway.until(lambda: gateway.limits.connections == 20)
+        before = len(asyncio.all_tasks())
+        for client in idle:
+            client.send(get(f"s?live=long-poll&offset={TAIL}"))
+        await gateway.until(lambda: gateway.limits.live_readers == 20)
+        assert len(asyncio.all_tasks()) == before
+        for client in idle:
+            client.abort()
+        await gateway.until(lambda: gateway.limits.live_readers == 0)

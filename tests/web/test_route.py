@@ -1,0 +1,215 @@
+"""Reads through a route: what is kept, what is shared, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+
+from gateway.protocol.chunks import CHUNK_BYTES
+from tests.streams.gated_log import GatedLog, turns
+from tests.web.serving import Serving, get, offset, post, put, request, serving
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def ages(cache_control: str | None) -> dict[str, int]:
+    assert cache_control is not None
+    parts = [part.strip().partition("=") for part in cache_control.split(",")]
+    return {name: int(value) for name, _, value in parts if value}
+
+
+@pytest.mark.parametrize("passed", [0, 50, 95, 99])
+@pytest.mark.parametrize("validator", [False, True])
+async def test_a_kept_answer_does_not_outlive_its_stream_either(
+    passed: int, validator: bool
+) -> None:
+    """Kept once with much time ahead, and answered from memory when little is left."""
+    async with serving() as gateway:
+        ends = gateway.clock() + 100
+        client = await gateway.connect()
+        await client.ask(put("s", f"Stream-Expires-At: {moment(ends)}", body=b"one"))
+        first = await client.ask(get("s?offset=-1"))
+        gateway.clock.advance(passed)
+        lines = [f"If-None-Match: {first.get('ETag')}"] if validator else []
+        answer = await client.ask(get("s?offset=-1", *lines))
+        assert answer.status == (304 if validator else 200)
+        told = ages(answer.get("Cache-Control"))
+        assert told["max-age"] + told["stale-while-revalidate"] <= ends - gateway.clock()
+
+
+async def test_an_expired_stream_is_not_answered_from_memory() -> None:
+    async with serving() as gateway:
+        ends = gateway.clock() + 100
+        client = await gateway.connect()
+        await client.ask(put("s", f"Stream-Expires-At: {moment(ends)}", body=b"one"))
+        assert (await client.ask(get("s?offset=-1"))).status == 200
+        gateway.clock.advance(100)
+        assert (await client.ask(get("s?offset=-1"))).status == 404
+
+
+async def test_reads_of_a_sliding_window_are_never_answered_from_memory() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", "Stream-TTL: 60", body=b"one"))
+        for _ in range(5):
+            gateway.clock.advance(59)
+            answer = await client.ask(get("s?offset=-1"))
+            assert (answer.status, answer.body) == (200, b"one")
+            assert sum(ages(answer.get("Cache-Control")).values()) <= 60
+        assert len(gateway.store) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        post("s", b"two"),
+        post("s", b"", "Stream-Closed: true"),
+        request("DELETE", "s"),
+        request("PUT", "f", "Stream-Forked-From: /v1/stream/s"),
+    ],
+    ids=["append", "close", "delete", "fork"],
+)
+async def test_a_kept_answer_is_as_fresh_as_the_log(change: bytes) -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"one"))
+        targets = ["s?offset=-1", f"s?offset={offset(3)}", "s?offset=-1&live=long-poll"]
+        for target in targets:
+            assert (await client.ask(get(target))).status == 200
+        assert len(gateway.store) == 3
+        assert (await client.ask(change)).status < 300
+        kept = [await client.ask(get(target)) for target in targets]
+        async with serving(gateway.log) as fresh:
+            fresh.clock.now = gateway.clock.now
+            rendered = [await fresh.ask(get(target)) for target in targets]
+        assert [answer.same for answer in kept] == [answer.same for answer in rendered]
+
+
+async def test_a_full_chunk_stays_when_the_stream_grows() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"x" * CHUNK_BYTES))
+        await client.ask(post("s", b"tail"))
+        first = await client.ask(get("s?offset=-1"))
+        assert (len(first.body), first.get("Stream-Up-To-Date")) == (CHUNK_BYTES, None)
+        await client.ask(post("s", b"more"))
+        before = gateway.fast.answered
+        again = await client.ask(get("/v1/stream/s?offset=-1"))
+        assert gateway.fast.answered == before + 1
+        assert again.same == first.same
+
+
+async def test_equal_reads_are_one_look_at_the_log() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        clients = [await gateway.connect() for _ in range(10)]
+        for client in clients:
+            client.send(get("s?offset=-1"))
+        await gateway.until(lambda: gateway.ordinary == 11)
+        await turns(50)
+        clients[0].abort()  # the first to ask, and it does not take the answer with it
+        await gateway.until(lambda: gateway.limits.connections == 9)
+        log.reads.set()
+        answers = [await client.answer() for client in clients[1:]]
+        assert {answer.body for answer in answers} == {b"one"}
+        assert gateway.route._reads.started == 1
+
+
+async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
+    """A writer reads what it wrote, though an older read of the same range is under way."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        old = await gateway.connect()
+        old.send(get("s?offset=-1"))
+        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await turns(20)
+        await gateway.ask(post("s", b"two"))
+        new = await gateway.connect()
+        new.send(get("s?offset=-1"))
+        await gateway.until(lambda: gateway.route._reads.started == 2)
+        log.reads.set()
+        assert (await old.answer()).body == b"one"
+        assert (await new.answer()).body == b"onetwo"
+        # Nor is the older answer kept.
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"onetwo"
+
+
+async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        old = await gateway.connect()
+        old.send(get("s?offset=-1"))
+        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await turns(20)
+        await gateway.ask(request("DELETE", "s"))
+        await gateway.ask(put("s", body=b"another"))
+        log.reads.set()
+        assert (await old.answer()).body == b"one"
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"another"
+        gone = await gateway.ask(get(f"s?offset={offset(0)}"))
+        assert gone.status == 410
+
+
+async def test_cursors_of_a_reader_never_go_backwards() -> None:
+    async with serving(long_poll_timeout=0.1) as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"one"))
+        first = await client.ask(get("s?offset=-1"))
+        cursor = int(first.get("Stream-Cursor") or "")
+        position = 3
+        for number in range(12):
+            target = f"s?offset={offset(position)}&live=long-poll&cursor={cursor}"
+            client.send(get(target))
+            if number % 2:
+                await gateway.until(lambda: gateway.limits.live_readers == 1)
+                await gateway.ask(post("s", b"x"))
+                position += 1
+            answer = await client.answer()
+            assert answer.status == (200 if number % 2 else 204)
+            told = int(answer.get("Stream-Cursor") or "")
+            assert told > cursor
+            cursor = told
+            gateway.clock.advance(1)
+
+
+async def test_the_append_limit_holds_at_its_edge() -> None:
+    async with serving(max_append=100, max_pending_appends=100) as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        statuses = [
+            (await client.ask(post("s", b"x" * size))).status for size in (99, 100, 101, 100)
+        ]
+        assert statuses == [204, 204, 413, 204]
+
+
+def _waits(gateway: Serving, number: int) -> bool:
+    return gateway.route.appender.pending == number
+
+
+async def test_what_waits_for_the_log_is_bounded() -> None:
+    log = GatedLog()
+    async with serving(log, max_append=100, max_pending_appends=200) as gateway:
+        await gateway.ask(put("s"))
+        log.commits.clear()
+        clients = [await gateway.connect() for _ in range(3)]
+        for number, client in enumerate(clients[:2], start=1):
+            client.send(post("s", b"x" * 100))
+            await gateway.until(partial(_waits, gateway, number))
+        clients[2].send(post("s", b"x"))
+        refused = await clients[2].answer()
+        assert (refused.status, refused.get("Retry-After")) == (503, "1")
+        log.commits.set()
+        assert [(await client.answer()).status for client in clients[:2]] == [204, 204]
+        assert (await clients[2].ask(post("s", b"x"))).status == 204
+        await asyncio.sleep(0)

@@ -1,0 +1,64 @@
+"""Header values that are no UTF-8: refused, whoever sends them, and of no harm to anybody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.memory import MemoryLog
+from gateway.backends.sqlite import SqliteLog
+from tests.web.serving import get, post, put, request, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.backends.base import Log
+
+STAMP = ("Producer-Epoch: 0", "Producer-Seq: 0")
+BAD = "\xff"  # one byte that no UTF-8 text has
+
+
+def log_of(kind: str, folder: Path) -> Log:
+    return MemoryLog() if kind == "memory" else SqliteLog(folder)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        post("s", b"x", f"Producer-Id: {BAD}", *STAMP),
+        post("s", b"x", f"Stream-Seq: z{BAD}"),
+        post("s", b"x", content_type=f"text/{BAD}"),
+        post("s", b"x", content_type=f"text/plain; a={BAD}"),
+        put("s", content_type=f"text/{BAD}"),
+        request("PUT", "t", f"Stream-Forked-From: /v1/stream/{BAD}"),
+        request("PUT", "t", "Stream-Forked-From: /v1/stream/s", f"Stream-Fork-Offset: {BAD}"),
+        request("PUT", "t", f"Stream-TTL: {BAD}"),
+        request("PUT", "t", f"Stream-Expires-At: {BAD}"),
+        put("t").replace(b"headgate.test", b"\xff"),
+        get("s?offset=-1", f"If-None-Match: {BAD}"),
+        get("s?offset=-1", f"Origin: {BAD}"),
+        get("s?offset=-1", f"X-Request-Id: {BAD}"),
+    ],
+    ids=repr,
+)
+async def test_one_client_cannot_stop_the_others(kind: str, bad: bytes, tmp_path: Path) -> None:
+    async with serving(log_of(kind, tmp_path), cors_origins=("https://a.test",)) as gateway:
+        assert (await gateway.ask(put("s"))).status == 201
+        assert (await gateway.ask(post("s", b"a", "Stream-Seq: a"))).status == 204
+        # With its neighbours on one connection: they are decided in one fold.
+        client = await gateway.connect()
+        others = [await gateway.connect() for _ in range(3)]
+        for other in others[:1]:
+            other.send(post("s", b"b"))
+        client.send(bad)
+        for other in others[1:]:
+            other.send(post("s", b"b"))
+        answer = await client.answer()
+        assert answer.status < 500
+        assert [(await other.answer()).status for other in others] == [204, 204, 204]
+        assert (await gateway.ask(post("s", b"c"))).status == 204
+        assert (await gateway.ask(put("u"))).status == 201
+        assert gateway.route.appender.pending == 0
