@@ -6,11 +6,13 @@ statement itself; so a group's rows are written by one statement a table.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import apsw
 import msgspec
 
 from gateway.backends.base import Loaded
@@ -30,7 +32,6 @@ from gateway.protocol.state import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import apsw
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
 RECLAIM_ROWS = 1000  # records freed in one step: a few milliseconds of the writer's time
@@ -201,8 +202,9 @@ class Writer:
         self._retired = self._number("select count(*) from retired")
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connection; what it cannot take into the file now stays in the WAL."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.close()
 
     def last_stream_id(self) -> int:
         """The highest id in the file."""

@@ -137,7 +137,9 @@ def metadata(state: StreamState) -> Response:
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
-    remaining = state.deadline - now if state.deadline is not None else None
+    remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
+    if remaining is None and state.deadline is not None:
+        remaining = state.deadline - now
     if read.live is Live.LONG_POLL:
         lifetime = caching.poll_lifetime(remaining)
     elif chunk.start == chunk.end and not chunk.closed:
@@ -151,11 +153,6 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
         f"{_position_fields(chunk, read, now)}",
         read_body(state.content_type, chunk.records),
     )
-
-
-def not_modified(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
-    """304 with the fields that the 200 would have had, for a validator that still holds."""
-    return Response(304, data(chunk, read, freshness, now).fields)
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.settings.kinds import (
     ROUTES_KIND,
@@ -76,12 +75,10 @@ class Route(BaseModel):
     _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What an operator can choose."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     listen: Listen = Field(
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
@@ -193,19 +190,6 @@ class Settings(BaseSettings):
         """Most connections at once, for a process that may open so many files."""
         # A tenth is left for the log, the listeners and whatever the libraries open.
         return self.max_connections or open_files * 9 // 10
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing is read behind the caller's back: `load` is handed its sources."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)
