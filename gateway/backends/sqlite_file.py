@@ -19,6 +19,13 @@ SCHEMA_VERSION = 1
 HEADER_BYTES = 100
 MAGIC = b"SQLite format 3\0"
 
+WRITER_PRAGMAS = (
+    "journal_mode=wal",
+    "synchronous=full",
+    "wal_autocheckpoint=4000",
+    "cache_size=-16384",
+    "temp_store=memory",
+)
 SCHEMA = """
 create table streams (
     id integer primary key, path text not null unique, generation integer not null,
@@ -28,9 +35,10 @@ create table streams (
 ) strict;
 create index streams_deadline on streams (deadline) where deadline is not null;
 create table messages (
-    stream integer not null, end integer not null, crc integer not null, data blob not null,
-    primary key (stream, end)
-) strict, without rowid;
+    nr integer primary key, stream integer not null, end integer not null, crc integer not null,
+    sizes blob, data blob not null
+) strict;
+create unique index messages_place on messages (stream, end);
 create table producers (
     stream integer not null, producer text not null, epoch integer not null, seq integer not null,
     used_at real not null, primary key (stream, producer)
@@ -122,11 +130,8 @@ class DataFolder:
             str(self.file), flags=flags, vfs=self._vfs, statementcachesize=1024
         )
         connection.set_busy_timeout(5000)
-        if not read_only:
-            connection.execute(
-                "pragma journal_mode=wal; pragma synchronous=full; pragma wal_autocheckpoint=4000;"
-                "pragma cache_size=-16384; pragma temp_store=memory"
-            )
+        for pragma in () if read_only else WRITER_PRAGMAS:
+            connection.execute(f"pragma {pragma}").fetchall()
         return connection
 
     def release(self) -> None:

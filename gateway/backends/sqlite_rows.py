@@ -7,17 +7,17 @@ statement itself; so a group's rows are written by one statement a table.
 from __future__ import annotations
 
 import contextlib
-import struct
-import zlib
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 import msgspec
 
+from gateway.backends import sqlite_records as records
 from gateway.backends.base import Loaded
-from gateway.errors import RecordDamaged, StreamNotFound
-from gateway.protocol.chunks import Chunk, check_aligned, segments_from
+from gateway.backends.sqlite_records import Taken
+from gateway.errors import StreamNotFound
+from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.state import (
     Change,
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
-RECLAIM_ROWS = 1000  # records freed in one step: a few milliseconds of the writer's time
+RECLAIM_ROWS = 1000  # freed in one step, together with
+RECLAIM_BYTES = 4 * 1024 * 1024  # a few milliseconds of the writer's time
 VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 
@@ -108,11 +109,6 @@ def _state(row: tuple[object, ...]) -> StreamState:
     )
 
 
-def _checksum(stream_id: int, end: int, data: bytes) -> int:
-    """Covers the record's place too: right bytes at a wrong position are damage as well."""
-    return zlib.crc32(data, zlib.crc32(struct.pack(">qq", stream_id, end)))
-
-
 class Reader:
     """Reads over one connection; every answer is of one moment."""
 
@@ -150,34 +146,24 @@ class Reader:
             if row is None:
                 raise StreamNotFound("the stream was deleted")
             state = _state(row)
-            position = start
-            records: list[bytes] = []
+            taken = Taken(state, start)
             for segment in segments_from(state, start):
-                for record_end, crc, data in self._records(segment, position, end):
-                    if not records:
-                        check_aligned(start, record_end - len(data))
-                    missing = record_end - len(data) != position
-                    if missing or _checksum(segment.stream_id, record_end, data) != crc:
-                        raise RecordDamaged(
-                            f"the record that ends at position {record_end} of {state.path} does"
-                            " not match its checksum: it is damaged on disk and is not served"
-                        )
-                    records.append(data)
-                    position = record_end
-                if position < min(end, segment.end):
-                    raise RecordDamaged(
-                        f"the record that follows position {position} of {state.path} is missing"
-                    )
-                if position >= end:
+                for row in self._rows(segment, taken.position, end):
+                    taken.row(segment, end, *row)
+                if taken.position < min(end, segment.end):
+                    raise taken.damage("missing")
+                if taken.position >= end:
                     break
-        return Chunk(state, start, position, tuple(records))
+        return Chunk(state, start, taken.position, tuple(taken.records))
 
-    def _records(self, segment: Segment, start: int, end: int) -> list[tuple[int, int, bytes]]:
+    def _rows(
+        self, segment: Segment, start: int, end: int
+    ) -> list[tuple[int, int, bytes | None, bytes]]:
         upper = min(end, segment.end)
         rows: list[Any] = self._connection.execute(
-            "select end, crc, data from messages where stream=?1 and end>?2 and end<=coalesce("
-            "(select min(end) from messages where stream=?1 and end>=?3), ?4) order by end",
-            (segment.stream_id, start, upper, segment.end),
+            "select end, crc, sizes, data from messages where stream=?1 and end>?2 and end<="
+            "(select min(end) from messages where stream=?1 and end>=?3) order by end",
+            (segment.stream_id, start, upper),
         ).fetchall()
         return rows
 
@@ -272,7 +258,9 @@ class Writer:
         kept = [change for change in changes if change.state.stream_id not in removed]
         rows = {change.state.stream_id: _row(change.state) for change in kept}
         self._insert(f"streams ({COLUMNS})", list(rows.values()), UPSERT)
-        self._insert("messages", list(_message_rows(kept)))
+        self._insert(
+            f"messages ({records.COLUMNS})", [records.row_of(it) for it in kept if it.records]
+        )
         self._write_producers(kept)
 
     def _write_producers(self, changes: list[Change]) -> None:
@@ -337,13 +325,18 @@ class Writer:
         row = connection.execute("select stream from doomed limit 1").fetchone()
         if row is None:
             return self._give_back()
-        connection.execute(
-            "delete from messages where stream=?1 and end in"
-            " (select end from messages where stream=?1 order by end limit ?2)",
-            (row[0], RECLAIM_ROWS),
-        )
-        if connection.changes() < RECLAIM_ROWS:
-            with connection:
+        places: list[Any] = connection.execute(
+            "select end, length(data) from messages where stream=? order by end limit ?",
+            (*row, RECLAIM_ROWS),
+        ).fetchall()
+        size, last = 0, 0
+        for end, length in places:
+            size, last = size + length, end
+            if size >= RECLAIM_BYTES:
+                break
+        with connection:
+            connection.execute("delete from messages where stream=? and end<=?", (*row, last))
+            if size < RECLAIM_BYTES and len(places) < RECLAIM_ROWS:
                 connection.execute("delete from producers where stream=?", row)
                 connection.execute("delete from doomed where stream=?", row)
         return True
@@ -368,11 +361,3 @@ def _key(change: Change) -> str | int:
 
 def _parts(rows: Sequence[T]) -> Iterable[Sequence[T]]:
     return (rows[at : at + MAX_ROWS] for at in range(0, len(rows), MAX_ROWS))
-
-
-def _message_rows(changes: Iterable[Change]) -> Iterable[tuple[object, ...]]:
-    for change in changes:
-        stream_id = change.state.stream_id
-        for record in change.records:
-            crc = _checksum(stream_id, record.end, record.data)
-            yield stream_id, record.end, crc, record.data

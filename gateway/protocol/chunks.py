@@ -72,6 +72,15 @@ def empty(state: StreamState) -> Chunk:
     return Chunk(state, state.tail, state.tail, ())
 
 
+def no_newer_than(chunk: Chunk, state: StreamState) -> Chunk:
+    """The part of a chunk that the stream has at `state`, an earlier moment of the same stream."""
+    end, kept = chunk.start, 0
+    while kept < len(chunk.records) and end + len(chunk.records[kept]) <= state.tail:
+        end += len(chunk.records[kept])
+        kept += 1
+    return Chunk(state, chunk.start, end, chunk.records[:kept])
+
+
 def cut(state: StreamState, start: int, records: Sequence[Record]) -> list[Chunk]:
     """Records that follow `start`, cut where every catch-up would cut them."""
     parts: list[Chunk] = []

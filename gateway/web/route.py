@@ -142,11 +142,20 @@ class Route:
             store.put(entry, at_tail=at_tail)
 
     async def _chunk(self, state: StreamState, start: int) -> Chunk:
-        """Equal reads share one; the version keeps a read from joining one older than itself."""
+        """Equal reads share one; the version keeps a read from joining one older than itself.
+
+        The log may be ahead of the table by commits that are about to be applied. They are left
+        out: a reader who saw them could come back with an offset that the table does not know.
+        """
         key = (state.stream_id, start, state.version)
-        return await self._reads.read(
+        chunk = await self._reads.read(
             key, lambda: self.table.log.read(state, start, chunks.boundary(start))
         )
+        hot = self.table.peek(state.path)
+        known = hot.state if hot is not None else None
+        if known is None or known.stream_id != chunk.state.stream_id:
+            return chunk
+        return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
 
     def cached_events(self, state: StreamState, start: int) -> tuple[bytes, int] | None:
         """The data event of the chunk at `start` and where the chunk ends, when it is at hand."""

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.backends.sqlite import MAX_GROUP, SqliteLog
 from gateway.backends.sqlite_file import SCHEMA_VERSION
-from gateway.errors import RecordDamaged, StartError
+from gateway.errors import BadRequest, RecordDamaged, StartError
 from tests.backends.contract import appended, created, opened, removed
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ def database(folder: Path) -> apsw.Connection:
     return apsw.Connection(str(folder / "headgate.db"))
 
 
-async def written(folder: Path, *datas: bytes) -> Change:
+async def written(folder: Path, first: bytes, *others: bytes) -> Change:
+    """A stream of these records, each committed by itself, and the last change."""
     async with opened("sqlite", folder) as log:
-        change = created(log, "s", *datas)
+        change = created(log, "s", first)
         await log.commit([change])
+        for data in others:
+            change = appended(change.state, data)
+            await log.commit([change])
     return change
 
 
@@ -54,11 +58,34 @@ async def test_a_flipped_bit_is_noticed_and_nothing_is_served(
             with pytest.raises(RecordDamaged) as refusal:
                 await log.read(change.state, start, 100)
             assert refusal.value.detail == (
-                "the record that ends at position 6 of s does not match its checksum: it is"
-                " damaged on disk and is not served"
+                "the record that follows position 3 of s is damaged on disk: nothing of this"
+                " read is served"
             )
         assert (await log.read(change.state, 0, 3)).records == (b"abc",)
         assert (await log.read(change.state, 6, 100)).records == (b"ghi",)
+
+
+@pytest.mark.parametrize("column", ["sizes", "data"])
+async def test_damage_in_a_row_of_several_records_hides_them_all(
+    column: str, tmp_path: Path
+) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"abc", b"de", b"f")
+        await log.commit([change])
+        for start, records in ((0, (b"abc", b"de", b"f")), (3, (b"de", b"f")), (5, (b"f",))):
+            assert (await log.read(change.state, start, 100)).records == records
+        assert (await log.read(change.state, 0, 4)).records == (b"abc", b"de")
+        with pytest.raises(BadRequest):
+            await log.read(change.state, 4, 100)
+    connection = database(tmp_path)
+    ((value,),) = connection.execute(f"select {column} from messages").fetchall()
+    connection.close()
+    assert isinstance(value, bytes)
+    damage(tmp_path, f"update messages set {column}=?", value[:-1] + bytes([value[-1] ^ 1]))
+    async with opened("sqlite", tmp_path) as log:
+        for start in (0, 3, 5):
+            with pytest.raises(RecordDamaged):
+                await log.read(change.state, start, 100)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Read = Callable[[str, Mode], Awaitable[Reading]]
 
+# Many times what a reader needs, so that only one that is stuck meets it.
+READING_TIMEOUT_S = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -42,15 +45,19 @@ async def reading(
             proxy = CuttingProxy(server.port, seed=seed + number, at_most=at_most)
             await stack.enter_async_context(proxy)
             url = f"http://127.0.0.1:{proxy.port}/v1/stream/{stream}"
-            task = tasks.create_task(_start(read, url, mode), name=f"{read.__name__} {mode}")
+            task = tasks.create_task(_read(read, url, mode, proxy), name=f"{read.__name__} {mode}")
             runs.append(Run(mode, proxy, task))
         for run in runs:
             await run.proxy.connected.wait()
         yield runs
 
 
-async def _start(read: Read, url: str, mode: Mode) -> Reading:
-    return await read(url, mode)
+async def _read(read: Read, url: str, mode: Mode, proxy: CuttingProxy) -> Reading:
+    try:
+        async with asyncio.timeout(READING_TIMEOUT_S):
+            return await read(url, mode)
+    except TimeoutError as cause:
+        raise AssertionError(f"{read.__name__} {mode} is stuck behind {proxy}") from cause
 
 
 def assert_received(run: Run, expected: bytes) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Sequence
 
 # So many appends wait for one commit together, instead of each for its own.
 CONNECTIONS = 32
@@ -42,16 +42,16 @@ class TokenWriter:
         )
         self._next_seq = 0
 
-    async def append(self, tokens: Iterable[bytes]) -> None:
+    async def append(self, tokens: Sequence[bytes]) -> None:
         """One POST for each token; returns when every one is acknowledged."""
         async with contextlib.AsyncExitStack() as stack:
             connections = [
                 await stack.enter_async_context(_connection(self._url.hostname, self._url.port))
-                for _ in range(CONNECTIONS)
+                for _ in range(min(CONNECTIONS, len(tokens)))
             ]
             numbered = enumerate(tokens, start=self._next_seq)
             refused: list[tuple[int, bytes]] = []
-            while wave := refused + list(islice(numbered, CONNECTIONS - len(refused))):
+            while wave := refused + list(islice(numbered, len(connections) - len(refused))):
                 for (_, writer), (seq, token) in zip(connections, wave, strict=False):
                     writer.write(self._request(seq, token))
                 statuses = [
@@ -63,7 +63,7 @@ class TokenWriter:
                 refused = [
                     item for item, status in zip(wave, statuses, strict=True) if status == 409
                 ]
-                self._next_seq = max(self._next_seq, wave[-1][0] + 1)
+        self._next_seq += len(tokens)
 
     def _request(self, seq: int, token: bytes) -> bytes:
         fields = f"Producer-Seq: {seq}\r\nContent-Length: {len(token)}\r\n\r\n"

@@ -26,6 +26,7 @@ class Follower:
         self.ledger = ledger
         self.live = live
         self.seen: list[bytes] = []
+        self.verified = 0  # how many of those were already compared with the content
         self.offset = "-1"
         self.cursor = ""
         self.at_end = False

@@ -306,7 +306,8 @@ class _Torture:
                 await following
         if follower.seen != found:
             self._fault(f"the {follower.live} reader saw {follower.ledger.name} with a difference")
-        self.report.followed += len(found)
+        self.report.followed += len(found) - follower.verified
+        follower.verified = len(found)
 
     def _next_follower(self, follower: Follower) -> Follower:
         others = [ledger for ledger in self.streams if not ledger.is_closed]

@@ -247,8 +247,8 @@ async def test_nothing_is_lost_between_catching_up_and_living() -> None:
         assert "upToDate" not in controls(events)[0]
 
 
-async def test_a_reader_ahead_of_the_rounds_hears_nothing_twice() -> None:
-    """Its catch-up saw an append that the log has, and that nobody was told of yet."""
+async def test_what_the_log_has_and_nobody_was_told_is_read_by_nobody() -> None:
+    """An offset past what the gateway knows would be refused when its reader comes back."""
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
@@ -261,8 +261,8 @@ async def test_a_reader_ahead_of_the_rounds_hears_nothing_twice() -> None:
         await turns(20)
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_until(lambda found: len(controls(found)) == 1)
-        assert text(events) == "onetwo"
-        assert controls(events)[0]["streamNextOffset"] == offset(6)
+        assert text(events) == "one"
+        assert controls(events)[0]["streamNextOffset"] == offset(3)
         log.commits.set()
         assert (await writer.answer()).status == 204
         assert text(await up_to(other, 6)) == "two"

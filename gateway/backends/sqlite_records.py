@@ -1,0 +1,76 @@
+"""Records in rows: what one commit appends to one stream lies in one row.
+
+That makes a commit a few index entries and cells where a row a record would be hundreds, and a
+read of a chunk a few dozen rows.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from gateway.errors import RecordDamaged
+from gateway.protocol.chunks import check_aligned
+
+if TYPE_CHECKING:
+    from gateway.protocol.state import Change, Segment, StreamState
+
+COLUMNS = "stream, end, crc, sizes, data"
+
+
+def row_of(change: Change) -> tuple[object, ...]:
+    """The row that holds a change's records."""
+    stream_id, end = change.state.stream_id, change.records[-1].end
+    datas = [record.data for record in change.records]
+    sizes = struct.pack(f">{len(datas)}I", *map(len, datas)) if len(datas) > 1 else None
+    data = b"".join(datas)
+    return stream_id, end, _checksum(stream_id, end, sizes, data), sizes, data
+
+
+class Taken:
+    """The records that a read has taken so far, checked as they come."""
+
+    __slots__ = ("position", "records", "state")
+
+    def __init__(self, state: StreamState, start: int) -> None:
+        self.state = state
+        self.position = start
+        self.records: list[bytes] = []
+
+    def row(
+        self, segment: Segment, end: int, row_end: int, crc: int, sizes: bytes | None, data: bytes
+    ) -> None:
+        """Take the records of one row that lie after the position, up to `end`."""
+        if _checksum(segment.stream_id, row_end, sizes, data) != crc:
+            raise self.damage("damaged")
+        at = row_end - len(data)
+        if at > self.position:
+            raise self.damage("missing")
+        offset, last = 0, min(end, segment.end)
+        for length in _lengths(sizes, data):
+            if at + length > self.position:
+                check_aligned(self.position, at)
+                self.records.append(data[offset : offset + length])
+                self.position = at + length
+                if self.position >= last:
+                    return
+            offset, at = offset + length, at + length
+
+    def damage(self, what: str) -> RecordDamaged:
+        """Why nothing is served."""
+        return RecordDamaged(
+            f"the record that follows position {self.position} of {self.state.path} is {what} on"
+            " disk: nothing of this read is served"
+        )
+
+
+def _checksum(stream_id: int, end: int, sizes: bytes | None, data: bytes) -> int:
+    """Covers the row's place too: right bytes at a wrong position are damage as well."""
+    seed = zlib.crc32(struct.pack(">qq", stream_id, end) + (sizes or b""))
+    return zlib.crc32(data, seed)
+
+
+def _lengths(sizes: bytes | None, data: bytes) -> tuple[int, ...]:
+    """The lengths of a row's records; a row of one record has no `sizes`."""
+    return (len(data),) if sizes is None else struct.unpack(f">{len(sizes) // 4}I", sizes)

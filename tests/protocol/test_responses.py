@@ -1,0 +1,476 @@
+"""Every answer as a whole: status, all header lines in their order, body."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from gateway import errors
+from gateway.errors import HeadgateError
+from gateway.protocol import responses
+from gateway.protocol.appends import Appended
+from gateway.protocol.caching import Freshness
+from gateway.protocol.chunks import Chunk
+from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
+from gateway.protocol.lifecycle import Created
+from gateway.protocol.requests import Live, Read
+from gateway.protocol.responses import Response
+from gateway.protocol.state import Lifetime, ProducerState, StreamState
+
+NOW = EPOCH_S + 7 * 20.0 + 3  # in the cursor interval 7
+OPEN = StreamState("chat", 0x2A, 3, "text/plain; charset=utf-8", tail=5)
+CLOSED = msgspec.structs.replace(OPEN, closed=True)
+TAIL = "0000000000000003_0000000000000005"
+START = "0000000000000003_0000000000000000"
+CATCH_UP = Read("/v1/stream/chat", "/v1/stream/chat?offset=-1", None, Live.CATCH_UP, None)
+POLL = Read("/v1/stream/chat", "/v1/stream/chat?live=long-poll", None, Live.LONG_POLL, None)
+FRESHNESS = Freshness(max_age=600, stale_while_revalidate=50, tail_max_age=40)
+NO_STORE = "Cache-Control: no-store"
+TYPE = "Content-Type: text/plain; charset=utf-8"
+NEXT = f"Stream-Next-Offset: {TAIL}"
+ENDED = "Stream-Closed: true"
+AT_TAIL = "Stream-Up-To-Date: true"
+EDGE = ("CDN-Cache-Control: public, max-age=1", "Surrogate-Control: public, max-age=1")
+replace = msgspec.structs.replace
+
+
+def answer(status: int, *lines: str, body: bytes = b"") -> Response:
+    """An answer with these lines after those that every answer has."""
+    always = ("X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin")
+    return Response(status, "".join(f"{line}\r\n" for line in (*always, *lines)), body)
+
+
+# ---------------------------------------------------------------- writes and HEAD
+
+
+@pytest.mark.parametrize(
+    ("state", "closed"), [(OPEN, ()), (CLOSED, (ENDED,))], ids=["open", "closed"]
+)
+def test_a_new_stream_is_201_with_its_location(state: StreamState, closed: tuple[str, ...]) -> None:
+    location = "http://host/v1/stream/chat"
+    assert responses.created(Created(state, new=True), location) == answer(
+        201, NO_STORE, TYPE, NEXT, *closed, f"Location: {location}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "closed"), [(OPEN, ()), (CLOSED, (ENDED,))], ids=["open", "closed"]
+)
+def test_a_stream_that_stood_already_is_200_without(
+    state: StreamState, closed: tuple[str, ...]
+) -> None:
+    assert responses.created(Created(state, new=False), "unused") == answer(
+        200, NO_STORE, TYPE, NEXT, *closed
+    )
+
+
+STAMPED = ("Producer-Epoch: 2", "Producer-Seq: 9")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Appended(TAIL, closed=False, stored=True), answer(204, NO_STORE, NEXT)),
+        (Appended(TAIL, closed=True, stored=True), answer(204, NO_STORE, NEXT, ENDED)),
+        (Appended(TAIL, closed=True, stored=False), answer(204, NO_STORE, NEXT, ENDED)),
+        (
+            Appended(TAIL, closed=False, stored=True, producer=ProducerState(2, 9, NOW)),
+            answer(200, NO_STORE, NEXT, *STAMPED),
+        ),
+        (
+            Appended(TAIL, closed=False, stored=False, producer=ProducerState(2, 9, NOW)),
+            answer(204, NO_STORE, NEXT, *STAMPED),
+        ),
+        (
+            Appended(TAIL, closed=True, stored=True, producer=ProducerState(2, 9, NOW)),
+            answer(200, NO_STORE, NEXT, ENDED, *STAMPED),
+        ),
+    ],
+    ids=["data", "last data", "close", "producer", "producer again", "producer's last"],
+)
+def test_an_append_is_answered_with_where_the_stream_stands(
+    outcome: Appended, expected: Response
+) -> None:
+    assert responses.appended(outcome) == expected
+
+
+def test_a_deletion_is_204() -> None:
+    assert responses.deleted() == answer(204, NO_STORE)
+
+
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        (OPEN, ()),
+        (CLOSED, (ENDED,)),
+        (replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW), ("Stream-TTL: 60",)),
+        (replace(OPEN, lifetime=Lifetime(ttl_s=0), deadline=NOW), ("Stream-TTL: 0",)),
+        (
+            replace(
+                CLOSED, lifetime=Lifetime(expires_at=1.0, expires_text="1970-01-01T01:00:01+01:00")
+            ),
+            (ENDED, "Stream-Expires-At: 1970-01-01T01:00:01+01:00"),
+        ),
+    ],
+    ids=["open", "closed", "ttl", "no ttl at all", "expiry as it was written"],
+)
+def test_head_tells_what_a_stream_is(state: StreamState, lines: tuple[str, ...]) -> None:
+    assert responses.metadata(state) == answer(200, NO_STORE, TYPE, NEXT, *lines)
+
+
+# ---------------------------------------------------------------- reads
+
+
+def data(state: StreamState, start: int, end: int, *records: bytes, read: Read) -> Response:
+    return responses.data(Chunk(state, start, end, records), read, FRESHNESS, NOW)
+
+
+def fresh(age: int, stale: int) -> str:
+    return f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}"
+
+
+def test_data_before_the_tail_is_kept_long() -> None:
+    at = "0000000000000003_0000000000000003"
+    assert data(OPEN, 0, 3, b"ab", b"c", read=CATCH_UP) == answer(
+        200,
+        fresh(600, 50),
+        TYPE,
+        f'ETag: "2a:{START}:{at}"',
+        f"Stream-Next-Offset: {at}",
+        "Stream-Cursor: 7",
+        body=b"abc",
+    )
+
+
+def test_data_before_the_tail_says_nothing_of_the_end_of_a_closed_stream() -> None:
+    at = "0000000000000003_0000000000000003"
+    assert data(CLOSED, 0, 3, b"abc", read=CATCH_UP) == answer(
+        200,
+        fresh(600, 50),
+        TYPE,
+        f'ETag: "2a:{START}:{at}"',
+        f"Stream-Next-Offset: {at}",
+        "Stream-Cursor: 7",
+        body=b"abc",
+    )
+
+
+def test_data_up_to_the_tail_is_kept_as_long_as_the_tail_may_be() -> None:
+    assert data(OPEN, 0, 5, b"abcde", read=CATCH_UP) == answer(
+        200,
+        fresh(40, 50),
+        TYPE,
+        f'ETag: "2a:{START}:{TAIL}"',
+        NEXT,
+        AT_TAIL,
+        "Stream-Cursor: 7",
+        body=b"abcde",
+    )
+
+
+def test_data_up_to_the_end_says_so_and_needs_no_cursor() -> None:
+    assert data(CLOSED, 0, 5, b"abcde", read=CATCH_UP) == answer(
+        200,
+        fresh(40, 50),
+        TYPE,
+        f'ETag: "2a:{START}:{TAIL}:closed"',
+        NEXT,
+        AT_TAIL,
+        ENDED,
+        body=b"abcde",
+    )
+
+
+def test_nothing_yet_is_asked_for_again_each_time() -> None:
+    assert data(OPEN, 5, 5, read=CATCH_UP) == answer(
+        200,
+        "Cache-Control: no-cache",
+        *EDGE,
+        TYPE,
+        f'ETag: "2a:{TAIL}:{TAIL}"',
+        NEXT,
+        AT_TAIL,
+        "Stream-Cursor: 7",
+    )
+
+
+def test_nothing_more_ever_is_kept_as_data_is() -> None:
+    assert data(CLOSED, 5, 5, read=CATCH_UP) == answer(
+        200,
+        fresh(40, 50),
+        TYPE,
+        f'ETag: "2a:{TAIL}:{TAIL}:closed"',
+        NEXT,
+        AT_TAIL,
+        ENDED,
+    )
+
+
+def test_json_messages_come_as_one_array() -> None:
+    state = replace(OPEN, content_type="application/json", tail=4)
+    at = "0000000000000003_0000000000000004"
+    assert data(state, 0, 4, b"1,2", b"3", read=CATCH_UP) == answer(
+        200,
+        fresh(40, 50),
+        "Content-Type: application/json",
+        f'ETag: "2a:{START}:{at}"',
+        f"Stream-Next-Offset: {at}",
+        AT_TAIL,
+        "Stream-Cursor: 7",
+        body=b"[1,2,3]",
+    )
+
+
+def test_a_polls_data_is_kept_for_one_cursor_interval() -> None:
+    assert data(OPEN, 3, 5, b"de", read=replace(POLL, cursor=6)) == answer(
+        200,
+        "Cache-Control: public, max-age=20",
+        TYPE,
+        f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}"',
+        NEXT,
+        AT_TAIL,
+        "Stream-Cursor: 7",
+        body=b"de",
+    )
+
+
+def test_a_polls_last_data_says_that_it_is_the_end() -> None:
+    assert data(CLOSED, 3, 5, b"de", read=POLL) == answer(
+        200,
+        "Cache-Control: public, max-age=20",
+        TYPE,
+        f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}:closed"',
+        NEXT,
+        AT_TAIL,
+        ENDED,
+        body=b"de",
+    )
+
+
+@pytest.mark.parametrize("read", [CATCH_UP, POLL], ids=["catch-up", "long-poll"])
+def test_a_cursor_that_the_clock_has_not_passed_is_moved_on(read: Read) -> None:
+    got = data(OPEN, 0, 5, b"abcde", read=replace(read, cursor=7))
+    before, _, cursor = got.fields.rpartition("Stream-Cursor: ")
+    plain = data(OPEN, 0, 5, b"abcde", read=read)
+    assert f"{before}Stream-Cursor: 7\r\n" == plain.fields
+    assert 8 <= int(cursor) <= 7 + MAX_JITTER_INTERVALS
+    assert data(OPEN, 0, 5, b"abcde", read=replace(read, cursor=7)) == got
+
+
+TTL_9 = Lifetime(ttl_s=9)
+EXPIRES = Lifetime(expires_at=NOW + 70.9, expires_text="2024-10-09T00:03:33.9Z")
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "deadline", "end", "catch_up", "poll"),
+    [
+        (TTL_9, NOW + 2.0, 3, fresh(9, 0), "Cache-Control: public, max-age=9"),
+        (EXPIRES, NOW + 70.9, 3, fresh(70, 0), "Cache-Control: public, max-age=20"),
+        (EXPIRES, NOW + 70.9, 5, fresh(40, 30), "Cache-Control: public, max-age=20"),
+        (EXPIRES, NOW + 0.9, 5, fresh(0, 0), "Cache-Control: public, max-age=0"),
+    ],
+    ids=["a read restarts the window", "expiry", "expiry, at the tail", "as good as over"],
+)
+def test_no_answer_is_kept_past_the_end_of_its_stream(
+    lifetime: Lifetime, deadline: float, end: int, catch_up: str, poll: str
+) -> None:
+    state = replace(OPEN, lifetime=lifetime, deadline=deadline)
+    for read, line in ((CATCH_UP, catch_up), (POLL, poll)):
+        timed = data(state, 0, end, b"x" * end, read=read)
+        plain = data(OPEN, 0, end, b"x" * end, read=read)
+        usual = next(one for one in plain.fields.split("\r\n") if one.startswith("Cache-Control"))
+        assert timed == Response(200, plain.fields.replace(usual, line), plain.body)
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "body"),
+    [
+        (OPEN, "Stream-Cursor: 7", b""),
+        (CLOSED, ENDED, b""),
+        (replace(OPEN, content_type="application/json"), "Stream-Cursor: 7", b"[]"),
+    ],
+    ids=["open", "closed", "json"],
+)
+def test_the_tail_is_told_without_data_and_never_stored(
+    state: StreamState, last: str, body: bytes
+) -> None:
+    assert responses.tail(state, CATCH_UP, NOW) == answer(
+        200, NO_STORE, f"Content-Type: {state.content_type}", NEXT, AT_TAIL, last, body=body
+    )
+
+
+def test_a_poll_without_data_is_held_for_a_second_at_the_edge() -> None:
+    assert responses.poll_ended(OPEN, POLL, NOW) == answer(
+        204, NO_STORE, *EDGE, NEXT, AT_TAIL, "Stream-Cursor: 7"
+    )
+
+
+def test_a_poll_at_the_end_is_told_so() -> None:
+    assert responses.poll_ended(CLOSED, POLL, NOW) == answer(204, NO_STORE, NEXT, AT_TAIL, ENDED)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "lines"),
+    [
+        ("text/plain", ()),
+        ("Text/CSV; header=present", ()),
+        ("application/json; charset=utf-8", ()),
+        ("application/octet-stream", ("Stream-SSE-Data-Encoding: base64",)),
+        ("application/jsonl", ("Stream-SSE-Data-Encoding: base64",)),
+    ],
+)
+def test_an_event_stream_begins_with_how_it_carries_data(
+    content_type: str, lines: tuple[str, ...]
+) -> None:
+    assert responses.event_stream(replace(OPEN, content_type=content_type)) == answer(
+        200,
+        "Cache-Control: no-cache, no-transform",
+        "Content-Type: text/event-stream",
+        "X-Accel-Buffering: no",
+        *lines,
+    )
+
+
+# ---------------------------------------------------------------- refusals
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What an error is answered with."""
+
+    error: HeadgateError
+    status: int
+    code: str
+    title: str
+    detail: str = "why"
+    lines: tuple[str, ...] = ()
+
+
+LATER = ("Retry-After: 1",)
+ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+REFUSALS = [
+    Refusal(errors.BadRequest("why"), 400, "bad_request", "Bad request"),
+    Refusal(
+        errors.ProducerFenced(4),
+        403,
+        "stale_epoch",
+        "Stale epoch",
+        "the producer was fenced: epoch 4 is in force",
+        ("Producer-Epoch: 4",),
+    ),
+    Refusal(errors.StreamNotFound("why"), 404, "stream_not_found", "Stream not found"),
+    Refusal(
+        errors.MethodNotAllowed("why"),
+        405,
+        "method_not_allowed",
+        "Method not allowed",
+        lines=(f"Allow: {ALLOW}",),
+    ),
+    Refusal(errors.RequestTimeout("why"), 408, "request_timeout", "Request timeout"),
+    Refusal(
+        errors.ConfigurationConflict("why"), 409, "configuration_conflict", "Configuration conflict"
+    ),
+    Refusal(
+        errors.ContentTypeMismatch("why"), 409, "content_type_mismatch", "Content type mismatch"
+    ),
+    Refusal(
+        errors.SequenceGap(5, 7),
+        409,
+        "sequence_gap",
+        "Sequence gap",
+        "Producer-Seq 7 came where 5 was expected",
+        ("Producer-Expected-Seq: 5", "Producer-Received-Seq: 7"),
+    ),
+    Refusal(errors.SequenceRegression("why"), 409, "sequence_regression", "Sequence regression"),
+    Refusal(
+        errors.StreamClosed(TAIL),
+        409,
+        "stream_closed",
+        "Stream closed",
+        "the stream is closed: it takes no further appends",
+        (ENDED, NEXT),
+    ),
+    Refusal(errors.StreamGone("why"), 410, "gone", "Gone"),
+    Refusal(
+        errors.BodyTooLarge(9),
+        413,
+        "body_too_large",
+        "Body too large",
+        "the body is over max_append, 9 bytes",
+    ),
+    Refusal(
+        errors.CodingNotSupported("why"),
+        415,
+        "content_coding_not_supported",
+        "Content coding not supported",
+    ),
+    Refusal(errors.HeadTooLarge("why"), 431, "header_too_large", "Header too large"),
+    Refusal(errors.RecordDamaged("why"), 500, "record_damaged", "Record damaged"),
+    Refusal(errors.NotOffered("why"), 501, "not_implemented", "Not implemented"),
+    Refusal(errors.LimitReached("why"), 503, "limit_reached", "Limit reached", lines=LATER),
+    Refusal(errors.LogUnavailable("why"), 503, "log_unavailable", "Log unavailable", lines=LATER),
+    Refusal(errors.ServerStopping("why"), 503, "stopping", "Stopping", lines=LATER),
+]
+
+
+def problem(refusal: Refusal) -> Response:
+    body = (
+        f'{{"type":"about:blank","title":"{refusal.title}","status":{refusal.status},'
+        f'"code":"{refusal.code}","detail":"{refusal.detail}"}}'
+    )
+    return answer(
+        refusal.status,
+        NO_STORE,
+        "Content-Type: application/problem+json",
+        *refusal.lines,
+        body=body.encode(),
+    )
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
+def test_a_refusal_is_a_problem_with_a_code(refusal: Refusal) -> None:
+    assert responses.problem(refusal.error) == problem(refusal)
+
+
+def test_every_refusal_has_its_status_and_stands_in_the_table_above() -> None:
+    """A server that cannot start answers nobody."""
+    known = set(HeadgateError.__subclasses__()) - {errors.StartError}
+    assert known == set(responses.STATUS) == {type(refusal.error) for refusal in REFUSALS}
+    assert len({kind.code for kind in known}) == len(known)
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [('a "quoted"\r\n\0 part', 'a "quoted"\r\n\0 part'), ("é\udcff", "é?"), ("", "")],
+    ids=["controls", "no text", "nothing"],
+)
+def test_a_detail_may_quote_whatever_a_client_sent(detail: str, shown: str) -> None:
+    response = responses.problem(errors.BadRequest(detail))
+    assert json.loads(response.body)["detail"] == shown
+    assert response.fields == responses.problem(errors.BadRequest("why")).fields
+
+
+def test_what_should_not_happen_is_500_and_leads_to_the_log() -> None:
+    assert responses.internal_error("a1b2-7") == problem(
+        Refusal(
+            HeadgateError(""),
+            500,
+            "internal_error",
+            "Internal error",
+            "see the server's log for a1b2-7",
+        )
+    )
+
+
+def test_a_browser_is_told_what_it_may_send() -> None:
+    assert responses.preflight() == answer(
+        204,
+        f"Access-Control-Allow-Methods: {ALLOW}",
+        "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Last-Event-ID,"
+        " Producer-Epoch, Producer-Id, Producer-Seq, Stream-Closed, Stream-Expires-At,"
+        " Stream-Fork-Offset, Stream-Fork-Sub-Offset, Stream-Forked-From, Stream-Seq, Stream-TTL,"
+        " X-Request-Id",
+        "Access-Control-Max-Age: 86400",
+        f"Allow: {ALLOW}",
+    )
