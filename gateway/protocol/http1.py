@@ -41,9 +41,12 @@ def rest(response: Response) -> bytes:
 
 
 def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
-    """The head of an answer without a known end: chunked, or to be ended by closing (1.0)."""
-    coding = "Transfer-Encoding: chunked\r\n" if chunked else ""
-    fields = f"{response.fields}{coding}Connection: close\r\n\r\n".encode("latin-1")
+    """The head of an answer without a known end: chunked, or to be ended by closing (1.0).
+
+    A chunked one must not say `Connection: close`: clients would take any cut for its end.
+    """
+    framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
+    fields = f"{response.fields}{framing}\r\n\r\n".encode("latin-1")
     return _STATUS_LINES[response.status] + common + fields
 
 

@@ -142,7 +142,7 @@ class Connection(RequestHandler):
                 return
 
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        if message.should_close or message.upgrade or message.version != HttpVersion11:
+        if message.should_close or message.upgrade or message.version is not HttpVersion11:
             return False
         if self._paused or self._shared.closing:
             return False

@@ -60,7 +60,7 @@ async def test_every_client_gets_every_byte_once(scheme: str, tmp_path: Path) ->
             await TokenWriter(url, CONTENT_TYPE).append(tokens)
             await close_stream(url)
         async with reading(
-            server, "text", LATE_READERS, seed=-SEED, at_most=FIRST_CUT_BYTES
+            server, "text", LATE_READERS, seed=SEED + len(LIVE_READERS), at_most=FIRST_CUT_BYTES
         ) as late:
             pass
     for run in (*live, *late):
