@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ class Collapse(Generic[T]):
             self.started += 1
             flight = asyncio.get_running_loop().create_task(read())
             self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight.add_done_callback(partial(self._landed, key))
         else:
             self.joined += 1
         return await asyncio.shield(flight)
+
+    def _landed(self, key: Hashable, flight: asyncio.Task[T]) -> None:
+        del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # taken note of, even where every waiter has left

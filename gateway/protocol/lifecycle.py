@@ -162,14 +162,11 @@ def decide_fork(
     )
 
 
-def decide_delete(state: StreamState, now: float) -> tuple[Change, ...]:
-    """DELETE: soft while forks need the data, else for good (section 5.4)."""
-    present(state, now)
-    return remove(state)
-
-
 def remove(state: StreamState) -> tuple[Change, ...]:
-    """The change that takes a stream away, by its client or because its time is over."""
+    """What takes a stream away, by its client or because its time is over (section 5.4).
+
+    While forks need its data it only disappears from its path.
+    """
     if state.references:
         gone = msgspec.structs.replace(
             state, version=state.version + 1, soft_deleted=True, deadline=None

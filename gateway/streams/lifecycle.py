@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.table import StreamTable
+    from gateway.streams.table import HotStream, StreamTable
 
 T = TypeVar("T")
 
@@ -37,9 +37,10 @@ class Lifecycle:
         return await self._racing(lambda: self._create(path, request))
 
     async def _create(self, path: str, request: Create) -> Created:
-        place = await self._place(path)
+        hot = await self._place(path)
+        place = Place(hot.state, hot.retired)
         created, changes = rules.decide_create(
-            place, path, request, self._table.log.new_stream_id(), self._table.clock()
+            place, path, request, self._table.log.new_stream_id(), self._table.now(hot)
         )
         await self._commit(changes)
         return created
@@ -47,17 +48,17 @@ class Lifecycle:
     async def _fork(
         self, path: str, request: Create, fork: ForkRequest, source_path: str
     ) -> Created:
-        hot = await self._table.load(source_path)
-        source = rules.source_of(hot.state, self._table.clock())
-        place = await self._place(path)
+        from_hot = await self._table.load(source_path)
+        source = rules.source_of(from_hot.state, self._table.now(from_hot))
+        hot = await self._place(path)
         prefix = await self._prefix(source, fork)
         created, changes = rules.decide_fork(
-            place,
+            Place(hot.state, hot.retired),
             path,
             request,
             rules.Branch(source, fork, prefix),
             self._table.log.new_stream_id(),
-            self._table.clock(),
+            self._table.now(hot),
         )
         await self._commit(changes)
         return created
@@ -76,8 +77,7 @@ class Lifecycle:
 
         async def attempt() -> None:
             hot = await self._table.load(path)
-            state = self._table.present(hot)
-            await self._commit(rules.decide_delete(state, self._table.clock()))
+            await self._commit(rules.remove(self._table.present(hot)))
 
         await self._racing(attempt)
 
@@ -94,12 +94,13 @@ class Lifecycle:
                 if not hot.state.soft_deleted:
                     await self._commit(rules.remove(hot.state))
             else:
-                await self._commit(rules.touched(hot.state))
+                if not hot.state.expired(self._table.clock()):
+                    await self._commit(rules.touched(hot.state))
 
         await self._racing(attempt)
 
-    async def _place(self, path: str) -> Place:
-        """What stands at a path, after an expired stream there was taken away."""
+    async def _place(self, path: str) -> HotStream:
+        """The stream at a path, after an expired one there was taken away."""
         hot = await self._table.load(path)
         if hot.state is not None:
             try:
@@ -108,7 +109,7 @@ class Lifecycle:
                 if not hot.state.soft_deleted and not hot.state.references:
                     await self._commit(rules.remove(hot.state))
                     hot = await self._table.load(path)
-        return Place(hot.state, hot.retired)
+        return hot
 
     async def _commit(self, changes: tuple[Change, ...]) -> None:
         """Commit, with what the end of a fork means for its sources."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
 TOUCH_SHARE = 10  # a sliding deadline is written down when it moved by a tenth of its TTL
+MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry stays punctual
 
 
 class Follower(Protocol):
@@ -47,6 +48,7 @@ class HotStream:
         "conflicts",
         "epoch",
         "follower",
+        "grace_s",
         "loading",
         "path",
         "producers",
@@ -63,6 +65,7 @@ class HotStream:
         self.retired: int | None = None
         self.producers: dict[str, ProducerState] = {}
         self.written_deadline: float | None = None
+        self.grace_s = 0.0  # how much later than is written a sliding window may end
         self.epoch = 0  # counts applied changes: tells a load that it was overtaken
         self.loading: asyncio.Task[None] | None = None
         self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
@@ -143,30 +146,32 @@ class StreamTable:
     def _take(self, hot: HotStream, place: Place, producers: dict[str, ProducerState]) -> None:
         hot.retired = place.retired
         hot.producers = producers
-        state = place.state
-        if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
-            # The written deadline of a sliding window may lag behind its last use.
-            grace = _slack(state.lifetime.ttl_s) + 1.0
-            state = msgspec.structs.replace(state, deadline=state.deadline + grace)
-        hot.state = state
-        hot.absent = state is None
+        hot.state = place.state
+        hot.absent = place.state is None
         hot.written_deadline = None if place.state is None else place.state.deadline
+        hot.grace_s = 0.0
+        if place.state is not None and place.state.lifetime.ttl_s is not None:
+            hot.grace_s = _slack(place.state.lifetime.ttl_s) + 1.0
+
+    def now(self, hot: HotStream) -> float:
+        """The time by which the stream's deadline counts; while it is loaded, with its grace."""
+        return self.clock() - hot.grace_s
 
     def present(self, hot: HotStream) -> StreamState:
         """The loaded stream's state as a client may use it; raises when it is gone."""
-        now = self.clock()
         if hot.follower is not None and hot.follower.has_readers:
-            self.touch(hot, now)  # a stream with live readers is in use (section 5.1)
-        return present(hot.state, now)
+            self.touch(hot)  # a stream with live readers is in use (section 5.1)
+        return present(hot.state, self.now(hot))
 
-    def touch(self, hot: HotStream, now: float) -> None:
+    def touch(self, hot: HotStream) -> None:
         """Restart the countdown of a sliding window, on disk too when it moved by a tenth."""
         state = hot.state
         if state is None or state.lifetime.ttl_s is None or state.deadline is None:
             return
-        deadline = now + state.lifetime.ttl_s
+        deadline = self.clock() + state.lifetime.ttl_s
         if deadline > state.deadline:
             hot.state = msgspec.structs.replace(state, deadline=deadline)
+            hot.grace_s = 0.0
         if deadline > (hot.written_deadline or 0.0) + _slack(state.lifetime.ttl_s):
             hot.written_deadline = deadline
             self.write_deadline(hot)
@@ -221,6 +226,8 @@ class StreamTable:
         elif known is not None and (known.deadline or 0.0) > (state.deadline or 0.0):
             # Used again while the change was on its way: a sliding deadline only moves on.
             state = msgspec.structs.replace(state, deadline=known.deadline)
+        if known is None or known.deadline != state.deadline:
+            hot.grace_s = 0.0
         hot.state = state
         for name in change.forgotten:
             hot.producers.pop(name, None)
@@ -237,4 +244,4 @@ class StreamTable:
 
 def _slack(ttl_s: int) -> float:
     """How far, in seconds, a written deadline may lag."""
-    return max(1.0, ttl_s / TOUCH_SHARE)
+    return min(max(1.0, ttl_s / TOUCH_SHARE), MOST_SLACK_S)

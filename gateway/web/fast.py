@@ -37,7 +37,7 @@ class Fast:
         self._lines = shared.lines
         self._log = shared.log
         self._clock = shared.clock
-        self._max_append = shared.limits.max_append
+        self._limits = shared.limits
         self.answered = 0
 
     def _has_wishes(self, headers: Mapping[str, str]) -> bool:
@@ -72,12 +72,12 @@ class Fast:
         try:
             route, name = self._routes.find(read.path)
             hot = route.table.peek(name)
-            if hot is None or hot.state is None:
+            if hot is None or hot.state is None or self._limits.readers_full:
                 return False
             state = route.table.present(hot)
             if state.closed or start_position(state, read.offset) != state.tail:
                 return False
-            route.table.touch(hot, route.clock())
+            route.table.touch(hot)
             feed = route.feed(hot, state)
         except HeadgateError:
             return False
@@ -96,7 +96,7 @@ class Fast:
             or "Content-Encoding" in headers
             or self._has_wishes(headers)
             or self._log.enabled
-            or len(body) > self._max_append
+            or len(body) > self._limits.max_append
         ):
             return False
         try:

@@ -24,6 +24,11 @@ class Limits:
         self.live_readers_refused = 0
         self.slow_requests = 0
 
+    @property
+    def readers_full(self) -> bool:
+        """Whether one more live reader would be too many."""
+        return self.live_readers >= self.max_live_readers
+
     def connection_lost(self) -> None:
         """One connection fewer."""
         self.connections -= 1

@@ -66,6 +66,7 @@ class Route:
         self.appender = Appender(self.table, shared.limits.max_pending_appends)
         self.lifecycle = Lifecycle(self.table)
         self._reads: Collapse[Chunk] = Collapse()
+        self._answers: Collapse[Entry] = Collapse()  # read and rendered once for all who wait
         self._events = Store(EVENT_CHUNK_BYTES)
         self._feeds: set[Feed] = set()
         self._no_feeds = asyncio.Event()
@@ -89,7 +90,7 @@ class Route:
             return self._conditional(entry, if_none_match)
         hot = await self.table.load(name)
         state = self.table.present(hot)
-        self.table.touch(hot, self.clock())
+        self.table.touch(hot)
         start = chunks.start_position(state, read.offset)
         if read.live is Live.SSE:
             return AtTail(hot, state, start)
@@ -99,8 +100,14 @@ class Route:
             return AtTail(hot, state, start)
         if read.offset == NOW:
             return responses.tail(state, read, self.clock())
+        entry = await self._answers.read(
+            (read.target, state.stream_id, state.version), lambda: self._answer(read, state, start)
+        )
+        return self._conditional(entry, if_none_match)
+
+    async def _answer(self, read: Read, state: StreamState, start: int) -> Entry:
         chunk = chunks.empty(state) if start == state.tail else await self._chunk(state, start)
-        return self._conditional(self._render(read, chunk), if_none_match)
+        return self._render(read, chunk)
 
     def _conditional(self, entry: Entry, if_none_match: str | None) -> Entry | Response:
         if if_none_match is not None and caching.matches(if_none_match, entry.etag):
@@ -164,20 +171,26 @@ class Route:
 
     async def read_events(self, state: StreamState, start: int) -> tuple[bytes, int]:
         """The same, from the log."""
+        entry = await self._answers.read(
+            (state.stream_id, start, state.version), lambda: self._event(state, start)
+        )
+        return entry.rest, entry.end
+
+    async def _event(self, state: StreamState, start: int) -> Entry:
         chunk = await self._chunk(state, start)
         body = read_body(state.content_type, chunk.records)
         event = sse.data_event(state.content_type, body)
         entry = Entry((state.stream_id, start), state.stream_id, event)
         entry.end = chunk.end
         self._keep(self._events, entry, chunk)
-        return event, chunk.end
+        return entry
 
     # Live readers
 
     def feed(self, hot: HotStream, state: StreamState) -> Feed:
         """The stream's feed, made when somebody begins to watch; raises at the readers' limit."""
         limits = self._shared.limits
-        if limits.live_readers >= limits.max_live_readers:
+        if limits.readers_full:
             limits.live_readers_refused += 1
             raise LimitReached("max_live_readers is reached: too many readers wait already")
         limits.live_readers += 1

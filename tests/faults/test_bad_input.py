@@ -591,6 +591,15 @@ def test_http_1_0_event_stream_has_no_chunks(text: str, wire: Wire) -> None:
     assert wire.is_ended()
 
 
+def test_end_of_an_event_stream_leaves_a_connection_to_use_or_says_that_it_closes(
+    text: str, wire: Wire
+) -> None:
+    assert ask(wire.port, "POST", text, stream_closed="true").status == 204
+    answer = wire.request("GET", f"{text}?offset=-1&live=sse")
+    assert answer.body.startswith(b"event: data\ndata:")
+    _assert_goes_on(wire, answer)
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_connection_close_is_kept(text: str, wire: Wire, method: str) -> None:
     body = b" more" if method == "POST" else None

@@ -85,16 +85,20 @@ def _port_below_outgoing() -> int:
 
 async def torture(server: Headgate, kills: int, seed: int) -> Report:
     """Kill `server` that many times under load; stops early at the first broken promise."""
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        run = _Torture(server, session, seed)
+    async with _session() as session, _session() as readers:
+        run = _Torture(server, session, readers, seed)
         await run.begin()
         while run.report.kills < kills and not run.report.faults.total:
             await run.round()
         if not run.report.faults.total:
             await run.end()
     return run.report
+
+
+def _session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
 
 @dataclass(slots=True)
@@ -106,9 +110,16 @@ class _Closed:
 
 
 class _Torture:
-    def __init__(self, server: Headgate, session: aiohttp.ClientSession, seed: int) -> None:
+    def __init__(
+        self,
+        server: Headgate,
+        session: aiohttp.ClientSession,
+        readers: aiohttp.ClientSession,
+        seed: int,
+    ) -> None:
         self.server = server
         self.session = session
+        self.readers = readers
         self.chance = random.Random(seed)
         self.report = Report(seed)
         self.is_up = True
@@ -248,7 +259,7 @@ class _Torture:
 
     def _follower(self, live: str) -> Follower:
         ledger = self.chance.choice(self.streams)
-        return Follower(self.session, self.server.streams, ledger, live)
+        return Follower(self.readers, self.server.streams, ledger, live)
 
     # ---------------------------------------------------------------- reading back
 
@@ -312,7 +323,7 @@ class _Torture:
     def _next_follower(self, follower: Follower) -> Follower:
         others = [ledger for ledger in self.streams if not ledger.is_closed]
         ledger = self.chance.choice(others) if others else follower.ledger
-        return Follower(self.session, self.server.streams, ledger, follower.live)
+        return Follower(self.readers, self.server.streams, ledger, follower.live)
 
     async def _read(self, ledger: Ledger) -> tuple[list[bytes], bool]:
         """The whole stream, and whether it is closed."""

@@ -373,10 +373,10 @@ STATE = replace(PLAIN, version=4, tail=9, deadline=NOW + 5)
 
 
 def test_deletion_is_soft_while_forks_need_the_data() -> None:
-    assert lifecycle.decide_delete(STATE, NOW) == (Change(STATE, 4, removes=True),)
+    assert lifecycle.remove(STATE) == (Change(STATE, 4, removes=True),)
     source = replace(STATE, references=2)
     gone = replace(source, version=5, soft_deleted=True, deadline=None)
-    assert lifecycle.decide_delete(source, NOW) == (Change(gone, 4),)
+    assert lifecycle.remove(source) == (Change(gone, 4),)
 
 
 @pytest.mark.parametrize(
@@ -386,9 +386,11 @@ def test_deletion_is_soft_while_forks_need_the_data() -> None:
         (replace(STATE, soft_deleted=True, references=1), StreamGone),
     ],
 )
-def test_what_is_gone_cannot_be_deleted(state: StreamState, kind: type[HeadgateError]) -> None:
+def test_what_is_gone_is_not_there_to_be_used(
+    state: StreamState, kind: type[HeadgateError]
+) -> None:
     with pytest.raises(kind):
-        lifecycle.decide_delete(state, NOW)
+        lifecycle.present(state, NOW)
 
 
 def test_the_last_fork_takes_a_deleted_source_with_it() -> None:

@@ -104,7 +104,7 @@ class Service:
         """The stream as a client that reads it sees it; its countdown restarts."""
         hot = await self.table.load(path)
         state = self.table.present(hot)
-        self.table.touch(hot, self.clock())
+        self.table.touch(hot)
         return state
 
     async def data(self, path: str) -> bytes:

@@ -1,0 +1,494 @@
+"""Live readers at the edges: who comes, goes or is told something at the very same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.memory import MemoryLog
+from gateway.live.event_reader import EventReader
+from gateway.live.feed import Feed
+from gateway.protocol.responses import RESPONSE_HEADERS
+from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
+from tests.protocol.events import parse_events
+from tests.streams.gated_log import GatedLog, turns
+from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.protocol.state import Change
+
+FRESH_S = 1.0  # for so long a reader keeps its answer while the server drains
+AHEAD = 10**9  # a cursor that the clock reaches in centuries
+
+
+class PublishingLog(MemoryLog):
+    """Says when a commit was published to the feed, one pass of the loop before its round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: Callable[[], None] | None = None
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        done = super().commit(changes)
+        if self.published is not None:
+            # Registered once the callers of `commit` have registered theirs, thus called after.
+            loop, published = asyncio.get_running_loop(), self.published
+            loop.call_soon(lambda: done.add_done_callback(lambda _: published()))
+            self.published = None
+        return done
+
+
+async def park(gateway: Serving, position: int, *lines: str) -> Client:
+    """A long-poll that waits."""
+    before = gateway.limits.live_readers
+    client = await gateway.connect()
+    client.send(get(f"s?offset={offset(position)}&live=long-poll", *lines))
+    await gateway.until(lambda: gateway.limits.live_readers == before + 1)
+    return client
+
+
+# ---------------------------------------------------------------- a round is due
+
+
+@pytest.mark.parametrize("start", [-1, 3], ids=["from the beginning", "from the old tail"])
+@pytest.mark.parametrize("passes", range(16))
+async def test_a_reader_that_joins_around_a_round_hears_everything_once(
+    passes: int, start: int
+) -> None:
+    """The request is parsed so many passes of the loop before the append is published."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        other = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(other, 3)
+        log.commits.clear()
+        writer = await gateway.connect()
+        writer.send(post("s", b"two"))
+        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await turns(20)
+        known = set(gateway.server.connections)
+        client = await gateway.connect()
+        await gateway.until(lambda: len(gateway.server.connections) > len(known))
+        (connection,) = set(gateway.server.connections) - known
+        where = "-1" if start < 0 else offset(start)
+        connection.data_received(get(f"s?offset={where}&live=sse"))
+        await turns(passes)
+        log.commits.set()
+        assert (await client.answer()).status == 200
+        events = await up_to(client, 6)
+        assert text(events) == ("onetwo" if start < 0 else "two")
+        assert text(await up_to(other, 6)) == "two"
+        await gateway.ask(post("s", b"!"))
+        assert text(await up_to(client, 7)) == text(events) + "!"
+
+
+async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_next() -> None:
+    log = PublishingLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        first = await park(gateway, 3)
+        known = set(gateway.server.connections)
+        second = await gateway.connect()
+        await gateway.until(lambda: len(gateway.server.connections) > len(known))
+        (connection,) = set(gateway.server.connections) - known
+        readers = []
+
+        def arrive() -> None:
+            connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))
+            readers.append(gateway.limits.live_readers)
+
+        log.published = arrive
+        await gateway.ask(post("s", b"two"))
+        assert (await first.answer()).body == b"two"
+        assert readers == [2], "the second poll did not come before the round"
+        assert gateway.limits.live_readers == 1
+        await gateway.ask(post("s", b"three"))
+        answer = await second.answer()
+        assert (answer.status, answer.body) == (200, b"three")
+
+
+async def test_a_poll_whose_time_is_over_when_data_is_due_gets_the_data() -> None:
+    log = PublishingLog()
+    async with serving(log, long_poll_timeout=0.3) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        poll = await park(gateway, 3)
+        # The loop is held up past the poll's deadline, while its round is due.
+        log.published = lambda: time.sleep(0.4)
+        await gateway.ask(post("s", b"two"))
+        answer = await poll.answer()
+        assert (answer.status, answer.body) == (200, b"two")
+        assert answer.get("Stream-Next-Offset") == offset(6)
+        assert gateway.limits.live_readers == 0
+
+
+async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> None:
+    """One poll came before the append and one after it; the round is due, and the time of both."""
+    log = PublishingLog()
+    async with serving(log, long_poll_timeout=0.3) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        first = await park(gateway, 3)
+        known = set(gateway.server.connections)
+        second = await gateway.connect()
+        await gateway.until(lambda: len(gateway.server.connections) > len(known))
+        (connection,) = set(gateway.server.connections) - known
+
+        def arrive_and_wait() -> None:
+            connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))
+            time.sleep(0.4)
+
+        log.published = arrive_and_wait
+        await gateway.ask(post("s", b"two"))
+        answer = await first.answer()
+        assert (answer.status, answer.body) == (200, b"two")
+        answer = await second.answer()
+        assert (answer.status, answer.get("Stream-Next-Offset")) == (204, offset(6))
+
+
+async def test_each_reader_of_a_round_has_cursors_ahead_of_its_own() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        floors = (0, AHEAD, 2 * AHEAD, AHEAD)
+        readers = []
+        for floor in floors:
+            echo = f"&cursor={floor}" if floor else ""
+            readers.append(await follow(gateway, f"s?offset=now&live=sse{echo}"))
+            await up_to(readers[-1], 3)
+        await gateway.ask(post("s", b"two"))
+        told = [await up_to(reader, 6) for reader in readers]
+        assert [text(events) for events in told] == ["two"] * 4
+        cursors = [int(str(controls(events)[-1]["streamCursor"])) for events in told]
+        assert cursors[0] < AHEAD < cursors[1] == cursors[3] < 2 * AHEAD < cursors[2]
+
+
+# ---------------------------------------------------------------- heartbeats
+
+
+async def test_a_heartbeat_goes_to_no_reader_that_is_catching_up() -> None:
+    log = GatedLog()
+    async with serving(log, heartbeat=0.05) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        idle = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(idle, 3)
+        log.reads.clear()
+        late = await follow(gateway, "s?offset=-1&live=sse")
+        await gateway.until(lambda: gateway.limits.live_readers == 2)
+        await idle.event_bytes_until(b"}\n\n:\n\n:\n\n:\n\n")
+        log.reads.set()
+        events = await late.event_bytes_until(b"}\n\n")
+        assert events.startswith(b"event: data\ndata:one\n\nevent: control\n")
+        assert await late.event_bytes_until(b"}\n\n:\n\n")
+
+
+async def test_a_heartbeat_goes_to_no_reader_that_was_just_told_something() -> None:
+    beat = 0.4
+    async with serving(heartbeat=beat) as gateway:
+        await gateway.ask(put("s"))
+        reader = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(reader, 0)
+        loop = asyncio.get_running_loop()
+        joined = loop.time()
+        await gateway.until(lambda: loop.time() > joined + beat / 2)
+        told = loop.time()
+        await gateway.ask(post("s", b"one"))
+        await up_to(reader, 3)
+        await reader.event_bytes_until(b"}\n\n:\n\n")
+        assert loop.time() >= told + beat - 0.01
+
+
+async def test_a_heartbeat_goes_to_no_reader_that_takes_nothing() -> None:
+    """What a client does not take is not added to."""
+    async with serving(heartbeat=0.05) as gateway:
+        await gateway.ask(put("s"))
+        quick = await follow(gateway, "s?offset=-1&live=sse")
+        slow = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(slow, 0)
+        slow.pause()
+        expected = b""
+        for number in range(40):
+            data = b"%02d" % number + BIG
+            expected += data
+            await gateway.ask(post("s", data))
+        await up_to(quick, len(expected))
+        await quick.event_bytes_until(b"}\n\n:\n\n:\n\n:\n\n")
+        slow.resume()
+        assert text(await up_to(slow, len(expected))) == expected.decode()
+        received = await slow.event_bytes_until(b"}\n\n")
+        assert b":\n\n:\n\nevent" not in received
+
+
+# ---------------------------------------------------------------- HTTP/1.0
+
+
+async def test_an_http_1_0_reader_gets_the_same_bytes_without_chunks() -> None:
+    async with serving(heartbeat=0.05) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        old = await gateway.connect()
+        old.send(request("GET", "s?offset=-1&live=sse", version="1.0"))
+        new = await follow(gateway, "s?offset=-1&live=sse")
+        head = await old.answer()
+        assert [head.get("Connection"), head.get("Transfer-Encoding")] == ["close", None]
+        await up_to(new, 3)
+        await gateway.until(lambda: gateway.limits.live_readers == 2)
+        await gateway.ask(post("s", b"two\nlines"))
+        await new.event_bytes_until(b"}\n\n:\n\n")
+        await gateway.ask(post("s", b"end", "Stream-Closed: true"))
+        events = await new.events_to_the_end()
+        body = await old.rest()
+        assert parse_events(body) == events
+        assert text(events) == "onetwo\nlinesend"
+        told = [f"event: control\ndata:{event.data}\n\n" for event in events[1::2]]
+        assert body.replace(b":\n\n", b"").decode() == (
+            f"event: data\ndata:one\n\n{told[0]}"
+            f"event: data\ndata:two\ndata:lines\n\n{told[1]}"
+            f"event: data\ndata:end\n\n{told[2]}"
+        )
+        assert b":\n\n" in body
+
+
+# ---------------------------------------------------------------- draining
+
+
+async def test_draining_waits_for_no_reader_that_takes_nothing() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        slow = await follow(gateway, "s?offset=-1&live=sse")
+        quick = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(slow, 0)
+        slow.pause()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        size = 0
+        for _ in range(40):
+            await gateway.ask(post("s", BIG))
+            size += len(BIG)
+        await up_to(quick, size)
+        await gateway.until(lambda: loop.time() > began + FRESH_S)
+        gateway.shared.closing = True
+        async with asyncio.timeout(FRESH_S / 2):
+            await gateway.route.drain()
+        assert gateway.limits.live_readers == 0
+        assert controls(await quick.events_to_the_end())[-1]["streamNextOffset"] == offset(size)
+        slow.resume()
+        assert not await ended_properly(slow)
+
+
+async def ended_properly(client: Client) -> bool:
+    """Whether a chunked answer came to its last chunk, rather than being cut off."""
+    try:
+        return (await client.rest()).endswith(b"0\r\n\r\n")
+    except ConnectionResetError:
+        return False
+
+
+async def test_a_fresh_reader_is_told_what_comes_while_the_server_drains() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        writer = await gateway.connect()
+        assert (await writer.ask(post("s", b"one"))).status == 204
+        fresh = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(fresh, 3)
+        draining = asyncio.create_task(gateway.route.drain())
+        await turns()
+        assert (await writer.ask(post("s", b"two"))).status == 204
+        events = await fresh.events_to_the_end()
+        assert text(events) == "onetwo"
+        assert controls(events)[-1]["streamNextOffset"] == offset(6)
+        await draining
+
+
+async def test_draining_without_readers_is_over_at_once() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await gateway.route.drain()
+
+
+# ---------------------------------------------------------------- CORS for some origins
+
+PAGE = "https://app.test"
+ALLOWED = ("Origin: https://app.test",)
+OTHER = ("Origin: https://evil.test",)
+NOT_SAID: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (get("s?offset=-1"), 200),
+        (get("s?offset=5"), 400),
+        (get(f"s?offset={offset(3)}&live=long-poll"), 204),
+        (post("s", b""), 400),
+        (post("closed", b"x"), 409),
+        (post("closed", b"", "Stream-Closed: true"), 204),
+        (request("HEAD", "s"), 200),
+        (request("DELETE", "none"), 404),
+        (request("OPTIONS", "s"), 204),
+    ],
+    ids=["read", "bad read", "poll", "empty", "refused", "append", "head", "delete", "preflight"],
+)
+async def test_pages_of_chosen_origins_alone_may_read_answers(asked: bytes, status: int) -> None:
+    """Without Origin an answer may come by a short way, with it by the ordinary one."""
+    async with serving(cors_origins=(PAGE,), long_poll_timeout=0.05) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(put("closed", "Stream-Closed: true"))
+        head, end, body = asked.partition(b"\r\n\r\n")
+        answers = []
+        for origin in (NOT_SAID, OTHER, ALLOWED):
+            more = "".join(f"\r\n{line}" for line in origin).encode()
+            answers.append(await gateway.ask(head + more + end + body))
+            assert (answers[-1].status, answers[-1].get("Vary")) == (status, "Origin")
+        unsaid, other, page = answers
+        assert unsaid.same == other.same
+        assert unsaid.get("Access-Control-Allow-Origin") is None
+        own = f"Access-Control-Allow-Origin: {PAGE}\r\n"
+        exposed = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
+        vary = "Vary: Origin\r\n"
+        assert page.same.decode() == unsaid.same.decode().replace(vary, own + vary + exposed)
+
+
+async def test_the_short_ways_are_taken_for_clients_without_an_origin_alone() -> None:
+    """Or the test above would compare an ordinary answer with itself."""
+    async with serving(cors_origins=(PAGE,)) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        ordinary = [gateway.ordinary]
+        for lines in (ALLOWED, NOT_SAID, OTHER):
+            await gateway.ask(get("s?offset=-1", *lines))
+            await gateway.ask(post("s", b"x", *lines))
+            ordinary.append(gateway.ordinary)
+        taken = [after - before for before, after in pairwise(ordinary)]
+        assert taken == [2, 1, 2]  # the append drops the answer, and the next read renders it
+
+
+@pytest.mark.parametrize(
+    ("lines", "allowed"), [(NOT_SAID, None), (ALLOWED, PAGE), (OTHER, None)], ids=str
+)
+async def test_event_streams_are_for_pages_of_chosen_origins_too(
+    lines: tuple[str, ...], allowed: str | None
+) -> None:
+    async with serving(cors_origins=(PAGE,)) as gateway:
+        await gateway.ask(put("s", "Stream-Closed: true"))
+        client = await gateway.connect()
+        client.send(get("s?offset=-1&live=sse", *lines))
+        head = await client.answer()
+        assert head.get("Access-Control-Allow-Origin") == allowed
+        assert head.get("Vary") == "Origin"
+        assert len(await client.events_to_the_end()) == 1
+
+
+@pytest.mark.parametrize("lines", [NOT_SAID, ALLOWED], ids=["without origin", "with origin"])
+async def test_no_page_reads_answers_when_no_origin_is_chosen(lines: tuple[str, ...]) -> None:
+    async with serving(cors_origins=()) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        for asked in (
+            get("s?offset=-1", *lines),
+            get("s?offset=-1", *lines),
+            post("s", b"x", *lines),
+        ):
+            answer = await gateway.ask(asked)
+            names = {name for name, _ in answer.fields}
+            assert {name for name in names if name.startswith("access-control")} == set()
+            assert "vary" not in names
+
+
+# ---------------------------------------------------------------- max_live_readers
+
+
+@pytest.mark.parametrize("kind", ["long-poll", "long-poll with an id", "sse"])
+@pytest.mark.parametrize("waiting", [2, 3, 4], ids=["n-1", "n", "n+1"])
+async def test_the_limit_of_live_readers(waiting: int, kind: str) -> None:
+    """Every reader beyond it is refused, counted once, and leaves nothing behind."""
+    live = kind.split()[0]
+    lines = ["X-Request-Id: mine"] if kind.endswith("id") else []
+    async with serving(max_live_readers=3) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        clients = []
+        for _ in range(min(waiting, 3)):
+            clients.append(await gateway.connect())
+            clients[-1].send(get(f"s?offset={offset(3)}&live={live}", *lines))
+            await gateway.until(lambda: gateway.limits.live_readers == len(clients))
+        refused = []
+        for _ in range(waiting - 3):
+            client = await gateway.connect()
+            refused.append(await client.ask(get(f"s?offset={offset(3)}&live={live}", *lines)))
+            assert (await client.ask(get("s?offset=-1"))).body == b"one"  # it goes on
+        assert [(one.status, one.get("Retry-After")) for one in refused] == [(503, "1")] * len(
+            refused
+        )
+        assert gateway.limits.live_readers == min(waiting, 3)
+        assert gateway.limits.live_readers_refused == len(refused)
+        await gateway.ask(post("s", b"!", "Stream-Closed: true"))
+        for client in clients:
+            answer = await client.answer()
+            assert answer.status == 200
+        await gateway.until(lambda: gateway.limits.live_readers == 0)
+
+
+# ---------------------------------------------------------------- the last one leaves
+
+
+async def goes_away(gateway: Serving, sse: Client, poll: Client) -> None:
+    sse.abort()
+    poll.abort()
+
+
+async def hears_the_end(gateway: Serving, sse: Client, poll: Client) -> None:
+    await gateway.ask(post("s", b"!", "Stream-Closed: true"))
+    assert text(await sse.events_to_the_end()) == "!"
+    assert (await poll.answer()).body == b"!"
+
+
+async def hears_of_the_deletion(gateway: Serving, sse: Client, poll: Client) -> None:
+    await gateway.ask(request("DELETE", "s"))
+    await sse.events_to_the_end()
+    assert (await poll.answer()).status == 404
+
+
+async def goes_away_with_a_round_due(gateway: Serving, sse: Client, poll: Client) -> None:
+    await gateway.ask(post("s", b"!"))
+    sse.abort()
+    poll.abort()
+
+
+async def is_drained(gateway: Serving, sse: Client, poll: Client) -> None:
+    await gateway.route.drain()
+    await sse.events_to_the_end()
+    assert (await poll.answer()).status == 204
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [goes_away, hears_the_end, hears_of_the_deletion, goes_away_with_a_round_due, is_drained],
+)
+async def test_nothing_is_left_of_a_feed_when_the_last_reader_leaves(
+    leave: Callable[[Serving, Client, Client], Awaitable[None]],
+) -> None:
+    """No timer, task or table refers to it: heartbeats and timeouts would be half a minute away."""
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        tasks = len(asyncio.all_tasks())
+        sse = await follow(gateway, "s?offset=now&live=sse")
+        await sse.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
+        poll = await park(gateway, 3)
+        assert living(Feed, EventReader) == ["EventReader", "Feed"]
+        await leave(gateway, sse, poll)
+        sse.close()
+        poll.close()
+        await gateway.until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.live_readers == 0
+        await gateway.until(lambda: living(Feed, EventReader) == [])
+        await gateway.until(lambda: len(asyncio.all_tasks()) <= tasks)
+        hot = gateway.route.table.peek("s")
+        assert hot is not None
+        assert hot.idle
+
+
+def living(*kinds: type) -> list[str]:
+    """The kinds of which there is an object that something refers to, once for each object."""
+    gc.collect()
+    return sorted(type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds))
