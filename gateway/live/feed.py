@@ -356,4 +356,6 @@ class Feed:
         begun_before = now - FRESH_S + self._host.settings.sse_max_age
         for reader, end in list(self._readers.items()):
             self._readers[reader] = min(end, now if end <= begun_before else now + FRESH_S)
+        if self._timer is not None:
+            self._timer.cancel()
         self._tick()

@@ -241,7 +241,8 @@ class Connection(RequestHandler):
         """Answer, and close when it is sent: what follows on this connection means nothing."""
         if self.transport is None:
             return
-        common = self._shared.lines.own(request_id=None, origin=None, connection="close")
+        lines = self._shared.lines
+        common = lines.own(request_id=lines.new_request_id(), origin=None, connection="close")
         self.transport.write(http1.serialize(response, common))
         self.force_close()
 

@@ -184,8 +184,11 @@ class Handlers:
             raise ConnectionResetError("the client is gone")
         feed = route.feed(at.hot, at.state)
         chunked = request.version.minor > 0
+        asked = request.headers.get("X-Request-Id", "")
         common = self._lines.own(
-            request_id=None, origin=request.headers.get("Origin"), connection=None
+            request_id=asked if _REQUEST_ID.fullmatch(asked) else None,
+            origin=request.headers.get("Origin"),
+            connection=None,
         )
         head = responses.event_stream(at.state)
         transport.write(http1.stream_head(head, common, chunked=chunked))

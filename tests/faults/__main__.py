@@ -12,7 +12,6 @@ import click
 
 from tests.faults.memory import Load, measure
 from tests.faults.torture import restartable, torture
-from tests.support.processes import headgate
 
 LOAD = Load(readers=5000, silent=500, content_bytes=100_000_000)
 BOUND_BYTES = 150_000_000
@@ -49,8 +48,7 @@ def _torture(folder: Path, kills: int, seed: int) -> bool:
 
 def _measure(folder: Path) -> bool:
     click.echo(f"memory: {LOAD}, bound {BOUND_BYTES >> 20}MiB")
-    with headgate(f"file:{folder / 'memory'}") as server:
-        cost = measure(server, LOAD, folder)
+    cost = measure(LOAD, folder)
     click.echo(f"memory: {cost}")
     complete = min(cost.live.complete, cost.herd.complete)
     return complete == LOAD.readers - LOAD.silent and cost.growth_bytes < BOUND_BYTES

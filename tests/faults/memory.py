@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults import native
 from tests.faults.wire import Wire, ask
+from tests.support.processes import headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.support.processes import Headgate
 
 STREAM = "/v1/stream/flood"
 APPEND_BYTES = 1 << 16
@@ -76,25 +75,26 @@ class Cost:
         )
 
 
-def measure(server: Headgate, load: Load, folder: Path, seed: int = 1) -> Cost:
-    """Run `load` against a started server; fails when a reader gets a wrong byte."""
+def measure(load: Load, folder: Path, seed: int = 1) -> Cost:
+    """Run `load` against a server of its own; fails when a reader gets a wrong byte."""
     _allow_files(load.readers + SPARE_FILES)
     content = write_content(load.content_bytes, folder, seed)
-    created = ask(server.port, "PUT", STREAM, content_type="text/plain")
-    assert created.status == 201, created
-    with swarm(server.port, content, load, folder) as readers:
-        assert next(readers) == {"ready": load.readers}, "the readers did not all get through"
-        _reset_peak(server.pid)
-        idle = _status(server.pid, "VmRSS")
+    with headgate(f"file:{folder / 'data'}") as server:
+        created = ask(server.port, "PUT", STREAM, content_type="text/plain")
+        assert created.status == 201, created
         began = time.monotonic()
-        append_all(server.port, content)
-        live = Told(**next(readers))
-        live_bytes = _status(server.pid, "VmHWM")
-    _reset_peak(server.pid)
-    with swarm(server.port, content, load, folder) as readers:
-        herd = Told(**list(readers)[-1])
-    herd_bytes = _status(server.pid, "VmHWM")
-    return Cost(idle, live_bytes, herd_bytes, live, herd, time.monotonic() - began)
+        with swarm(server.port, content, load, folder) as readers:
+            assert next(readers) == {"ready": load.readers}, "the readers did not all get through"
+            _reset_peak(server.pid)
+            idle_bytes = _status(server.pid, "VmRSS")
+            append_all(server.port, content)
+            live = Told(**next(readers))
+            live_bytes = _status(server.pid, "VmHWM")
+        _reset_peak(server.pid)
+        with swarm(server.port, content, load, folder) as readers:
+            herd = Told(**list(readers)[-1])
+            herd_bytes = _status(server.pid, "VmHWM")
+    return Cost(idle_bytes, live_bytes, herd_bytes, live, herd, time.monotonic() - began)
 
 
 def write_content(size: int, folder: Path, seed: int) -> Path:
@@ -129,7 +129,7 @@ def append_all(port: int, content: Path) -> None:
 
 
 def _allow_files(count: int) -> None:
-    """Raise this process's limit, which the server and the readers inherit or know by its rest."""
+    """Raise the limit of this process, which the server and the readers inherit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard >= count, f"{count} open files are needed, the hard limit is {hard}"
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

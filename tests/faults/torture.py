@@ -27,8 +27,8 @@ STREAMS = 8
 LIFECYCLES = 2
 PROBES = 3
 """Acknowledged offsets of each stream that are read from after each restart."""
-QUIET_LIMIT_S = 20.0
-"""How long a live reader may need to catch up while nothing is written."""
+LIMIT_S = 20.0
+"""How long the load may need to begin, and a live reader to catch up while nothing is written."""
 
 
 @dataclass(slots=True)
@@ -148,6 +148,7 @@ class _Torture:
                 load.create_task(self._live(lifecycle))
             for follower in self.followers:
                 load.create_task(self._follow(follower))
+            await self._load_runs()
             await asyncio.sleep(self.chance.uniform(0.02, 0.4))
             self._kill()
         self.report.unanswered += len(self.pending)
@@ -191,6 +192,13 @@ class _Torture:
             self.server.kill()
 
     # ---------------------------------------------------------------- the load
+
+    async def _load_runs(self) -> None:
+        """Wait for the first acknowledgement."""
+        before = self.report.acked
+        async with asyncio.timeout(LIMIT_S):
+            while self.report.acked == before:
+                await asyncio.sleep(0.001)
 
     async def _write(self, writer: int) -> None:
         """Append until the server goes, beginning with what it never answered."""
@@ -307,7 +315,7 @@ class _Torture:
         """A live reader sees the same as one who reads back, in time and only once."""
         following = asyncio.create_task(follower.follow())
         try:
-            async with asyncio.timeout(QUIET_LIMIT_S):
+            async with asyncio.timeout(LIMIT_S):
                 await follower.sees(len(found))
         except TimeoutError:
             self._fault(f"{follower.live} reader has {len(follower.seen)} of {len(found)} messages")
