@@ -88,13 +88,18 @@ def measure(load: Load, folder: Path, seed: int = 1) -> Cost:
             _reset_peak(server.pid)
             idle_bytes = _status(server.pid, "VmRSS")
             append_all(server.port, content)
-            live = Told(**next(readers))
+            live = _told(next(readers))
             live_bytes = _status(server.pid, "VmHWM")
         _reset_peak(server.pid)
         with swarm(server.port, content, load, folder) as readers:
-            herd = Told(**list(readers)[-1])
+            herd = _told(list(readers)[-1])
             herd_bytes = _status(server.pid, "VmHWM")
     return Cost(idle_bytes, live_bytes, herd_bytes, live, herd, time.monotonic() - began)
+
+
+def _told(line: dict[str, Any]) -> Told:
+    assert "failed" not in line, line
+    return Told(**line)
 
 
 def write_content(size: int, folder: Path, seed: int) -> Path:

@@ -89,6 +89,23 @@ async def test_a_reader_that_joins_around_a_round_hears_everything_once(
         assert text(await up_to(client, 7)) == text(events) + "!"
 
 
+async def test_a_reader_who_read_past_the_rounds_waits_for_them() -> None:
+    """The feed is busy, so its next round comes later than the reader's catch-up."""
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        other = await follow(gateway, "s?offset=now&live=sse")
+        await up_to(other, 3)
+        (feed,) = gateway.route._feeds
+        feed._earliest = asyncio.get_running_loop().time() + 0.2
+        await gateway.ask(post("s", b"two"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        assert text(await up_to(client, 6)) == "onetwo"
+        assert feed.position == 3, "the round came too early for this test"
+        assert text(await up_to(other, 6)) == "two"
+        await gateway.ask(post("s", b"!"))
+        assert text(await up_to(client, 7)) == "onetwo!"
+
+
 async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_next() -> None:
     log = PublishingLog()
     async with serving(log) as gateway:
