@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,7 +48,7 @@ def build(readiness: Readiness) -> web.Application:
 
 async def healthz(_request: web.Request) -> web.Response:
     """200 while the event loop turns; what it depends on is `readyz`'s to tell."""
-    return web.json_response({"status": "ok"})
+    return web.json_response({"status": "ok"}, dumps=line)
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -63,7 +64,12 @@ async def readyz(request: web.Request) -> web.Response:
         ]
         return web.Response(text="\n".join([*lines, verdict, ""]), status=status)
     answers = {name: reason or "ok" for name, reason in checks.items()}
-    return web.json_response({"status": verdict, "checks": answers}, status=status)
+    return web.json_response({"status": verdict, "checks": answers}, status=status, dumps=line)
+
+
+def line(value: object) -> str:
+    """JSON with a line end, so that a shell's prompt does not run into it."""
+    return json.dumps(value) + "\n"
 
 
 async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
@@ -97,4 +103,5 @@ def problem(
         status=status,
         headers=headers,
         content_type="application/problem+json",
+        dumps=line,
     )

@@ -35,7 +35,22 @@ config_option = click.option(
 )
 
 
+def end_with_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    """What `--version` does."""
+    if is_asked:
+        show_version(as_json=False)
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=end_with_version,
+    help="Print the version.",
+)
 def cli() -> None:
     """Headgate serves Durable Streams: append-only logs with a URL."""
 
@@ -72,14 +87,21 @@ def check(config: Path | None) -> None:
     settings = load_settings(config, {})
     click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
     width = max(len(route.prefix) for route in settings.route_table)
+    from gateway.settings import absolute_origin
+
     for route in settings.route_table:
-        click.echo(f"  {route.prefix:<{width}}  {route.origin}")
+        click.echo(f"  {route.prefix:<{width}}  {absolute_origin(route.origin)}")
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def version(as_json: bool) -> None:
     """Print the version of Headgate and of what it runs on."""
+    show_version(as_json=as_json)
+
+
+def show_version(*, as_json: bool) -> None:
+    """Print it as a line, or as an object."""
     versions = {name: distribution_version(name) for name in ("headgate", *LIBRARIES)}
     versions["python"] = platform.python_version()
     if as_json:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.settings import Address, Settings
     from gateway.settings import Route as RouteSettings
 
+LAST_WAIT_S = 0.1
 BACKLOG = 4096  # a herd of reconnecting viewers comes at once
 
 
@@ -106,8 +107,10 @@ class Server:
             auto_decompress=False,
         )
         self._open.callback(connections.stop_sweeping)
-        await self._listen(web.ServerRunner(connections), settings.listen, "listen")
-        self._open.push_async_callback(self._drain)
+        # What the drain has waited for is not waited for again.
+        runner = web.ServerRunner(connections, shutdown_timeout=LAST_WAIT_S)
+        await self._listen(runner, settings.listen, "listen")
+        self._open.push_async_callback(self._drain, connections)
         self._started = True
         log.info(
             "server.started",
@@ -127,14 +130,17 @@ class Server:
             raise StartError(f"cannot listen on {address} ({key}): {reason}") from error
         self._sites.append(site)
 
-    async def _drain(self) -> None:
-        """Accept nothing new, and give what is under way its time."""
-        for site in self._sites:
-            await site.stop()
+    async def _drain(self, connections: ConnectionServer) -> None:
+        """Accept no more streams' connections, and give what is under way its time.
+
+        The admin listener goes on: it tells that this process is stopping.
+        """
+        await self._sites[-1].stop()
         try:
             async with asyncio.timeout(self._settings.shutdown_grace):
                 for route in self._routes:
                     await route.drain()
+                await connections.all_idle()
         except TimeoutError:
             log.warning("server.drain_incomplete", grace_s=self._settings.shutdown_grace)
 

@@ -139,6 +139,12 @@ class ServerStopping(HeadgateError):
     code = "stopping"
 
 
+class StreamLimit(HeadgateError):
+    """A bound that lies in the stream itself: repeating the request changes nothing."""
+
+    code = "stream_limit"
+
+
 class LogUnavailable(HeadgateError):
     """The log cannot take or give data now. Nothing was written; the request may be repeated."""
 

@@ -223,7 +223,7 @@ def test_the_http_session_of_the_readme_works(desk: Desk) -> None:
     desk.first.printed = ""
     desk.first.begin(steps[-1].command)
     shown = desk.first.until(r'"upToDate":true}\n\n')
-    assert shown.startswith('event: data\ndata:[{"token": "Hello"}]\n\nevent: control\ndata:{')
+    assert shown.startswith('event: data\ndata:[{"token": "Hello"}]\n\nid:')
     assert f'"streamNextOffset":"{following[1]}"' in shown
 
 

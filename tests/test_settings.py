@@ -13,6 +13,7 @@ from gateway.settings import (
     Route,
     Settings,
     SettingsError,
+    absolute_origin,
     declarations,
     load,
 )
@@ -156,10 +157,30 @@ def test_a_size_has_a_unit_or_is_in_bytes(text: object, size: int) -> None:
     assert load(None, {}, {"max_append": text, "max_pending_appends": "2GiB"}).max_append == size
 
 
-@pytest.mark.parametrize("text", ["", "1kb", "1.5MiB", "-1", "MiB", "1 TiB"])
+@pytest.mark.parametrize("text", ["", "MiB", "1 TiB", "1.5", "1.5MB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     assert problems(flags={"max_append": text}) == [
         f'--max-append is "{text}", but must be a size such as 16MiB, in B, KiB, MiB or GiB.'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "must"),
+    [
+        ("16MB", "must be in B, KiB, MiB or GiB: write 16MiB"),
+        ("1 kb", "must be in B, KiB, MiB or GiB: write 1KiB"),
+        ("2g", "must be in B, KiB, MiB or GiB: write 2GiB"),
+        ("1.5GiB", "must have no fraction: write it in a smaller unit"),
+    ],
+)
+def test_a_size_in_another_notation_is_told_how_it_is_written(text: str, must: str) -> None:
+    assert problems(flags={"cache_size": text}) == [f'--cache-size is "{text}", but {must}.']
+
+
+def test_a_size_below_its_bounds_is_told_them() -> None:
+    assert problems(flags={"max_append": "-1"}) == [
+        "--max-append is -1, but must be a size such as 16MiB, in B, KiB, MiB or GiB, "
+        "from 1B to 1GiB."
     ]
 
 
@@ -249,15 +270,15 @@ max_agee = 3
     environment = {"HEADGATE_LOGLEVEL": "info", "HEADGATE_LOG_FORMAT": "JSON"}
 
     assert problems(toml, environment, {"body_timeout": "soon"}, folder=tmp_path) == [
-        "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG_LEVEL.",
         "h.toml:1: listn is not a setting; the nearest is listen.",
-        'h.toml:8: routes[1].prefix is "/b/", but must be a path such as /v1/stream: it starts '
-        "with a slash, does not end with one, and holds letters, digits, '-', '.', '_' and '~'.",
-        "h.toml:7: routes[1].origin is missing; it must be one of memory:, file:PATH.",
-        "h.toml:9: routes[1].max_agee is not a setting; the nearest is max_age.",
         "h.toml:2: long_poll_timeout is 301, but must be a number of seconds, from 0.1 to 300.",
         "h.toml:3: cache_size is true, but must be a size such as 16MiB, in B, KiB, MiB or GiB, "
         "from 0 to 1024GiB.",
+        "h.toml:7: routes[1].origin is missing; it must be one of memory:, file:PATH.",
+        'h.toml:8: routes[1].prefix is "/b/", but must be a path such as /v1/stream: it starts '
+        "with a slash, does not end with one, and holds letters, digits, '-', '.', '_' and '~'.",
+        "h.toml:9: routes[1].max_agee is not a setting; the nearest is max_age.",
+        "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG_LEVEL.",
         '--body-timeout is "soon", but must be a number of seconds, from 0.1 to 3,600.',
         'HEADGATE_LOG_FORMAT is "JSON", but must be one of auto, json, console.',
     ]
@@ -271,23 +292,18 @@ def test_origin_and_routes_exclude_each_other_wherever_they_stand(tmp_path: Path
     ]
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "shared"),
-    [
-        (("/a", "memory:"), ("/a", "file:x"), "/a"),
-        (("/a", "file:./x"), ("/b", "file:./x/"), "file:x"),
-    ],
-)
-def test_two_routes_cannot_share_a_prefix_or_a_folder(
-    first: tuple[str, str], second: tuple[str, str], shared: str, tmp_path: Path
+def test_routes_that_share_a_prefix_or_a_folder_are_each_told_with_their_line(
+    tmp_path: Path,
 ) -> None:
+    routes = [("/a", "file:./x"), ("/a", "memory:"), ("/b", "file:x/"), ("/a", "memory:")]
     toml = "".join(
-        f'[[routes]]\nprefix = "{prefix}"\norigin = "{origin}"\n'
-        for prefix, origin in (first, second)
+        f'[[routes]]\nprefix = "{prefix}"\norigin = "{origin}"\n' for prefix, origin in routes
     )
-    (problem,) = problems(toml, folder=tmp_path)
-    assert problem.startswith("h.toml:1: routes is [")
-    assert problem.endswith(f", but must not have two routes for {shared}.")
+    assert problems(toml, folder=tmp_path) == [
+        'h.toml:5: routes[1].prefix is "/a", but must not be the prefix of routes[0] too.',
+        'h.toml:9: routes[2].origin is "file:x/", but must not be the origin of routes[0] too.',
+        'h.toml:11: routes[3].prefix is "/a", but must not be the prefix of routes[0] too.',
+    ]
 
 
 def test_two_routes_may_both_live_in_memory(tmp_path: Path) -> None:
@@ -311,11 +327,7 @@ def test_appends_that_wait_must_have_room_for_the_longest() -> None:
     [
         ("{", 'HEADGATE_ROUTES is "{", but must be a JSON array.'),
         ("3", "HEADGATE_ROUTES is 3, but must be an array of tables, each with prefix and origin."),
-        (
-            '["x"]',
-            'HEADGATE_ROUTES[0] is "x", '
-            "but must be an array of tables, each with prefix and origin.",
-        ),
+        ('["x"]', 'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.'),
     ],
 )
 def test_routes_in_the_environment_that_are_none_are_refused(text: str, problem: str) -> None:
@@ -359,7 +371,12 @@ def test_a_file_that_is_missing_is_told_with_the_other_mistakes(tmp_path: Path) 
 
 def test_a_file_that_is_no_toml_is_told_with_the_place(tmp_path: Path) -> None:
     (problem,) = problems("listen = \n", folder=tmp_path)
-    assert re.fullmatch(r"h\.toml is not TOML: .*\(at line 1, column 10\)\.", problem)
+    assert re.fullmatch(r"h\.toml:1: this is not TOML: [\w ]+ at column 10\.", problem)
+
+
+def test_a_file_that_ends_too_soon_is_told_with_its_last_line(tmp_path: Path) -> None:
+    (problem,) = problems('# one\nroutes = ["a",\n', folder=tmp_path)
+    assert re.fullmatch(r"h\.toml:2: this is not TOML: .*\.", problem)
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
@@ -384,6 +401,76 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 def test_a_mistake_in_a_file_is_told_with_its_line(toml: str, place: str, tmp_path: Path) -> None:
     (problem,) = problems(toml, folder=tmp_path)
     assert problem.startswith(f"{place} is ")
+
+
+@pytest.mark.parametrize(
+    ("listen", "admin"),
+    [("h:1", "h:1"), ("0.0.0.0:1", "127.0.0.1:1"), ("127.0.0.1:1", "0.0.0.0:1")],
+)
+def test_the_listeners_cannot_share_a_port(listen: str, admin: str) -> None:
+    assert problems(flags={"listen": listen, "admin": admin}) == [
+        f'--admin is "{admin}", but must not share the port of listen, which is {listen}.'
+    ]
+
+
+def test_a_default_that_is_in_the_way_is_named_too() -> None:
+    assert problems(environment={"HEADGATE_LISTEN": "127.0.0.1:4439"}) == [
+        'admin is "127.0.0.1:4439", but must not share the port of listen, which is 127.0.0.1:4439.'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "admin"),
+    [
+        ("127.0.0.1:1", "127.0.0.2:1"),
+        ("127.0.0.1:1", "[::]:1"),
+        ("0.0.0.0:1", "0.0.0.0:2"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ],
+)
+def test_listeners_apart_are_taken(listen: str, admin: str) -> None:
+    assert str(load(None, {}, {"listen": listen, "admin": admin}).admin) == admin
+
+
+@pytest.mark.parametrize("key", ["long_poll_timeout", "max_live_readers"])
+def test_a_number_in_quotes_is_none_in_a_file_but_one_in_the_environment(
+    key: str, tmp_path: Path
+) -> None:
+    (problem,) = problems(f'{key} = "20"', folder=tmp_path)
+    assert problem.startswith(f'h.toml:1: {key} is "20", but must be a ')
+    assert getattr(load(None, {f"HEADGATE_{key.upper()}": "20"}, {}), key) == 20
+    assert getattr(load(None, {}, {key: "20"}), key) == 20
+
+
+def test_a_home_folder_is_not_expanded() -> None:
+    assert problems(flags={"origin": "file:~/data"}) == [
+        '--origin is "file:~/data", but must have its folder written out: ~ is not expanded here.'
+    ]
+
+
+@pytest.mark.parametrize("origin", ["https://app.example/", "http://localhost:8080/"])
+def test_a_slash_after_a_web_origin_is_told_as_the_fault(origin: str) -> None:
+    (problem,) = problems(environment={"HEADGATE_CORS_ORIGINS": f"*,{origin}"})
+    assert problem == (
+        f'HEADGATE_CORS_ORIGINS[1] is "{origin}", but must not end with a slash, '
+        "as browsers send it without one."
+    )
+
+
+@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_TOKEN"])
+def test_nothing_is_suggested_that_is_not_near(name: str, tmp_path: Path) -> None:
+    assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
+        "h.toml:1: server is not a setting.",
+        f"{name} is not a setting.",
+    ]
+
+
+def test_an_origin_is_shown_with_the_folder_that_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = [absolute_origin(origin) for origin in ("memory:", "file:./data", "file:/a/b/")]
+    assert shown == ["memory:", f"file:{tmp_path}/data", "file:/a/b"]
 
 
 # ---------------------------------------------------------------- the document

@@ -15,7 +15,8 @@ import apsw
 from gateway.backends.base import Conflict, Loaded
 from gateway.backends.sqlite_file import DataFolder
 from gateway.backends.sqlite_rows import Reader, Writer
-from gateway.errors import HeadgateError, LogUnavailable, StartError
+from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged, StartError
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class SqliteLog:
         self._loop = asyncio.get_running_loop()
         writer = await asyncio.to_thread(self._open_writer)
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
-        self._readers = ThreadPoolExecutor(READERS, "headgate-log-read", self._open_reader)
+        self._readers = ThreadPoolExecutor(READERS, "headgate-log-read")
         self._thread = threading.Thread(
             target=self._write, args=(writer,), name="headgate-log-write", daemon=True
         )
@@ -85,11 +86,6 @@ class SqliteLog:
             raise StartError(
                 f"the data file {self._folder.file} cannot be used: {error}"
             ) from error
-
-    def _open_reader(self) -> None:
-        reader = Reader(self._folder.connect(read_only=True))
-        self._open_readers.append(reader)
-        self._local.reader = reader
 
     async def close(self) -> None:
         """Let what is under way finish, then close the file and release the folder."""
@@ -127,11 +123,20 @@ class SqliteLog:
         return await self._loop.run_in_executor(self._readers, self._read_one, read)
 
     def _read_one(self, read: Callable[[Reader], T]) -> T:
+        """On a reader thread, over its own connection; a failed one is opened anew next time."""
+        reader: Reader | None = getattr(self._local, "reader", None)
         try:
-            result = read(self._local.reader)
+            if reader is None:
+                reader = Reader(self._folder.connect(read_only=True))
+                self._open_readers.append(reader)
+                self._local.reader = reader
+            return read(reader)
+        except RecordDamaged as damage:
+            log.error("log.damaged", file=str(self._folder.file), reason=damage.detail)
+            raise
         except apsw.Error as error:
-            raise LogUnavailable(f"the log cannot be read: {error}") from error
-        return result
+            log.error("log.unreadable", file=str(self._folder.file), reason=repr(error))
+            raise LogUnavailable("the log cannot be read now") from error
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Queue the changes for the next group; durable when the future is done."""
@@ -219,12 +224,18 @@ class SqliteLog:
                 writer = Writer(self._folder.connect(), self._max_retired)
                 writer.prove()
             result = step(writer)
-        except (apsw.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, writers must hear of it
+            if self._trouble is None:
+                log.error("log.failed", file=str(self._folder.file), reason=repr(error))
             self._trouble = f"the log cannot be written: {error}"
             if writer is not None:
                 writer.close()
-            return None, LogUnavailable(f"{self._trouble}; nothing of this request was stored")
-        self._trouble = None
+            return None, LogUnavailable(
+                "the log cannot be written now: nothing of this request was stored"
+            )
+        if self._trouble is not None:
+            log.info("log.recovered", file=str(self._folder.file))
+            self._trouble = None
         return writer, result
 
 

@@ -52,7 +52,7 @@ create table meta (name text primary key, value integer not null) strict, withou
 
 
 class DataFolder:
-    """`headgate.db` in a folder, locked by `headgate.lock` for as long as it is in use."""
+    """`headgate.db` in a folder, locked by `headgate.lock`, which holds the process id."""
 
     def __init__(self, folder: Path, vfs: str | None = None) -> None:
         self.folder = folder
@@ -102,10 +102,13 @@ class DataFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
             os.close(lock)
             raise StartError(
-                f"the data folder {self.folder} is in use by another Headgate process"
+                f"the data folder {self.folder} is in use by another Headgate process ({holder})"
             ) from error
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
 
     def _create(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,7 @@ from gateway.protocol.content import is_json, json_messages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.commands.backoff import Backoff
-
-ATTEMPTS = 6
+    from gateway.commands.patience import Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +39,22 @@ class Appender:
     stream: Stream
     headers: Mapping[str, str]
     producer: Producer | None
-    backoff: Backoff
+    # Of no length but for a producer: another append might be there already.
+    patience: Patience
     sent: int = 0
     # Appends that the server had from an earlier run.
     known: int = 0
     offset: str = ""
 
     async def append(self, body: bytes) -> None:
-        """One append. Only a producer's is repeated on failure: others might be there twice."""
+        """One append, repeated as far as the patience goes."""
         headers = dict(self.headers)
         if self.producer is not None:
             headers |= self.producer.headers(self.sent)
-        attempts_left = 1 if self.producer is None else ATTEMPTS
-        while attempts_left:
-            attempts_left -= 1
-            try:
-                await self._post(body, headers)
-            except Refused as refusal:
-                if not refusal.is_passing or not attempts_left:
-                    raise self._explained(refusal) from refusal
-                await asyncio.sleep(max(self.backoff.next_s(), refusal.retry_after_s))
-            else:
-                self.backoff.reset()
-                return
+        try:
+            await self.patience.outlast(lambda: self._post(body, headers))
+        except Refused as refusal:
+            raise self._explained(refusal) from refusal
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
         async with self.stream.request("POST", headers=headers, body=body) as answer:
@@ -87,22 +77,29 @@ class Appender:
         )
 
 
-async def messages(lines: AsyncIterator[bytes], content_type: str) -> AsyncIterator[bytes]:
-    """The appends that lines make: a JSON message each, or the text with its line end."""
+async def messages(
+    lines: AsyncIterator[bytes], content_type: str
+) -> AsyncIterator[tuple[int, bytes]]:
+    """The appends that lines make: a JSON message each, or the text with its line end.
+
+    Each comes with the number of its line.
+    """
+    number = 0
     async for line in lines:
+        number += 1
         if not is_json(content_type):
-            yield line
+            yield number, line
         elif message := line.strip():
-            yield _one_message(message)
+            yield number, _one_message(number, message)
 
 
-def _one_message(message: bytes) -> bytes:
+def _one_message(number: int, message: bytes) -> bytes:
     """The body that appends one message, also when it is an array itself."""
     if not message.startswith(b"["):
         return message
     try:
         json_messages(message)
     except BadRequest as cause:
-        raise Failed(cause.detail) from cause
+        raise Failed(f"line {number}: {cause.detail}") from cause
     # Servers take one level of arrays apart.
     return b"[" + message + b"]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,20 @@ IDLE_TIMEOUT_S = 60.0
 # Of an error's body only one sentence is wanted.
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
+# Servers speak of fields; whoever typed the command knows them as these.
+OPTIONS = {
+    "Content-Type": "--content-type",
+    "Producer-Epoch": "--epoch",
+    "Producer-Id": "--producer",
+    "Stream-Expires-At": "--expires-at",
+    "Stream-Fork-Offset": "--fork-offset",
+    "Stream-Fork-Sub-Offset": "--fork-sub-offset",
+    "Stream-Forked-From": "--fork-from",
+    "Stream-Next-Offset": "next offset",
+    "Stream-Seq": "--seq",
+    "Stream-TTL": "--ttl",
+}
+FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 WORDS = {
     401: "the server wants an Authorization, which STREAM_AUTH can give",
     403: "the server forbids it",
@@ -147,7 +162,8 @@ def _detail(content_type: str, text: str) -> str:
     elif not content_type.startswith("text/plain"):
         text = ""
     line = text.strip().partition("\n")[0][:SENTENCE_CHARACTERS]
-    return "".join(character if character.isprintable() else " " for character in line).strip()
+    line = "".join(character if character.isprintable() else " " for character in line).strip()
+    return FIELD.sub(lambda match: OPTIONS[match[0]], line)
 
 
 def _words(cause: Exception) -> str:

@@ -110,6 +110,7 @@ async def follow(
     """Batches from `offset` on until the stream is closed, across any number of answers."""
     position = Position(offset)
     loop = asyncio.get_running_loop()
+    is_lost = False
     while True:
         began = loop.time()
         brought_batch = brought_data = False
@@ -117,15 +118,18 @@ async def follow(
         try:
             async with aclosing(live(stream, position)) as batches:
                 async for batch in batches:
+                    if is_lost:
+                        is_lost = False
+                        note("headgate: connected again")
                     yield batch
                     if batch.is_last:
                         return
                     position = batch.position
                     brought_batch, brought_data = True, brought_data or bool(batch.bodies)
         except Refused as error:
-            if not error.is_passing:
-                raise
+            _check_passing(stream, error)
             refusal = error
+            is_lost = True
         is_good = brought_data or (brought_batch and loop.time() - began >= SHORT_ANSWER_S)
         if is_good:
             backoff.reset()
@@ -141,6 +145,15 @@ def _pause_s(
     wait_s = max(backoff.next_s(), refusal.retry_after_s)
     note(f"headgate: {refusal}; trying again in {wait_s:.1f} s")
     return wait_s
+
+
+def _check_passing(stream: Stream, refusal: Refused) -> None:
+    """Raise what ends the reading, unless the refusal may pass."""
+    if refusal.status == 404:
+        # It was there when the reading began.
+        raise Failed(f"{stream.target.shown}: the stream was deleted, or has expired") from refusal
+    if not refusal.is_passing:
+        raise refusal
 
 
 def _batch(bodies: list[bytes], control: Event) -> Batch:

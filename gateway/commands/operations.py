@@ -7,31 +7,49 @@ import json
 import os
 import random
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.commands import input as stdin
 from gateway.commands.append import Appender, Producer, messages
 from gateway.commands.backoff import Backoff
-from gateway.commands.client import Stream, connect, is_closed, next_offset
+from gateway.commands.client import Refused, Stream, connect, is_closed, next_offset
 from gateway.commands.failure import Failed, OutputClosed
 from gateway.commands.follow import catch_up, follow, long_poll, sse
-from gateway.commands.output import cancelled_when_closed, lines, note, wants_lines, write
+from gateway.commands.output import (
+    cancelled_when_closed,
+    end_line,
+    lines,
+    note,
+    wants_lines,
+    write,
+)
+from gateway.commands.patience import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.commands.target import Target
 
+T = TypeVar("T")
+
 FAILED = 1
 INTERRUPTED = 130
+# How long a producer waits for a server that restarts, and at most between two attempts.
+PATIENCE_S = 30.0
+LONGEST_WAIT_S = 4.0
+# How servers answer to an offset that they never gave out, or that is of an earlier stream.
+BAD_OFFSET = {400, 410}
 CLOSING = {"Stream-Closed": "true"}
 
 
 def run(work: Coroutine[object, object, None]) -> None:
     """Do the work; what goes wrong becomes one sentence and an exit status."""
     try:
-        asyncio.run(work)
+        try:
+            asyncio.run(work)
+        finally:
+            end_line()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except OutputClosed:
@@ -41,13 +59,27 @@ def run(work: Coroutine[object, object, None]) -> None:
         sys.exit(FAILED)
 
 
-async def create(target: Target, headers: Mapping[str, str], data: str | None) -> None:
+async def create(
+    target: Target, headers: Mapping[str, str], data: str | None, source: Target | None
+) -> None:
     """Create the stream with this configuration and perhaps first data."""
     body = None if data is None else await _data(data)
-    async with connect(target) as stream, stream.request("PUT", headers=headers, body=body) as it:
-        what = f"{target.shown} ({it.headers.get('Content-Type', 'of no content type')})"
-        done = f"Created {what}" if it.status == 201 else f"{what} is there already"
-        note(f"{done}; next offset {next_offset(it)}.")
+    try:
+        async with connect(target) as stream:
+            await _create(stream, headers, body)
+    except Refused as refusal:
+        if source is None or refusal.status != 404:
+            raise
+        # It is the source that is missing: the fork is only about to be made.
+        raise Failed(f"{refusal}; --fork-from was {source.shown}") from refusal
+
+
+async def _create(stream: Stream, headers: Mapping[str, str], body: bytes | None) -> None:
+    async with stream.request("PUT", headers=headers, body=body) as answer:
+        content_type = answer.headers.get("Content-Type", "of no content type")
+        what = f"{stream.target.shown} ({content_type})"
+        done = f"Created {what}" if answer.status == 201 else f"{what} is there already"
+        note(f"{done}; next offset {next_offset(answer)}.")
 
 
 async def append(
@@ -60,9 +92,13 @@ async def append(
 ) -> None:
     """One append of the data, or of all of stdin."""
     body = await _data("-" if data is None else data)
+    if not body and not close:
+        raise Failed("nothing to append: give --data or stdin")
+    patience = _patience(producer)
     async with connect(target) as stream:
-        typed = {**headers, "Content-Type": await _content_type(stream, headers)}
-        appender = _appender(stream, typed | CLOSING if close else typed, producer)
+        content_type = await patience.outlast(lambda: _content_type(stream, headers))
+        typed = {**headers, "Content-Type": content_type}
+        appender = Appender(stream, typed | CLOSING if close else typed, producer, patience)
         await appender.append(body)
     done = "Already appended" if appender.known else "Appended"
     note(f"{done}{' and closed' if close else ''}{_leading_to(appender)}.")
@@ -72,43 +108,55 @@ async def append_lines(
     target: Target, headers: Mapping[str, str], producer: Producer | None, *, close: bool
 ) -> None:
     """One append for each line of stdin, as it comes."""
+    patience = _patience(producer)
     async with connect(target) as stream:
-        content_type = await _content_type(stream, headers)
-        appender = _appender(stream, {**headers, "Content-Type": content_type}, producer)
+        content_type = await patience.outlast(lambda: _content_type(stream, headers))
+        appender = Appender(stream, {**headers, "Content-Type": content_type}, producer, patience)
         try:
-            async for message in messages(stdin.lines(), content_type):
-                await appender.append(message)
+            await _append_each(appender, messages(stdin.lines(), content_type))
         except Failed as failure:
-            raise Failed(f"{failure}; {appender.sent} lines were appended before") from failure
+            were = "was" if appender.sent == 1 else "were"
+            before = f"{_lines(appender.sent)} {were} appended before"
+            raise Failed(f"{failure}; {before}") from failure
         known = f", {appender.known} of them by an earlier run" if appender.known else ""
-        note(f"Appended {appender.sent} lines{known}{_leading_to(appender)}.")
+        note(f"Appended {_lines(appender.sent)}{known}{_leading_to(appender)}.")
         if close:
-            await _close(stream)
+            await patience.outlast(lambda: _close(stream))
+
+
+async def _append_each(appender: Appender, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
+    async for number, message in numbered:
+        try:
+            await appender.append(message)
+        except Failed as failure:
+            raise Failed(f"line {number}: {failure}") from failure
 
 
 async def read(
-    target: Target, offset: str, offset_file: Path | None, *, as_lines: bool | None
+    target: Target, offset: str | None, offset_file: Path | None, *, as_lines: bool | None
 ) -> None:
     """Print from the offset to the tail, and tell where the next read begins."""
-    kept = None if offset_file is None else _kept_offset(offset_file)
-    ends_line = True
+    hint = f"--offset was {offset}" if offset else None
+    if offset_file is not None:
+        offset = _kept_offset(offset_file)
+        hint = f"the offset is that in {offset_file}: remove it to begin again" if offset else None
     async with connect(target) as stream:
-        async for content_type, batch in catch_up(stream, kept or offset):
+        batches = catch_up(stream, offset or "-1")
+        async for content_type, batch in _explained(batches, hint):
             by_line = wants_lines(content_type, asked=as_lines)
             for body in batch.bodies:
                 write(lines(body) if by_line else body)
-                ends_line = by_line or body.endswith(b"\n")
             offset = batch.position.offset
             # Only what has been printed is never asked for again.
             if offset_file is not None:
                 _keep_offset(offset_file, offset)
     if offset_file is None:
-        # Text that does not end its line would run into the words about it.
-        note(f"{'' if ends_line or not sys.stdout.isatty() else os.linesep}next offset: {offset}")
+        note(f"next offset: {offset}")
 
 
 async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: bool | None) -> None:
     """Print what comes until the stream is closed or nobody reads any more."""
+    hint = f"--offset was {offset}" if offset else None
     with cancelled_when_closed():
         async with connect(target) as stream:
             # Its answer tells a wrong name from a passing fault, and where "now" is.
@@ -116,9 +164,23 @@ async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: b
             by_line = wants_lines(metadata.get("Content-Type", ""), asked=as_lines)
             begin = offset or next_offset(metadata)
             live = long_poll if by_poll else sse
-            async for batch in follow(stream, begin, live, backoff=_backoff(), note=note):
+            batches = follow(stream, begin, live, backoff=_backoff(), note=note)
+            async for batch in _explained(batches, hint):
                 for body in batch.bodies:
                     write(lines(body) if by_line else body)
+
+
+async def _explained(batches: AsyncIterator[T], hint: str | None) -> AsyncIterator[T]:
+    """The batches; when the very first is refused for its offset, where that came from."""
+    has_begun = False
+    try:
+        async for batch in batches:
+            has_begun = True
+            yield batch
+    except Refused as refusal:
+        if has_begun or hint is None or refusal.status not in BAD_OFFSET:
+            raise
+        raise Failed(f"{refusal}; {hint}") from refusal
 
 
 async def head(target: Target, *, as_json: bool) -> None:
@@ -175,25 +237,37 @@ async def _content_type(stream: Stream, headers: Mapping[str, str]) -> str:
     return headers.get("Content-Type") or (await stream.head()).get("Content-Type", "")
 
 
-def _appender(stream: Stream, headers: Mapping[str, str], producer: Producer | None) -> Appender:
-    return Appender(stream, headers, producer, _backoff())
+def _patience(producer: Producer | None) -> Patience:
+    """Time for what may be done twice: only a producer's appends are told from their copies."""
+    time_s = 0.0 if producer is None else PATIENCE_S
+    return Patience(time_s, _backoff(LONGEST_WAIT_S), note)
+
+
+def _lines(count: int) -> str:
+    return f"{count} line{'' if count == 1 else 's'}"
 
 
 def _leading_to(appender: Appender) -> str:
     return f"; next offset {appender.offset}" if appender.offset else ""
 
 
-def _backoff() -> Backoff:
-    return Backoff(random.random())  # noqa: S311 - it spreads load, it keeps no secret
+def _backoff(longest_s: float = 30.0) -> Backoff:
+    return Backoff(random.random(), longest_s)  # noqa: S311 - it spreads load, it keeps no secret
 
 
 def _kept_offset(path: Path) -> str | None:
+    """The offset in the file, if there is one; the place is looked at before data is printed."""
+    if not os.access(path.parent, os.W_OK):
+        reason = "it cannot be written to" if path.parent.is_dir() else "there is no such folder"
+        raise Failed(f"{path} cannot be kept in {path.parent}: {reason}")
     try:
         return path.read_text(encoding="ascii").strip() or None
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeError) as cause:
-        raise Failed(f"{path} holds no offset that can be read: {cause}") from cause
+    except UnicodeError as cause:
+        raise Failed(f"{path} holds no offset: remove it to begin again") from cause
+    except OSError as cause:
+        raise Failed(f"{path} cannot be read: {cause.strerror}") from cause
 
 
 def _keep_offset(path: Path, offset: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import stat
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,9 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+@dataclass(slots=True)
+class _Printed:
+    """How far what was printed has come."""
+
+    line_is_begun: bool = False
+
+
+_printed = _Printed()
+
+
 def write(data: bytes) -> None:
     """Write at once, past any buffer: whoever reads the pipe waits for it."""
     output = _descriptor()
+    if data:
+        _printed.line_is_begun = not data.endswith(b"\n")
     rest = memoryview(data)
     try:
         while rest:
@@ -33,10 +46,26 @@ def write(data: bytes) -> None:
 
 
 def note(sentence: str) -> None:
-    """Tell the person at the terminal something about the data."""
+    """Tell the person at the terminal something about the data, on a line of its own."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
+            if _printed.line_is_begun and sys.stderr.isatty() and _may_be_seen():
+                _printed.line_is_begun = False
+                sentence = f"\n{sentence}"
             print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
+
+
+def end_line() -> None:
+    """End a line that the data began, for the shell's prompt; anywhere else data stays exact."""
+    if _printed.line_is_begun and sys.stdout is not None and sys.stdout.isatty():
+        write(b"\n")
+
+
+def _may_be_seen() -> bool:
+    """Whether the data may be on the same terminal: printed there, or by the end of a pipe."""
+    if sys.stdout is None:
+        return False
+    return sys.stdout.isatty() or stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
 
 
 def _descriptor() -> int:

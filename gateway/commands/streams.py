@@ -6,12 +6,12 @@ and help and completion should not wait for that.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from gateway.commands.target import DEFAULT_BASE, Target, resolve
+from gateway.commands.parameters import MomentType, SecondsType, StreamType
+from gateway.commands.target import DEFAULT_BASE, Target
 
 DEFAULT_CONTENT_TYPE = "text/plain"
 STREAM_HELP = f"""
@@ -20,30 +20,12 @@ The value of STREAM_AUTH is sent as the Authorization of each request.
 """
 
 
-class StreamType(click.ParamType[Target]):
-    """A stream's URL or name."""
-
-    name = "stream"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Target:
-        """The stream that is meant."""
-        if isinstance(value, Target):
-            return value
-        try:
-            return resolve(str(value), os.environ)
-        except ValueError as cause:
-            self.fail(str(cause), param, ctx)
-
-
 stream_argument = click.argument("stream", metavar="STREAM", type=StreamType())
 json_option = click.option(
-    "--json/--raw",
-    "as_lines",
-    default=None,
-    help="One JSON message a line, or the bytes as they are sent.  "
-    "[default: --json for JSON streams, --raw for others]",
+    "--json", "as_json", is_flag=True, help="One JSON message a line; so for JSON streams anyway."
+)
+raw_option = click.option(
+    "--raw", "as_bytes", is_flag=True, help="The bytes as they are sent; so for others anyway."
 )
 
 
@@ -56,11 +38,22 @@ json_option = click.option(
     help=f"Its content type.  [default: {DEFAULT_CONTENT_TYPE}; for a fork, the source's]",
 )
 @click.option("-d", "--data", metavar="TEXT", help='First data; "-" reads it from stdin.')
-@click.option("--ttl", type=click.IntRange(min=0), metavar="SECONDS", help="Idle time to live.")
-@click.option("--expires-at", metavar="TIME", help="When it ends, such as 2030-01-31T12:00:00Z.")
+@click.option("--ttl", type=SecondsType(), metavar="SECONDS", help="Idle time to live.")
+@click.option(
+    "--expires-at",
+    type=MomentType(),
+    metavar="TIME",
+    help="When it ends, such as 2030-01-31T12:00:00Z.",
+)
 @click.option("--closed", is_flag=True, help="Never take another append.")
 @click.option("--fork-from", type=StreamType(), metavar="STREAM", help="Begin as a copy of this.")
 @click.option("--fork-offset", metavar="OFFSET", help="Copy up to here.  [default: all]")
+@click.option(
+    "--fork-sub-offset",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="And N messages (JSON) or bytes more.",
+)
 def create(  # noqa: PLR0913 - one for each option
     stream: Target,
     content_type: str | None,
@@ -70,12 +63,15 @@ def create(  # noqa: PLR0913 - one for each option
     closed: bool,
     fork_from: Target | None,
     fork_offset: str | None,
+    fork_sub_offset: int | None,
 ) -> None:
     """Create a stream, or make sure that it exists."""
     if ttl is not None and expires_at is not None:
         raise click.UsageError("--ttl and --expires-at exclude each other.")
     if fork_offset is not None and fork_from is None:
         raise click.UsageError("--fork-offset needs --fork-from.")
+    if fork_sub_offset is not None and fork_offset is None:
+        raise click.UsageError("--fork-sub-offset needs --fork-offset.")
     if fork_from is not None and not fork_from.is_beside(stream):
         raise click.UsageError("--fork-from must be on the same server.")
     if content_type is None and fork_from is None:
@@ -87,11 +83,12 @@ def create(  # noqa: PLR0913 - one for each option
         "Stream-Closed": "true" if closed else None,
         "Stream-Forked-From": None if fork_from is None else fork_from.path,
         "Stream-Fork-Offset": fork_offset,
+        "Stream-Fork-Sub-Offset": None if fork_sub_offset is None else str(fork_sub_offset),
     }
     from gateway.commands import operations
 
     headers = {name: value for name, value in fields.items() if value is not None}
-    operations.run(operations.create(stream, headers, data))
+    operations.run(operations.create(stream, headers, data, fork_from))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -144,7 +141,7 @@ def append(  # noqa: PLR0913 - one for each option
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-@click.option("--offset", default="-1", show_default=True, metavar="OFFSET", help="Where to begin.")
+@click.option("--offset", metavar="OFFSET", help="Where to begin.  [default: -1, the start]")
 @click.option(
     "--offset-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -152,11 +149,21 @@ def append(  # noqa: PLR0913 - one for each option
     help="Begin at the offset in FILE, when it exists, and keep the next one there.",
 )
 @json_option
-def read(stream: Target, offset: str, offset_file: Path | None, as_lines: bool | None) -> None:
+@raw_option
+def read(
+    stream: Target,
+    offset: str | None,
+    offset_file: Path | None,
+    as_json: bool,
+    as_bytes: bool,
+) -> None:
     """Print a stream up to its tail.
 
     The next offset goes to stderr, or into the offset file.
     """
+    if offset is not None and offset_file is not None:
+        raise click.UsageError("--offset and --offset-file exclude each other.")
+    as_lines = _form(as_json, as_bytes)
     from gateway.commands import operations
 
     operations.run(operations.read(stream, offset, offset_file, as_lines=as_lines))
@@ -168,12 +175,14 @@ def read(stream: Target, offset: str, offset_file: Path | None, as_lines: bool |
 @click.option("--from-start", is_flag=True, help="Begin with everything that is there.")
 @click.option("--long-poll", is_flag=True, help="Ask by long-poll instead of SSE.")
 @json_option
+@raw_option
 def tail(
     stream: Target,
     offset: str | None,
     from_start: bool,
     long_poll: bool,
-    as_lines: bool | None,
+    as_json: bool,
+    as_bytes: bool,
 ) -> None:
     """Print a stream as it grows, until it is closed.
 
@@ -181,6 +190,7 @@ def tail(
     """
     if from_start and offset is not None:
         raise click.UsageError("--from-start and --offset exclude each other.")
+    as_lines = _form(as_json, as_bytes)
     from gateway.commands import operations
 
     begin = "-1" if from_start else offset
@@ -216,6 +226,13 @@ def delete(stream: Target) -> None:
     from gateway.commands import operations
 
     operations.run(operations.delete(stream))
+
+
+def _form(as_json: bool, as_bytes: bool) -> bool | None:
+    """Whether messages are printed one a line; None leaves it to the stream's content type."""
+    if as_json and as_bytes:
+        raise click.UsageError("--json and --raw exclude each other.")
+    return as_json if as_json or as_bytes else None
 
 
 COMMANDS = (create, append, read, tail, head, close, delete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -41,7 +42,8 @@ class Target:
 def resolve(name: str, environment: Mapping[str, str]) -> Target:
     """The stream called `name`: a whole URL, or a name below the base URL."""
     url = name
-    if not name.startswith(("http://", "https://")):
+    if not re.match("https?://", name, re.IGNORECASE):
+        _check_name(name)
         base = environment.get(BASE_VARIABLE) or DEFAULT_BASE
         url = f"{base.rstrip('/')}/{quote(name.strip('/'), safe='/')}"
     parts = urlsplit(url)
@@ -53,3 +55,13 @@ def resolve(name: str, environment: Mapping[str, str]) -> Target:
     home = environment.get(BASE_VARIABLE)
     # The authorization belongs to the server at the base URL; another one must not learn it.
     return target if not home or target.is_beside(Target(home)) else Target(url)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what was probably meant as a URL; a slash in front makes anything a name."""
+    if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://|https?:", name, re.IGNORECASE):
+        raise ValueError(f"{match[0]} is no way to reach a stream: write http://HOST:PORT/...")
+    if re.match(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}(/|$)", name):
+        raise ValueError(
+            f"{name!r} looks like a host and a port: write http://{name}, or /{name} for a name"
+        )

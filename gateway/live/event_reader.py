@@ -7,16 +7,24 @@ object and no task, so that tens of thousands can wait.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.protocol import http1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.live.feed import Feed
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
+
+
+class ReaderHost(Protocol):
+    """Whom a reader has its connection from."""
+
+    def reader_lost(self) -> None:
+        """The connection is gone."""
+
+    def take_back(self, transport: asyncio.Transport) -> None:
+        """The answer is over: serve the next request."""
 
 
 class EventReader(asyncio.Protocol):
@@ -25,7 +33,8 @@ class EventReader(asyncio.Protocol):
     __slots__ = (
         "_chunked",
         "_feed",
-        "_lost",
+        "_heard",
+        "_host",
         "_transport",
         "busy",
         "cursor",
@@ -42,12 +51,13 @@ class EventReader(asyncio.Protocol):
         cursor: int,
         *,
         chunked: bool,
-        lost: Callable[[], None],
+        host: ReaderHost,
     ) -> None:
         self._transport = transport
         self._feed = feed
         self._chunked = chunked
-        self._lost = lost
+        self._host = host
+        self._heard = False
         self.position = position
         self.cursor = cursor
         self.busy = False
@@ -55,8 +65,9 @@ class EventReader(asyncio.Protocol):
         self.told_tail = False  # the last control event said that it is up to date
         transport.set_write_buffer_limits(high=HIGH_WATER)
 
-    def data_received(self, data: bytes) -> None:
-        """Nothing is expected after the request, and nothing is kept."""
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nothing is kept
+        """Nothing is expected before the answer's end; the connection then ends with it."""
+        self._heard = True
 
     def eof_received(self) -> bool:
         """The client is gone."""
@@ -65,7 +76,7 @@ class EventReader(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Leave the feed."""
         self._feed.gone(self)
-        self._lost()
+        self._host.reader_lost()
 
     def pause_writing(self) -> None:
         """The client does not keep up."""
@@ -92,10 +103,15 @@ class EventReader(asyncio.Protocol):
         self._transport.writelines(http1.chunk_parts(data_event, control_event))
 
     def end(self) -> None:
-        """End the body and, when all is sent, the connection."""
-        if self._chunked:
-            self._transport.write(http1.LAST_CHUNK)
-        self._transport.close()
+        """End the answer; the connection goes on with the client's next request where it can."""
+        if not self._chunked:
+            self._transport.close()
+            return
+        self._transport.write(http1.LAST_CHUNK)
+        if self._heard or self.paused:
+            self._transport.close()
+        else:
+            self._host.take_back(self._transport)
 
     def abort(self) -> None:
         """End the connection at once, whatever is unsent."""

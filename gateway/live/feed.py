@@ -11,15 +11,15 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.errors import StreamGone, StreamNotFound
+from gateway.errors import HeadgateError, StreamGone, StreamNotFound
 from gateway.live.host import Parked
 from gateway.protocol import chunks, http1, responses, sse
 from gateway.protocol.content import read_body
-from gateway.protocol.cursors import next_cursor
+from gateway.protocol.cursors import current_cursor
 from gateway.protocol.offsets import format_offset
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.errors import HeadgateError
     from gateway.live.event_reader import EventReader
     from gateway.live.host import Host, Waiter
     from gateway.protocol.chunks import Chunk
@@ -37,6 +37,7 @@ class Feed:
 
     __slots__ = (
         "_ahead",
+        "_due",
         "_earliest",
         "_host",
         "_last_write",
@@ -64,7 +65,8 @@ class Feed:
         self._round_waits = False
         self._earliest = 0.0
         self._last_write = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
 
     @property
     def has_readers(self) -> bool:
@@ -118,8 +120,11 @@ class Feed:
         reader.busy = False
         if done.cancelled() or reader not in self._readers:
             return
-        if done.exception() is not None:
-            self._drop(reader)  # the client resumes by offset, and gets the error as an answer
+        error = done.exception()
+        if error is not None:
+            if not isinstance(error, HeadgateError):
+                log.error("events.unreadable", reason=repr(error))
+            self._drop(reader)  # the client resumes by offset, and is told why it cannot
             return
         self._bring_on(reader, *done.result())
         self.advance(reader)
@@ -156,7 +161,7 @@ class Feed:
     def _control(self, position: int, floor: int, *, at_tail: bool) -> bytes:
         return sse.control_event(
             format_offset(self.state.generation, position),
-            max(floor, next_cursor(self._host.clock(), None, 0, 0)),
+            max(floor, current_cursor(self._host.clock())),
             up_to_date=at_tail,
             closed=at_tail and self.state.closed,
         )
@@ -202,9 +207,7 @@ class Feed:
         response = responses.problem(reason)
         wire = self._host.wire(response)
         for waiter in list(self._parked):
-            del self._parked[waiter]
-            waiter.answer(response, wire)
-            self._left()
+            self._answer(waiter, (response, wire))
         for reader in list(self._readers):
             self._finish(reader)
 
@@ -219,13 +222,12 @@ class Feed:
             self._loop.call_soon(self._round)
 
     def _round(self) -> None:
-        began = self._loop.time()
+        began = self._last_write = self._loop.time()
+        self._loop.call_soon(self._round_done, began)
         records, self._pending = self._pending, []
         start, self.position = self.position, self.state.tail
         self._answer_parked(records)
         self._write_live(start, records)
-        self._last_write = began
-        self._loop.call_soon(self._round_done, began)
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""
@@ -247,9 +249,15 @@ class Feed:
             answer = rendered.get(key)
             if answer is None:
                 answer = rendered[key] = self._poll_answer(parked, records)
-            del self._parked[waiter]
+            self._answer(waiter, answer)
+
+    def _answer(self, waiter: Waiter, answer: tuple[Response, bytes]) -> None:
+        del self._parked[waiter]
+        try:
             waiter.answer(*answer)
-            self._left()
+        except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
+            log.exception("poll.unanswered")
+        self._left()
 
     def _poll_answer(self, parked: Parked, records: list[Record]) -> tuple[Response, bytes]:
         now = self._host.clock()
@@ -296,10 +304,12 @@ class Feed:
     # Time
 
     def _arm(self, due: float) -> None:
-        if self._timer is None or due < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._tick)
+        if self._timer is not None and self._due <= due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         """Whatever is due: poll timeouts, the end of old SSE answers, a heartbeat."""
@@ -314,7 +324,8 @@ class Feed:
                 reader.write(beat)
             self._last_write = now
         if self._parked:
-            self._arm(next(iter(self._parked.values())).deadline)
+            due = next(iter(self._parked.values())).deadline
+            self._arm(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self._readers:
             self._arm(min(next(iter(self._readers.values())), self._next_heartbeat(now)))
 
@@ -333,9 +344,7 @@ class Feed:
             if answer is None:
                 response = responses.poll_ended(self.state, parked.read, self._host.clock())
                 answer = rendered[parked.read.cursor] = response, self._host.wire(response)
-            del self._parked[waiter]
-            waiter.answer(*answer)
-            self._left()
+            self._answer(waiter, answer)
 
     def _end_old_readers(self, now: float) -> None:
         for reader, end in list(self._readers.items()):

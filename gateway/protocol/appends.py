@@ -10,11 +10,11 @@ from gateway.errors import (
     BadRequest,
     ContentTypeMismatch,
     HeadgateError,
-    LimitReached,
     ProducerFenced,
     SequenceGap,
     SequenceRegression,
     StreamClosed,
+    StreamLimit,
 )
 from gateway.protocol.content import media_type, record_of
 from gateway.protocol.offsets import MAX_POSITION, format_offset
@@ -121,7 +121,7 @@ class Fold:
         if not record:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
         if self._tail + len(record) > MAX_POSITION:
-            raise LimitReached("the stream is full: offsets end at 10^16 bytes")
+            raise StreamLimit("the stream is full: offsets end at 10^16 bytes")
         return record
 
     def _producer(self, stamp: Stamp) -> ProducerState | None:
@@ -186,7 +186,7 @@ class Fold:
             if state.used_at < before and name not in self._producers
         )
         if self._producer_count() >= MAX_PRODUCERS:
-            raise LimitReached(f"the stream has {MAX_PRODUCERS} producers, the most it may have")
+            raise StreamLimit(f"the stream has {MAX_PRODUCERS} producers, the most it may have")
 
     def _next_offset(self) -> str:
         return format_offset(self._state.generation, self._tail)

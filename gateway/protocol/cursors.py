@@ -22,6 +22,21 @@ def parse_cursor(text: str) -> int:
     return int(text)
 
 
+def current_cursor(now: float) -> int:
+    """The number of the interval that `now` lies in."""
+    return int(now - EPOCH_S) // INTERVAL_S
+
+
+def cursor_floor(now: float, echoed: int | None, stream_id: int, position: int) -> int:
+    """The least cursor that a reader's events may carry for as long as it is connected; 0 for any.
+
+    One floor, not a new step for each event: steps depend on the position and could go back.
+    """
+    if echoed is None or echoed < current_cursor(now):
+        return 0
+    return next_cursor(now, echoed, stream_id, position)
+
+
 def next_cursor(now: float, echoed: int | None, stream_id: int, position: int) -> int:
     """The cursor to answer with at `now` (epoch seconds): never behind the echoed one.
 
@@ -29,7 +44,7 @@ def next_cursor(now: float, echoed: int | None, stream_id: int, position: int) -
     of (stream, position, cursor), not a die: readers answered one by one must still meet at the
     same next URL, or collapsing never forms again.
     """
-    current = int(now - EPOCH_S) // INTERVAL_S
+    current = current_cursor(now)
     if echoed is None or echoed < current:
         return current
     seed = f"{stream_id}:{position}:{echoed}".encode()

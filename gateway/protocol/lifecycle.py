@@ -10,8 +10,8 @@ from gateway.errors import (
     BadRequest,
     ConfigurationConflict,
     ContentTypeMismatch,
-    LimitReached,
     StreamGone,
+    StreamLimit,
     StreamNotFound,
 )
 from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, record_of
@@ -135,7 +135,7 @@ def decide_fork(
         raise ContentTypeMismatch(f"the source stream holds {source.content_type}")
     lineage = _lineage(source, position)
     if len(lineage) > MAX_FORK_DEPTH:
-        raise LimitReached(f"a fork chain may be {MAX_FORK_DEPTH} deep")
+        raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep")
     own = [branch.prefix] if branch.prefix else []
     if request.body and (body := record_of(content_type, request.body)):
         own.append(body)

@@ -101,6 +101,14 @@ def _parse_target(target: str) -> Read:
     return Read(path, _canonical_target(path, query), offset, live, cursor)
 
 
+def resumed(read: Read, last_event_id: str | None) -> Read:
+    """The read from where the browser's EventSource was when its connection ended."""
+    if not last_event_id or read.live is not Live.SSE:
+        return read
+    offset = parse_offset(last_event_id, "Last-Event-ID")
+    return msgspec.structs.replace(read, offset=offset)
+
+
 def _canonical_target(path: str, query: Mapping[str, str]) -> str:
     """The target as every equal request has it: known keys, sorted, the offset always there."""
     parts = [f"{key}={query[key]}" for key in ("cursor", "live") if key in query]

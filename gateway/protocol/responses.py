@@ -26,6 +26,7 @@ from gateway.errors import (
     ServerStopping,
     StreamClosed,
     StreamGone,
+    StreamLimit,
     StreamNotFound,
 )
 from gateway.protocol import caching, chunks
@@ -68,6 +69,7 @@ STATUS: dict[type[HeadgateError], int] = {
     SequenceGap: 409,
     SequenceRegression: 409,
     StreamClosed: 409,
+    StreamLimit: 409,
     RequestTimeout: 408,
     StreamGone: 410,
     BodyTooLarge: 413,

@@ -26,8 +26,11 @@ def data_event(content_type: str, body: bytes) -> bytes:
 
 
 def control_event(next_offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
-    """The control event that follows every data event; a closed stream needs no cursor."""
-    text = f'event: control\ndata:{{"streamNextOffset":"{next_offset}"'
+    """The control event that follows every data event; a closed stream needs no cursor.
+
+    Its id is the offset too: a browser gives it back as Last-Event-ID when it connects again.
+    """
+    text = f'id:{next_offset}\nevent: control\ndata:{{"streamNextOffset":"{next_offset}"'
     if closed:
         return f'{text},"streamClosed":true,"upToDate":true}}\n\n'.encode()
     tail = ',"upToDate":true' if up_to_date else ""

@@ -8,7 +8,7 @@ from gateway.settings.declared import (
     Settings,
     declarations,
 )
-from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel
+from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, absolute_origin
 from gateway.settings.loading import SettingsError, load
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Route",
     "Settings",
     "SettingsError",
+    "absolute_origin",
     "declarations",
     "load",
 ]

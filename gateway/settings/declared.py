@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gateway.settings.kinds import (
     ROUTES_KIND,
@@ -28,11 +35,14 @@ from gateway.settings.kinds import (
     Seconds,
     Size,
     WholeSeconds,
+    clash,
     read_json,
     show_size,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from pydantic.fields import FieldInfo
 
 ENVIRONMENT_PREFIX = "HEADGATE_"
@@ -40,6 +50,7 @@ DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
 YEAR_S = 365 * 24 * 3600
 LONGEST_S = 3600
+REPEATED = "repeated"
 
 
 def refuse_yes_and_no(value: object) -> object:
@@ -73,6 +84,32 @@ class Route(BaseModel):
     )
 
     _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
+
+
+def _prefix(route: Route) -> str:
+    return route.prefix
+
+
+def _folder(route: Route) -> PurePath | None:
+    """What the one log that lives there locks; memory is everybody's own."""
+    path = route.origin.removeprefix("file:")
+    return None if path == route.origin else PurePath(path)
+
+
+def _repeated(
+    routes: Sequence[Route], key: str, what: Callable[[Route], object]
+) -> Iterator[InitErrorDetails]:
+    """An error for each route that has what a route before it has."""
+    first: dict[object, int] = {}
+    for index, route in enumerate(routes):
+        thing = what(route)
+        if thing is not None and first.setdefault(thing, index) != index:
+            message = f"must not be the {key} of routes[{first[thing]}] too"
+            yield InitErrorDetails(
+                type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
+                loc=(index, key),
+                input=getattr(route, key),
+            )
 
 
 class Settings(BaseModel):
@@ -163,14 +200,18 @@ class Settings(BaseModel):
     @field_validator("routes")
     @classmethod
     def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        prefixes = [route.prefix for route in routes]
-        # A folder is locked by the one log that lives in it; memory is everybody's own.
-        paths = [route.origin.removeprefix("file:") for route in routes]
-        folders = [f"file:{PurePath(path)}" for path in paths if path != "memory:"]
-        for given in (prefixes, folders):
-            if twice := [name for name, count in Counter(given).items() if count > 1]:
-                raise ValueError(f"must not have two routes for {', '.join(twice)}")
+        repeated = [*_repeated(routes, "prefix", _prefix), *_repeated(routes, "origin", _folder)]
+        if repeated:
+            raise ValidationError.from_exception_data("routes", repeated)
         return routes
+
+    @field_validator("admin")
+    @classmethod
+    def _admin_is_apart(cls, admin: Address, info: ValidationInfo) -> Address:
+        listen = info.data.get("listen")
+        if listen is not None and clash(listen, admin):
+            raise ValueError(f"must not share the port of listen, which is {listen}")
+        return admin
 
     @field_validator("max_pending_appends")
     @classmethod

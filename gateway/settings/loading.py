@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
@@ -12,10 +13,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.settings.declared import ENVIRONMENT_PREFIX, Route, Settings, allowed, variable
+from gateway.settings.declared import (
+    ENVIRONMENT_PREFIX,
+    REPEATED,
+    Route,
+    Settings,
+    allowed,
+    variable,
+)
+from gateway.settings.kinds import ROUTE_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -27,6 +36,7 @@ SERVICE_LINK = re.compile(
     r"HEADGATE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
 SHOWN_CHARACTERS = 80
+AFTER_THE_FILE = 1 << 62
 
 
 class SettingsError(Exception):
@@ -38,11 +48,23 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class _Problem:
+    """A mistake, and the line of the file that it is told in the order of."""
+
+    line: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Given:
     """A value with the words that tell where it came from."""
 
     value: object
     source: _TomlFile | str
+
+    def line(self, path: tuple[str | int, ...]) -> int:
+        """The line in the file; what is in no file comes after all of it."""
+        return AFTER_THE_FILE if isinstance(self.source, str) else self.source.line(path) or 0
 
     def subject(self, path: tuple[str | int, ...]) -> str:
         """The setting, or the part of it at `path`, as its author wrote it."""
@@ -60,13 +82,18 @@ class _TomlFile:
 
     def position(self, path: tuple[str | int, ...]) -> str:
         """`FILE:LINE`, or `FILE` alone where the line cannot be told."""
+        line = self.line(path)
+        return str(self.path) if line is None else f"{self.path}:{line}"
+
+    def line(self, path: tuple[str | int, ...]) -> int | None:
+        """The line of a key or of the nearest table around it."""
         spots = tuple(self._spots())
         # A key that is missing is told by the line of its table.
         for length in range(len(path), 0, -1):
             for spot, line in spots:
                 if spot[:length] == path[:length]:
-                    return f"{self.path}:{line}"
-        return str(self.path)
+                    return line
+        return None
 
     def _spots(self) -> Iterator[tuple[tuple[str | int, ...], int]]:
         """Each key and table header with its line; tomllib itself tells none."""
@@ -91,79 +118,127 @@ def load(
 
     Raises SettingsError with every problem there is.
     """
-    problems: list[str] = []
+    problems: list[_Problem] = []
     given = _from_file(config, problems) if config is not None else {}
     given |= _from_environment(environment, problems)
-    given |= {key: _Given(value, _flag(key)) for key, value in flags.items() if value is not None}
+    given |= {
+        key: _Given(_read(key, value), _flag(key))
+        for key, value in flags.items()
+        if value is not None
+    }
     for key in [key for key in given if key not in Settings.model_fields]:
-        problems.append(_unknown(given.pop(key).subject((key,)), key, Settings))
+        item = given.pop(key)
+        problems.append(_Problem(item.line((key,)), _unknown(item.subject((key,)), key, Settings)))
     if {"origin", "routes"} <= given.keys():
         both = " and ".join(given[key].subject((key,)) for key in ("origin", "routes"))
-        problems.append(f"{both} exclude each other: give a route for each origin, or one origin.")
+        sentence = f"{both} exclude each other: give a route for each origin, or one origin."
+        problems.append(_Problem(given["origin"].line(("origin",)), sentence))
     try:
         settings = Settings.model_validate({key: item.value for key, item in given.items()})
     except ValidationError as refusal:
-        errors = refusal.errors(include_url=False)
-        problems += [_problem(error, given) for error in errors]
-        raise SettingsError(tuple(problems)) from refusal
+        problems += [_problem(error, given) for error in refusal.errors(include_url=False)]
+        raise SettingsError(_in_order(problems)) from refusal
     if problems:
-        raise SettingsError(tuple(problems))
+        raise SettingsError(_in_order(problems))
     return settings
 
 
-def _from_file(path: Path, problems: list[str]) -> dict[str, _Given]:
+def _in_order(problems: list[_Problem]) -> tuple[str, ...]:
+    return tuple(problem.sentence for problem in sorted(problems, key=lambda it: it.line))
+
+
+def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
     try:
         text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
     except OSError as cause:
-        problems.append(f"{path} cannot be read: {cause.strerror}.")
+        problems.append(_Problem(0, f"{path} cannot be read: {cause.strerror}."))
+        return {}
     except UnicodeDecodeError:
-        problems.append(f"{path} is not UTF-8 text, hence not TOML.")
+        problems.append(_Problem(0, f"{path} is not UTF-8 text, hence not TOML."))
+        return {}
+    try:
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        problems.append(f"{path} is not TOML: {cause}.")
-    else:
-        return {key: _Given(value, _TomlFile(path, text)) for key, value in values.items()}
-    return {}
+        problems.append(_no_toml(path, text, str(cause)))
+        return {}
+    return {key: _Given(value, _TomlFile(path, text)) for key, value in values.items()}
 
 
-def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, _Given]:
+def _no_toml(path: Path, text: str, said: str) -> _Problem:
+    """The parser's words, with the place in front, where every other mistake has it."""
+    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", said)
+    if match is None:
+        # What the parser says when something is still open at the end of the file.
+        line = len(text.splitlines())
+        return _Problem(line, f"{path}:{line}: this is not TOML: {said}.")
+    words, line, column = match[1], int(match[2]), match[3]
+    return _Problem(line, f"{path}:{line}: this is not TOML: {words} at column {column}.")
+
+
+def _from_environment(
+    environment: Mapping[str, str], problems: list[_Problem]
+) -> dict[str, _Given]:
     given = {}
     known = {variable(key): key for key in Settings.model_fields}
     for name in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
-            given[known[name]] = _Given(environment[name], name)
+            given[known[name]] = _Given(_read(known[name], environment[name]), name)
         elif name != CONFIG_VARIABLE and not SERVICE_LINK.fullmatch(name):
-            problems.append(f"{name} is not a setting; the nearest is {_nearest(name, known)}.")
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+            hint = _nearest(key, Settings, variable)
+            problems.append(_Problem(AFTER_THE_FILE, f"{name} is not a setting{hint}."))
     return given
 
 
-def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
+def _read(key: str, value: object) -> object:
+    """The number that a text stands for: environment and flags have no types of their own."""
+    field = Settings.model_fields.get(key)
+    if field is not None and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            if field.annotation is int:
+                return int(value)
+            if field.annotation is float:
+                return float(value)
+    return value
+
+
+def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
     """One sentence for one of pydantic's errors."""
     path = error["loc"]
-    model: type[BaseModel] = Settings if len(path) == 1 or path[0] != "routes" else Route
-    key = str(path[0] if model is Settings else path[-1])
     item = given.get(str(path[0]))
     # Without a value given, a default clashes with another setting.
     subject = item.subject(path) if item else _spell(path)
+    line = item.line(path) if item else AFTER_THE_FILE
+    return _Problem(line, _sentence(error, subject))
+
+
+def _sentence(error: ErrorDetails, subject: str) -> str:
+    path = error["loc"]
+    model: type[BaseModel] = Settings if len(path) == 1 or path[0] != "routes" else Route
+    key = str(path[0] if model is Settings else path[-1])
     if error["type"] == "extra_forbidden":
         return _unknown(subject, key, model)
-    field = model.model_fields.get(key, Settings.model_fields["routes"])
-    must = f"must be {allowed(field)}"
+    must = f"must be {ROUTE_KIND}"
+    if key in model.model_fields:
+        must = f"must be {allowed(model.model_fields[key])}"
     if error["type"] == "missing":
         return f"{subject} is missing; it {must}."
     if error["type"] == "value_error":
         must = str(error["ctx"]["error"])
+    elif error["type"] == REPEATED:
+        must = error["msg"]
     return f"{subject} is {_show(error['input'])}, but {must}."
 
 
 def _unknown(subject: str, key: str, model: type[BaseModel]) -> str:
-    nearest = _nearest(key, model.model_fields)
-    subject_nearest = _flag(nearest) if subject.startswith("--") else nearest
-    return f"{subject} is not a setting; the nearest is {subject_nearest}."
+    spell = _flag if subject.startswith("--") else str
+    return f"{subject} is not a setting{_nearest(key, model, spell)}."
 
 
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+def _nearest(key: str, model: type[BaseModel], spell: Callable[[str], str]) -> str:
+    """The words that tell the setting that was probably meant, if there is one."""
+    close = difflib.get_close_matches(key, model.model_fields, n=1)
+    return f"; the nearest is {spell(close[0])}" if close else ""
 
 
 def _flag(key: str) -> str:

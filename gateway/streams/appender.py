@@ -39,10 +39,11 @@ class Appender:
         self.refused_for_room = 0
 
     def submit(self, path: str, append: Append, done: Done) -> None:
-        """Take one append; `done` gets its outcome, from the event loop, when it is durable."""
+        """Take one append; `done` gets its outcome, in a later pass of the loop."""
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
-            done(LimitReached("max_pending_appends is reached: the log is behind, try again"))
+            refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
+            asyncio.get_running_loop().call_soon(done, refusal)
             return
         self.pending_bytes += len(append.body)
         self.pending += 1

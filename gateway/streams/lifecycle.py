@@ -81,23 +81,25 @@ class Lifecycle:
 
         await self._racing(attempt)
 
-    async def expire(self, path: str) -> None:
-        """Take an expired stream away, or write down that its time is not over."""
+    async def expire(self, path: str) -> bool:
+        """Take an expired stream away, or write down that its time is not over; True when gone."""
 
-        async def attempt() -> None:
+        async def attempt() -> bool:
             hot = await self._table.load(path)
             if hot.state is None:
-                return
+                return False
             try:
                 self._table.present(hot)
             except HeadgateError:
-                if not hot.state.soft_deleted:
-                    await self._commit(rules.remove(hot.state))
-            else:
-                if not hot.state.expired(self._table.clock()):
-                    await self._commit(rules.touched(hot.state))
+                if hot.state.soft_deleted:
+                    return False
+                await self._commit(rules.remove(hot.state))
+                return True
+            if not hot.state.expired(self._table.clock()):
+                await self._commit(rules.touched(hot.state))
+            return False
 
-        await self._racing(attempt)
+        return await self._racing(attempt)
 
     async def _place(self, path: str) -> HotStream:
         """The stream at a path, after an expired one there was taken away."""

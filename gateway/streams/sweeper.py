@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.table import StreamTable
+
+T = TypeVar("T")
 
 INTERVAL_S = 1.0
 EXPIRIES = 200  # streams ended in one round: a few commits of the writer's time
@@ -40,16 +43,19 @@ class Sweeper:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL_S)
-            try:
-                await self.round()
-            except HeadgateError as error:
-                log.warning("sweep.failed", reason=error.detail)
+            await self.round()
 
     async def round(self) -> None:
-        """One round of everything."""
-        for path in await self._table.log.expired(self._table.clock(), EXPIRIES):
-            await self._lifecycle.expire(path)
-            self.expired += 1
+        """One round of everything; a step that fails is told, and the others go on."""
+        for path in await self._step(self._table.log.expired(self._table.clock(), EXPIRIES)) or ():
+            self.expired += bool(await self._step(self._lifecycle.expire(path)))
         for _ in range(STEPS):
-            if not await self._table.log.reclaim():
+            if not await self._step(self._table.log.reclaim()):
                 return
+
+    async def _step(self, step: Awaitable[T]) -> T | None:
+        try:
+            return await step
+        except Exception as error:  # noqa: BLE001 - the sweeper has to outlive whatever happens
+            log.warning("sweep.failed", reason=repr(error))
+            return None

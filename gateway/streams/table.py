@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change, ProducerState, StreamState
 
 MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
+MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
 TOUCH_SHARE = 10  # a sliding deadline is written down when it moved by a tenth of its TTL
 MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry stays punctual
 
@@ -114,13 +116,16 @@ class StreamTable:
         return self._streams.get(path)
 
     def _make_room(self) -> None:
-        while len(self._streams) >= self._max_hot:
-            for path, hot in self._streams.items():
-                if hot.idle:
-                    del self._streams[path]
-                    break
-            else:
-                return  # every one is in use: bounded by the limits on readers and appends
+        """Drop the least recently used; one that is in use gets another turn instead.
+
+        When many in a row are in use the table grows: what is in use has bounds of its own.
+        """
+        for path in list(itertools.islice(self._streams, MOST_TURNS)):
+            if len(self._streams) < self._max_hot:
+                return
+            hot = self._streams.pop(path)
+            if not hot.idle:
+                self._streams[path] = hot
 
     async def load(self, path: str) -> HotStream:
         """The hot stream with its state as committed; equal loads share one look-up."""

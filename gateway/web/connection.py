@@ -48,16 +48,18 @@ class Connection(RequestHandler):
         "_on_lost",
         "_shared",
         "_taken",
+        "server",
     )
 
     def __init__(self, server: ConnectionServer, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
+        self.server = server
         self._fast = server.fast
         self._shared = server.shared
         self._busy = 0
         self._taken = False
         self._later: deque[tuple[RawRequestMessage, StreamReader]] = deque()
-        self._held: list[bytes] = []
+        self._held = bytearray()
         self._more = False  # the parser stopped at its bound and keeps the rest
         self._on_lost: Callable[[Connection], None] | None = None
         self._deadline: float | None = None  # for the head of a request (loop time)
@@ -170,8 +172,8 @@ class Connection(RequestHandler):
             self._waiter.set_result(None)
 
     def _hold(self, data: bytes) -> None:
-        self._held.append(data)
-        if sum(map(len, self._held)) > HELD_BYTES and self.transport is not None:
+        self._held += data
+        if len(self._held) > HELD_BYTES and self.transport is not None:
             self.transport.pause_reading()
 
     async def _handle_request(
@@ -184,6 +186,13 @@ class Connection(RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._busy -= 1
+            if self._shared.closing and not self._busy:
+                self.server.tell_idle()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request of the connection is under way."""
+        return not (self._busy or self._taken)
 
     # Answering
 
@@ -218,7 +227,7 @@ class Connection(RequestHandler):
         if self._more and not self._taken:
             self._parse(b"")
         if self._held and not self._taken:
-            held = b"".join(self._held)
+            held = bytes(self._held)
             self._held.clear()
             transport.resume_reading()
             self.data_received(held)
@@ -283,11 +292,27 @@ class ConnectionServer(web.Server):
         super().__init__(handler, handler_cancellation=False, **arguments)
         self.fast = fast
         self.shared = shared
+        self._idle = asyncio.Event()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
 
     def __call__(self) -> RequestHandler:
         """The protocol of a new connection."""
         return Connection(self, **self._kwargs)
+
+    def reader_lost(self) -> None:
+        """The connection of an SSE reader is gone."""
+        self.shared.limits.connection_lost()
+
+    def take_back(self, transport: asyncio.Transport) -> None:
+        """A connection whose SSE answer is over begins anew."""
+        if self.shared.closing or transport.is_closing():
+            transport.close()
+            return
+        self.shared.limits.connection_lost()  # it is counted again as it is made
+        connection = self()
+        transport.set_write_buffer_limits()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
 
     def _sweep_slow(self) -> None:
         """One timer for all connections."""
@@ -297,6 +322,20 @@ class ConnectionServer(web.Server):
                 self.shared.limits.slow_requests += 1
                 connection.force_close()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+
+    async def all_idle(self) -> None:
+        """Wait, while the server stops, until no request is under way."""
+        while not all(
+            connection.is_idle
+            for connection in self.connections
+            if isinstance(connection, Connection)
+        ):
+            self._idle.clear()
+            await self._idle.wait()
+
+    def tell_idle(self) -> None:
+        """One more connection has nothing under way."""
+        self._idle.set()
 
     def stop_sweeping(self) -> None:
         """Cancel the timer."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp.http import HttpVersion10, HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_exceptions import HTTPException
+from aiohttp.web import RequestPayloadError
 
 from gateway.cache.store import Entry
 from gateway.errors import (
@@ -23,13 +22,20 @@ from gateway.errors import (
 )
 from gateway.live.event_reader import EventReader
 from gateway.protocol import http1, responses
-from gateway.protocol.cursors import next_cursor
+from gateway.protocol.cursors import cursor_floor
 from gateway.protocol.paths import canonical_path, parse_query
-from gateway.protocol.requests import Live, Read, parse_append, parse_create, parse_target
+from gateway.protocol.requests import (
+    Live,
+    Read,
+    parse_append,
+    parse_create,
+    parse_target,
+    resumed,
+)
 from gateway.telemetry.logs import log
 from gateway.web.answers import HandedOver, WireResponse
 from gateway.web.connection import Connection
-from gateway.web.route import AtTail
+from gateway.web.route import LiveRead
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.web.route import Route, Routes
     from gateway.web.shared import Shared
 
+CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _HOST = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -83,10 +90,10 @@ class Handlers:
             answer = responses.problem(refusal)
             abandon = isinstance(refusal, RequestTimeout)
             keep_alive = keep_alive and not abandon
-        except (ConnectionError, asyncio.CancelledError, HTTPException):
-            raise
-        except HttpProcessingError as error:
-            answer = responses.problem(BadRequest(f"the body is not valid HTTP: {error.message}"))
+        except ConnectionError:
+            return WireResponse(CLIENT_GONE, b"", keep_alive=False)
+        except RequestPayloadError as error:
+            answer = responses.problem(BadRequest(f"the body is not valid HTTP: {error}"))
             keep_alive = False
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and we a log line
             log.exception("request.failed", request_id=request_id, method=request.method)
@@ -160,13 +167,19 @@ class Handlers:
         read = parse_target(target)
         if not isinstance(read, Read):
             raise type(read)(read.detail)
+        last_event_id = request.headers.get("Last-Event-ID")
+        read = resumed(read, last_event_id)
         route, name = self._routes.find(read.path)
         answer = await route.read(read, name, request.headers.get("If-None-Match"))
-        if not isinstance(answer, AtTail):
+        if not isinstance(answer, LiveRead):
             return answer
         if self._shared.closing:
             raise ServerStopping("the server is stopping: connect again")
         if read.live is Live.SSE:
+            if last_event_id and answer.state.closed and answer.start == answer.state.tail:
+                # It was told of the end already; a 204 keeps a browser from asking for ever.
+                return responses.poll_ended(answer.state, read, route.clock())
+            await route.prepare_events(answer)
             self._stream_events(request, route, read, answer)
             return None
         poll = _Poll()
@@ -177,7 +190,7 @@ class Handlers:
         finally:
             feed.leave(poll)
 
-    def _stream_events(self, request: BaseRequest, route: Route, read: Read, at: AtTail) -> None:
+    def _stream_events(self, request: BaseRequest, route: Route, read: Read, at: LiveRead) -> None:
         """Write the head, then let the feed have the connection."""
         transport = request.transport
         if transport is None:
@@ -192,15 +205,18 @@ class Handlers:
         )
         head = responses.event_stream(at.state)
         transport.write(http1.stream_head(head, common, chunked=chunked))
-        now = route.clock()
-        floor = 0
-        if read.cursor is not None and read.cursor >= next_cursor(now, None, 0, 0):
-            floor = next_cursor(now, read.cursor, at.state.stream_id, at.start)
-        reader = EventReader(
-            transport, feed, at.start, floor, chunked=chunked, lost=self._limits.connection_lost
-        )
+        floor = cursor_floor(route.clock(), read.cursor, at.state.stream_id, at.start)
         connection = request.protocol
         assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
+        reader = EventReader(
+            transport,
+            feed,
+            at.start,
+            floor,
+            chunked=chunked,
+            host=connection.server,
+        )
+        reader.paused = connection.writing_paused  # by an answer that the client has not read yet
         connection.hand_over(reader)
         feed.join(reader)
         if self._log.enabled:
@@ -247,20 +263,28 @@ class Handlers:
             raise BodyTooLarge(limit)
         if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(CONTINUE)
+        return await self._receive(request, limit)
+
+    async def _receive(self, request: BaseRequest, limit: int) -> bytes:
+        """The parts as they come; what all requests together have received is bounded too."""
         parts: list[bytes] = []
         size = 0
-        while True:
-            try:
-                async with asyncio.timeout(self._shared.timeouts.body):
-                    part = await request.content.readany()
-            except TimeoutError as error:
-                raise RequestTimeout("the rest of the body did not come in time") from error
-            if not part:
-                return b"".join(parts)
-            size += len(part)
-            if size > limit:
-                raise BodyTooLarge(limit)
-            parts.append(part)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._shared.timeouts.body):
+                        part = await request.content.readany()
+                except TimeoutError as error:
+                    raise RequestTimeout("the rest of the body did not come in time") from error
+                if not part:
+                    return b"".join(parts)
+                size += len(part)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                self._limits.receive(len(part))
+                parts.append(part)
+        finally:
+            self._limits.receiving_bytes -= sum(map(len, parts))
 
 
 def _target(request: BaseRequest) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.errors import LimitReached
+
 
 class Limits:
     """Plain counts: nothing on the way of a request takes a lock."""
@@ -23,6 +25,13 @@ class Limits:
         self.live_readers = 0
         self.live_readers_refused = 0
         self.slow_requests = 0
+        self.receiving_bytes = 0
+
+    def receive(self, size: int) -> None:
+        """Count bytes of a body that is not whole yet; raises when all of them are too many."""
+        if self.receiving_bytes + size > self.max_pending_appends:
+            raise LimitReached("max_pending_appends is reached by bodies that are being received")
+        self.receiving_bytes += size
 
     @property
     def readers_full(self) -> bool:

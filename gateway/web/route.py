@@ -35,8 +35,8 @@ EVENT_CHUNK_BYTES = 32 * 1024 * 1024
 """Rendered for SSE readers who catch up: they come close behind each other, or all at once."""
 
 
-class AtTail:
-    """A live read that has to wait: its stream, loaded and at this moment without more data."""
+class LiveRead:
+    """A live read that goes on: its stream, as it stands, and where in it the read begins."""
 
     __slots__ = ("hot", "start", "state")
 
@@ -80,11 +80,8 @@ class Route:
 
     async def read(
         self, read: Read, name: str, if_none_match: str | None
-    ) -> Entry | Response | AtTail:
-        """A catch-up or long-poll, or AtTail for a long-poll that has to wait.
-
-        An SSE read is always AtTail: it begins wherever `start` says.
-        """
+    ) -> Entry | Response | LiveRead:
+        """The answer, or LiveRead for a long-poll that is at the tail and for SSE."""
         entry = self._shared.store.get(read.target, self.clock())
         if entry is not None:
             return self._conditional(entry, if_none_match)
@@ -93,11 +90,11 @@ class Route:
         self.table.touch(hot)
         start = chunks.start_position(state, read.offset)
         if read.live is Live.SSE:
-            return AtTail(hot, state, start)
+            return LiveRead(hot, state, start)
         if start == state.tail and read.live is Live.LONG_POLL:
             if state.closed:
                 return responses.poll_ended(state, read, self.clock())
-            return AtTail(hot, state, start)
+            return LiveRead(hot, state, start)
         if read.offset == NOW:
             return responses.tail(state, read, self.clock())
         entry = await self._answers.read(
@@ -163,6 +160,11 @@ class Route:
         if known is None or known.stream_id != chunk.state.stream_id:
             return chunk
         return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
+
+    async def prepare_events(self, at: LiveRead) -> None:
+        """Have the first events at hand, while an error still has a status to be told by."""
+        if at.start < at.state.tail and self.cached_events(at.state, at.start) is None:
+            await self.read_events(at.state, at.start)
 
     def cached_events(self, state: StreamState, start: int) -> tuple[bytes, int] | None:
         """The data event of the chunk at `start` and where the chunk ends, when it is at hand."""
@@ -232,6 +234,7 @@ class Routes:
 
     def __init__(self, routes: list[Route]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
+        self._shown = [f"{route.prefix}/" for route in self._routes]
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
@@ -245,4 +248,4 @@ class Routes:
                 if name.split("/", 1)[0] == RESERVED:
                     raise NotOffered("subscriptions are not offered by this server")
                 return route, name
-        raise StreamNotFound("no route begins this path")
+        raise StreamNotFound(f"streams are below {' and '.join(self._shown)}")

@@ -57,6 +57,11 @@ async def test_health_is_fine_whatever_readiness_says(
     assert (answer.status, await answer.json()) == (200, {"status": "ok"})
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/nothing"])
+async def test_every_answer_ends_its_line(path: str, client: TestClient[Any, Any]) -> None:
+    assert (await (await client.get(path)).text()).endswith("\n")
+
+
 async def test_readiness_names_each_check(client: TestClient[Any, Any]) -> None:
     answer = await client.get("/readyz")
     assert answer.status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import apsw
@@ -197,6 +198,7 @@ async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
             await second.open()
         assert refusal.value.detail == (
             f"the data folder {tmp_path} is in use by another Headgate process"
+            f" ({os.getpid()})"
         )
         await second.close()
     async with opened("sqlite", tmp_path) as log:

@@ -12,6 +12,11 @@ def test_waits_double_up_to_half_a_minute() -> None:
     assert waits(0.0, 8) == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
+def test_the_longest_wait_can_be_chosen() -> None:
+    backoff = Backoff(0.0, longest_s=1.5)
+    assert [backoff.next_s() for _ in range(4)] == [0.5, 1, 1.5, 1.5]
+
+
 def test_waits_are_spread_down_to_half() -> None:
     assert waits(1.0, 3) == [0.25, 0.5, 1]
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(command.commands)
+NEXT_CENTURY = "2100-01-01T00:00:00Z"
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -50,13 +51,23 @@ def test_help_needs_no_network_library() -> None:
         (["read"], "Missing argument 'STREAM'."),
         (["serve", "--listn", "x"], "'--listn'. Did you mean '--listen'?"),
         (["tale", "chat"], "No such command 'tale'"),
-        (["create", "chat", "--ttl", "-1"], "-1 is not in the range x>=0."),
-        (["create", "chat", "--ttl", "1", "--expires-at", "x"], "exclude each other"),
+        (["create", "localhost:4437/x"], "write http://localhost:4437/x, or /localhost:4437/x"),
+        (["create", "chat", "--ttl", "-1"], "'-1' must be whole seconds, at least 1"),
+        (["create", "chat", "--ttl", "0"], "'0' must be whole seconds, at least 1"),
+        (["create", "chat", "--ttl", "1h"], "'1h' must be whole seconds, at least 1"),
+        (["create", "chat", "--expires-at", "tomorrow"], "'tomorrow' must be a time such as"),
+        (["create", "chat", "--expires-at", "2099-02-30T00:00:00Z"], "must be a time such as"),
+        (["create", "chat", "--expires-at", "2001-01-01t01:00:00+01:00"], "is in the past"),
+        (["create", "chat", "--ttl", "1", f"--expires-at={NEXT_CENTURY}"], "exclude each other"),
         (["create", "chat", "--fork-offset", "1"], "--fork-offset needs --fork-from."),
+        (["create", "chat", "--fork-sub-offset", "1"], "--fork-sub-offset needs --fork-offset."),
         (["create", "chat", "--fork-from", "http://other/x"], "must be on the same server"),
         (["append", "chat", "--lines", "--data", "x"], "excludes --data"),
         (["append", "chat", "--lines", "--seq", "x"], "excludes --lines"),
         (["append", "chat", "--epoch", "1"], "--epoch needs --producer."),
+        (["read", "chat", "--offset", "1", "--offset-file", "x"], "exclude each other"),
+        (["read", "chat", "--json", "--raw"], "--json and --raw exclude each other"),
+        (["tail", "chat", "--json", "--raw"], "--json and --raw exclude each other"),
         (["tail", "chat", "--from-start", "--offset", "1"], "exclude each other"),
         (["head", "http://host"], "a stream has a name"),
     ],
@@ -74,6 +85,7 @@ def test_the_version_is_the_packages(cli: CommandLine) -> None:
     assert sorted(versions) == ["aiohttp", "apsw", "headgate", "python", "uvloop"]
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert cli.output("version").decode().startswith(f"headgate {versions['headgate']} (")
+    assert cli.output("--version") == cli.output("version")
 
 
 def test_it_also_runs_as_a_module(cli: CommandLine) -> None:
@@ -101,7 +113,7 @@ def test_check_prints_the_routes_in_force(cli: CommandLine, tmp_path: Path) -> N
     )
     assert cli.output("check", "--config", str(config)).decode() == (
         "Valid: streams on [::1]:80, health checks on 127.0.0.1:4439.\n"
-        "  /a/deep  file:./deep\n"
+        f"  /a/deep  file:{Path.cwd()}/deep\n"
         "  /a       memory:\n"
     )
 
@@ -120,8 +132,8 @@ def test_check_reads_the_environment_and_the_file_it_names(
 
 
 MISTAKES = """\
-headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 headgate: {config}:1: sse_heartbeat is 0, but must be a number of seconds, from 0.1 to 3,600.
+headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 """
 
 
@@ -186,7 +198,7 @@ def test_the_document_names_no_option_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     known = {
         spelling
-        for declared in command.commands.values()
+        for declared in (command, *command.commands.values())
         for parameter in declared.params
         for spelling in (*parameter.opts, *parameter.secondary_opts)
     }

@@ -173,7 +173,9 @@ async def test_a_passing_refusal_is_waited_out_as_long_as_the_server_asks(
     outcome = await play(script, "tail")
     assert outcome.status == 0
     assert outcome.said.startswith(f"headgate: /s: busy ({status} ")
-    assert outcome.said.endswith("; trying again in 2.0 s\n")
+    waiting, *rest = outcome.said.splitlines()
+    assert waiting.endswith("; trying again in 2.0 s")
+    assert rest == ["headgate: connected again"]
     assert script.times[1] - script.times[0] >= 2
 
 
@@ -184,7 +186,7 @@ async def test_a_retry_after_that_is_a_date_is_counted_from_the_servers_clock(pl
     }
     script = Script([web.Response(status=503, headers=moments), control("0", closed=True)])
     outcome = await play(script, "tail")
-    assert outcome.said.endswith("; trying again in 2.0 s\n")
+    assert "; trying again in 2.0 s\n" in outcome.said
 
 
 async def test_a_server_that_ends_every_answer_at_once_is_not_hammered(play: Play) -> None:
@@ -200,6 +202,31 @@ async def test_a_server_that_ends_every_answer_at_once_is_not_hammered(play: Pla
 async def test_a_refusal_that_stays_ends_it(play: Play) -> None:
     script = Script([data("a") + control("1"), web.Response(status=410, text="trimmed")])
     assert await play(script, "tail") == Outcome(1, "a", "headgate: /s: trimmed (410 Gone).\n")
+
+
+async def test_being_connected_again_is_said_once_for_all_failures(play: Play) -> None:
+    script = Script(
+        [
+            web.Response(status=503),
+            web.Response(status=503),
+            data("a") + control("1") + data("b") + control("2"),
+            control("2", closed=True),
+        ]
+    )
+    outcome = await play(script, "tail")
+    assert (outcome.status, outcome.output) == (0, "ab")
+    kinds = [line.rpartition("; ")[2].split(" in ")[0] for line in outcome.said.splitlines()]
+    assert kinds == ["trying again", "trying again", "headgate: connected again"]
+
+
+async def test_only_the_offset_that_was_given_is_called_so(play: Play) -> None:
+    script = Script([data("a") + control("1"), web.Response(status=410, text="trimmed")])
+    outcome = await play(script, "tail", "--offset", "0")
+    assert outcome == Outcome(1, "a", "headgate: /s: trimmed (410 Gone).\n")
+
+    script = Script([web.Response(status=410, text="trimmed")])
+    outcome = await play(script, "tail", "--offset", "0")
+    assert outcome.said == "headgate: /s: trimmed (410 Gone); --offset was 0.\n"
 
 
 @pytest.mark.parametrize("said", ["{}", "[", "1"])
@@ -287,9 +314,13 @@ async def test_a_producers_append_is_repeated_under_its_number(play: Play) -> No
         ]
     )
     outcome = await play(script, "append", "--lines", "--producer", "p", stdin=b"a\nb\n")
-    assert outcome == Outcome(
-        0, "", "Appended 2 lines, 1 of them by an earlier run; next offset 1.\n"
-    )
+    assert (outcome.status, outcome.output) == (0, "")
+    waiting, *rest = outcome.said.splitlines()
+    assert waiting.startswith("headgate: /s: the server refused (503 Service Unavailable); ")
+    assert rest == [
+        "headgate: connected again",
+        "Appended 2 lines, 1 of them by an earlier run; next offset 1.",
+    ]
     assert [sent["Producer-Seq"] for sent in script.sent_headers] == ["0", "0", "1"]
 
 
@@ -329,6 +360,35 @@ def test_tail_survives_a_restart_and_misses_nothing(live: list[str], durable: He
         assert (tail.wait(DEADLINE_S), tail.stdout.read()) == (0, b"end")
     finally:
         cli.kill()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--data", "a\n"], ["--lines", "--close"]], ids=["data", "lines"]
+)
+def test_a_producer_waits_for_a_server_that_is_starting(
+    arguments: list[str], durable: Headgate
+) -> None:
+    cli = CommandLine(durable.streams)
+    stream = Stream(durable, "text/plain")
+    durable.kill()
+    with contextlib.ExitStack() as stack:
+        stack.callback(cli.kill)
+        appending = cli.start("append", stream.name, "--producer", "p", *arguments, stdin=-1)
+        assert appending.stdin is not None
+        assert appending.stderr is not None
+        assert (
+            appending.stderr.readline()
+            .decode()
+            .startswith(
+                f"headgate: {stream.url}: cannot connect: Connection refused; trying again in "
+            )
+        )
+        appending.stdin.write(b"a\n")
+        appending.stdin.close()
+        durable.start()
+        assert appending.wait(DEADLINE_S) == 0
+        assert b"headgate: connected again\nAppended" in appending.stderr.read()
+    assert stream.data == b"a\n"
 
 
 def test_a_producer_survives_a_restart_and_appends_once(durable: Headgate) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.commands.conftest import CommandLine, Stream
+
+BOTH = ("stdout", "stderr")
 
 # ---------------------------------------------------------------- read
 
@@ -87,35 +91,50 @@ def test_an_offset_file_resumes_where_the_last_read_ended(
     assert [path.name for path in tmp_path.iterdir()] == ["offset"]
 
 
-def test_offset_is_where_a_new_offset_file_begins(
-    cli: CommandLine, text: Stream, tmp_path: Path
-) -> None:
-    text.append(b"old")
-    read = ["read", text.name, "--offset", "now", "--offset-file", str(tmp_path / "offset")]
-    assert cli.output(*read) == b""
-    text.append(b"new")
-    assert cli.output(*read) == b"new"
-
-
 def test_an_offset_file_that_cannot_be_used_is_one_sentence(
     cli: CommandLine, text: Stream, tmp_path: Path
 ) -> None:
+    text.append(b"data")
     (tmp_path / "binary").write_bytes(b"\xff")
-    unreadable = cli("read", text.name, "--offset-file", str(tmp_path / "binary"))
-    assert unreadable.returncode == 1
-    assert unreadable.stderr.decode().startswith(f"headgate: {tmp_path}/binary holds no offset ")
-
-    unwritable = cli("read", text.name, "--offset-file", str(tmp_path / "none" / "offset"))
-    assert (unwritable.returncode, unwritable.stderr.decode()) == (
-        1,
-        f"headgate: {tmp_path}/none/offset cannot be written: No such file or directory.\n",
+    (tmp_path / "words").write_text("no offset\n")
+    done = {
+        name: cli("read", text.name, "--offset-file", f"{tmp_path}/{name}")
+        for name in ("binary", "words", "none/offset")
+    }
+    assert {(it.returncode, it.stdout) for it in done.values()} == {(1, b"")}
+    said = {name: it.stderr.decode() for name, it in done.items()}
+    assert said["binary"] == (
+        f"headgate: {tmp_path}/binary holds no offset: remove it to begin again.\n"
+    )
+    assert said["words"].endswith(
+        f"; the offset is that in {tmp_path}/words: remove it to begin again.\n"
+    )
+    assert said["none/offset"] == (
+        f"headgate: {tmp_path}/none/offset cannot be kept in {tmp_path}/none: "
+        "there is no such folder.\n"
     )
 
 
-def test_an_offset_that_is_none_is_one_sentence(cli: CommandLine, text: Stream) -> None:
-    done = cli("read", text.name, "--offset", "no/offset")
+def test_an_offset_file_of_an_earlier_stream_is_named(
+    cli: CommandLine, text: Stream, tmp_path: Path
+) -> None:
+    read = ["read", text.name, "--offset-file", str(tmp_path / "offset")]
+    text.append(b"old")
+    cli.output(*read)
+    text.delete()
+    cli.output("create", text.name, "--data", "the new one")
+    done = cli(*read)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode().endswith(" (400 Bad Request).\n")
+    assert done.stderr.decode().endswith(
+        f"; the offset is that in {tmp_path}/offset: remove it to begin again.\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["read", "tail"])
+def test_an_offset_that_is_none_is_one_sentence(name: str, cli: CommandLine, text: Stream) -> None:
+    done = cli(name, text.name, "--offset", "no/offset")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().endswith(" (400 Bad Request); --offset was no/offset.\n")
 
 
 # ---------------------------------------------------------------- where the output goes
@@ -165,16 +184,26 @@ def test_output_that_cannot_be_written_is_one_sentence(
     assert (done.returncode, done.stderr.decode()) == (1, f"headgate: {reason}.\n")
 
 
-def on_terminal(cli: CommandLine, *arguments: str) -> str:
-    """What a command shows on a terminal, stdout and stderr together."""
+def on_terminal(cli: CommandLine, *arguments: str, streams: Sequence[str] = BOTH) -> str:
+    """What a command shows on a terminal that these of its streams are; the others are pipes."""
     ours, theirs = pty.openpty()
+    places = {name: theirs if name in streams else subprocess.PIPE for name in BOTH}
     subprocess.run(
-        [cli.program, *arguments], env=cli.environment, stdout=theirs, stderr=theirs, check=True
+        [cli.program, *arguments],
+        env=cli.environment,
+        stdout=places["stdout"],
+        stderr=places["stderr"],
+        check=False,
+        timeout=20,
     )
     os.close(theirs)
-    shown = os.read(ours, 1 << 16).decode().replace("\r\n", "\n")
+    shown = b""
+    # Reading on after everything is an error, as the other side is closed.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
     os.close(ours)
-    return shown
+    return shown.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("data", ["a line\n", "a begun line"])
@@ -183,6 +212,24 @@ def test_on_a_terminal_the_next_offset_has_a_line_of_its_own(
 ) -> None:
     text.append(data.encode())
     assert on_terminal(cli, "read", text.name) == f"{data.strip()}\nnext offset: {text.offset}\n"
+
+
+def test_what_is_said_next_to_a_pipe_that_may_end_on_the_terminal_has_a_line_of_its_own(
+    cli: CommandLine, text: Stream
+) -> None:
+    text.append(b"begun")
+    shown = on_terminal(cli, "read", text.name, streams=["stderr"])
+    assert shown == f"\nnext offset: {text.offset}\n"
+
+
+@pytest.mark.parametrize("name", [["read"], ["tail", "--from-start"]])
+@pytest.mark.parametrize("data", ["a line\n", "a begun line"])
+def test_data_on_a_terminal_ends_with_its_line(
+    data: str, name: list[str], cli: CommandLine, text: Stream
+) -> None:
+    text.append(data.encode(), close=True)
+    shown = on_terminal(cli, *name, text.name, streams=["stdout"])
+    assert shown == f"{data.strip()}\n"
 
 
 # ---------------------------------------------------------------- head

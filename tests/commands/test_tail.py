@@ -99,4 +99,6 @@ def test_tail_ends_when_the_stream_is_deleted(
     text.delete()
     assert tail.stderr is not None
     assert tail.wait(20) == 1
-    assert tail.stderr.read().decode().endswith(" (404 Not Found).\n")
+    assert tail.stderr.read().decode() == (
+        f"headgate: {text.url}: the stream was deleted, or has expired.\n"
+    )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gateway.commands.target import resolve
@@ -17,6 +19,9 @@ BASE = "http://127.0.0.1:4437/v1/stream"
         ("é?x#y z", None, f"{BASE}/%C3%A9%3Fx%23y%20z"),
         ("http://other:1/x/y?rk=1", "https://streams.example", "http://other:1/x/y?rk=1"),
         ("https://[::1]/x", None, "https://[::1]/x"),
+        ("HTTP://other/x", None, "HTTP://other/x"),
+        ("/user:4/x", None, f"{BASE}/user%3A4/x"),
+        ("user:a/x:4", None, f"{BASE}/user%3Aa/x%3A4"),
     ],
 )
 def test_a_name_is_below_the_base_and_a_url_is_itself(
@@ -32,6 +37,20 @@ def test_a_name_is_below_the_base_and_a_url_is_itself(
 )
 def test_what_names_no_stream_is_refused(name: str, base: str | None) -> None:
     with pytest.raises(ValueError, match=r"such as|as in"):
+        resolve(name, {})
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost:4437/x", "127.0.0.1:4437", "[::1]:4437/x", "stream.example:80/a/b"]
+)
+def test_a_host_with_a_port_is_told_how_urls_begin(name: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"write http://{name}, or /{name} for")):
+        resolve(name, {})
+
+
+@pytest.mark.parametrize("name", ["ftp://host/x", "ws+unix://x", "http:/host/x", "https:host/x"])
+def test_a_url_of_another_scheme_is_told_how_urls_begin(name: str) -> None:
+    with pytest.raises(ValueError, match="no way to reach a stream: write http://"):
         resolve(name, {})
 
 

@@ -65,6 +65,41 @@ def test_a_fork_begins_with_its_sources_data_and_type(cli: CommandLine, messages
     assert [cli.output("read", "--json", fork) for fork in forks] == [b"1\n2\n", b"1\n"]
 
 
+def test_a_fork_may_begin_inside_an_append(cli: CommandLine, messages: Stream) -> None:
+    start = messages.offset
+    messages.append(b"[1,2,3]")
+    arguments = ["--fork-from", messages.name, "--fork-offset", start, "--fork-sub-offset", "2"]
+    cli.output("create", f"{messages.name}-fork", *arguments)
+    assert cli.output("read", f"{messages.name}-fork") == b"1\n2\n"
+
+
+def test_a_fork_without_a_source_names_the_source(cli: CommandLine, server: Headgate) -> None:
+    done = cli("create", "fork", "--fork-from", "nowhere")
+    assert (done.returncode, done.stderr.decode()) == (
+        1,
+        f"headgate: {server.streams}/fork: there is no stream at the path that --fork-from names "
+        f"(404 Not Found); --fork-from was {server.streams}/nowhere.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["create", "--fork-from", "STREAM", "--fork-offset", "99"], "--fork-offset is malformed"),
+        (["create", "--content-type", "?"], "--content-type is malformed"),
+        (["create", "--ttl", "99999999999999"], "--ttl must be"),
+        (["append", "--data", "x", "--producer", ""], "--producer must have"),
+    ],
+)
+def test_what_the_server_refuses_is_called_what_was_typed(
+    arguments: list[str], named: str, cli: CommandLine, text: Stream
+) -> None:
+    command, *options = [text.name if word == "STREAM" else word for word in arguments]
+    done = cli(command, text.name, *options)
+    assert done.returncode == 1
+    assert f"{text.url}: {named}" in done.stderr.decode()
+
+
 # ---------------------------------------------------------------- append
 
 
@@ -86,12 +121,25 @@ def test_append_sends_bytes_as_they_are(cli: CommandLine, octets: Stream, tmp_pa
 
 
 @pytest.mark.parametrize("arguments", [["--data", ""], []])
-def test_appending_nothing_is_refused_by_the_server(
+def test_appending_nothing_is_an_error_that_says_so(
     arguments: list[str], cli: CommandLine, text: Stream
 ) -> None:
     done = cli("append", text.name, *arguments)
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode().endswith(" (400 Bad Request).\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        b"",
+        b"headgate: nothing to append: give --data or stdin.\n",
+    )
+
+
+def test_closing_with_nothing_to_append_is_none(cli: CommandLine, text: Stream) -> None:
+    cli.output("append", text.name, "--close")
+    assert (text.is_closed, text.data) == (True, b"")
+
+
+def test_no_lines_and_one_line_are_counted(cli: CommandLine, text: Stream) -> None:
+    assert cli("append", text.name, "--lines").stderr == b"Appended 0 lines.\n"
+    assert cli("append", text.name, "--lines", stdin=b"a").stderr.startswith(b"Appended 1 line; ")
 
 
 def test_lines_are_appends_of_their_own(cli: CommandLine, text: Stream) -> None:
@@ -107,13 +155,15 @@ def test_lines_of_a_json_stream_are_its_messages(cli: CommandLine, messages: Str
 
 
 @pytest.mark.parametrize("wrong", [b'{"x":', b"[1],[2]", b"[1", b"\xff"])
-def test_a_line_that_is_no_json_ends_it_and_tells_how_far_it_came(
+def test_a_line_that_is_no_json_ends_it_and_tells_which_it_is(
     wrong: bytes, cli: CommandLine, messages: Stream
 ) -> None:
-    done = cli("append", messages.name, "--lines", stdin=b"1\n2\n" + wrong + b"\n3\n")
+    done = cli("append", messages.name, "--lines", stdin=b"1\n\n" + wrong + b"\n3\n")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode().endswith("; 2 lines were appended before.\n")
-    assert messages.data == b"[1,2]"
+    said = done.stderr.decode()
+    assert said.startswith("headgate: line 3: ")
+    assert said.endswith("; 1 line was appended before.\n")
+    assert messages.data == b"[1]"
 
 
 def test_a_line_is_appended_as_soon_as_it_is_there(cli: CommandLine, text: Stream) -> None:

@@ -46,7 +46,6 @@ class Told:
     """... and otherwise."""
     refused: int
     failed_connects: int
-    silent_cut: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,10 @@ def _live(server: Headgate, stream: str, mode: str) -> Wire:
 
 def _control(answer: Answer) -> dict[str, object]:
     """The last event of an SSE answer, which has to be a control event."""
-    kind, _, data = answer.body.rstrip(b"\n").split(b"\n\n")[-1].partition(b"\n")
-    assert kind == b"event: control", answer.body[-500:]
-    found: dict[str, object] = json.loads(data.removeprefix(b"data:"))
+    last = answer.body.removesuffix(b"\n\n").split(b"\n\n")[-1]
+    fields = dict(line.split(b":", 1) for line in last.split(b"\n"))
+    assert fields[b"event"].strip() == b"control", last
+    found: dict[str, object] = json.loads(fields[b"data"])
     return found
 
 

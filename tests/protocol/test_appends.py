@@ -14,7 +14,7 @@ from gateway.errors import (
     BadRequest,
     ContentTypeMismatch,
     HeadgateError,
-    LimitReached,
+    StreamLimit,
     ProducerFenced,
     SequenceGap,
     SequenceRegression,
@@ -313,7 +313,7 @@ def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
         assert outcome == Appended(format_offset(2, tail), closed=False, stored=True)
     else:
         assert told(outcome) == (
-            LimitReached,
+            StreamLimit,
             {"detail": "the stream is full: offsets end at 10^16 bytes"},
         )
 
@@ -333,7 +333,7 @@ def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int)
         number < accepted for number in range(3)
     ]
     assert told(outcomes[-1]) == (
-        LimitReached,
+        StreamLimit,
         {"detail": f"the stream has {MAX_PRODUCERS} producers, the most it may have"},
     )
     known = fold.decide(append(producer=Stamp("p0", 0, 1)))
@@ -364,7 +364,7 @@ def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> 
     known["p7"] = ProducerState(4, 2, 0.0)
     fold = Fold(OPEN, known, NOW)
     assert isinstance(fold.decide(append(producer=Stamp("p7", 4, 3))), Appended)
-    assert told(fold.decide(append(producer=Stamp("new", 0, 0))))[0] is LimitReached
+    assert told(fold.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
 
 
 def test_a_stream_never_holds_more_producers_than_it_may() -> None:

@@ -12,7 +12,7 @@ from gateway.errors import (
     ConfigurationConflict,
     ContentTypeMismatch,
     HeadgateError,
-    LimitReached,
+    StreamLimit,
     StreamGone,
     StreamNotFound,
 )
@@ -364,7 +364,7 @@ def test_a_chain_of_forks_is_so_deep_and_no_deeper(levels: int, accepted: bool) 
         created, _ = fork(source, create(fork=asked), asked)
         assert len(created.state.lineage) == levels + 1
     else:
-        with pytest.raises(LimitReached) as refusal:
+        with pytest.raises(StreamLimit) as refusal:
             fork(source, create(fork=asked), asked)
         assert refusal.value.detail == f"a fork chain may be {MAX_FORK_DEPTH} deep"
 

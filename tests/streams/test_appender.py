@@ -246,6 +246,7 @@ async def test_so_many_bytes_may_wait(size: int, accepted: bool) -> None:
     first = service.submit("a", b"x" * 90)
     await turns()
     second = service.submit("b", b"y" * size)
+    await turns()
     assert second.done() is not accepted
     log.commits.set()
     assert await first == stored(90)

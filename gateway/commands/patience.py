@@ -1,0 +1,49 @@
+"""Trying again for a while, where trying twice does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.commands.client import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.commands.backoff import Backoff
+
+T = TypeVar("T")
+
+
+class Patience:
+    """Waits out what may pass: a server that restarts or is busy. With no time it waits for none.
+
+    The time counts from the first of the failures in a row.
+    """
+
+    def __init__(self, time_s: float, backoff: Backoff, note: Callable[[str], None]) -> None:
+        self._time_s = time_s
+        self._backoff = backoff
+        self._note = note
+
+    async def outlast(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What the attempt gives, once it succeeds."""
+        loop = asyncio.get_running_loop()
+        until: float | None = None
+        while True:
+            try:
+                result = await attempt()
+            except Refused as refusal:
+                until = until or loop.time() + self._time_s
+                left_s = until - loop.time()
+                if not refusal.is_passing or left_s <= 0 or refusal.retry_after_s > left_s:
+                    raise
+                # A last attempt is made when the time is over, not some time before.
+                wait_s = min(max(self._backoff.next_s(), refusal.retry_after_s), left_s)
+                self._note(f"headgate: {refusal}; trying again in {wait_s:.1f} s")
+                await asyncio.sleep(wait_s)
+            else:
+                self._backoff.reset()
+                if until is not None:
+                    self._note("headgate: connected again")
+                return result

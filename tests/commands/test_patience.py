@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.commands.backoff import Backoff
+from gateway.commands.client import Refused
+from gateway.commands.patience import Patience
+
+
+class Attempts:
+    """Fails with these refusals, one after the other, and then succeeds."""
+
+    def __init__(self, *refusals: Refused) -> None:
+        self.refusals = list(refusals)
+        self.made = 0
+        self.said: list[str] = []
+
+    async def __call__(self) -> str:
+        self.made += 1
+        if self.made <= len(self.refusals):
+            raise self.refusals[self.made - 1]
+        return "done"
+
+    def patience(self, time_s: float) -> Patience:
+        return Patience(time_s, Backoff(1.0, longest_s=0.02), self.said.append)
+
+
+async def test_what_passes_is_waited_out_and_told() -> None:
+    attempts = Attempts(Refused("cannot connect"), Refused("busy", 503), Refused("later", 429))
+    assert await attempts.patience(20).outlast(attempts) == "done"
+    assert attempts.said == [
+        "headgate: cannot connect; trying again in 0.0 s",
+        "headgate: busy; trying again in 0.0 s",
+        "headgate: later; trying again in 0.0 s",
+        "headgate: connected again",
+    ]
+
+
+async def test_it_ends_with_its_time() -> None:
+    attempts = Attempts(*[Refused("cannot connect")] * 1000)
+    with pytest.raises(Refused, match="cannot connect"):
+        await attempts.patience(0.1).outlast(attempts)
+    assert 2 < attempts.made < 1000
+
+
+async def test_each_row_of_failures_has_the_whole_time() -> None:
+    attempts = Attempts(Refused("busy", 503))
+    patience = attempts.patience(20)
+    for _ in range(2):
+        attempts.made = 0
+        assert await patience.outlast(attempts) == "done"
+
+
+@pytest.mark.parametrize(
+    ("time_s", "refusal"),
+    [
+        (0.0, Refused("cannot connect")),
+        (20.0, Refused("no", 400)),
+        (20.0, Refused("much later", 503, {"Retry-After": "21"})),
+    ],
+    ids=["no time", "not passing", "longer than there is time"],
+)
+async def test_some_refusals_are_not_waited_for(time_s: float, refusal: Refused) -> None:
+    attempts = Attempts(refusal)
+    with pytest.raises(Refused, match=str(refusal)):
+        await attempts.patience(time_s).outlast(attempts)
+    assert (attempts.made, attempts.said) == (1, [])
