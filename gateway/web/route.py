@@ -125,7 +125,9 @@ class Route:
             expires_at=until,
         )
         if until is None or self.clock() < until:
-            self._keep(self._shared.store, entry, chunk)
+            # A whole chunk at the tail says that it is up to date, which an append changes too.
+            until_change = chunk.at_tail or not chunk.complete
+            self._keep(self._shared.store, entry, chunk, until_change=until_change)
         return entry
 
     def _same_until(self, state: StreamState) -> float | None:
@@ -136,14 +138,13 @@ class Route:
             return None
         return caching.unshortened_until(self.freshness, state.lifetime.expires_at)
 
-    def _keep(self, store: Store, entry: Entry, chunk: Chunk) -> None:
-        """Store what is still how the stream stands."""
+    def _keep(self, store: Store, entry: Entry, chunk: Chunk, *, until_change: bool) -> None:
+        """Store what is still how the stream stands; `until_change` when an append makes it old."""
         hot = self.table.peek(chunk.state.path)
         if hot is None or hot.state is None or hot.state.stream_id != chunk.state.stream_id:
             return
-        at_tail = chunk.at_tail or not chunk.complete
-        if not at_tail or hot.state.version == chunk.state.version:
-            store.put(entry, at_tail=at_tail)
+        if not until_change or hot.state.version == chunk.state.version:
+            store.put(entry, at_tail=until_change)
 
     async def _chunk(self, state: StreamState, start: int) -> Chunk:
         """Equal reads share one; the version keeps a read from joining one older than itself.
@@ -184,7 +185,7 @@ class Route:
         event = sse.data_event(state.content_type, body)
         entry = Entry((state.stream_id, start), state.stream_id, event)
         entry.end = chunk.end
-        self._keep(self._events, entry, chunk)
+        self._keep(self._events, entry, chunk, until_change=not chunk.complete)
         return entry
 
     # Live readers

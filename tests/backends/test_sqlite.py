@@ -197,8 +197,7 @@ async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
         with pytest.raises(StartError) as refusal:
             await second.open()
         assert refusal.value.detail == (
-            f"the data folder {tmp_path} is in use by another Headgate process"
-            f" ({os.getpid()})"
+            f"the data folder {tmp_path} is in use by another Headgate process ({os.getpid()})"
         )
         await second.close()
     async with opened("sqlite", tmp_path) as log:

@@ -14,11 +14,11 @@ from gateway.errors import (
     BadRequest,
     ContentTypeMismatch,
     HeadgateError,
-    StreamLimit,
     ProducerFenced,
     SequenceGap,
     SequenceRegression,
     StreamClosed,
+    StreamLimit,
 )
 from gateway.protocol.appends import MAX_PRODUCERS, PRODUCER_IDLE_S, Appended, Fold
 from gateway.protocol.offsets import MAX_POSITION, format_offset

@@ -12,8 +12,8 @@ from gateway.errors import (
     ConfigurationConflict,
     ContentTypeMismatch,
     HeadgateError,
-    StreamLimit,
     StreamGone,
+    StreamLimit,
     StreamNotFound,
 )
 from gateway.protocol import lifecycle

@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 class Headgate:
-    """One `headgate serve` process. `url` is the stream listener's root, `streams` the default route."""
+    """One `headgate serve` process; `url` is the stream listener, `streams` the default route."""
 
     def __init__(
         self,
@@ -88,10 +88,12 @@ class Headgate:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                with urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=5) as answer:
-                    if answer.status == 200:
-                        return self
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=5) as answer,
+            ):
+                if answer.status == 200:
+                    return self
             time.sleep(0.02)
         self.kill()
         raise AssertionError(f"headgate did not become ready:\n{self.output()}")
