@@ -1,0 +1,72 @@
+"""SIGTERM while uploads are half sent: they get the grace time, and no more."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from tests.faults.disk import content, create
+from tests.faults.wire import Wire, ask, request
+from tests.support.processes import Headgate, headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BODY = b"0123456789"
+TOLD_S = 3.0
+
+
+def begin_upload(server: Headgate) -> Wire:
+    """An append that the server has in hand, without the second half of its body."""
+    wire = Wire(server.port)
+    whole = request("POST", "/v1/stream/s", BODY, content_type="text/plain", expect="100-continue")
+    head = whole.removesuffix(BODY)
+    wire.send(head)
+    assert wire.answer("POST").status == 100
+    wire.send(BODY[:5])
+    return wire
+
+
+def begin_stop(server: Headgate) -> None:
+    """SIGTERM; returns when a new connection to the admin listener is told so."""
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + TOLD_S
+    while (answer := ask(server.admin_port, "GET", "/readyz")).status != 503:
+        assert time.monotonic() < deadline, answer
+    assert answer.json()["checks"]["server"] == "stopping"
+
+
+def exit_status(server: Headgate, timeout_s: float) -> int:
+    assert server.process is not None
+    return server.process.wait(timeout_s)
+
+
+def test_an_upload_that_ends_within_the_grace_time_is_kept(tmp_path: Path) -> None:
+    grace = {"HEADGATE_SHUTDOWN_GRACE": "5"}
+    with headgate(f"file:{tmp_path}", environment=grace) as server:
+        create(server, "s", b"before")
+        with begin_upload(server) as wire:
+            begin_stop(server)
+            wire.send(BODY[5:])
+            answer = wire.answer("POST")
+            assert answer.status == 204
+            assert wire.is_ended()
+        assert exit_status(server, 4) == 0
+    with headgate(f"file:{tmp_path}") as server:
+        assert content(server, "s") == b"before" + BODY
+        assert ask(server.port, "HEAD", "/v1/stream/s").next_offset == answer.next_offset
+
+
+def test_an_upload_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
+    grace = {"HEADGATE_SHUTDOWN_GRACE": "1"}
+    with headgate(f"file:{tmp_path}", environment=grace) as server:
+        create(server, "s", b"before")
+        with begin_upload(server) as wire:
+            began = time.monotonic()
+            begin_stop(server)
+            assert exit_status(server, 4 - (time.monotonic() - began)) == 0
+            assert wire.is_ended()
+    with headgate(f"file:{tmp_path}") as server:
+        assert content(server, "s") == b"before"

@@ -1,0 +1,156 @@
+"""How an SSE answer is gone on with: by the browser's Last-Event-ID, on the same connection."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.live.test_feed import controls, follow, text, up_to
+from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+
+
+async def resume(gateway: Serving, target: str, last_event_id: str) -> Client:
+    client = await gateway.connect()
+    client.send(get(target, f"Last-Event-ID: {last_event_id}"))
+    head = await client.answer()
+    assert (head.status, head.get("Content-Type")) == (200, "text/event-stream")
+    return client
+
+
+async def fill(gateway: Serving) -> None:
+    await gateway.ask(put("s", body=b"one"))
+    await gateway.ask(post("s", b"two"))
+
+
+@pytest.mark.parametrize("asked", ["-1", "now", offset(3), offset(6), offset(99)])
+@pytest.mark.parametrize(("seen", "rest"), [(0, "onetwo"), (3, "two"), (6, "")])
+async def test_a_browser_goes_on_where_it_was(asked: str, seen: int, rest: str) -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        client = await resume(gateway, f"s?offset={asked}&live=sse", offset(seen))
+        assert text(await up_to(client, 6)) == rest
+        await gateway.ask(post("s", b"!"))
+        assert text(await up_to(client, 7)) == f"{rest}!"
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "now", "3", f"{offset(3)}x", offset(3)[1:]])
+async def test_a_malformed_last_event_id_is_named(value: str) -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        answer = await gateway.ask(get("s?offset=-1&live=sse", f"Last-Event-ID: {value}"))
+        assert answer.status == 400
+        assert "Last-Event-ID" in json.loads(answer.body)["detail"]
+        assert gateway.limits.live_readers == 0
+
+
+async def test_a_last_event_id_past_the_tail_is_refused() -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        answer = await gateway.ask(get("s?offset=-1&live=sse", f"Last-Event-ID: {offset(7)}"))
+        assert answer.status == 400
+        assert "past the tail" in json.loads(answer.body)["detail"]
+        assert gateway.limits.live_readers == 0
+
+
+@pytest.mark.parametrize("asked", ["-1", offset(6)])
+async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(asked: str) -> None:
+    """An EventSource takes every 200 that ends for a reason to connect again."""
+    async with serving() as gateway:
+        await fill(gateway)
+        await gateway.ask(post("s", b"", "Stream-Closed: true"))
+        target = f"s?offset={asked}&live=sse"
+        answer = await gateway.ask(get(target, f"Last-Event-ID: {offset(6)}"))
+        assert (answer.status, answer.get("Stream-Closed")) == (204, "true")
+        assert answer.get("Stream-Next-Offset") == offset(6)
+        before_the_end = await resume(gateway, target, offset(3))
+        events = await before_the_end.events_to_the_end()
+        assert text(events) == "two"
+        assert controls(events)[-1]["streamClosed"] is True
+        first_time = await follow(gateway, f"s?offset={offset(6)}&live=sse")
+        assert controls(await first_time.events_to_the_end()) == [
+            {"streamNextOffset": offset(6), "streamClosed": True, "upToDate": True}
+        ]
+
+
+def assert_ids(stream: bytes, count: int) -> None:
+    """Every control event has its offset as its id, and no other event has one."""
+    found = 0
+    for event in stream.decode().removesuffix("\n\n").split("\n\n"):
+        fields = [line.split(":", 1) for line in event.split("\n")]
+        ids = [value.strip() for name, value in fields if name == "id"]
+        if [value.strip() for name, value in fields if name == "event"] == ["control"]:
+            (data,) = [value for name, value in fields if name == "data"]
+            assert ids == [json.loads(data)["streamNextOffset"]]
+            found += 1
+        else:
+            assert ids == []
+    assert found == count
+
+
+async def test_every_control_event_has_its_offset_as_its_id() -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        live = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(live, 6)
+        await gateway.ask(post("s", b"three"))
+        await up_to(live, 11)
+        await gateway.ask(post("s", b"", "Stream-Closed: true"))
+        await live.events_to_the_end()
+        assert_ids(live.received, 3)
+        late = await follow(gateway, "s?offset=-1&live=sse")
+        await late.events_to_the_end()
+        assert_ids(late.received, 1)
+
+
+async def test_the_last_words_of_an_old_answer_have_an_id() -> None:
+    async with serving(sse_max_age=0.3) as gateway:
+        await fill(gateway)
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await client.events_to_the_end()
+        assert_ids(client.received, 2)
+
+
+# ---------------------------------------------------------------- the connection goes on
+
+
+async def assert_goes_on(gateway: Serving, client: Client) -> None:
+    """The connection takes an ordinary request, one that is answered at once, and a live one."""
+    await gateway.until(lambda: gateway.limits.live_readers == 0)
+    assert gateway.limits.connections == 1
+    for _ in range(2):
+        answer = await client.ask(get("t?offset=-1"))
+        assert (answer.status, answer.body) == (200, b"next")
+    assert (await client.ask(post("t", b"!"))).status == 204
+    client.send(get(f"t?offset={offset(4)}&live=sse"))
+    assert (await client.answer()).status == 200
+    await up_to(client, 5)
+    assert gateway.limits.live_readers == 1
+    assert gateway.limits.connections == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [post("s", b"", "Stream-Closed: true"), request("DELETE", "s")],
+    ids=["closed", "deleted"],
+)
+async def test_a_connection_goes_on_when_its_stream_ends(change: bytes) -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        await gateway.ask(put("t", body=b"next"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(client, 6)
+        assert (await gateway.ask(change)).status == 204
+        await client.events_to_the_end()
+        await gateway.until(lambda: gateway.limits.connections == 1)
+        await assert_goes_on(gateway, client)
+
+
+async def test_a_connection_goes_on_when_its_answer_is_old() -> None:
+    async with serving(sse_max_age=0.3) as gateway:
+        await fill(gateway)
+        await gateway.ask(put("t", body=b"next"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await client.events_to_the_end()
+        await gateway.until(lambda: gateway.limits.connections == 1)
+        await assert_goes_on(gateway, client)

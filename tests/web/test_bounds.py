@@ -1,0 +1,218 @@
+"""What a client can make the server hold: answers it does not read, bodies it does not finish."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import LimitReached
+from gateway.web.connection import Connection
+from gateway.web.limits import Limits
+from tests.streams.gated_log import GatedLog, turns
+from tests.web.serving import Answer, Client, Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.protocol.events import Event
+
+MIB = 1 << 20
+BIG_ANSWER = b"b" * (4 * MIB)
+STREAM = [bytes([ord("a") + number]) * MIB for number in range(16)]
+SOCKET_BUFFER = 64 * 1024
+PART = 30_000
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.data for event in events if event.name == "data")
+
+
+async def narrow_client(gateway: Serving) -> tuple[Client, asyncio.Transport]:
+    """A client behind small socket buffers, and the server's end of its connection."""
+    before = set(gateway.server.connections)
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+    plain.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", gateway.port))
+    client = Client(*await asyncio.open_connection(sock=plain))
+    await gateway.until(lambda: len(gateway.server.connections) > len(before))
+    (connection,) = set(gateway.server.connections) - before
+    transport = connection.transport
+    assert transport is not None
+    served = cast("socket.socket", transport.get_extra_info("socket"))
+    served.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+    return client, transport
+
+
+async def test_events_behind_an_answer_that_nobody_reads_stay_in_the_log() -> None:
+    async with serving(
+        max_append=8 * MIB, max_pending_appends=16 * MIB, cache_size=64 * MIB
+    ) as gateway:
+        await gateway.ask(put("big", body=BIG_ANSWER))
+        await gateway.ask(put("s"))
+        for record in STREAM:
+            assert (await gateway.ask(post("s", record))).status == 204
+        await gateway.ask(post("s", b"", "Stream-Closed: true"))
+        await gateway.ask(get("big?offset=-1"))
+        hits = gateway.store.hits
+        slow, transport = await narrow_client(gateway)
+        slow.pause()
+        slow.send(get("big?offset=-1") + get("s?offset=-1&live=sse"))
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        assert gateway.store.hits > hits
+        quick = await gateway.connect()  # takes as many turns as writing all of it needs
+        quick.send(get("s?offset=-1&live=sse"))
+        await quick.answer()
+        expected = b"".join(STREAM).decode()
+        assert text(await quick.events_to_the_end()) == expected
+        held = transport.get_write_buffer_size()
+        assert len(BIG_ANSWER) // 2 < held < len(BIG_ANSWER) + MIB
+        slow.resume()
+        assert (await slow.answer()).body == BIG_ANSWER
+        assert (await slow.answer()).get("Content-Type") == "text/event-stream"
+        assert text(await slow.events_to_the_end()) == expected
+        slow.close()
+
+
+# ---------------------------------------------------------------- appends that wait
+
+
+def assert_limit_reached(answer: Answer) -> None:
+    assert (answer.status, answer.get("Retry-After")) == (503, "1")
+    assert b"limit_reached" in answer.body
+    assert b"max_pending_appends is reached" in answer.body
+
+
+async def test_pipelined_appends_are_refused_in_their_turn_while_the_log_is_behind() -> None:
+    log = GatedLog()
+    async with serving(log, max_pending_appends=10) as gateway:
+        await gateway.ask(put("s", body=b"0"))
+        log.commits.clear()
+        holder = await gateway.connect()
+        holder.send(post("s", b"x" * 8))
+        await gateway.until(lambda: gateway.route.appender.pending_bytes == 8)
+        client = await gateway.connect()
+        client.send((post("s", b"xyz") + get("s?offset=-1")) * 40)
+        for _ in range(40):
+            assert_limit_reached(await client.answer())
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (200, b"0")
+        assert gateway.route.appender.refused_for_room == 40
+        log.commits.set()
+        assert (await holder.answer()).status == 204
+        assert (await client.ask(post("s", b"xyz"))).get("Stream-Next-Offset") == offset(12)
+
+
+async def test_refused_and_accepted_pipelined_appends_keep_their_order() -> None:
+    rounds = 40
+    async with serving(max_pending_appends=10) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(
+            b"".join(
+                post("s", b"x" * 11) + post("s", b"y") + get(f"s?offset={offset(number)}")
+                for number in range(rounds)
+            )
+        )
+        for number in range(rounds):
+            assert_limit_reached(await client.answer())
+            accepted = await client.answer()
+            assert (accepted.status, accepted.get("Stream-Next-Offset")) == (
+                204,
+                offset(number + 1),
+            )
+            assert (await client.answer()).body == b"y"
+
+
+# ---------------------------------------------------------------- bodies on their way
+
+
+def half_sent(target: str) -> bytes:
+    """An append of which half of the body is missing."""
+    return post(target, b"h" * (2 * PART))[:-PART]
+
+
+@pytest.mark.parametrize("upload", [post("s", b"n" * PART, "X-Request-Id: a"), half_sent("s")])
+async def test_bodies_that_are_being_received_are_bounded_together(upload: bytes) -> None:
+    async with serving(max_pending_appends=100_000) as gateway:
+        await gateway.ask(put("s"))
+        uploads = [await gateway.connect() for _ in range(3)]
+        for number, client in enumerate(uploads, 1):
+            client.send(half_sent("s"))
+            received = number * PART
+            await gateway.until(lambda: gateway.limits.receiving_bytes == received)  # noqa: B023
+        assert_limit_reached(await gateway.ask(upload))
+        assert gateway.limits.receiving_bytes == 3 * PART
+        for client in uploads:
+            client.abort()
+        await gateway.until(lambda: gateway.limits.receiving_bytes == 0)
+        accepted = await gateway.ask(post("s", b"n" * PART, "X-Request-Id: a"))
+        assert (accepted.status, accepted.get("Stream-Next-Offset")) == (204, offset(PART))
+        assert gateway.limits.receiving_bytes == 0
+
+
+async def test_a_creation_with_a_body_counts_too() -> None:
+    async with serving(max_pending_appends=PART) as gateway:
+        client = await gateway.connect()
+        client.send(put("s", body=b"h" * (PART + 1))[:-1])
+        await gateway.until(lambda: gateway.limits.receiving_bytes == PART)
+        assert_limit_reached(await gateway.ask(put("t", body=b"n")))
+        client.abort()
+        await gateway.until(lambda: gateway.limits.receiving_bytes == 0)
+        assert (await gateway.ask(put("t", body=b"n"))).status == 201
+
+
+def some_limits() -> Limits:
+    return Limits(max_connections=1, max_live_readers=1, max_append=1, max_pending_appends=10)
+
+
+@pytest.mark.parametrize("parts", [[9], [10], [4, 6], [0, 10, 0]])
+def test_parts_are_received_up_to_the_bound(parts: list[int]) -> None:
+    limits = some_limits()
+    for part in parts:
+        limits.receive(part)
+    assert limits.receiving_bytes == sum(parts)
+
+
+@pytest.mark.parametrize(("held", "part"), [(0, 11), (9, 2), (10, 1)])
+def test_a_part_over_the_bound_is_refused_and_not_counted(held: int, part: int) -> None:
+    limits = some_limits()
+    limits.receive(held)
+    with pytest.raises(LimitReached, match="max_pending_appends is reached"):
+        limits.receive(part)
+    assert limits.receiving_bytes == held
+
+
+@pytest.mark.parametrize("abruptly", [False, True], ids=["closes", "resets"])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_client_that_leaves_amid_its_body_is_no_event(
+    caplog: pytest.LogCaptureFixture, method: str, abruptly: bool
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.until(lambda: gateway.limits.connections == 0)
+        caplog.clear()
+        with capture_logs() as own:
+            client = await gateway.connect()
+            target = "s" if method == "POST" else "t"
+            body = b"h" * PART
+            whole = request(method, target, "Content-Type: text/plain", body=body)
+            client.send(whole[:-1])
+            await gateway.until(lambda: gateway.limits.receiving_bytes == PART - 1)
+            (connection,) = gateway.server.connections
+            assert isinstance(connection, Connection)
+            if abruptly:
+                client.abort()
+            else:
+                client.close()
+            await gateway.until(lambda: connection.is_idle and gateway.limits.connections == 0)
+            await turns(20)
+        assert [line for line in own if line["log_level"] in {"warning", "error", "critical"}] == []
+        assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
+        assert gateway.limits.receiving_bytes == 0
+        assert gateway.route.appender.pending == 0
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
+        assert (await gateway.ask(request("HEAD", "t"))).status == 404
