@@ -30,12 +30,13 @@ system-%:
 
 $(BIN)/python:
 	@scripts/system.sh python
-	"$$(scripts/python.sh)" -m venv --clear $(VENV)
+	@echo "Setting up $(VENV), once (some 15 seconds)"
+	@"$$(scripts/python.sh)" -m venv --clear $(VENV)
 
 # --no-deps: the lock names every package, so nothing may come that it does not name.
 $(RUN_READY): requirements/run.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes --no-deps -r requirements/run.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TEST_READY): requirements/dev.txt $(RUN_READY)

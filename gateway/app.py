@@ -7,8 +7,10 @@ import gc
 import os
 import resource
 import signal
+import sys
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -112,12 +114,19 @@ class Server:
         await self._listen(runner, settings.listen, "listen")
         self._open.push_async_callback(self._drain, connections)
         self._started = True
-        log.info(
-            "server.started",
-            listen=str(settings.listen),
-            admin=str(settings.admin),
-            routes={route.prefix: route.origin for route in settings.route_table},
-        )
+        self._tell_started()
+
+    def _tell_started(self) -> None:
+        settings = self._settings
+        routes = {
+            f"http://{settings.listen}{route.prefix}": _absolute(route.origin)
+            for route in settings.route_table
+        }
+        if sys.stderr.isatty():
+            lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
+            sys.stderr.write("\n".join([*lines, "Ctrl-C stops."]) + "\n")
+        else:
+            log.info("server.started", admin=str(settings.admin), routes=routes, pid=os.getpid())
 
     async def _listen(self, runner: web.BaseRunner, address: Address, key: str) -> None:
         await runner.setup()
@@ -176,6 +185,12 @@ async def _run(settings: Settings) -> int:
     finally:
         await server.stop()
     return 0
+
+
+def _absolute(origin: str) -> str:
+    """The origin with its folder as it is from anywhere."""
+    scheme, _, folder = origin.partition(":")
+    return f"file:{Path(folder).resolve()}" if scheme == "file" else origin
 
 
 def _open_file_limit() -> int:

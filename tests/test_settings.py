@@ -180,7 +180,7 @@ def test_a_size_in_another_notation_is_told_how_it_is_written(text: str, must: s
 def test_a_size_below_its_bounds_is_told_them() -> None:
     assert problems(flags={"max_append": "-1"}) == [
         "--max-append is -1, but must be a size such as 16MiB, in B, KiB, MiB or GiB, "
-        "from 1B to 1GiB."
+        "from 1B to 512MiB."
     ]
 
 

@@ -126,7 +126,8 @@ def decide_fork(
     source = branch.source
     content_type = request.content_type or source.content_type
     position = fork_position(source, branch.request)
-    point = ForkPoint(source.path, source.stream_id, position, branch.request.sub_offset)
+    asked = None if branch.request.offset is None else position
+    point = ForkPoint(source.path, source.stream_id, asked, branch.request.sub_offset)
     existing = _in_the_way(place, now)
     if existing is not None:
         _check_same(existing, request, content_type, point)

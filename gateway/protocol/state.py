@@ -21,11 +21,14 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ForkPoint(msgspec.Struct, frozen=True):
-    """How a fork was asked for: what makes a repeated creation the same one (section 4.2)."""
+    """How a fork was asked for: what makes a repeated creation the same one (section 4.2).
+
+    `position` is None when no offset was named: the source's tail has moved since.
+    """
 
     source_path: str
     source_id: int
-    position: int
+    position: int | None
     sub_offset: int
 
 

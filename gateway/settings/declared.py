@@ -148,8 +148,9 @@ class Settings(BaseModel):
         description="How long an SSE answer lasts before the client has to ask again.",
     )
     # The body of an append is held in memory until it is on disk.
+    # A row of the log holds what one commit appends to a stream, and SQLite's end at 10^9 bytes.
     max_append: Size = Field(
-        16 << 20, ge=1, le=GIB, description="Longest body of one append or create."
+        16 << 20, ge=1, le=GIB // 2, description="Longest body of one append or create."
     )
     max_pending_appends: Size = Field(
         256 << 20,

@@ -1,1 +1,1 @@
-"""What the server tells its operator: log lines, and counters."""
+"""What the server tells its operator: log lines."""

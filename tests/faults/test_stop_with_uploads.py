@@ -29,12 +29,15 @@ def begin_upload(server: Headgate) -> Wire:
 
 
 def begin_stop(server: Headgate) -> None:
-    """SIGTERM; returns when a new connection to the admin listener is told so."""
+    """SIGTERM; returns when new connections to the admin listener are told so."""
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + TOLD_S
     while (answer := ask(server.admin_port, "GET", "/readyz")).status != 503:
         assert time.monotonic() < deadline, answer
+    # The first one may have been made before the stop began, this one is made amid it.
+    answer = ask(server.admin_port, "GET", "/readyz")
+    assert answer.status == 503
     assert answer.json()["checks"]["server"] == "stopping"
 
 

@@ -38,7 +38,8 @@ async def narrow_client(gateway: Serving) -> tuple[Client, asyncio.Transport]:
     plain.setblocking(False)
     await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", gateway.port))
     client = Client(*await asyncio.open_connection(sock=plain))
-    await gateway.until(lambda: len(gateway.server.connections) > len(before))
+    gateway._clients.append(client)
+    await gateway.until(lambda: not before.issuperset(gateway.server.connections))
     (connection,) = set(gateway.server.connections) - before
     transport = connection.transport
     assert transport is not None
@@ -74,7 +75,6 @@ async def test_events_behind_an_answer_that_nobody_reads_stay_in_the_log() -> No
         assert (await slow.answer()).body == BIG_ANSWER
         assert (await slow.answer()).get("Content-Type") == "text/event-stream"
         assert text(await slow.events_to_the_end()) == expected
-        slow.close()
 
 
 # ---------------------------------------------------------------- appends that wait
