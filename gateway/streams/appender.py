@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_FOLD = 1024  # appends of one stream in one commit
 MAX_FOLD_BYTES = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
+LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 MAX_CONFLICTS = 20  # lost races in a row on one stream before its writers are told to come back
 
 
@@ -32,6 +33,7 @@ class Appender:
         self._table = table
         self._max_pending_bytes = max_pending_bytes
         self._dirty: list[HotStream] = []
+        self._submitted = 0
         self.idle = asyncio.Event()  # set while no append is under way
         self.idle.set()
         self.pending_bytes = 0
@@ -47,6 +49,7 @@ class Appender:
             return
         self.pending_bytes += len(append.body)
         self.pending += 1
+        self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
         hot = self._table.get(path)
@@ -55,15 +58,23 @@ class Appender:
             self._later(hot)
 
     def _later(self, hot: HotStream) -> None:
-        """Advance at the end of this pass of the loop: whatever arrives with it is one commit."""
+        """Advance as soon as a pass of the loop brings no further append.
+
+        Writers who were answered together come back together: what they bring is one commit, not
+        one of the first few and one of the others.
+        """
         self._dirty.append(hot)
         if len(self._dirty) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._gather, loop, self._submitted, loop.time() + LONGEST_GATHER_S)
 
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for hot in dirty:
-            self._advance(hot)
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        if self._submitted == seen or loop.time() >= until:
+            dirty, self._dirty = self._dirty, []
+            for hot in dirty:
+                self._advance(hot)
+        else:
+            loop.call_soon(self._gather, loop, self._submitted, until)
 
     def _advance(self, hot: HotStream) -> None:
         if hot.committing or not hot.waiting:
@@ -117,7 +128,8 @@ class Appender:
         else:
             hot.conflicts = 0
             self._refuse(decided, error)
-        self._advance(hot)
+        if hot.waiting:
+            self._later(hot)
 
     def _refuse(self, decided: Decided, error: BaseException) -> None:
         """Whatever was decided together with a failed append rests on it, and is refused too."""
