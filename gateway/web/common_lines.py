@@ -38,8 +38,12 @@ class CommonLines:
 
     def shared(self) -> bytes:
         """Rendered once a second."""
-        if int(self._clock()) != self._second:
-            self._render()
+        return self.shared_at(self._clock())
+
+    def shared_at(self, now: float) -> bytes:
+        """The same for whoever has just looked at the clock (epoch seconds)."""
+        if not self._second <= now < self._second + 1:
+            self._render(now)
         return self._shared
 
     def own(self, *, request_id: str | None, origin: str | None, connection: str | None) -> bytes:
@@ -61,8 +65,7 @@ class CommonLines:
             return "Vary: Origin\r\n"
         return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n{_EXPOSE}"
 
-    def _render(self) -> None:
-        now = self._clock()
+    def _render(self, now: float) -> None:
         self._second = int(now)
         self._date = f"Date: {formatdate(now, usegmt=True)}\r\n"
         self._shared = f"{self._date}{self._cors(None)}".encode("latin-1")

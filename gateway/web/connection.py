@@ -133,6 +133,10 @@ class Connection(RequestHandler):
             data = b""
 
     def _process(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> None:
+        if len(messages) == 1:  # as nearly always
+            if not self._answered(*messages[0]):
+                self._give_to_aiohttp(messages)
+            return
         for at, (message, payload) in enumerate(messages):
             if self._taken:
                 self._later.extend(messages[at:])

@@ -35,6 +35,7 @@ class Fast:
         self._routes = routes
         self._store = shared.store
         self._lines = shared.lines
+        self._any_origin = shared.lines.any_origin
         self._log = shared.log
         self._clock = shared.clock
         self._limits = shared.limits
@@ -42,7 +43,7 @@ class Fast:
 
     def _has_wishes(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
-        return "X-Request-Id" in headers or ("Origin" in headers and not self._lines.any_origin)
+        return "X-Request-Id" in headers or (not self._any_origin and "Origin" in headers)
 
     def get(self, connection: Connection, message: RawRequestMessage) -> bool:
         """A cached answer, or a long-poll that waits at the tail."""
@@ -50,10 +51,11 @@ class Fast:
         if "If-None-Match" in headers or self._has_wishes(headers):
             return False
         target = message.path
-        entry = self._store.get(target, self._clock())
+        now = self._clock()
+        entry = self._store.get(target, now)
         if entry is None:
             return "live=long-poll" in target and self._park(connection, target)
-        common = self._lines.shared()
+        common = self._lines.shared_at(now)
         rest = entry.rest
         if len(rest) <= JOINED_BYTES:
             connection.write(b"".join((_OK, common, rest)))
