@@ -154,7 +154,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     [("1", 1), ("1B", 1), ("2KiB", 2048), ("3 MiB", 3 << 20), ("1GiB", GIB), (17, 17)],
 )
 def test_a_size_has_a_unit_or_is_in_bytes(text: object, size: int) -> None:
-    assert load(None, {}, {"max_append": text, "max_pending_appends": "2GiB"}).max_append == size
+    assert load(None, {}, {"cache_size": text}).cache_size == size
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "1 TiB", "1.5", "1.5MB"])

@@ -9,7 +9,6 @@ from gateway.errors import BadRequest
 
 BEGINNING = "-1"
 NOW = "now"
-ZERO_FIELD = "0" * 16
 MAX_POSITION = 10**16 - 1
 
 _OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})")
