@@ -179,8 +179,8 @@ class Handlers:
             if last_event_id and answer.state.closed and answer.start == answer.state.tail:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
                 return responses.poll_ended(answer.state, read, route.clock())
-            await route.prepare_events(answer)
-            self._stream_events(request, route, read, answer)
+            at = await route.prepare_events(answer)
+            self._stream_events(request, route, read, at)
             return None
         poll = _Poll()
         feed = route.feed(answer.hot, answer.state)

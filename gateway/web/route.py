@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.collapse import Collapse
 from gateway.cache.store import Entry, Store
-from gateway.errors import LimitReached, NotOffered, StreamNotFound
+from gateway.errors import LimitReached, NotOffered, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
 from gateway.protocol import caching, chunks, http1, responses, sse
 from gateway.protocol.content import read_body
@@ -162,10 +162,19 @@ class Route:
             return chunk
         return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
 
-    async def prepare_events(self, at: LiveRead) -> None:
-        """Have the first events at hand, while an error still has a status to be told by."""
-        if at.start < at.state.tail and self.cached_events(at.state, at.start) is None:
-            await self.read_events(at.state, at.start)
+    async def prepare_events(self, at: LiveRead) -> LiveRead:
+        """Have the first events at hand, while an error still has a status to be told by.
+
+        The stream may have moved on meanwhile, and a feed must begin with it as it is now.
+        """
+        if at.start == at.state.tail or self.cached_events(at.state, at.start) is not None:
+            return at
+        await self.read_events(at.state, at.start)
+        hot = await self.table.load(at.state.path)
+        state = self.table.present(hot)
+        if state.stream_id != at.state.stream_id:
+            raise StreamGone("the stream was deleted, and another one is at its path now")
+        return LiveRead(hot, state, at.start)
 
     def cached_events(self, state: StreamState, start: int) -> tuple[bytes, int] | None:
         """The data event of the chunk at `start` and where the chunk ends, when it is at hand."""

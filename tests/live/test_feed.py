@@ -249,6 +249,23 @@ async def test_nothing_is_lost_between_catching_up_and_living() -> None:
         assert {event.name for event in events[1::2]} == {"control"}
 
 
+async def test_the_first_reader_of_a_stream_misses_nothing_while_its_start_is_read() -> None:
+    """Nobody else follows the stream, so no feed hears of the append that comes meanwhile."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        client = await gateway.connect()
+        client.send(get("s?offset=-1&live=sse"))
+        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await gateway.ask(post("s", b"two"))
+        log.reads.set()
+        assert (await client.answer()).status == 200
+        assert text(await up_to(client, 6)) == "onetwo"
+        await gateway.ask(post("s", b"!"))
+        assert text(await up_to(client, 7)) == "onetwo!"
+
+
 async def test_what_the_log_has_and_nobody_was_told_is_read_by_nobody() -> None:
     """An offset past what the gateway knows would be refused when its reader comes back."""
     log = GatedLog()
