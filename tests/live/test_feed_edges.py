@@ -76,7 +76,7 @@ async def test_a_reader_that_joins_around_a_round_hears_everything_once(
         await turns(20)
         known = set(gateway.server.connections)
         client = await gateway.connect()
-        await gateway.until(lambda: len(gateway.server.connections) > len(known))
+        await gateway.until(lambda: bool(set(gateway.server.connections) - known))
         (connection,) = set(gateway.server.connections) - known
         where = "-1" if start < 0 else offset(start)
         connection.data_received(get(f"s?offset={where}&live=sse"))
@@ -114,7 +114,7 @@ async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_n
         first = await park(gateway, 3)
         known = set(gateway.server.connections)
         second = await gateway.connect()
-        await gateway.until(lambda: len(gateway.server.connections) > len(known))
+        await gateway.until(lambda: bool(set(gateway.server.connections) - known))
         (connection,) = set(gateway.server.connections) - known
         readers = []
 
@@ -154,7 +154,7 @@ async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> N
         first = await park(gateway, 3)
         known = set(gateway.server.connections)
         second = await gateway.connect()
-        await gateway.until(lambda: len(gateway.server.connections) > len(known))
+        await gateway.until(lambda: bool(set(gateway.server.connections) - known))
         (connection,) = set(gateway.server.connections) - known
 
         def arrive_and_wait() -> None:
