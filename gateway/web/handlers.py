@@ -78,8 +78,8 @@ class Handlers:
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
         began = asyncio.get_running_loop().time()
-        asked = request.headers.get("X-Request-Id", "")
-        request_id = asked if _REQUEST_ID.fullmatch(asked) else self._lines.new_request_id()
+        asked = _asked_id(request)
+        request_id = asked or self._lines.new_request_id()
         keep_alive = not request._message.should_close and not self._shared.closing
         mode = request.method.lower()
         abandon = False
@@ -101,7 +101,7 @@ class Handlers:
         if answer is None:
             return HandedOver()
         status = answer.status if isinstance(answer, responses.Response) else 200
-        shown = request_id if asked == request_id or status >= 400 else None
+        shown = request_id if status >= 400 else asked
         wire = self._wire(request, answer, shown, keep_alive=keep_alive)
         if self._log.enabled:
             duration = asyncio.get_running_loop().time() - began
@@ -197,9 +197,8 @@ class Handlers:
             raise ConnectionResetError("the client is gone")
         feed = route.feed(at.hot, at.state)
         chunked = request.version.minor > 0
-        asked = request.headers.get("X-Request-Id", "")
         common = self._lines.own(
-            request_id=asked if _REQUEST_ID.fullmatch(asked) else None,
+            request_id=_asked_id(request),
             origin=request.headers.get("Origin"),
             connection=None,
         )
@@ -285,6 +284,12 @@ class Handlers:
                 parts.append(part)
         finally:
             self._limits.receiving_bytes -= sum(map(len, parts))
+
+
+def _asked_id(request: BaseRequest) -> str | None:
+    """The id that the client gives its request, when it is one that a log line can hold."""
+    asked = request.headers.get("X-Request-Id", "")
+    return asked if _REQUEST_ID.fullmatch(asked) else None
 
 
 def _target(request: BaseRequest) -> str:
