@@ -87,9 +87,14 @@ format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 bench: setup-bench  ## Measure against nginx, nchan and the reference server
 	$(BIN)/python -m tests.bench $(ARGS)
 
-torture: setup-test  ## 1,000 kills and the memory bound; takes long
+torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
 	$(BIN)/python -m tests.faults --kills 1000
 	$(BIN)/python -m tests.faults --memory
+	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
+	$(BIN)/python -m tests.edge viewers
+	$(BIN)/python -m tests.edge zipf
+	$(BIN)/python -m tests.streams.simulation --seeds 5000
+	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 
 # ---------------------------------------------------------------- housekeeping
 

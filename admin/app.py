@@ -1,13 +1,15 @@
-"""The application of the admin listener: health and readiness."""
+"""The application of the admin listener: health, readiness and metrics."""
 
 from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
 
+from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -26,23 +28,37 @@ SECURITY_HEADERS = {
 }
 
 
-class Readiness(Protocol):
-    """What tells whether this process should be sent requests."""
+class Health(NamedTuple):
+    """Each check by name: None when it is fine, else the reason why not.
 
-    def checks(self) -> Mapping[str, str | None]:
-        """Each check by name: None when it is fine, else the reason why not."""
+    Notes are the same of what readiness does not depend on.
+    """
+
+    checks: dict[str, str | None]
+    notes: dict[str, str | None]
 
 
-READINESS: web.AppKey[Readiness] = web.AppKey("readiness")
+class Source(Protocol):
+    """What tells how this process, or several together, are."""
+
+    async def health(self) -> Health:
+        """Whether requests should be sent here."""
+
+    async def measure(self) -> metrics.Snapshot:
+        """Every number as it is now."""
 
 
-def build(readiness: Readiness) -> web.Application:
-    """The admin application, reading from `readiness` at each request."""
+SOURCE: web.AppKey[Source] = web.AppKey("source")
+
+
+def build(source: Source) -> web.Application:
+    """The admin application, reading from `source` at each request."""
     app = web.Application(middlewares=[problems])
-    app[READINESS] = readiness
+    app[SOURCE] = source
     app.on_response_prepare.append(add_security_headers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", show_metrics)
     return app
 
 
@@ -53,8 +69,9 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """200 when every check is fine, else 503; `?verbose` answers one line a check."""
-    checks = request.app[READINESS].checks()
-    ready = all(reason is None for reason in checks.values())
+    health = await request.app[SOURCE].health()
+    ready = all(reason is None for reason in health.checks.values())
+    checks = {**health.checks, **health.notes}
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
     verdict = "ready" if ready else "not ready"
     if "verbose" in request.query:
@@ -65,6 +82,12 @@ async def readyz(request: web.Request) -> web.Response:
         return web.Response(text="\n".join([*lines, verdict, ""]), status=status)
     answers = {name: reason or "ok" for name, reason in checks.items()}
     return web.json_response({"status": verdict, "checks": answers}, status=status, dumps=line)
+
+
+async def show_metrics(request: web.Request) -> web.StreamResponse:
+    """All numbers, in the format that the scraper asks for."""
+    registry = metrics.registry(await request.app[SOURCE].measure())
+    return await make_aiohttp_handler(registry)(request)
 
 
 def line(value: object) -> str:

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from importlib.metadata import version as distribution_version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.doctor import doctor
 from gateway.commands.streams import COMMANDS
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
-    from gateway.settings import Settings
-
-# As click's own for a command line that cannot be understood.
-UNUSABLE = 2
 INTERRUPTED = 130
-LIBRARIES = ("aiohttp", "apsw", "uvloop")
-
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    envvar="HEADGATE_CONFIG",
-    show_envvar=True,
-    help="TOML file with settings.",
-)
+LIBRARIES = ("aiohttp", "apsw", "hiredis", "redis", "uvloop")
 
 
 def end_with_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -58,8 +45,13 @@ def cli() -> None:
 @cli.command()
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="Address for streams.")
-@click.option("--admin", metavar="HOST:PORT", help="Address for health checks.")
-@click.option("--origin", metavar="URL", help="Where the streams live: memory: or file:PATH.")
+@click.option("--admin", metavar="HOST:PORT", help="Address for health checks and metrics.")
+@click.option(
+    "--origin",
+    metavar="URL",
+    help="Where the streams live: memory:, file:PATH, a redis or an http(s) URL.",
+)
+@click.option("--workers", metavar="N", help="Processes that serve the streams on one port.")
 @click.option("--long-poll-timeout", metavar="SECONDS", help="How long a long-poll waits.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="auto, json or console.")
@@ -71,9 +63,10 @@ def serve(config: Path | None, **flags: str | None) -> None:
     """
     settings = load_settings(config, flags)
     from gateway import app
+    from gateway.workers import supervisor
 
     try:
-        status = app.run(settings)
+        status = app.run(settings) if settings.workers == 1 else supervisor.run(settings)
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
@@ -87,10 +80,10 @@ def check(config: Path | None) -> None:
     settings = load_settings(config, {})
     click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
     width = max(len(route.prefix) for route in settings.route_table)
-    from gateway.settings import absolute_origin
+    from gateway.settings import shown_origin
 
     for route in settings.route_table:
-        click.echo(f"  {route.prefix:<{width}}  {absolute_origin(route.origin)}")
+        click.echo(f"  {route.prefix:<{width}}  {shown_origin(route.origin)}")
 
 
 @cli.command()
@@ -111,25 +104,8 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, doctor):
     cli.add_command(command)
-
-
-def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
-    """The settings; every mistake in them is printed and ends the program."""
-    from gateway.settings import SettingsError, load
-
-    try:
-        return load(config, os.environ, flags)
-    except SettingsError as refusal:
-        for problem in refusal.problems:
-            complain(problem)
-        sys.exit(UNUSABLE)
-
-
-def complain(sentence: str) -> None:
-    """Say on stderr what is wrong."""
-    click.echo(f"headgate: {sentence}", err=True)
 
 
 def main() -> None:

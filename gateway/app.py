@@ -4,89 +4,189 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import time
-from contextlib import AsyncExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 import admin.app
+from gateway.backends.origin import Origin, OriginSettings
 from gateway.backends.registry import log_for
+from gateway.cache.policy import Defaults
+from gateway.cache.rules import Rules
 from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.live.host import FeedSettings
 from gateway.protocol.caching import Freshness
+from gateway.protocol.retention import Retention
+from gateway.settings import shown_origin
 from gateway.streams.sweeper import Sweeper
+from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
+from gateway.web import edge_writes
 from gateway.web.common_lines import CommonLines
-from gateway.web.connection import ConnectionServer
+from gateway.web.connection_server import ConnectionServer
+from gateway.web.door import Door
+from gateway.web.edge_route import EdgeRoute
 from gateway.web.fast import Fast
 from gateway.web.handlers import Handlers
 from gateway.web.limits import Limits
+from gateway.web.log_route import LogRoute
+from gateway.web.measured import snapshot
 from gateway.web.requests_log import RequestsLog
-from gateway.web.route import Route, Routes
+from gateway.web.routes import Routes
 from gateway.web.shared import Shared, Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator
 
     from gateway.backends.base import Log
     from gateway.settings import Address, Settings
     from gateway.settings import Route as RouteSettings
+    from gateway.web.edge_writes import Write
 
 LAST_WAIT_S = 0.1
-BACKLOG = 4096  # a herd of reconnecting viewers comes at once
+CUT_SHORT = 1  # the exit status after a second signal to stop
+# make and `timeout` pass on a signal that the whole group of processes has had already.
+INSISTS_AFTER_S = 1.0
+
+
+def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Shared:
+    """What the routes and connections share."""
+    lines = CommonLines(clock, settings.cors_origins)
+    return Shared(
+        clock,
+        Store(settings.cache_size),
+        Limits(
+            max_connections=settings.connection_limit(_open_file_limit()),
+            max_live_readers=settings.max_live_readers,
+            max_feeds=settings.max_feeds,
+            max_append=settings.max_append,
+            max_pending_appends=settings.max_pending_appends,
+        ),
+        lines,
+        RequestsLog(settings.log_requests, lines),
+        Timeouts(
+            settings.header_timeout,
+            settings.body_timeout,
+            settings.min_body_rate,
+            settings.long_poll_timeout,
+        ),
+    )
+
+
+def log_route(settings: Settings, route: RouteSettings, backend: Log, shared: Shared) -> LogRoute:
+    """The route to an own log."""
+    return LogRoute(
+        route.prefix,
+        backend,
+        _freshness(route),
+        Retention(route.retention_age, route.retention_size),
+        _feeds(settings),
+        shared,
+    )
+
+
+def edge_route(settings: Settings, route: RouteSettings, shared: Shared) -> EdgeRoute:
+    """The route to an HTTP origin."""
+    origin = Origin(OriginSettings.of(route))
+    rules = Rules(
+        _freshness(route),
+        Defaults(route.stale_if_error),
+        shared.via,
+        route.identity,
+        origin.location,
+        ignore_no_store=route.no_store == "ignore",
+    )
+    return EdgeRoute(route.prefix, origin, rules, route.drop_query, _feeds(settings), shared)
+
+
+def connection_server(
+    settings: Settings, routes: Routes, fast: Fast, shared: Shared
+) -> ConnectionServer:
+    """What serves the connections of clients of these routes."""
+    return ConnectionServer(
+        Handlers(routes, shared).handle,
+        fast,
+        shared,
+        access_log=None,
+        keepalive_timeout=settings.keepalive_timeout,
+        auto_decompress=False,
+    )
+
+
+def _freshness(route: RouteSettings) -> Freshness:
+    return Freshness(route.max_age, route.stale_while_revalidate, route.tail_max_age)
+
+
+def _feeds(settings: Settings) -> FeedSettings:
+    return FeedSettings(settings.long_poll_timeout, settings.sse_heartbeat, settings.sse_max_age)
 
 
 class Server:
-    """A Headgate in this process, from open to drained."""
+    """A Headgate in this process, from open to drained.
 
-    def __init__(self, settings: Settings) -> None:
+    As one of several `workers` it shares its port with the others, and has no admin listener.
+    """
+
+    def __init__(
+        self, settings: Settings, *, tell_others: Callable[[Write], None] | None = None
+    ) -> None:
+        """`tell_others` is given what other workers should hear of, where there are any."""
         self._settings = settings
-        lines = CommonLines(time.time, settings.cors_origins)
-        self._shared = Shared(
-            time.time,
-            Store(settings.cache_size),
-            Limits(
-                max_connections=settings.connection_limit(_open_file_limit()),
-                max_live_readers=settings.max_live_readers,
-                max_append=settings.max_append,
-                max_pending_appends=settings.max_pending_appends,
-            ),
-            lines,
-            RequestsLog(settings.log_requests, lines),
-            Timeouts(settings.header_timeout, settings.body_timeout, settings.long_poll_timeout),
-        )
+        self._is_worker = tell_others is not None
+        self._shared = shared_by_all(settings, time.time)
+        if tell_others is not None:
+            self._shared.tell_others = tell_others
         self._logs: dict[str, Log] = {}
+        self._origins: dict[str, Origin] = {}
         self._routes = Routes([self._route(route) for route in settings.route_table])
-        self._sites: list[web.TCPSite] = []
+        self._fast = Fast(self._routes, self._shared)
         self._started = False
         self._open = AsyncExitStack()
 
-    def _route(self, route: RouteSettings) -> Route:
-        settings = self._settings
-        backend = self._logs[route.prefix] = log_for(route.origin)
-        return Route(
-            route.prefix,
-            backend,
-            Freshness(route.max_age, route.stale_while_revalidate, route.tail_max_age),
-            FeedSettings(settings.long_poll_timeout, settings.sse_heartbeat, settings.sse_max_age),
-            self._shared,
-        )
+    def _route(self, route: RouteSettings) -> LogRoute | EdgeRoute:
+        if route.is_http:
+            edge = edge_route(self._settings, route, self._shared)
+            self._origins[route.prefix] = edge.origin
+            return edge
+        backend = self._logs[route.prefix] = log_for(route)
+        return log_route(self._settings, route, backend, self._shared)
 
-    def checks(self) -> Mapping[str, str | None]:
-        """What readiness depends on."""
+    def heard(self, write: Write) -> None:
+        """Another worker has passed a write through."""
+        for route in self._routes:
+            if isinstance(route, EdgeRoute) and route.prefix == write.prefix:
+                edge_writes.apply(route, write)
+
+    async def health(self) -> admin.app.Health:
+        """Readiness depends on the logs. Origins are noted: kept answers do not need them."""
         server = None if self._started else "starting"
         if self._shared.closing:
             server = "stopping"
-        troubles = {f"log {prefix}": backend.trouble() for prefix, backend in self._logs.items()}
-        return {"server": server, **troubles}
+        logs = {f"log {prefix}": backend.trouble() for prefix, backend in self._logs.items()}
+        origins = {f"origin {prefix}": at.trouble() for prefix, at in self._origins.items()}
+        return admin.app.Health({"server": server, **logs}, origins)
+
+    def numbers(self) -> metrics.Snapshot:
+        """What is measured in this process."""
+        return (
+            *snapshot(self._shared, self._routes, self._fast),
+            *metrics.of_this_process(),
+        )
+
+    async def measure(self) -> metrics.Snapshot:
+        """The same, of a process that serves alone."""
+        return (*metrics.of_all(), *self.numbers())
 
     async def start(self) -> None:
         """Open the logs, then the listeners; what is opened is closed the other way round."""
@@ -94,57 +194,37 @@ class Server:
         for backend in self._logs.values():
             await backend.open()
             self._open.push_async_callback(backend.close)
+        for origin in self._origins.values():
+            await origin.open()
+            self._open.push_async_callback(origin.close)
         for route in self._routes:
+            if isinstance(route, EdgeRoute):
+                self._open.push_async_callback(route.close)
+                continue
             sweeper = Sweeper(route.table, route.lifecycle)
             sweeper.start()
             self._open.push_async_callback(sweeper.stop)
-        admin_runner = web.AppRunner(admin.app.build(self), access_log=None)
-        await self._listen(admin_runner, settings.admin, "admin")
-        connections = ConnectionServer(
-            Handlers(self._routes, self._shared).handle,
-            Fast(self._routes, self._shared),
-            self._shared,
-            access_log=None,
-            keepalive_timeout=settings.keepalive_timeout,
-            auto_decompress=False,
-        )
+        if not self._is_worker:
+            await open_admin(self, settings.admin, self._open)
+        connections = connection_server(settings, self._routes, self._fast, self._shared)
         self._open.callback(connections.stop_sweeping)
         # What the drain has waited for is not waited for again.
         runner = web.ServerRunner(connections, shutdown_timeout=LAST_WAIT_S)
-        await self._listen(runner, settings.listen, "listen")
-        self._open.push_async_callback(self._drain, connections)
-        self._started = True
-        self._tell_started()
-
-    def _tell_started(self) -> None:
-        settings = self._settings
-        routes = {
-            f"http://{settings.listen}{route.prefix}": _absolute(route.origin)
-            for route in settings.route_table
-        }
-        if sys.stderr.isatty():
-            lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
-            sys.stderr.write("\n".join([*lines, "Ctrl-C stops."]) + "\n")
-        else:
-            log.info("server.started", admin=str(settings.admin), routes=routes, pid=os.getpid())
-
-    async def _listen(self, runner: web.BaseRunner, address: Address, key: str) -> None:
         await runner.setup()
         self._open.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, address.host, address.port, backlog=BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(f"cannot listen on {address} ({key}): {reason}") from error
-        self._sites.append(site)
+        self._door = Door(connections)
+        listen = settings.listen
+        with telling(listen, "listen"):
+            await self._door.open(listen.host, listen.port, shared=self._is_worker)
+        self._open.push_async_callback(self._drain, connections)
+        self._started = True
 
     async def _drain(self, connections: ConnectionServer) -> None:
         """Accept no more streams' connections, and give what is under way its time.
 
         The admin listener goes on: it tells that this process is stopping.
         """
-        await self._sites[-1].stop()
+        self._door.close()
         try:
             async with asyncio.timeout(self._settings.shutdown_grace):
                 for route in self._routes:
@@ -163,34 +243,115 @@ class Server:
             log.info("server.stopped")
 
 
+async def open_admin(source: admin.app.Source, address: Address, opened: AsyncExitStack) -> None:
+    """Listen for whoever asks how all is; raises StartError."""
+    logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
+    runner = web.AppRunner(admin.app.build(source), access_log=None)
+    await runner.setup()
+    opened.push_async_callback(runner.cleanup)
+    with telling(address, "admin"):
+        await web.TCPSite(runner, address.host, address.port).start()
+
+
+def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp tells of more than a request that is no HTTP."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+@contextmanager
+def telling(address: Address, key: str) -> Iterator[None]:
+    """Say of an address that cannot be listened on which setting it comes from."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if isinstance(error, socket.gaierror):  # whose numbers are others
+            reason = error.strerror or reason
+        raise StartError(f"cannot listen on {address} ({key}): {reason}") from error
+
+
+def tell_started(settings: Settings) -> None:
+    """Say where streams are served, in the log or to whoever sits before it."""
+    routes = {
+        f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)
+        for route in settings.route_table
+    }
+    if sys.stderr.isatty():
+        lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
+        sys.stderr.write("\n".join([*lines, "Ctrl-C stops."]) + "\n")
+    else:
+        log.info(
+            "server.started",
+            admin=str(settings.admin),
+            routes=routes,
+            workers=settings.workers,
+            pid=os.getpid(),
+        )
+
+
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status. Raises StartError."""
+    """Serve until a signal to stop; the exit status. Raises StartError."""
+    prepare(settings)
+    return uvloop.run(_run(settings))
+
+
+def prepare(settings: Settings) -> None:
+    """What a process needs before it does anything."""
     configure(settings.log_level, settings.log_format)
     _raise_open_file_limit()
-    return uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:
     server = Server(settings)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+    on_stop_signals(stop.set, lambda: os._exit(CUT_SHORT))
     try:
-        await server.start()
-        # What lives now lives as long as the process: spare the collector walking over it.
-        gc.collect()
-        gc.freeze()
-        await stop.wait()
+        if await is_started(server, stop):
+            tell_started(settings)
+            await stop.wait()
     finally:
         await server.stop()
     return 0
 
 
-def _absolute(origin: str) -> str:
-    """The origin with its folder as it is from anywhere."""
-    scheme, _, folder = origin.partition(":")
-    return f"file:{Path(folder).resolve()}" if scheme == "file" else origin
+def on_stop_signals(asked: Callable[[], None], insisted: Callable[[], None] | None = None) -> None:
+    """Call `asked` at the first signal to stop, and `insisted` at those well after it."""
+    loop = asyncio.get_running_loop()
+    first_s: float | None = None
+
+    def hear() -> None:
+        nonlocal first_s
+        if first_s is None:
+            first_s = loop.time()
+            asked()
+        elif insisted is not None and loop.time() - first_s >= INSISTS_AFTER_S:
+            log.warning("server.cut")
+            insisted()
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, hear)
+    # nohup has it ignored: the loss of the terminal is to change nothing.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, hear)
+
+
+async def is_started(server: Server, stop: asyncio.Event) -> bool:
+    """Start; False when it is to stop before it serves. Raises StartError."""
+    starting = asyncio.create_task(server.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+        return False
+    await starting
+    # What lives now lives as long as the process: spare the collector walking over it.
+    gc.collect()
+    gc.freeze()
+    # A batch of appends is more objects than the default of 700, so that each was a collection.
+    gc.set_threshold(20_000, 10, 10)
+    return True
 
 
 def _open_file_limit() -> int:

@@ -39,6 +39,18 @@ class StreamGone(HeadgateError):
     code = "gone"
 
 
+class WebOriginRefused(HeadgateError):
+    """A browser's page would write that `cors_origins` does not let."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"pages of {origin[:128]} may not write here: "
+            "cors_origins names the web origins that may"
+        )
+
+
 class MethodNotAllowed(HeadgateError):
     """The method has no meaning for a stream."""
 
@@ -155,3 +167,43 @@ class RecordDamaged(HeadgateError):
     """A stored record does not match its checksum, so it is not served."""
 
     code = "record_damaged"
+
+
+class OriginUnreachable(HeadgateError):
+    """No connection to the origin: unknown host, refused, TLS. Nothing was sent to it."""
+
+    code = "origin_unreachable"
+
+
+class OriginTimeout(HeadgateError):
+    """The origin did not answer in time, or stopped in the middle of its answer."""
+
+    code = "origin_timeout"
+
+
+class OriginBroken(HeadgateError):
+    """What the origin sent is no HTTP, too long, or ends too soon."""
+
+    code = "origin_broken"
+
+
+class OriginBehind(HeadgateError):
+    """The stream ends before where it is read: it is another one, or a replica lags."""
+
+    code = "origin_behind"
+
+
+class LoopDetected(HeadgateError):
+    """The request has come through this gateway before."""
+
+    code = "loop_detected"
+
+
+class NotCached(HeadgateError):
+    """The request takes an answer from the cache only, and there is none."""
+
+    code = "not_cached"
+
+
+# What an HTTP origin does not do as it should.
+OF_THE_ORIGIN = (OriginBehind, OriginBroken, OriginTimeout, OriginUnreachable)

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.errors import HeadgateError, SequenceGap, StartError
 from gateway.protocol import appends, caching, chunks, cursors, lifecycle, paths, responses
-from gateway.settings import Settings, load
+from gateway.settings import Route, Settings, load
 from tests.support.processes import Headgate
 from tests.test_architecture import ROOT, layers, sources
 from tests.web.serving import get, put, serving
@@ -253,7 +253,7 @@ def test_the_table_of_errors_has_every_code_with_its_status_and_no_other() -> No
 
 def test_the_problem_that_is_shown_is_what_is_answered() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", document("http.md"), re.DOTALL)
-    assert json.loads(shown) == json.loads(responses.problem(SequenceGap(5, 7)).body)
+    assert json.loads(shown) == json.loads(responses.problem(SequenceGap(5, 7), 1).body)
 
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -272,6 +272,7 @@ FRESHNESS = caching.Freshness()
         (r"data by catch-up \| `public, max-age=(\d+)", 1, FRESHNESS.max_age),
         (r"stale-while-revalidate=(\d+)`", 1, FRESHNESS.stale_while_revalidate),
         (r"data by long-poll \| `public, max-age=(\d+)`", 1, cursors.INTERVAL_S),
+        (r"`Retry-After` is 1 to (\d+) s", 1, responses.AGAIN_S[-1]),
         (r"Cursors count (\d+) s intervals", 1, cursors.INTERVAL_S),
     ],
 )
@@ -344,22 +345,35 @@ async def test_every_error_carries_an_id(asked: bytes, status: int) -> None:
 # ---------------------------------------------------------------- settings, links and names
 
 
-@pytest.mark.parametrize("name", ["http.md", "operating.md", "architecture.md", "promises.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http.md",
+        "operating.md",
+        "architecture.md",
+        "promises.md",
+        "origins.md",
+        "tiers.md",
+        "redis.md",
+    ],
+)
 def test_what_looks_like_a_setting_is_one(name: str) -> None:
     codes = {kind.code for kind in HeadgateError.__subclasses__()} | {"internal_error"}
     words = {word.partition(" = ")[0] for word in quoted(document(name))}
     named = {word for word in words if re.fullmatch(r"[a-z]+(_[a-z]+)+", word)}
-    assert named - codes - set(Settings.model_fields) == set()
+    named = {word for word in named if not word.startswith(("headgate_", "process_"))}  # metrics
+    assert named - codes - set(Settings.model_fields) - set(Route.model_fields) == set()
 
 
 def test_defaults_that_are_named_are_those_in_force() -> None:
-    defaults = Settings()
+    route = Route(prefix="/r", origin="memory:")
+    defaults = {**route.model_dump(), **Settings().model_dump()}
     told = []
     for path in DOCUMENTS:
         found = re.findall(r"`(\w+)`\s+\((\d+) s\)", (ROOT / path).read_text())
         told += [(key, float(number)) for key, number in found]
     assert len(told) >= 4
-    assert [(key, number) for key, number in told if getattr(defaults, key) != number] == []
+    assert [(key, number) for key, number in told if defaults[key] != number] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)

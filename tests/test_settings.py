@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from annotated_types import Ge, Le
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from gateway.backends.origin import OriginSettings
 from gateway.settings import (
     Address,
     Route,
     Settings,
     SettingsError,
-    absolute_origin,
     declarations,
     load,
+    shown_origin,
 )
 from gateway.settings.kinds import parse_address, show_size
 
@@ -119,6 +120,20 @@ def test_lists_in_the_environment_are_comma_separated_or_json(
     assert load(None, {"HEADGATE_CORS_ORIGINS": text}, {}).cors_origins == origins
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://App.example", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+    ],
+)
+def test_a_web_origin_is_written_as_browsers_send_it(given: str, sent: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(None, {"HEADGATE_CORS_ORIGINS": f'["{given}"]'}, {})
+    assert f"must be as browsers send it: {sent}" in str(refusal.value.problems)
+
+
 def test_routes_in_the_environment_are_json() -> None:
     routes = '[{"prefix": "/a", "origin": "memory:"}]'
     assert load(None, {"HEADGATE_ROUTES": routes}, {}).routes == (
@@ -191,16 +206,265 @@ def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> Non
     assert show_size(size) == shown
 
 
-@pytest.mark.parametrize("origin", ["memory:", "file:./data", "file:/var/lib/headgate"])
+ORIGIN_KIND = (
+    "one of memory:, file:PATH, redis://HOST[:PORT][/DB] or another redis URL, "
+    "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
+)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "memory:",
+        "file:./data",
+        "file:/var/lib/headgate",
+        "file:/a,b",
+        "http://127.0.0.1:4437",
+        "https://streams.example",
+        "http://[::1]:65535/",
+        "http://my_host.local./",
+        "https://streams.example/v1/%7Ebase/",
+        "redis://127.0.0.1:6379/0",
+        "rediss+cluster://user:pass@a,b:6380?prefix=chat",
+    ],
+)
 def test_origins_that_exist_are_taken(origin: str) -> None:
     assert load(None, {}, {"origin": origin}).route_table[0].origin == origin
 
 
-@pytest.mark.parametrize("origin", ["redis://host", "https://host", "file:", "memory:x", "./data"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "rediss+unix:/socket",
+        "redis+tcp://host",
+        "valkey://host",
+        "file:",
+        "memory:x",
+        "./data",
+        "http:",
+        "http://",
+        "http:///path",
+        "http://host:0",
+        "http://a..b",
+        f"http://{'a' * 64}",
+        "http://host:65536",
+        "http://ho st",
+        "http://host/a b",
+        "http://host/é",
+        "HTTP://host",
+        "http://a,memory:",
+        "memory:,http://a",
+        "",
+    ],
+)
 def test_other_origins_are_refused_with_those_that_exist(origin: str) -> None:
     assert problems(flags={"origin": origin}) == [
-        f'--origin is "{origin}", but must be one of memory:, file:PATH.'
+        f'--origin is "{origin}", but must be {ORIGIN_KIND}.'
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "must"),
+    [
+        (
+            "http://user:pass@host/",
+            "must have no user and password in it: the origin gets those of readers",
+        ),
+        (
+            "http://host/?a=b",
+            "must end with its path: what follows a ? or # comes with each request",
+        ),
+        ("http://host#a", "must end with its path: what follows a ? or # comes with each request"),
+        (
+            "http://[1::2::3]",
+            "must have an IPv6 address in its brackets: At most one '::' permitted in '1::2::3'",
+        ),
+        ("http://host/a/../b", "must have no . and .. in its path"),
+        ("http://host,http://host", "must not name a server twice"),
+    ],
+)
+def test_a_url_with_more_than_a_base_in_it_is_told_as_the_fault(url: str, must: str) -> None:
+    shown = url.replace("user:pass", "***")
+    assert problems(flags={"origin": url}) == [f'--origin is "{shown}", but {must}.']
+
+
+@pytest.mark.parametrize("text", ["http://a:1,https://b/c", "http://a:1 , https://b/c, "])
+def test_several_origins_in_the_environment_are_comma_separated(text: str) -> None:
+    (route,) = load(None, {"HEADGATE_ORIGIN": text}, {}).route_table
+    assert route.origins == ("http://a:1", "https://b/c")
+    assert route.is_http
+
+
+def test_several_origins_in_a_file_are_a_list(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text('[[routes]]\nprefix = "/a"\norigin = ["http://a:1", "https://b/c"]\n')
+    (route,) = load(config, {}, {}).route_table
+    assert route.origins == ("http://a:1", "https://b/c")
+
+
+@pytest.mark.parametrize("origin", ["memory:", "file:/a,http://b"])
+def test_a_log_is_no_server(origin: str) -> None:
+    route = Route(prefix="/a", origin=origin)
+    assert (route.origins, route.is_http) == ((), False)
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        '["file:a", "memory:"]',
+        '["http://a", "file:b"]',
+        '["http://a", "redis://b"]',
+        '["redis://a", "redis://b"]',
+        "[]",
+        "[1]",
+        '["memory:", 2]',
+    ],
+)
+def test_a_list_of_origins_is_of_urls_alone(origins: str, tmp_path: Path) -> None:
+    (problem,) = problems(f'[[routes]]\nprefix = "/a"\norigin = {origins}\n', folder=tmp_path)
+    assert problem == f"h.toml:3: routes[0].origin is {origins}, but must be {ORIGIN_KIND}."
+
+
+def test_two_routes_may_have_one_server(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        "".join(f'[[routes]]\nprefix = "/{name}"\norigin = "http://a/{name}"\n' for name in "ab")
+    )
+    assert len(load(config, {}, {}).routes) == 2
+
+
+def http_route(lines: str) -> str:
+    return f'[[routes]]\nprefix = "/a"\norigin = "http://b"\n{lines}\n'
+
+
+def test_a_route_to_a_server_says_how_it_is_asked(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        http_route(
+            """
+            stale_if_error = 0
+            drop_query = ["fbclid", "utm_*", "ref"]
+            identity = ["authorization", "X-User"]
+            no_store = "ignore"
+            connect_timeout = 1
+            response_timeout = 2.5
+            read_timeout = 3
+            poll_timeout = 4
+            max_origin_requests = 5
+            health_path = "/health?deep=1"
+            health_interval = 6
+            tls_ca = "/etc/ca.pem"
+            tls_verify = "off"
+            """
+        )
+    )
+    (route,) = load(config, {}, {}).route_table
+    assert route.drop_query == ("fbclid", "utm_*", "ref")
+    assert route.identity == ("authorization", "X-User")
+    assert (route.stale_if_error, route.no_store) == (0, "ignore")
+    assert OriginSettings.of(route) == OriginSettings(
+        urls=("http://b",),
+        prefix="/a",
+        connect_timeout=1,
+        response_timeout=2.5,
+        read_timeout=3,
+        poll_timeout=4,
+        max_requests=5,
+        health_path="/health?deep=1",
+        health_interval=6,
+        tls_ca="/etc/ca.pem",
+        tls_verify=False,
+    )
+
+
+def test_a_server_is_asked_alike_whoever_has_the_defaults() -> None:
+    route = Route(prefix="/a", origin="http://b")
+    assert OriginSettings.of(route) == OriginSettings(urls=("http://b",), prefix="/a")
+
+
+@pytest.mark.parametrize("origin", ["memory:", "file:./data"])
+def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Path) -> None:
+    toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\nidentity = []\n'
+    assert problems(toml, folder=tmp_path) == [
+        f'h.toml:4: routes[0].tls_verify is "on", but must be left out: {origin} is no server.',
+        "h.toml:5: routes[0].identity is [], but must have Authorization in it.",
+    ]
+
+
+def test_every_setting_for_servers_is_refused_without_one() -> None:
+    for_all = {"prefix", "origin", "max_age", "stale_while_revalidate", "tail_max_age"}
+    for key in Route.model_fields.keys() - for_all:
+        default = Route.model_fields[key].default
+        with pytest.raises(ValidationError, match=r"must be left out: memory: is no "):
+            Route.model_validate({"prefix": "/a", "origin": "memory:", key: default})
+
+
+FOR_REDIS = {"retention_age", "retention_size", "wait_replicas"}
+FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
+
+
+def test_a_route_to_redis_says_what_it_keeps_and_waits_for(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        """
+        [[routes]]
+        prefix = "/a"
+        origin = "rediss://u:p%40ss@h/2?prefix=x"
+        retention_age = 60
+        retention_size = "1MiB"
+        wait_replicas = 1
+        connect_timeout = 2
+        tls_ca = "/etc/ca.pem"
+        tls_verify = "off"
+        """
+    )
+    (route,) = load(config, {}, {}).route_table
+    assert (route.is_redis, route.is_http, route.is_here) == (True, False, False)
+    assert (route.redis.nodes, route.redis.password) == ((("h", 6379),), "p@ss")
+    assert (route.retention_age, route.retention_size, route.wait_replicas) == (60, 1 << 20, 1)
+    assert (route.connect_timeout, route.tls_ca, route.tls_verify) == (2, "/etc/ca.pem", "off")
+
+
+def test_every_setting_for_redis_is_refused_without_it() -> None:
+    for key in FOR_REDIS:
+        default = Route.model_fields[key].default
+        with pytest.raises(ValidationError, match=r"must be left out: http://b is no Redis"):
+            Route.model_validate({"prefix": "/a", "origin": "http://b", key: default})
+
+
+def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> None:
+    for_all = {"prefix", "origin", "max_age", "stale_while_revalidate", "tail_max_age"}
+    for key in Route.model_fields.keys() - for_all - FOR_REDIS - FOR_BOTH:
+        default = Route.model_fields[key].default
+        with pytest.raises(ValidationError) as refusal:
+            Route.model_validate({"prefix": "/a", "origin": "redis://:pw@b", key: default})
+        (error,) = refusal.value.errors()
+        assert error["msg"].endswith("must be left out: redis://:***@b:6379 is no http origin")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('drop_query = ["a b"]', '[0] is "a b", but must be a query key, which may end with a *'),
+        ('drop_query = ["*"]', '[0] is "*", but must not fit offset, which the protocol needs'),
+        ('drop_query = ["li*"]', '[0] is "li*", but must not fit live, which the protocol needs'),
+        (
+            'drop_query = ["a", "cursor"]',
+            '[1] is "cursor", but must not fit cursor, which the protocol needs',
+        ),
+        ("drop_query = 3", " is 3, but must be a list of query keys, such as utm_*"),
+        ('identity = ["Cookie"]', ' is ["Cookie"], but must have Authorization in it'),
+        ('identity = ["a:b"]', '[0] is "a:b", but must be the name of a header'),
+        ('no_store = "drop"', ' is "drop", but must be one of keep, ignore'),
+        ('health_path = "health"', ' is "health", but must be a path such as /health'),
+        ('health_path = "/a#b"', ' is "/a#b", but must be a path such as /health'),
+        ("tls_ca = 3", " is 3, but must be the path of a file"),
+        ("tls_verify = true", " is true, but must be one of on, off"),
+    ],
+)
+def test_what_a_route_to_a_server_cannot_be_told(line: str, problem: str, tmp_path: Path) -> None:
+    key = line.partition(" = ")[0]
+    assert problems(http_route(line), folder=tmp_path) == [f"h.toml:4: routes[0].{key}{problem}."]
 
 
 @pytest.mark.parametrize("prefix", ["/a", "/a/b", "/v1/stream", "/-._~"])
@@ -216,10 +480,10 @@ def test_prefixes_in_another_spelling_are_refused(prefix: str) -> None:
         Route(prefix=prefix, origin="memory:")
 
 
-def bounded() -> list[Any]:
+def bounded(model: type[BaseModel]) -> list[Any]:
     """Every setting with bounds."""
     rows = []
-    for key, field in Settings.model_fields.items():
+    for key, field in model.model_fields.items():
         bounds = [item for item in field.metadata if isinstance(item, Ge | Le)]
         if bounds:
             least, most = (
@@ -229,11 +493,29 @@ def bounded() -> list[Any]:
     return rows
 
 
-@pytest.mark.parametrize(("key", "least", "most"), bounded())
+@pytest.mark.parametrize(("key", "least", "most"), bounded(Route))
+def test_bounds_of_a_route_are_exact(key: str, least: float, most: float) -> None:
+    origin = "redis://b" if key in FOR_REDIS else "http://b"
+    values: dict[str, object] = {"prefix": "/a", "origin": origin}
+    whole = isinstance(Route.model_fields[key].default, int)
+    for value in (least, most):
+        values[key] = int(value) if whole else value
+        assert getattr(Route.model_validate(values), key) == value
+    step = 1 if whole else 0.01
+    for value in (least - step, most + step):
+        values[key] = int(value) if whole else value
+        with pytest.raises(ValidationError):
+            Route.model_validate(values)
+
+
+@pytest.mark.parametrize(("key", "least", "most"), bounded(Settings))
 def test_bounds_are_exact(key: str, least: float, most: float) -> None:
     # Room for the largest append, which the waiting ones must not be less than.
+    others: dict[str, object]
     others = {"max_pending_appends": 1024 * GIB} if key == "max_append" else {"max_append": 1}
     others.pop(key, None)
+    if key == "workers":
+        others = {"origin": "redis://h"}
     step = 0.01 if isinstance(getattr(Settings(), key), float) else 1
     for value in (least, most):
         assert getattr(load(None, {}, {**others, key: value}), key) == value
@@ -274,7 +556,7 @@ max_agee = 3
         "h.toml:2: long_poll_timeout is 301, but must be a number of seconds, from 0.1 to 300.",
         "h.toml:3: cache_size is true, but must be a size such as 16MiB, in B, KiB, MiB or GiB, "
         "from 0 to 1024GiB.",
-        "h.toml:7: routes[1].origin is missing; it must be one of memory:, file:PATH.",
+        f"h.toml:7: routes[1].origin is missing; it must be {ORIGIN_KIND}.",
         'h.toml:8: routes[1].prefix is "/b/", but must be a path such as /v1/stream: it starts '
         "with a slash, does not end with one, and holds letters, digits, '-', '.', '_' and '~'.",
         "h.toml:9: routes[1].max_agee is not a setting; the nearest is max_age.",
@@ -314,9 +596,86 @@ def test_two_routes_may_both_live_in_memory(tmp_path: Path) -> None:
     assert len(load(config, {}, {}).routes) == 2
 
 
+def two_routes(first: str, second: str) -> str:
+    return "".join(
+        f'[[routes]]\nprefix = "/{name}"\norigin = "{origin}"\n'
+        for name, origin in (("a", first), ("b", second))
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("redis://h", "redis://u:secret@H:6379/0?prefix=headgate"),
+        ("redis+unix:///s", "redis+unix:///s"),
+        ("redis+sentinel://a,b/s", "redis+sentinel://c,b/s"),
+        ("redis+cluster://a,b", "redis://b"),
+    ],
+)
+def test_two_routes_cannot_share_their_keys_in_redis(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    (problem,) = problems(two_routes(first, second), folder=tmp_path)
+    assert problem.startswith("h.toml:6: routes[1].origin is ")
+    assert problem.endswith(
+        " must not be the origin of routes[0] too: they need databases or prefixes apart."
+    )
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("redis://h", "redis://h/1"),
+        ("redis://h", "redis://h?prefix=other"),
+        ("redis://h", "redis://h:6380"),
+        ("redis+unix:///s", "redis+unix:///s?db=1"),
+        ("redis+sentinel://a,b/s", "redis+sentinel://a,b/t"),
+    ],
+)
+def test_two_routes_may_share_a_redis(first: str, second: str, tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(two_routes(first, second))
+    assert len(load(config, {}, {}).routes) == 2
+
+
+@pytest.mark.parametrize(
+    ("origin", "why"),
+    [
+        ("memory:", "each process would have streams of its own"),
+        ("file:./data", "one process alone can keep its data in a folder"),
+    ],
+)
+def test_streams_that_live_here_are_served_by_one_worker(origin: str, why: str) -> None:
+    assert load(None, {}, {"origin": origin, "workers": "1"}).workers == 1
+    assert problems(flags={"origin": origin, "workers": "2"}) == [
+        f"--workers is 2, but must be 1 while streams live in {origin}, as {why}; "
+        "only streams in Redis or at http(s) origins may have more."
+    ]
+
+
+def test_one_route_that_lives_here_is_enough_for_one_worker(tmp_path: Path) -> None:
+    toml = "workers = 2\n" + two_routes("redis://h", "memory:")
+    (problem,) = problems(toml, folder=tmp_path)
+    assert problem.startswith(
+        "h.toml:1: workers is 2, but must be 1 while streams live in memory:, as "
+    )
+
+
+@pytest.mark.parametrize("origin", ["redis://h", "http://h"])
+def test_streams_that_live_elsewhere_are_served_by_several_workers(origin: str) -> None:
+    assert load(None, {}, {"origin": origin, "workers": "8"}).workers == 8
+
+
+def test_workers_are_no_mistake_of_their_own_beside_a_broken_origin() -> None:
+    (problem,) = problems(flags={"origin": "nfs:", "workers": "2"})
+    assert problem.startswith("--origin is ")
+
+
 def test_appends_that_wait_must_have_room_for_the_longest() -> None:
     assert problems(environment={"HEADGATE_MAX_APPEND": "257MiB"}) == [
-        "max_pending_appends is 268435456, but must not be less than max_append, 257MiB."
+        "HEADGATE_MAX_APPEND: max_pending_appends is 256MiB unless it is given, but must not be "
+        "less than max_append, 257MiB."
     ]
     fits = {"HEADGATE_MAX_APPEND": "256MiB", "HEADGATE_MAX_PENDING_APPENDS": "256MiB"}
     assert load(None, fits, {}).max_append == 256 << 20
@@ -326,7 +685,10 @@ def test_appends_that_wait_must_have_room_for_the_longest() -> None:
     ("text", "problem"),
     [
         ("{", 'HEADGATE_ROUTES is "{", but must be a JSON array.'),
-        ("3", "HEADGATE_ROUTES is 3, but must be an array of tables, each with prefix and origin."),
+        (
+            "3",
+            'HEADGATE_ROUTES is "3", but must be an array of tables, each with prefix and origin.',
+        ),
         ('["x"]', 'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.'),
     ],
 )
@@ -335,9 +697,11 @@ def test_routes_in_the_environment_that_are_none_are_refused(text: str, problem:
 
 
 def test_a_password_in_an_origin_is_not_repeated() -> None:
-    assert problems(flags={"origin": "redis://user:p@ss/word@host/0"}) == [
-        '--origin is "redis://***@host/0", but must be one of memory:, file:PATH.'
-    ]
+    for url in ('redis://user:p@ss/w "ord@host/0', "nfs://user:pass@host/0"):
+        (problem,) = problems(flags={"origin": url})
+        assert problem.startswith(f'--origin is "{url.split(":")[0]}://***@host/0", but must ')
+    (problem,) = problems(flags={"origin": "redis+sentinel://h/s?sentinel_password=p%&db=1"})
+    assert '"redis+sentinel://h/s?sentinel_password=***&db=1"' in problem
 
 
 def test_a_long_value_is_cut() -> None:
@@ -415,7 +779,8 @@ def test_the_listeners_cannot_share_a_port(listen: str, admin: str) -> None:
 
 def test_a_default_that_is_in_the_way_is_named_too() -> None:
     assert problems(environment={"HEADGATE_LISTEN": "127.0.0.1:4439"}) == [
-        'admin is "127.0.0.1:4439", but must not share the port of listen, which is 127.0.0.1:4439.'
+        "HEADGATE_LISTEN: admin is 127.0.0.1:4439 unless it is given, but must not share the port "
+        "of listen, which is 127.0.0.1:4439."
     ]
 
 
@@ -457,6 +822,48 @@ def test_a_slash_after_a_web_origin_is_told_as_the_fault(origin: str) -> None:
     )
 
 
+@pytest.mark.parametrize("key", sorted(Route.model_fields.keys() - Settings.model_fields.keys()))
+def test_a_setting_of_a_route_is_told_to_be_one(key: str, tmp_path: Path) -> None:
+    environment = {f"HEADGATE_{key.upper()}": "1"}
+    assert problems(f"{key} = 1", environment, folder=tmp_path) == [
+        f"h.toml:1: {key} is a setting of a route: give it in one of the routes.",
+        f"HEADGATE_{key.upper()} is a setting of a route: give it in one of the routes.",
+    ]
+
+
+def test_a_setting_of_all_routes_is_told_to_be_one(tmp_path: Path) -> None:
+    toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\nmax_append = 1\n'
+    assert problems(toml, folder=tmp_path) == [
+        "h.toml:4: routes[0].max_append is no setting of a route: give it before all of the routes."
+    ]
+
+
+def test_a_default_that_clashes_is_told_with_the_line_of_what_it_clashes_with(
+    tmp_path: Path,
+) -> None:
+    assert problems('\nlisten = "127.0.0.1:4439"', folder=tmp_path) == [
+        "h.toml:2: admin is 127.0.0.1:4439 unless it is given, but must not share the port of "
+        "listen, which is 127.0.0.1:4439."
+    ]
+
+
+def test_a_value_is_shown_as_it_was_given(tmp_path: Path) -> None:
+    toml = 'max_append = "1GiB"\n[[routes]]\nprefix = "/a"\norigin = "redis://h"\n'
+    told = problems(f'{toml}retention_size = "1025GiB"\n', folder=tmp_path)
+    assert [sentence.partition(",")[0] for sentence in told] == [
+        'h.toml:1: max_append is "1GiB"',
+        'h.toml:5: routes[0].retention_size is "1025GiB"',
+    ]
+
+
+def test_a_file_has_no_host() -> None:
+    assert problems(flags={"origin": "file://tmp/x"}) == [
+        '--origin is "file://tmp/x", but must be file:PATH without a host, '
+        "such as file:/var/lib/headgate."
+    ]
+    assert load(None, {}, {"origin": "file:///tmp/x"}).origin == "file:///tmp/x"
+
+
 @pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_TOKEN"])
 def test_nothing_is_suggested_that_is_not_near(name: str, tmp_path: Path) -> None:
     assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
@@ -469,8 +876,12 @@ def test_an_origin_is_shown_with_the_folder_that_is_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = [absolute_origin(origin) for origin in ("memory:", "file:./data", "file:/a/b/")]
+    shown = [shown_origin(origin) for origin in ("memory:", "file:./data", "file:/a/b/")]
     assert shown == ["memory:", f"file:{tmp_path}/data", "file:/a/b"]
+
+
+def test_a_redis_is_shown_without_its_password() -> None:
+    assert shown_origin("redis://app:s3cret@h/1") == "redis://app:***@h:6379/1"
 
 
 # ---------------------------------------------------------------- the document

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change, StreamState
 
 
-class Conflict(Exception):
-    """A stream is no longer at the version that a change expects. Nothing was written."""
-
-
 class Loaded(msgspec.Struct, frozen=True):
     """What a log has at a path: the stream or none, and the stream's producers."""
 
@@ -28,11 +24,54 @@ class Loaded(msgspec.Struct, frozen=True):
     producers: dict[str, ProducerState]
 
 
+class Conflict(Exception):
+    """A stream is no longer at the version that a change expects. Nothing was written.
+
+    `stands` is what is at the path of the first change instead, when the log has told.
+    """
+
+    def __init__(self, stands: Loaded | None = None) -> None:
+        super().__init__()
+        self.stands = stands
+
+
+class Listener(Protocol):
+    """Who hears what other processes do to a shared log, on the event loop."""
+
+    def heard(self, change: Change) -> None:
+        """A followed stream changed; records that are too long to be told are left out."""
+
+    def missed(self, path: str) -> None:
+        """A followed stream may have changed, or be gone."""
+
+    def gone(self, path: str, stream_id: int) -> None:
+        """A stream was removed, followed or not."""
+
+    def removals_missed(self) -> None:
+        """Any stream may be gone, followed or not."""
+
+    def history_changed(self) -> None:
+        """Any stream may have changed, and the log may have lost what it acknowledged."""
+
+
 class Log(Protocol):
     """A log of streams, used from one event loop.
 
+    When it is `shared`, other processes write to it too: what is remembered of a stream may be
+    old, and has to be confirmed before somebody is told of it.
     Every method but `commit` may raise LogUnavailable; then nothing was changed.
     """
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes write to it."""
+
+    @property
+    def repeats_wait(self) -> bool:
+        """Whether only a commit shows that what was stored before is as safe as was asked for."""
+
+    def listen(self, listener: Listener) -> None:
+        """Tell somebody of what other processes do; called before `open`."""
 
     async def open(self) -> None:
         """Make ready, recovering what a crash left. Raises StartError with one clear sentence."""
@@ -46,18 +85,31 @@ class Log(Protocol):
     async def load(self, path: str) -> Loaded:
         """What stands at `path`."""
 
+    async def stands(self, state: StreamState) -> bool:
+        """Whether a stream is still as it is remembered, but for its deadline."""
+
+    def follow(self, path: str) -> None:
+        """Tell the listener of the stream's changes, and once when that has begun."""
+
+    def unfollow(self, path: str) -> None:
+        """No more."""
+
+    def atomic(self, paths: Sequence[str]) -> bool:
+        """Whether one commit can take changes of these streams."""
+
     def commit(self, changes: Sequence[Change]) -> Future[None]:
         """Compare and commit: all changes, durably, or none.
 
         The future fails with Conflict when a version is not as expected, with LogUnavailable when
-        the log could not write. It is never done when it is returned, and the futures of one log
-        are resolved in the order of their commits.
+        the log could not write, or cannot say whether it has. It is never done when it is
+        returned, and the futures of one stream are resolved in the order of their commits.
         """
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start` up to the first record end at or past `end`, or to the tail.
 
-        One moment: the chunk's state is the stream as it stood when the records were read. Raises
+        The chunk's state is the stream as it stood when the records were read; that of a shared
+        log may be a moment younger. Raises
         StreamNotFound when the stream is gone, BadRequest when `start` is inside a record,
         RecordDamaged when a checksum does not match.
         """
@@ -70,3 +122,27 @@ class Log(Protocol):
 
     def trouble(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
+
+
+class SoleLog:
+    """The parts of a log that only this process writes to: nobody else can move its streams."""
+
+    shared = False
+    repeats_wait = False
+
+    def listen(self, listener: Listener) -> None:
+        """There is nothing to tell."""
+
+    async def stands(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log
+        """What this process remembers is what stands."""
+        return True
+
+    def follow(self, path: str) -> None:
+        """Every change is made here."""
+
+    def unfollow(self, path: str) -> None:
+        """Every change is made here."""
+
+    def atomic(self, paths: Sequence[str]) -> bool:  # noqa: ARG002 - as of any log
+        """Any streams."""
+        return True

@@ -8,7 +8,7 @@ import time
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.backends.base import Conflict, Loaded
+from gateway.backends.base import Conflict, Loaded, SoleLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, check_aligned, segments_from
 from gateway.protocol.lifecycle import Place
@@ -32,7 +32,7 @@ class _Records:
         self.producers: dict[str, ProducerState] = {}
 
 
-class MemoryLog:
+class MemoryLog(SoleLog):
     """Streams in dicts."""
 
     def __init__(self, max_retired: int = MAX_RETIRED) -> None:

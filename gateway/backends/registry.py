@@ -6,18 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.backends.memory import MemoryLog
+from gateway.backends.redis import RedisLog
+from gateway.backends.redis_servers import RedisSettings
 from gateway.backends.sqlite import SqliteLog
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from gateway.backends.base import Log
+    from gateway.settings import Route
 
 
-def log_for(origin: str) -> Log:
-    """The log behind an origin URL: `memory:` or `file:PATH`."""
+def log_for(route: Route) -> Log:
+    """The log behind a route's origin: `memory:`, `file:PATH` or one in Redis."""
+    if route.is_redis:
+        return RedisLog(RedisSettings.of(route))
+    origin = route.origin
     scheme, separator, rest = origin.partition(":")
     if separator and scheme == "memory" and not rest:
         return MemoryLog()
     if separator and scheme == "file" and rest:
         return SqliteLog(Path(rest))
-    raise StartError(f"the origin {origin!r} is not one of memory: and file:PATH")
+    raise StartError(f"the origin {origin!r} is not one of memory:, file:PATH and redis://…")

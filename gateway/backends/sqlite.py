@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from gateway.backends.base import Conflict, Loaded
+from gateway.backends.base import Conflict, Loaded, SoleLog
 from gateway.backends.sqlite_file import DataFolder
 from gateway.backends.sqlite_rows import Reader, Writer
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged, StartError
@@ -48,7 +48,7 @@ class _Job:
         self.task = task
 
 
-class SqliteLog:
+class SqliteLog(SoleLog):
     """`file:PATH`: a folder with `headgate.db`, held by one process."""
 
     def __init__(self, folder: Path, *, vfs: str | None = None, max_retired: int = MAX_RETIRED):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -21,8 +22,10 @@ from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.state import (
     Change,
+    Epoch,
     ForkPoint,
     Lifetime,
+    Mark,
     ProducerState,
     Segment,
     Stamp,
@@ -39,10 +42,20 @@ RECLAIM_BYTES = 4 * 1024 * 1024  # a few milliseconds of the writer's time
 VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 
-COLUMNS = (
-    "id, path, generation, version, content_type, tail, closed, deadline, soft_deleted, refs,"
-    " detail"
-)
+# Each column of a stream, and the field of its state that it holds.
+FIELDS = {
+    "id": "stream_id",
+    "path": "path",
+    "generation": "generation",
+    "version": "version",
+    "content_type": "content_type",
+    "tail": "tail",
+    "closed": "closed",
+    "deadline": "deadline",
+    "soft_deleted": "soft_deleted",
+    "refs": "references",
+}
+COLUMNS = ", ".join([*FIELDS, "detail"])
 UPSERT = (
     " on conflict (id) do update set version=excluded.version, tail=excluded.tail,"
     " closed=excluded.closed, deadline=excluded.deadline, soft_deleted=excluded.soft_deleted,"
@@ -60,53 +73,31 @@ class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     lifetime: Lifetime = Lifetime()
     fork: ForkPoint | None = None
     lineage: tuple[Segment, ...] = ()
+    reign: int = 0
+    epochs: tuple[Epoch, ...] = ()
+    first: int = 0
+    marks: tuple[Mark, ...] = ()
+    trim_at: float | None = None
 
 
 _decode_detail = msgspec.json.Decoder(_Detail).decode
 _encode = msgspec.json.Encoder().encode
 
 
+_in_columns = attrgetter(*FIELDS.values())
+_in_detail = attrgetter(*_Detail.__struct_fields__)
+
+
 def _row(state: StreamState) -> tuple[object, ...]:
-    detail = _Detail(state.closed_by, state.stream_seq, state.lifetime, state.fork, state.lineage)
-    return (
-        state.stream_id,
-        state.path,
-        state.generation,
-        state.version,
-        state.content_type,
-        state.tail,
-        int(state.closed),
-        state.deadline,
-        int(state.soft_deleted),
-        state.references,
-        _encode(detail).decode(),
-    )
+    detail = _encode(_Detail(*_in_detail(state)))
+    return (*_in_columns(state), detail.decode())
 
 
 def _state(row: tuple[object, ...]) -> StreamState:
-    names = COLUMNS.split(", ")
-    columns = dict(zip(names, row, strict=True))
-    detail = _decode_detail(str(columns["detail"]))
-    return msgspec.convert(
-        {
-            "path": columns["path"],
-            "stream_id": columns["id"],
-            "generation": columns["generation"],
-            "content_type": columns["content_type"],
-            "version": columns["version"],
-            "tail": columns["tail"],
-            "closed": bool(columns["closed"]),
-            "closed_by": detail.closed_by,
-            "stream_seq": detail.stream_seq,
-            "lifetime": detail.lifetime,
-            "deadline": columns["deadline"],
-            "soft_deleted": bool(columns["soft_deleted"]),
-            "references": columns["refs"],
-            "fork": detail.fork,
-            "lineage": detail.lineage,
-        },
-        StreamState,
-    )
+    *columns, detail = row
+    fields = dict(zip(FIELDS.values(), columns, strict=True))
+    fields |= msgspec.structs.asdict(_decode_detail(str(detail)))
+    return msgspec.convert(fields, StreamState, strict=False)  # SQLite has 0 and 1 for booleans
 
 
 class Reader:

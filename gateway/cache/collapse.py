@@ -20,6 +20,10 @@ class Collapse(Generic[T]):
         self.started = 0
         self.joined = 0
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether such a read is under way."""
+        return key in self._flights
+
     async def read(self, key: Hashable, read: Callable[[], Coroutine[None, None, T]]) -> T:
         """The result of the read under `key`, begun now unless it is already under way.
 

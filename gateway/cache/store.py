@@ -1,105 +1,143 @@
-"""Rendered answers, bounded by bytes; always as fresh as the log they came from."""
+"""Answers kept in memory, bounded by bytes and in number; what is not used goes first."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.protocol.state import Change
-
 ENTRY_OVERHEAD = 600  # bytes of an entry besides its answer: objects, key, index
 LARGEST_SHARE = 8  # an answer over an eighth of the store would push out too many others
+USED_SHARE = 0.8  # of the bytes, for what was asked for more than once
+MAX_ENTRIES = 500_000  # what an eviction or a drop has to look through stays small
 
 
-class Entry:
-    """One answer: what follows its status line, as bytes that every reader shares."""
+class Kept:
+    """What a store holds under a key: a subclass adds the answer.
 
-    __slots__ = ("end", "etag", "expires_at", "fields", "hits", "key", "rest", "size", "stream_id")
+    It is dropped with each of its `groups`, and not given out from `expires_at` on (epoch seconds).
+    """
+
+    __slots__ = ("expires_at", "groups", "hits", "key", "size")
 
     def __init__(
         self,
         key: Hashable,
-        stream_id: int,
-        rest: bytes,
+        size: int,
+        groups: tuple[Hashable, ...],
         *,
-        fields: str = "",
-        etag: str = "",
         expires_at: float | None = None,
     ) -> None:
         self.key = key
-        self.stream_id = stream_id
-        self.rest = rest
-        self.fields = fields
-        self.etag = etag
+        self.size = size + ENTRY_OVERHEAD
+        self.groups = groups
         self.expires_at = expires_at
-        self.end = 0  # of an event chunk: where it ends
-        self.size = len(rest) + len(fields) + ENTRY_OVERHEAD
         self.hits = 0
 
 
-class Store:
-    """Least recently used answers go first. `bytes` counts what the entries hold."""
+K = TypeVar("K", bound=Kept)
 
-    def __init__(self, max_bytes: int) -> None:
+
+class Store(Generic[K]):
+    """New entries, and those that were asked for again (a segmented LRU).
+
+    The least recently used new one goes first, so a wave of what is read once pushes out nothing
+    that is popular.
+    `bytes` counts what the entries hold, `misses` what its users looked for in vain.
+    """
+
+    def __init__(self, max_bytes: int, max_entries: int = MAX_ENTRIES) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
-        self._of_stream: defaultdict[int, set[Hashable]] = defaultdict(set)
-        self._at_tail: defaultdict[int, set[Hashable]] = defaultdict(set)
+        self._max_entries = max_entries
+        self._new: OrderedDict[Hashable, K] = OrderedDict()
+        self._used: OrderedDict[Hashable, K] = OrderedDict()
+        self._used_bytes = 0
+        self._groups: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
         self.bytes = 0
         self.hits = 0
         self.misses = 0
         self.evictions = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._new) + len(self._used)
 
-    def get(self, key: Hashable, now: float) -> Entry | None:
-        """The answer under `key`, when its stream has not expired."""
-        entry = self._entries.get(key)
+    def __repr__(self) -> str:
+        return f"<Store {len(self)} entries, {self.bytes} of {self._max_bytes} bytes>"
+
+    def get(self, key: Hashable, now: float) -> K | None:
+        """What is kept under `key`, when it has not expired."""
+        entry = self._used.get(key)
+        was_used = entry is not None
         if entry is None:
-            self.misses += 1
-            return None
+            entry = self._new.get(key)
+            if entry is None:
+                return None
         if entry.expires_at is not None and now >= entry.expires_at:
             self._remove(entry)
-            self.misses += 1
             return None
-        self._entries.move_to_end(key)
-        self.hits += 1
-        entry.hits += 1
+        if was_used:
+            self._used.move_to_end(key)
+        else:
+            del self._new[key]
+            self._use(entry)
         return entry
 
-    def put(self, entry: Entry, *, at_tail: bool) -> None:
-        """Keep an answer; `at_tail` says that the stream's next change makes it old."""
-        if entry.size > self._max_bytes // LARGEST_SHARE:
-            return
-        standing = self._entries.get(entry.key)
+    def _use(self, entry: K) -> None:
+        self._used[entry.key] = entry
+        self._used_bytes += entry.size
+        while self._used_bytes > self._max_bytes * USED_SHARE:
+            _, oldest = self._used.popitem(last=False)
+            self._used_bytes -= oldest.size
+            self._new[oldest.key] = oldest
+
+    def hit(self, entry: K) -> None:
+        """Count an answer given out."""
+        self.hits += 1
+        entry.hits += 1
+
+    def put(self, entry: K) -> bool:
+        """Keep an answer, unless it is too large to; whether it is kept."""
+        was_used = entry.key in self._used
+        standing = self._used.get(entry.key) or self._new.get(entry.key)
         if standing is not None:
             self._remove(standing)
-        self._entries[entry.key] = entry
-        self._of_stream[entry.stream_id].add(entry.key)
-        if at_tail:
-            self._at_tail[entry.stream_id].add(entry.key)
+        if entry.size > self._max_bytes // LARGEST_SHARE:
+            return False
+        for group in entry.groups:
+            self._groups[group].add(entry.key)
         self.bytes += entry.size
-        while self.bytes > self._max_bytes:
+        if was_used:
+            self._use(entry)
+        else:
+            self._new[entry.key] = entry
+        while self.bytes > self._max_bytes or len(self) > self._max_entries:
             self.evictions += 1
-            self._remove(next(iter(self._entries.values())))
+            self._remove(next(iter((self._new or self._used).values())))
+        return True
 
-    def changed(self, change: Change) -> None:
-        """Drop what a committed change made old."""
-        gone = change.removes or change.state.soft_deleted
-        keys = (self._of_stream if gone else self._at_tail).get(change.state.stream_id)
-        for key in tuple(keys or ()):
-            self._remove(self._entries[key])
+    def of_group(self, group: Hashable) -> list[K]:
+        """Every answer of a group."""
+        return [self._used.get(key) or self._new[key] for key in self._groups.get(group) or ()]
 
-    def _remove(self, entry: Entry) -> None:
-        del self._entries[entry.key]
+    def drop(self, group: Hashable) -> None:
+        """Forget every answer of a group."""
+        for entry in self.of_group(group):
+            self._remove(entry)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        for entry in [*self._new.values(), *self._used.values()]:
+            self._remove(entry)
+
+    def _remove(self, entry: K) -> None:
+        if self._new.pop(entry.key, None) is None:
+            del self._used[entry.key]
+            self._used_bytes -= entry.size
         self.bytes -= entry.size
-        for index in (self._of_stream, self._at_tail):
-            keys = index.get(entry.stream_id)
-            if keys is not None:
-                keys.discard(entry.key)
-                if not keys:
-                    del index[entry.stream_id]
+        for group in entry.groups:
+            keys = self._groups[group]
+            keys.discard(entry.key)
+            if not keys:
+                del self._groups[group]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.client import Refused, Stream, next_offset
+from gateway.commands.client import Refused, Stream
 from gateway.commands.failure import Failed
 from gateway.errors import BadRequest
 from gateway.protocol.content import is_json, json_messages
@@ -64,9 +64,11 @@ class Appender:
                 self.known += 1
                 self.offset = answer.headers.get("Stream-Next-Offset", self.offset)
             else:
-                self.offset = next_offset(answer)
+                self.offset = self.stream.next_offset(answer.headers)
 
     def _explained(self, refusal: Refused) -> Refused:
+        if "Stream-Seq" in self.headers and "--seq" in str(refusal):
+            return Refused(f"{refusal}; both are text, so that 10 is less than 9", refusal.status)
         epoch = refusal.headers.get("Producer-Epoch", "")
         if self.producer is None or refusal.status != 403 or not epoch.isdecimal():
             return refusal

@@ -45,6 +45,14 @@ WORDS = {
     410: "the stream is gone",
 }
 
+CAUSES: dict[type[Exception], str] = {
+    TimeoutError: "no answer in time",
+    aiohttp.ClientConnectorDNSError: "the host name is unknown",
+    aiohttp.ServerDisconnectedError: "the connection was lost",
+    aiohttp.ClientPayloadError: "the connection was lost",
+    aiohttp.ClientResponseError: "what it answered is not valid HTTP",
+}
+
 
 class Refused(Failed):
     """The server, or the way to it, refused a request."""
@@ -119,8 +127,31 @@ class Stream:
 
     async def head(self) -> Mapping[str, str]:
         """The stream's metadata, as header fields."""
-        async with self.request("HEAD") as answer:
-            return answer.headers
+        try:
+            async with self.request("HEAD") as answer:
+                return answer.headers
+        except Refused as refusal:
+            raise await self._told(refusal) from refusal
+
+    async def _told(self, refusal: Refused) -> Refused:
+        """The refusal of a HEAD in the server's words: only that of a GET has a body for them."""
+        if refusal.status is None:
+            return refusal
+        try:
+            async with self.request("GET", query={"offset": "now"}):
+                return refusal
+        except Refused as told:
+            return told if told.status == refusal.status else refusal
+
+    def next_offset(self, headers: Mapping[str, str]) -> str:
+        """Where to read on; its absence means that no Durable Streams server answered."""
+        offset = headers.get("Stream-Next-Offset")
+        if offset is None:
+            raise Failed(
+                f"{self.target.shown}: this is no Durable Streams server: "
+                "it sent no Stream-Next-Offset"
+            )
+        return offset
 
 
 @contextlib.asynccontextmanager
@@ -128,15 +159,6 @@ async def connect(target: Target) -> AsyncIterator[Stream]:
     """The stream, with a session that ends with the block."""
     async with aiohttp.ClientSession(headers={"User-Agent": "headgate"}) as session:
         yield Stream(session, target)
-
-
-def next_offset(answer: aiohttp.ClientResponse | Mapping[str, str]) -> str:
-    """Where to read on; its absence means that no Durable Streams server answered."""
-    headers = answer.headers if isinstance(answer, aiohttp.ClientResponse) else answer
-    offset = headers.get("Stream-Next-Offset")
-    if offset is None:
-        raise Failed("this is no Durable Streams server: it sent no Stream-Next-Offset")
-    return offset
 
 
 def is_closed(headers: Mapping[str, str]) -> bool:
@@ -167,13 +189,20 @@ def _detail(content_type: str, text: str) -> str:
 
 
 def _words(cause: Exception) -> str:
-    if isinstance(cause, aiohttp.ServerTimeoutError | TimeoutError):
-        return "no answer in time"
-    if isinstance(cause, aiohttp.ClientConnectorDNSError):
-        return "the host name is unknown"
+    if isinstance(cause, aiohttp.ClientSSLError):
+        return _tls_words(cause)
+    for kind, words in CAUSES.items():
+        if isinstance(cause, kind):
+            return words
     if isinstance(cause, aiohttp.ClientConnectorError):
         number = cause.os_error.errno
         return f"cannot connect: {os.strerror(number) if number else cause.os_error}"
-    if isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return "the connection was lost"
-    return str(cause) or type(cause).__name__
+    return "the connection was lost" if isinstance(cause, OSError) else str(cause)
+
+
+def _tls_words(cause: aiohttp.ClientSSLError) -> str:
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(cause.certificate_error, "verify_message", "") or "it does not fit"
+        return f"the certificate of the server is not trusted: {reason}"
+    reason = getattr(cause.os_error, "reason", "") or "the handshake failed"
+    return f"no TLS with this server ({reason}): perhaps its URL begins with http://"

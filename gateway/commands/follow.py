@@ -10,12 +10,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.client import Refused, Stream, is_closed, next_offset
+from gateway.commands.client import Refused, Stream, is_closed
 from gateway.commands.events import Event, EventDecoder
 from gateway.commands.failure import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from gateway.commands.backoff import Backoff
 
@@ -49,12 +49,12 @@ class Batch:
     is_last: bool
 
 
-async def catch_up(stream: Stream, offset: str) -> AsyncIterator[tuple[str, Batch]]:
+async def catch_up(stream: Stream, offset: str) -> AsyncGenerator[tuple[str, Batch]]:
     """Everything from `offset` to the tail, each batch with its content type."""
     while True:
         async with stream.request("GET", query={"offset": offset}) as answer:
             body = await answer.read()
-            following = next_offset(answer)
+            following = stream.next_offset(answer.headers)
             # A cached answer may not know that it reached the tail; standing still says so too.
             at_tail = "Stream-Up-To-Date" in answer.headers or is_closed(answer.headers)
             at_tail = at_tail or following == offset
@@ -71,7 +71,9 @@ async def long_poll(stream: Stream, position: Position) -> AsyncGenerator[Batch]
         "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
     ) as answer:
         body = await answer.read()
-        following = Position(next_offset(answer), answer.headers.get("Stream-Cursor"))
+        following = Position(
+            stream.next_offset(answer.headers), answer.headers.get("Stream-Cursor")
+        )
         ended = is_closed(answer.headers)
     yield Batch((body,) if body else (), following, ended)
 
@@ -106,7 +108,7 @@ async def follow(
     *,
     backoff: Backoff,
     note: Callable[[str], None],
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch]:
     """Batches from `offset` on until the stream is closed, across any number of answers."""
     position = Position(offset)
     loop = asyncio.get_running_loop()

@@ -7,12 +7,13 @@ import json
 import os
 import random
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.commands import input as stdin
 from gateway.commands.append import Appender, Producer, messages
 from gateway.commands.backoff import Backoff
-from gateway.commands.client import Refused, Stream, connect, is_closed, next_offset
+from gateway.commands.client import Refused, Stream, connect, is_closed
 from gateway.commands.failure import Failed, OutputClosed
 from gateway.commands.follow import catch_up, follow, long_poll, sse
 from gateway.commands.output import (
@@ -26,7 +27,7 @@ from gateway.commands.output import (
 from gateway.commands.patience import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.commands.target import Target
@@ -68,6 +69,9 @@ async def create(
         async with connect(target) as stream:
             await _create(stream, headers, body)
     except Refused as refusal:
+        fork_offset = headers.get("Stream-Fork-Offset")
+        if fork_offset is not None and refusal.status in BAD_OFFSET:
+            raise Failed(f"{refusal}; --fork-offset was {fork_offset}") from refusal
         if source is None or refusal.status != 404:
             raise
         # It is the source that is missing: the fork is only about to be made.
@@ -77,9 +81,10 @@ async def create(
 async def _create(stream: Stream, headers: Mapping[str, str], body: bytes | None) -> None:
     async with stream.request("PUT", headers=headers, body=body) as answer:
         content_type = answer.headers.get("Content-Type", "of no content type")
-        what = f"{stream.target.shown} ({content_type})"
+        closed = ", closed" if is_closed(answer.headers) else ""
+        what = f"{stream.target.shown} ({content_type}{closed})"
         done = f"Created {what}" if answer.status == 201 else f"{what} is there already"
-        note(f"{done}; next offset {next_offset(answer)}.")
+        note(f"{done}; next offset {stream.next_offset(answer.headers)}.")
 
 
 async def append(
@@ -100,8 +105,8 @@ async def append(
         typed = {**headers, "Content-Type": content_type}
         appender = Appender(stream, typed | CLOSING if close else typed, producer, patience)
         await appender.append(body)
-    done = "Already appended" if appender.known else "Appended"
-    note(f"{done}{' and closed' if close else ''}{_leading_to(appender)}.")
+    done = ("Already appended" if appender.known else "Appended") if body else "Closed"
+    note(f"{done}{' and closed' if body and close else ''}{_leading_to(appender)}.")
 
 
 async def append_lines(
@@ -117,11 +122,19 @@ async def append_lines(
         except Failed as failure:
             were = "was" if appender.sent == 1 else "were"
             before = f"{_lines(appender.sent)} {were} appended before"
-            raise Failed(f"{failure}; {before}") from failure
+            raise Failed(f"{failure}; {before}{_perhaps_closed(appender, failure)}") from failure
         known = f", {appender.known} of them by an earlier run" if appender.known else ""
         note(f"Appended {_lines(appender.sent)}{known}{_leading_to(appender)}.")
         if close:
             await patience.outlast(lambda: _close(stream))
+
+
+def _perhaps_closed(appender: Appender, failure: Failed) -> str:
+    """What may be behind a closed stream when a producer begins again."""
+    if appender.producer is None or appender.sent or not isinstance(failure.__cause__, Refused):
+        return ""
+    is_it = is_closed(failure.__cause__.headers)
+    return "; an earlier run with --close may have appended all and closed it" if is_it else ""
 
 
 async def _append_each(appender: Appender, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
@@ -142,14 +155,15 @@ async def read(
         hint = f"the offset is that in {offset_file}: remove it to begin again" if offset else None
     async with connect(target) as stream:
         batches = catch_up(stream, offset or "-1")
-        async for content_type, batch in _explained(batches, hint):
-            by_line = wants_lines(content_type, asked=as_lines)
-            for body in batch.bodies:
-                write(lines(body) if by_line else body)
-            offset = batch.position.offset
-            # Only what has been printed is never asked for again.
-            if offset_file is not None:
-                _keep_offset(offset_file, offset)
+        async with aclosing(_explained(batches, hint)) as told:
+            async for content_type, batch in told:
+                by_line = wants_lines(content_type, asked=as_lines)
+                for body in batch.bodies:
+                    write(lines(body) if by_line else body)
+                offset = batch.position.offset
+                # Only what has been printed is never asked for again.
+                if offset_file is not None:
+                    _keep_offset(offset_file, offset)
     if offset_file is None:
         note(f"next offset: {offset}")
 
@@ -162,21 +176,24 @@ async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: b
             # Its answer tells a wrong name from a passing fault, and where "now" is.
             metadata = await stream.head()
             by_line = wants_lines(metadata.get("Content-Type", ""), asked=as_lines)
-            begin = offset or next_offset(metadata)
+            begin = offset or stream.next_offset(metadata)
             live = long_poll if by_poll else sse
             batches = follow(stream, begin, live, backoff=_backoff(), note=note)
-            async for batch in _explained(batches, hint):
-                for body in batch.bodies:
-                    write(lines(body) if by_line else body)
+            async with aclosing(_explained(batches, hint)) as told:
+                async for batch in told:
+                    for body in batch.bodies:
+                        write(lines(body) if by_line else body)
 
 
-async def _explained(batches: AsyncIterator[T], hint: str | None) -> AsyncIterator[T]:
+async def _explained(batches: AsyncGenerator[T], hint: str | None) -> AsyncGenerator[T]:
     """The batches; when the very first is refused for its offset, where that came from."""
     has_begun = False
     try:
-        async for batch in batches:
-            has_begun = True
-            yield batch
+        # Closed from the outside in: the end of the loop would close them all at once.
+        async with aclosing(batches):
+            async for batch in batches:
+                has_begun = True
+                yield batch
     except Refused as refusal:
         if has_begun or hint is None or refusal.status not in BAD_OFFSET:
             raise
@@ -191,7 +208,7 @@ async def head(target: Target, *, as_json: bool) -> None:
     metadata = {
         "url": target.shown,
         "content_type": headers.get("Content-Type"),
-        "next_offset": next_offset(headers),
+        "next_offset": stream.next_offset(headers),
         "closed": is_closed(headers),
         "ttl": int(ttl) if ttl is not None and ttl.isdecimal() else ttl,
         "expires_at": headers.get("Stream-Expires-At"),
@@ -219,7 +236,7 @@ async def delete(target: Target) -> None:
 
 async def _close(stream: Stream) -> None:
     async with stream.request("POST", headers=CLOSING) as answer:
-        note(f"Closed {stream.target.shown}; final offset {next_offset(answer)}.")
+        note(f"Closed {stream.target.shown}; final offset {stream.next_offset(answer.headers)}.")
 
 
 async def _data(text: str) -> bytes:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from gateway.commands.target import Target, resolve
+from gateway.commands.target import NOT_IN_FIELDS, Target, resolve
 
 TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
@@ -30,6 +30,21 @@ class StreamType(click.ParamType[Target]):
             return resolve(str(value), os.environ)
         except ValueError as cause:
             self.fail(str(cause), param, ctx)
+
+
+class FieldType(click.ParamType[str]):
+    """Text that is sent as a header field, or as a part of a query."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """The same text."""
+        text = str(value)
+        if NOT_IN_FIELDS.search(text):
+            self.fail(f"{text!a} must be one line of text", param, ctx)
+        return text
 
 
 class SecondsType(click.ParamType[int]):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gateway.commands.parameters import MomentType, SecondsType, StreamType
+from gateway.commands.parameters import FieldType, MomentType, SecondsType, StreamType
 from gateway.commands.target import DEFAULT_BASE, Target
 
 DEFAULT_CONTENT_TYPE = "text/plain"
@@ -34,6 +34,7 @@ raw_option = click.option(
 @click.option(
     "-t",
     "--content-type",
+    type=FieldType(),
     metavar="TYPE",
     help=f"Its content type.  [default: {DEFAULT_CONTENT_TYPE}; for a fork, the source's]",
 )
@@ -47,7 +48,12 @@ raw_option = click.option(
 )
 @click.option("--closed", is_flag=True, help="Never take another append.")
 @click.option("--fork-from", type=StreamType(), metavar="STREAM", help="Begin as a copy of this.")
-@click.option("--fork-offset", metavar="OFFSET", help="Copy up to here.  [default: all]")
+@click.option(
+    "--fork-offset",
+    type=FieldType(),
+    metavar="OFFSET",
+    help="Copy up to here, an offset that the source gave out.  [default: all]",
+)
 @click.option(
     "--fork-sub-offset",
     type=click.IntRange(min=0),
@@ -95,9 +101,21 @@ def create(  # noqa: PLR0913 - one for each option
 @stream_argument
 @click.option("-d", "--data", metavar="TEXT", help="What to append.  [default: all of stdin]")
 @click.option("--lines", is_flag=True, help="Append each line of stdin by itself, as it comes.")
-@click.option("-t", "--content-type", metavar="TYPE", help="[default: the stream's]")
-@click.option("--seq", metavar="TEXT", help="Refuse unless greater than the last one (Stream-Seq).")
-@click.option("--producer", metavar="ID", help="Append exactly once, however often this is run.")
+@click.option(
+    "-t", "--content-type", type=FieldType(), metavar="TYPE", help="[default: the stream's]"
+)
+@click.option(
+    "--seq",
+    type=FieldType(),
+    metavar="TEXT",
+    help="Refuse unless greater than the last one, as text (Stream-Seq).",
+)
+@click.option(
+    "--producer",
+    type=FieldType(),
+    metavar="ID",
+    help="Append exactly once, however often this is run.",
+)
 @click.option(
     "--epoch",
     type=click.IntRange(min=0),
@@ -141,7 +159,12 @@ def append(  # noqa: PLR0913 - one for each option
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-@click.option("--offset", metavar="OFFSET", help="Where to begin.  [default: -1, the start]")
+@click.option(
+    "--offset",
+    type=FieldType(),
+    metavar="OFFSET",
+    help="Where to begin.  [default: -1, the start]",
+)
 @click.option(
     "--offset-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -171,7 +194,12 @@ def read(
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-@click.option("--offset", metavar="OFFSET", help="Begin at this offset.  [default: the tail]")
+@click.option(
+    "--offset",
+    type=FieldType(),
+    metavar="OFFSET",
+    help="Begin at this offset.  [default: the tail]",
+)
 @click.option("--from-start", is_flag=True, help="Begin with everything that is there.")
 @click.option("--long-poll", is_flag=True, help="Ask by long-poll instead of SSE.")
 @json_option

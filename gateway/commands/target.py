@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 BASE_VARIABLE = "STREAM_URL"
 AUTHORIZATION_VARIABLE = "STREAM_AUTH"
+# What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
+NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# What a read asks for by options of its command.
+READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +47,54 @@ class Target:
 
 def resolve(name: str, environment: Mapping[str, str]) -> Target:
     """The stream called `name`: a whole URL, or a name below the base URL."""
-    url = name
-    if not re.match("https?://", name, re.IGNORECASE):
+    home = environment.get(BASE_VARIABLE)
+    base = _server_url(home or DEFAULT_BASE, BASE_VARIABLE)
+    if re.match("https?://", name, re.IGNORECASE):
+        url = _server_url(name, "it")
+    else:
         _check_name(name)
-        base = environment.get(BASE_VARIABLE) or DEFAULT_BASE
-        url = f"{base.rstrip('/')}/{quote(name.strip('/'), safe='/')}"
+        url = f"{base.rstrip('/')}/{quote(os.fsencode(name.strip('/')), safe='/')}"
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{BASE_VARIABLE} must be a URL such as {DEFAULT_BASE}")
     if not parts.path.strip("/") or not name.strip("/"):
         raise ValueError(f"a stream has a name, as in {DEFAULT_BASE}/chat")
-    target = Target(url, environment.get(AUTHORIZATION_VARIABLE) or None)
-    home = environment.get(BASE_VARIABLE)
+    if match := READ_KEYS.search(parts.query):
+        raise ValueError(
+            f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
+            "to the command"
+        )
+    target = Target(url, _authorization(environment))
     # The authorization belongs to the server at the base URL; another one must not learn it.
     return target if not home or target.is_beside(Target(home)) else Target(url)
+
+
+def _server_url(url: str, subject: str) -> str:
+    """The URL, with what cannot be sent in its path and query percent-encoded."""
+    wrong = f"{subject} must be a URL such as {DEFAULT_BASE}"
+    try:
+        parts = urlsplit(url)
+        has_host = parts.hostname is not None and parts.hostname.encode("idna") != b""
+        has_port = parts.port != 0
+    except UnicodeError as cause:
+        raise ValueError(f"{wrong}: no server can have this host name") from cause
+    except ValueError:
+        # The cause repeats what it takes for a port, which may be a part of a password.
+        raise ValueError(f"{wrong}: a port goes up to 65535, IPv6 is in brackets") from None
+    if parts.scheme not in {"http", "https"} or not has_host or not has_port:
+        raise ValueError(wrong)
+    path, query = (
+        quote(os.fsencode(text), safe=string.punctuation) for text in (parts.path, parts.query)
+    )
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def _authorization(environment: Mapping[str, str]) -> str | None:
+    value = environment.get(AUTHORIZATION_VARIABLE) or None
+    if value is not None and NOT_IN_FIELDS.search(value):
+        raise ValueError(
+            f"{AUTHORIZATION_VARIABLE} has a line end or another character in it that cannot be "
+            "sent: it must be one line of text"
+        )
+    return value
 
 
 def _check_name(name: str) -> None:

@@ -7,7 +7,7 @@ object and no task, so that tens of thousands can wait.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.protocol import http1
 
@@ -46,8 +46,8 @@ class EventReader(asyncio.Protocol):
     def __init__(
         self,
         transport: asyncio.Transport,
-        feed: Feed,
-        position: int,
+        feed: Feed[Any, Any],
+        position: str,
         cursor: int,
         *,
         chunked: bool,

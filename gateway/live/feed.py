@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
-from gateway.errors import HeadgateError, StreamGone, StreamNotFound
-from gateway.live.host import Parked
-from gateway.protocol import chunks, http1, responses, sse
-from gateway.protocol.content import read_body
+from gateway.errors import HeadgateError
+from gateway.live.host import Cut, N, V
+from gateway.live.polls import Polls
+from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.offsets import format_offset
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.live.event_reader import EventReader
     from gateway.live.host import Host, Waiter
-    from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
-    from gateway.protocol.responses import Response
-    from gateway.protocol.state import Change, Record, StreamState
 
 PAUSE_SHARE = 0.25  # of a round's duration until the next one: 0.1 let the tail grow, 1 doubled p50
 LONGEST_PAUSE_S = 0.05
 FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
 
 
-class Feed:
-    """The live readers of one stream. `position` is what they have been told up to."""
+class Feed(Generic[V, N]):
+    """The live readers of one stream. `position` is what they have been told up to.
+
+    `view` is the stream as its route knows it, `tail` where it ends. `lost` says why news cannot
+    come at the moment.
+    """
 
     __slots__ = (
         "_ahead",
@@ -43,22 +45,29 @@ class Feed:
         "_last_write",
         "_live",
         "_loop",
-        "_parked",
         "_pending",
+        "_polls",
         "_readers",
         "_round_waits",
         "_timer",
+        "caught_up",
+        "closed",
+        "lost",
         "position",
-        "state",
+        "tail",
+        "view",
     )
 
-    def __init__(self, state: StreamState, host: Host) -> None:
+    def __init__(self, view: V, tail: str, host: Host[V, N], *, closed: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._host = host
-        self.state = state
-        self.position = state.tail
-        self._pending: list[Record] = []
-        self._parked: dict[Waiter, Parked] = {}
+        self.view = view
+        self.tail = self.position = tail
+        self.closed = closed
+        self.caught_up = True  # nothing is known to follow the tail
+        self.lost: HeadgateError | None = None
+        self._pending: list[N] = []
+        self._polls: Polls[V, N] = Polls(self, host)
         self._readers: dict[EventReader, float] = {}  # every SSE reader and its end, oldest first
         self._live: dict[EventReader, None] = {}  # those at `position` who can be written to
         self._ahead: dict[EventReader, None] = {}  # those whose read of the log went past it
@@ -71,20 +80,17 @@ class Feed:
     @property
     def has_readers(self) -> bool:
         """Whether anybody waits for the stream right now."""
-        return bool(self._parked or self._readers)
+        return bool(self._polls or self._readers)
 
     # Long-poll
 
-    def park(self, waiter: Waiter, read: Read) -> None:
+    def park(self, waiter: Waiter, read: Read, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
-        deadline = self._loop.time() + self._host.settings.long_poll_timeout
-        self._parked[waiter] = Parked(self.state.tail, read, deadline)
-        self._arm(deadline)
+        self._arm(self._polls.park(waiter, read, position))
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter's client is gone."""
-        if self._parked.pop(waiter, None) is not None:
-            self._left()
+        self._polls.leave(waiter)
 
     # SSE
 
@@ -108,35 +114,39 @@ class Feed:
                 if self._at_end(reader):
                     self._finish(reader)
                 return
-            events = self._host.cached_events(self.state, reader.position)
+            events = self._host.cached_events(self.view, reader.position)
             if events is None:
                 reader.busy = True
-                read = self._loop.create_task(self._host.read_events(self.state, reader.position))
-                read.add_done_callback(partial(self._read_from_log, reader))
+                read = self._loop.create_task(self._host.read_events(self.view, reader.position))
+                read.add_done_callback(partial(self._caught_up, reader))
                 return
             self._bring_on(reader, *events)
 
-    def _read_from_log(self, reader: EventReader, done: asyncio.Task[tuple[bytes, int]]) -> None:
+    def _caught_up(self, reader: EventReader, done: asyncio.Task[Cut]) -> None:
         reader.busy = False
+        error = None if done.cancelled() else done.exception()
         if done.cancelled() or reader not in self._readers:
             return
-        error = done.exception()
         if error is not None:
             if not isinstance(error, HeadgateError):
                 log.error("events.unreadable", reason=repr(error))
             self._drop(reader)  # the client resumes by offset, and is told why it cannot
             return
-        self._bring_on(reader, *done.result())
+        events = done.result()
+        if events.end == reader.position:  # nothing yet of what the feed has heard of
+            self._ahead[reader] = None
+            return
+        self._bring_on(reader, *events)
         self.advance(reader)
 
-    def _bring_on(self, reader: EventReader, data_event: bytes, end: int) -> None:
+    def _bring_on(self, reader: EventReader, data_event: bytes, end: str) -> None:
         reader.position = end
         self._tell(reader, data_event)
         if self._at_end(reader):
             self._finish(reader)
 
     def _at_end(self, reader: EventReader) -> bool:
-        return self.state.closed and reader.position == self.state.tail
+        return self.closed and reader.position == self.tail
 
     def fell_behind(self, reader: EventReader) -> None:
         """The reader's connection is full: no queue is kept, it will catch up from the log."""
@@ -145,7 +155,7 @@ class Feed:
     def gone(self, reader: EventReader) -> None:
         """The reader's connection is lost."""
         if self._forget(reader):
-            self._left()
+            self.left()
 
     def _forget(self, reader: EventReader) -> bool:
         self._live.pop(reader, None)
@@ -154,31 +164,32 @@ class Feed:
 
     def _tell(self, reader: EventReader, data_event: bytes = b"") -> None:
         """Where a reader is now, after the data it has caught up with."""
-        at_tail = reader.told_tail = reader.position == self.state.tail
-        control = self._control(reader.position, reader.cursor, at_tail=at_tail)
-        reader.write_events(data_event, control)
+        reader.told_tail = reader.position == self.tail
+        reader.write_events(data_event, self._control(reader.position, reader.cursor))
 
-    def _control(self, position: int, floor: int, *, at_tail: bool) -> bytes:
+    def _control(self, position: str, floor: int) -> bytes:
+        at_tail = position == self.tail and self.caught_up
         return sse.control_event(
-            format_offset(self.state.generation, position),
+            position,
             max(floor, current_cursor(self._host.clock())),
             up_to_date=at_tail,
-            closed=at_tail and self.state.closed,
+            closed=at_tail and self.closed,
         )
 
     def _finish(self, reader: EventReader) -> None:
         """End the answer properly."""
         if self._forget(reader):
             reader.end()
-            self._left()
+            self.left()
 
     def _drop(self, reader: EventReader) -> None:
         """Cut a reader off: it resumes by offset on a new connection."""
         if self._forget(reader):
             reader.abort()
-            self._left()
+            self.left()
 
-    def _left(self) -> None:
+    def left(self) -> None:
+        """One who was about to wait, or waited, does not any more."""
         self._host.reader_left()
         if not self.has_readers:
             if self._timer is not None:
@@ -188,26 +199,34 @@ class Feed:
 
     # Rounds
 
-    def published(self, change: Change) -> None:
+    def publish(
+        self, view: V, tail: str, news: Sequence[N], *, closed: bool, caught_up: bool = True
+    ) -> None:
         """The stream moved on; tell everybody in the next round."""
-        self.state = change.state
-        if change.state.soft_deleted:
-            self._end(StreamGone("the stream was deleted; forks of it still use its data"))
-            return
-        self._pending.extend(change.records)
-        if change.records or change.state.closed:
+        reached = caught_up and not self.caught_up
+        self.view, self.tail, self.closed, self.caught_up = view, tail, closed, caught_up
+        self.lost = None
+        self._pending.extend(news)
+        if news or closed or reached:
             self._schedule()
 
-    def ended(self) -> None:
-        """The stream is gone."""
-        self._end(StreamNotFound("the stream was deleted"))
+    def lose(self, reason: HeadgateError) -> None:
+        """News cannot come for a while: the polls are told, SSE readers wait."""
+        self.lost = reason
+        self._polls.refuse(reason)
 
-    def _end(self, reason: HeadgateError) -> None:
+    def end(self, reason: HeadgateError) -> None:
+        """The stream is gone."""
+        self._polls.refuse(reason)
+        self._finish_all()
+
+    def break_off(self, reason: HeadgateError) -> None:
+        """The stream is not what was followed any more, though others may know what it is now."""
+        self._polls.break_off(reason)
+        self._finish_all()
+
+    def _finish_all(self) -> None:
         self._pending.clear()
-        response = responses.problem(reason)
-        wire = self._host.wire(response)
-        for waiter in list(self._parked):
-            self._answer(waiter, (response, wire))
         for reader in list(self._readers):
             self._finish(reader)
 
@@ -224,82 +243,46 @@ class Feed:
     def _round(self) -> None:
         began = self._last_write = self._loop.time()
         self._loop.call_soon(self._round_done, began)
-        records, self._pending = self._pending, []
-        start, self.position = self.position, self.state.tail
-        self._answer_parked(records)
-        self._write_live(start, records)
+        news, self._pending = self._pending, []
+        start, self.position = self.position, self.tail
+        self._polls.tell(news)
+        self._write_live(start, news)
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""
         now = self._loop.time()
         self._earliest = now + min(LONGEST_PAUSE_S, PAUSE_SHARE * (now - began))
         self._round_waits = False
-        if self._pending or self.position != self.state.tail:
+        if self._pending or self.position != self.tail:
             self._schedule()
         ahead, self._ahead = self._ahead, {}
         for reader in ahead:
             self.advance(reader)
 
-    def _answer_parked(self, records: list[Record]) -> None:
-        rendered: dict[tuple[int, int | None], tuple[Response, bytes]] = {}
-        for waiter, parked in list(self._parked.items()):
-            if parked.position == self.position and not self.state.closed:
-                continue  # came after what this round tells
-            key = (parked.position, parked.read.cursor)
-            answer = rendered.get(key)
-            if answer is None:
-                answer = rendered[key] = self._poll_answer(parked, records)
-            self._answer(waiter, answer)
-
-    def _answer(self, waiter: Waiter, answer: tuple[Response, bytes]) -> None:
-        del self._parked[waiter]
-        try:
-            waiter.answer(*answer)
-        except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
-            log.exception("poll.unanswered")
-        self._left()
-
-    def _poll_answer(self, parked: Parked, records: list[Record]) -> tuple[Response, bytes]:
-        now = self._host.clock()
-        mine = [record for record in records if record.end > parked.position]
-        if mine:
-            chunk = chunks.cut(self.state, parked.position, mine)[0]
-            response = responses.data(chunk, parked.read, self._host.freshness, now)
-        else:
-            response = responses.poll_ended(self.state, parked.read, now)
-        return response, self._host.wire(response)
-
-    def _write_live(self, start: int, records: list[Record]) -> None:
+    def _write_live(self, start: str, news: list[N]) -> None:
         readers = list(self._live)
         if not readers:
             return
-        parts = chunks.cut(self.state, start, records) or [chunks.empty(self.state)]
+        cuts = self._host.cut(self.view, start, news) or [Cut(b"", self.tail)]
         rendered: dict[int, list[bytes]] = {}
         for reader in readers:
             pieces = rendered.get(reader.cursor)
             if pieces is None:
-                pieces = [self._events(chunk, reader.cursor) for chunk in parts]
+                pieces = [
+                    http1.chunk(data + self._control(end, reader.cursor)) for data, end in cuts
+                ]
                 rendered[reader.cursor] = pieces
-            self._write_chunks(reader, parts, pieces)
+            self._write_cuts(reader, cuts, pieces)
 
-    def _write_chunks(self, reader: EventReader, parts: list[Chunk], pieces: list[bytes]) -> None:
-        for chunk, piece in zip(parts, pieces, strict=True):
+    def _write_cuts(self, reader: EventReader, cuts: list[Cut], pieces: list[bytes]) -> None:
+        for cut, piece in zip(cuts, pieces, strict=True):
             if reader not in self._live:
                 return  # its connection is full
             reader.write(piece)
-            reader.position = chunk.end
-            reader.told_tail = chunk.at_tail
-        if self.state.closed:
+            reader.position = cut.end
+            reader.told_tail = cut.end == self.tail
+        if self.closed:
             self._finish(reader)
-
-    def _events(self, chunk: Chunk, floor: int) -> bytes:
-        control = self._control(chunk.end, floor, at_tail=chunk.at_tail)
-        if not chunk.records:
-            return http1.chunk(control)
-        content_type = self.state.content_type
-        return http1.chunk(
-            sse.data_event(content_type, read_body(content_type, chunk.records)) + control
-        )
 
     # Time
 
@@ -315,7 +298,7 @@ class Feed:
         """Whatever is due: poll timeouts, the end of old SSE answers, a heartbeat."""
         self._timer = None
         now = self._loop.time()
-        self._end_polls(now)
+        self._polls.end(now, news_wait=bool(self._pending))
         self._end_old_readers(now)
         heartbeat = self._host.settings.heartbeat
         if self._live and now >= self._last_write + heartbeat:
@@ -323,8 +306,8 @@ class Feed:
             for reader in list(self._live):
                 reader.write(beat)
             self._last_write = now
-        if self._parked:
-            due = next(iter(self._parked.values())).deadline
+        if self._polls:
+            due = self._polls.due
             self._arm(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self._readers:
             self._arm(min(next(iter(self._readers.values())), self._next_heartbeat(now)))
@@ -332,19 +315,6 @@ class Feed:
     def _next_heartbeat(self, now: float) -> float:
         due = self._last_write + self._host.settings.heartbeat
         return due if due > now else now + self._host.settings.heartbeat
-
-    def _end_polls(self, now: float) -> None:
-        rendered: dict[int | None, tuple[Response, bytes]] = {}
-        for waiter, parked in list(self._parked.items()):
-            if parked.deadline > now:
-                break
-            if self._pending and parked.position < self.state.tail:
-                break  # data is on its way in the round that comes next
-            answer = rendered.get(parked.read.cursor)
-            if answer is None:
-                response = responses.poll_ended(self.state, parked.read, self._host.clock())
-                answer = rendered[parked.read.cursor] = response, self._host.wire(response)
-            self._answer(waiter, answer)
 
     def _end_old_readers(self, now: float) -> None:
         for reader, end in list(self._readers.items()):
@@ -360,8 +330,7 @@ class Feed:
     def drain(self) -> None:
         """The server stops: answer the polls, end the SSE answers that are not fresh."""
         now = self._loop.time()
-        for waiter, parked in list(self._parked.items()):
-            self._parked[waiter] = parked._replace(deadline=now)
+        self._polls.hurry(now)
         begun_before = now - FRESH_S + self._host.settings.sse_max_age
         for reader, end in list(self._readers.items()):
             self._readers[reader] = min(end, now if end <= begun_before else now + FRESH_S)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
+    from gateway.errors import HeadgateError
     from gateway.live.feed import Feed
-    from gateway.protocol.caching import Freshness
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
-    from gateway.protocol.state import StreamState
+
+V = TypeVar("V")
+N = TypeVar("N")
 
 
 class Waiter(Protocol):
@@ -22,11 +24,18 @@ class Waiter(Protocol):
 
 
 class Parked(NamedTuple):
-    """Where a waiter waits and for how long (loop time)."""
+    """Where a waiter waits, an offset, and for how long (loop time)."""
 
-    position: int
+    position: str
     read: Read
     deadline: float
+
+
+class Cut(NamedTuple):
+    """A data event, rendered but for its chunk's framing, and the offset at which its data ends."""
+
+    data_event: bytes
+    end: str
 
 
 class FeedSettings(NamedTuple):
@@ -37,27 +46,44 @@ class FeedSettings(NamedTuple):
     sse_max_age: float
 
 
-class Host(Protocol):
-    """What a feed needs of the route it belongs to."""
+class Host(Protocol[V, N]):
+    """What a feed needs of the route it belongs to.
+
+    `V` is a stream as the route knows it, `N` a piece of news of it. Positions are offsets, which
+    sort as text (PROTOCOL.md section 8).
+    """
 
     settings: FeedSettings
-    freshness: Freshness
 
     def clock(self) -> float:
         """Epoch seconds."""
 
-    def wire(self, response: Response) -> bytes:
-        """A response as the bytes that keep-alive connections share."""
+    def poll_data(
+        self, view: V, parked: Parked, news: Sequence[N]
+    ) -> tuple[Response, bytes] | None:
+        """The answer with what came after the waiter's position; None when the news lack it."""
 
-    def cached_events(self, state: StreamState, start: int) -> tuple[bytes, int] | None:
-        """The data event of the chunk at `start` and where the chunk ends, when it is at hand."""
+    def poll_ended(self, view: V, parked: Parked) -> tuple[Response, bytes]:
+        """The answer without data: the time is over, or the stream is closed."""
 
-    def read_events(
-        self, state: StreamState, start: int
-    ) -> Coroutine[None, None, tuple[bytes, int]]:
-        """The same, from the log."""
+    def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
+        """The answer when there is none."""
 
-    def feed_empty(self, feed: Feed) -> None:
+    def late_poll(
+        self, view: V, parked: Parked
+    ) -> Coroutine[None, None, tuple[Response, bytes] | None]:
+        """The answer to a waiter whose position is not in the news; None to wait on."""
+
+    def cut(self, view: V, start: str, news: Sequence[N]) -> list[Cut]:
+        """News that follow `start` as data events."""
+
+    def cached_events(self, view: V, start: str) -> Cut | None:
+        """The data event of the chunk at `start`, when it is at hand."""
+
+    def read_events(self, view: V, start: str) -> Coroutine[None, None, Cut]:
+        """The same, from where the stream lives."""
+
+    def feed_empty(self, feed: Feed[V, N]) -> None:
         """Nobody reads the feed any more."""
 
     def reader_left(self) -> None:

@@ -17,7 +17,8 @@ from gateway.errors import (
     StreamLimit,
 )
 from gateway.protocol.content import media_type, record_of
-from gateway.protocol.offsets import MAX_POSITION, format_offset
+from gateway.protocol.offsets import MAX_POSITION
+from gateway.protocol.retention import EVERYTHING, Retention, marked
 from gateway.protocol.state import Change, ProducerState, Record, StreamState
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Fold:
         "_now",
         "_producers",
         "_records",
+        "_retention",
         "_seq",
         "_state",
         "_tail",
@@ -61,9 +63,14 @@ class Fold:
     )
 
     def __init__(
-        self, state: StreamState, producers: Mapping[str, ProducerState], now: float
+        self,
+        state: StreamState,
+        producers: Mapping[str, ProducerState],
+        now: float,
+        retention: Retention = EVERYTHING,
     ) -> None:
         self._state = state
+        self._retention = retention
         self._known = producers
         self._now = now
         self._media_type = media_type(state.content_type)
@@ -189,7 +196,7 @@ class Fold:
             raise StreamLimit(f"the stream has {MAX_PRODUCERS} producers, the most it may have")
 
     def _next_offset(self) -> str:
-        return format_offset(self._state.generation, self._tail)
+        return self._state.offset(self._tail)
 
     def _outcome(self, producer: ProducerState | None, *, stored: bool) -> Appended:
         return Appended(self._next_offset(), self.closed, stored, producer)
@@ -207,6 +214,8 @@ class Fold:
             stream_seq=self._seq,
             deadline=self._state.lifetime.deadline(self._now),
         )
+        if self._retention and self._records:
+            state = marked(state, self._now, self._retention)
         return Change(
             state,
             self._state.version,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.protocol.cursors import INTERVAL_S
-from gateway.protocol.offsets import format_offset
 
 if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 NO_STORE = "Cache-Control: no-store\r\n"
+PRIVATE = "Cache-Control: private, no-cache\r\n"
 EVENT_STREAM = "Cache-Control: no-cache, no-transform\r\n"
 # Stored for longer, an empty answer hides appends; unstorable, it turns a CDN's request
 # collapsing into a queue. One second at the edge is the middle way.
@@ -38,6 +38,13 @@ def unshortened_until(freshness: Freshness, expires_at: float) -> float:
     return expires_at - longest - freshness.stale_while_revalidate
 
 
+def fields(lines: str) -> list[tuple[str, str]]:
+    """Header lines as names and values."""
+    return [
+        (name, value) for name, _, value in (line.partition(": ") for line in lines.splitlines())
+    ]
+
+
 def data_lifetime(freshness: Freshness, remaining_s: float | None, *, at_tail: bool) -> str:
     """Cache-Control for data: what is there never changes, but must not outlive the stream."""
     age = freshness.tail_max_age if at_tail else freshness.max_age
@@ -56,9 +63,8 @@ def poll_lifetime(remaining_s: float | None) -> str:
 
 def etag(state: StreamState, start: int, end: int, *, closed: bool) -> str:
     """A strong validator of one range; closure changes it, or 304 would hide the end."""
-    begin = format_offset(state.generation, start)
-    stop = format_offset(state.generation, end)
-    return f'"{state.stream_id:x}:{begin}:{stop}{":closed" if closed else ""}"'
+    ends = f"{state.offset(start)}:{state.offset(end)}"
+    return f'"{state.stream_id:x}:{ends}{":closed" if closed else ""}"'
 
 
 def matches(if_none_match: str, tag: str) -> bool:

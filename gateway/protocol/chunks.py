@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.errors import BadRequest, StreamGone
+from gateway.errors import BadRequest
+from gateway.protocol.epochs import position_of
 from gateway.protocol.state import Segment, StreamState
 
 if TYPE_CHECKING:
@@ -52,19 +53,12 @@ def boundary(start: int) -> int:
 
 
 def start_position(state: StreamState, offset: Offset | str | None) -> int:
-    """Where a read begins: None is the beginning, NOW the tail (section 8).
-
-    A position we cannot know is told, never guessed: an answer as if caught up would lose data.
-    """
+    """Where a read begins: None is the first that is kept, NOW the tail (section 8)."""
     if offset is None:
-        return 0
+        return state.first
     if isinstance(offset, str):
         return state.tail
-    if offset.generation < state.generation:
-        raise StreamGone("offset is of an earlier stream at this path: read from the beginning")
-    if offset.generation > state.generation or offset.position > state.tail:
-        raise BadRequest("offset is past the tail of the stream")
-    return offset.position
+    return position_of(state, offset)
 
 
 def empty(state: StreamState) -> Chunk:
@@ -101,7 +95,7 @@ def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
     for segment in state.lineage:
         if segment.end > start:
             yield segment
-    yield Segment(state.stream_id, state.tail)
+    yield Segment(state.stream_id, state.tail, state.path)
 
 
 def check_aligned(start: int, first_start: int) -> None:

@@ -27,25 +27,25 @@ def current_cursor(now: float) -> int:
     return int(now - EPOCH_S) // INTERVAL_S
 
 
-def cursor_floor(now: float, echoed: int | None, stream_id: int, position: int) -> int:
+def cursor_floor(now: float, echoed: int | None, place: str) -> int:
     """The least cursor that a reader's events may carry for as long as it is connected; 0 for any.
 
     One floor, not a new step for each event: steps depend on the position and could go back.
     """
     if echoed is None or echoed < current_cursor(now):
         return 0
-    return next_cursor(now, echoed, stream_id, position)
+    return next_cursor(now, echoed, place)
 
 
-def next_cursor(now: float, echoed: int | None, stream_id: int, position: int) -> int:
+def next_cursor(now: float, echoed: int | None, place: str) -> int:
     """The cursor to answer with at `now` (epoch seconds): never behind the echoed one.
 
     An echoed cursor that the clock has not passed is advanced by 1 to 3,600 s. The step is a hash
-    of (stream, position, cursor), not a die: readers answered one by one must still meet at the
-    same next URL, or collapsing never forms again.
+    of the cursor and of `place` (stream and position), not a die: readers answered one by one must
+    still meet at the same next URL, or collapsing never forms again.
     """
     current = current_cursor(now)
     if echoed is None or echoed < current:
         return current
-    seed = f"{stream_id}:{position}:{echoed}".encode()
+    seed = f"{place}:{echoed}".encode()
     return echoed + 1 + xxhash.xxh3_64_intdigest(seed) % MAX_JITTER_INTERVALS

@@ -6,6 +6,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gateway.protocol.responses import Response
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -17,8 +19,8 @@ _STATUS_LINES = {
 
 
 def status_line(status: int) -> bytes:
-    """`HTTP/1.1 200 OK` and its line end."""
-    return _STATUS_LINES[status]
+    """`HTTP/1.1 200 OK` and its line end; a status without a name has no phrase."""
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
 def serialize(response: Response, common: bytes) -> bytes:
@@ -26,9 +28,35 @@ def serialize(response: Response, common: bytes) -> bytes:
     return b"".join((_STATUS_LINES[response.status], common, rest(response)))
 
 
+def has_body(status: int) -> bool:
+    """Whether an answer to GET may have a body (RFC 9110 section 6.4.1)."""
+    return status not in _BODYLESS
+
+
+def content_length(text: str | None) -> int | None:
+    """A Content-Length as a number; None where there is none."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
+
+
+def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Header lines with the bytes that aiohttp read them from."""
+    return _wire("".join([f"{name}: {value}\r\n" for name, value in fields]))
+
+
+def _wire(lines: str) -> bytes:
+    return lines.encode("utf-8", "surrogateescape")
+
+
+def parse_field_lines(lines: bytes) -> Iterator[tuple[str, str]]:
+    """The inverse of field_lines, for lines that it made."""
+    for line in lines.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
+        name, _, value = line.partition(": ")
+        yield name, value
+
+
 def serialize_head(response: Response, common: bytes) -> bytes:
     """The answer to HEAD: no body, and no length, which would have to be that of a GET."""
-    fields = f"{response.fields}\r\n".encode("latin-1")
+    fields = _wire(f"{response.fields}\r\n")
     return b"".join((_STATUS_LINES[response.status], common, fields))
 
 
@@ -37,7 +65,7 @@ def rest(response: Response) -> bytes:
     length = ""
     if response.status not in _BODYLESS:
         length = f"Content-Length: {len(response.body)}\r\n"
-    return f"{response.fields}{length}\r\n".encode("latin-1") + response.body
+    return _wire(f"{response.fields}{length}\r\n") + response.body
 
 
 def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
@@ -46,7 +74,7 @@ def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
     A chunked one must not say `Connection: close`: clients would take any cut for its end.
     """
     framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
-    fields = f"{response.fields}{framing}\r\n\r\n".encode("latin-1")
+    fields = _wire(f"{response.fields}{framing}\r\n\r\n")
     return _STATUS_LINES[response.status] + common + fields
 
 

@@ -10,11 +10,13 @@ from gateway.errors import (
     BadRequest,
     ConfigurationConflict,
     ContentTypeMismatch,
+    HeadgateError,
     StreamGone,
     StreamLimit,
     StreamNotFound,
 )
 from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, record_of
+from gateway.protocol.epochs import MICROSECONDS, inherited, position_of
 from gateway.protocol.requests import ForkRequest
 from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
 
@@ -45,10 +47,12 @@ class Place(msgspec.Struct, frozen=True):
     """What stands at a path: a stream or none, and the generation of the last one removed.
 
     An expired stream that no fork needs is removed before anything is decided on its path.
+    `reign` is that of the log's server, 0 when the log cannot lose what it has acknowledged.
     """
 
     state: StreamState | None
     retired: int | None = None
+    reign: int = 0
 
 
 def present(state: StreamState | None, now: float) -> StreamState:
@@ -73,12 +77,13 @@ def decide_create(
     state = StreamState(
         path=path,
         stream_id=stream_id,
-        generation=_generation(place, 0),
+        generation=_generation(place, 0, stream_id, now),
         content_type=content_type,
         tail=len(record),
         closed=request.close,
         lifetime=request.lifetime,
         deadline=request.lifetime.deadline(now),
+        reign=place.reign,
     )
     records = (Record(state.tail, record),) if record else ()
     return Created(state, new=True), (Change(state, None, records),)
@@ -97,11 +102,14 @@ def fork_position(source: StreamState, request: ForkRequest) -> int:
     """Where in the source a fork branches off; its tail when nothing is said."""
     if request.offset is None:
         return source.tail
-    if request.offset.generation not in (-1, source.generation):
-        raise BadRequest("Stream-Fork-Offset is not an offset of the source stream")
-    if request.offset.position > source.tail:
-        raise BadRequest("Stream-Fork-Offset is past the tail of the source stream")
-    return request.offset.position
+    if request.offset.generation == -1:
+        return 0
+    try:
+        return position_of(source, request.offset)
+    except HeadgateError as refusal:
+        raise BadRequest(
+            f"Stream-Fork-Offset is not a place in the source stream: {refusal.detail}"
+        ) from refusal
 
 
 def fork_prefix(source: StreamState, request: ForkRequest, following: bytes | None) -> bytes:
@@ -142,10 +150,11 @@ def decide_fork(
         own.append(body)
     records, tail = _records(position, own)
     lifetime = _fork_lifetime(source.lifetime, request.lifetime)
+    generation = _generation(place, source.generation, stream_id, now)
     state = StreamState(
         path=path,
         stream_id=stream_id,
-        generation=_generation(place, source.generation),
+        generation=generation,
         content_type=content_type,
         tail=tail,
         closed=request.close,
@@ -153,9 +162,17 @@ def decide_fork(
         deadline=lifetime.deadline(now),
         fork=point,
         lineage=lineage,
+        reign=place.reign,
+        # Only from the clock a generation is that of one stream alone: where they are counted, an
+        # offset of an earlier stream at this path could be taken for one of the source.
+        epochs=inherited(source, position) if place.reign else (),
+        first=source.first if position >= source.first else 0,
     )
     referenced = msgspec.structs.replace(
-        source, version=source.version + 1, references=source.references + 1
+        source,
+        version=source.version + 1,
+        references=source.references + 1,
+        trim_at=None,  # forks keep all that their source has
     )
     return Created(state, new=True), (
         Change(referenced, source.version),
@@ -188,6 +205,8 @@ def release(source: StreamState) -> tuple[Change, ...]:
     )
     if left.soft_deleted and not left.references:
         return (Change(left, source.version, removes=True),)
+    if left.marks and not left.references:  # no fork holds up its retention any more
+        left = msgspec.structs.replace(left, trim_at=left.marks[0].time)
     return (Change(left, source.version),)
 
 
@@ -197,9 +216,19 @@ def _in_the_way(place: Place, now: float) -> StreamState | None:
     return place.state
 
 
-def _generation(place: Place, at_least: int) -> int:
-    """Higher than any stream had at this path: an old offset or cached chunk never fits again."""
-    return at_least if place.retired is None else max(place.retired + 1, at_least)
+def _generation(place: Place, at_least: int, stream_id: int, now: float) -> int:
+    """Higher than any stream had at this path: an old offset or cached chunk never fits again.
+
+    A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
+    There a fork goes on in a generation of its own, also when its source's is ahead of our clock:
+    of two streams in one generation a reader could be given the bytes of the other.
+    """
+    if place.retired is not None:
+        at_least = max(at_least, place.retired + 1)
+    if not place.reign:
+        return at_least
+    told = int(now * MICROSECONDS)
+    return told if told > at_least else at_least + 1 + stream_id % MICROSECONDS
 
 
 def _check_same(
@@ -223,10 +252,10 @@ def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
     """Where the inherited records are: the source's own segments, cut at the fork's position."""
     segments: list[Segment] = []
     begin = 0
-    for segment in (*source.lineage, Segment(source.stream_id, position)):
+    for segment in (*source.lineage, Segment(source.stream_id, position, source.path)):
         end = min(segment.end, position)
         if end > begin:
-            segments.append(Segment(segment.stream_id, end))
+            segments.append(Segment(segment.stream_id, end, segment.path))
             begin = end
     return tuple(segments)
 

@@ -14,6 +14,15 @@ MAX_POSITION = 10**16 - 1
 _OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})")
 
 
+# What any origin's offsets may look like, to stand in an event, in a tag and in a header alike.
+_PLAIN = re.compile(r'[^\x00-\x20"&,/=?\\\x7f-\U0010ffff]{1,256}')
+
+
+def is_plain(offset: str) -> bool:
+    """Whether an offset of another server can be used as it is."""
+    return _PLAIN.fullmatch(offset) is not None
+
+
 class Offset(NamedTuple):
     """`position` counts the stream's own bytes; `generation` grows when a path is re-created."""
 

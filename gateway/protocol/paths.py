@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds keys everywhere
 
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
 _SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$&'()*+,;=:@/-])|(.)", re.DOTALL)
+_QUERY_SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$'()*+,;=:@/?-])|(.)", re.DOTALL)
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
@@ -30,17 +35,17 @@ def canonical_path(raw: str) -> str:
     _check_text(path)
     if not path.startswith("/"):
         raise BadRequest("the path must begin with /")
-    segments = path[1:].split("/")
-    if "" in segments:
+    segments = path[1:].removesuffix("/").split("/")
+    if "" in segments and path != "/":
         raise BadRequest("the path has an empty segment")
     if "." in segments or ".." in segments:
         raise BadRequest("the path has a dot segment")
     return path
 
 
-def _canonical_parts(raw: str) -> list[str]:
+def _canonical_parts(raw: str, split: re.Pattern[str] = _SPLIT, where: str = "path") -> list[str]:
     parts = []
-    for match in _SPLIT.finditer(raw):
+    for match in split.finditer(raw):
         encoded, plain, other = match.groups()
         if plain is not None:
             parts.append(plain)
@@ -48,7 +53,7 @@ def _canonical_parts(raw: str) -> list[str]:
             character = chr(int(encoded, 16))
             parts.append(character if character in _UNRESERVED else f"%{encoded.upper()}")
         elif other == "%":
-            raise BadRequest("the path has a malformed percent-encoding")
+            raise BadRequest(f"the {where} has a malformed percent-encoding")
         else:
             parts.extend(f"%{byte:02X}" for byte in other.encode("utf-8", "surrogateescape"))
     return parts
@@ -87,3 +92,41 @@ def _decode_query(text: str) -> str:
         return unquote_to_bytes(text.replace("+", " ").encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError as error:
         raise BadRequest("the query is not UTF-8") from error
+
+
+class Query(NamedTuple):
+    """A query in its canonical form, and the values of its first keys as they stand there."""
+
+    text: str
+    values: dict[str, str]
+
+
+def canonical_query(raw: str, drop: Sequence[str]) -> Query:
+    """A query as every equal one is written: sorted by key, in one percent-encoding.
+
+    Keys named in `drop` (`*` at the end stands for any more) are left out. Equal keys keep their
+    order, and `+`, which means a space to some and itself to others, stays as it is.
+    """
+    pairs = []
+    for part in raw.split("&"):
+        if not part:
+            continue
+        text = "".join(_canonical_parts(part, _QUERY_SPLIT, "query"))
+        key = text.partition("=")[0]
+        if not any(fits(pattern, key) for pattern in drop):
+            pairs.append((key, text))
+    pairs.sort(key=_place)
+    values: dict[str, str] = {}
+    for key, text in pairs:
+        values.setdefault(key, text[len(key) + 1 :])
+    return Query("&".join(text for _, text in pairs), values)
+
+
+def _place(pair: tuple[str, str]) -> str:
+    """What equal keys are equal in: to those for whom `+` is itself, `%2B` is the same."""
+    return pair[0].replace("%2B", "+")
+
+
+def fits(pattern: str, key: str) -> bool:
+    """Whether a query key is one of those that a pattern names."""
+    return key.startswith(pattern[:-1]) if pattern.endswith("*") else key == pattern

@@ -191,10 +191,11 @@ def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
         check_content_type(content_type)
     elif fork is None:
         content_type = DEFAULT_CONTENT_TYPE
-    return Create(body, content_type, _parse_lifetime(headers), is_closing(headers), fork)
+    return Create(body, content_type, parse_lifetime(headers), is_closing(headers), fork)
 
 
-def _parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
+def parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
+    """What a PUT says of how long its stream lives."""
     ttl = headers.get("Stream-TTL")
     expires = headers.get("Stream-Expires-At")
     if ttl is not None and expires is not None:

@@ -16,8 +16,14 @@ from gateway.errors import (
     HeadTooLarge,
     LimitReached,
     LogUnavailable,
+    LoopDetected,
     MethodNotAllowed,
+    NotCached,
     NotOffered,
+    OriginBehind,
+    OriginBroken,
+    OriginTimeout,
+    OriginUnreachable,
     ProducerFenced,
     RecordDamaged,
     RequestTimeout,
@@ -28,11 +34,11 @@ from gateway.errors import (
     StreamGone,
     StreamLimit,
     StreamNotFound,
+    WebOriginRefused,
 )
 from gateway.protocol import caching, chunks
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
-from gateway.protocol.offsets import format_offset
 from gateway.protocol.requests import Live
 
 if TYPE_CHECKING:
@@ -51,9 +57,10 @@ REQUEST_HEADERS = (
     " Stream-Forked-From, Stream-Seq, Stream-TTL, X-Request-Id"
 )
 RESPONSE_HEADERS = (
-    "ETag, Location, Producer-Epoch, Producer-Expected-Seq, Producer-Received-Seq, Producer-Seq,"
-    " Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, Stream-Next-Offset,"
-    " Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, X-Request-Id"
+    "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
+    " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
+    " Stream-Expires-At, Stream-Next-Offset, Stream-SSE-Data-Encoding, Stream-TTL,"
+    " Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED = "Stream-Closed: true\r\n"
@@ -62,6 +69,7 @@ UP_TO_DATE = "Stream-Up-To-Date: true\r\n"
 STATUS: dict[type[HeadgateError], int] = {
     BadRequest: 400,
     ProducerFenced: 403,
+    WebOriginRefused: 403,
     StreamNotFound: 404,
     MethodNotAllowed: 405,
     ConfigurationConflict: 409,
@@ -80,8 +88,15 @@ STATUS: dict[type[HeadgateError], int] = {
     LimitReached: 503,
     LogUnavailable: 503,
     ServerStopping: 503,
+    OriginBroken: 502,
+    OriginBehind: 503,
+    OriginUnreachable: 502,
+    NotCached: 504,
+    OriginTimeout: 504,
+    LoopDetected: 508,
 }
-RETRY_AFTER_S = 1
+# Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
+AGAIN_S = (1, 2, 3)
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -91,13 +106,18 @@ class Response(msgspec.Struct, frozen=True):
     fields: str
     body: bytes = b""
 
+    @property
+    def names_pages(self) -> bool:
+        """Whether it says itself whose pages may read it, as origins do: no more is said then."""
+        return "\r\nAccess-Control-Allow-Origin: " in self.fields  # no line of ours is before it
+
 
 def created(outcome: Created, location: str) -> Response:
     """201 with Location, or 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
     fields = (
         f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"Stream-Next-Offset: {format_offset(state.generation, state.tail)}\r\n"
+        f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}"
     )
     if not outcome.new:
@@ -131,7 +151,7 @@ def metadata(state: StreamState) -> Response:
     return Response(
         200,
         f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"Stream-Next-Offset: {format_offset(state.generation, state.tail)}\r\n"
+        f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}{ttl}",
     )
 
@@ -174,29 +194,32 @@ def poll_ended(state: StreamState, read: Read, now: float) -> Response:
     return Response(204, f"{SECURITY}{lifetime}{_position_fields(chunk, read, now)}")
 
 
-def event_stream(state: StreamState) -> Response:
+def event_stream(content_type: str, cors: str = "") -> Response:
     """The head of an SSE answer; proxies are told not to gather it."""
-    base64 = "" if is_text(state.content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
+    base64 = "" if is_text(content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
     return Response(
         200,
-        f"{SECURITY}{caching.EVENT_STREAM}Content-Type: text/event-stream\r\n"
+        f"{SECURITY}{cors}{caching.EVENT_STREAM}Content-Type: text/event-stream\r\n"
         f"X-Accel-Buffering: no\r\n{base64}",
     )
 
 
 def _position_fields(chunk: Chunk, read: Read, now: float) -> str:
     state = chunk.state
-    fields = f"Stream-Next-Offset: {format_offset(state.generation, chunk.end)}\r\n"
+    fields = f"Stream-Next-Offset: {state.offset(chunk.end)}\r\n"
     if chunk.at_tail:
         fields += UP_TO_DATE
     if chunk.closed:
         return fields + CLOSED
-    cursor = next_cursor(now, read.cursor, state.stream_id, chunk.start)
+    cursor = next_cursor(now, read.cursor, f"{state.stream_id}:{chunk.start}")
     return f"{fields}Stream-Cursor: {cursor}\r\n"
 
 
-def problem(error: HeadgateError) -> Response:
-    """A refusal as `application/problem+json` (RFC 9457), with the headers the protocol adds."""
+def problem(error: HeadgateError, again_s: int) -> Response:
+    """A refusal as `application/problem+json` (RFC 9457), with the headers the protocol adds.
+
+    `again_s` says when what passes is worth another try.
+    """
     status = STATUS[type(error)]
     fields = f"{SECURITY}{caching.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
@@ -211,8 +234,16 @@ def problem(error: HeadgateError) -> Response:
             )
         case MethodNotAllowed():
             fields += f"Allow: {METHODS}\r\n"
-        case LimitReached() | LogUnavailable() | ServerStopping():
-            fields += f"Retry-After: {RETRY_AFTER_S}\r\n"
+        case (
+            LimitReached()
+            | LogUnavailable()
+            | ServerStopping()
+            | OriginBehind()
+            | OriginBroken()
+            | OriginTimeout()
+            | OriginUnreachable()
+        ):
+            fields += f"Retry-After: {again_s}\r\n"
         case _:
             pass
     return _document(status, error.code, error.detail, fields)

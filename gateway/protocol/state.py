@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.protocol.offsets import format_offset
+
 
 class Stamp(msgspec.Struct, frozen=True):
     """The producer headers of one request (PROTOCOL.md section 5.2.1)."""
@@ -14,10 +16,11 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """A range of positions, up to `end`, whose records are stored under another stream's id."""
+    """A range of positions, up to `end`, whose records are those of another stream."""
 
     stream_id: int
     end: int
+    path: str = ""
 
 
 class ForkPoint(msgspec.Struct, frozen=True):
@@ -32,7 +35,7 @@ class ForkPoint(msgspec.Struct, frozen=True):
     sub_offset: int
 
 
-class Lifetime(msgspec.Struct, frozen=True):
+class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a stream ends: after `ttl_s` idle seconds, or at `expires_at` (epoch seconds)."""
 
     ttl_s: int | None = None
@@ -43,13 +46,37 @@ class Lifetime(msgspec.Struct, frozen=True):
         """The moment of expiry of a stream that is used at `now`."""
         return now + self.ttl_s if self.ttl_s is not None else self.expires_at
 
+    def remaining(self, now: float) -> float | None:
+        """How long a stream that is used at `now` lives on, in seconds; None for ever."""
+        deadline = self.deadline(now)
+        return None if deadline is None else deadline - now
+
     def same_as(self, other: Lifetime) -> bool:
         """Whether both ask for the same; the spelling of a timestamp does not count."""
         return self.ttl_s == other.ttl_s and self.expires_at == other.expires_at
 
 
-class StreamState(msgspec.Struct, frozen=True):
-    """One stream at one version. `tail` is the position after its last byte."""
+class Epoch(msgspec.Struct, frozen=True, array_like=True):
+    """A generation that is over: its offsets stay good up to and including position `end`."""
+
+    generation: int
+    end: int
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """A boundary between records: what is before `position` was there at `time`."""
+
+    time: float
+    position: int
+
+
+class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stream at one version. `tail` is the position after its last byte.
+
+    `reign` names the unbroken history of the log's server in which the stream was last changed,
+    0 where there is only one; `epochs` are the generations before the present one, oldest first.
+    What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
+    """
 
     path: str
     stream_id: int
@@ -66,13 +93,29 @@ class StreamState(msgspec.Struct, frozen=True):
     references: int = 0
     fork: ForkPoint | None = None
     lineage: tuple[Segment, ...] = ()
+    reign: int = 0
+    epochs: tuple[Epoch, ...] = ()
+    first: int = 0
+    marks: tuple[Mark, ...] = ()
+    trim_at: float | None = None
+
+    def offset(self, position: int) -> str:
+        """The offset of a position: always the same text, whatever generation is in force."""
+        for epoch in self.epochs:
+            if position <= epoch.end:
+                return format_offset(epoch.generation, position)
+        return format_offset(self.generation, position)
+
+    def is_along(self, other: StreamState) -> bool:
+        """Whether both are moments of one history, so that the higher version is the later one."""
+        return self.stream_id == other.stream_id and self.reign == other.reign
 
     def expired(self, now: float) -> bool:
         """Whether the stream's time is over."""
         return self.deadline is not None and now >= self.deadline
 
 
-class ProducerState(msgspec.Struct, frozen=True):
+class ProducerState(msgspec.Struct, frozen=True, array_like=True):
     """The last accepted epoch and sequence of one producer, and when it was used."""
 
     epoch: int
@@ -80,14 +123,14 @@ class ProducerState(msgspec.Struct, frozen=True):
     used_at: float
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One append's bytes; `end` is the position after them."""
 
     end: int
     data: bytes
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream's part of a commit.
 
     `expected` is the version that must still stand in the log, None when no stream may. With

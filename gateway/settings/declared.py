@@ -30,15 +30,15 @@ from gateway.settings.kinds import (
     LogFormat,
     LogLevel,
     Origin,
-    Prefix,
     RequestLevel,
     Seconds,
     Size,
-    WholeSeconds,
     clash,
     read_json,
+    refuse_yes_and_no,
     show_size,
 )
+from gateway.settings.route import LONGEST_S, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,68 +48,44 @@ if TYPE_CHECKING:
 ENVIRONMENT_PREFIX = "HEADGATE_"
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
-YEAR_S = 365 * 24 * 3600
-LONGEST_S = 3600
 REPEATED = "repeated"
 
 
-def refuse_yes_and_no(value: object) -> object:
-    """No setting is a yes or no, and Python would take `true` for the number 1."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("boolean", "a boolean is no value here")
-    return value
+def _prefixes(route: Route) -> Sequence[object]:
+    return (route.prefix,)
 
 
-class Route(BaseModel):
-    """A path prefix, and where its streams live."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prefix: Prefix = Field(description="Path that the URLs of the route's streams start with.")
-    origin: Origin = Field(description="URL of the place where the route's streams live.")
-    max_age: WholeSeconds = Field(
-        60, ge=0, le=YEAR_S, description="How long caches may keep a catch-up answer."
-    )
-    stale_while_revalidate: WholeSeconds = Field(
-        300,
-        ge=0,
-        le=YEAR_S,
-        description="How long after that caches may serve it while they ask for a new one.",
-    )
-    tail_max_age: WholeSeconds = Field(
-        60,
-        ge=0,
-        le=YEAR_S,
-        description="The same as max_age, for an answer that reached the tail of the stream.",
-    )
-
-    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
-
-
-def _prefix(route: Route) -> str:
-    return route.prefix
-
-
-def _folder(route: Route) -> PurePath | None:
-    """What the one log that lives there locks; memory is everybody's own."""
+def _places(route: Route) -> Sequence[object]:
+    """Where a log lives: a folder that one log locks, keys in Redis; memory is everybody's own."""
+    if route.is_redis:
+        return route.redis.places
     path = route.origin.removeprefix("file:")
-    return None if path == route.origin else PurePath(path)
+    return () if path == route.origin else (PurePath(path),)
 
 
 def _repeated(
-    routes: Sequence[Route], key: str, what: Callable[[Route], object]
+    routes: Sequence[Route], key: str, what: Callable[[Route], Sequence[object]]
 ) -> Iterator[InitErrorDetails]:
-    """An error for each route that has what a route before it has."""
+    """An error for each route that has something which a route before it has."""
     first: dict[object, int] = {}
     for index, route in enumerate(routes):
-        thing = what(route)
-        if thing is not None and first.setdefault(thing, index) != index:
-            message = f"must not be the {key} of routes[{first[thing]}] too"
+        owners = [first.setdefault(thing, index) for thing in what(route)]
+        other = min(owners, default=index)
+        if other != index:
+            message = f"must not be the {key} of routes[{other}] too"
+            if key == "origin" and route.is_redis:
+                message += ": they need databases or prefixes apart"
             yield InitErrorDetails(
                 type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
                 loc=(index, key),
                 input=getattr(route, key),
             )
+
+
+def _why_alone(route: Route) -> str:
+    if route.origin == "memory:":
+        return "each process would have streams of its own"
+    return "one process alone can keep its data in a folder"
 
 
 class Settings(BaseModel):
@@ -126,10 +102,13 @@ class Settings(BaseModel):
     origin: Origin = Field(
         "file:./headgate-data",
         description=f"Where the streams of the only route, {DEFAULT_PREFIX}, live; "
-        "not together with routes.",
+        "not together with routes. Of several http(s) URLs the first is preferred.",
     )
     routes: Annotated[tuple[Route, ...], BeforeValidator(read_json), Kind(ROUTES_KIND)] = Field(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
+    )
+    workers: Count = Field(
+        1, ge=1, le=1024, description="Processes that serve the streams on one port."
     )
     long_poll_timeout: Seconds = Field(
         20.0, ge=0.1, le=300, description="How long a long-poll at the tail waits for data."
@@ -167,6 +146,12 @@ class Settings(BaseModel):
     max_live_readers: Count = Field(
         100_000, ge=1, le=10_000_000, description="Most long-polls and SSE readers at once."
     )
+    max_feeds: Count = Field(
+        10_000,
+        ge=1,
+        le=10_000_000,
+        description="Most streams that are followed at http(s) origins at once.",
+    )
     cache_size: Size = Field(
         256 << 20, ge=0, le=1024 * GIB, description="Memory for cached answers; 0 means no cache."
     )
@@ -179,6 +164,15 @@ class Settings(BaseModel):
     body_timeout: Seconds = Field(
         30.0, ge=0.1, le=LONGEST_S, description="Longest wait for more of a request's body."
     )
+    min_body_rate: Size = Field(
+        100,
+        ge=0,
+        le=GIB,
+        description=(
+            "Bytes a second at which a body must come once body_timeout was waited for it in all; "
+            "0 means any."
+        ),
+    )
     keepalive_timeout: Seconds = Field(
         75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle."
     )
@@ -186,7 +180,9 @@ class Settings(BaseModel):
         10.0, ge=0, le=LONGEST_S, description="How long requests may go on after SIGTERM."
     )
     cors_origins: CorsOrigins = Field(
-        ("*",), description="Web origins whose pages may use the streams; * means all."
+        ("*",),
+        description="Web origins whose pages may use the streams; * means all. Pages of others "
+        "may not write, but those of the host itself.",
     )
     log_level: LogLevel = Field("info", description="Least severe level that is logged.")
     log_format: LogFormat = Field(
@@ -201,10 +197,26 @@ class Settings(BaseModel):
     @field_validator("routes")
     @classmethod
     def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        repeated = [*_repeated(routes, "prefix", _prefix), *_repeated(routes, "origin", _folder)]
+        repeated = [*_repeated(routes, "prefix", _prefixes), *_repeated(routes, "origin", _places)]
         if repeated:
             raise ValidationError.from_exception_data("routes", repeated)
         return routes
+
+    @field_validator("workers")
+    @classmethod
+    def _streams_can_be_shared(cls, workers: int, info: ValidationInfo) -> int:
+        """Whether so many processes would serve the same streams."""
+        routes = info.data.get("routes")
+        origin = info.data.get("origin")
+        if workers == 1 or routes is None or (origin is None and not routes):
+            return workers
+        for route in routes or (Route(prefix=DEFAULT_PREFIX, origin=origin),):
+            if route.is_here:
+                raise ValueError(
+                    f"must be 1 while streams live in {route.origin}, as {_why_alone(route)}; "
+                    "only streams in Redis or at http(s) origins may have more"
+                )
+        return workers
 
     @field_validator("admin")
     @classmethod
@@ -270,7 +282,7 @@ def _default(value: object, *, required: bool) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if value and isinstance(value, str) else json.dumps(value)
 
 
 def allowed(field: FieldInfo) -> str:

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+from gateway.protocol.paths import fits
+from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
+from gateway.settings.redis_origin import is_redis, parse_redis, without_passwords
 
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -81,23 +86,67 @@ def show_size(size: int) -> str:
     return f"{size // SIZES[unit]}{unit}" if size else "0"
 
 
-ORIGIN_KIND = "one of memory:, file:PATH"
+ORIGIN_KIND = (
+    "one of memory:, file:PATH, redis://HOST[:PORT][/DB] or another redis URL, "
+    "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
+)
+ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+;=:@%-]*)*)")
 
 
-def check_origin(value: str) -> str:
-    """An origin's URL, of a scheme that exists."""
-    scheme, _, path = value.partition(":")
+def check_origin(value: object) -> str:
+    """An origin of a kind that exists; several URLs are one text, with commas between."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if len(items) == 1 and not split_origins(str(items[0])):
+        return _check_log(str(items[0]))
+    urls = split_origins(",".join(map(str, items)))
+    for url in urls:
+        _check_url(url)
+    if len(set(urls)) < len(urls):
+        raise ValueError("must not name a server twice")
+    if not urls:
+        raise ValueError(f"must be {ORIGIN_KIND}")
+    return ",".join(urls)
+
+
+def _check_log(origin: str) -> str:
+    if is_redis(origin):
+        parse_redis(origin)
+        return origin
+    scheme, _, path = origin.partition(":")
     if scheme == "file" and path.startswith("~"):
         raise ValueError("must have its folder written out: ~ is not expanded here")
-    if (scheme == "file" and path) or value == "memory:":
-        return value
+    if scheme == "file" and re.match("//[^/]", path):
+        raise ValueError("must be file:PATH without a host, such as file:/var/lib/headgate")
+    if (scheme == "file" and path) or origin == "memory:":
+        return origin
     raise ValueError(f"must be {ORIGIN_KIND}")
 
 
-def absolute_origin(origin: str) -> str:
-    """The origin with its folder as it is found from the working directory."""
+def _check_url(url: str) -> None:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("must have no user and password in it: the origin gets those of readers")
+    if "?" in url or "#" in url:
+        raise ValueError("must end with its path: what follows a ? or # comes with each request")
+    match = ORIGIN_URL.fullmatch(url)
+    if match is None or not is_port(int((match["port"] or ":80")[1:])):
+        raise ValueError(f"must be {ORIGIN_KIND}")
+    if match["ipv6"] is not None:
+        check_ipv6(match["ipv6"])
+    if {".", ".."} & set(match["path"].split("/")):
+        raise ValueError("must have no . and .. in its path")
+
+
+def split_origins(origin: str) -> tuple[str, ...]:
+    """The http(s) URLs of an origin; none if it is a log."""
+    if not origin.startswith(("http://", "https://")):
+        return ()
+    return tuple(url.strip() for url in origin.split(",") if url.strip())
+
+
+def shown_origin(origin: str) -> str:
+    """The origin as it may be seen: its folder from anywhere, a Redis without its passwords."""
     path = origin.removeprefix("file:")
-    return origin if path == origin else f"file:{Path(path).absolute()}"
+    return without_passwords(origin) if path == origin else f"file:{Path(path).absolute()}"
 
 
 PREFIX_KIND = (
@@ -114,6 +163,7 @@ def check_prefix(value: str) -> str:
     return value
 
 
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 CORS_KIND = "* or an origin such as https://example.com"
 
 
@@ -123,6 +173,58 @@ def check_cors_origin(value: str) -> str:
         raise ValueError("must not end with a slash, as browsers send it without one")
     if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+", value):
         raise ValueError(f"must be {CORS_KIND}")
+    scheme, _, host = value.partition("://")
+    sent = f"{scheme}://{host.lower().removesuffix(DEFAULT_PORTS.get(scheme, ':'))}"
+    if value not in {"*", sent}:
+        raise ValueError(f"must be as browsers send it: {sent}")
+    return value
+
+
+QUERY_KEYS_KIND = "a list of query keys, such as utm_*"
+PROTOCOL_KEYS = ("offset", "live", "cursor")
+
+
+def check_query_key(value: str) -> str:
+    """A query key, or the beginning of some and a `*`."""
+    if re.fullmatch(r"[^\s*&=#?]*\*?", value) is None or not value:
+        raise ValueError("must be a query key, which may end with a *")
+    dropped = [key for key in PROTOCOL_KEYS if fits(value, key)]
+    if dropped:
+        raise ValueError(f"must not fit {dropped[0]}, which the protocol needs")
+    return value
+
+
+HEADER_NAMES_KIND = "a list of header names with Authorization in it"
+
+
+def check_header_name(value: str) -> str:
+    """The name of a header."""
+    if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) is None:
+        raise ValueError("must be the name of a header")
+    return value
+
+
+def check_identity(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Header names that tell readers apart."""
+    if "authorization" not in {name.lower() for name in value}:
+        raise ValueError("must have Authorization in it")
+    return value
+
+
+HEALTH_PATH_KIND = "a path such as /health"
+
+
+def check_health_path(value: str) -> str:
+    """A path and maybe a query, as they are sent."""
+    if re.fullmatch(r"(/[!-~]*)?", value) is None or "#" in value:
+        raise ValueError(f"must be {HEALTH_PATH_KIND}")
+    return value
+
+
+def refuse_yes_and_no(value: object) -> object:
+    """No setting is a yes or no, and Python would take `true` for the number 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("boolean", "a boolean is no value here")
     return value
 
 
@@ -157,12 +259,23 @@ Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(show_size), K
 Listen = Annotated[
     Address, BeforeValidator(parse_address), PlainSerializer(str), Kind(ADDRESS_KIND)
 ]
-Origin = Annotated[str, AfterValidator(check_origin), Kind(ORIGIN_KIND)]
+Origin = Annotated[str, BeforeValidator(check_origin), Kind(ORIGIN_KIND)]
 Prefix = Annotated[str, AfterValidator(check_prefix), Kind(PREFIX_KIND)]
 CorsOrigin = Annotated[str, AfterValidator(check_cors_origin)]
 CorsOrigins = Annotated[
     tuple[CorsOrigin, ...], BeforeValidator(split_list), Kind(f"a list, each item {CORS_KIND}")
 ]
+QueryKey = Annotated[str, AfterValidator(check_query_key)]
+QueryKeys = Annotated[tuple[QueryKey, ...], BeforeValidator(split_list), Kind(QUERY_KEYS_KIND)]
+HeaderName = Annotated[str, AfterValidator(check_header_name)]
+HeaderNames = Annotated[
+    tuple[HeaderName, ...],
+    BeforeValidator(split_list),
+    AfterValidator(check_identity),
+    Kind(HEADER_NAMES_KIND),
+]
+HealthPath = Annotated[str, AfterValidator(check_health_path), Kind(HEALTH_PATH_KIND)]
+FilePath = Annotated[str, Kind("the path of a file")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 RequestLevel = Literal["debug", "info", "warning", "error", "off"]

@@ -16,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 from gateway.settings.declared import (
     ENVIRONMENT_PREFIX,
     REPEATED,
-    Route,
     Settings,
     allowed,
+    declarations,
     variable,
 )
 from gateway.settings.kinds import ROUTE_KIND
+from gateway.settings.route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ CONFIG_VARIABLE = "HEADGATE_CONFIG"
 SERVICE_LINK = re.compile(
     r"HEADGATE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
+# A setting whose default may clash with what another one was given.
+DEPENDS_ON = {"admin": "listen", "max_pending_appends": "max_append"}
 SHOWN_CHARACTERS = 80
 AFTER_THE_FILE = 1 << 62
 
@@ -70,7 +73,26 @@ class _Given:
         """The setting, or the part of it at `path`, as its author wrote it."""
         if isinstance(self.source, str):
             return self.source + _spell(path[1:])
-        return f"{self.source.position(path)}: {_spell(path)}"
+        return f"{self.where(path)}: {_spell(path)}"
+
+    def where(self, path: tuple[str | int, ...]) -> str:
+        """The place to look at."""
+        return self.source if isinstance(self.source, str) else self.source.position(path)
+
+    def at(self, path: tuple[str | int, ...], otherwise: object) -> object:
+        """The value at `path` as its author wrote it; a text that stands for a list has no parts.
+
+        What is missing is told by `otherwise`.
+        """
+        value = self.value
+        for step in path[1:]:
+            if not isinstance(value, list | dict):
+                return otherwise
+            try:
+                value = value[step]  # type: ignore[index] # a list has numbers, a table has keys
+            except LookupError:
+                return otherwise
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +150,9 @@ def load(
     }
     for key in [key for key in given if key not in Settings.model_fields]:
         item = given.pop(key)
-        problems.append(_Problem(item.line((key,)), _unknown(item.subject((key,)), key, Settings)))
+        subject = item.subject((key,))
+        sentence = _unknown(subject, key, Settings, _flag if subject.startswith("--") else str)
+        problems.append(_Problem(item.line((key,)), sentence))
     if {"origin", "routes"} <= given.keys():
         both = " and ".join(given[key].subject((key,)) for key in ("origin", "routes"))
         sentence = f"{both} exclude each other: give a route for each origin, or one origin."
@@ -185,8 +209,7 @@ def _from_environment(
             given[known[name]] = _Given(_read(known[name], environment[name]), name)
         elif name != CONFIG_VARIABLE and not SERVICE_LINK.fullmatch(name):
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-            hint = _nearest(key, Settings, variable)
-            problems.append(_Problem(AFTER_THE_FILE, f"{name} is not a setting{hint}."))
+            problems.append(_Problem(AFTER_THE_FILE, _unknown(name, key, Settings, variable)))
     return given
 
 
@@ -205,19 +228,26 @@ def _read(key: str, value: object) -> object:
 def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
     """One sentence for one of pydantic's errors."""
     path = error["loc"]
-    item = given.get(str(path[0]))
-    # Without a value given, a default clashes with another setting.
-    subject = item.subject(path) if item else _spell(path)
-    line = item.line(path) if item else AFTER_THE_FILE
-    return _Problem(line, _sentence(error, subject))
+    key = str(path[0])
+    item = given.get(key)
+    if item is not None:
+        shown = _show(item.at(path, error["input"]))
+        return _Problem(item.line(path), _sentence(error, item.subject(path), shown))
+    # A default clashes with another setting.
+    cause = DEPENDS_ON[key]
+    default = next(it.default for it in declarations() if it.key == key)
+    subject = f"{given[cause].where((cause,))}: {key}"
+    return _Problem(
+        given[cause].line((cause,)), _sentence(error, subject, f"{default} unless it is given")
+    )
 
 
-def _sentence(error: ErrorDetails, subject: str) -> str:
+def _sentence(error: ErrorDetails, subject: str, shown: str) -> str:
     path = error["loc"]
     model: type[BaseModel] = Settings if len(path) == 1 or path[0] != "routes" else Route
     key = str(path[0] if model is Settings else path[-1])
     if error["type"] == "extra_forbidden":
-        return _unknown(subject, key, model)
+        return _unknown(subject, key, model, str)
     must = f"must be {ROUTE_KIND}"
     if key in model.model_fields:
         must = f"must be {allowed(model.model_fields[key])}"
@@ -227,11 +257,14 @@ def _sentence(error: ErrorDetails, subject: str) -> str:
         must = str(error["ctx"]["error"])
     elif error["type"] == REPEATED:
         must = error["msg"]
-    return f"{subject} is {_show(error['input'])}, but {must}."
+    return f"{subject} is {shown}, but {must}."
 
 
-def _unknown(subject: str, key: str, model: type[BaseModel]) -> str:
-    spell = _flag if subject.startswith("--") else str
+def _unknown(subject: str, key: str, model: type[BaseModel], spell: Callable[[str], str]) -> str:
+    if model is Settings and key in Route.model_fields:
+        return f"{subject} is a setting of a route: give it in one of the routes."
+    if model is Route and key in Settings.model_fields:
+        return f"{subject} is no setting of a route: give it before all of the routes."
     return f"{subject} is not a setting{_nearest(key, model, spell)}."
 
 
@@ -251,6 +284,13 @@ def _spell(path: tuple[str | int, ...]) -> str:
 
 
 def _show(value: object) -> str:
-    """The value as it may be printed: short, and without the password of a URL."""
-    shown = re.sub(r"//[^\s\"]*@", "//***@", json.dumps(value, ensure_ascii=False, default=str))
+    """The value as it may be printed: short, and without the passwords of a URL."""
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    # A backslash and what follows it are one character: a quote may be part of a password.
+    shown = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", shown)
+    # A mistyped key may be that of a password.
+    if "redis" in shown:
+        shown = re.sub(
+            r"([?&](?!(?:prefix|db|sentinel_username)=)[^=&\"]*=)(?:[^&\"\\]|\\.)*", r"\1***", shown
+        )
     return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.backends.base import Conflict
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.table import HotStream, StreamTable
+    from gateway.streams.hot import HotStream
+    from gateway.streams.table import StreamTable
 
 T = TypeVar("T")
 
@@ -26,8 +27,9 @@ MAX_RACES = 20  # lost races before a client is told to come back
 class Lifecycle:
     """What happens to streams as wholes."""
 
-    def __init__(self, table: StreamTable) -> None:
+    def __init__(self, table: StreamTable, retention: Retention = EVERYTHING) -> None:
         self._table = table
+        self._retention = retention
 
     async def create(self, path: str, request: Create, source_path: str | None) -> Created:
         """PUT; `source_path` is the fork's source when the request names one."""
@@ -38,30 +40,39 @@ class Lifecycle:
 
     async def _create(self, path: str, request: Create) -> Created:
         hot = await self._place(path)
-        place = Place(hot.state, hot.retired)
         created, changes = rules.decide_create(
-            place, path, request, self._table.log.new_stream_id(), self._table.now(hot)
+            hot.place,
+            path,
+            request,
+            self._table.log.new_stream_id(),
+            self._table.deadlines.now(hot),
         )
-        await self._commit(changes)
+        await self._commit(self._begun(changes))
         return created
 
     async def _fork(
         self, path: str, request: Create, fork: ForkRequest, source_path: str
     ) -> Created:
         from_hot = await self._table.load(source_path)
-        source = rules.source_of(from_hot.state, self._table.now(from_hot))
+        source = rules.source_of(from_hot.state, self._table.deadlines.now(from_hot))
         hot = await self._place(path)
         prefix = await self._prefix(source, fork)
         created, changes = rules.decide_fork(
-            Place(hot.state, hot.retired),
+            hot.place,
             path,
             request,
             rules.Branch(source, fork, prefix),
             self._table.log.new_stream_id(),
-            self._table.now(hot),
+            self._table.deadlines.now(hot),
         )
-        await self._commit(changes)
+        await self._commit(self._begun(changes))
         return created
+
+    def _begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        if not self._retention:
+            return changes
+        now = self._table.clock()
+        return tuple(begun(change, now, self._retention) for change in changes)
 
     async def _prefix(self, source: StreamState, fork: ForkRequest) -> bytes:
         """What a sub-offset takes in; reading at the fork's position also checks it."""
@@ -82,7 +93,10 @@ class Lifecycle:
         await self._racing(attempt)
 
     async def expire(self, path: str) -> bool:
-        """Take an expired stream away, or write down that its time is not over; True when gone."""
+        """Take an expired stream away, or what is over of it, or write down that it is in use.
+
+        True when it is gone.
+        """
 
         async def attempt() -> bool:
             hot = await self._table.load(path)
@@ -95,8 +109,11 @@ class Lifecycle:
                     return False
                 await self._commit(rules.remove(hot.state))
                 return True
-            if not hot.state.expired(self._table.clock()):
-                await self._commit(rules.touched(hot.state))
+            now = self._table.clock()
+            rest = trim(hot.state, now, self._retention)
+            if not rest and not hot.state.expired(now):
+                rest = rules.touched(hot.state)
+            await self._commit(rest)
             return False
 
         return await self._racing(attempt)
@@ -122,14 +139,42 @@ class Lifecycle:
                 hot = await self._table.load(fork.source_path)
                 if hot.state is not None and hot.state.stream_id == fork.source_id:
                     everything.extend(rules.release(hot.state))
-        if not everything:
+        if self._table.log.atomic([change.state.path for change in everything]):
+            await self._commit_together(tuple(everything))
+        else:
+            await asyncio.shield(self._commit_apart(everything[0], changes[1:]))
+
+    async def _commit_together(self, changes: tuple[Change, ...]) -> None:
+        if not changes:
             return
         try:
-            await asyncio.shield(self._table.commit(tuple(everything)))
+            await asyncio.shield(self._table.commit(changes))
         except Conflict:
-            for change in everything:
+            for change in changes:
                 self._table.forget(change.state.path)
             raise
+
+    async def _commit_apart(self, first: Change, others: tuple[Change, ...]) -> None:
+        """A fork's part and its source's, where they cannot be one commit.
+
+        The source is referred to before there is the fork, and released after the fork has gone:
+        what a crash leaves in between is a reference too many, which keeps data, never one too few.
+        """
+        await self._commit_together((first,))
+        fork = first.state.fork
+        if first.removes and fork is not None:
+            await self._racing(lambda: self._release(fork.source_path, fork.source_id))
+        try:
+            await self._commit_together(others)
+        except Conflict:  # any other failure does not say that there is no fork
+            source = first.state
+            await self._racing(lambda: self._release(source.path, source.stream_id))
+            raise
+
+    async def _release(self, path: str, stream_id: int) -> None:
+        hot = await self._table.load(path)
+        if hot.state is not None and hot.state.stream_id == stream_id:
+            await self._commit(rules.release(hot.state))
 
     async def _racing(self, attempt: Callable[[], Awaitable[T]]) -> T:
         for _ in range(MAX_RACES):

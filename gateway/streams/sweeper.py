@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 INTERVAL_S = 1.0
-EXPIRIES = 200  # streams ended in one round: a few commits of the writer's time
+EXPIRIES = 200  # streams looked for in one round; when there are as many, the next follows at once
+AT_ONCE = 50  # streams ended together: a few commits of the writer's time
 STEPS = 20  # reclaiming steps in one round; each frees at most a thousand records
 
 
@@ -27,6 +29,7 @@ class Sweeper:
         self._table = table
         self._lifecycle = lifecycle
         self._task: asyncio.Task[None] | None = None
+        self._told = ""  # the last failure, until a round without one
         self.expired = 0
 
     def start(self) -> None:
@@ -43,19 +46,33 @@ class Sweeper:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL_S)
-            await self.round()
+            while await self.round():
+                pass
 
-    async def round(self) -> None:
-        """One round of everything; a step that fails is told, and the others go on."""
-        for path in await self._step(self._table.log.expired(self._table.clock(), EXPIRIES)) or ():
-            self.expired += bool(await self._step(self._lifecycle.expire(path)))
+    async def round(self) -> bool:
+        """One round of everything; a step that fails is told, and the others go on.
+
+        A log in trouble has told of it, and is left alone. True when more streams are to be ended.
+        """
+        if self._table.log.trouble() is not None:
+            return False
+        paths = await self._step(self._table.log.expired(self._table.clock(), EXPIRIES)) or ()
+        before = self.expired
+        for start in range(0, len(paths), AT_ONCE):
+            together = [self._lifecycle.expire(path) for path in paths[start : start + AT_ONCE]]
+            ended = await asyncio.gather(*map(self._step, together))
+            self.expired += sum(map(bool, ended))
         for _ in range(STEPS):
             if not await self._step(self._table.log.reclaim()):
-                return
+                break
+        return len(paths) == EXPIRIES and self.expired > before
 
     async def _step(self, step: Awaitable[T]) -> T | None:
         try:
             return await step
         except Exception as error:  # noqa: BLE001 - the sweeper has to outlive whatever happens
-            log.warning("sweep.failed", reason=repr(error))
+            reason = error.detail if isinstance(error, HeadgateError) else repr(error)
+            if reason != self._told:
+                log.warning("sweep.failed", reason=reason)
+            self._told = reason
             return None

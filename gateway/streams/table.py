@@ -4,83 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from gateway.protocol.lifecycle import present, touched
+from gateway.protocol.lifecycle import present
+from gateway.streams.catching_up import CatchingUp
+from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
+from gateway.streams.hot import HotStream
+from gateway.streams.moments import follows_on, is_behind, is_rewritten, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.base import Log
-    from gateway.errors import HeadgateError
-    from gateway.protocol.appends import Appended
+    from gateway.backends.base import Loaded, Log
     from gateway.protocol.lifecycle import Place
-    from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, ProducerState, StreamState
+    from gateway.streams.hot import Caches
 
 MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
-TOUCH_SHARE = 10  # a sliding deadline is written down when it moved by a tenth of its TTL
-MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry stays punctual
-
-
-class Follower(Protocol):
-    """Who hears of a stream's commits, in their order, on the event loop."""
-
-    def published(self, change: Change) -> None:
-        """The stream moved to `change.state`."""
-
-    def ended(self) -> None:
-        """The stream is gone."""
-
-    @property
-    def has_readers(self) -> bool:
-        """Whether anybody waits for the stream right now."""
-
-
-class HotStream:
-    """One stream in use. `state` is None until loaded; `absent` says that a load found none."""
-
-    __slots__ = (
-        "absent",
-        "committing",
-        "conflicts",
-        "epoch",
-        "follower",
-        "grace_s",
-        "loading",
-        "path",
-        "producers",
-        "retired",
-        "state",
-        "waiting",
-        "written_deadline",
-    )
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.state: StreamState | None = None
-        self.absent = False
-        self.retired: int | None = None
-        self.producers: dict[str, ProducerState] = {}
-        self.written_deadline: float | None = None
-        self.grace_s = 0.0  # how much later than is written a sliding window may end
-        self.epoch = 0  # counts applied changes: tells a load that it was overtaken
-        self.loading: asyncio.Task[None] | None = None
-        self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
-        self.committing = False
-        self.conflicts = 0
-        self.follower: Follower | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether it may be dropped: nobody waits on it."""
-        return not (
-            self.waiting or self.committing or self.loading is not None or self.follower is not None
-        )
+LINGER_S = 10.0  # a stream's news go on for so long when nobody waits for them
 
 
 class StreamTable:
@@ -90,14 +32,17 @@ class StreamTable:
         self,
         log: Log,
         clock: Callable[[], float],
-        changed: Callable[[Change], None],
+        caches: Caches,
         max_hot: int = MAX_HOT,
     ) -> None:
         self.log = log
         self.clock = clock
-        self._changed = changed
+        self._caches = caches
         self._max_hot = max_hot
+        log.listen(self)
+        self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
         self._streams: dict[str, HotStream] = {}
+        self._catching_up = CatchingUp(self._look)
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -128,84 +73,113 @@ class StreamTable:
                 self._streams[path] = hot
 
     async def load(self, path: str) -> HotStream:
-        """The hot stream with its state as committed; equal loads share one look-up."""
+        """The hot stream as it stands now, whoever changed it; equal loads share one look-up.
+
+        Of a shared log nothing counts that was asked before this call: the answer may be older
+        than a change that the caller knows of.
+        """
         hot = self.get(path)
-        hot.absent = False
-        while hot.state is None and not hot.absent:
-            if hot.loading is None:
-                hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
-            await asyncio.shield(hot.loading)
-        return hot
+        asked = hot.asked
+        while True:
+            state = hot.state
+            if hot.told > asked and (state is not None or hot.absent):
+                return hot
+            if state is None:
+                loading = self._begin_loading(hot)
+                await asyncio.shield(loading)
+                if hot.absent and not self.log.shared:
+                    return hot
+            elif await self._stands(hot, state):
+                return hot
+
+    async def _stands(self, hot: HotStream, state: StreamState) -> bool:
+        """Whether what is remembered is what stands now; else it is forgotten."""
+        if not self.log.shared:
+            return True
+        if await self.log.stands(state):
+            return hot.state is not None  # or it was forgotten meanwhile
+        if is_same(hot.state, state):
+            self._forget(hot)
+        return False
+
+    def _begin_loading(self, hot: HotStream) -> asyncio.Task[None]:
+        if hot.loading is None:
+            hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
+        return hot.loading
 
     async def _load(self, hot: HotStream) -> None:
         try:
             while hot.state is None:
-                epoch = hot.epoch
+                hot.asked += 1
+                epoch, question = hot.epoch, hot.asked
                 loaded = await self.log.load(hot.path)
                 if hot.epoch == epoch:  # else a commit or a lost race has overtaken it
+                    hot.told = question
                     self._take(hot, loaded.place, loaded.producers)
                     return
         finally:
             hot.loading = None
 
     def _take(self, hot: HotStream, place: Place, producers: dict[str, ProducerState]) -> None:
-        hot.retired = place.retired
+        known, found = hot.known, place.state
+        if found is not None and is_rewritten(known, found):
+            self._caches.changed(found.stream_id, whole=True)
+        if known is not None and (found is None or found.stream_id != known.stream_id):
+            self._caches.changed(
+                known.stream_id, whole=True
+            )  # also by other hands than a gateway's
+        hot.epoch += 1
+        hot.retired, hot.reign = place.retired, place.reign
         hot.producers = producers
         hot.state = place.state
         hot.absent = place.state is None
-        hot.written_deadline = None if place.state is None else place.state.deadline
-        hot.grace_s = 0.0
-        if place.state is not None and place.state.lifetime.ttl_s is not None:
-            hot.grace_s = _slack(place.state.lifetime.ttl_s) + 1.0
-
-    def now(self, hot: HotStream) -> float:
-        """The time by which the stream's deadline counts; while it is loaded, with its grace."""
-        return self.clock() - hot.grace_s
+        self.deadlines.loaded(hot)
+        if hot.follower is not None:
+            if place.state is None:
+                hot.follower.ended()
+            else:
+                hot.follower.published(place.state, ())
 
     def present(self, hot: HotStream) -> StreamState:
         """The loaded stream's state as a client may use it; raises when it is gone."""
         if hot.follower is not None and hot.follower.has_readers:
-            self.touch(hot)  # a stream with live readers is in use (section 5.1)
-        return present(hot.state, self.now(hot))
-
-    def touch(self, hot: HotStream) -> None:
-        """Restart the countdown of a sliding window, on disk too when it moved by a tenth."""
-        state = hot.state
-        if state is None or state.lifetime.ttl_s is None or state.deadline is None:
-            return
-        deadline = self.clock() + state.lifetime.ttl_s
-        if deadline > state.deadline:
-            hot.state = msgspec.structs.replace(state, deadline=deadline)
-            hot.grace_s = 0.0
-        if deadline > (hot.written_deadline or 0.0) + _slack(state.lifetime.ttl_s):
-            hot.written_deadline = deadline
-            self.write_deadline(hot)
-
-    def write_deadline(self, hot: HotStream) -> None:
-        """Make the deadline durable; when that fails, the next use tries again."""
-
-        def written(done: asyncio.Future[None]) -> None:
-            if done.cancelled() or done.exception() is not None:
-                hot.written_deadline = None
-
-        if hot.state is not None:
-            self.commit(touched(hot.state)).add_done_callback(written)
+            self.deadlines.touch(hot)  # a stream with live readers is in use (section 5.1)
+        return present(hot.state, self.deadlines.now(hot))
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit to the log; the table, the caches and the followers know before the caller."""
         future = self.log.commit(changes)
-        future.add_done_callback(lambda done: self._committed(done, changes))
+        moments = [self._moment(change) for change in changes]
+        future.add_done_callback(lambda done: self._committed(done, changes, moments))
         return future
 
-    def _committed(self, done: asyncio.Future[None], changes: Sequence[Change]) -> None:
+    def _moment(self, change: Change) -> tuple[HotStream | None, int]:
+        """The same as long as nothing else is heard of the stream."""
+        hot = self._streams.get(change.state.path)
+        return hot, 0 if hot is None else hot.epoch
+
+    def _committed(
+        self,
+        done: asyncio.Future[None],
+        changes: Sequence[Change],
+        moments: Sequence[tuple[HotStream | None, int]],
+    ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
-        for change in changes:
-            self._apply(change)
+        for change, moment in zip(changes, moments, strict=True):
+            if moment == self._moment(change) or not self.log.shared:
+                self._apply(change)
+            else:  # an answer may come late: what was heard meanwhile may be older or newer
+                whole = change.removes or change.state.soft_deleted
+                self._caches.changed(change.state.stream_id, whole=whole)
+                self.heard(change)
 
     def _apply(self, change: Change) -> None:
-        self._changed(change)
         hot = self._streams.get(change.state.path)
+        whole = change.removes or change.state.soft_deleted
+        if self.log.shared:
+            whole = whole or is_rewritten(None if hot is None else hot.known, change.state)
+        self._caches.changed(change.state.stream_id, whole=whole)
         if hot is None:
             return
         hot.epoch += 1
@@ -220,20 +194,22 @@ class StreamTable:
         ):  # else it is not loaded: the log has it
             self._move(hot, change)
         if hot.follower is not None:
-            hot.follower.published(change)
+            hot.follower.published(change.state, change.records)
 
-    @staticmethod
-    def _move(hot: HotStream, change: Change) -> None:
+    def _is_old(self, hot: HotStream, change: Change) -> bool:
+        """Whether the change was heard of before, or something later in its place."""
         known, state = hot.state, change.state
-        hot.written_deadline = state.deadline
+        return (
+            known is not None
+            and known.is_along(state)
+            and known.version >= state.version + change.removes
+        )
+
+    def _move(self, hot: HotStream, change: Change) -> None:
         if change.expected is None:
             hot.producers = {}
-        elif known is not None and (known.deadline or 0.0) > (state.deadline or 0.0):
-            # Used again while the change was on its way: a sliding deadline only moves on.
-            state = msgspec.structs.replace(state, deadline=known.deadline)
-        if known is None or known.deadline != state.deadline:
-            hot.grace_s = 0.0
-        hot.state = state
+        hot.state = self.deadlines.committed(hot, change.state)
+        hot.absent = False
         for name in change.forgotten:
             hot.producers.pop(name, None)
         hot.producers.update(change.producers)
@@ -242,11 +218,103 @@ class StreamTable:
         """Load the stream anew when it is next needed: somebody else moved it."""
         hot = self._streams.get(path)
         if hot is not None:
-            hot.epoch += 1
-            hot.state = None
-            hot.absent = False
+            self._forget(hot)
 
+    def _forget(self, hot: HotStream) -> None:
+        if hot.state is not None:
+            hot.before = hot.state
+            self._caches.changed(hot.state.stream_id, whole=False)
+        hot.epoch += 1
+        hot.state = None
+        hot.absent = False
 
-def _slack(ttl_s: int) -> float:
-    """How far, in seconds, a written deadline may lag."""
-    return min(max(1.0, ttl_s / TOUCH_SHARE), MOST_SLACK_S)
+    def lost(self, path: str, stands: Loaded | None) -> None:
+        """A commit met another's: `stands` is what was there then, if that is known.
+
+        Where others write, their changes are listened to for a while: who knows of them before it
+        decides loses fewer races.
+        """
+        hot = self._streams.get(path)
+        if hot is None:
+            return
+        if self.log.shared and not hot.followed:
+            self.follow(hot)
+            self.unfollow(hot)
+        known = hot.known
+        if stands is None or hot.loading is not None:  # what is being loaded may be newer
+            self._forget(hot)
+        elif known is not None and stands.place.reign < known.reign:
+            self._forget(hot)  # an old answer, or a server whose clock is behind: it must be asked
+        elif not is_behind(stands.place.state, known):
+            self._forget(hot)
+            self._take(hot, stands.place, stands.producers)
+
+    # Of what other processes do
+
+    def follow(self, hot: HotStream) -> None:
+        """Hear of the stream's changes for as long as somebody follows it, and a little longer."""
+        if not self.log.shared:
+            return
+        if not hot.followed:
+            hot.followed = True
+            self.log.follow(hot.path)
+        self.deadlines.keep_alive(hot)
+
+    def hears_of(self, hot: HotStream) -> bool:
+        """Whether a change of the stream, whoever makes it, will be told."""
+        return not self.log.shared or (hot.followed and self.log.trouble() is None)
+
+    def unfollow(self, hot: HotStream) -> None:
+        """Nobody follows the stream any more: who long-polls will be back soon, though."""
+        if hot.followed:
+            if hot.unfollowing is not None:
+                hot.unfollowing.cancel()
+            loop = asyncio.get_running_loop()
+            hot.unfollowing = loop.call_later(LINGER_S, self._unfollow, hot)
+
+    def _unfollow(self, hot: HotStream) -> None:
+        hot.unfollowing = None
+        if hot.followed and hot.follower is None:
+            hot.followed = False
+            self.log.unfollow(hot.path)
+
+    def heard(self, change: Change) -> None:
+        """A followed stream changed."""
+        hot = self._streams.get(change.state.path)
+        if hot is None or self._is_old(hot, change):
+            return
+        if follows_on(hot.state, change):
+            self._apply(change)
+        else:
+            self.missed(hot.path)
+
+    def gone(self, path: str, stream_id: int) -> None:
+        """A stream was removed, followed or not."""
+        self._caches.changed(stream_id, whole=True)
+        hot = self._streams.get(path)
+        if hot is not None and hot.state is not None and hot.state.stream_id == stream_id:
+            self.missed(path)
+
+    def missed(self, path: str) -> None:
+        """A stream may have changed, or be gone: those who follow it must hear what it is now."""
+        hot = self._streams.get(path)
+        if hot is None:
+            return
+        self._forget(hot)
+        if hot.follower is not None:
+            self._catching_up.add(path)
+
+    async def _look(self, path: str) -> None:
+        hot = self._streams.get(path)
+        if hot is not None and hot.follower is not None and hot.state is None:
+            await self.load(path)
+
+    def removals_missed(self) -> None:
+        """Any stream may be gone: what is kept of it is not given out unasked."""
+        self._caches.clear()
+
+    def history_changed(self) -> None:
+        """The log may have lost what it acknowledged: nothing that is remembered is certain."""
+        self._caches.clear()
+        for hot in list(self._streams.values()):
+            self.missed(hot.path)

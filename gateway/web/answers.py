@@ -1,22 +1,67 @@
-"""Answers that are bytes already, in the shape that aiohttp's handler loop expects."""
+"""Answers on their way to the client, in the shape that aiohttp's handler loop expects."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aiohttp import web
 
+from gateway.errors import HeadgateError
+from gateway.protocol import http1
+
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_request import BaseRequest
+
+    from gateway.cache.entries import Entry
+    from gateway.protocol.responses import Response
+
+
+_NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
+JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a second write
+
+
+class Source(Protocol):
+    """Where a body comes from in parts; to be released, whatever becomes of it."""
+
+    def parts(self) -> AsyncIterator[bytes]:
+        """The parts. Raises HeadgateError when they end too early."""
+
+    def release(self) -> None:
+        """No more is wanted."""
+
+
+class Relayed(NamedTuple):
+    """An origin's answer: its head, line ends included, and its body or where it comes from.
+
+    `own_date` and `own_cors` say that the head lacks these lines, which we then add. A `length` of
+    None is not known before the end.
+    """
+
+    status: int
+    head: bytes
+    body: bytes | Source
+    length: int | None
+    own_date: bool
+    own_cors: bool
+
+
+class Answered(NamedTuple):
+    """An answer, and the header lines that say how the cache had part in it."""
+
+    answer: Entry | Response | Relayed
+    cache: bytes
 
 
 class WireResponse(web.StreamResponse):
     """Writes its bytes to the transport and waits until the client has taken most of them."""
 
-    def __init__(
-        self, status: int, wire: bytes, *, keep_alive: bool, abandon: bool = False
-    ) -> None:
+    def __init__(self, status: int, *wire: bytes, keep_alive: bool, abandon: bool = False) -> None:
         """With `abandon` the rest of the request is not waited for."""
         super().__init__(status=status)
         self._abandon = abandon
@@ -24,13 +69,20 @@ class WireResponse(web.StreamResponse):
         self._keep_alive = keep_alive
         self._protocol: BaseRequest | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that are ready to be written."""
+        return sum(map(len, self._wire))
+
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Write everything."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client is gone")
-        if self._wire:
-            transport.write(self._wire)
+        # What is long is shared by all who get it, and a client may be slow to take it: no copies.
+        pieces = (b"".join(self._wire),) if self.size <= JOINED_BYTES else self._wire
+        for piece in pieces:
+            transport.write(piece)
         self._protocol = request
         return None
 
@@ -40,6 +92,67 @@ class WireResponse(web.StreamResponse):
             await self._protocol.protocol._drain_helper()  # aiohttp has no public one
             if self._abandon:
                 self._protocol.protocol.force_close()
+
+
+class PartsResponse(WireResponse):
+    """Writes a head, then parts as they come, no faster than the client takes them."""
+
+    def __init__(  # noqa: PLR0913 - how an answer goes out
+        self,
+        status: int,
+        wire: bytes,
+        source: Source,
+        *,
+        patience_s: float,
+        chunked: bool,
+        keep_alive: bool,
+        abandon: bool,
+    ) -> None:
+        super().__init__(status, wire, keep_alive=keep_alive, abandon=abandon)
+        self._source = source
+        self._patience_s = patience_s
+        self._chunked = chunked
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Write the head."""
+        try:
+            return await super().prepare(request)
+        except BaseException:
+            self._source.release()
+            raise
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
+        """Relay the body. One that is cut short is cut for the client too, and never ended."""
+        request = self._protocol
+        assert request is not None, "prepared before"
+        try:
+            async for part in self._source.parts():
+                if request.transport is None:
+                    raise ConnectionResetError("the client is gone")
+                request.transport.write(http1.chunk(part) if self._chunked else part)
+                # One who takes nothing would keep a request at the origin for ever.
+                async with asyncio.timeout(self._patience_s):
+                    await request.protocol._drain_helper()
+        except (HeadgateError, TimeoutError) as error:
+            _cut(request)
+            raise ConnectionResetError(str(error)) from error
+        except asyncio.CancelledError:
+            _cut(request)
+            raise
+        finally:
+            self._source.release()
+        if self._chunked and request.transport is not None:
+            request.transport.write(http1.LAST_CHUNK)
+        await super().write_eof()
+
+
+def _cut(request: BaseRequest) -> None:
+    """Reset the connection: closing it would look like a proper end to some clients."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
 
 
 class HandedOver(WireResponse):

@@ -23,7 +23,7 @@ class CommonLines:
         self._origins = frozenset(cors_origins)
         self._second = -1
         self._date = ""
-        self._shared = b""
+        self._shared = self._shared_date = self._shared_cors = b""
         self._instance = secrets.token_hex(4)
         self._numbers = count(1)
 
@@ -31,6 +31,10 @@ class CommonLines:
     def any_origin(self) -> bool:
         """Whether pages of all origins may read, so that answers do not depend on it."""
         return "*" in self._origins
+
+    def names(self, origin: str) -> bool:
+        """Whether pages of this origin may use the streams."""
+        return self.any_origin or origin in self._origins
 
     def new_request_id(self) -> str:
         """An id that no other request of this or another process has."""
@@ -46,10 +50,24 @@ class CommonLines:
             self._render(now)
         return self._shared
 
-    def own(self, *, request_id: str | None, origin: str | None, connection: str | None) -> bytes:
+    def parts_at(self, now: float) -> tuple[bytes, bytes]:
+        """The date and the CORS lines by themselves."""
+        if not self._second <= now < self._second + 1:
+            self._render(now)
+        return self._shared_date, self._shared_cors
+
+    def own(
+        self,
+        *,
+        request_id: str | None,
+        origin: str | None,
+        connection: str | None,
+        date: bool = True,
+        cors: bool = True,
+    ) -> bytes:
         """For one request: its id, its origin, and what becomes of its connection."""
         self.shared()
-        lines = f"{self._date}{self._cors(origin)}"
+        lines = f"{self._date if date else ''}{self._cors(origin) if cors else ''}"
         if request_id is not None:
             lines += f"X-Request-Id: {request_id}\r\n"
         if connection is not None:
@@ -68,4 +86,6 @@ class CommonLines:
     def _render(self, now: float) -> None:
         self._second = int(now)
         self._date = f"Date: {formatdate(now, usegmt=True)}\r\n"
-        self._shared = f"{self._date}{self._cors(None)}".encode("latin-1")
+        self._shared_date = self._date.encode()
+        self._shared_cors = self._cors(None).encode("latin-1")
+        self._shared = self._shared_date + self._shared_cors

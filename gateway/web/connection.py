@@ -11,43 +11,49 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 
-from gateway.errors import BadRequest, HeadTooLarge, LimitReached
-from gateway.protocol import http1, responses
+from gateway.errors import HeadTooLarge, LimitReached
+from gateway.protocol import cache_status, http1
 from gateway.web.answers import WireResponse
+from gateway.web.request_lines import is_host, is_one_head, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
-    from gateway.web.fast import Fast
-    from gateway.web.shared import Shared
+    from gateway.web.connection_server import ConnectionServer
+    from gateway.web.fast import Head
 
+HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
-SWEEP_S = 0.5  # how late a slow client may be noticed
+LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
 
 
 class Connection(RequestHandler):
     """`_busy` counts requests in aiohttp's hands; `_taken` says that one is in ours."""
 
     __slots__ = (
+        "_begun",
         "_busy",
         "_deadline",
+        "_early",
         "_fast",
         "_held",
+        "_late",
         "_later",
         "_more",
         "_on_lost",
         "_shared",
         "_taken",
+        "_whole",
         "server",
     )
 
@@ -60,9 +66,18 @@ class Connection(RequestHandler):
         self._taken = False
         self._later: deque[tuple[RawRequestMessage, StreamReader]] = deque()
         self._held = bytearray()
+        self._early = b""
+        self._late = b""
+        self._whole = True  # each piece of input so far was one request without a body
         self._more = False  # the parser stopped at its bound and keeps the rest
         self._on_lost: Callable[[Connection], None] | None = None
+        self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
+
+    def bring(self, early: bytes, late: bytes) -> None:
+        """What came before this object, and what is left to be sent before the connection ends."""
+        self._early = early
+        self._late = late
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
@@ -70,9 +85,15 @@ class Connection(RequestHandler):
         limits = self._shared.limits
         limits.connections += 1
         self._deadline = self._loop.time() + self._shared.timeouts.header
-        if limits.connections > limits.max_connections:
+        if self._late:
+            self.write(self._late)
+            self.force_close()
+        elif limits.connections > limits.max_connections:
             limits.connections_refused += 1
-            self._last_words(responses.problem(LimitReached("max_connections is reached")))
+            self._last_words(self._shared.problem(LimitReached("max_connections is reached")))
+        elif self._early:
+            self.data_received(self._early)
+        self._early = self._late = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
@@ -107,8 +128,11 @@ class Connection(RequestHandler):
             before = self._request_count
             super().data_received(data)
             self._busy += self._request_count - before
+            self._whole = False
             return
-        self._parse(data)
+        known = self._fast.heads.get(data) if self._whole else None
+        if known is None or not self._answered_again(known):
+            self._parse(data)
 
     def _parse(self, data: bytes) -> None:
         """Parse and process; again while the parser stops at its bound of messages."""
@@ -118,54 +142,83 @@ class Connection(RequestHandler):
             except HttpProcessingError as error:
                 self._refuse(error)
                 return
+            self._whole = self._whole and is_one_head(data, messages)
             if upgraded:
                 self._upgraded = True
                 self._message_tail = tail
             if not messages:
-                if self._deadline is None and data:
-                    self._deadline = self._loop.time() + self._shared.timeouts.header
+                self._wait_for_head(len(data))
                 return
             self._deadline = None
+            self._begun = 0
             self._more = len(messages) >= MAX_MSG_QUEUE_SIZE
+            before = self._fast.answered
             self._process(messages)
+            if self._whole and self._fast.answered > before:
+                self._fast.remember(data, messages[0][0])
             if not self._more:
                 return
             data = b""
 
+    def _wait_for_head(self, more: int) -> None:
+        """Bound what a client may send of a head, and the time that it takes."""
+        self._begun += more
+        if self._begun > HEAD_BYTES:
+            too_large = HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long")
+            self._last_words(self._shared.problem(too_large))
+        elif self._deadline is None and more:
+            self._deadline = self._loop.time() + self._shared.timeouts.header
+
     def _process(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> None:
         if len(messages) == 1:  # as nearly always
-            if not self._answered(*messages[0]):
+            if not self._is_sound_and_answered(*messages[0]):
                 self._give_to_aiohttp(messages)
             return
         for at, (message, payload) in enumerate(messages):
             if self._taken:
                 self._later.extend(messages[at:])
                 return
-            if not self._answered(message, payload):
+            if not self._is_sound_and_answered(message, payload):
                 self._give_to_aiohttp(messages[at:])
                 if self._more:
                     self._pause_reading_for_buffer()  # aiohttp parses on when it has caught up
                 return
 
+    def _is_sound_and_answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        return is_host(message.headers.get("Host", "")) and self._answered(message, payload)
+
+    def _answered_again(self, head: Head) -> bool:
+        if self._paused or self._shared.closing or not self._fast.again(self, head):
+            return False
+        self._went_on(should_close=head.message.should_close)
+        return True
+
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        if message.should_close or message.upgrade or message.version is not HttpVersion11:
+        if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
         if self._paused or self._shared.closing:
             return False
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)
-        elif message.method == "POST":
+        elif message.method == "POST" and not (message.should_close or message.chunked):
             # A body that made aiohttp pause reading is long: it goes the ordinary way.
             whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
             taken = whole and self._fast.post(self, message, _body(payload))
         else:
             taken = False
         if taken:
-            self._request_count += 1
-            self._stay_open()
             if self._parser is not None:
                 self._parser.message_consumed()
+            self._went_on(should_close=message.should_close)
         return taken
+
+    def _went_on(self, *, should_close: bool) -> None:
+        """A request was answered without aiohttp, or will be."""
+        self._deadline = None
+        self._request_count += 1
+        self._stay_open()
+        if should_close:
+            self.force_close()
 
     def _give_to_aiohttp(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> None:
         for message, payload in messages:
@@ -210,6 +263,10 @@ class Connection(RequestHandler):
         self._taken = True
         self._on_lost = on_lost
 
+    def tell_loss(self, on_lost: Callable[[Connection], None] | None) -> None:
+        """Whom to tell when the client leaves while a task waits for its answer."""
+        self._on_lost = on_lost
+
     def _stay_open(self) -> None:
         """Aiohttp knows nothing of our requests and must not take the connection for idle."""
         wait = self._shared.timeouts.longest_wait if self._taken else 0.0
@@ -241,14 +298,7 @@ class Connection(RequestHandler):
     # Refusing
 
     def _refuse(self, error: HttpProcessingError) -> None:
-        refusal: BadRequest | HeadTooLarge = BadRequest(f"not valid HTTP: {error.message}")
-        if isinstance(error, LineTooLong):
-            refusal = HeadTooLarge("the request line or a header line is too long")
-            if "line" in error.message.lower() and "header" not in error.message.lower():
-                refusal = BadRequest("the request line is too long")
-        elif "many headers" in error.message:
-            refusal = HeadTooLarge("there are too many header lines")
-        self._last_words(responses.problem(refusal))
+        self._last_words(self._shared.problem(refusal(error)))
 
     def _last_words(self, response: Response) -> None:
         """Answer, and close when it is sent: what follows on this connection means nothing."""
@@ -256,8 +306,19 @@ class Connection(RequestHandler):
             return
         lines = self._shared.lines
         common = lines.own(request_id=lines.new_request_id(), origin=None, connection="close")
-        self.transport.write(http1.serialize(response, common))
-        self.force_close()
+        self.transport.write(http1.serialize(response, common + cache_status.BYPASS))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read on for a while: what a client still sends to a closed socket costs it the answer."""
+        transport = self.transport
+        assert transport is not None, "the caller has just written to it"
+        if self._waiter is not None:
+            self._waiter.cancel()
+        self._force_close = True  # what comes is not looked at
+        transport.write_eof()
+        transport.resume_reading()
+        self._loop.call_later(LINGER_S, transport.close)
 
     def handle_error(
         self,
@@ -281,66 +342,3 @@ class Connection(RequestHandler):
 def _body(payload: StreamReader) -> bytes:
     """The whole body. Its own methods would make the connection parse on in the middle of this."""
     return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
-
-
-class ConnectionServer(web.Server):
-    """Makes connections, and ends those of clients that are too slow."""
-
-    def __init__(
-        self,
-        handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
-        fast: Fast,
-        shared: Shared,
-        **arguments: Any,  # noqa: ANN401 - aiohttp's own
-    ) -> None:
-        super().__init__(handler, handler_cancellation=False, **arguments)
-        self.fast = fast
-        self.shared = shared
-        self._idle = asyncio.Event()
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
-
-    def __call__(self) -> RequestHandler:
-        """The protocol of a new connection."""
-        return Connection(self, **self._kwargs)
-
-    def reader_lost(self) -> None:
-        """The connection of an SSE reader is gone."""
-        self.shared.limits.connection_lost()
-
-    def take_back(self, transport: asyncio.Transport) -> None:
-        """A connection whose SSE answer is over begins anew."""
-        if self.shared.closing or transport.is_closing():
-            transport.close()
-            return
-        self.shared.limits.connection_lost()  # it is counted again as it is made
-        connection = self()
-        transport.set_write_buffer_limits()
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-
-    def _sweep_slow(self) -> None:
-        """One timer for all connections."""
-        now = self._loop.time()
-        for connection in list(self._connections):
-            if isinstance(connection, Connection) and connection.too_slow(now):
-                self.shared.limits.slow_requests += 1
-                connection.force_close()
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
-
-    async def all_idle(self) -> None:
-        """Wait, while the server stops, until no request is under way."""
-        while not all(
-            connection.is_idle
-            for connection in self.connections
-            if isinstance(connection, Connection)
-        ):
-            self._idle.clear()
-            await self._idle.wait()
-
-    def tell_idle(self) -> None:
-        """One more connection has nothing under way."""
-        self._idle.set()
-
-    def stop_sweeping(self) -> None:
-        """Cancel the timer."""
-        self._sweep.cancel()

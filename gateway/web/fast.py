@@ -6,13 +6,18 @@ which gives the same bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.cache.entries import Entry
 from gateway.errors import HeadgateError
-from gateway.protocol import http1, responses
+from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import Live, Read, parse_append, parse_target
+from gateway.web.answers import JOINED_BYTES
+from gateway.web.edge_route import EdgeRoute
+from gateway.web.log_route import LogRoute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +26,22 @@ if TYPE_CHECKING:
 
     from gateway.protocol.appends import Appended
     from gateway.web.connection import Connection
-    from gateway.web.route import Routes
+    from gateway.web.routes import Routes
     from gateway.web.shared import Shared
 
-JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a second write
+REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
+REMEMBERED_HEADS = 1024  # with what was parsed from them 4 MB; then all are forgotten
+REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
 _OK = http1.status_line(200)
+_CLOSE = b"Connection: close\r\n"
+
+
+class Head(NamedTuple):
+    """What the head of a GET says: the same bytes say the same."""
+
+    message: RawRequestMessage
+    key: tuple[str, str]  # under which an answer of an HTTP origin is kept
+    connection: bytes  # the line that tells what becomes of it
 
 
 class Fast:
@@ -39,56 +55,135 @@ class Fast:
         self._log = shared.log
         self._clock = shared.clock
         self._limits = shared.limits
+        self._problem = shared.problem
+        self._repeats = shared.repeats
+        self._logs = any(isinstance(route, LogRoute) for route in routes)
+        self._identity = {"Authorization", "Cookie"}.union(
+            *(route.identity for route in routes if isinstance(route, EdgeRoute))
+        )
+        self._edges = any(isinstance(route, EdgeRoute) for route in routes)
+        self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
+        self.heads: dict[bytes, Head] = {}
+
+    def remember(self, head: bytes, message: RawRequestMessage) -> None:
+        """Keep what was parsed from a GET without wishes that was answered here.
+
+        What a reader is known by is not kept.
+        """
+        headers = message.headers
+        if len(head) > REMEMBERED_BYTES or message.method != "GET" or self._has_wishes(headers):
+            return
+        if any(name in headers for name in self._identity):
+            return
+        if len(self.heads) >= REMEMBERED_HEADS:
+            self.heads.clear()
+        self.heads[head] = _head(message)
 
     def _has_wishes(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
-        return "X-Request-Id" in headers or (not self._any_origin and "Origin" in headers)
+        return (
+            "If-None-Match" in headers
+            or "X-Request-Id" in headers
+            or (not self._any_origin and "Origin" in headers)
+        )
 
     def get(self, connection: Connection, message: RawRequestMessage) -> bool:
         """A cached answer, or a long-poll that waits at the tail."""
-        headers = message.headers
-        if "If-None-Match" in headers or self._has_wishes(headers):
+        if self._has_wishes(message.headers):
             return False
-        target = message.path
-        now = self._clock()
-        entry = self._store.get(target, now)
-        if entry is None:
-            return "live=long-poll" in target and self._park(connection, target)
-        common = self._lines.shared_at(now)
-        rest = entry.rest
+        if self.again(connection, _head(message)):
+            return True
+        if (
+            "live=long-poll" not in message.path
+            or message.should_close
+            or not self._park(connection, message)
+        ):
+            return False
+        self._note(connection, message)
+        return True
+
+    def again(self, connection: Connection, head: Head) -> bool:
+        """A cached answer, for a request that is known to have no wishes."""
+        ready = self.ready(head)
+        if ready is None:
+            return False
+        first, rest = ready
         if len(rest) <= JOINED_BYTES:
-            connection.write(b"".join((_OK, common, rest)))
+            connection.write(first + rest)
         else:
-            connection.write(_OK + common)
+            connection.write(first)
             connection.write(rest)
+        self._note(connection, head.message)
+        return True
+
+    def _note(self, connection: Connection, message: RawRequestMessage) -> None:
+        if self._repeats.looking:
+            self._repeats.note(connection.transport, "GET", message.path, message.headers)
+
+    def ready(self, head: Head) -> tuple[bytes, bytes] | None:
+        """The same in two parts."""
+        message, key, connection = head
+        now = self._clock()
+        entry = self._store.get(message.path, now) if self._logs else None
+        if isinstance(entry, Entry) and entry.sure_until > now:
+            self._store.hit(entry)
+            common = self._lines.shared_at(now)
+            first = b"".join((_OK, common, connection, cache_status.hit(entry.hits)))
+            return self._told(message.path, first, entry.rest)
+        held = EdgeRoute.fresh(self._store, key, message.headers, now) if self._edges else None
+        if held is None or held.slot is None:
+            return None
+        self._store.hit(held.slot)
+        first = held.fast_head(*self._lines.parts_at(now), connection, now)
+        return self._told(message.path, first, held.body)
+
+    def _told(self, target: str, head: bytes, rest: bytes) -> tuple[bytes, bytes]:
         self.answered += 1
         if self._log.enabled:
             self._log.line("GET", target, 200, len(rest), "hit")
-        return True
+        return head, rest
 
-    def _park(self, connection: Connection, target: str) -> bool:
-        read = parse_target(target)
-        if not isinstance(read, Read) or read.live is not Live.LONG_POLL or self._log.enabled:
+    def _park(self, connection: Connection, message: RawRequestMessage) -> bool:
+        if self._log.enabled or self._limits.readers_full:
             return False
+        poll = self._poll(message.path)
+        if poll is None:
+            return False
+        route, read, name = poll
+        if isinstance(route, EdgeRoute):
+            return route.park(connection, read, message.headers)
+        return self._park_at(connection, route, read, name)
+
+    @staticmethod
+    def _park_at(connection: Connection, route: LogRoute, read: Read, name: str) -> bool:
         try:
-            route, name = self._routes.find(read.path)
             hot = route.table.peek(name)
-            if hot is None or hot.state is None or self._limits.readers_full:
+            if hot is None or hot.state is None or not route.table.hears_of(hot):
                 return False
             state = route.table.present(hot)
             if state.closed or start_position(state, read.offset) != state.tail:
                 return False
-            route.table.touch(hot)
-            feed = route.feed(hot, state)
+            route.table.deadlines.touch(hot)
+            feed = route.feeds.join(hot, state)
         except HeadgateError:
             return False
         connection.take(feed.leave)
-        feed.park(connection, read)
+        feed.park(connection, read, state.offset(state.tail))
         return True
 
+    def _parse_poll(self, target: str) -> tuple[LogRoute | EdgeRoute, Read, str] | None:
+        try:
+            route, name = self._routes.find(canonical_path(target.partition("?")[0]))
+            read = parse_target(target) if isinstance(route, LogRoute) else route.parse(target)
+        except HeadgateError:
+            return None
+        if not isinstance(read, Read) or read.live is not Live.LONG_POLL:
+            return None
+        return route, read, name
+
     def post(self, connection: Connection, message: RawRequestMessage, body: bytes) -> bool:
-        """An append whose whole body is here."""
+        """An append to an own log whose whole body is here."""
         headers = message.headers
         target = message.path
         if (
@@ -103,6 +198,8 @@ class Fast:
             return False
         try:
             route, name = self._routes.find(canonical_path(target))
+            if not isinstance(route, LogRoute):
+                return False
             append = parse_append(headers, body)
         except HeadgateError as error:
             connection.write(self._wire(error))
@@ -120,5 +217,11 @@ class Fast:
             common = self._lines.own(
                 request_id=self._lines.new_request_id(), origin=None, connection=None
             )
-            return http1.serialize(responses.problem(outcome), common)
-        return http1.serialize(responses.appended(outcome), self._lines.shared())
+            return http1.serialize(self._problem(outcome), common + cache_status.BYPASS)
+        common = self._lines.shared() + cache_status.OTHER_METHOD
+        return http1.serialize(responses.appended(outcome), common)
+
+
+def _head(message: RawRequestMessage) -> Head:
+    key = (message.headers.get("Host", ""), message.path)
+    return Head(message, key, _CLOSE if message.should_close else b"")

@@ -13,17 +13,21 @@ class Limits:
         *,
         max_connections: int,
         max_live_readers: int,
+        max_feeds: int,
         max_append: int,
         max_pending_appends: int,
     ) -> None:
         self.max_connections = max_connections
         self.max_live_readers = max_live_readers
+        self.max_feeds = max_feeds
         self.max_append = max_append
         self.max_pending_appends = max_pending_appends
         self.connections = 0
         self.connections_refused = 0
         self.live_readers = 0
         self.live_readers_refused = 0
+        self.feeds = 0  # streams followed at origins
+        self.feeds_refused = 0
         self.slow_requests = 0
         self.receiving_bytes = 0
 
@@ -37,6 +41,24 @@ class Limits:
     def readers_full(self) -> bool:
         """Whether one more live reader would be too many."""
         return self.live_readers >= self.max_live_readers
+
+    def reader_joins(self) -> None:
+        """Count one more live reader; raises when it is too many."""
+        if self.readers_full:
+            self.live_readers_refused += 1
+            raise LimitReached("max_live_readers is reached: too many readers wait already")
+        self.live_readers += 1
+
+    def reader_left(self) -> None:
+        """One live reader fewer."""
+        self.live_readers -= 1
+
+    def feed_begins(self) -> None:
+        """Count one more followed stream; raises when it is too many."""
+        if self.feeds >= self.max_feeds:
+            self.feeds_refused += 1
+            raise LimitReached("max_feeds is reached: too many streams are followed already")
+        self.feeds += 1
 
     def connection_lost(self) -> None:
         """One connection fewer."""

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import secrets
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.protocol import cache_status, http1, responses
+from gateway.web.repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.cache.store import Store
+    from gateway.errors import HeadgateError
+    from gateway.protocol.responses import Response
     from gateway.web.common_lines import CommonLines
+    from gateway.web.edge_writes import Write
     from gateway.web.limits import Limits
     from gateway.web.requests_log import RequestsLog
 
 
 class Timeouts(NamedTuple):
-    """In seconds: for a request's head, between parts of its body, and the longest own wait."""
+    """For a request's head, between parts of its body, and the longest own wait, in seconds.
+
+    `body_rate` is the least of a body in bytes a second, once it has taken `body` seconds in all.
+    """
 
     header: float
     body: float
+    body_rate: int
     longest_wait: float
 
 
@@ -27,7 +39,7 @@ class Shared:
     def __init__(
         self,
         clock: Callable[[], float],
-        store: Store,
+        store: Store[Any],
         limits: Limits,
         lines: CommonLines,
         log: RequestsLog,
@@ -39,4 +51,22 @@ class Shared:
         self.lines = lines
         self.log = log
         self.timeouts = timeouts
+        self.repeats = Repeats()
+        self.via = (
+            f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
+        )
+        # Of writes before HTTP origins, which make copies of other processes old, too.
+        self.tell_others: Callable[[Write], None] = lambda _: None
+        self._again_s = cycle(responses.AGAIN_S)
         self.closing = False  # answers are the last of their connections, as the server stops
+
+    def problem(self, error: HeadgateError) -> Response:
+        """A refusal; of those who are refused together each is to come back at another time."""
+        return responses.problem(error, next(self._again_s))
+
+    def collapsed(self, response: Response) -> tuple[Response, bytes]:
+        """An answer of a feed, and the bytes of it that all who asked the same are given."""
+        lines = self.lines.shared()
+        if response.names_pages:
+            lines = self.lines.own(request_id=None, origin=None, connection=None, cors=False)
+        return response, http1.serialize(response, lines + cache_status.COLLAPSED)

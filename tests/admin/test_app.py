@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.app import build
+from admin.app import Health, build
+from gateway.telemetry.metrics import Sample, Snapshot, counter, gauge
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
+READS = counter("reads_total", "Reads so far.", "route")
+SIZE = gauge("size_bytes", "Bytes now.")
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -27,15 +30,23 @@ class Switchboard:
     """Checks that a test sets by hand."""
 
     state: dict[str, str | None] = field(default_factory=dict)
+    notes: dict[str, str | None] = field(default_factory=dict)
+    numbers: Snapshot = ()
 
-    def checks(self) -> dict[str, str | None]:
-        return self.state
+    async def health(self) -> Health:
+        return Health(self.state, self.notes)
+
+    async def measure(self) -> Snapshot:
+        return self.numbers
 
 
 class Broken:
     """Checks that cannot be made."""
 
-    def checks(self) -> dict[str, str | None]:
+    async def health(self) -> Health:
+        raise RuntimeError("secret of the machine room")
+
+    async def measure(self) -> Snapshot:
         raise RuntimeError("secret of the machine room")
 
 
@@ -57,8 +68,11 @@ async def test_health_is_fine_whatever_readiness_says(
     assert (answer.status, await answer.json()) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/nothing"])
-async def test_every_answer_ends_its_line(path: str, client: TestClient[Any, Any]) -> None:
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing"])
+async def test_every_answer_ends_its_line(
+    path: str, client: TestClient[Any, Any], switchboard: Switchboard
+) -> None:
+    switchboard.numbers = (Sample(SIZE, (), 1),)
     assert (await (await client.get(path)).text()).endswith("\n")
 
 
@@ -70,6 +84,15 @@ async def test_readiness_names_each_check(client: TestClient[Any, Any]) -> None:
         "status": "ready",
         "checks": {"server": "ok", "log /v1/stream": "ok"},
     }
+
+
+async def test_a_note_is_told_and_does_not_count(
+    client: TestClient[Any, Any], switchboard: Switchboard
+) -> None:
+    switchboard.notes["origin /r"] = "is away"
+    answer = await client.get("/readyz")
+    assert answer.status == 200
+    assert (await answer.json())["checks"]["origin /r"] == "is away"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +136,7 @@ async def test_verbose_readiness_has_one_line_a_check(
     )
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/nothing"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 async def test_every_answer_has_the_security_headers(
     path: str, method: str, client: TestClient[Any, Any]
@@ -122,13 +145,48 @@ async def test_every_answer_has_the_security_headers(
     assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
 
 
-async def test_an_unknown_path_is_told_what_there_is(client: TestClient[Any, Any]) -> None:
+async def test_metrics_are_text_for_prometheus(
+    client: TestClient[Any, Any], switchboard: Switchboard
+) -> None:
+    switchboard.numbers = (
+        Sample(READS, ("/a",), 3),
+        Sample(SIZE, (), 1024),
+        Sample(READS, ("/b",), 4),
+    )
     answer = await client.get("/metrics")
+    assert (answer.status, answer.content_type) == (200, "text/plain")
+    assert await answer.text() == (
+        "# HELP reads_total Reads so far.\n"
+        "# TYPE reads_total counter\n"
+        'reads_total{route="/a"} 3.0\n'
+        'reads_total{route="/b"} 4.0\n'
+        "# HELP size_bytes Bytes now.\n"
+        "# TYPE size_bytes gauge\n"
+        "size_bytes 1024.0\n"
+    )
+
+
+async def test_metrics_come_in_the_format_that_is_asked_for(
+    client: TestClient[Any, Any], switchboard: Switchboard
+) -> None:
+    switchboard.numbers = (Sample(READS, ("/a",), 3),)
+    answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert answer.content_type == "application/openmetrics-text"
+    assert (await answer.text()).splitlines() == [
+        "# HELP reads Reads so far.",
+        "# TYPE reads counter",
+        'reads_total{route="/a"} 3.0',
+        "# EOF",
+    ]
+
+
+async def test_an_unknown_path_is_told_what_there_is(client: TestClient[Any, Any]) -> None:
+    answer = await client.get("/stats")
     assert (answer.status, answer.content_type) == (404, "application/problem+json")
     assert await answer.json() == {
         "title": "Not Found",
         "status": 404,
-        "detail": "The admin listener has /healthz, /readyz.",
+        "detail": "The admin listener has /healthz, /metrics, /readyz.",
     }
 
 
@@ -143,11 +201,12 @@ async def test_an_unknown_method_is_told_what_is_allowed(client: TestClient[Any,
     }
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
 async def test_a_fault_is_a_problem_that_gives_nothing_away(
-    aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
+    path: str, aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = await aiohttp_client(build(Broken()))
-    answer = await client.get("/readyz")
+    answer = await client.get(path)
     assert (answer.status, answer.content_type) == (500, "application/problem+json")
     assert await answer.json() == {
         "title": "Internal Server Error",

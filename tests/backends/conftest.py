@@ -1,5 +1,51 @@
 """The contract is no test module by name, and yet its assertions should explain themselves."""
 
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
 import pytest
 
+from gateway.backends.redis_rows import Names
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from gateway.backends.redis import RedisLog
+    from tests.support.redis_servers import RedisServer
+
 pytest.register_assert_rewrite("tests.backends.contract")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The server of every log in Redis; each has a prefix of its own there."""
+    from tests.backends import contract
+
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        contract.REDIS.append(server)
+        yield
+        contract.REDIS.clear()
+
+
+@pytest.fixture
+def names() -> Names:
+    """Those of a log of the test's own."""
+    return Names(uuid.uuid4().hex)
+
+
+@pytest.fixture
+def server() -> RedisServer:
+    from tests.backends import contract
+
+    return contract.REDIS[0]
+
+
+@pytest.fixture
+async def log(server: RedisServer, names: Names) -> AsyncIterator[RedisLog]:
+    from tests.backends.redis_logs import connected
+
+    async with connected(f"{server.url}?prefix={names.prefix}") as one:
+        yield one

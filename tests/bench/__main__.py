@@ -7,7 +7,23 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import append, catchup, longpoll, machine, memory, sse, tools
+from tests.bench import (
+    append,
+    catchup,
+    edge_events,
+    edge_hits,
+    edge_misses,
+    longpoll,
+    machine,
+    memory,
+    redis_appends,
+    redis_events,
+    redis_idle,
+    redis_reads,
+    sse,
+    tools,
+    workers,
+)
 from tests.bench.report import show, write_json
 from tests.bench.rounds import Plan, tell
 
@@ -17,6 +33,16 @@ BENCHMARKS = {
     "sse": sse.bench,
     "longpoll": longpoll.bench,
     "memory": memory.bench,
+    "edge-hits": edge_hits.bench,
+    "edge-events": edge_events.bench,
+    "edge-misses": edge_misses.bench,
+    "redis-appends": redis_appends.bench,
+    "redis-durable": redis_appends.bench_durable,
+    "redis-gateways": redis_appends.bench_gateways,
+    "redis-events": redis_events.bench,
+    "redis-idle": redis_idle.bench,
+    "redis-reads": redis_reads.bench,
+    "workers": workers.bench,
 }
 THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
 QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)
@@ -25,13 +51,19 @@ QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)
 def main() -> int:
     """0 when every figure is met, 1 when one falls short, 2 when nothing could be measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("benchmark", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all of them")
+    parser.add_argument(
+        "benchmark",
+        nargs="*",
+        help=f"of {', '.join(BENCHMARKS)}; edge or redis for all of those; everything by default",
+    )
     parser.add_argument("--quick", action="store_true", help="one short round, fewer loads")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
-    names = arguments.benchmark or list(BENCHMARKS)
-    if unknown := set(names) - BENCHMARKS.keys():
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    asked = arguments.benchmark or list(BENCHMARKS)
+    named = {name: [it for it in BENCHMARKS if f"{it}-".startswith(f"{name}-")] for name in asked}
+    if unknown := [name for name in asked if not named[name]]:
+        parser.error(f"no such benchmark: {', '.join(unknown)}")
+    names = dict.fromkeys(it for name in asked for it in named[name])
     # As an exception, so that the servers are stopped on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

@@ -45,9 +45,9 @@ def bench(plan: Plan) -> Section:
 
             def once(streams: int = streams) -> Figures:
                 names = [f"append-{next(numbers)}" for _ in range(streams)]
-                return _append(server, names, plan.milliseconds)
+                return append(server, names, plan.milliseconds)
 
-            _append(server, [f"warm-{streams}"], 500)
+            append(server, [f"warm-{streams}"], 500)
             yield f"{streams} streams", undisturbed(once)
 
     try:
@@ -75,13 +75,13 @@ def bench(plan: Plan) -> Section:
     )
 
 
-def _append(server: Server, streams: Sequence[str], milliseconds: int) -> Figures:
+def append(server: Server, streams: Sequence[str], milliseconds: int, *mode: str) -> Figures:
     """One run over new streams, which afterwards hold all that was acknowledged."""
     paths = [server.append_path(stream) for stream in streams]
-    for stream in streams:
-        server.create(stream, "text/plain")
-    load = (server.port, WRITERS, milliseconds, server.pid, RECORD_BYTES)
-    figures = run("load", "post", *load, *paths)
+    server.create_all(streams, "text/plain")
+    ports = f"{server.port},{server.append_port}"
+    load = (ports, WRITERS, milliseconds, server.pid, RECORD_BYTES)
+    figures = run("load", *mode, "post", *load, *paths)
     kept = sum(count_records(_read_all(server, path), path) for path in paths)
     if kept != figures["requests"]:
         raise ToolFailed(f"{figures['requests']} appends acknowledged, {kept} in the log")

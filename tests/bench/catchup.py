@@ -6,9 +6,10 @@ import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.bench.proxies import PLAIN_NGINX, nginx_with_open_files, plain_nginx
 from tests.bench.report import CORES, DELAYS, Column, Section, at_least
 from tests.bench.rounds import medians, undisturbed
-from tests.bench.servers import CachingNginx, HeadgateServer, Reference
+from tests.bench.servers import HeadgateServer, Reference
 from tests.bench.tools import run
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def bench(plan: Plan) -> Section:
             plan,
             [
                 lambda: HeadgateServer("memory:"),
-                CachingNginx,
-                lambda: CachingNginx(keep_open=True),
+                plain_nginx,
+                nginx_with_open_files,
                 Reference,
             ],
             measure,
@@ -56,8 +57,6 @@ def bench(plan: Plan) -> Section:
         servers=found,
         verdicts=[
             at_least("64 connections: headgate / reference", headgate / rates["reference"], 7),
-            at_least(
-                "64 connections: headgate / nginx", headgate / rates["nginx proxy_cache"], 1.2
-            ),
+            at_least("64 connections: headgate / nginx", headgate / rates[PLAIN_NGINX], 1.2),
         ],
     )

@@ -1,4 +1,7 @@
-/* Events posted by a timetable, and the proof that each reader gets all of them in order. */
+/* Events posted by a timetable, and the proof that each reader gets all of its stream in order.
+ *
+ * A path with a `#` stands for as many streams as there are readers, each reader's number in its
+ * place; event i then goes to stream i modulo their number. */
 #ifndef EVENTS_H
 #define EVENTS_H
 
@@ -14,7 +17,23 @@ typedef struct {
 } event;
 
 static event timetable[MAX_EVENTS];
-static int events;
+static int events, streams = 1;
+
+static inline void count_streams(const char *path, int readers) {
+    if (strchr(path, '#')) streams = readers;
+    if (events % streams) die("%d events do not go evenly into %d streams", events, streams);
+}
+
+/* The path of a stream. */
+static inline const char *place(const char *path, int stream) {
+    static char placed[LINE_MAX_BYTES];
+    const char *number = strchr(path, '#');
+    if (!number) return path;
+    if (snprintf(placed, sizeof placed, "%.*s%d%s", (int)(number - path), path, stream,
+                 number + 1) >= (int)sizeof placed)
+        die("the path is too long");
+    return placed;
+}
 
 static inline void plan_events(int64_t first, int64_t interval) {
     for (int i = 0; i < events; i++) {
@@ -31,17 +50,18 @@ static inline void plan_events(int64_t first, int64_t interval) {
 
 /* What one reader has got. Events may come one by one, or joined in arrays of any shape. */
 typedef struct {
-    int next;
+    int next; /* of its stream's events; the first has the stream's own number */
     size_t have; /* bytes of an event that has not come whole yet */
     char part[EVENT_BYTES];
 } inbox;
 
-static samples delays;
+static samples delays, answers;
 
 static inline void inbox_check(inbox *box, const char *text, int64_t now) {
     if (box->next >= events || memcmp(text, timetable[box->next].text, EVENT_BYTES))
         die("event %d of %d was expected, not %.*s", box->next, events, EVENT_BYTES, text);
-    sample(&delays, now - timetable[box->next++].due);
+    sample(&delays, now - timetable[box->next].due);
+    box->next += streams;
 }
 
 /* Feeds a piece of JSON text that consists of the events and what may stand between them. */
@@ -96,24 +116,27 @@ static inline void poster_post(poster *p) {
     char request[LINE_MAX_BYTES + EVENT_BYTES];
     int length = snprintf(request, sizeof request,
                           "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                          "Content-Length: %d\r\n\r\n%s", p->path, EVENT_BYTES,
-                          timetable[p->next++].text);
+                          "Content-Length: %d\r\n\r\n%s", place(p->path, p->next % streams),
+                          EVENT_BYTES, timetable[p->next].text);
     if (length >= (int)sizeof request) die("the path is too long");
+    p->next++;
     response_start(&p->answer);
     p->waiting = true;
     transmit(p->fd, request, (size_t)length);
 }
 
 static inline void poster_read(poster *p) {
-    static const sink answers = {NULL, ignore};
+    static const sink ignored = {NULL, ignore};
     char buffer[4096];
     size_t length = receive(p->fd, buffer, sizeof buffer);
-    if (response_feed(&p->answer, &answers, p, buffer, length) != length)
+    if (response_feed(&p->answer, &ignored, p, buffer, length) != length)
         die("bytes follow the answer to an append");
     if (p->answer.state != COMPLETE) return;
     if (p->answer.status / 100 != 2) die("an append was answered with %d", p->answer.status);
     p->waiting = false;
-    if (p->next == events) p->finished = now_ns();
+    int64_t now = now_ns();
+    sample(&answers, now - timetable[p->next - 1].due);
+    if (p->next == events) p->finished = now;
 }
 
 /* ---------------------------------------------------------------- running */
@@ -133,7 +156,7 @@ static inline void hold(void) {
 static inline void run_events(poster *writer, int poll, window *measured, int pid, int readers,
                               int64_t interval, void (*read_one)(void *reader)) {
     static struct epoll_event ready[256];
-    size_t all = (size_t)readers * (size_t)events;
+    size_t all = (size_t)readers * (size_t)(events / streams);
     window_open(measured, pid);
     plan_events(measured->began, interval);
     int64_t give_up = measured->began + events * interval + GIVE_UP;
@@ -158,7 +181,8 @@ static inline void print_events(int readers, const window *measured, const poste
     printf("{\"readers\": %d, \"deliveries\": %zu, \"per_s\": %.1f, \"posting_s\": %.4f", readers,
            delays.count, (double)delays.count / measured->seconds,
            (double)(writer->finished - measured->began) / SECOND);
-    print_samples(&delays);
+    print_samples("", &delays);
+    print_samples("answer_", &answers);
     print_window(measured);
 }
 

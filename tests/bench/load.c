@@ -1,12 +1,26 @@
 /* Closed loop: every connection sends its next request when the last one is answered.
  *
- *   load get  PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
- *   load post PORT CONNECTIONS MILLISECONDS SERVER_PID RECORD_BYTES PATH...
+ *   load [asleep] get   PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
+ *   load [asleep] fresh PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
+ *   load [asleep] miss  PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH?QUERY
+ *   load [asleep] post  PORT[,PORT] CONNECTIONS MILLISECONDS SERVER_PID RECORD_BYTES PATH...
  *
- * `get` compares every body with the file, byte by byte. `post` appends records that name their
- * connection and count up, so that the log itself can be checked afterwards; connection i writes
- * to path i modulo their number. */
+ * All but `post` compare every body with the file, byte by byte. `fresh` asks each time on a new
+ * connection, to be closed by the server: the answer is there when its end has come. `miss` adds a
+ * number to the query that no other request has. `post` appends records that name their connection
+ * and count up in each stream, so that the log itself can be checked afterwards; connection i
+ * writes to path i modulo their number, or to every such path in turn when there are more paths
+ * than connections. Two servers of the same streams have half of the connections each.
+ *
+ * `asleep` leaves the core while it waits, for a server that shares it. */
 #include "wire.h"
+
+typedef struct {
+    char *text;
+    size_t length;
+    char *count;        /* within the text, where it says which one of all it is */
+    long asked;
+} request;
 
 typedef struct {
     int fd;
@@ -14,13 +28,15 @@ typedef struct {
     int64_t sent;
     size_t got;         /* bytes of the body so far */
     bool has_offset;    /* the answer to an append names the next offset */
-    char *request;
-    size_t length;
-    char *record;       /* within the request */
-    long records;
+    request *requests;  /* one for each of its paths, asked in turn */
+    int paths, turn;
 } connection;
 
-static bool appending;
+static bool appending, fresh, missing, sleeping;
+static int poll, ports[2];
+#define COUNT "000-000000000"
+#define COUNT_BYTES (sizeof COUNT - 1)
+
 static const char *expected;
 static size_t expected_length;
 static long record_bytes;
@@ -42,16 +58,22 @@ static void on_body(void *owner, const char *data, size_t length) {
 static const sink answers = {on_header, on_body};
 
 static void ask(connection *c, int index) {
-    if (appending) {
+    request *r = &c->requests[c->turn];
+    c->turn = (c->turn + 1) % c->paths;
+    if (r->count) {
         char count[16];
-        snprintf(count, sizeof count, "%03d %09ld", index, c->records++);
-        memcpy(c->record, count, 13);
+        snprintf(count, sizeof count, "%03d%c%09ld", index, appending ? ' ' : '-', r->asked++);
+        memcpy(r->count, count, COUNT_BYTES);
     }
     response_start(&c->answer);
     c->got = 0;
     c->has_offset = false;
     c->sent = now_ns();
-    transmit(c->fd, c->request, c->length);
+    if (fresh) {
+        c->fd = dial(ports[0]);
+        watch(poll, c->fd, c);
+    }
+    transmit(c->fd, r->text, r->length);
 }
 
 static void check(const connection *c) {
@@ -62,22 +84,37 @@ static void check(const connection *c) {
         die("status %d with %zu bytes instead of %zu", status, c->got, expected_length);
 }
 
-static void prepare(connection *c, const char *path) {
-    char head[LINE_MAX_BYTES];
-    int length = appending
-                     ? snprintf(head, sizeof head,
-                                "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain"
-                                "\r\nContent-Length: %ld\r\n\r\n", path, record_bytes)
-                     : snprintf(head, sizeof head,
-                                "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", path);
+static void prepare(request *r, const char *path) {
+    char head[LINE_MAX_BYTES], more[64] = "";
+    if (appending)
+        snprintf(more, sizeof more, "Content-Type: text/plain\r\nContent-Length: %ld\r\n",
+                 record_bytes);
+    if (fresh) snprintf(more, sizeof more, "Connection: close\r\n");
+    int length = snprintf(head, sizeof head, "%s %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n",
+                          appending ? "POST" : "GET", path, missing ? "&n=" COUNT : "", more);
     if (length >= (int)sizeof head) die("the path is too long");
-    c->length = (size_t)(length + (appending ? record_bytes : 0));
-    c->request = allocate(c->length, 1);
-    memcpy(c->request, head, (size_t)length);
+    r->length = (size_t)(length + (appending ? record_bytes : 0));
+    r->text = allocate(r->length, 1);
+    memcpy(r->text, head, (size_t)length);
+    if (missing) r->count = r->text + (strstr(head, COUNT) - head);
     if (!appending) return;
-    c->record = c->request + length;
-    memset(c->record, '.', (size_t)record_bytes);
-    c->record[record_bytes - 1] = '\n';
+    r->count = r->text + length;
+    memset(r->count, '.', (size_t)record_bytes);
+    r->count[record_bytes - 1] = '\n';
+}
+
+static void prepare_all(connection *c, char **paths, int count, int index, int connections) {
+    c->paths = index < count ? (count - index - 1) / connections + 1 : 1;
+    c->requests = allocate((size_t)c->paths, sizeof *c->requests);
+    for (int k = 0; k < c->paths; k++)
+        prepare(&c->requests[k], paths[(index + k * connections) % count]);
+}
+
+static void read_ports(char *text) {
+    char *second = strchr(text, ',');
+    if (second) *second++ = 0;
+    ports[0] = (int)number(text, 1, 65535);
+    ports[1] = second ? (int)number(second, 1, 65535) : ports[0];
 }
 
 static void read_expected(const char *path) {
@@ -92,13 +129,31 @@ static void read_expected(const char *path) {
     expected = bytes;
 }
 
+/* Whether the answer is whole: on a fresh connection only when the server has ended that. */
+static bool answered(connection *c) {
+    static char buffer[1 << 16];
+    for (;;) {
+        ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
+        bool ended = n == 0 && fresh && c->answer.state == COMPLETE;
+        if (n < 0 && errno == EAGAIN) return false;
+        if (n <= 0 && !ended)
+            die("the server ended a connection: %s", n ? strerror(errno) : "end of file");
+        size_t length = (size_t)n;
+        size_t taken = response_feed(&c->answer, &answers, c, buffer, length);
+        if (taken != length) die("%zu bytes follow an answer", length - taken);
+        if (ended) close(c->fd);
+        if (ended || (c->answer.state == COMPLETE && !fresh)) return true;
+        if (length < sizeof buffer && c->answer.state != COMPLETE) return false;
+    }
+}
+
 #define LOOK_NS 200000
 
 /* Looks for answers for a while before it sleeps. In a closed loop each answer would find the tool
  * asleep, and waking its core would cost the server several microseconds (on virtual machines
  * most of all) that no client on another machine costs it. Looking in vain is kept apart. */
-static int look(int poll, struct epoll_event *ready, int room, int64_t until) {
-    int64_t now = now_ns(), end = now + LOOK_NS;
+static int look(struct epoll_event *ready, int room, int64_t until) {
+    int64_t now = now_ns(), end = now + (sleeping ? 0 : LOOK_NS);
     int count;
     while (!(count = epoll_wait(poll, ready, room, 0)) && now < end) {
         int64_t before = now;
@@ -109,10 +164,16 @@ static int look(int poll, struct epoll_event *ready, int room, int64_t until) {
 }
 
 int main(int count, char **arguments) {
+    sleeping = count > 1 && !strcmp(arguments[1], "asleep");
+    arguments += sleeping;
+    count -= sleeping;
     if (count < 8) die("usage: see the head of load.c");
     appending = !strcmp(arguments[1], "post");
-    if (!appending && strcmp(arguments[1], "get")) die("get or post, not %s", arguments[1]);
-    int port = (int)number(arguments[2], 1, 65535);
+    fresh = !strcmp(arguments[1], "fresh");
+    missing = !strcmp(arguments[1], "miss");
+    if (!appending && !fresh && !missing && strcmp(arguments[1], "get"))
+        die("get, fresh, miss or post, not %s", arguments[1]);
+    read_ports(arguments[2]);
     int connections = (int)number(arguments[3], 1, 999);
     int64_t lasts = number(arguments[4], 1, 3600000) * MS;
     int pid = (int)number(arguments[5], 1, INT32_MAX);
@@ -121,15 +182,15 @@ int main(int count, char **arguments) {
     char **paths = arguments + 7;
     int path_count = count - 7;
 
-    int poll = epoll_create1(0);
+    poll = epoll_create1(0);
     connection *all = allocate((size_t)connections, sizeof *all);
     for (int i = 0; i < connections; i++) {
-        prepare(&all[i], paths[i % path_count]);
-        all[i].fd = dial(port);
+        prepare_all(&all[i], paths, path_count, i, connections);
+        if (fresh) continue;
+        all[i].fd = dial(ports[2 * i / connections]);
         watch(poll, all[i].fd, &all[i]);
     }
 
-    static char buffer[1 << 18];
     static struct epoll_event ready[1024];
     samples latency = {0};
     window measured;
@@ -138,14 +199,11 @@ int main(int count, char **arguments) {
     for (int i = 0; i < connections; i++) ask(&all[i], i);
     /* Nothing is asked after the end, but everything that was asked is answered. */
     for (int busy = connections; busy;) {
-        int n = look(poll, ready, 1024, give_up);
+        int n = look(ready, 1024, give_up);
         if (!n && now_ns() > give_up) die("%d requests were never answered", busy);
         for (int i = 0; i < n; i++) {
             connection *c = ready[i].data.ptr;
-            size_t length = receive(c->fd, buffer, sizeof buffer);
-            size_t taken = response_feed(&c->answer, &answers, c, buffer, length);
-            if (taken != length) die("%zu bytes follow an answer", length - taken);
-            if (c->answer.state != COMPLETE) continue;
+            if (!answered(c)) continue;
             check(c);
             int64_t now = now_ns();
             sample(&latency, now - c->sent);
@@ -156,7 +214,7 @@ int main(int count, char **arguments) {
     window_close(&measured);
     printf("{\"requests\": %zu, \"per_s\": %.1f", latency.count,
            (double)latency.count / measured.seconds);
-    print_samples(&latency);
+    print_samples("", &latency);
     print_window(&measured);
     printf("}\n");
     return 0;

@@ -1,6 +1,7 @@
-/* Long-poll: many readers that follow one stream by request after request, one writer.
+/* Long-poll: many readers that follow one stream, or each its own, by request after request, and
+ * one writer.
  *
- *   longpoll PORT POLLERS EVENTS INTERVAL_US SERVER_PID PATH
+ *   longpoll PORT POLLERS EVENTS INTERVAL_US SERVER_PID POST_PORT PATH
  *
  * Each poller first catches up with the (empty) stream, as a client does, then follows
  * Stream-Next-Offset and Stream-Cursor. Prints `ready` once every poller has asked to wait, posts
@@ -15,7 +16,8 @@ typedef struct {
     response answer;
     char offset[TOKEN_BYTES], cursor[TOKEN_BYTES];
     inbox box;
-    int before; /* events it had when it asked */
+    int stream;
+    int before; /* the event it had come to when it asked */
     int64_t now;
 } poller;
 
@@ -44,7 +46,7 @@ static void on_body(void *owner, const char *data, size_t length) {
 static void ask(poller *p) {
     char request[LINE_MAX_BYTES];
     int length = snprintf(request, sizeof request, "GET %s?offset=%s%s%s%s HTTP/1.1\r\n"
-                          "Host: 127.0.0.1\r\n\r\n", path, p->offset,
+                          "Host: 127.0.0.1\r\n\r\n", place(path, p->stream), p->offset,
                           p->polling ? "&live=long-poll" : "", *p->cursor ? "&cursor=" : "",
                           p->cursor);
     if (length >= (int)sizeof request) die("the path is too long");
@@ -56,7 +58,7 @@ static void ask(poller *p) {
 
 /* A live answer is either news (200) or a timeout without any (204). */
 static void check(const poller *p) {
-    int status = p->answer.status, news = p->box.next - p->before;
+    int status = p->answer.status, news = (p->box.next - p->before) / streams;
     if (p->box.have) die("an answer ends within an event");
     if (!*p->offset) die("an answer names no next offset");
     if (p->polling ? status != (news ? 200 : 204) : status != 200)
@@ -64,11 +66,11 @@ static void check(const poller *p) {
 }
 
 static void read_one(void *owner) {
-    static const sink answers = {on_header, on_body};
+    static const sink taken = {on_header, on_body};
     poller *p = owner;
     size_t length = receive(p->fd, buffer, sizeof buffer);
     p->now = now_ns();
-    if (response_feed(&p->answer, &answers, p, buffer, length) != length)
+    if (response_feed(&p->answer, &taken, p, buffer, length) != length)
         die("bytes follow an answer");
     if (p->answer.state != COMPLETE) return;
     check(p);
@@ -87,6 +89,7 @@ static void open_all(poller *all, int count, int port, int poll) {
         for (; dialled < count && dialled - (int)caught_up < 100; dialled++) {
             poller *p = &all[dialled];
             p->fd = dial(port);
+            p->stream = p->box.next = dialled % streams;
             strcpy(p->offset, "-1");
             watch(poll, p->fd, p);
             ask(p);
@@ -98,13 +101,15 @@ static void open_all(poller *all, int count, int port, int poll) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 7) die("usage: see the head of longpoll.c");
+    if (count != 8) die("usage: see the head of longpoll.c");
     int port = (int)number(arguments[1], 1, 65535);
     int pollers = (int)number(arguments[2], 1, 50000);
     events = (int)number(arguments[3], 1, MAX_EVENTS);
     int64_t interval = number(arguments[4], 0, 10000000) * 1000;
     int pid = (int)number(arguments[5], 1, INT32_MAX);
-    path = arguments[6];
+    int post_port = (int)number(arguments[6], 1, 65535);
+    path = arguments[7];
+    count_streams(path, pollers);
 
     int poll = epoll_create1(0);
     poller *all = allocate((size_t)pollers, sizeof *all);
@@ -113,7 +118,7 @@ int main(int count, char **arguments) {
 
     poster writer;
     window measured;
-    poster_open(&writer, port, path, poll);
+    poster_open(&writer, post_port, path, poll);
     run_events(&writer, poll, &measured, pid, pollers, interval, read_one);
     print_events(pollers, &measured, &writer);
     printf(", \"answers_200\": %zu, \"answers_204\": %zu}\n", answers_200, answers_204);

@@ -53,7 +53,7 @@ def bench(plan: Plan) -> Section:
 def _follow(server: Server, stream: str, pollers: int) -> Figures:
     server.create(stream, "application/json")
     path = server.append_path(stream)
-    load = (server.port, pollers, MESSAGES, INTERVAL_US, server.pid)
+    load = (server.port, pollers, MESSAGES, INTERVAL_US, server.pid, server.append_port)
     with held("longpoll", *load, path) as waiting:
         settle(server.pid)
         return waiting.release()

@@ -47,7 +47,7 @@ def prepare() -> None:
     for path in (NCHAN_MODULE, REFERENCE):
         if not path.exists():
             raise Unprepared(f"{path} is missing; `make setup-bench` installs it.")
-    for name in ("cc", "nginx", "node", "taskset"):
+    for name in ("cc", "nginx", "node", "redis-server", "redis-benchmark", "taskset"):
         program(name)
     if file_system(MEMORY_FOLDER) != "tmpfs":
         raise Unprepared(f"{MEMORY_FOLDER} is no tmpfs.")
@@ -76,6 +76,7 @@ def facts() -> dict[str, str]:
         "reference server": reference[1] if reference else "unknown",
         "nginx": nginx,
         "nchan": _nchan_version(),
+        "redis": _redis_version(),
         "open files": str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
     }
 
@@ -84,6 +85,11 @@ def _nchan_version() -> str:
     if shutil.which("dpkg-query") is None:
         return "unknown"
     return _output("dpkg-query", "--show", "--showformat=${Version}", "libnginx-mod-nchan")
+
+
+def _redis_version() -> str:
+    found = re.search(r"v=(\S+)", _output(program("redis-server"), "--version"))
+    return found[1] if found else "unknown"
 
 
 def _output(*command: str) -> str:
@@ -110,12 +116,13 @@ def cpu_seconds(pid: int) -> float:
 
 def busy_cores() -> float:
     """How many of the two cores were busy, for whomever, during the last quarter of a second."""
-    before, began = _busy_seconds(), time.monotonic()
+    before, began = busy_seconds(), time.monotonic()
     time.sleep(0.25)
-    return (_busy_seconds() - before) / (time.monotonic() - began)
+    return (busy_seconds() - before) / (time.monotonic() - began)
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
+    """Time that the two cores have worked for anybody so far."""
     lines = Path("/proc/stat").read_text().splitlines()
     cores = [line.split() for line in lines if re.match(rf"cpu({SERVER_CORE}|{TOOL_CORE}) ", line)]
     # user nice system idle iowait irq softirq steal; idle and iowait are not work.

@@ -65,10 +65,11 @@ def _measure(kind: str, count: int, server: Server) -> Iterator[tuple[str, Figur
 def _waiting(kind: str, server: Server, stream: str, count: int) -> Iterator[Held]:
     """Readers that wait for one event, which proves that all of them were there."""
     server.create(stream, "application/json")
-    load = (server.port, count, 1, 0, server.pid, server.append_path(stream))
+    load = (server.port, count, 1, 0, server.pid, server.append_port)
+    path = server.append_path(stream)
     with (
-        held("fanout", *load, server.events_path(stream))
+        held("fanout", *load, path, server.events_path(stream))
         if kind == "SSE readers"
-        else held("longpoll", *load)
+        else held("longpoll", *load, path)
     ) as readers:
         yield readers

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # From here on it is the tool, not the server, that a figure speaks of.
 TOOL_BOUND = 0.95
-WIDTH = 120
+WIDTH = 132
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,17 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from tests.bench.machine import busy_cores
+from tests.bench.machine import busy_cores, cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.bench.servers import Server
     from tests.bench.tools import Figures
+
+S = TypeVar("S", bound="Server")
 
 QUIET_CORES = 0.1
 QUIET_TIMEOUT_S = 20.0
@@ -40,8 +42,8 @@ class Plan:
 
 def medians(
     plan: Plan,
-    servers: Sequence[Callable[[], Server]],
-    measure: Callable[[Server], Iterator[tuple[str, Figures]]],
+    servers: Sequence[Callable[[], S]],
+    measure: Callable[[S], Iterator[tuple[str, Figures]]],
 ) -> dict[str, Measured]:
     """Each server's figures under each load: `measure` yields them, once a round."""
     found: dict[str, dict[str, list[Figures]]] = {}
@@ -68,9 +70,24 @@ def undisturbed(measure: Callable[[], Figures]) -> Figures:
     return min(runs, key=lambda run: run["other_cpu"])
 
 
+def apart(measure: Callable[[], Figures], **others: Sequence[int]) -> Figures:
+    """A measurement, with the time of some processes counted apart from what else ran."""
+    before = {name: _spent(pids) for name, pids in others.items()}
+    figures = measure()
+    shares = {
+        name: (_spent(pids) - before[name]) / figures["seconds"] for name, pids in others.items()
+    }
+    other = max(0.0, figures["other_cpu"] - sum(shares.values()))
+    return {**figures, **shares, "other_cpu": other}
+
+
 def tell(progress: str) -> None:
     """Show that a long run is alive."""
     sys.stderr.write(progress + "\n")
+
+
+def _spent(pids: Sequence[int]) -> float:
+    return sum(cpu_seconds(pid) for pid in pids)
 
 
 def _await_quiet() -> None:

@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
 from tests.bench.tools import ToolFailed
-from tests.support.processes import Headgate, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 START_TIMEOUT_S = 20.0
-PINNED = ("taskset", "--cpu-list", str(SERVER_CORE))
+
+
+def on_core(core: int) -> tuple[str, ...]:
+    """What comes before a command that is to run on one core."""
+    return ("taskset", "--cpu-list", str(core))
+
+
+PINNED = on_core(SERVER_CORE)
 HERE = Path(__file__).parent
 # A benchmark's readers must neither time out nor be asked to come again while it runs.
 PATIENT = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_SSE_MAX_AGE": "900"}
-
-KEEP_OPEN = "open_file_cache max=100 inactive=1h; open_file_cache_valid 1h;"
 
 
 class Answer(NamedTuple):
@@ -59,8 +65,13 @@ class Server(ABC):
     def stop(self) -> None:
         """End every process that `start` made."""
 
-    def append_path(self, stream: str) -> str:
+    @property
+    def append_port(self) -> int:
         """Where events are posted to."""
+        return self.port
+
+    def append_path(self, stream: str) -> str:
+        """What events are posted to."""
         return f"/v1/stream/{stream}"
 
     def events_path(self, stream: str) -> str:
@@ -73,6 +84,18 @@ class Server(ABC):
         answer = self.request("PUT", self.append_path(stream), body, headers)
         if answer.status != 201:
             raise ToolFailed(f"{self.label}: creating {stream}: {answer}")
+
+    def create_all(self, streams: Iterable[str], content_type: str) -> None:
+        """Make many streams."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            for stream in streams:
+                headers = {"Content-Type": content_type}
+                connection.request("PUT", self.append_path(stream), headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 201:
+                    raise ToolFailed(f"{self.label}: creating {stream}: {answer.status}")
 
     def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -100,10 +123,22 @@ class Server(ABC):
 class HeadgateServer(Server):
     """Headgate as `headgate serve` runs it."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(
+        self,
+        origin: str,
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        preface: Sequence[str] = PINNED,
+    ) -> None:
         super().__init__()
         self.label = f"headgate {origin.partition(':')[0]}:"
-        self._headgate = Headgate(origin, environment=PATIENT, preface=PINNED)
+        self._headgate = Headgate(
+            origin,
+            arguments=arguments,
+            environment={**PATIENT, **(environment or {})},
+            preface=preface,
+        )
         self.port = self._headgate.port
 
     @property
@@ -121,10 +156,10 @@ class HeadgateServer(Server):
 
 
 class Process:
-    """A child process on the servers' core; its complaints go where ours go."""
+    """A child process on one core; its complaints go where ours go."""
 
-    def __init__(self, port: int, *command: str) -> None:
-        self._child = subprocess.Popen([*PINNED, *command], stdout=subprocess.DEVNULL)
+    def __init__(self, port: int, *command: str, core: int = SERVER_CORE) -> None:
+        self._child = subprocess.Popen([*on_core(core), *command], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _accepts(port):
             if self._child.poll() is not None or time.monotonic() > deadline:
@@ -164,10 +199,11 @@ def _accepts(port: int) -> bool:
 class Reference(Server):
     """The protocol's reference server, in memory or with its store of files."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, core: int = SERVER_CORE) -> None:
         super().__init__()
         self.label = "reference, files" if folder else "reference"
         self._folder = folder
+        self._core = core
         self._process: Process | None = None
 
     @property
@@ -178,7 +214,8 @@ class Reference(Server):
     def start(self) -> None:
         folder = [str(self._folder)] if self._folder else []
         script = str(HERE / "reference.mjs")
-        self._process = Process(self.port, program("node"), script, str(self.port), *folder)
+        command = (program("node"), script, str(self.port), *folder)
+        self._process = Process(self.port, *command, core=self._core)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -217,36 +254,6 @@ class Nginx(Server):
 
     def _values(self, folder: Path) -> dict[str, str]:
         return {"port": str(self.port), "folder": str(folder)}
-
-
-class CachingNginx(Nginx):
-    """nginx with `proxy_cache` before the reference server, its cache in memory.
-
-    It opens the cached file for each answer, or is told to keep files open.
-    """
-
-    configuration = Template((HERE / "proxy_cache.conf").read_text())
-
-    def __init__(self, *, keep_open: bool = False) -> None:
-        super().__init__()
-        self.label = "nginx, files kept open" if keep_open else "nginx proxy_cache"
-        self._open_files = KEEP_OPEN if keep_open else ""
-        self._origin = Reference()
-
-    def start(self) -> None:
-        self._origin.start()
-        super().start()
-
-    def stop(self) -> None:
-        super().stop()
-        self._origin.stop()
-
-    def create(self, stream: str, content_type: str, body: bytes = b"") -> None:
-        self._origin.create(stream, content_type, body)
-
-    def _values(self, folder: Path) -> dict[str, str]:
-        origin = str(self._origin.port)
-        return {**super()._values(folder), "origin": origin, "open_files": self._open_files}
 
 
 class Nchan(Nginx):

@@ -26,11 +26,11 @@ def bench(plan: Plan) -> Section:
     numbers = itertools.count()
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
-        _deliver(server, f"warm-{next(numbers)}", 50)
+        deliver(server, f"warm-{next(numbers)}", 50)
         for readers in plan.loads([1000, 5000], 100):
 
             def once(readers: int = readers) -> Figures:
-                return _deliver(server, f"sse-{next(numbers)}", readers)
+                return deliver(server, f"sse-{next(numbers)}", readers)
 
             yield f"{readers:,} readers", undisturbed(once)
 
@@ -60,10 +60,11 @@ def bench(plan: Plan) -> Section:
     )
 
 
-def _deliver(server: Server, stream: str, readers: int) -> Figures:
+def deliver(server: Server, stream: str, readers: int) -> Figures:
+    """Make a stream, and give its events to readers that already wait."""
     server.create(stream, "application/json")
-    paths = (server.append_path(stream), server.events_path(stream))
     load = (server.port, readers, EVENTS, INTERVAL_US, server.pid)
-    with held("fanout", *load, *paths) as waiting:
+    posting = (server.append_port, server.append_path(stream))
+    with held("fanout", *load, *posting, server.events_path(stream)) as waiting:
         settle(server.pid)
         return waiting.release()

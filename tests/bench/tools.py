@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BINARIES = HERE / "bin"
-TOOLS = ("load", "fanout", "longpoll")
+TOOLS = ("load", "fanout", "longpoll", "walk")
 FLAGS = ("-O2", "-std=gnu17", "-Wall", "-Wextra", "-Werror")
 IDLE_SHARE = 0.02
 SETTLE_TIMEOUT_S = 60.0

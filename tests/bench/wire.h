@@ -143,14 +143,14 @@ static inline int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Sorts in place, then prints the three figures as JSON members. */
-static inline void print_samples(samples *s) {
+/* Sorts in place, then prints the three figures as JSON members, their names after a prefix. */
+static inline void print_samples(const char *prefix, samples *s) {
     qsort(s->us, s->count, sizeof *s->us, by_value);
     const double at[] = {.5, .99, 1};
     const char *names[] = {"p50_ms", "p99_ms", "max_ms"};
     for (int i = 0; i < 3; i++) {
         size_t rank = (size_t)(at[i] * (double)(s->count - 1) + .5);
-        printf(", \"%s\": %.3f", names[i], s->count ? s->us[rank] / 1000. : 0.);
+        printf(", \"%s%s\": %.3f", prefix, names[i], s->count ? s->us[rank] / 1000. : 0.);
     }
 }
 

@@ -2,122 +2,155 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, Entry, Store
-from gateway.protocol.state import Change, StreamState
+from gateway.cache.entries import Entry, drop, groups
+from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, USED_SHARE, Store
+from gateway.protocol.state import StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = 1000.0
+Row = tuple[str, int, int, bool]
 
 
-def entry(key: str, size: int = ENTRY_OVERHEAD, stream_id: int = 1, **fields: object) -> Entry:
+def entry(
+    key: str,
+    size: int = ENTRY_OVERHEAD,
+    stream_id: int = 1,
+    *,
+    at_tail: bool = False,
+    expires_at: float | None = None,
+) -> Entry:
     """An answer that counts so many bytes."""
-    made = Entry(key, stream_id, b"x" * (size - ENTRY_OVERHEAD), **fields)  # type: ignore[arg-type] # one of Entry's
+    made = Entry(
+        key,
+        groups(StreamState("s", stream_id, 0, "a/b"), until_change=at_tail),
+        b"x" * (size - ENTRY_OVERHEAD),
+        fields="",
+        etag="",
+        expires_at=expires_at,
+    )
     assert made.size == size
     return made
 
 
-def change(stream_id: int, *, removes: bool = False, soft_deleted: bool = False) -> Change:
-    state = StreamState("s", stream_id, 0, "a/b", version=1, soft_deleted=soft_deleted)
-    return Change(state, 0, removes=removes)
+def store_of(max_bytes: int) -> Store[Entry]:
+    return Store(max_bytes)
 
 
-def kept(store: Store, keys: str) -> str:
+def kept(store: Store[Entry], keys: str) -> str:
     return "".join(key for key in keys if store.get(key, NOW) is not None)
 
 
 def test_an_answer_counts_its_bytes_and_what_holds_them() -> None:
-    made = Entry("k", 1, b"rest", fields="fields", etag="tag")
+    made = Entry("k", (), b"rest", fields="fields", etag="tag")
     assert made.size == 4 + 6 + ENTRY_OVERHEAD
-    store = Store(100_000)
-    store.put(made, at_tail=False)
+    store = store_of(100_000)
+    store.put(made)
     assert (store.get("k", NOW), store.bytes, len(store)) == (made, made.size, 1)
-    assert (store.hits, store.misses, made.hits) == (1, 0, 1)
     assert store.get("l", NOW) is None
-    assert (store.hits, store.misses) == (1, 1)
+    assert (store.hits, made.hits) == (0, 0)
+    store.hit(made)
+    assert (store.hits, made.hits) == (1, 1)
 
 
 @pytest.mark.parametrize(("more", "left"), [(0, "abcdefgh"), (1, "bcdefgh")])
 def test_the_bound_holds_at_its_edge_and_the_oldest_goes(more: int, left: str) -> None:
-    store = Store(8000)
+    store = store_of(8000)
     for key in "abcdefg":
-        store.put(entry(key, 1000), at_tail=False)
-    store.put(entry("h", 1000 if not more else 999), at_tail=False)
+        store.put(entry(key, 1000))
+    store.put(entry("h", 1000 if not more else 999))
     assert store.evictions == 0
     if more:
-        store.put(entry("h", 1000), at_tail=False)
-        store.put(entry("i", 1000), at_tail=False)
+        store.put(entry("h", 1000))
+        store.put(entry("i", 1000))
         assert (store.bytes, store.evictions) == (8000, 1)
     assert kept(store, "abcdefgh") == left
 
 
 def test_what_is_used_stays() -> None:
-    store = Store(8000)
+    store = store_of(8000)
     for key in "abcdefgh":
-        store.put(entry(key, 1000), at_tail=False)
+        store.put(entry(key, 1000))
     store.get("a", NOW)
-    store.put(entry("i", 1000), at_tail=False)
-    store.put(entry("j", 1000), at_tail=False)
+    store.put(entry("i", 1000))
+    store.put(entry("j", 1000))
     assert kept(store, "abcdefghij") == "adefghij"
 
 
 @pytest.mark.parametrize(("size", "taken"), [(999, True), (1000, True), (1001, False)])
 def test_an_answer_that_would_push_out_too_many_is_not_kept(size: int, taken: bool) -> None:
-    store = Store(1000 * LARGEST_SHARE)
-    store.put(entry("a", size), at_tail=False)
+    store = store_of(1000 * LARGEST_SHARE)
+    store.put(entry("a", size))
     assert (len(store), store.bytes) == ((1, size) if taken else (0, 0))
 
 
 def test_a_store_of_nothing_keeps_nothing() -> None:
-    store = Store(0)
-    store.put(entry("a"), at_tail=False)
+    store = store_of(0)
+    store.put(entry("a"))
     assert (len(store), store.bytes, store.get("a", NOW)) == (0, 0, None)
 
 
 def test_a_new_answer_takes_the_place_of_the_old() -> None:
-    store = Store(100_000)
-    store.put(entry("a", 1000), at_tail=True)
+    store = store_of(100_000)
+    store.put(entry("a", 1000, at_tail=True))
     again = entry("a", 2000)
-    store.put(again, at_tail=False)
+    store.put(again)
     assert (store.get("a", NOW), store.bytes, len(store)) == (again, 2000, 1)
-    store.changed(change(1))  # the old one was at the tail, this one is not
+    drop(store, 1, whole=False)  # the old one was at the tail, this one is not
     assert store.get("a", NOW) is again
 
 
 def test_a_change_drops_what_was_at_the_tail_of_its_stream_and_nothing_else() -> None:
-    store = Store(100_000)
-    store.put(entry("a", stream_id=1), at_tail=True)
-    store.put(entry("b", stream_id=1), at_tail=False)
-    store.put(entry("c", stream_id=2), at_tail=True)
-    store.changed(change(1))
+    store = store_of(100_000)
+    store.put(entry("a", stream_id=1, at_tail=True))
+    store.put(entry("b", stream_id=1))
+    store.put(entry("c", stream_id=2, at_tail=True))
+    drop(store, 1, whole=False)
     assert kept(store, "abc") == "bc"
-    store.changed(change(3))
+    drop(store, 3, whole=False)
     assert kept(store, "abc") == "bc"
 
 
-@pytest.mark.parametrize(
-    "gone", [change(1, removes=True), change(1, soft_deleted=True)], ids=["removed", "deleted"]
-)
-def test_the_end_of_a_stream_drops_all_its_answers(gone: Change) -> None:
-    store = Store(100_000)
-    store.put(entry("a", stream_id=1), at_tail=True)
-    store.put(entry("b", stream_id=1), at_tail=False)
-    store.put(entry("c", stream_id=2), at_tail=False)
-    store.changed(gone)
+def test_the_end_of_a_stream_drops_all_its_answers() -> None:
+    store = store_of(100_000)
+    store.put(entry("a", stream_id=1, at_tail=True))
+    store.put(entry("b", stream_id=1))
+    store.put(entry("c", stream_id=2))
+    drop(store, 1, whole=True)
     assert (kept(store, "abc"), len(store), store.bytes) == ("c", 1, ENTRY_OVERHEAD)
+
+
+def test_a_cleared_store_is_empty_and_goes_on() -> None:
+    store = store_of(100_000)
+    store.put(entry("a", stream_id=1, at_tail=True))
+    store.put(entry("b", stream_id=2))
+    store.get("b", NOW)
+    store.clear()
+    assert (kept(store, "ab"), len(store), store.bytes, store.evictions) == ("", 0, 0, 0)
+    store.put(entry("b"))
+    assert (kept(store, "ab"), store.bytes) == ("b", ENTRY_OVERHEAD)
 
 
 @pytest.mark.parametrize(("now", "there"), [(9.9, True), (10.0, False), (10.1, False)])
 def test_an_answer_ends_with_its_stream(now: float, there: bool) -> None:
-    store = Store(100_000)
-    store.put(entry("a", expires_at=10.0), at_tail=False)
-    assert (store.get("a", now) is not None, len(store), store.misses) == (
-        there,
-        int(there),
-        int(not there),
-    )
+    store = store_of(100_000)
+    store.put(entry("a", expires_at=10.0))
+    assert (store.get("a", now) is not None, len(store)) == (there, int(there))
+
+
+@pytest.mark.parametrize(("more", "left"), [(2, "ab"), (3, "abc"), (4, "bcd")])
+def test_the_number_of_answers_is_bounded_too(more: int, left: str) -> None:
+    store: Store[Entry] = Store(100_000, max_entries=3)
+    for key in "abcd"[:more]:
+        store.put(entry(key))
+    assert (kept(store, "abcd"), store.evictions) == (left, max(0, more - 3))
 
 
 OPERATIONS = st.one_of(
@@ -130,33 +163,97 @@ OPERATIONS = st.one_of(
     ),
     st.tuples(st.just("get"), st.sampled_from("abcdefghijkl")),
     st.tuples(st.just("changed"), st.integers(0, 2), st.booleans()),
+    st.tuples(st.just("cleared")),
 )
 
 
+class Model:
+    """The same with plain lists of (key, size, stream, at_tail), least recently used first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.new: list[Row] = []
+        self.used: list[Row] = []
+
+    def put(self, row: Row) -> None:
+        was_used = any(one[0] == row[0] for one in self.used)
+        self.keep(lambda one: one[0] != row[0])
+        if row[1] > self.limit // LARGEST_SHARE:
+            return
+        (self.used if was_used else self.new).append(row)
+        self.demote()
+        while sum(one[1] for one in self.rows) > self.limit:
+            del (self.new or self.used)[0]
+
+    def get(self, key: str) -> bool:
+        rows = [one for one in self.rows if one[0] == key]
+        self.keep(lambda one: one[0] != key)
+        self.used += rows
+        self.demote()
+        return bool(rows)
+
+    def demote(self) -> None:
+        while sum(one[1] for one in self.used) > self.limit * USED_SHARE:
+            self.new.append(self.used.pop(0))
+
+    def keep(self, stays: Callable[[Row], bool]) -> None:
+        self.new = [one for one in self.new if stays(one)]
+        self.used = [one for one in self.used if stays(one)]
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.new + self.used
+
+
 @given(st.lists(OPERATIONS, max_size=60))
-def test_it_holds_what_a_plain_list_would(operations: list[tuple[object, ...]]) -> None:
+def test_it_holds_what_plain_lists_would(operations: list[tuple[object, ...]]) -> None:
     limit = 8 * (ENTRY_OVERHEAD + 400)
-    store = Store(limit)
-    model: list[tuple[object, int, object, object]] = []  # least recently used first
+    store = store_of(limit)
+    model = Model(limit)
     for operation in operations:
         match operation:
             case ("put", str(key), int(size), int(stream_id), bool(at_tail)):
-                store.put(entry(key, size, stream_id), at_tail=at_tail)
-                if size <= limit // LARGEST_SHARE:
-                    model = [row for row in model if row[0] != key]
-                    model.append((key, size, stream_id, at_tail))
-                    while sum(row[1] for row in model) > limit:
-                        del model[0]
+                store.put(entry(key, size, stream_id, at_tail=at_tail))
+                model.put((key, size, stream_id, at_tail))
             case ("get", str(key)):
-                found = store.get(key, NOW)
-                rows = [row for row in model if row[0] == key]
-                assert (found is not None) == bool(rows)
-                model = [row for row in model if row[0] != key] + rows
-            case ("changed", int(stream_id), bool(removes)):
-                store.changed(change(stream_id, removes=removes))
-                model = [
-                    row for row in model if row[2] != stream_id or not (removes or row[3] is True)
-                ]
+                assert (store.get(key, NOW) is not None) == model.get(key)
+            case ("changed", int(stream_id), bool(whole)):
+                drop(store, stream_id, whole=whole)
+                model.keep(lambda one: one[2] != stream_id or not (whole or one[3]))
+            case ("cleared",):
+                store.clear()
+                model.keep(lambda _: False)
             case _:
                 raise AssertionError(operation)
-        assert (len(store), store.bytes) == (len(model), sum(row[1] for row in model))
+        assert (len(store), store.bytes) == (len(model.rows), sum(one[1] for one in model.rows))
+    assert kept(store, "abcdefghijkl") == "".join(sorted(one[0] for one in model.rows))
+
+
+def test_a_wave_of_what_is_read_once_pushes_out_nothing_popular() -> None:
+    store = store_of(10_000)
+    for key in "abcdef":
+        store.put(entry(key, 1000))
+        store.get(key, NOW)
+    for number in range(100):
+        store.put(entry(f"once {number}", 1000))
+    assert kept(store, "abcdef") == "abcdef"
+
+
+def test_what_was_popular_goes_in_the_end() -> None:
+    store = store_of(10_000)
+    for generation in range(3):
+        for key in "abcdefgh":
+            store.put(entry(f"{generation}{key}", 1000))
+            store.get(f"{generation}{key}", NOW)
+    assert store.get("0a", NOW) is None
+    assert store.get("2h", NOW) is not None
+
+
+def test_a_new_answer_in_the_place_of_a_popular_one_is_popular() -> None:
+    store = store_of(8000)
+    store.put(entry("a", 1000))
+    store.get("a", NOW)
+    store.put(entry("a", 900))
+    for key in "bcdefghijk":
+        store.put(entry(key, 1000))
+    assert kept(store, "a") == "a"

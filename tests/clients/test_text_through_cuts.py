@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +14,12 @@ from tests.clients.unicode_text import cut_into_tokens, make_text
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.clients.behind_proxies import Read
     from tests.clients.readers import Mode
+    from tests.support.processes import Headgate
 
 SEED = 4437
 TEXT_BYTES = 1 << 20
@@ -45,14 +47,25 @@ LATE_READERS: Sequence[tuple[Read, Mode]] = (
 )
 
 
+@contextlib.contextmanager
+def serving(scheme: str, folder: Path) -> Iterator[tuple[Headgate, Headgate]]:
+    """Whom the text is written to, and whom it is read from."""
+    with headgate(f"file:{folder}" if scheme == "file" else "memory:") as log:
+        if scheme != "http":
+            yield log, log
+            return
+        with headgate(log.url) as gateway:
+            yield log, gateway
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("scheme", ["memory", "file"])
+@pytest.mark.parametrize("scheme", ["memory", "file", "http"])
 async def test_every_client_gets_every_byte_once(scheme: str, tmp_path: Path) -> None:
     text = make_text(SEED, TEXT_BYTES)
     tokens = cut_into_tokens(text, SEED, MAX_TOKEN_CHARACTERS)
     assert len(tokens) >= MIN_TOKENS
-    with headgate("memory:" if scheme == "memory" else f"file:{tmp_path}") as server:
-        url = f"{server.streams}/text"
+    with serving(scheme, tmp_path) as (written_to, server):
+        url = f"{written_to.streams}/text"
         await create_stream(url, CONTENT_TYPE)
         async with reading(
             server, "text", LIVE_READERS, seed=SEED, at_most=FIRST_CUT_BYTES

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine
@@ -70,6 +70,14 @@ def test_help_needs_no_network_library() -> None:
         (["tail", "chat", "--json", "--raw"], "--json and --raw exclude each other"),
         (["tail", "chat", "--from-start", "--offset", "1"], "exclude each other"),
         (["head", "http://host"], "a stream has a name"),
+        (["append", "chat", "--seq", "1\n2"], r"'--seq': '1\n2' must be one line of text"),
+        (["append", "chat", "--producer", "p\r"], r"'--producer': 'p\r' must be one line"),
+        (["append", "chat", "-t", "text/\x01"], r"'text/\x01' must be one line of text"),
+        (["create", "chat", "-t", "text/\x7f"], r"'text/\x7f' must be one line of text"),
+        (["create", "a", "--fork-from", "b", "--fork-offset", "\n"], r"'\n' must be one line"),
+        (["read", "chat", "--offset", "\udcff"], r"'\udcff' must be one line of text"),
+        (["tail", "chat", "--offset", "1\t"], r"'1\t' must be one line of text"),
+        (["head", "http://host:99999/x"], "a port goes up to 65535"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_explained(
@@ -82,7 +90,9 @@ def test_a_command_line_that_makes_no_sense_is_explained(
 
 def test_the_version_is_the_packages(cli: CommandLine) -> None:
     versions = json.loads(cli.output("version", "--json"))
-    assert sorted(versions) == ["aiohttp", "apsw", "headgate", "python", "uvloop"]
+    assert sorted(versions) == [
+        *("aiohttp", "apsw", "headgate", "hiredis", "python", "redis", "uvloop")
+    ]
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert cli.output("version").decode().startswith(f"headgate {versions['headgate']} (")
     assert cli.output("--version") == cli.output("version")
@@ -150,7 +160,7 @@ def test_every_mistake_is_one_sentence(name: str, cli: CommandLine, tmp_path: Pa
 
 
 def test_every_flag_of_serve_is_a_setting(cli: CommandLine) -> None:
-    arguments = ["--listen", "--admin", "--origin", "--long-poll-timeout"]
+    arguments = ["--listen", "--admin", "--origin", "--workers", "--long-poll-timeout"]
     arguments += ["--log-level", "--log-format"]
     done = cli("serve", *(f"{name}=?" for name in arguments))
     assert done.returncode == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.commands.conftest import CommandLine, Stream
+from tests.support.listener import Listener
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class Script:
 
     answers: list[web.Response | bytes]
     sse_headers: dict[str, str] = field(default_factory=dict)
+    head_status: int = 200
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent_headers: list[dict[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -52,7 +56,7 @@ class Script:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The next answer."""
         if request.method == "HEAD":
-            return web.Response(headers=STREAM_HEAD)
+            return web.Response(status=self.head_status, headers=STREAM_HEAD)
         await request.read()
         self.requests.append((request.method, dict(request.query)))
         self.sent_headers.append(dict(request.headers))
@@ -179,6 +183,25 @@ async def test_a_passing_refusal_is_waited_out_as_long_as_the_server_asks(
     assert script.times[1] - script.times[0] >= 2
 
 
+@pytest.mark.parametrize(
+    ("status", "then", "said"),
+    [
+        (503, web.Response(status=503, text="no log"), "no log (503 Service Unavailable)"),
+        (410, web.Response(status=410, text="forks are left"), "forks are left (410 Gone)"),
+        (503, web.Response(status=200), "the server refused (503 Service Unavailable)"),
+        (503, web.Response(status=429), "the server refused (503 Service Unavailable)"),
+    ],
+    ids=["still refused", "refused for good", "well again", "refused otherwise"],
+)
+async def test_why_a_head_is_refused_is_told_although_its_answer_has_no_body(
+    status: int, then: web.Response, said: str, play: Play
+) -> None:
+    script = Script([then], head_status=status)
+    outcome = await play(script, "head")
+    assert outcome == Outcome(1, "", f"headgate: /s: {said}.\n")
+    assert script.requests == [("GET", {"offset": "now"})]
+
+
 async def test_a_retry_after_that_is_a_date_is_counted_from_the_servers_clock(play: Play) -> None:
     moments = {
         "Date": "Wed, 01 Jan 2020 00:00:00 GMT",
@@ -289,7 +312,7 @@ async def test_a_redirect_is_not_followed_with_the_authorization(play: Play) -> 
 async def test_a_server_without_streams_is_recognised(command: str, play: Play) -> None:
     script = Script([web.Response(text="<h1>It works!</h1>")])
     assert await play(script, command) == Outcome(
-        1, "", "headgate: this is no Durable Streams server: it sent no Stream-Next-Offset.\n"
+        1, "", "headgate: /s: this is no Durable Streams server: it sent no Stream-Next-Offset.\n"
     )
 
 
@@ -409,3 +432,76 @@ def test_a_producer_survives_a_restart_and_appends_once(durable: Headgate) -> No
         appending.stdin.close()
         assert appending.wait(DEADLINE_S) == 0
     assert stream.data == lines
+
+
+# ---------------------------------------------------------------- connections
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """What a server of an unknown authority speaks TLS by."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+            *("ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=Ours", "-addext"),
+            *("subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "pem", folder / "key")
+    return context
+
+
+async def said_of(server: Listener, scheme: str) -> str:
+    """The sentence about a server at which no request succeeds."""
+    url = f"{scheme}://127.0.0.1:{server.port}/s"
+    process = await asyncio.create_subprocess_exec(
+        *(CommandLine(url).program, "head", url), stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.startswith(f"headgate: {url}: ".encode())
+    return said.decode().removeprefix(f"headgate: {url}: ")
+
+
+async def test_a_certificate_of_an_unknown_authority_is_told(certificate: ssl.SSLContext) -> None:
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with Listener(serve, tls=certificate) as server:
+        assert await said_of(server, "https") == (
+            "the certificate of the server is not trusted: self-signed certificate.\n"
+        )
+
+
+async def test_a_server_without_tls_is_told() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with Listener(serve) as server:
+        said = await said_of(server, "https")
+    assert said.startswith("no TLS with this server (")
+    assert said.endswith("): perhaps its URL begins with http://.\n")
+
+
+async def test_a_reset_connection_is_one_sentence() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)  # what is unread makes the kernel send a reset
+        writer.transport.abort()
+
+    async with Listener(serve) as server:
+        assert await said_of(server, "http") == "the connection was lost.\n"
+
+
+async def test_what_is_no_http_is_one_sentence() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    async with Listener(serve) as server:
+        assert await said_of(server, "http") == "what it answered is not valid HTTP.\n"

@@ -19,9 +19,11 @@ BASE = "http://127.0.0.1:4437/v1/stream"
         ("é?x#y z", None, f"{BASE}/%C3%A9%3Fx%23y%20z"),
         ("http://other:1/x/y?rk=1", "https://streams.example", "http://other:1/x/y?rk=1"),
         ("https://[::1]/x", None, "https://[::1]/x"),
-        ("HTTP://other/x", None, "HTTP://other/x"),
+        ("HTTP://other/x", None, "http://other/x"),
         ("/user:4/x", None, f"{BASE}/user%3A4/x"),
         ("user:a/x:4", None, f"{BASE}/user%3Aa/x%3A4"),
+        ("\udcff", None, f"{BASE}/%FF"),
+        ("http://other/é x?k=%20 #end", None, "http://other/%C3%A9%20x?k=%20%20"),
     ],
 )
 def test_a_name_is_below_the_base_and_a_url_is_itself(
@@ -38,6 +40,38 @@ def test_a_name_is_below_the_base_and_a_url_is_itself(
 def test_what_names_no_stream_is_refused(name: str, base: str | None) -> None:
     with pytest.raises(ValueError, match=r"such as|as in"):
         resolve(name, {})
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["http://h:99999", "http://h:x", "http://h:0", "http://[::1", "http://a..b", "http://"],
+)
+def test_what_no_server_can_be_is_told_where_it_stands(server: str) -> None:
+    example = re.escape(f"must be a URL such as {BASE}")
+    with pytest.raises(ValueError, match=f"^it {example}"):
+        resolve(f"{server}/x", {})
+    for name in ("x", "http://other/x"):
+        with pytest.raises(ValueError, match=f"^STREAM_URL {example}"):
+            resolve(name, {"STREAM_URL": server})
+
+
+def test_a_password_that_looks_like_a_port_is_not_repeated() -> None:
+    with pytest.raises(ValueError, match="a port goes up to 65535") as refusal:
+        resolve("http://me:pass/word@host/x", {})
+    assert "pass" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["offset", "live", "cursor"])
+def test_a_query_that_a_command_makes_itself_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=f"the URL has {key}= in its query: give an offset by "):
+        resolve(f"http://host/x?rk=1&{key}=now", {})
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\0", "\udcff"])
+def test_an_authorization_that_cannot_be_sent_is_refused_and_not_repeated(end: str) -> None:
+    with pytest.raises(ValueError, match=r"^STREAM_AUTH has a line end or another") as refusal:
+        resolve("chat", {"STREAM_AUTH": f"Bearer token{end}"})
+    assert "token" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_create_with_another_configuration_fails(cli: CommandLine, text: Stream)
 
 
 def test_create_takes_first_data_lifetime_and_closure(cli: CommandLine) -> None:
-    cli.output("create", "short", "--ttl", "3600", "--data", "from the line", "--closed")
+    done = cli("create", "short", "--ttl", "3600", "--data", "from the line", "--closed")
+    assert b"/short (text/plain, closed); next offset " in done.stderr
     cli.output("create", "fixed", "--expires-at", "2099-01-01T00:00:00Z", "-d", "-", stdin=b"piped")
     assert [cli.output("read", name) for name in ("short", "fixed")] == [b"from the line", b"piped"]
     short, fixed = (
@@ -71,6 +72,17 @@ def test_a_fork_may_begin_inside_an_append(cli: CommandLine, messages: Stream) -
     arguments = ["--fork-from", messages.name, "--fork-offset", start, "--fork-sub-offset", "2"]
     cli.output("create", f"{messages.name}-fork", *arguments)
     assert cli.output("read", f"{messages.name}-fork") == b"1\n2\n"
+
+
+def test_a_fork_in_the_middle_of_an_append_tells_the_option(
+    cli: CommandLine, text: Stream, server: Headgate
+) -> None:
+    text.append(b"hello")
+    inside = text.offset.replace("5", "3")
+    done = cli("create", "no-fork", "--fork-from", text.name, "--fork-offset", inside)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"headgate: {server.streams}/no-fork: ".encode())
+    assert done.stderr.endswith(f"(400 Bad Request); --fork-offset was {inside}.\n".encode())
 
 
 def test_a_fork_without_a_source_names_the_source(cli: CommandLine, server: Headgate) -> None:
@@ -133,7 +145,8 @@ def test_appending_nothing_is_an_error_that_says_so(
 
 
 def test_closing_with_nothing_to_append_is_none(cli: CommandLine, text: Stream) -> None:
-    cli.output("append", text.name, "--close")
+    done = cli("append", text.name, "--close")
+    assert done.stderr.decode() == f"Closed; next offset {text.offset}.\n"
     assert (text.is_closed, text.data) == (True, b"")
 
 
@@ -211,6 +224,12 @@ def test_seq_refuses_what_is_not_greater(cli: CommandLine, text: Stream) -> None
     assert (statuses, text.data) == ([0, 1, 0], b"bc")
 
 
+def test_seq_is_told_to_be_compared_as_text(cli: CommandLine, text: Stream) -> None:
+    cli.output("append", text.name, "--data", "x", "--seq", "9")
+    done = cli("append", text.name, "--data", "x", "--seq", "10")
+    assert done.stderr.endswith(b"(409 Conflict); both are text, so that 10 is less than 9.\n")
+
+
 # ---------------------------------------------------------------- exactly once
 
 
@@ -222,6 +241,21 @@ def test_the_same_input_again_adds_only_what_is_missing(cli: CommandLine, text: 
         f"Appended 3 lines, 2 of them by an earlier run; next offset {text.offset}.\n"
     )
     assert text.data == b"a\nb\nc\n"
+
+
+def test_the_same_input_again_after_closing_tells_what_may_be(
+    cli: CommandLine, text: Stream
+) -> None:
+    producer = ["append", text.name, "--lines", "--close", "--producer", "p"]
+    cli.output(*producer, stdin=b"a\nb\n")
+    done = cli(*producer, stdin=b"a\nb\n")
+    assert (done.returncode, text.data) == (1, b"a\nb\n")
+    assert done.stderr.startswith(b"headgate: line 1: ")
+    assert done.stderr.endswith(
+        b" an earlier run with --close may have appended all and closed it.\n"
+    )
+    stranger = cli("append", text.name, "--lines", stdin=b"a\n")
+    assert stranger.stderr.endswith(b"; 0 lines were appended before.\n")
 
 
 def test_a_repeated_append_says_that_it_is_one(cli: CommandLine, text: Stream) -> None:

@@ -1,4 +1,4 @@
-"""The long runs: `python -m tests.faults --kills 1000` and `python -m tests.faults --memory`."""
+"""The long runs: `python -m tests.faults --kills 1000`, `--memory`, `--redis-kills 200`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tests.faults.disasters import Failover, SplitBrain
 from tests.faults.memory import Load, measure
-from tests.faults.torture import restartable, torture
+from tests.faults.redis_failovers import lose_again_and_again, roaming_gateways
+from tests.faults.redis_torture import EVERY_WRITE, Fleet
+from tests.faults.redis_torture import torture as torture_redis
+from tests.faults.torture import torture
+from tests.support.processes import Headgate
+from tests.support.redis_groups import SentinelGroup
+from tests.support.redis_servers import redis_server
 
+if TYPE_CHECKING:
+    from tests.faults.ledger import Faults
+    from tests.faults.redis_torture import Report as RedisReport
+    from tests.support.redis_servers import RedisServer
+
+GATEWAYS = 3
 LOAD = Load(readers=5000, silent=500, content_bytes=100_000_000)
 BOUND_BYTES = 150_000_000
 
@@ -21,29 +35,64 @@ BOUND_BYTES = 150_000_000
 @click.option("--kills", type=click.IntRange(min=0), default=0, help="Kill a loaded server.")
 @click.option("--seed", type=int, help="Repeat an earlier run's choices.")
 @click.option("--memory", is_flag=True, help="Measure 5,000 readers, 500 of whom never read.")
-def main(kills: int, seed: int | None, memory: bool) -> None:
+@click.option("--redis-kills", type=click.IntRange(min=0), default=0, help="... Redis, gateways.")
+@click.option("--failovers", type=click.IntRange(min=0), default=0, help="Lose the last writes.")
+def main(kills: int, seed: int | None, memory: bool, redis_kills: int, failovers: int) -> None:
     """Run what takes too long for every change; the exit status tells whether it held."""
     held = True
+    seed = random.randrange(1 << 32) if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="headgate-faults-") as folder:
         if kills:
-            seed = random.randrange(1 << 32) if seed is None else seed
             held &= _torture(Path(folder) / "torture", kills, seed)
         if memory:
             held &= _measure(Path(folder))
+        if redis_kills:
+            held &= _torture_redis(Path(folder) / "redis", redis_kills, seed)
+        if failovers:
+            held &= _fail_over(Path(folder) / "failovers", failovers, seed)
     sys.exit(0 if held else 1)
 
 
 def _torture(folder: Path, kills: int, seed: int) -> bool:
     click.echo(f"torture: {kills} kills, seed {seed}")
-    server = restartable(f"file:{folder}", HEADGATE_LONG_POLL_TIMEOUT="2")
+    server = Headgate(f"file:{folder}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})
     try:
         report = asyncio.run(torture(server, kills, seed))
     finally:
         server.kill()
-    click.echo(f"torture: {report}")
-    for note in report.faults.notes:
-        click.echo(f"torture: {note}", err=True)
-    return report.faults.total == 0
+    return _tell("torture", report, report.faults, held=not report.faults.total)
+
+
+def _torture_redis(folder: Path, kills: int, seed: int) -> bool:
+    """That many kills of Redis, and as many of gateways."""
+    click.echo(f"redis: {kills} kills of each kind, seed {seed}")
+
+    async def run(url: str, server: RedisServer) -> RedisReport:
+        async with Fleet(url, [server], GATEWAYS, seed) as fleet:
+            return await torture_redis(fleet, kills, kills, seed)
+
+    with redis_server(folder, **EVERY_WRITE) as server:
+        report = asyncio.run(run(server.url, server))
+    return _tell("redis", report, report.faults, held=report.is_clean())
+
+
+def _fail_over(folder: Path, failovers: int, seed: int) -> bool:
+    """Every fourth one leaves the old primary alive."""
+    click.echo(f"failovers: {failovers}, seed {seed}")
+    with SentinelGroup(folder) as group, roaming_gateways(group.url, GATEWAYS) as gateways:
+        kinds = [
+            SplitBrain(group) if turn % 4 == 3 else Failover(group) for turn in range(failovers)
+        ]
+        report = asyncio.run(lose_again_and_again(kinds, gateways, seed))
+    held = not report.faults.total and report.lossy > failovers / 2
+    return _tell("failovers", report, report.faults, held=held)
+
+
+def _tell(name: str, report: object, faults: Faults, *, held: bool) -> bool:
+    click.echo(f"{name}: {report}")
+    for note in faults.notes:
+        click.echo(f"{name}: {note}", err=True)
+    return held
 
 
 def _measure(folder: Path) -> bool:

@@ -63,7 +63,7 @@ class Follower:
         content = b""
         async with self.session.get(self.url, params=self._query()) as answer:
             assert answer.status == 200, (answer.status, await answer.read())
-            async for kind, data in _parse(answer.content):
+            async for kind, data in parse_events(answer.content):
                 if kind == b"data":
                     content += data
                     continue
@@ -75,7 +75,7 @@ class Follower:
                 self.at_end = control.get("streamClosed", False)
 
 
-async def _parse(stream: aiohttp.StreamReader) -> AsyncIterator[tuple[bytes, bytes]]:
+async def parse_events(stream: aiohttp.StreamReader) -> AsyncIterator[tuple[bytes, bytes]]:
     """The events of an SSE body: their type, and their data lines joined."""
     unread = b""
     async for data in stream.iter_any():

@@ -64,6 +64,10 @@ class Ledger:
     """The append that was to close the stream."""
     is_closed: bool = False
     """Some answer said that the stream is closed."""
+    larger: int = 1
+    """How many times as large as usual the messages are, up to the largest."""
+    even: int = 0
+    """The length of each message, when all are alike and come one by one."""
 
     @property
     def content_type(self) -> str:
@@ -72,15 +76,17 @@ class Ledger:
     def messages(self, writer: int, number: int) -> list[bytes]:
         """What one append holds: always the same for the same append, different for others."""
         digest = hashlib.blake2b(f"{self.name} {writer} {number}".encode()).digest()
-        size = _SIZES[digest[0]] * (digest[1] + 1) >> 8
+        size = min(_SIZES[digest[0]] * self.larger, _SIZES[-1]) * (digest[1] + 1) >> 8
         count = (1, 1, 2, 3)[digest[2] % 4]
-        start = int.from_bytes(digest[3:7]) % (len(_TEXT) - size)
-        text = _TEXT[start : start + size]
-        return [
+        start = int.from_bytes(digest[3:7]) % (len(_TEXT) - _SIZES[-1])
+        heads = [
             f'{{"writer":{writer},"number":{number},"part":{part},"of":{count},'
-            f'"stream":"{self.name}","text":"{text}"}}'.encode()
+            f'"stream":"{self.name}","text":"'
             for part in range(count)
         ]
+        if self.even:
+            heads, size = heads[:1], self.even - len(heads[0]) - len('"}')
+        return [f'{head}{_TEXT[start : start + size]}"}}'.encode() for head in heads]
 
     def body(self, writer: int, number: int) -> bytes:
         """One append as it is sent."""

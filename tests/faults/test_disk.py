@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 APPENDS = 40
 MOST_REFUSALS = 400
-SLOW_S = 2.0
-PROMPT_S = 0.5
+SLOW_S = 4.0
+PROMPT_S = 2.0
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.disk import content, create
 from tests.faults.wire import Wire, ask, request
 from tests.support.processes import Headgate, headgate
@@ -13,8 +15,11 @@ from tests.support.processes import Headgate, headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(240)
+
 BODY = b"0123456789"
-TOLD_S = 3.0
+TOLD_S = 20.0
+END_S = 20.0
 
 
 def begin_upload(server: Headgate) -> Wire:
@@ -47,7 +52,7 @@ def exit_status(server: Headgate, timeout_s: float) -> int:
 
 
 def test_an_upload_that_ends_within_the_grace_time_is_kept(tmp_path: Path) -> None:
-    grace = {"HEADGATE_SHUTDOWN_GRACE": "5"}
+    grace = {"HEADGATE_SHUTDOWN_GRACE": "60"}
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
         with begin_upload(server) as wire:
@@ -56,7 +61,7 @@ def test_an_upload_that_ends_within_the_grace_time_is_kept(tmp_path: Path) -> No
             answer = wire.answer("POST")
             assert answer.status == 204
             assert wire.is_ended()
-        assert exit_status(server, 4) == 0
+        assert exit_status(server, END_S) == 0
     with headgate(f"file:{tmp_path}") as server:
         assert content(server, "s") == b"before" + BODY
         assert ask(server.port, "HEAD", "/v1/stream/s").next_offset == answer.next_offset
@@ -67,9 +72,8 @@ def test_an_upload_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> 
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
         with begin_upload(server) as wire:
-            began = time.monotonic()
             begin_stop(server)
-            assert exit_status(server, 4 - (time.monotonic() - began)) == 0
+            assert exit_status(server, END_S) == 0
             assert wire.is_ended()
     with headgate(f"file:{tmp_path}") as server:
         assert content(server, "s") == b"before"

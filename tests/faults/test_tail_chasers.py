@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.disk import create
 from tests.faults.wire import Wire
 from tests.support.processes import headgate
@@ -18,6 +20,7 @@ READS = 12_000
 PATH = "/v1/stream/log"
 
 
+@pytest.mark.timeout(240)
 def test_offset_that_a_reader_was_given_is_never_past_the_tail(tmp_path: Path) -> None:
     enough = threading.Event()
     with headgate(f"file:{tmp_path}") as server, ThreadPoolExecutor(WRITERS) as pool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.ledger import Faults
-from tests.faults.torture import restartable, torture
+from tests.faults.torture import torture
+from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ SEED = 20
 
 
 def test_log_that_forgets_is_found_out() -> None:
-    server = restartable("memory:")
+    server = Headgate("memory:")
     try:
         report = asyncio.run(torture(server, 1, SEED))
     finally:
@@ -28,7 +29,7 @@ def test_log_that_forgets_is_found_out() -> None:
 
 @pytest.mark.timeout(300)
 def test_every_acknowledged_append_survives_fifty_kills(tmp_path: Path) -> None:
-    server = restartable(f"file:{tmp_path}", HEADGATE_LONG_POLL_TIMEOUT="2")
+    server = Headgate(f"file:{tmp_path}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})
     try:
         report = asyncio.run(torture(server, KILLS, SEED))
     finally:

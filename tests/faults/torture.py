@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import random
-import socket
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -17,10 +15,11 @@ import aiohttp
 from tests.faults.follower import CUT_OFF, Follower
 from tests.faults.ledger import Faults, Ledger
 from tests.faults.lifecycle import Lifecycle
-from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.support.processes import Headgate
 
 WRITERS = 32
 STREAMS = 8
@@ -63,24 +62,6 @@ class Report:
             f"stored={self.stored_bytes >> 20}MiB recovery_p50={self.recovery_ms(0.5):.0f}ms "
             f"recovery_p99={self.recovery_ms(0.99):.0f}ms seed={self.seed}"
         )
-
-
-def restartable(origin: str, **environment: str) -> Headgate:
-    """A server on ports that no outgoing connection takes while the server is away."""
-    port, admin = _port_below_outgoing(), _port_below_outgoing()
-    arguments = ("--admin", f"127.0.0.1:{admin}")
-    server = Headgate(origin, port=port, arguments=arguments, environment=environment)
-    server.admin_port = admin
-    return server
-
-
-def _port_below_outgoing() -> int:
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(lowest // 2, lowest)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 async def torture(server: Headgate, kills: int, seed: int) -> Report:

@@ -116,18 +116,18 @@ def test_a_chunk_is_complete_at_its_boundary(end: int, complete: bool) -> None:
     assert Chunk(state, 0, end, (b"x" * end,)).complete is complete
 
 
-LINEAGE = (Segment(1, 10), Segment(2, 30))
+LINEAGE = (Segment(1, 10, "p"), Segment(2, 30, "q"))
 
 
 @pytest.mark.parametrize(
     ("start", "segments"),
     [
-        (0, [Segment(1, 10), Segment(2, 30), Segment(9, 100)]),
-        (9, [Segment(1, 10), Segment(2, 30), Segment(9, 100)]),
-        (10, [Segment(2, 30), Segment(9, 100)]),
-        (29, [Segment(2, 30), Segment(9, 100)]),
-        (30, [Segment(9, 100)]),
-        (100, [Segment(9, 100)]),
+        (0, [*LINEAGE, Segment(9, 100, "s")]),
+        (9, [*LINEAGE, Segment(9, 100, "s")]),
+        (10, [LINEAGE[1], Segment(9, 100, "s")]),
+        (29, [LINEAGE[1], Segment(9, 100, "s")]),
+        (30, [Segment(9, 100, "s")]),
+        (100, [Segment(9, 100, "s")]),
     ],
 )
 def test_a_forks_records_are_found_segment_by_segment(start: int, segments: list[Segment]) -> None:

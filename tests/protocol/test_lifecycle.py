@@ -17,10 +17,19 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol import lifecycle
+from gateway.protocol.epochs import position_of
 from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, Place
-from gateway.protocol.offsets import Offset
+from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.requests import Create, ForkRequest
-from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
+from gateway.protocol.state import (
+    Change,
+    Epoch,
+    ForkPoint,
+    Lifetime,
+    Record,
+    Segment,
+    StreamState,
+)
 
 NOW = 1_000_000.0
 TEXT = "text/plain"
@@ -88,6 +97,27 @@ def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
 ) -> None:
     created, _ = lifecycle.decide_create(Place(None, retired), "s", create(), 5, NOW)
     assert created.state.generation == generation
+
+
+@pytest.mark.parametrize(
+    ("retired", "generation"),
+    [(None, int(NOW * 1e6)), (5, int(NOW * 1e6)), (int(NOW * 1e6) + 7, int(NOW * 1e6) + 14)],
+    ids=["never seen", "seen long ago", "seen in a future"],
+)
+def test_where_a_whole_stream_may_have_been_lost_a_generation_begins_with_the_clock(
+    retired: int | None, generation: int
+) -> None:
+    place = Place(None, retired, reign=77)
+    created, (change,) = lifecycle.decide_create(place, "s", create(b"ab"), 5, NOW)
+    state = replace(PLAIN, tail=2, generation=generation, reign=77)
+    assert created == Created(state, new=True)
+    assert change == Change(state, None, (Record(2, b"ab"),))
+
+
+def test_a_put_that_confirms_tells_the_stream_as_it_stands_under_the_present_reign() -> None:
+    standing = replace(PLAIN, generation=77, reign=77, epochs=(Epoch(5, 3),), tail=3)
+    decision = lifecycle.decide_create(Place(standing, None, 77), "s", create(), 6, NOW)
+    assert decision == (Created(standing, new=False), ())
 
 
 @pytest.mark.parametrize(
@@ -191,6 +221,11 @@ def test_a_fork_needs_a_source_that_is_there(
 SOURCE = StreamState("r", 4, 3, TEXT, version=9, tail=30, lifetime=HOUR, deadline=NOW + 7)
 
 
+RAISED = replace(
+    SOURCE, generation=3000, reign=3000, epochs=(Epoch(1000, 10), Epoch(2000, 25)), lifetime=NONE
+)
+
+
 @pytest.mark.parametrize(
     ("offset", "position"),
     [(None, 30), (Offset(-1, 0), 0), (Offset(3, 0), 0), (Offset(3, 29), 29), (Offset(3, 30), 30)],
@@ -204,15 +239,64 @@ def test_a_fork_branches_off_at_an_offset_of_its_source(
 @pytest.mark.parametrize(
     ("offset", "detail"),
     [
-        (Offset(2, 0), "Stream-Fork-Offset is not an offset of the source stream"),
-        (Offset(4, 0), "Stream-Fork-Offset is not an offset of the source stream"),
-        (Offset(3, 31), "Stream-Fork-Offset is past the tail of the source stream"),
+        (Offset(2, 0), "offset is of an earlier stream at this path: read from the beginning"),
+        (Offset(4, 0), "offset is past the tail of the stream"),
+        (Offset(3, 31), "offset is past the tail of the stream"),
     ],
 )
 def test_any_other_fork_offset_is_refused(offset: Offset, detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0))
-    assert refusal.value.detail == detail
+    assert (
+        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("offset", "position"),
+    [
+        (Offset(1000, 10), 10),
+        (Offset(2000, 11), 11),
+        (Offset(2000, 25), 25),
+        (Offset(3000, 26), 26),
+        (Offset(-1, 0), 0),
+        (None, 30),
+    ],
+)
+def test_a_fork_branches_off_at_an_offset_of_an_earlier_generation(
+    offset: Offset | None, position: int
+) -> None:
+    assert lifecycle.fork_position(RAISED, ForkRequest("/r", offset, 0)) == position
+
+
+@pytest.mark.parametrize(
+    ("offset", "detail"),
+    [
+        (
+            Offset(1000, 11),
+            "the log has lost what was before this offset: "
+            "go on from 0000000000001000_0000000000000010",
+        ),
+        (
+            Offset(9000, 5),
+            "offset is of another stream at this path, or of data that the log has lost: "
+            "read from the beginning",
+        ),
+        (
+            Offset(1000, 4),
+            "what follows offset is no longer kept: "
+            "the stream begins at 0000000000001000_0000000000000005 now",
+        ),
+    ],
+)
+def test_no_fork_branches_off_at_what_was_lost_or_is_no_longer_kept(
+    offset: Offset, detail: str
+) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        lifecycle.fork_position(replace(RAISED, first=5), ForkRequest("/r", offset, 0))
+    assert (
+        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +343,7 @@ def test_a_fork_and_the_reference_to_its_source_are_one_commit() -> None:
         lifetime=HOUR,
         deadline=NOW + 3600,
         fork=ForkPoint("r", 4, 20, 2),
-        lineage=(Segment(4, 20),),
+        lineage=(Segment(4, 20, "r"),),
     )
     referenced = replace(SOURCE, version=10, references=1)
     assert created == Created(state, new=True)
@@ -313,6 +397,73 @@ def test_a_forks_generation_is_its_sources_unless_its_path_had_later_ones() -> N
     assert generations == [3, 3, 3, 4, 8]
 
 
+@pytest.mark.parametrize(
+    ("position", "epochs"),
+    [
+        (10, (Epoch(1000, 10),)),
+        (20, (Epoch(1000, 10), Epoch(2000, 20))),
+        (30, (Epoch(1000, 10), Epoch(2000, 25), Epoch(3000, 30))),
+    ],
+)
+def test_a_fork_under_a_reign_has_a_generation_of_its_own_after_its_sources_offsets(
+    position: int, epochs: tuple[Epoch, ...]
+) -> None:
+    asked = ForkRequest(
+        "/r", Offset(3000 if position == 30 else epochs[-1].generation, position), 0
+    )
+    place = Place(None, None, reign=4000)
+    created, (referenced, _) = fork(RAISED, create(b"body", fork=asked), asked, b"", place)
+    state = created.state
+    assert (state.generation, state.epochs) == (int(NOW * 1e6), epochs)
+    assert (state.reign, referenced.state.reign) == (4000, 3000)
+    for at in range(position + 1):
+        assert state.offset(at) == RAISED.offset(at)
+        assert position_of(state, parse_offset(RAISED.offset(at), "offset")) == at
+    assert parse_offset(state.offset(state.tail), "offset") == (state.generation, position + 4)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 900_000])
+def test_a_fork_of_a_source_ahead_of_our_clock_shares_no_generation(ahead: int) -> None:
+    """A raised generation lies up to a second ahead; so does one of a gateway with another clock.
+
+    Of two streams in one generation a later fork could give out the bytes of either.
+    """
+    asked = ForkRequest("/r", None, 0)
+    source = replace(RAISED, generation=int(NOW * 1e6) + ahead)
+    place = Place(None, None, reign=4000)
+    forks = [
+        lifecycle.decide_fork(
+            place, "f", create(b"body", fork=asked), Branch(source, asked, b""), stream_id, NOW
+        )[0].state
+        for stream_id in (8, 9)
+    ]
+    generations = {source.generation, *(fork.generation for fork in forks)}
+    assert len(generations) == 3
+    assert max(generations) <= source.generation + 1 + 9
+    for one in forks:
+        assert one.epochs[-1] == Epoch(source.generation, source.tail)
+
+
+def test_a_fork_keeps_what_its_source_keeps() -> None:
+    source = replace(RAISED, first=12)
+    for asked, first in [
+        (ForkRequest("/r", None, 0), 12),
+        (ForkRequest("/r", Offset(2000, 12), 0), 12),
+        (ForkRequest("/r", Offset(-1, 0), 0), 0),
+    ]:
+        state = fork(source, create(fork=asked), asked, place=Place(None, None, 4000))[0].state
+        assert (state.first, state.tail >= state.first) == (first, True)
+
+
+def test_an_offset_of_an_earlier_stream_at_a_forks_path_does_not_fit_the_fork() -> None:
+    """It stood for other bytes, whatever generation the source has."""
+    asked = ForkRequest("/r", None, 0)
+    state = fork(SOURCE, create(fork=asked), asked, place=Place(None, SOURCE.generation))[0].state
+    for earlier in (Offset(SOURCE.generation, 5), Offset(SOURCE.generation - 1, 5)):
+        with pytest.raises(StreamGone):
+            position_of(state, earlier)
+
+
 def test_the_same_fork_again_confirms_and_another_conflicts() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 0)
     standing = fork(SOURCE, create(fork=asked), asked)[0].state
@@ -337,17 +488,17 @@ def test_the_same_fork_again_confirms_and_another_conflicts() -> None:
     ("position", "lineage"),
     [
         (0, ()),
-        (5, (Segment(1, 5),)),
-        (10, (Segment(1, 10),)),
-        (11, (Segment(1, 10), Segment(2, 11))),
-        (20, (Segment(1, 10), Segment(2, 20))),
-        (30, (Segment(1, 10), Segment(2, 20), Segment(4, 30))),
+        (5, (Segment(1, 5, "p"),)),
+        (10, (Segment(1, 10, "p"),)),
+        (11, (Segment(1, 10, "p"), Segment(2, 11, "q"))),
+        (20, (Segment(1, 10, "p"), Segment(2, 20, "q"))),
+        (30, (Segment(1, 10, "p"), Segment(2, 20, "q"), Segment(4, 30, "r"))),
     ],
 )
 def test_a_forks_lineage_is_its_sources_up_to_where_it_branched(
     position: int, lineage: tuple[Segment, ...]
 ) -> None:
-    source = replace(SOURCE, lineage=(Segment(1, 10), Segment(2, 20)))
+    source = replace(SOURCE, lineage=(Segment(1, 10, "p"), Segment(2, 20, "q")))
     asked = ForkRequest("/r", Offset(3, position), 0)
     assert fork(source, create(fork=asked), asked)[0].state.lineage == lineage
 
@@ -424,6 +575,7 @@ def test_a_lineage_names_where_each_byte_of_a_chain_of_forks_was_written(
         state = created.state
         written = written[:position] + [level] * own
         found: list[int] = []
-        for segment in (*state.lineage, Segment(state.stream_id, state.tail)):
+        for segment in (*state.lineage, Segment(state.stream_id, state.tail, state.path)):
+            assert segment.path == str(segment.stream_id)
             found += [segment.stream_id] * (segment.end - len(found))
         assert found == written

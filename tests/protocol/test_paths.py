@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.paths import MAX_PATH_BYTES, canonical_path, parse_query
+from gateway.protocol.paths import MAX_PATH_BYTES, canonical_path, canonical_query, parse_query
 
-CANONICAL = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-F]{2})+)+")
+if TYPE_CHECKING:
+    from random import Random
+
+CANONICAL = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-F]{2})+)+/?|/")
 UNRESERVED = "ABCabc019-._~"
 
 
@@ -23,6 +27,7 @@ UNRESERVED = "ABCabc019-._~"
         ("/a/b.c", "/a/b.c"),
         ("/~a!$&'()*+,;=:@", "/~a!$&'()*+,;=:@"),
         ("/%61%7E", "/a~"),
+        ("/", "/"),
         ("/a%2fb", "/a%2Fb"),
         ("/a%3Fb", "/a%3Fb"),
         ("/a%3a", "/a%3A"),
@@ -50,9 +55,9 @@ def test_a_path_has_one_spelling(raw: str, path: str) -> None:
         ("", "the path must begin with /"),
         ("a", "the path must begin with /"),
         ("*", "the path must begin with /"),
-        ("/", "the path has an empty segment"),
+        ("//", "the path has an empty segment"),
         ("//a", "the path has an empty segment"),
-        ("/a/", "the path has an empty segment"),
+        ("/a//", "the path has an empty segment"),
         ("/a//b", "the path has an empty segment"),
         ("/.", "the path has a dot segment"),
         ("/a/..", "the path has a dot segment"),
@@ -119,8 +124,9 @@ def test_what_is_accepted_is_canonical_and_safe(text: str) -> None:
         return
     assert canonical_path(path) == path
     assert CANONICAL.fullmatch(path) is not None
-    decoded = [unquote_to_bytes(segment) for segment in path[1:].split("/")]
-    assert not {b"", b".", b".."} & set(decoded)
+    segments = path[1:].removesuffix("/").split("/")
+    decoded = [unquote_to_bytes(segment) for segment in segments]
+    assert path == "/" or not {b"", b".", b".."} & set(decoded)
     assert not any(byte < 0x20 or byte == 0x7F for segment in decoded for byte in segment)
     # Nothing but the spelling has changed.
     assert unquote_to_bytes(path) == unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
@@ -178,3 +184,152 @@ def test_a_query_comes_back_as_it_was_encoded(query: dict[str, str]) -> None:
     except UnicodeEncodeError:  # a lone surrogate has no encoding
         return
     assert parse_query(raw) == query
+
+
+# ---------------------------------------------------------------- queries of origins
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("", ""),
+        ("&&", ""),
+        ("b=2&a=1", "a=1&b=2"),
+        ("&b=2&&a=1&", "a=1&b=2"),
+        ("a=2&a=1", "a=2&a=1"),
+        ("b&a=2&b=1&a=1", "a=2&a=1&b&b=1"),
+        ("%2B+&%2B%2B", "%2B+&%2B%2B"),
+        ("%2B%2B&%2B+", "%2B%2B&%2B+"),
+        ("ab=1&a=1", "a=1&ab=1"),
+        ("%61=%7e", "a=~"),
+        ("a=%2d1", "a=-1"),
+        ("a=%2f%2F/", "a=%2F%2F/"),
+        ("a=1+2", "a=1+2"),
+        ("a=1%2b2", "a=1%2B2"),
+        ("a=1%202", "a=1%202"),
+        ("a=%26b=1", "a=%26b=1"),
+        ("a%3db=1", "a%3Db=1"),
+        ("a=b=c", "a=b=c"),
+        ("=1", "=1"),
+        ("a=é", "a=%C3%A9"),
+        ("a=\udcff", "a=%FF"),
+        ("a=%ff%00", "a=%FF%00"),
+        ("a=?;/:@!$'()*,", "a=?;/:@!$'()*,"),
+        ('a="<>[]{}|\\^`', "a=%22%3C%3E%5B%5D%7B%7D%7C%5C%5E%60"),
+    ],
+)
+def test_a_query_has_one_spelling(raw: str, text: str) -> None:
+    assert canonical_query(raw, ()).text == text
+
+
+@pytest.mark.parametrize("raw", ["%", "a=%", "a=%4", "a=%zz", "a%g0=1"])
+def test_a_query_with_half_an_encoding_is_refused(raw: str) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        canonical_query(raw, ())
+    assert refusal.value.detail == "the query has a malformed percent-encoding"
+
+
+@pytest.mark.parametrize(
+    ("raw", "drop", "text"),
+    [
+        ("a=1&utm_x=2&utm_=3&utm=4", ["utm_*"], "a=1&utm=4"),
+        ("a=1&b=2&ab=3&a", ["a"], "ab=3&b=2"),
+        ("a=1&b=2", ["*"], ""),
+        ("%75tm_x=1&A=2", ["utm_*", "a"], "A=2"),
+        ("offset=1&offset2=1", ["offset2"], "offset=1"),
+    ],
+)
+def test_dropped_keys_are_left_out(raw: str, drop: list[str], text: str) -> None:
+    assert canonical_query(raw, drop).text == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        ("", {}),
+        ("b=2&a=1&a=3&c", {"a": "1", "b": "2", "c": ""}),
+        ("%6fffset=%2d1", {"offset": "-1"}),
+        ("a=b=c", {"a": "b=c"}),
+    ],
+)
+def test_the_first_of_each_key_has_its_value(raw: str, values: dict[str, str]) -> None:
+    assert canonical_query(raw, ()).values == values
+
+
+QUERY_PIECES = st.sampled_from(
+    ["&", "=", "%3d", "%26", "%2B", "+", "%20", "%C3%A9", "é", "\udcff", "a", "b", "%61", "%"]
+) | st.text(max_size=2)
+QUERIES = st.lists(QUERY_PIECES, max_size=14).map("".join)
+
+
+def spelled(raw: str) -> str | None:
+    try:
+        return canonical_query(raw, ()).text
+    except (BadRequest, UnicodeEncodeError):  # a lone surrogate comes out of no HTTP parser
+        return None
+
+
+def meaning(raw: str) -> dict[bytes, list[bytes]]:
+    """Each key's parts in order, decoded as far as everybody decodes: `+` is left as it is."""
+    parts: dict[bytes, list[bytes]] = {}
+    for part in raw.encode("utf-8", "surrogateescape").split(b"&"):
+        if part:
+            key, separator, value = part.partition(b"=")
+            spelling = separator + unquote_to_bytes(value)
+            parts.setdefault(unquote_to_bytes(key), []).append(
+                # An encoded `+` means a plus to everybody, a bare one a space to some.
+                spelling + b"|" + re.sub(rb"[^+]", b"", key + value)
+            )
+    return parts
+
+
+@given(QUERIES)
+def test_a_canonical_query_is_canonical(raw: str) -> None:
+    text = spelled(raw)
+    if text is not None:
+        assert spelled(text) == text
+        assert re.fullmatch(r"[A-Za-z0-9._~!$'()*+,;=:@/?&%-]*", text)
+
+
+@given(QUERIES, st.randoms(use_true_random=False))
+def test_queries_of_equal_meaning_are_equal_text(raw: str, random: Random) -> None:
+    text = spelled(raw)
+    if text is None:
+        return
+    parts = [part for part in raw.split("&") if part]
+    by_key: dict[bytes, list[str]] = {}
+    for part in parts:
+        key = unquote_to_bytes(part.partition("=")[0].encode("utf-8", "surrogateescape"))
+        by_key.setdefault(key, []).append(part)
+    order = [key for key, group in by_key.items() for _ in group]
+    random.shuffle(order)  # equal keys stay in order among themselves
+    again = "&".join(_respelled(by_key[key].pop(0), random) for key in order)
+    assert spelled(again) == text
+
+
+def _respelled(part: str, random: Random) -> str:
+    """The same with some unreserved characters encoded, and hexadecimal digits in either case."""
+    pieces = re.findall(r"%[0-9A-Fa-f]{2}|.", part, re.DOTALL)
+    made = []
+    for piece in pieces:
+        if piece.startswith("%") and len(piece) == 3:
+            made.append(random.choice([piece.upper(), piece.lower()]))
+        elif piece.isascii() and (piece.isalnum() or piece in "-._~") and random.random() < 0.5:
+            made.append(f"%{ord(piece):02x}")
+        else:
+            made.append(piece)
+    return "".join(made)
+
+
+@given(QUERIES, QUERIES)
+def test_queries_of_different_meaning_are_never_equal_text(first: str, second: str) -> None:
+    one, other = spelled(first), spelled(second)
+    if one is not None and one == other:
+        assert meaning(first) == meaning(second)
+
+
+@given(QUERIES)
+def test_a_query_keeps_its_meaning(raw: str) -> None:
+    text = spelled(raw)
+    if text is not None:
+        assert meaning(text) == meaning(raw)

@@ -324,7 +324,7 @@ def test_a_poll_at_the_end_is_told_so() -> None:
 def test_an_event_stream_begins_with_how_it_carries_data(
     content_type: str, lines: tuple[str, ...]
 ) -> None:
-    assert responses.event_stream(replace(OPEN, content_type=content_type)) == answer(
+    assert responses.event_stream(content_type) == answer(
         200,
         "Cache-Control: no-cache, no-transform",
         "Content-Type: text/event-stream",
@@ -347,9 +347,28 @@ class Refusal(msgspec.Struct, frozen=True):
     lines: tuple[str, ...] = ()
 
 
-LATER = ("Retry-After: 1",)
+AGAIN_S = 2
+LATER = (f"Retry-After: {AGAIN_S}",)
 ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 REFUSALS = [
+    Refusal(
+        errors.OriginUnreachable("why"),
+        502,
+        "origin_unreachable",
+        "Origin unreachable",
+        lines=LATER,
+    ),
+    Refusal(errors.OriginBroken("why"), 502, "origin_broken", "Origin broken", lines=LATER),
+    Refusal(errors.OriginBehind("why"), 503, "origin_behind", "Origin behind", lines=LATER),
+    Refusal(
+        errors.OriginTimeout("why"),
+        504,
+        "origin_timeout",
+        "Origin timeout",
+        lines=LATER,
+    ),
+    Refusal(errors.NotCached("why"), 504, "not_cached", "Not cached"),
+    Refusal(errors.LoopDetected("why"), 508, "loop_detected", "Loop detected"),
     Refusal(errors.BadRequest("why"), 400, "bad_request", "Bad request"),
     Refusal(
         errors.ProducerFenced(4),
@@ -358,6 +377,14 @@ REFUSALS = [
         "Stale epoch",
         "the producer was fenced: epoch 4 is in force",
         ("Producer-Epoch: 4",),
+    ),
+    Refusal(
+        errors.WebOriginRefused("https://evil.test"),
+        403,
+        "origin_not_allowed",
+        "Origin not allowed",
+        "pages of https://evil.test may not write here: "
+        "cors_origins names the web origins that may",
     ),
     Refusal(errors.StreamNotFound("why"), 404, "stream_not_found", "Stream not found"),
     Refusal(
@@ -431,7 +458,7 @@ def problem(refusal: Refusal) -> Response:
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.code)
 def test_a_refusal_is_a_problem_with_a_code(refusal: Refusal) -> None:
-    assert responses.problem(refusal.error) == problem(refusal)
+    assert responses.problem(refusal.error, AGAIN_S) == problem(refusal)
 
 
 def test_every_refusal_has_its_status_and_stands_in_the_table_above() -> None:
@@ -447,9 +474,9 @@ def test_every_refusal_has_its_status_and_stands_in_the_table_above() -> None:
     ids=["controls", "no text", "nothing"],
 )
 def test_a_detail_may_quote_whatever_a_client_sent(detail: str, shown: str) -> None:
-    response = responses.problem(errors.BadRequest(detail))
+    response = responses.problem(errors.BadRequest(detail), AGAIN_S)
     assert json.loads(response.body)["detail"] == shown
-    assert response.fields == responses.problem(errors.BadRequest("why")).fields
+    assert response.fields == responses.problem(errors.BadRequest("why"), AGAIN_S).fields
 
 
 def test_what_should_not_happen_is_500_and_leads_to_the_log() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import HeadgateError
 from gateway.protocol.offsets import Offset
 from gateway.protocol.requests import Append, Create, ForkRequest
+from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.protocol.state import Lifetime, Stamp
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.backends.base import Log
     from gateway.protocol.appends import Appended
     from gateway.protocol.lifecycle import Created
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.state import StreamState
 
 TEXT = "text/plain"
 NONE = Lifetime()
@@ -37,14 +38,22 @@ class Service:
         *,
         max_hot: int = 1000,
         max_pending_bytes: int = PENDING,
+        retention: Retention = EVERYTHING,
     ) -> None:
         self.log = log if log is not None else GatedLog()
         self.clock = clock or ManualClock()
-        self.changes: list[Change] = []
-        self.table = StreamTable(self.log, self.clock, self.changes.append, max_hot)
-        self.appender = Appender(self.table, max_pending_bytes)
-        self.lifecycle = Lifecycle(self.table)
+        self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all
+        self.cleared = 0
+        self.table = StreamTable(self.log, self.clock, self, max_hot)
+        self.appender = Appender(self.table, max_pending_bytes, retention)
+        self.lifecycle = Lifecycle(self.table, retention)
         self.sweeper = Sweeper(self.table, self.lifecycle)
+
+    def changed(self, stream_id: int, *, whole: bool) -> None:
+        self.dropped.append((stream_id, whole))
+
+    def clear(self) -> None:
+        self.cleared += 1
 
     async def create(
         self,
@@ -104,7 +113,7 @@ class Service:
         """The stream as a client that reads it sees it; its countdown restarts."""
         hot = await self.table.load(path)
         state = self.table.present(hot)
-        self.table.touch(hot)
+        self.table.deadlines.touch(hot)
         return state
 
     async def data(self, path: str) -> bytes:

@@ -10,29 +10,14 @@ from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.requests import Append
 from gateway.protocol.state import Lifetime, Stamp
-from gateway.streams.table import TOUCH_SHARE
+from gateway.streams.deadlines import TOUCH_SHARE
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import GatedLog, turns
+from tests.streams.readers import Readers
 from tests.streams.service import Service
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)
-
-
-class Readers:
-    """A follower, as the feed of a stream is one."""
-
-    def __init__(self) -> None:
-        self.has_readers = True
-        self.heard: list[int] = []
-        self.over = 0
-
-    def published(self, change: object) -> None:
-        self.heard.append(change.state.version)  # type: ignore[attr-defined] # a Change
-
-    def ended(self) -> None:
-        self.over += 1
-
 
 # ---------------------------------------------------------------- loading
 
@@ -275,32 +260,41 @@ async def test_a_stream_dropped_from_the_table_keeps_its_window() -> None:
 
 async def test_followers_hear_of_each_commit_in_order_and_of_the_end() -> None:
     service = Service()
-    await service.create("s")
+    stream = (await service.create("s")).state.stream_id
     readers = service.table.get("s").follower = Readers()
     for number in range(3):
         await service.append("s", b"%d" % number)
     await service.lifecycle.delete("s")
-    assert (readers.heard, readers.over) == ([1, 2, 3], 1)
-    assert [change.state.version for change in service.changes] == [0, 1, 2, 3, 3]
+    assert (readers.news, readers.over) == ([(1, b"0"), (2, b"1"), (3, b"2")], 1)
+    assert service.dropped == [(stream, False)] * 4 + [(stream, True)]
+
+
+async def test_caches_forget_all_of_a_stream_that_only_its_forks_need() -> None:
+    service = Service()
+    stream = (await service.create("s", b"a")).state.stream_id
+    await service.fork("f", "s")
+    service.dropped.clear()
+    await service.lifecycle.delete("s")
+    assert service.dropped == [(stream, True)]
 
 
 async def test_the_table_has_moved_before_the_writer_is_told() -> None:
     service = Service()
     await service.create("s")
     readers = service.table.get("s").follower = Readers()
-    heard: list[tuple[int, list[int]]] = []
+    heard: list[tuple[int, list[int], int]] = []
     append = Append(b"x", "text/plain", None, None, close=False)
     told = asyncio.Event()
 
     def done(outcome: object) -> None:
         state = service.table.get("s").state
-        heard.append((0 if state is None else state.version, list(readers.heard)))
+        version = 0 if state is None else state.version
+        heard.append((version, list(readers.heard), len(service.dropped)))
         told.set()
 
     service.appender.submit("s", append, done)
     await told.wait()
-    assert heard == [(1, [1])]
-    assert service.changes[-1].state.version == 1
+    assert heard == [(1, [1], 2)]
 
 
 async def test_a_commit_that_fails_moves_nothing() -> None:
@@ -312,5 +306,5 @@ async def test_a_commit_that_fails_moves_nothing() -> None:
     with pytest.raises(LogUnavailable):
         await service.append("s", b"x")
     assert readers.heard == []
-    assert len(service.changes) == 1
+    assert len(service.dropped) == 1
     assert (await service.append("s", b"y")).next_offset == format_offset(0, 1)

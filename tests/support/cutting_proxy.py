@@ -6,10 +6,8 @@ import asyncio
 import random
 import socket
 import struct
-from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from tests.support.listener import Listener
 
 _READ_BYTES = 1 << 16
 # SO_LINGER with a time of zero: closing sends a reset and drops what was not yet sent.
@@ -18,7 +16,7 @@ _RESET = struct.pack("ii", 1, 0)
 _GROWTH = 1.15
 
 
-class CuttingProxy:
+class CuttingProxy(Listener):
     """Forwards connections to a loopback port; `cuts` counts those it broke.
 
     A connection carries up to `at_most` bytes, both directions together, before it is cut, and
@@ -27,6 +25,7 @@ class CuttingProxy:
     """
 
     def __init__(self, target_port: int, *, seed: int, at_most: float) -> None:
+        super().__init__(self._serve)
         self.target_port = target_port
         self.seed = seed
         self.at_most = at_most
@@ -34,8 +33,6 @@ class CuttingProxy:
         self.cuts = 0
         self.connected = asyncio.Event()
         self._random = random.Random(seed)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return (
@@ -43,50 +40,14 @@ class CuttingProxy:
             f"connections={self.connections}, cuts={self.cuts})"
         )
 
-    @property
-    def port(self) -> int:
-        """The loopback port that clients connect to."""
-        assert self._server is not None, "not started"
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._server is not None, "not started"
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _accept(
-        self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.create_task(self._serve(client_reader, client_writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
-        self.connected.set()
-
     async def _serve(
         self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
     ) -> None:
+        self.connections += 1
+        self.connected.set()
         budget = _Budget(self._random.randint(1, int(self.at_most)))
         with_reset = self._random.random() < 0.5
-        try:
-            server_reader, server_writer = await asyncio.open_connection(
-                "127.0.0.1", self.target_port
-            )
-        except OSError:
-            client_writer.transport.abort()
-            return
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
         upward = asyncio.create_task(_forward(client_reader, server_writer, budget))
         downward = asyncio.create_task(_forward(server_reader, client_writer, budget))
         try:
@@ -100,7 +61,6 @@ class CuttingProxy:
                 self.at_most *= _GROWTH
                 if with_reset:
                     _reset_on_close(client_writer)
-            client_writer.close()
 
 
 class _Budget:

@@ -1,4 +1,4 @@
-"""A gateway in this process, put together as `gateway.app` does, and clients on raw sockets."""
+"""A gateway in this process, put together by `gateway.app`, and clients on raw sockets."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aiohttp import web
 
+from gateway import app
 from gateway.backends.memory import MemoryLog
-from gateway.cache.store import Store
-from gateway.live.host import FeedSettings
 from gateway.protocol.caching import Freshness
-from gateway.web.common_lines import CommonLines
-from gateway.web.connection import ConnectionServer
+from gateway.settings import Route, Settings
 from gateway.web.fast import Fast
-from gateway.web.handlers import Handlers
-from gateway.web.limits import Limits
-from gateway.web.requests_log import RequestsLog
-from gateway.web.route import Route, Routes
-from gateway.web.shared import Shared, Timeouts
+from gateway.web.routes import Routes
 from tests.protocol.events import Event, parse_events
 from tests.streams.clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from gateway.backends.base import Log
+    from gateway.cache.entries import Entry
+    from gateway.cache.store import Store
+    from gateway.web.edge_feeds import EdgeFeeds
+    from gateway.web.edge_route import EdgeRoute
+    from gateway.web.log_feeds import LogFeeds
+    from tests.support.raw_origin import RawOrigin
 
 T = TypeVar("T")
 
 PREFIX = "/v1/stream"
+EDGE = "/edge"  # the prefix of the route to an HTTP origin
+VIA = "1.1 headgate-test"
 PATIENCE_S = 10.0  # for what happens at once on an idle machine
 BODYLESS = {204, 304}
-VARIES = ("date", "x-request-id")
+VARIES = ("date", "x-request-id", "x-cache", "x-cache-hits", "cache-status")
 
 
 class Options(NamedTuple):
@@ -44,14 +46,37 @@ class Options(NamedTuple):
     sse_max_age: float = 60.0
     max_connections: int = 100
     max_live_readers: int = 100
+    max_feeds: int = 100
     max_append: int = 1 << 20
     max_pending_appends: int = 4 << 20
     cache_size: int = 16 << 20
     header_timeout: float = 10.0
     body_timeout: float = 10.0
+    min_body_rate: int = 100
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
     freshness: Freshness = Freshness()
+
+
+def settings_of(options: Options) -> Settings:
+    """As they are, also where an operator could not choose so."""
+    return Settings.model_construct(
+        long_poll_timeout=options.long_poll_timeout,
+        sse_heartbeat=options.heartbeat,
+        sse_max_age=options.sse_max_age,
+        max_connections=options.max_connections,
+        max_live_readers=options.max_live_readers,
+        max_feeds=options.max_feeds,
+        max_append=options.max_append,
+        max_pending_appends=options.max_pending_appends,
+        cache_size=options.cache_size,
+        header_timeout=options.header_timeout,
+        body_timeout=options.body_timeout,
+        min_body_rate=options.min_body_rate,
+        keepalive_timeout=options.keepalive_timeout,
+        cors_origins=tuple(options.cors_origins),
+        log_requests="off",
+    )
 
 
 class Answer(NamedTuple):
@@ -127,12 +152,12 @@ class Client:
             events = parse_events(self._events)
             if done(events):
                 return events
-            self._events += await self._chunk()
+            self._events += await self.chunk()
 
     async def event_bytes_until(self, end: bytes) -> bytes:
         """The bytes of an SSE answer so far, as soon as they end so."""
         while not self._events.endswith(end):
-            self._events += await self._chunk()
+            self._events += await self.chunk()
         return self._events
 
     @property
@@ -142,11 +167,19 @@ class Client:
 
     async def events_to_the_end(self) -> list[Event]:
         """All events of a chunked SSE answer that the server ends properly."""
-        while chunk := await self._chunk():
+        while chunk := await self.chunk():
             self._events += chunk
         return parse_events(self._events)
 
-    async def _chunk(self) -> bytes:
+    async def chunks(self) -> list[bytes]:
+        """The chunks of a body up to its proper end."""
+        received = []
+        while chunk := await self.chunk():
+            received.append(chunk)
+        return received
+
+    async def chunk(self) -> bytes:
+        """The next one; empty at the end."""
         line = await self._within(self._reader.readuntil(b"\r\n"))
         data = await self._within(self._reader.readexactly(int(line, 16) + 2))
         return data[:-2]
@@ -180,50 +213,39 @@ class Client:
 class Serving:
     """A running gateway with its parts in sight."""
 
-    def __init__(self, options: Options, log: Log) -> None:
+    def __init__(self, options: Options, log: Log, edge: Route | None = None) -> None:
         self.options = options
         self.log = log
         self.clock = ManualClock()
-        self.limits = Limits(
-            max_connections=options.max_connections,
-            max_live_readers=options.max_live_readers,
-            max_append=options.max_append,
-            max_pending_appends=options.max_pending_appends,
+        settings = settings_of(options)
+        self.shared = app.shared_by_all(settings, self.clock)
+        self.shared.via = VIA
+        self.limits = self.shared.limits
+        self.store: Store[Entry] = self.shared.store
+        freshness = options.freshness
+        own = Route(
+            prefix=PREFIX,
+            origin="memory:",
+            max_age=freshness.max_age,
+            stale_while_revalidate=freshness.stale_while_revalidate,
+            tail_max_age=freshness.tail_max_age,
         )
-        self.store = Store(options.cache_size)
-        lines = CommonLines(self.clock, options.cors_origins)
-        self.shared = Shared(
-            self.clock,
-            self.store,
-            self.limits,
-            lines,
-            RequestsLog("off", lines),
-            Timeouts(options.header_timeout, options.body_timeout, options.long_poll_timeout),
-        )
-        self.route = Route(
-            PREFIX,
-            log,
-            options.freshness,
-            FeedSettings(options.long_poll_timeout, options.heartbeat, options.sse_max_age),
-            self.shared,
-        )
-        routes = Routes([self.route])
+        self.route = app.log_route(settings, own, log, self.shared)
+        self.edges: list[EdgeRoute] = []
+        if edge is not None:
+            self.edges = [app.edge_route(settings, edge, self.shared)]
+        routes = Routes([self.route, *self.edges])
         self.fast = Fast(routes, self.shared)
-        self.server = ConnectionServer(
-            Handlers(routes, self.shared).handle,
-            self.fast,
-            self.shared,
-            access_log=None,
-            keepalive_timeout=options.keepalive_timeout,
-            auto_decompress=False,
-        )
+        self.server = app.connection_server(settings, routes, self.fast, self.shared)
         self.port = 0
         self._runner = web.ServerRunner(self.server)
         self._clients: list[Client] = []
 
     async def start(self) -> None:
-        """Open the log, and listen."""
+        """Open the log and the origin, and listen."""
         await self.log.open()
+        for edge in self.edges:
+            await edge.origin.open()
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -243,11 +265,22 @@ class Serving:
         client.close()
         return answer
 
+    def polls_wait(self, seconds: float) -> None:
+        """How long the polls wait that park from now on."""
+        hosts: list[LogFeeds | EdgeFeeds] = [self.route.feeds, *(edge.feeds for edge in self.edges)]
+        for feeds in hosts:
+            feeds.settings = feeds.settings._replace(long_poll_timeout=seconds)
+
     async def until(self, done: Callable[[], bool]) -> None:
         """Wait for something that is about to become true."""
         async with asyncio.timeout(PATIENCE_S):
             while not done():
                 await asyncio.sleep(0.001)
+
+    @property
+    def edge(self) -> EdgeRoute:
+        """The route to the HTTP origin."""
+        return self.edges[0]
 
     @property
     def ordinary(self) -> int:
@@ -259,8 +292,13 @@ class Serving:
         for client in self._clients:
             client.abort()
         await self.until(lambda: self.limits.connections == 0)
+        for edge in self.edges:
+            await edge.drain()
         self.server.stop_sweeping()
         await self._runner.cleanup()
+        for edge in self.edges:
+            await edge.close()
+            await edge.origin.close()
         await self.log.close()
 
 
@@ -268,6 +306,21 @@ class Serving:
 async def serving(log: Log | None = None, **options: object) -> AsyncIterator[Serving]:
     """A gateway that is stopped when the block ends."""
     gateway = Serving(Options(**options), log or MemoryLog())  # type: ignore[arg-type] # checked there
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+@contextlib.asynccontextmanager
+async def edge_serving(
+    server: RawOrigin | str, route: Mapping[str, object] | None = None, **options: object
+) -> AsyncIterator[Serving]:
+    """A gateway with a log of its own, and a server behind EDGE; `route` has more settings."""
+    url = server if isinstance(server, str) else server.url
+    edge = Route(prefix=EDGE, origin=url, **(route or {}))
+    gateway = Serving(Options(**options), MemoryLog(), edge)  # type: ignore[arg-type] # checked there
     await gateway.start()
     try:
         yield gateway

@@ -303,8 +303,8 @@ async def test_a_request_may_come_byte_by_byte(data: bytes, status: int) -> None
         await client.ask(put("s", body=b"one"))
         await client.send_slowly(data)
         assert (await client.answer(to_head=data.startswith(b"HEAD"))).status == status
-        again = await client.ask(put("u"))
-        assert again.status == 201
+        goes_on = b"chunked" not in data
+        assert (await (client if goes_on else gateway).ask(put("u"))).status == 201
 
 
 # ---------------------------------------------------------------- bounds
@@ -379,8 +379,9 @@ async def test_a_connection_outlives_a_body_that_is_too_large(
             data = head + b"%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n"
         answer = await client.ask(data)
         assert answer.status == status
-        assert answer.get("Connection") is None
-        read = await client.ask(get("s?offset=-1"))
+        # After a chunked body the parser could take a trailer for the next request's header.
+        assert answer.get("Connection") == ("close" if chunked else None)
+        read = await (gateway if chunked else client).ask(get("s?offset=-1"))
         assert len(read.body) == (size if status == 204 else 0)
 
 

@@ -170,6 +170,7 @@ async def test_cursors_of_a_reader_never_go_backwards() -> None:
         position = 3
         for number in range(12):
             target = f"s?offset={offset(position)}&live=long-poll&cursor={cursor}"
+            gateway.polls_wait(30 if number % 2 else 0.1)
             client.send(get(target))
             if number % 2:
                 await gateway.until(lambda: gateway.limits.live_readers == 1)

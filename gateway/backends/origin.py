@@ -1,0 +1,223 @@
+"""An origin: the HTTP servers behind a route, spoken to with aiohttp's client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientConnectorError, ClientError, ClientResponseError
+
+from gateway.backends.origin_answer import OriginAnswer, fault
+from gateway.backends.origin_attempt import Attempt, Request, trace
+from gateway.backends.origin_connections import (
+    nothing_written,
+    session,
+    tls_context,
+    try_connection,
+    why_unreachable,
+)
+from gateway.backends.origin_health import HealthChecks
+from gateway.backends.origin_servers import OriginSettings, Server, Servers, ServerState
+from gateway.errors import (
+    BadRequest,
+    HeadgateError,
+    LimitReached,
+    OriginBroken,
+    OriginTimeout,
+    OriginUnreachable,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterable, Callable
+
+    from aiohttp import ClientResponse, ClientSession
+    from multidict import CIMultiDict
+
+__all__ = ["Origin", "OriginAnswer", "OriginSettings", "ServerState"]
+
+
+class Origin:
+    """The servers of one route: the first that is up is asked."""
+
+    def __init__(self, settings: OriginSettings) -> None:
+        self._settings = settings
+        self._servers = Servers(settings.urls, settings.prefix, tries=not settings.health_path)
+        self._checks = HealthChecks(
+            self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
+        )
+        self._in_flight = 0
+        self._tls: ssl.SSLContext | None = None
+        self._pooled: ClientSession | None = None
+        self._unpooled: ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"Origin({self._settings.prefix!r}, {self._in_flight} in flight, {self._servers!r})"
+
+    async def open(self) -> None:
+        """Begin. Raises StartError when the authorities to trust cannot be read."""
+        self._tls = tls_context(self._settings)
+        self._pooled = session(self._settings, self._tls, trace(), pooled=True)
+        self._unpooled = session(self._settings, self._tls, trace(), pooled=False)
+        self._checks.start()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._checks.stop()
+        for client in (self._pooled, self._unpooled):
+            if client is not None:
+                await client.close()
+
+    def trouble(self) -> str | None:
+        """Why no server can be reached now, or None."""
+        return self._servers.trouble()
+
+    def describe(self) -> tuple[ServerState, ...]:
+        """The servers, each up or down."""
+        return self._servers.describe()
+
+    def path(self, path: str) -> str | None:
+        """The path by which the origin knows what the gateway calls `path`, below its prefix."""
+        return self._servers.path(path)
+
+    def location(self, url: str) -> str | None:
+        """The path below the route's prefix of a URL that the origin gave, if it has one."""
+        return self._servers.location(url)
+
+    async def send(
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        poll: bool = False,
+    ) -> OriginAnswer:
+        """The answer to a request, once its head is there.
+
+        Raises OriginUnreachable when nothing was sent, OriginTimeout, OriginBroken, LimitReached,
+        BadRequest when a header cannot be sent, and whatever the body raises.
+        """
+        _check_text(headers)
+        settings = self._settings
+        wait_s = settings.poll_timeout if poll else settings.response_timeout
+        request = Request(method, target, headers, body, wait_s, poll)
+        if poll:
+            return await self._answer(request, lambda: None)
+        if self._in_flight >= settings.max_requests:
+            raise LimitReached(
+                f"as many requests wait for the origin as may: max_origin_requests, "
+                f"{settings.max_requests}"
+            )
+        self._in_flight += 1
+        try:
+            return await self._answer(request, self._finished)
+        except BaseException:
+            self._finished()
+            raise
+
+    def _finished(self) -> None:
+        self._in_flight -= 1
+
+    async def _answer(self, request: Request, released: Callable[[], None]) -> OriginAnswer:
+        attempt = Attempt(request, self._servers.first())
+        asked = {attempt.server}
+        while True:
+            try:
+                response = await self._ask(attempt)
+            except HeadgateError as error:
+                following = self._following(attempt, error, asked)
+                if following is None:
+                    raise
+                attempt = following
+                asked.add(attempt.server)
+            else:
+                url = attempt.server.url
+                return OriginAnswer(response, url, self._settings.read_timeout, released)
+
+    def _following(
+        self, attempt: Attempt, error: HeadgateError, asked: set[Server]
+    ) -> Attempt | None:
+        """What to try after an attempt that failed before the head of an answer."""
+        server = self._servers.next(but=asked)
+        if isinstance(error, OriginUnreachable):  # nothing was sent
+            return attempt.at(server, is_repetition=attempt.is_repetition)
+        if attempt.is_repetition or not attempt.is_repeatable:
+            return None
+        # A connection that the server closed while it was idle says nothing about the server.
+        if attempt.was_cut and (attempt.on_used_connection or server is None):
+            server = attempt.server
+        return attempt.at(server, is_repetition=True)
+
+    async def _ask(self, attempt: Attempt) -> ClientResponse:
+        request = attempt.request
+        client = self._unpooled if attempt.is_repetition else self._pooled
+        assert client is not None, "not open"
+        try:
+            async with attempt.begin():
+                response = await client.request(
+                    request.method,
+                    attempt.server.address(request.target),
+                    headers=request.headers,
+                    data=attempt.data,
+                    allow_redirects=False,
+                    trace_request_ctx=attempt,
+                )
+        except (ClientError, OSError) as error:
+            raise self._failure(attempt, error) from error
+        finally:
+            attempt.end()
+        attempt.server.answered()
+        why = fault(response)
+        if why is not None:
+            response.close()
+            raise OriginBroken(f"the origin's answer cannot be passed on: {why}")
+        return response
+
+    def _failure(self, attempt: Attempt, error: ClientError | OSError) -> Exception:
+        """What went wrong, in our own terms; the server is marked."""
+        if attempt.upload_error is not None:
+            return attempt.upload_error
+        if not attempt.was_begun:
+            why = why_unreachable(error, self._settings.connect_timeout)
+            attempt.server.failed(why)
+            return OriginUnreachable(f"the origin {why}")
+        if isinstance(error, TimeoutError):
+            why = f"did not answer within {attempt.request.wait_s:g} s"
+            attempt.server.silent(why)
+            return OriginTimeout(f"the origin {why}")
+        if isinstance(error, ClientResponseError):
+            attempt.server.answered()
+            return OriginBroken("what the origin answered is no HTTP, or its head is too long")
+        attempt.was_cut = True
+        attempt.was_sent = not nothing_written(error)
+        return OriginBroken("the origin closed the connection without an answer")
+
+    async def _check(self, server: Server) -> str | None:
+        """Why a server is not well, or None."""
+        path, timeout_s = self._settings.health_path, self._settings.connect_timeout
+        if not path and not server.was_silent:
+            return await try_connection(*server.endpoint(self._tls), timeout_s)
+        assert self._unpooled is not None, "not open"
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._unpooled.get(server.at(path or "/"), allow_redirects=False) as response,
+            ):
+                if path and response.status >= 400:
+                    return f"answers its health check with {response.status}"
+        except ClientConnectorError as error:
+            return why_unreachable(error, timeout_s)
+        except (ClientError, OSError):
+            return f"did not answer its health check within {timeout_s:g} s"
+        return None
+
+
+def _check_text(headers: CIMultiDict[str]) -> None:
+    """Refuse what aiohttp would send as something else: it leaves out bytes that are not UTF-8."""
+    for name, value in headers.items():
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as cause:
+                raise BadRequest(f"the header {name} is not UTF-8 text") from cause

@@ -1,0 +1,162 @@
+"""What an origin answers: its head, checked, and its body in parts as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientError, HttpVersion10, HttpVersion11, hdrs
+
+from gateway.errors import OriginBroken, OriginTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import ClientResponse
+    from multidict import CIMultiDictProxy
+
+# As much as any client of ours would take from us.
+HEAD_BYTES = 64 << 10
+CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+BODYLESS = frozenset({204, 304})
+
+
+class OriginAnswer:
+    """An answer whose head is there; the body is still to be read, or to be released."""
+
+    def __init__(
+        self,
+        response: ClientResponse,
+        server: str,
+        read_timeout: float,
+        released: Callable[[], None],
+    ) -> None:
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.headers: CIMultiDictProxy[str] = response.headers
+        self.server = server
+        self.url = str(response.url)
+        self.complete_by_length = (
+            response.method == hdrs.METH_HEAD
+            or response.status in BODYLESS
+            or hdrs.CONTENT_LENGTH in response.headers
+            or hdrs.TRANSFER_ENCODING in response.headers
+        )
+        self._response = response
+        self._read_timeout = read_timeout
+        self._released: Callable[[], None] | None = released
+        self._lost: BaseException | None = None
+        self._connection_closed: asyncio.Future[None] | None = None
+        if not response.content.is_eof():
+            self._watch_connection()
+
+    def __repr__(self) -> str:
+        return f"OriginAnswer({self.status}, {self.server!r})"
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises OriginBroken and OriginTimeout."""
+        try:
+            while part := await self._part():
+                yield part
+            if self._lost is not None and not self.complete_by_length:
+                raise OriginBroken("the origin's answer was cut short") from self._lost
+        finally:
+            self.release()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises as `parts` does, and OriginBroken beyond the limit."""
+        body = bytearray()
+        try:
+            async for part in self.parts():
+                body += part
+                if len(body) > limit:
+                    raise OriginBroken(f"the origin's answer is over {limit} bytes")
+        finally:
+            self.release()
+        return bytes(body)
+
+    def release(self) -> None:
+        """Give the connection back, or close it when something is unread."""
+        if self._released is None:
+            return
+        released, self._released = self._released, None
+        if self._connection_closed is not None:
+            self._connection_closed.remove_done_callback(self._when_closed)
+        self._response.release()
+        released()
+
+    async def _part(self) -> bytes:
+        """What has come, or comes next; empty at the end."""
+        content = self._response.content
+        try:
+            # Most answers are there with their head, and need no timer.
+            part = content.read_nowait(-1)
+            if not part and not content.at_eof():
+                async with asyncio.timeout(self._read_timeout):
+                    part = await content.readany()
+        except TimeoutError as cause:
+            raise OriginTimeout(
+                f"the origin sent no more of its answer for {self._read_timeout:g} s"
+            ) from cause
+        except (ClientError, OSError) as cause:
+            raise OriginBroken("the origin's answer was cut short") from cause
+        return part
+
+    def _watch_connection(self) -> None:
+        """Have the body broken off with its connection.
+
+        aiohttp closes a connection on which a chunk is malformed, and never tells the body's
+        reader.
+        """
+        connection = self._response.connection
+        protocol = None if connection is None else connection.protocol
+        closed = None if protocol is None else protocol.closed
+        if closed is None:
+            self._cut_off()
+            return
+        # The future may fail when nobody looks at it any more, which asyncio would complain of.
+        closed.remove_done_callback(_look)
+        closed.add_done_callback(_look)
+        closed.add_done_callback(self._when_closed)
+        self._connection_closed = closed
+
+    def _when_closed(self, closed: asyncio.Future[None]) -> None:
+        self._lost = closed.exception()
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(ClientError("the connection was closed"))
+
+
+def _look(closed: asyncio.Future[None]) -> None:
+    closed.exception()
+
+
+def fault(response: ClientResponse) -> str | None:
+    """What in the head forbids to pass the answer on, in words; aiohttp lets it through."""
+    if response.version not in {HttpVersion10, HttpVersion11}:
+        return "it is of another version of HTTP"
+    if not 200 <= response.status < 600:
+        return f"its status is {response.status}"
+    size = len("HTTP/1.1 200 \r\n") + len(response.reason or "")
+    for name, value in response.raw_headers:
+        size += len(name) + len(value) + 4
+        if CONTROLS.search(value):
+            return f"there are control characters in its header {name.decode(errors='replace')}"
+    if size > HEAD_BYTES:
+        return f"its head is over {HEAD_BYTES} bytes"
+    return _framing_fault(response)
+
+
+def _framing_fault(response: ClientResponse) -> str | None:
+    codings = response.headers.getall(hdrs.TRANSFER_ENCODING, [])
+    if not codings:
+        return None
+    if response.version == HttpVersion10:
+        return "it has a Transfer-Encoding, which HTTP/1.0 does not know"
+    if [coding.lower() for coding in codings] != ["chunked"]:
+        return "it has a Transfer-Encoding that was not asked for"
+    return None

@@ -1,0 +1,134 @@
+"""One request to one server, and how far it came."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator
+    from types import SimpleNamespace
+
+    from multidict import CIMultiDict
+
+    from gateway.backends.origin_servers import Server
+
+
+SAFE = frozenset({aiohttp.hdrs.METH_GET, aiohttp.hdrs.METH_HEAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked, whichever server is."""
+
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes | AsyncIterable[bytes] | None
+    wait_s: float  # for the head of an answer
+    is_poll: bool  # of a feed, which asks something else after a failure
+
+
+class Attempt:
+    """The clock of a server that is asked, which runs only while it is the server's turn."""
+
+    def __init__(self, request: Request, server: Server, *, is_repetition: bool = False) -> None:
+        self.request = request
+        self.server = server
+        self.is_repetition = is_repetition
+        self.on_used_connection = False
+        self.was_begun = False  # there was a connection to send it on
+        self.was_sent = True  # as far as anybody can tell
+        self.was_cut = False  # the connection ended before the head of an answer
+        self.upload_error: Exception | None = None
+        self._clock: asyncio.Timeout | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it does no harm to send it again."""
+        if self.upload_error is not None or self.request.is_poll:
+            return False
+        if not self.was_sent:
+            return self.request.body is None or isinstance(self.request.body, bytes)
+        return self.request.method in SAFE and self.request.body is None
+
+    def at(self, server: Server | None, *, is_repetition: bool) -> Attempt | None:
+        """The same request to another server, if there is one."""
+        if server is None:
+            return None
+        return Attempt(self.request, server, is_repetition=is_repetition)
+
+    def begin(self) -> asyncio.Timeout:
+        """The clock, which does not run before the server has the request."""
+        self._clock = asyncio.timeout(None)
+        return self._clock
+
+    def end(self) -> None:
+        """The head is there, or will not come."""
+        self._clock = None
+
+    @property
+    def data(self) -> bytes | AsyncIterator[bytes] | None:
+        """The body, watched as it goes."""
+        body = self.request.body
+        return body if body is None or isinstance(body, bytes) else self._upload(body)
+
+    async def _upload(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        try:
+            self._stop()
+            async for part in body:
+                self._run()
+                yield part
+                self._stop()
+        except Exception as error:
+            # aiohttp would tell it as a fault of the connection.
+            self.upload_error = error
+            raise
+        self._run()
+
+    def _run(self) -> None:
+        if self._clock is not None:
+            now = asyncio.get_running_loop().time()
+            self._clock.reschedule(now + self.request.wait_s)
+
+    def _stop(self) -> None:
+        if self._clock is not None:
+            self._clock.reschedule(None)
+
+    def note_reuse(self) -> None:
+        """The connection had carried a request before."""
+        self.on_used_connection = True
+
+    def note_sent(self) -> None:
+        """The head of the request goes out."""
+        self.was_begun = True
+        self._run()
+
+
+def trace() -> aiohttp.TraceConfig:
+    """Has aiohttp tell the attempt that a request is given as its context."""
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(_on_reuse)
+    config.on_request_headers_sent.append(_on_sent)
+    return config
+
+
+async def _on_reuse(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _parameters: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    if isinstance(context.trace_request_ctx, Attempt):
+        context.trace_request_ctx.note_reuse()
+
+
+async def _on_sent(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _parameters: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    if isinstance(context.trace_request_ctx, Attempt):
+        context.trace_request_ctx.note_sent()

@@ -1,0 +1,71 @@
+"""Checks that find out when a server of an origin is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gateway.backends.origin_servers import Server
+
+    # Why a server is not well, or None.
+    Check = Callable[[Server], Awaitable[str | None]]
+
+# A server that restarts is missed for no longer than it was away: waits double from here.
+FIRST_WAIT_S = 0.1
+
+
+class HealthChecks:
+    """A task for each server, which waits as long as there is nothing to check."""
+
+    def __init__(
+        self, servers: Iterable[Server], check: Check, interval: float, *, always: bool
+    ) -> None:
+        self._servers = tuple(servers)
+        self._check = check
+        self._interval = interval
+        self._always = always
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin; with `always` each server is checked now."""
+        self._tasks = [asyncio.create_task(self._watch(server)) for server in self._servers]
+
+    async def stop(self) -> None:
+        """End all checks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self, server: Server) -> None:
+        while True:
+            if self._always:
+                await self._check_now(server)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval):
+                        await server.fell.wait()
+            else:
+                await server.fell.wait()
+            await self._until_up(server)
+
+    async def _until_up(self, server: Server) -> None:
+        # To a server that takes connections and keeps silent no question is cheap.
+        wait = self._interval if server.was_silent else min(FIRST_WAIT_S, self._interval)
+        while not server.up and not await self._is_back(server, wait):
+            wait = min(2 * wait, self._interval)
+
+    async def _is_back(self, server: Server, wait: float) -> bool:
+        await asyncio.sleep(wait)
+        if not server.up:  # else the answer to somebody's request has told meanwhile
+            await self._check_now(server)
+        return server.up
+
+    async def _check_now(self, server: Server) -> None:
+        why = await self._check(server)
+        if why is None:
+            server.recovered()
+        else:
+            server.failed(why)

@@ -1,0 +1,214 @@
+"""The servers of an origin: which of them is asked, and which are known to be down."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+from yarl import URL
+
+from gateway.errors import OriginUnreachable
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from ssl import SSLContext
+    from typing import Self
+
+    from gateway.settings import Route
+
+# One slow answer may be the request's fault; two in a row, none between them, are the server's.
+SILENCES = 2
+TRIED_EVERY_S = 0.25  # where no server is up: the others are refused at once meanwhile
+
+
+class OriginSettings(msgspec.Struct, frozen=True):
+    """Where a route's origin is, and how long it may take."""
+
+    urls: tuple[str, ...]  # in order of preference
+    prefix: str  # of the route
+    connect_timeout: float = 5  # each
+    response_timeout: float = 30  # until the head of an answer
+    read_timeout: float = 30  # between parts of an answer's body
+    poll_timeout: float = 75  # until the head of a long-poll's answer
+    max_requests: int = 512  # in flight, besides the polls of feeds
+    health_path: str = ""  # "" means a connection
+    health_interval: float = 5
+    tls_ca: str = ""  # PEM file with the authorities to trust instead of the system's
+    tls_verify: bool = True
+
+    @classmethod
+    def of(cls, route: Route) -> Self:
+        """What a route with an http(s) origin is set to."""
+        return cls(
+            urls=route.origins,
+            prefix=route.prefix,
+            connect_timeout=route.connect_timeout,
+            response_timeout=route.response_timeout,
+            read_timeout=route.read_timeout,
+            poll_timeout=route.poll_timeout,
+            max_requests=route.max_origin_requests,
+            health_path=route.health_path,
+            health_interval=route.health_interval,
+            tls_ca=route.tls_ca,
+            tls_verify=route.tls_verify == "on",
+        )
+
+
+class ServerState(msgspec.Struct, frozen=True):
+    """What is known of a server: whether it is asked, and why not."""
+
+    url: str
+    up: bool
+    trouble: str | None
+
+
+class Server:
+    """One base URL, and whether it answers."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.url = url
+        self.trouble: str | None = None
+        self.was_silent = False  # it took connections, but did not answer
+        self.fell = asyncio.Event()  # set as long as the server is down
+        self._prefix = prefix
+        parsed = URL(url)
+        self._origin = str(parsed.origin())
+        self._hosts = {(parsed.host, parsed.port)}
+        if parsed.is_default_port():
+            # Behind something that speaks TLS for it, a server may think that it speaks http.
+            self._hosts = {(parsed.host, port) for port in (80, 443)}
+        path = "" if "/" not in url.partition("://")[2] else parsed.raw_path
+        self._base = prefix if not path else path.rstrip("/")
+        self._silences = 0
+
+    def __repr__(self) -> str:
+        return f"Server({self.url!r}, {self.trouble or 'up'})"
+
+    @property
+    def up(self) -> bool:
+        """Whether requests go to it."""
+        return self.trouble is None
+
+    def address(self, target: str) -> URL:
+        """The URL of what the gateway calls `target`, its path and query byte for byte."""
+        rest = target.removeprefix(self._prefix)
+        path = self._base + rest
+        return self.at(path if path.startswith("/") else f"/{path}")
+
+    def path(self, path: str) -> str | None:
+        """The path by which the server knows what the gateway calls `path`, below the prefix."""
+        if not path.startswith(f"{self._prefix}/"):
+            return None
+        return self._base + path.removeprefix(self._prefix)
+
+    def at(self, path: str) -> URL:
+        """The URL of a path of its own."""
+        return URL(self._origin + path, encoded=True)
+
+    def endpoint(self, tls: SSLContext | None) -> tuple[str, int, SSLContext | None]:
+        """Where to connect to, and how."""
+        parsed = URL(self.url)
+        assert parsed.host is not None
+        assert parsed.port is not None
+        return parsed.host, parsed.port, tls if parsed.scheme == "https" else None
+
+    def location(self, url: str) -> str | None:
+        """What the gateway calls a URL that this server gave, if it is below the base URL."""
+        path = url
+        if not url.startswith("/") or url.startswith("//"):
+            host, path = _split(url)
+            if host not in self._hosts:
+                return None
+        if not path.startswith(f"{self._base}/"):
+            return None
+        return self._prefix + path.removeprefix(self._base)
+
+    def answered(self) -> None:
+        """Note the head of an answer."""
+        self.recovered()
+
+    def silent(self, why: str) -> None:
+        """Note a request that was not answered in time."""
+        self._silences += 1
+        if self._silences >= SILENCES:
+            self.was_silent = True
+            self.failed(why)
+
+    def failed(self, why: str) -> None:
+        """Note that it cannot be reached; it is asked no more until a check finds it well."""
+        if self.trouble is None:
+            log.warning("origin.down", server=self.url, reason=why)
+        self.trouble = why
+        self.fell.set()
+
+    def recovered(self) -> None:
+        """Note that a check found it well."""
+        if self.trouble is not None:
+            log.info("origin.up", server=self.url)
+        self.trouble = None
+        self.was_silent = False
+        self._silences = 0
+        self.fell.clear()
+
+
+class Servers:
+    """The servers in order of preference."""
+
+    def __init__(self, urls: Sequence[str], prefix: str, *, tries: bool = True) -> None:
+        """Without `tries` a server that is down is left alone until a check finds it well."""
+        self._tries = tries
+        self._servers = tuple(Server(url, prefix) for url in urls)
+        self._tried_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"Servers({', '.join(map(repr, self._servers))})"
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._servers)
+
+    def next(self, but: Collection[Server] = ()) -> Server | None:
+        """The first that is up, apart from some."""
+        return next((one for one in self._servers if one.up and one not in but), None)
+
+    def first(self) -> Server:
+        """The first that is up. Raises OriginUnreachable."""
+        server = self.next()
+        now = asyncio.get_running_loop().time()
+        waited = now - self._tried_at >= TRIED_EVERY_S
+        if server is not None or (self._tries and waited):
+            self._tried_at = now
+            return server or self._servers[0]  # which may be back before the next check
+        raise OriginUnreachable(f"the origin {self._servers[0].trouble}")
+
+    def path(self, path: str) -> str | None:
+        """The path by which the server of choice knows what the gateway calls `path`."""
+        return self._servers[0].path(path)
+
+    def trouble(self) -> str | None:
+        """Why none is up, each with its reason; None when one is."""
+        if self.next() is not None:
+            return None
+        return "; ".join(f"{server.url} {server.trouble}" for server in self._servers)
+
+    def describe(self) -> tuple[ServerState, ...]:
+        """All of them as they are now."""
+        return tuple(ServerState(one.url, one.up, one.trouble) for one in self._servers)
+
+    def location(self, url: str) -> str | None:
+        """What the gateway calls a URL that one of them gave."""
+        found = (server.location(url) for server in self._servers)
+        return next((path for path in found if path is not None), None)
+
+
+def _split(url: str) -> tuple[tuple[str | None, int | None], str]:
+    """Host and port of an absolute URL, and its path and query as they are written."""
+    try:
+        parsed = URL(url, encoded=True)
+        host = (parsed.host, parsed.port)
+    except ValueError:
+        return (None, None), ""
+    if parsed.scheme not in {"http", "https"} or parsed.raw_user or parsed.raw_fragment:
+        return (None, None), ""
+    return host, parsed.raw_path_qs

@@ -1,0 +1,83 @@
+"""The index of deadlines: streams by the time at which something is to be done about them.
+
+It is a key of its own, in a cluster on another server than most streams. So it is no part of a
+commit: a note is written before it, and what it says is checked when its time has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis_rows import stood
+from gateway.errors import LogUnavailable, RecordDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.backends.redis_rows import Calls
+    from gateway.backends.redis_wire import Reply
+    from gateway.protocol.state import Change, StreamState
+
+
+class Deadlines:
+    """Notes of streams that expire, or are trimmed by age."""
+
+    def __init__(self, calls: Calls, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
+        """`ask` takes a key and a call for the server that has it."""
+        self._calls = calls
+        self._ask = ask
+
+    def notes(self, changes: Sequence[Change]) -> list[bytes]:
+        """The calls before a commit: too early does no harm, and too late would."""
+        return [
+            self._calls.note(change.state.path, moment, new=change.expected is None)
+            for change in changes
+            if not change.removes and (moment := _due(change.state)) is not None
+        ]
+
+    async def expired(self, now: float, limit: int) -> Sequence[str]:
+        """Paths of streams, at most `limit`, whose time has come."""
+        late: list[str] = []
+        unknown = 0
+        while len(late) < limit:
+            noted = self._calls.noted(now, len(late) + unknown, limit)
+            (found,) = await self._ask(self._key, noted)
+            if not found:
+                break
+            paths = [path.decode() for path in found]
+            checked = await asyncio.gather(*(self._check(path, now) for path in paths))
+            late += [path for path, is_late in zip(paths, checked, strict=True) if is_late]
+            unknown += checked.count(None)
+        return late[:limit]
+
+    async def _check(self, path: str, now: float) -> bool | None:
+        """Whether a stream's time has come; else its note is put right. None: it cannot be told."""
+        try:
+            moment = await self._due_now(path)
+        except LogUnavailable:  # of this stream: the others' time must come all the same
+            return None
+        if moment is None:
+            await self._ask(self._key, self._calls.note_nothing(path))
+        elif moment > now:
+            await self._ask(self._key, self._calls.note(path, moment, new=False))
+        return moment is not None and moment <= now
+
+    async def _due_now(self, path: str) -> float | None:
+        (found,) = await self._ask(self._calls.names.meta(path), self._calls.state(path))
+        try:
+            state = stood(found)
+        except RecordDamaged:
+            return None  # who asks for the stream is told
+        return None if state is None else _due(state)
+
+    @property
+    def _key(self) -> str:
+        return self._calls.names.deadlines
+
+
+def _due(state: StreamState) -> float | None:
+    """When something is to be done about a stream: its end, or that of its oldest part."""
+    if state.trim_at is None or state.deadline is None:
+        return state.deadline if state.trim_at is None else state.trim_at
+    return min(state.deadline, state.trim_at)

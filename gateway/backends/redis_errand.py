@@ -1,0 +1,193 @@
+"""An errand: one call that finds its server, whatever happens to servers and connections."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.backends.redis_lane import Unreachable
+from gateway.backends.redis_primary import UNLOADED
+from gateway.backends.redis_servers import explained
+from gateway.backends.redis_wire import Refusal, pack
+from gateway.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.redis_lane import Answer, Lane
+    from gateway.backends.redis_primary import Primary
+    from gateway.backends.redis_servers import Address
+
+PATIENCE_S = 6.0  # a call that may have been carried out is tried again for so long
+AGAIN_S = 0.1  # between two tries: a server that is back is not kept waiting
+MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
+ASKING = pack("ASKING")
+PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
+
+
+class Fleet(Protocol):
+    """Where errands are run."""
+
+    def primary_of(self, key: str) -> Primary | None:
+        """The server that has a key; None when that must be found out first."""
+
+    def primary_at(self, address: Address) -> Primary:
+        """The server at an address."""
+
+    async def find(self, key: str) -> Primary:
+        """The server that has a key. Raises Unreachable."""
+
+    def complain(self, key: str, refusal: Refusal) -> None:
+        """Log what a server refuses."""
+
+    def moved(self) -> None:
+        """Keys are elsewhere than was known."""
+
+
+class Errand:
+    """Packed calls for the server of `key`; `done` gets their replies or LogUnavailable.
+
+    A call whose connection is lost is sent again. Commits may be: one that had been carried out
+    is told so by what it finds.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_commits",
+        "_deadline",
+        "_done",
+        "_expected",
+        "_fleet",
+        "_key",
+        "_turns",
+        "_was_sent",
+    )
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        key: str,
+        calls: Sequence[bytes],
+        done: Callable[[Answer | LogUnavailable], None],
+        *,
+        commits: bool = False,
+        expected: int = 0,
+    ) -> None:
+        """`expected` is about how many bytes the replies may be, where they are many."""
+        self._fleet = fleet
+        self._key = key
+        self._calls = calls
+        self._done = done
+        self._commits = commits
+        self._expected = expected
+        self._deadline = 0.0
+        self._turns = 0
+        self._was_sent = False
+
+    def go(self) -> None:
+        """Send it, or send it again."""
+        primary = self._fleet.primary_of(self._key)
+        if primary is not None:
+            self._send(primary)
+            return
+        finding = asyncio.get_running_loop().create_task(self._fleet.find(self._key))
+        finding.add_done_callback(self._found)
+
+    def _found(self, finding: asyncio.Task[Primary]) -> None:
+        error = None if finding.cancelled() else finding.exception()
+        if finding.cancelled():
+            self._unreachable(Unreachable("the gateway is stopping"))
+        elif isinstance(error, Unreachable):
+            self._unreachable(error)
+        elif error is not None:
+            self._fail(f"the log cannot be reached: {error!r}")
+            raise error
+        else:
+            self._send(finding.result())
+
+    def _send(self, primary: Primary) -> None:
+        if primary.is_down:  # its own looks at it will tell when it is back
+            why = primary.trouble or "it is down"
+            asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
+            return
+        calls = self._calls
+        packed = calls[0] if len(calls) == 1 else b"".join(calls)
+        answered = partial(self._answered, primary)
+        self._lane(primary).ask(packed, answered, len(calls), self._expected)
+
+    def _send_asking(self, primary: Primary) -> None:
+        """Send it where the slot is on its way to, which must be asked for before each call."""
+        packed = b"".join(ASKING + call for call in self._calls)
+
+        def answered(answer: Answer | Unreachable) -> None:
+            if not isinstance(answer, Unreachable):
+                answer = (answer[0][1::2], answer[1])
+            self._answered(primary, answer)
+
+        self._lane(primary).ask(packed, answered, 2 * len(self._calls), self._expected)
+
+    def _lane(self, primary: Primary) -> Lane:
+        return primary.commits if self._commits else primary.reads
+
+    def _answered(self, primary: Primary, answer: Answer | Unreachable) -> None:
+        if isinstance(answer, Unreachable):
+            primary.look()
+            self._unreachable(answer)
+            return
+        replies, epilogue = answer
+        counts = replies[-1:] if self._commits else replies  # a note before it may be refused
+        refusals = [reply for reply in counts if isinstance(reply, Refusal)]
+        if refusals:
+            self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
+        else:
+            self._done((replies, epilogue))
+
+    def _unreachable(self, failure: Unreachable) -> None:
+        self._was_sent = self._was_sent or failure.was_sent
+        self._fleet.moved()  # it may be that another server has taken over
+        if (self._was_sent or failure.is_passing) and self._may_go_on():
+            self._later()
+        else:
+            what = "did not answer" if self._was_sent else "cannot be reached"
+            self._fail(f"the log {what}: {failure.why}")
+
+    def _refused(self, primary: Primary, refusal: Refusal, *, of_all: bool) -> None:
+        # Of a slot that is moving, some keys may be here and some there.
+        is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
+        if is_passing and primary.trouble is None and self._may_go_on():
+            self._fleet.moved()
+            self._later()
+            return
+        self._turns += refusal.code != "ASK"  # whoever is asked then does it, or asks for patience
+        if self._turns > MOST_TURNS:
+            self._fail(f"the log refuses: {explained(refusal.text)}")
+        elif refusal.code == "MOVED":
+            self._fleet.moved()
+            self.go()
+        elif refusal.code == "ASK":
+            host, _, port = refusal.text.split(" ")[2].rpartition(":")
+            self._send_asking(self._fleet.primary_at((host, int(port))))
+        elif UNLOADED in refusal.text:
+            primary.leave()  # with the next connection the functions are loaded again
+            self.go()
+        else:
+            if refusal.code == "READONLY":
+                primary.leave()
+            primary.look()
+            self._fleet.complain(self._key, refusal)
+            self._fail(f"the log refuses: {explained(refusal.text)}")
+
+    def _may_go_on(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if not self._deadline:
+            self._deadline = now + PATIENCE_S
+        return now < self._deadline
+
+    def _later(self) -> None:
+        asyncio.get_running_loop().call_later(AGAIN_S, self.go)
+
+    def _fail(self, why: str) -> None:
+        if self._was_sent and self._commits:
+            why += ": it is not known whether this request was stored"
+        self._done(LogUnavailable(why))

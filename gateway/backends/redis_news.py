@@ -1,0 +1,328 @@
+"""What other gateways do: one connection on which the followed streams' changes are heard."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis_lane import Unreachable
+from gateway.backends.redis_servers import explained
+from gateway.backends.redis_wire import Refusal, Wire, pack
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.redis_servers import Address, Servers
+    from gateway.backends.redis_wire import Reply
+
+    # A channel and its message; None says that some may have been missed until now.
+    Heard = Callable[[bytes, bytes | None], None]
+
+PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
+AGAIN_S = 0.1  # until a lost connection is made anew; the wait doubles up to
+LONGEST_AGAIN_S = 1.0
+AT_ONCE = 1000  # channels in one command
+
+
+class News:
+    """The channels, each heard at the server that publishes it.
+
+    On a cluster that is one connection for each server that has a followed stream.
+    """
+
+    def __init__(self, servers: Servers, gone: str, heard: Heard) -> None:
+        """`gone` is a channel that is always heard."""
+        self._servers = servers
+        self._gone = gone.encode()
+        self._heard = heard
+        self._channels: dict[bytes, Ear | None] = {}
+        self._ears: dict[Address, Ear] = {}
+        self._finding: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why changes elsewhere are not heard of, though the server answers."""
+        refused = (ear.refused for ear in self._ears.values())
+        return next((reason for reason in refused if reason is not None), None)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def open(self) -> None:
+        """Begin to listen."""
+        self._find()
+
+    async def close(self) -> None:
+        """End all connections."""
+        self._closed = True
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
+        for ear in self._ears.values():
+            await ear.close()
+
+    def follow(self, channel: str) -> None:
+        """Hear a channel; what may have been missed so far is told once that is in force."""
+        name = channel.encode()
+        self._channels[name] = None
+        address = self._servers.known_address(channel)
+        if address is None:
+            self._find()
+        else:
+            self._assign(name, address)
+
+    def unfollow(self, channel: str) -> None:
+        """Hear it no longer."""
+        ear = self._channels.pop(channel.encode(), None)
+        if ear is not None:
+            ear.drop(channel.encode())
+
+    def moved(self) -> None:
+        """Channels are elsewhere than was known."""
+        self._find()
+
+    def renew(self) -> None:
+        """Listen to whoever publishes now."""
+        for ear in self._ears.values():
+            ear.cut()
+
+    def _assign(self, channel: bytes, address: Address) -> None:
+        ear = self._ear_at(address)
+        known = self._channels.get(channel)
+        if known is not ear:
+            if known is not None:
+                known.drop(channel)
+            self._channels[channel] = ear
+            ear.add(channel)
+
+    def _ear_at(self, address: Address) -> Ear:
+        ear = self._ears.get(address)
+        if ear is None:
+            # Plain messages reach every server of a cluster, so one ear is enough for them.
+            also = None if self._ears else self._gone
+            ear = Ear(self._servers, address, also, self._heard, self._strayed)
+            self._ears[address] = ear
+            ear.open()
+        return ear
+
+    def _strayed(self, channel: bytes) -> None:
+        """The server says that the channel is not its own."""
+        if channel in self._channels:
+            self._channels[channel] = None
+            self._servers.moved()
+            self._find()
+
+    def _find(self) -> None:
+        if self._finding is None and not self._closed:
+            self._finding = asyncio.get_running_loop().create_task(self._find_all())
+
+    async def _find_all(self) -> None:
+        """Have an ear for the removals, and one where each channel is."""
+        try:
+            await self._settle(await self._primaries())
+        finally:
+            self._finding = None
+        for channel in self._channels:
+            known = self._servers.known_address(channel.decode())
+            if known is not None:
+                self._assign(channel, known)
+
+    async def _settle(self, addresses: list[Address]) -> None:
+        for address in set(self._ears) - set(addresses):
+            ear = self._ears.pop(address)
+            for channel in ear.channels:
+                self._channels[channel] = None
+            await ear.close()
+        if not self._ears:
+            self._ear_at(addresses[0])
+        elif not any(ear.also for ear in self._ears.values()):  # its server has gone
+            next(iter(self._ears.values())).hear_also(self._gone)
+
+    async def _primaries(self) -> list[Address]:
+        wait = AGAIN_S
+        while True:
+            try:
+                return await self._servers.primaries()
+            except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
+                if not isinstance(failure, Unreachable):
+                    log.exception("log.news_failed")
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_AGAIN_S)
+
+
+class Ear:
+    """The connection to one server, made anew whenever it is lost."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        address: Address,
+        also: bytes | None,
+        heard: Heard,
+        strayed: Callable[[bytes], None],
+    ) -> None:
+        self._servers = servers
+        self._address = address
+        self.also = also
+        self._heard = heard
+        self._strayed = strayed
+        self.channels: dict[bytes, None] = {}
+        self._wire: Wire | None = None
+        self._added: list[bytes] = []
+        self._dropped: list[bytes] = []
+        self._flushes = False
+        self._task: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self.refused: str | None = None
+        self._cutting: asyncio.TimerHandle | None = None
+        self._last_heard = 0.0
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Connect, and stay connected."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """End."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.cut()
+
+    def hear_also(self, channel: bytes) -> None:
+        """Hear a channel of everybody's, too."""
+        self.also = channel
+        if self._wire is not None:
+            self._wire.send([pack("SUBSCRIBE", channel)])
+
+    def _cut_later(self) -> None:
+        """Try again on a new connection: the right may be given meanwhile."""
+        if self._cutting is None:
+            self._cutting = asyncio.get_running_loop().call_later(LONGEST_AGAIN_S, self.cut)
+
+    def cut(self) -> None:
+        """Connect anew."""
+        self._cutting = None
+        if self._wire is not None:
+            self._wire.close()
+
+    def add(self, channel: bytes) -> None:
+        """Hear a channel."""
+        self.channels[channel] = None
+        self._added.append(channel)
+        self._flush_soon()
+
+    def drop(self, channel: bytes) -> None:
+        """Hear it no more."""
+        self.channels.pop(channel, None)
+        self._dropped.append(channel)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """The changes of one pass of the loop, those that were taken back left out."""
+        self._flushes = False
+        added, self._added = dict.fromkeys(self._added), []
+        dropped, self._dropped = dict.fromkeys(self._dropped), []
+        if self._wire is None:
+            return  # a new connection begins with all channels
+        self._send("UNSUBSCRIBE", [it for it in dropped if it not in self.channels])
+        self._send("SUBSCRIBE", [it for it in added if it in self.channels])
+
+    def _send(self, verb: str, channels: list[bytes]) -> None:
+        if self._wire is None:
+            return
+        shard = "S" if self._servers.sharded else ""
+        if self._servers.is_cluster:  # the channels of a command must be of one slot
+            self._wire.send([pack(shard + verb, channel) for channel in channels])
+            return
+        for at in range(0, len(channels), AT_ONCE):
+            self._wire.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
+
+    async def _run(self) -> None:
+        wait = AGAIN_S
+        while True:
+            self._ended.clear()
+            wire = Wire(self._replies, self._lost)
+            try:
+                await self._servers.connect(wire, self._address)
+            except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
+                if not isinstance(failure, Unreachable):  # of which the server's lanes tell
+                    log.exception("log.news_failed")
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_AGAIN_S)
+                continue
+            if self._is_closed:  # a connection that is being made does not hear of its cancellation
+                wire.close()
+                return
+            wait = AGAIN_S
+            self._wire = wire if wire.is_open else None
+            self._last_heard = asyncio.get_running_loop().time()
+            if self.also is not None:
+                wire.send([pack("SUBSCRIBE", self.also)])
+            self._send("SUBSCRIBE", list(self.channels))
+            await self._stay(wire)
+
+    async def _stay(self, wire: Wire) -> None:
+        """Until the connection is lost, or answers no more."""
+        loop = asyncio.get_running_loop()
+        while self._wire is not None:
+            try:
+                async with asyncio.timeout_at(self._last_heard + PING_S):
+                    await self._ended.wait()
+            except TimeoutError:
+                if loop.time() < self._last_heard + PING_S:
+                    continue
+                asked = loop.time()
+                wire.send([pack("PING")])
+                try:
+                    async with asyncio.timeout(PING_S):
+                        await self._ended.wait()
+                except TimeoutError:
+                    if self._last_heard < asked:
+                        wire.close()
+
+    def _lost(self, error: Exception | None) -> None:
+        if self._wire is not None:
+            log.info("log.news_lost", server=str(self._servers), reason=str(error or "closed"))
+        self._wire = None
+        self._ended.set()
+
+    def _replies(self, replies: list[Reply]) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+        for reply in replies:
+            self._reply(reply)
+
+    def _reply(self, reply: Reply) -> None:
+        if isinstance(reply, Refusal):
+            if reply.code == "MOVED":  # one for each channel that is not here
+                strayed, self.channels = self.channels, {}
+                for channel in strayed:
+                    self._strayed(channel)
+            else:
+                if self.refused is None:
+                    log.error("log.news_refused", server=str(self._servers), reason=reply.text)
+                self.refused = f"no channel may be listened to: {explained(reply.text)}"
+                self._cut_later()
+            return
+        match reply:
+            case [b"smessage" | b"message", channel, message]:
+                self._heard(channel, message)
+            case [b"ssubscribe" | b"subscribe", channel, _] if (
+                channel in self.channels or channel == self.also
+            ):
+                self.refused = None
+                self._heard(channel, None)
+            case [b"sunsubscribe", channel, _] if channel in self.channels:
+                del self.channels[channel]
+                self._strayed(channel)  # its slot was moved away
+            case _:
+                pass

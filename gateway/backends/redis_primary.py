@@ -1,0 +1,190 @@
+"""One Redis server that takes writes: its two lanes, and how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis_lane import Lane, Unreachable
+from gateway.backends.redis_servers import explained
+from gateway.backends.redis_wire import Refusal, pack
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.redis_lane import Answer
+    from gateway.backends.redis_rows import Calls
+    from gateway.backends.redis_servers import Address, Servers
+    from gateway.backends.redis_wire import Wire
+
+ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
+PROBE_S = 1.0  # between two looks at a server that is well
+PROBE_AGAIN_S = 0.2  # and at one that is not: it is missed for no longer than it was away
+UNLOADED = "Function not found"  # how Redis refuses our calls after FUNCTION FLUSH
+REPLICAS_S = 1.0  # the longest wait for replicas
+
+
+class Primary:
+    """Appends go by one lane and reads by the other, so that neither waits for the other.
+
+    `trouble` says why it takes no appends, `reign` which history it has (see scripts/headgate.lua).
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        address: Address,
+        calls: Calls,
+        wait_replicas: int,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called when the history is another one than before."""
+        self._servers = servers
+        self._address = address
+        self._probe_call = calls.probe()
+        self._wait_replicas = wait_replicas
+        self._changed = changed
+        epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
+        patience_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
+        self.commits = Lane(self._connect, self._lost, patience_s, epilogue)
+        self.reads = Lane(self._connect, self._lost, ANSWER_S)
+        self.trouble: str | None = "not connected yet"
+        self._is_told = False
+        self.reign = 0
+        self.is_new = False
+        self._is_in_doubt = False
+        self._left = 0  # times that we ended the connections
+        self._is_closed = False
+        self._look = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is known that nothing can be asked."""
+        return self._is_told and not (self.commits.is_open or self.reads.is_open)
+
+    async def _connect(self, wire: Wire) -> None:
+        await self._servers.connect(wire, self._address)
+
+    async def open(self) -> None:
+        """Look at the server, and go on looking; however it is, this returns."""
+        await self._probe()
+        if not self._is_closed:
+            self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        """End the lanes."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.commits.close()
+        await self.reads.close()
+
+    def _lost(self, gave_up: str) -> None:
+        if gave_up:
+            self._ill(gave_up)  # who comes now need not wait to find that out, too
+        self._cut()
+
+    def look(self) -> None:
+        """Look at the server now: something has failed."""
+        self._look.set()
+
+    def leave(self) -> None:
+        """Connect anew, both lanes to whoever takes writes then."""
+        self._left += 1
+        self._cut()
+
+    def _cut(self) -> None:
+        self.commits.cut()
+        self.reads.cut()
+
+    async def _watch(self) -> None:
+        while True:
+            wait = PROBE_S if self.trouble is None else PROBE_AGAIN_S
+            try:
+                async with asyncio.timeout(wait):
+                    await self._look.wait()
+                await asyncio.sleep(PROBE_AGAIN_S)
+            except TimeoutError:
+                pass
+            self._look.clear()
+            try:
+                await self._probe()
+            except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
+                self._ill(f"it answers what cannot be understood: {error!r}")
+
+    async def _probe(self) -> None:
+        answered: asyncio.Future[Answer | Unreachable] = asyncio.get_running_loop().create_future()
+
+        def done(answer: Answer | Unreachable) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        left = self._left
+        self.commits.ask(self._probe_call, done)
+        answer = await answered
+        self._is_in_doubt = False
+        if isinstance(answer, Unreachable):
+            if answer.was_sent and self._left > left:
+                self.look()  # it was us who ended the connection: that tells nothing of the server
+                return
+            self._servers.moved()  # it may be that another server has taken over
+            self._ill(answer.why)
+        else:
+            self._judge(answer)
+
+    def _judge(self, answer: Answer) -> None:
+        (reply,), replicas = answer
+        if isinstance(reply, Refusal) and UNLOADED in reply.text:
+            self.leave()  # with the next connection the functions are loaded again
+            self.look()
+        elif isinstance(reply, Refusal):
+            if reply.code in {"READONLY", "ERR"}:
+                self.leave()
+            self._ill(explained(reply.text))
+        elif isinstance(replicas, Refusal):  # of WAIT
+            self._ill(explained(replicas.text))
+        elif isinstance(replicas, int) and replicas < self._wait_replicas:
+            self._ill(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
+        else:
+            self._well(int(reply))
+
+    def compare(self, reign: int) -> None:
+        """Look anew when an answer tells of another history than the last look did.
+
+        After a failover one lane may have come to the old primary and one to the new.
+        """
+        if self.reign and reign != self.reign and not self._is_in_doubt:
+            self._is_in_doubt = True  # once: the look must not be cut off, too
+            self.leave()
+            self.look()
+
+    def _ill(self, why: str) -> None:
+        if not self._is_told:
+            log.error("log.failed", server=self._name, reason=why)
+        self._is_told = True
+        self.trouble = why
+
+    def _well(self, reign: int) -> None:
+        if self._is_told:
+            log.info("log.recovered", server=self._name)
+        self._is_told = False
+        self.trouble = None
+        self._heard_reign(reign)
+
+    def _heard_reign(self, reign: int) -> None:
+        """An answer of the server has told its history."""
+        if reign == self.reign:
+            return
+        is_other = bool(self.reign) or self.is_new
+        self.reign = reign
+        if is_other:
+            log.warning("log.history_changed", server=self._name, reign=reign)
+            self._changed()
+
+    @property
+    def _name(self) -> str:
+        host, port = self._address
+        return f"{host}:{port}" if host else str(self._servers)

@@ -1,0 +1,122 @@
+"""One connection to a Redis server: redis-py makes it, replies are read as they come in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis.asyncio.connection import AbstractConnection
+
+    Reply = Any  # of hiredis: bytes, int, None, Refusal, or a list of these
+
+# A loop goes on reading while it fills its buffer (of 256,000 bytes): a reply of many short words,
+# such as a hundred thousand records, would be made objects of in one turn.
+MUCH = 128 * 1024
+
+
+class Refusal(Exception):
+    """Redis answered a command with an error, which begins with its code."""
+
+    @property
+    def text(self) -> str:
+        """The error as Redis wrote it."""
+        return str(self.args[0])
+
+    @property
+    def code(self) -> str:
+        """Its first word, in capitals by custom."""
+        return self.text.partition(" ")[0]
+
+
+class Wire(asyncio.Protocol):
+    """Takes the connection over once redis-py has opened it, logged in and chosen the database.
+
+    Commands are sent as bytes; `heard` gets the replies, and `lost` the end, in the same pass of
+    the loop in which they arrive.
+    """
+
+    def __init__(
+        self, heard: Callable[[list[Reply]], None], lost: Callable[[Exception | None], None]
+    ) -> None:
+        self._heard = heard
+        self._lost = lost
+        self._reader = hiredis.Reader(
+            protocolError=ConnectionError, replyError=Refusal, notEnoughData=...
+        )
+        self._transport: Any = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = 0.0  # loop time of the last byte
+
+    def take_over(self, connection: AbstractConnection) -> None:
+        """Go on where redis-py has finished; nothing is on its way at that moment."""
+        writer = connection._writer
+        assert writer is not None, "redis-py has connected"
+        # It would close what it thinks is its own when it is collected.
+        connection._writer = connection._reader = None
+        self._writer = writer  # which closes the transport when it is collected
+        transport: Any = writer.transport  # that of uvloop is no asyncio.Transport
+        self._transport = transport
+        transport.set_protocol(self)
+        if transport.is_closing():
+            self.connection_lost(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can be sent, and answered."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the system has not taken yet."""
+        if self._transport is None:
+            return 0
+        size: int = self._transport.get_write_buffer_size()
+        return size
+
+    def send(self, commands: Sequence[bytes]) -> None:
+        """Send packed commands, in one write."""
+        if self._transport is not None:
+            self._transport.write(b"".join(commands))
+
+    def close(self) -> None:
+        """End the connection; `lost` is told of it later."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Give out every whole reply."""
+        self.heard_at = self._loop.time()
+        replies: list[Reply] = []
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not ...:
+                replies.append(reply)
+        except ConnectionError:  # what came is no Redis
+            self.close()
+        if len(data) >= MUCH and self.is_open:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+        if replies:
+            self._heard(replies)
+
+    def _read_on(self) -> None:
+        if self.is_open:
+            self._transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell, once."""
+        if self._transport is not None:
+            self._transport = None
+            self._lost(error)
+
+
+def pack(*words: bytes | str | int | float) -> bytes:
+    """A command as it is sent."""
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # the stub means any number
+    return packed

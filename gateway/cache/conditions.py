@@ -1,0 +1,76 @@
+"""What of a whole answer a request wants: all, a part, or only to know that it has not changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.cache.directives import date_of, parse_date, parse_range
+from gateway.protocol.caching import matches
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+
+# A request with one of these wants less than all of an answer.
+WISHES = ("If-None-Match", "If-Modified-Since", "Range")
+
+
+def wants_all(headers: MultiMapping[str]) -> bool:
+    """Whether a request wants an answer as it is."""
+    return not any(name in headers for name in WISHES)
+
+
+class Unsatisfiable(msgspec.Struct, frozen=True):
+    """A range that lies outside of the response: 416."""
+
+
+def not_modified(
+    request_headers: MultiMapping[str], status: int, headers: MultiMapping[str]
+) -> bool:
+    """Whether the client has this very 200 already (section 4.3.2, RFC 9110 section 13.2.2)."""
+    if status != 200:
+        return False
+    if_none_match = request_headers.getall("If-None-Match", ())
+    if if_none_match:
+        return _has_tag(", ".join(if_none_match), headers.get("ETag"))
+    since = date_of(request_headers, "If-Modified-Since")
+    modified = date_of(headers, "Last-Modified")
+    if modified is None:
+        modified = date_of(headers, "Date")
+    return since is not None and modified is not None and modified <= since
+
+
+def _has_tag(if_none_match: str, etag: str | None) -> bool:
+    """Weak comparison; a malformed tag matches when it comes back as it was given."""
+    if etag is None:
+        return if_none_match.strip() == "*"
+    return if_none_match.strip() == etag or matches(if_none_match, etag.removeprefix("W/"))
+
+
+def byte_range(
+    request_headers: MultiMapping[str], headers: MultiMapping[str], length: int
+) -> tuple[int, int] | Unsatisfiable | None:
+    """Where the one range asked of a complete 200 begins and ends (the end is not in it).
+
+    None serves all of it: no range, several, one of another unit or of another representation.
+    """
+    wanted = parse_range(request_headers.get("Range", ""), length)
+    if wanted is None or not _if_range_holds(request_headers, headers):
+        return None
+    return wanted if wanted[0] < length else Unsatisfiable()
+
+
+def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:
+    """RFC 9110 section 13.1.5: a strong tag, or a date that cannot mean two representations."""
+    condition = request_headers.get("If-Range")
+    if condition is None:
+        return True
+    if condition.startswith('"'):
+        return condition == headers.get("ETag")
+    date = parse_date(condition)
+    modified, generated = (date_of(headers, name) for name in ("Last-Modified", "Date"))
+    if date is None or modified is None or generated is None:
+        return False
+    return date == modified and generated - modified >= 1

@@ -1,0 +1,216 @@
+"""What the header fields of caching say, however badly they are written."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multidict import MultiMapping
+
+LONGEST_S = 2**31  # what delta-seconds that overflow become (RFC 9111 section 1.2.2)
+
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_WELL_QUOTED = re.compile(rf'[^"]*+(?:{_QUOTED}[^"]*+)*+')
+_MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"])++')
+_DIGITS = re.compile(r"[0-9]+")
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
+_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_LONG_DAY = "(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+# RFC 9110 section 5.6.7; case does not count, everything else does.
+_DATES = tuple(
+    re.compile(pattern, re.ASCII | re.IGNORECASE)
+    for pattern in (
+        rf"{_DAY}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} gmt",
+        rf"{_LONG_DAY}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} gmt",
+        rf"{_DAY} {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})",
+    )
+)
+
+# A dictionary of structured fields (RFC 8941 section 3.2).
+_KEY = r"[a-z*][a-z0-9_.*-]*"
+_INTEGER = r"-?[0-9]{1,15}(?![0-9.])"
+_BARE_ITEM = (
+    rf"(?:{_INTEGER}|-?[0-9]{{1,12}}\.[0-9]{{1,3}}(?![0-9])"
+    r'|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*+"'
+    r"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*+|:[A-Za-z0-9+/=]*+:|\?[01])"
+)
+_PARAMETERS = rf"(?:;\x20*{_KEY}(?:={_BARE_ITEM})?)*+"
+_ITEM = rf"{_BARE_ITEM}{_PARAMETERS}"
+_INNER_LIST = rf"\(\x20*(?:{_ITEM}(?:\x20+(?!\))|\x20*(?=\))))*+\){_PARAMETERS}"
+_DICTIONARY_MEMBER = re.compile(
+    rf"(?P<key>{_KEY})"
+    rf"(?:=(?:(?P<value>{_BARE_ITEM}){_PARAMETERS}|(?P<list>{_INNER_LIST}))|{_PARAMETERS})"
+)
+_DICTIONARY_COMMA = re.compile(r"[ \t]*,[ \t]*(?!$)")
+_WHOLE_INTEGER = re.compile(_INTEGER)
+_DELTA_SECONDS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+
+_ABSENT = "\n"  # no field's value can be this
+_REFUSED = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0*)?[ \t]*$", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.IGNORECASE)
+
+
+class Directives(msgspec.Struct, frozen=True):
+    """The directives that govern a response, and whether a targeted field gave them."""
+
+    given: dict[str, str]
+    targeted: bool = False
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.given
+
+    def seconds(self, name: str) -> int | None:
+        """The time a directive gives: None without it, 0 where it makes no sense."""
+        argument = self.given.get(name)
+        if argument is None:
+            return None
+        if len(argument) > 1 and argument[0] == argument[-1] == '"':
+            argument = argument[1:-1]
+        return delta_seconds(argument) or 0
+
+
+def governing(headers: MultiMapping[str]) -> Directives:
+    """The directives for a shared cache at the edge: RFC 9213's own field, else Cache-Control."""
+    targeted = parse_dictionary(headers.getall("CDN-Cache-Control", ()))
+    if targeted:
+        return Directives(targeted, targeted=True)
+    return Directives(parse_directives(headers.getall("Cache-Control", ())))
+
+
+def parse_directives(lines: Iterable[str]) -> dict[str, str]:
+    """A Cache-Control field. The first of equal directives counts (RFC 9111 section 4.2.1)."""
+    given: dict[str, str] = {}
+    for member in members(lines):
+        name, _, argument = member.partition("=")
+        if name != name.rstrip():
+            argument = f" {argument}"  # a space at the equals sign makes the argument none
+        given.setdefault(name.strip().lower(), argument)
+    return given
+
+
+def parse_dictionary(lines: Iterable[str]) -> dict[str, str]:
+    """A targeted field: empty unless it is a well-formed dictionary (RFC 9213 section 2.1).
+
+    A time that is no integer is left out, as the section asks of values of the wrong type.
+    """
+    text = ", ".join(lines).lstrip(" ").rstrip(" \t")
+    given: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        member = _DICTIONARY_MEMBER.match(text, at)
+        if member is None:
+            return {}
+        given[member["key"]] = member["value"] or member["list"] or "?1"
+        at = member.end()
+        if at < len(text):
+            comma = _DICTIONARY_COMMA.match(text, at)
+            if comma is None:
+                return {}
+            at = comma.end()
+    return {name: value for name, value in given.items() if _makes_sense(name, value)}
+
+
+def _makes_sense(name: str, value: str) -> bool:
+    if name in _DELTA_SECONDS:
+        return _WHOLE_INTEGER.fullmatch(value) is not None
+    return value != "?0"
+
+
+def members(lines: Iterable[str]) -> list[str]:
+    """The members of a list field, without the space around them, the empty ones left out."""
+    found = (member.strip() for line in lines for member in _split(line))
+    return [member for member in found if member]
+
+
+def _split(line: str) -> list[str]:
+    """At the commas outside of quotes. A quote that never closes hides nothing behind it."""
+    if '"' in line and _WELL_QUOTED.fullmatch(line):
+        return _MEMBER.findall(line)
+    return line.split(",")
+
+
+def delta_seconds(text: str) -> int | None:
+    """A non-negative number of seconds, None for anything else."""
+    return min(whole_number(text), LONGEST_S) if _DIGITS.fullmatch(text) else None
+
+
+def whole_number(digits: str) -> int:
+    """What digits mean; past 18 of them, just very much (int() refuses thousands)."""
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= 18 else 10**18
+
+
+def age_of(headers: MultiMapping[str]) -> int:
+    """The Age field in seconds: the first value counts, nonsense is none (RFC 9111 section 5.1)."""
+    given = members(headers.getall("Age", ())[:1])
+    return (delta_seconds(given[0]) or 0) if given else 0
+
+
+def date_of(headers: MultiMapping[str], name: str) -> float | None:
+    """The first date under `name`, in epoch seconds; None without one or when it is malformed."""
+    return parse_date(headers.get(name, ""))
+
+
+def parse_date(text: str) -> float | None:
+    """An HTTP date in any of its three formats, in epoch seconds."""
+    for pattern in _DATES:
+        if match := pattern.fullmatch(text.strip(" \t")):
+            return _epoch_seconds(match)
+    return None
+
+
+def _epoch_seconds(match: re.Match[str]) -> float | None:
+    year = int(match["year"])
+    if len(match["year"]) == 2:
+        year += 2000 if year < 70 else 1900  # no web server's clock shows an earlier year
+    month = _MONTHS.index(match["month"].lower()) + 1
+    day, hour, minute = int(match["day"]), int(match["hour"]), int(match["minute"])
+    second = min(int(match["second"]), 59) if match["second"] == "60" else int(match["second"])
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def normalised(name: str, request_headers: MultiMapping[str]) -> str:
+    """The value of a field, the same for all spellings that ask for the same (section 4.1)."""
+    lines = request_headers.getall(name, None)
+    if lines is None:
+        return _ABSENT
+    values = members(lines)
+    if name == "accept-language":
+        values = sorted({re.sub(r"[ \t]", "", value).lower() for value in values})
+    elif name == "accept-encoding":
+        values = sorted(_accepted_codings(values))
+    return ",".join(values)
+
+
+def _accepted_codings(values: Iterable[str]) -> set[str]:
+    """Without weights: which of two acceptable codings comes is the origin's choice anyway."""
+    accepted = (value for value in values if not _REFUSED.search(value))
+    return {value.partition(";")[0].strip().lower() for value in accepted} - {"identity"}
+
+
+def parse_range(text: str, length: int) -> tuple[int, int] | None:
+    """Where the one range of a Range field begins and ends in `length` bytes.
+
+    The end is not in it. The start may be past the last byte. None for several ranges, other units
+    and nonsense.
+    """
+    wanted = _ONE_RANGE.fullmatch(text.strip(" \t"))
+    if wanted is None:
+        return None
+    if wanted[3] is not None:
+        return max(0, length - whole_number(wanted[3])), length
+    start = whole_number(wanted[1])
+    end = whole_number(wanted[2]) + 1 if wanted[2] else max(length, start + 1)
+    return (start, min(end, length)) if start < end else None

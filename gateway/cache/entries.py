@@ -1,0 +1,78 @@
+"""What is kept of an own log: whole answers, and data events for SSE readers who catch up."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gateway.cache.store import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from gateway.cache.store import K, Store
+    from gateway.protocol.state import StreamState
+
+
+class Entry(Kept):
+    """One answer with status 200: what follows its status line, as bytes that readers share.
+
+    After `sure_until` (unix time) somebody else may have changed the stream without our knowledge;
+    it is `sure_s` long that an answer is given before that is asked again.
+    """
+
+    __slots__ = ("etag", "fields", "rest", "sure_s", "sure_until")
+
+    def __init__(
+        self,
+        key: Hashable,
+        groups: tuple[Hashable, ...],
+        rest: bytes,
+        *,
+        fields: str,
+        etag: str,
+        expires_at: float | None = None,
+    ) -> None:
+        super().__init__(key, len(rest) + len(fields), groups, expires_at=expires_at)
+        self.rest = rest
+        self.fields = fields
+        self.etag = etag
+        self.sure_s = self.sure_until = math.inf
+
+    def is_of(self, state: StreamState) -> bool:
+        """Whether it was read from this stream, and not from another at the same path."""
+        return state.stream_id in self.groups
+
+
+# Rendered for SSE readers who catch up: they come close behind each other, or all at once.
+EVENT_CHUNK_BYTES = 32 << 20
+
+
+class EventChunk(Kept):
+    """The data event of one chunk, and the offset at which the chunk ends."""
+
+    __slots__ = ("data_event", "end")
+
+    def __init__(
+        self,
+        key: Hashable,
+        groups: tuple[Hashable, ...],
+        data_event: bytes,
+        end: str,
+        *,
+        expires_at: float | None = None,
+    ) -> None:
+        super().__init__(key, len(data_event), groups, expires_at=expires_at)
+        self.data_event = data_event
+        self.end = end
+
+
+def groups(state: StreamState, *, until_change: bool) -> tuple[Hashable, ...]:
+    """With what an answer is dropped: its stream, and the stream's next change."""
+    stream = state.stream_id
+    return (stream, ("tail", stream)) if until_change else (stream,)
+
+
+def drop(store: Store[K], stream_id: int, *, whole: bool) -> None:
+    """Forget what the stream's next change makes old, or all that is kept of it."""
+    store.drop(stream_id if whole else ("tail", stream_id))

@@ -1,0 +1,172 @@
+"""One GET under way at the origin, for its leader and for everybody who joins it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.cache import policy
+from gateway.cache.parts import Parts
+from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
+from gateway.protocol.repair import EMPTY_BYTES
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+
+    from gateway.backends.origin import OriginAnswer
+    from gateway.cache.held import Ask, Held
+    from gateway.cache.rules import Rules
+
+    # Asks the origin, whether the kept answer still stands if there is one.
+    Send = Callable[[Held | None], Awaitable[OriginAnswer]]
+
+# A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
+_NOT_ASKED_FOR = frozenset({206, 304})
+
+
+class How(Enum):
+    """What became of the request."""
+
+    FETCHED = "fetched"
+    CONFIRMED = "confirmed"
+    STOOD_IN = "stood in"  # the origin failed
+
+
+class Landed(NamedTuple):
+    """A whole answer, and how it came."""
+
+    held: Held
+    how: How
+
+
+class Flight:
+    """`begun` is done when the answer's head is known, `landed` when all is.
+
+    `landed` is None for an answer that is not kept for others: it must not be, or is too long to
+    be. Once it has begun, `shared` says whether it may be joined; equal requests find it under
+    `key`. `old` is a kept answer to be validated.
+    """
+
+    def __init__(
+        self,
+        key: Hashable,
+        ask: Ask,
+        old: Held | None,
+        rules: Rules,
+        clock: Callable[[], float],
+        longest: int,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.key = key
+        self.ask = ask
+        self.begun: asyncio.Future[Held] = loop.create_future()
+        self.landed: asyncio.Future[Landed | None] = loop.create_future()
+        self.body = Parts()
+        self.shared = True
+        self.outdated = False  # a write has passed by: not to be kept, nor joined
+        self.of_the_past = False  # perhaps of another stream than is there now
+        self.old = old
+        self._rules = rules
+        self._clock = clock
+        self._longest = longest
+
+    async def fly(self, send: Send) -> None:
+        """Carry it out. Whatever happens is told by the two futures, and to who reads the body."""
+        try:
+            await self._fly(send)
+        except HeadgateError as error:
+            self._fail(error)
+        except asyncio.CancelledError:
+            self._fail(OriginBroken("nobody waited for the origin's answer any more"))
+            raise
+        except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
+            log.exception("origin.answer_unusable", target=self.ask.path)
+            self._fail(OriginBroken("the origin's answer could not be used"))
+
+    async def _fly(self, send: Send) -> None:
+        try:
+            await self._ask(send, self.old)
+        except (StreamGone, OriginBehind):
+            raise  # what is kept may be of the past
+        except HeadgateError as error:
+            if self.landed.done() or not self._stand_in():
+                raise
+            self.body.fail(error)  # for those who have its beginning
+
+    async def _ask(self, send: Send, old: Held | None) -> None:
+        asked = self._clock()
+        answer = await send(old)
+        times = policy.Times(asked, self._clock())
+        try:
+            if answer.status == 304 and old is not None and old.validators:
+                if self._rules.confirms(old, answer.headers):
+                    new = self._rules.confirmed(self.ask, old, answer.headers, times)
+                    self._land(Landed(new, How.CONFIRMED))
+                else:  # it is another answer that has not changed
+                    answer.release()
+                    await self._ask(send, None)
+            elif answer.status in _NOT_ASKED_FOR:
+                raise OriginBroken(
+                    f"the origin answered with a {answer.status} that was not asked for"
+                )
+            elif not (policy.is_error(answer.status) and self._stand_in()):
+                await self._gather(answer, times)
+        finally:
+            answer.release()
+
+    def _stand_in(self) -> bool:
+        """Let what is kept do instead of the origin's answer, if it may."""
+        old = self.old
+        if old is None or not policy.serves_error(old.stored, self._clock()):
+            return False
+        self._land(Landed(old, How.STOOD_IN))
+        return True
+
+    async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
+        parts = answer.parts()
+        if "Stream-Next-Offset" in answer.headers:
+            await self._begin(parts)
+        begin = self.body.whole()
+        held = self._rules.hold(self.ask, answer.status, answer.headers, times, begin)
+        too_long = held.length is not None and held.length > self._longest
+        if too_long or not (held.joinable and answer.complete_by_length):
+            self._pass_on()
+        self.begun.set_result(held)
+        async for part in parts:
+            self.body.add(part)
+            if self.body.size > self._longest:
+                self._pass_on()
+            await self.body.kept_up()
+        if not self.landed.done():
+            held.complete(self.body.whole())
+            self._land(Landed(held, How.FETCHED))
+            await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
+        self.body.end()
+
+    async def _begin(self, parts: AsyncIterator[bytes]) -> None:
+        """As much of the body as tells whether it is empty."""
+        async for part in parts:
+            self.body.add(part)
+            if self.body.size > EMPTY_BYTES:
+                break
+
+    def _pass_on(self) -> None:
+        """Let nobody join any more: the body goes to those who have begun to read it."""
+        if not self.landed.done():
+            self.shared = False
+            self.body.pass_on()
+            self.landed.set_result(None)
+
+    def _land(self, landed: Landed) -> None:
+        if not self.begun.done():
+            self.begun.set_result(landed.held)
+        self.landed.set_result(landed)
+
+    def _fail(self, error: HeadgateError) -> None:
+        for future in (self.begun, self.landed):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # taken note of, even where nobody waits
+        self.body.fail(error)

@@ -1,0 +1,281 @@
+"""Answers of origins as they are kept and given out, rendered once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.cache.policy import Stored
+from gateway.cache.store import Kept
+from gateway.protocol import cache_status, http1, repair
+from gateway.protocol.followed import EdgeRead
+from gateway.protocol.offsets import BEGINNING
+from gateway.protocol.requests import Live
+from gateway.protocol.state import Lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from gateway.protocol.repair import StreamRead
+
+MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
+VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
+_OF_THE_WAY = frozenset(
+    {"via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
+)
+NEXT_OFFSET = "Stream-Next-Offset"
+UP_TO_DATE = "Stream-Up-To-Date"
+UP_TO_DATE_LINE = b"Stream-Up-To-Date: true\r\n"
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A GET as the cache sees it.
+
+    `headers` are the client's, `fields` what the origin is sent. A `personal` request comes from
+    somebody in particular.
+    """
+
+    host: str
+    read: EdgeRead
+    headers: MultiMapping[str]
+    fields: CIMultiDict[str]
+    identity: str  # of whom, hashed; empty for everybody
+    coding: str  # what compressions the client takes
+    lifetime: Lifetime  # of the stream, as far as it is known here
+
+    @property
+    def path(self) -> str:
+        """The canonical path."""
+        return self.read.path
+
+    @property
+    def target(self) -> str:
+        """The canonical path and query."""
+        return self.read.target
+
+    @property
+    def start(self) -> str:
+        """The offset that it reads from."""
+        return self.read.offset if isinstance(self.read.offset, str) else BEGINNING
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What answers are kept under."""
+        return self.host, self.target
+
+    @property
+    def personal(self) -> bool:
+        """Whether somebody in particular asks."""
+        return bool(self.identity)
+
+    @property
+    def flight(self) -> Hashable:
+        """What equal requests are equal in."""
+        return self.key, self.identity, self.coding
+
+    def plain(self, identity: tuple[str, ...]) -> Ask:
+        """The same reader's request with nothing in it but who it is: live readers share it."""
+        kept = {name.lower() for name in identity} | _OF_THE_WAY
+        fields = CIMultiDict(
+            (name, value) for name, value in self.fields.items() if name.lower() in kept
+        )
+        fields["Accept-Encoding"] = "identity"
+        return msgspec.structs.replace(self, fields=fields, coding="", headers=fields)
+
+    def elsewhere(self, offset: str) -> Ask:
+        """The same reader's request to catch up from an offset."""
+        read = msgspec.structs.replace(
+            self.read,
+            target=self.read.catch_up(offset),
+            offset=None if offset == BEGINNING else offset,
+            live=Live.CATCH_UP,
+        )
+        return msgspec.structs.replace(self, read=read)
+
+
+class Held:
+    """One answer. `keep` says whether it may be kept, `stored` decides about it then.
+
+    It is `joinable` when those may have it who asked for the same while it came.
+
+    `head` is its status line and header lines, but for Age and its like, framing, and the line
+    that says that the stream's tail was reached: a copy cannot know that.
+    """
+
+    __slots__ = (
+        "_around_hits",
+        "_moment",
+        "anonymous",
+        "body",
+        "facts",
+        "fitting",
+        "head",
+        "is_asked_for",
+        "is_ours",
+        "is_tail",
+        "joinable",
+        "keep",
+        "length",
+        "own_cors",
+        "own_date",
+        "rests_until",
+        "slot",
+        "status",
+        "stored",
+        "tagged_as",
+        "validators",
+    )
+
+    def __init__(self, status: int, head: bytes) -> None:
+        self.status = status
+        self.head = head
+        self.body = b""
+        self.length: int | None = None  # of the body, where the origin says it
+        self.keep = False
+        self.joinable = False
+        self.is_ours = False  # that it may be kept is our word, not the origin's
+        self.stored = Stored(status, 0, 0)
+        self.facts: StreamRead | None = None
+        self.is_tail = False
+        self.validators: list[tuple[str, str]] = []  # as the origin knows them
+        self.anonymous: tuple[str, ...] = ()  # only for requests without these fields
+        self.own_date = False
+        self.own_cors = False
+        self.is_asked_for = False  # a request is under way that will tell whether it still stands
+        self.rests_until = 0.0  # the origin has just failed to say whether it still stands
+        self.tagged_as: tuple[str, str] | None = None  # path and offset, where it has no ETag yet
+        self.slot: Slot | None = None
+        self.fitting: MultiMapping[str] | None = None  # of the last request it fitted
+        self._moment = (b"", b"", False)
+        self._around_hits = (b"", b"")
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in a store."""
+        return len(self.head) + len(self.body) + VARIANT_OVERHEAD
+
+    def complete(self, body: bytes) -> None:
+        """All of the body is there: an ETag that was missing can be made."""
+        self.body = body
+        facts = self.facts
+        if self.tagged_as is not None and facts is not None:
+            path, start = self.tagged_as
+            tag = repair.made_tag(
+                path, start, facts.next_offset, body, closed=facts.closed, coded=facts.is_coded
+            )
+            self.head += http1.field_lines([("ETag", tag)])
+
+    def is_for(self, headers: MultiMapping[str]) -> bool:
+        """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
+        return not any(name in headers for name in self.anonymous)
+
+    def of_stream(self, facts: StreamRead | None, *, tails_are_told: bool) -> None:
+        """Note what it says of a stream: its tail may have been reached, and move on."""
+        self.facts = facts
+        self.is_tail = (
+            facts is not None
+            and not facts.closed
+            and (facts.up_to_date or facts.is_empty or not tails_are_told)
+        )
+
+    def tail_line(self, *, known: bool) -> bytes:
+        """The line that says that the tail was reached, which has to be `known` to be there still.
+
+        An empty answer is kept for a second only, and has to say so, or readers would ask again.
+        """
+        if not self.is_tail or self.facts is None or not self.facts.up_to_date:
+            return b""
+        return UP_TO_DATE_LINE if known or self.facts.is_empty else b""
+
+    def fields(self) -> CIMultiDict[str]:
+        """Its header fields."""
+        lines = self.head[self.head.index(b"\r\n") + 2 :]
+        return CIMultiDict(http1.parse_field_lines(lines))
+
+    def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
+        """The whole head of a hit that was counted, with the lines of the moment that it needs.
+
+        `date` is rendered anew every second, and so is all but the number of hits.
+        """
+        slot = self.slot
+        assert slot is not None, "it is kept"
+        moment = (date, connection, self.is_tail and slot.knows_tail(self))
+        if moment != self._moment:
+            self._moment = moment
+            self._around_hits = self._at_moment(moment, cors, now)
+        before, after = self._around_hits
+        return b"%b%d%b" % (before, slot.hits, after)
+
+    def _at_moment(
+        self, moment: tuple[bytes, bytes, bool], cors: bytes, now: float
+    ) -> tuple[bytes, bytes]:
+        date, connection, known = moment
+        stored = self.stored
+        before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
+        begin = b"".join(
+            (
+                self.head,
+                self.tail_line(known=known),
+                date if self.own_date else b"",
+                cors if self.own_cors else b"",
+                connection,
+                before,
+            )
+        )
+        length = b"Content-Length: %d\r\n" % len(self.body) if http1.has_body(self.status) else b""
+        return begin, b"%b%b\r\n" % (after, length)
+
+
+class Slot(Kept):
+    """The variants kept under one key; `is_tail` tells whether a stream is known to end there."""
+
+    __slots__ = ("_is_tail", "path", "variants")
+
+    def __init__(
+        self,
+        key: Hashable,
+        path: str,
+        variants: list[Held],
+        is_tail: Callable[[str], bool],
+    ) -> None:
+        groups: tuple[Hashable, ...] = (("path", path),)
+        # One that says closed, too: where a stream grows all the same it is another one.
+        if any(held.is_tail or (held.facts and held.facts.closed) for held in variants):
+            groups = (*groups, ("tail", path))
+        super().__init__(key, sum(held.size for held in variants), groups)
+        self.path = path
+        self.variants = variants
+        self._is_tail = is_tail
+        for held in variants:
+            held.slot = self
+
+    def knows_tail(self, held: Held) -> bool:
+        """Whether what a variant reached is still the tail of its stream."""
+        return held.facts is not None and self._is_tail(held.facts.next_offset)
+
+    def with_variant(self, new: Held) -> Slot:
+        """The slot with one more variant, or another in place of one for the same requests."""
+        others = [
+            held
+            for held in self.variants
+            if (held.stored.vary, held.anonymous) != (new.stored.vary, new.anonymous)
+        ]
+        return self._with([*others[1 - MAX_VARIANTS :], new])
+
+    def without(self, old: Held) -> Slot:
+        """The slot without a variant that stands no more."""
+        return self._with([held for held in self.variants if held is not old])
+
+    def _with(self, variants: list[Held]) -> Slot:
+        slot = Slot(self.key, self.path, variants, self._is_tail)
+        slot.hits = self.hits
+        return slot
+
+
+def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:
+    """An error of which its origin does not say that it may be kept is not."""
+    if not any(name in fields for name in (*repair.LIFETIMES, "Last-Modified")):
+        fields["Cache-Control"] = "no-store"
+    return fields

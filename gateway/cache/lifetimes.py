@@ -1,0 +1,32 @@
+"""Until when streams live whose creation passed through: a copy must not outlive its stream."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from gateway.protocol.followed import FOREVER
+
+if TYPE_CHECKING:
+    from gateway.protocol.state import Lifetime
+
+MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
+
+
+class Lifetimes:
+    """By path; the least recently created are forgotten first."""
+
+    def __init__(self) -> None:
+        self._lifetimes: OrderedDict[str, Lifetime] = OrderedDict()
+
+    def of(self, path: str) -> Lifetime:
+        """What is known of a stream's lifetime."""
+        return self._lifetimes.get(path, FOREVER)
+
+    def created(self, path: str, lifetime: Lifetime) -> None:
+        """A stream begins at the path, or stood there already with this lifetime."""
+        self._lifetimes.pop(path, None)
+        if lifetime != FOREVER:
+            self._lifetimes[path] = lifetime
+        if len(self._lifetimes) > MAX_LIFETIMES:
+            self._lifetimes.popitem(last=False)

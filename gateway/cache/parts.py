@@ -1,0 +1,155 @@
+"""A body that comes in parts, for all who read it while it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from gateway.errors import OriginBroken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.errors import HeadgateError
+
+AHEAD_BYTES = 256 * 1024  # what the origin may be ahead of those to whom a body is passed on
+SLOW_S = 2.0  # how long those who keep up wait for one who takes nothing at all
+
+
+class Parts:
+    """All of it is kept, until it is `passed_on`: then each part only until all have taken it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.passed_on = False
+        self._parts: list[bytes] = []
+        self._dropped = 0  # of the parts, those that are not kept any more
+        self._readers: set[PartsReader] = set()
+        self._ended = False
+        self._error: HeadgateError | None = None
+        self._came = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    def reader(self) -> PartsReader:
+        """One more who reads it, from its beginning."""
+        assert not self.passed_on, "its beginning may be gone"
+        reader = PartsReader(self)
+        self._readers.add(reader)
+        return reader
+
+    def whole(self) -> bytes:
+        """What has come so far, while all is kept."""
+        return b"".join(self._parts)
+
+    # As it comes
+
+    def add(self, part: bytes) -> None:
+        """Take the next part."""
+        self._parts.append(part)
+        self.size += len(part)
+        self._came.set()
+
+    def end(self) -> None:
+        """That was all."""
+        self._ended = True
+        self._came.set()
+
+    def fail(self, error: HeadgateError) -> None:
+        """No more comes, though there should be."""
+        self._error = error
+        self._came.set()
+
+    def pass_on(self) -> None:
+        """Keep no more than those who read need."""
+        self.passed_on = True
+        self._drop()
+
+    async def kept_up(self) -> None:
+        """Wait for the slowest reader of what is passed on. Raises OriginBroken without any.
+
+        One who keeps others waiting is let go: alone it may take its time.
+        """
+        now = asyncio.get_running_loop().time
+        while self.passed_on:
+            self._drop()
+            if not self._readers:
+                raise OriginBroken("nobody waited for the origin's answer any more")
+            slow = self._behind()
+            if not slow:
+                return
+            left_s = None
+            if len(slow) < len(self._readers):
+                left_s = min(one.stands_for(now()) for one in slow)
+            self._taken.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._taken.wait()
+            if left_s is not None:
+                for reader in self._behind():
+                    if reader.stands_for(now()) <= 0:
+                        reader.is_let_go = True
+                        self._readers.discard(reader)
+
+    def _behind(self) -> list[PartsReader]:
+        return [one for one in self._readers if self.size - one.taken > AHEAD_BYTES]
+
+    # As it is read
+
+    async def part(self, reader: PartsReader) -> bytes:
+        """The next part for a reader, once it is there; empty at the end. Raises what cut it."""
+        while not reader.is_let_go and reader.at == self._dropped + len(self._parts):
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return b""
+            self._came.clear()
+            await self._came.wait()
+        if reader.is_let_go:
+            raise OriginBroken("others who read the same answer could not wait for this reader")
+        return self._parts[reader.at - self._dropped]
+
+    def taken(self) -> None:
+        """A reader has come further."""
+        self._taken.set()
+
+    def left(self, reader: PartsReader) -> None:
+        """A reader wants no more."""
+        self._readers.discard(reader)
+        self._taken.set()
+
+    def _drop(self) -> None:
+        if self.passed_on:
+            came = self._dropped + len(self._parts)
+            slowest = min((reader.at for reader in self._readers), default=came)
+            del self._parts[: slowest - self._dropped]
+            self._dropped = slowest
+
+
+class PartsReader:
+    """One who reads a body: has taken the parts before `at`, and so `taken` bytes."""
+
+    def __init__(self, body: Parts) -> None:
+        self.at = 0
+        self.taken = 0
+        self.is_let_go = False
+        self._stood = (-1, 0.0)  # at how many bytes, and since when, it was last seen behind
+        self._body = body
+
+    def stands_for(self, now: float) -> float:
+        """How many seconds more it may stand still, now that it is behind."""
+        if self._stood[0] != self.taken:
+            self._stood = (self.taken, now)
+        return self._stood[1] + SLOW_S - now
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises what cut it short."""
+        while part := await self._body.part(self):
+            self.at += 1
+            self.taken += len(part)
+            self._body.taken()
+            yield part
+
+    def release(self) -> None:
+        """No more is wanted."""
+        self._body.left(self)

@@ -1,0 +1,178 @@
+"""How the answers of a route's origin become answers of ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.cache import policy
+from gateway.cache.directives import age_of, governing, normalised
+from gateway.cache.held import NEXT_OFFSET, UP_TO_DATE, Ask, Held, no_store
+from gateway.cache.policy import Defaults, Stored, Times
+from gateway.cache.setbacks import ANOTHER_STREAM, Setbacks
+from gateway.errors import OriginBehind, StreamGone
+from gateway.protocol import cache_status, http1, repair
+from gateway.protocol.caching import Freshness
+from gateway.protocol.forwarding import relocate, response_fields
+from gateway.protocol.offsets import NOW
+
+if TYPE_CHECKING:
+    from gateway.protocol.repair import StreamRead
+
+
+class Rules(msgspec.Struct):
+    """How a route treats its origin's answers to GET. `repairs` counts what they lacked.
+
+    Before `tails_are_told` once, any answer may have reached the tail, and is dropped as it moves.
+    """
+
+    freshness: Freshness
+    defaults: Defaults
+    via: str
+    identity: tuple[str, ...]
+    located: Callable[[str], str | None]  # the path here of a URL at the origin
+    ignore_no_store: bool
+    repairs: Counter[str] = msgspec.field(default_factory=Counter)
+    setbacks: Setbacks = msgspec.field(default_factory=Setbacks)
+    tails_are_told: bool = False
+
+    def hold(
+        self, ask: Ask, status: int, headers: MultiMapping[str], times: Times, begin: bytes
+    ) -> Held:
+        """An answer without its body yet. `begin` is the body's beginning, for reads of streams."""
+        facts = repair.stream_read(status, headers, begin)
+        if facts is not None and facts.up_to_date:
+            self.tails_are_told = True
+        fields = response_fields(headers, self.via)
+        relocate(fields, self.located)
+        held = self._held(ask, status, fields, facts, times)
+        held.validators = policy.validators(headers)
+        held.length = http1.content_length(headers.get("Content-Length"))
+        return held
+
+    def confirms(self, held: Held, headers: MultiMapping[str]) -> bool:
+        """Whether a 304 is about a kept answer."""
+        facts = held.facts
+        ends = None if facts is None else headers.get(NEXT_OFFSET, facts.next_offset)
+        same_range = facts is None or ends == facts.next_offset
+        return same_range and policy.confirms(held.validators, headers)
+
+    def confirmed(self, ask: Ask, held: Held, headers: MultiMapping[str], times: Times) -> Held:
+        """A kept answer that the origin has just said still stands."""
+        known = held.fields()
+        if held.is_ours:
+            for name in repair.LIFETIMES:
+                known.popall(name, None)
+        fields = policy.updated(known, response_fields(headers, self.via))
+        facts = None if held.facts is None else _renewed(held.facts, headers)
+        if facts is not None and facts.up_to_date:
+            fields[UP_TO_DATE] = "true"
+        new = self._held(ask, held.status, fields, facts, times)
+        new.body = held.body
+        new.validators = held.validators
+        return new
+
+    def _held(
+        self,
+        ask: Ask,
+        status: int,
+        fields: CIMultiDict[str],
+        facts: StreamRead | None,
+        times: Times,
+    ) -> Held:
+        is_ours = False
+        if facts is not None:
+            fields, repairs = self._repaired(ask, fields, facts, times)
+            is_ours = "cache_control" in repairs
+        if status >= 400:
+            fields = no_store(fields)
+        stored = policy.storable("GET", ask.headers, status, fields, times, self.defaults)
+        age = age_of(fields)
+        fields = CIMultiDict(fields)
+        for name in (
+            *cache_status.OF_THE_ANSWER,
+            *(() if "Stream-Closed" in fields else (UP_TO_DATE,)),
+        ):
+            fields.popall(name, None)  # told for each answer anew
+        held = Held(status, http1.status_line(status) + http1.field_lines(fields.items()))
+        is_public = policy.is_public(ask.headers, fields) and not is_ours
+        # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
+        # reader somebody, is for others only when the origin says so.
+        held.is_ours = is_ours
+        held.keep = stored is not None and (
+            is_public or not (ask.personal or "Set-Cookie" in fields)
+        )
+        if ask.lifetime.ttl_s is not None:
+            held.keep = False  # each read has to restart the countdown of its stream
+        held.anonymous = () if is_public else self.identity
+        if stored is None:
+            vary = policy.variant(ask.headers, fields)
+            stored = Stored(status, times.answered - age, 0, vary=vary)
+        held.stored = _varied_by_coding(stored, fields, ask)
+        held.joinable = held.keep or _may_be_joined(ask, held, fields, facts)
+        held.of_stream(facts, tails_are_told=self.tails_are_told)
+        if facts is not None and ask.read.offset != NOW and "ETag" not in fields:
+            held.tagged_as = ask.path, ask.start
+        held.own_date = "Date" not in fields
+        held.own_cors = "Access-Control-Allow-Origin" not in fields
+        return held
+
+    def _repaired(
+        self, ask: Ask, fields: CIMultiDict[str], facts: StreamRead, times: Times
+    ) -> tuple[CIMultiDict[str], list[str]]:
+        """Raises OriginBehind, and StreamGone when the origin stays behind."""
+        try:
+            fields, repairs = repair.repaired(
+                fields,
+                ask.read,
+                facts,
+                self.freshness,
+                times.answered,
+                lifetime=ask.lifetime,
+                personal=ask.personal,
+                ignore_no_store=self.ignore_no_store,
+            )
+        except OriginBehind as behind:
+            if self.setbacks.saw(ask.path, ask.start, times.answered):
+                raise StreamGone(ANOTHER_STREAM) from behind
+            raise
+        self.setbacks.reached(ask.path, ask.start)
+        self.repairs.update(repairs)
+        return fields, repairs
+
+
+def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
+    """What is known of a stream once a 304 has come: some have nothing in them but the tag."""
+    up_to_date = facts.up_to_date
+    if NEXT_OFFSET in headers:
+        up_to_date = repair.is_true(headers, UP_TO_DATE)
+    closed = facts.closed or repair.is_true(headers, "Stream-Closed")
+    return msgspec.structs.replace(facts, up_to_date=up_to_date, closed=closed)
+
+
+def _may_be_joined(
+    ask: Ask, held: Held, fields: CIMultiDict[str], facts: StreamRead | None
+) -> bool:
+    """Of what is not kept: failures, the tail, and what one reader asks for twice at once.
+
+    Else all who wait would go and ask an origin that fails. What sets a cookie is for one request.
+    """
+    if "Set-Cookie" in fields or held.stored.vary == policy.OF_ONE_REQUEST:
+        return False
+    failed = held.status >= 500 or held.status == 429
+    is_tail = ask.read.offset == NOW and facts is not None
+    return failed or is_tail or (ask.personal and "no-store" not in governing(fields))
+
+
+def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], ask: Ask) -> Stored:
+    """What is compressed is for those who can unpack it, whether or not Vary says so."""
+    coding = "accept-encoding"
+    names = {name for name, _ in stored.vary}
+    if "Content-Encoding" not in fields or coding in names or stored.vary == policy.OF_ONE_REQUEST:
+        return stored
+    vary = sorted([*stored.vary, (coding, normalised(coding, ask.headers))])
+    return msgspec.structs.replace(stored, vary=tuple(vary))

@@ -1,0 +1,44 @@
+"""The settings, as commands that need them take them from file, environment and flags."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.settings import Settings
+
+# As click's own for a command line that cannot be understood.
+UNUSABLE = 2
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="HEADGATE_CONFIG",
+    show_envvar=True,
+    help="TOML file with settings.",
+)
+
+
+def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
+    """The settings; every mistake in them is printed and ends the program."""
+    from gateway.settings import SettingsError, load
+
+    try:
+        return load(config, os.environ, flags)
+    except SettingsError as refusal:
+        for problem in refusal.problems:
+            complain(problem)
+        sys.exit(UNUSABLE)
+
+
+def complain(sentence: str) -> None:
+    """Say on stderr what is wrong."""
+    click.echo(f"headgate: {sentence}", err=True)

@@ -1,0 +1,155 @@
+"""Whether a gateway can use a Redis: its version, its rights, and how it treats connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.commands.redis_doctor.facts import Finding, count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.commands.redis_doctor.facts import Server
+
+FUNCTIONS = (7, 0)
+DISK_OF_REPLICAS = (7, 2)
+CROWDED = 0.9
+# Three for each process that serves, and those that asked before they were closed.
+CONNECTIONS_OF_A_PROCESS = 3
+
+
+def access(server: Server) -> Iterator[Finding]:
+    """What has to be there before anything else matters."""
+    yield _version(server)
+    yield from _deployment(server)
+    yield from _rights(server)
+    yield from _guard(server)
+    yield from _connections(server)
+    yield from _libraries(server)
+
+
+def _version(server: Server) -> Finding:
+    shown = f"{server.name} {server.shown_version}"
+    if server.version < FUNCTIONS:
+        return Finding(
+            "error",
+            "version",
+            f"{shown} has no functions, in which appends are committed: no stream can be served.",
+            "Use Redis 7.0 or newer, or Valkey.",
+        )
+    if server.version < DISK_OF_REPLICAS and server.route.wait_replicas:
+        return Finding(
+            "note",
+            "version",
+            f"{shown} does what the streams need. It cannot tell when a replica has synced its "
+            "disk (WAITAOF, from 7.2): wait_replicas counts those that have an append in memory.",
+        )
+    return Finding("ok", "version", f"{shown} does what the streams need.")
+
+
+def _deployment(server: Server) -> Iterator[Finding]:
+    if server.info.get("cluster_enabled") == 1 and server.route.redis.kind != "cluster":
+        yield Finding(
+            "error",
+            "deployment",
+            "This is a node of a cluster: streams whose place is on another node cannot be served.",
+            "Use redis+cluster:// with the addresses of some nodes.",
+        )
+
+
+def _rights(server: Server) -> Iterator[Finding]:
+    about = "rights"
+    if server.refused is None:
+        yield Finding(
+            "note",
+            about,
+            f"What the user {server.user} may do was not tried: that takes MULTI, EXEC and "
+            "DISCARD, which a gateway does not need.",
+            "Run this command with a user who may, which docs/redis.md has the rights of.",
+        )
+    elif server.refused:
+        reasons = "; ".join(f"{words}: {reason}" for words, reason in server.refused.items())
+        yield Finding(
+            "error",
+            about,
+            f"The user {server.user} is refused what a gateway needs: {reasons}.",
+            "Give it the rights that docs/redis.md lists.",
+        )
+    else:
+        yield Finding("ok", about, f"The user {server.user} may do all that a gateway does.")
+    if not server.config:
+        yield Finding(
+            "note",
+            about,
+            "The settings of Redis may not be read here (CONFIG GET), so that much of this is "
+            "left out.",
+            "Run this command with a user who may, for instance one with +config|get.",
+        )
+
+
+def _guard(server: Server) -> Iterator[Finding]:
+    # A default user without a password is let in by loopback alone unless this is off.
+    is_open = server.route.redis.password is None and server.route.redis.kind != "unix"
+    if is_open and server.config.get("protected-mode") == "no":
+        yield Finding(
+            "warning",
+            "rights",
+            "No password is asked and protected-mode is off: whoever reaches the port can read, "
+            "change and delete every stream.",
+            "Give the gateways a user with a password, and let nobody else reach the port.",
+        )
+
+
+def _connections(server: Server) -> Iterator[Finding]:
+    about = "connections"
+    idle = server.number("timeout") or 0
+    if idle:
+        yield Finding(
+            "note",
+            about,
+            f"timeout {idle}: a gateway that sent nothing for so long is disconnected, and its "
+            "next request waits for a new connection.",
+            "Set timeout 0.",
+        )
+    if server.number("tcp-keepalive") == 0:
+        yield Finding(
+            "note",
+            about,
+            "tcp-keepalive 0: of a gateway whose machine vanished Redis keeps the connections, and "
+            "gathers wake-ups for it up to client-output-buffer-limit.",
+            "Set tcp-keepalive 300 or less.",
+        )
+    most = int(server.info.get("maxclients", 0))
+    now = int(server.info.get("connected_clients", 0))
+    if most and now > CROWDED * most:
+        yield Finding(
+            "warning",
+            about,
+            f"{count(now, 'client')} of maxclients {most}: each process of a gateway takes "
+            f"{CONNECTIONS_OF_A_PROCESS}, and further ones are refused.",
+            "Raise maxclients.",
+        )
+
+
+def _libraries(server: Server) -> Iterator[Finding]:
+    others = [name for name in server.libraries if name != server.this_library]
+    if not others:
+        return
+    about = "functions"
+    if server.this_library in server.libraries:
+        yield Finding(
+            "note",
+            about,
+            "Functions of other versions of Headgate than this one are loaded: "
+            f"{', '.join(others)}.",
+            "Each stays until it is removed. When no gateway of those versions runs any more: "
+            f"{'; '.join(f'FUNCTION DELETE {name}' for name in others)}.",
+        )
+    else:
+        yield Finding(
+            "note",
+            about,
+            f"Functions of other versions of Headgate are loaded ({', '.join(others)}), and none "
+            f"of this one ({server.this_library}): no gateway of this version was here.",
+            "Ask the Headgate that your gateways run which of them can go.",
+        )

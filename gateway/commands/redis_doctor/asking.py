@@ -1,0 +1,234 @@
+"""Asks the servers of an origin, one connection after the other, and changes nothing in them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from gateway.commands.redis_doctor.client import connected, connected_to_sentinel
+from gateway.commands.redis_doctor.facts import (
+    ClusterView,
+    Sample,
+    SentinelView,
+    Server,
+    StreamSize,
+)
+from gateway.commands.redis_doctor.rights import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.commands.redis_doctor.client import Client
+    from gateway.settings import Route
+
+SETTINGS = (
+    "appendonly",
+    "appendfsync",
+    "save",
+    "no-appendfsync-on-rewrite",
+    "auto-aof-rewrite-percentage",
+    "stop-writes-on-bgsave-error",
+    "min-replicas-to-write",
+    "stream-node-max-bytes",
+    "stream-node-max-entries",
+    "client-output-buffer-limit",
+    "timeout",
+    "tcp-keepalive",
+    "protected-mode",
+    "cluster-require-full-coverage",
+)
+ENDED = re.compile("closed by server|reset by peer")
+OURS = re.compile(r"headgate_[0-9a-f]{12}")
+KEYS_LOOKED_AT = 100_000
+KEYS_A_ROUND = 1000
+STREAMS_MEASURED = 200
+# The keys of a stream besides the one that it is known by.
+PARTS = ("", ":records", ":producers")
+
+
+class Unreachable(Exception):
+    """No server could be asked; the message says why, without its full stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """All that was learnt of an origin."""
+
+    servers: tuple[Server, ...]
+    # Nodes of a cluster that could not be asked, with the reasons.
+    silent: tuple[str, ...]
+    sentinels: tuple[SentinelView, ...]
+    cluster: ClusterView | None
+
+
+def ask(route: Route) -> Asked:
+    """Everything that there is to know of a route's Redis. Raises Unreachable."""
+    kind = route.redis.kind
+    if kind == "sentinel":
+        return _ask_sentinels(route)
+    if kind == "cluster":
+        return _ask_cluster(route)
+    nodes: Sequence[tuple[str, int] | None] = route.redis.nodes or (None,)
+    return Asked(tuple(_server(route, node) for node in nodes), (), (), None)
+
+
+def _ask_sentinels(route: Route) -> Asked:
+    views = tuple(_sentinel(route, node) for node in route.redis.nodes)
+    told = next((view for view in views if view.trouble is None), None)
+    if told is None:
+        raise Unreachable("; ".join(f"{view.address}: {view.trouble}" for view in views))
+    primary = (str(told.fields["ip"]), int(told.fields["port"]))
+    return Asked((_server(route, primary),), (), views, None)
+
+
+def _sentinel(route: Route, node: tuple[str, int]) -> SentinelView:
+    service = route.redis.service
+    address = _shown(node)
+    try:
+        with connected_to_sentinel(route, node) as client:
+            fields = dict(client.ask("SENTINEL MASTER", service))
+            quorum = None
+            try:
+                client.ask("SENTINEL CKQUORUM", service)
+            except redis.ResponseError as refusal:
+                quorum = _sentence(refusal, route)
+    except redis.RedisError as cause:
+        return SentinelView(address, _sentence(cause, route), {}, None)
+    return SentinelView(address, None, fields, quorum)
+
+
+def _ask_cluster(route: Route) -> Asked:
+    troubles = []
+    for node in route.redis.nodes:
+        try:
+            with connected(route, node) as client:
+                view = _cluster(client)
+        except redis.RedisError as cause:
+            troubles.append(f"{_shown(node)}: {_sentence(cause, route)}")
+            continue
+        return _ask_nodes(route, view)
+    raise Unreachable("; ".join(troubles))
+
+
+def _ask_nodes(route: Route, view: ClusterView) -> Asked:
+    servers, silent = [], []
+    for address in view.replicas:
+        host, _, port = address.rpartition(":")
+        try:
+            servers.append(_server(route, (host, int(port))))
+        except Unreachable as cause:
+            silent.append(str(cause))
+    return Asked(tuple(servers), tuple(silent), (), view)
+
+
+def _cluster(client: Client) -> ClusterView:
+    info = dict(client.ask("CLUSTER INFO"))
+    nodes = client.ask("CLUSTER NODES")
+    primaries = {fields["node_id"]: address for address, fields in nodes.items() if fields["slots"]}
+    replicas = dict.fromkeys(primaries.values(), 0)
+    for fields in nodes.values():
+        if fields["master_id"] in primaries and "fail" not in fields["flags"]:
+            replicas[primaries[fields["master_id"]]] += 1
+    coverage = _settings(client).get("cluster-require-full-coverage")
+    return ClusterView(info, replicas, None if coverage is None else coverage == "yes")
+
+
+def _server(route: Route, node: tuple[str, int] | None) -> Server:
+    address = route.redis.path if node is None else _shown(node)
+    try:
+        with connected(route, node) as client:
+            info = client.ask("INFO")
+            if "redis_version" not in info:
+                raise Unreachable(f"{address}: it is no Redis, as it tells no version")
+            return Server(
+                address=address,
+                route=route,
+                info=info,
+                config=_settings(client),
+                refused=refused(client, route),
+                user=route.redis.username or "default",
+                libraries=_libraries(client),
+                this_library=_this_library(),
+                sample=_sample(client, route.redis.prefix),
+            )
+    except redis.RedisError as cause:
+        raise Unreachable(f"{address}: {_sentence(cause, route)}") from cause
+
+
+def _settings(client: Client) -> dict[str, str]:
+    """What may be read of the settings: each by itself, as Redis before 7.0 knows no lists."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(redis.ResponseError):
+        for name in SETTINGS:
+            found |= client.ask("CONFIG GET", name)
+    return found
+
+
+def _libraries(client: Client) -> tuple[str, ...]:
+    try:
+        listed = client.ask("FUNCTION LIST", "LIBRARYNAME", "headgate_*")
+    except redis.ResponseError:
+        return ()
+    names = sorted(_fields(library)["library_name"] for library in listed)
+    return tuple(name for name in names if OURS.fullmatch(name))
+
+
+def _this_library() -> str:
+    """Named after its text, so that two versions of it never meet."""
+    text = resources.files("gateway.backends").joinpath("scripts/headgate.lua").read_bytes()
+    return f"headgate_{hashlib.sha256(text).hexdigest()[:12]}"
+
+
+def _fields(reply: Any) -> dict[str, Any]:  # noqa: ANN401 - a map, or as RESP2 has it a list
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _sample(client: Client, prefix: str) -> Sample | None:
+    """The memory of as many streams as a bounded walk over the keys finds."""
+    with contextlib.suppress(redis.exceptions.NoPermissionError):
+        return _walk(client, prefix)
+    return None
+
+
+def _walk(client: Client, prefix: str) -> Sample:
+    found: dict[str, None] = {}
+    cursor, looked_at = 0, 0
+    while looked_at < KEYS_LOOKED_AT and len(found) < STREAMS_MEASURED:
+        cursor, keys = client.ask("SCAN", cursor, "MATCH", f"{prefix}:{{*}}", "COUNT", KEYS_A_ROUND)
+        found |= dict.fromkeys(keys)
+        looked_at += KEYS_A_ROUND
+        if cursor == 0:
+            break
+    sizes = tuple(_size(client, key) for key in list(found)[:STREAMS_MEASURED])
+    return Sample(sizes, cursor == 0 and len(found) <= STREAMS_MEASURED)
+
+
+def _size(client: Client, key: str) -> StreamSize:
+    used = sum(client.ask("MEMORY USAGE", f"{key}{part}") or 0 for part in PARTS)
+    return StreamSize(used, client.ask("XLEN", f"{key}:records"))
+
+
+def _shown(node: tuple[str, int]) -> str:
+    host, port = node
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _sentence(error: redis.RedisError, route: Route) -> str:
+    """What went wrong and what may be behind it, without a full stop."""
+    words = (str(error) or type(error).__name__).rstrip(".")
+    if isinstance(error, redis.AuthenticationError):
+        refuses = "invalid username-password pair" in words
+        return "it refuses the user or the password" if refuses else "it asks for a password"
+    if isinstance(error, redis.TimeoutError) and route.redis.tls:
+        return f"{words}; perhaps it speaks no TLS, which is redis rather than rediss"
+    if ENDED.search(words) and not route.redis.tls:
+        return f"{words}; perhaps it speaks TLS, which is rediss rather than redis"
+    return words

@@ -1,0 +1,86 @@
+"""A connection to one server of an origin, for questions one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings import Route
+
+ANSWER_S = 10.0
+
+
+class Client:
+    """Asks, and tries nothing twice: whoever examines a server wants to know what it does."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._redis = redis.Redis(
+            retry=Retry(NoBackoff(), 0),
+            single_connection_client=True,
+            socket_timeout=ANSWER_S,
+            decode_responses=True,
+            encoding_errors="backslashreplace",
+            **options,
+        )
+
+    def ask(self, *words: str | int) -> Any:  # noqa: ANN401 - as redis-py reads the reply
+        """The reply to a command. Raises redis.RedisError."""
+        return self._redis.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py's
+
+    def refusal(self, *words: str) -> redis.ResponseError | None:
+        """Why Redis refuses a command, whatever else it replies; for those of a transaction."""
+        connection = self._redis.connection
+        assert connection is not None, "it is the only one of its client"
+        connection.send_command(*words)  # type: ignore[no-untyped-call] # redis-py's
+        try:
+            connection.read_response()
+        except redis.ResponseError as refusal:
+            return refusal
+        return None
+
+    def close(self) -> None:
+        """End the connection."""
+        self._redis.close()
+
+
+@contextlib.contextmanager
+def connected(route: Route, node: tuple[str, int] | None) -> Iterator[Client]:
+    """A connection to a server that holds streams; to the socket if there is no node."""
+    origin = route.redis
+    where: dict[str, Any] = {"unix_socket_path": origin.path}
+    if node is not None:
+        where = {"host": node[0], "port": node[1], **_tls(route)}
+    login = {"username": origin.username, "password": origin.password, "db": origin.db}
+    options = {"socket_connect_timeout": route.connect_timeout, **where, **login}
+    with contextlib.closing(Client(options)) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[Client]:
+    """A connection to one of the sentinels."""
+    origin = route.redis
+    login = {"username": origin.sentinel_username, "password": origin.sentinel_password}
+    where = {"host": node[0], "port": node[1], **_tls(route)}
+    options = {"socket_connect_timeout": route.connect_timeout, **where, **login}
+    with contextlib.closing(Client(options)) as client:
+        yield client
+
+
+def _tls(route: Route) -> dict[str, Any]:
+    if not route.redis.tls:
+        return {}
+    is_checked = route.tls_verify == "on"
+    return {
+        "ssl": True,
+        "ssl_cert_reqs": "required" if is_checked else "none",
+        "ssl_check_hostname": is_checked,
+        "ssl_ca_certs": route.tls_ca or None,
+    }

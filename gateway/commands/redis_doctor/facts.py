@@ -1,0 +1,130 @@
+"""What was learnt of a Redis, and what is found in it: values that the rules go from and to."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.settings import Route
+
+Level = Literal["ok", "note", "warning", "error"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What something in a Redis means for the streams, and what to do about it if anything."""
+
+    level: Level
+    about: str
+    says: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSize:
+    """The memory of one stream with all its keys, and how many records it has."""
+
+    used: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some of the streams of a server, or all of them."""
+
+    sizes: tuple[StreamSize, ...]
+    is_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server that holds streams, as it was when it was asked."""
+
+    address: str
+    route: Route
+    info: Mapping[str, Any]
+    # What CONFIG GET told; nothing where the user may not ask or the server does not know it.
+    config: Mapping[str, str]
+    # Each command that a gateway needs and is refused, with the reason. None: it was not tried.
+    refused: Mapping[str, str] | None
+    user: str
+    # Those of Headgate that are loaded, and the one that a gateway of this version loads.
+    libraries: tuple[str, ...]
+    this_library: str
+    # None: the user may not look.
+    sample: Sample | None
+
+    @property
+    def name(self) -> str:
+        """The product, which Redis's own name for its version hides."""
+        return "Valkey" if "valkey_version" in self.info else "Redis"
+
+    @property
+    def shown_version(self) -> str:
+        """The version that the product calls its own."""
+        return str(self.info.get("valkey_version", self.info["redis_version"]))
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The version of Redis that it is compatible with."""
+        return tuple(map(int, re.findall(r"\d+", str(self.info["redis_version"]))[:2]))
+
+    @property
+    def replicas(self) -> int:
+        """How many copies follow it at this moment."""
+        return sum(it.get("state") == "online" for it in self.followers)
+
+    @property
+    def followers(self) -> tuple[Mapping[str, Any], ...]:
+        """What it says of each of its copies."""
+        count = int(self.info.get("connected_slaves", 0))
+        told = (self.info.get(f"slave{number}") for number in range(count))
+        return tuple(it for it in told if isinstance(it, dict))
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether somebody puts a replica in its place when it dies."""
+        return self.route.redis.kind in {"sentinel", "cluster"}
+
+    def number(self, key: str) -> int | None:
+        """A setting that is a number."""
+        value = self.config.get(key, "")
+        return int(value) if value.isdecimal() else None
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelView:
+    """What one sentinel says of the service."""
+
+    address: str
+    # Why it cannot be asked, or does not know the service.
+    trouble: str | None
+    fields: Mapping[str, Any]
+    quorum_trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What a node says of its cluster."""
+
+    info: Mapping[str, str]
+    # The primaries that hold slots, and how many replicas each has.
+    replicas: Mapping[str, int]
+    full_coverage: bool | None
+
+
+def show_bytes(count: float) -> str:
+    """A number of bytes as people speak of it."""
+    unit = min(int(math.log(max(count, 1), 1024)), 3)
+    return f"{count / 1024**unit:.3g} {('B', 'KiB', 'MiB', 'GiB')[unit]}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

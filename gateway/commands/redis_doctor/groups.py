@@ -1,0 +1,93 @@
+"""Whether the servers around a Redis, its sentinels or its cluster, can do their part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.commands.redis_doctor.facts import Finding, count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.commands.redis_doctor.facts import ClusterView, SentinelView
+
+FEWEST = 3
+SLOTS = 16384
+
+
+def sentinels(views: Sequence[SentinelView]) -> Iterator[Finding]:
+    """Whether they can agree on another primary."""
+    about = "sentinels"
+    well = [view for view in views if view.trouble is None]
+    for view in views:
+        if view.trouble is not None:
+            yield Finding("warning", about, f"{view.address}: {view.trouble}.")
+        elif view.quorum_trouble is not None:
+            yield Finding(
+                "error",
+                about,
+                f"{view.address}: {view.quorum_trouble}: nobody would replace a primary that dies.",
+            )
+    known = max((int(view.fields["num-other-sentinels"]) + 1 for view in well), default=0)
+    if known < FEWEST:
+        yield Finding(
+            "warning",
+            about,
+            f"{count(known, 'sentinel')}: the loss of one leaves too few to agree on a failover.",
+            "Run three, on machines that do not fail together.",
+        )
+    elif len(well) == len(views) and all(view.quorum_trouble is None for view in views):
+        yield Finding(
+            "ok",
+            about,
+            f"{count(known, 'sentinel')} know the service, and can agree on a failover.",
+        )
+    if 0 < len(views) < min(known, 2):
+        yield Finding(
+            "note",
+            about,
+            "The URL names one sentinel: while that one is away a gateway finds no primary.",
+            "Name all of them.",
+        )
+
+
+def cluster(view: ClusterView, silent: Sequence[str]) -> Iterator[Finding]:
+    """Whether each slot is served, and would be after a loss."""
+    about = "cluster"
+    for trouble in silent:
+        yield Finding("error", about, f"A primary cannot be asked, {trouble}.")
+    state = view.info.get("cluster_state")
+    served = int(view.info.get("cluster_slots_ok", 0))
+    if state != "ok":
+        yield Finding(
+            "error",
+            about,
+            f"The cluster is {state}, {served:,} of {SLOTS:,} slots are served: appends and reads "
+            "of the others get 503"
+            + (", and so do all of them (cluster-require-full-coverage yes)" * _is_all(view))
+            + ".",
+        )
+    else:
+        yield Finding(
+            "ok", about, f"{count(len(view.replicas), 'primary node')} serve all {SLOTS:,} slots."
+        )
+    alone = [address for address, replicas in view.replicas.items() if replicas == 0]
+    if alone:
+        yield Finding(
+            "warning",
+            about,
+            f"Without a replica: {', '.join(alone)}. Nothing takes the place of such a primary "
+            "when it dies.",
+            "Add a replica to each primary.",
+        )
+    if 0 < len(view.replicas) < FEWEST:
+        yield Finding(
+            "warning",
+            about,
+            f"{count(len(view.replicas), 'primary node')}: a failover takes the votes of most "
+            "primaries, of which at least three are needed.",
+        )
+
+
+def _is_all(view: ClusterView) -> bool:
+    return view.full_coverage is not False

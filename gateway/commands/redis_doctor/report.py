@@ -1,0 +1,110 @@
+"""Examines an origin and prints what was found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gateway.commands.output import note, write
+from gateway.commands.redis_doctor import groups
+from gateway.commands.redis_doctor.access import access
+from gateway.commands.redis_doctor.asking import Unreachable, ask
+from gateway.commands.redis_doctor.durability import durability
+from gateway.commands.redis_doctor.facts import LEVELS, Finding, count
+from gateway.commands.redis_doctor.memory import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.commands.redis_doctor.asking import Asked
+    from gateway.commands.redis_doctor.facts import Server
+    from gateway.settings import Route
+
+SOUND = 0
+FAULTY = 1
+UNREACHABLE = 69
+WIDTH = 100
+MARGIN = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was found in one server, or in those around it."""
+
+    title: str
+    findings: tuple[Finding, ...]
+
+
+def run(routes: Sequence[Route], *, as_json: bool) -> int:
+    """Examine the origins of the routes; the exit status."""
+    status = SOUND
+    reports = []
+    for route in routes:
+        try:
+            parts = tuple(examine(ask(route)))
+        except Unreachable as cause:
+            note(f"headgate: {route.redis} cannot be examined: {cause}.")
+            status = UNREACHABLE
+            continue
+        reports.append((route, parts))
+        if status == SOUND and any(it.level == "error" for part in parts for it in part.findings):
+            status = FAULTY
+    if as_json:
+        told = [_object(route, parts) for route, parts in reports]
+        write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+    else:
+        text = "\n".join("".join(_lines(route, parts)) for route, parts in reports)
+        write(text.encode())
+    return status
+
+
+def examine(asked: Asked) -> Iterator[Part]:
+    """What all rules together find."""
+    if asked.sentinels:
+        yield Part("Sentinels", tuple(groups.sentinels(asked.sentinels)))
+    if asked.cluster is not None:
+        yield Part("Cluster", tuple(groups.cluster(asked.cluster, asked.silent)))
+    for server in asked.servers:
+        yield Part(f"{server.name} at {server.address}", tuple(_all(server)))
+
+
+def _all(server: Server) -> Iterator[Finding]:
+    yield from access(server)
+    yield from durability(server)
+    yield from memory(server)
+
+
+def _object(route: Route, parts: Sequence[Part]) -> dict[str, object]:
+    return {
+        "origin": str(route.redis),
+        "parts": [asdict(part) for part in parts],
+    }
+
+
+def _lines(route: Route, parts: Sequence[Part]) -> Iterator[str]:
+    yield f"{route.redis}\n"
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    for part in parts:
+        yield f"\n{part.title}\n"
+        for finding in part.findings:
+            words = " ".join(filter(None, (finding.says, finding.advice)))
+            yield textwrap.fill(
+                f"{finding.about}: {words}",
+                width,
+                initial_indent=f"  {finding.level:<{MARGIN - 2}}",
+                subsequent_indent=" " * MARGIN,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            yield "\n"
+    yield f"\n{_summary(parts)}\n"
+
+
+def _summary(parts: Sequence[Part]) -> str:
+    found = [finding.level for part in parts for finding in part.findings]
+    worst_first = [(level, found.count(level)) for level in reversed(LEVELS) if level != "ok"]
+    told = [count(number, level) for level, number in worst_first if number]
+    return ", ".join(told) + "." if told else "All is well."

@@ -1,0 +1,85 @@
+"""Tries whether the user may do what a gateway does, without doing any of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.commands.redis_doctor.client import Client
+    from gateway.settings import Route
+
+NAME = "headgate-doctor"
+# Outside of a transaction none of them does anything but MULTI, which then begins one.
+TRYING = ("EXEC", "DISCARD", "MULTI")
+
+
+def refused(client: Client, route: Route) -> dict[str, str] | None:
+    """The commands that are refused, with Redis's reasons; None if that cannot be tried.
+
+    A transaction queues commands only after it has looked at rights, and is then thrown away. A
+    gateway makes none, so its user need not be allowed to.
+    """
+    reasons: dict[str, str] = {}
+    for word in TRYING:
+        _note(reasons, client, word)
+        if reasons:
+            return None
+    for words in needed(route):
+        _note(reasons, client, *words)
+    client.refusal("DISCARD")
+    return reasons
+
+
+def _note(reasons: dict[str, str], client: Client, *words: str) -> None:
+    """Only this tells by words: the types of redis-py differ from command to command."""
+    reason = str(client.refusal(*words) or "")
+    if "permissions" in reason or "unknown command" in reason:
+        reasons[words[0]] = reason.rstrip(". ")
+
+
+def needed(route: Route) -> Iterator[tuple[str, ...]]:
+    """Every command of a gateway on keys and channels of its own."""
+    prefix = route.redis.prefix
+    meta = f"{prefix}:{{{NAME}}}"
+    records, producers, retired = (f"{meta}:{part}" for part in ("records", "producers", "retired"))
+    deadlines = f"{prefix}:deadlines"
+    yield ("FCALL", NAME, "4", meta, records, producers, retired)
+    yield ("FUNCTION", "LOAD", NAME)
+    yield ("COMMAND", "INFO", "SPUBLISH")
+    yield ("CLIENT", "SETNAME", NAME)
+    yield ("PING",)
+    yield ("INFO", "server")
+    yield ("EXPIRE", retired, "1")
+    yield ("TIME",)
+    yield ("TYPE", records)
+    yield ("HGET", meta, "s")
+    yield ("HMGET", meta, "v", "s")
+    yield ("HSET", meta, "s", "")
+    yield ("HKEYS", meta)
+    yield ("HLEN", producers)
+    yield ("HGETALL", producers)
+    yield ("HDEL", producers, NAME)
+    yield ("GET", retired)
+    yield ("SET", retired, "")
+    yield ("UNLINK", meta)
+    yield ("XADD", records, "*", "d", "")
+    yield ("XTRIM", records, "MINID", "~", "0")
+    yield ("XRANGE", records, "-", "+")
+    yield ("XREVRANGE", records, "+", "-")
+    yield ("ZADD", deadlines, "0", NAME)
+    yield ("ZREM", deadlines, NAME)
+    yield ("ZRANGEBYSCORE", deadlines, "0", "0")
+    yield ("PUBLISH", f"{prefix}:gone", "")
+    yield ("SPUBLISH", meta, "")
+    yield ("SUBSCRIBE", f"{prefix}:gone")
+    yield ("UNSUBSCRIBE", f"{prefix}:gone")
+    yield ("SSUBSCRIBE", meta)
+    yield ("SUNSUBSCRIBE", meta)
+    if route.wait_replicas:
+        yield ("WAIT", "0", "0")
+    if route.redis.kind == "cluster":
+        yield ("CLUSTER", "SLOTS")
+        yield ("COMMAND",)
+        yield ("ASKING",)

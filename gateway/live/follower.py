@@ -1,0 +1,120 @@
+"""Follows one stream at its origin: one long-poll after the other, whatever happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.errors import HeadgateError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+# About a second: what restarts or was cut is back before anybody hears of it. Some clients give up
+# at the first error that they are told of.
+QUIET_FAILURES = 3
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 5.0  # so long after its recovery an origin may wait to be asked again
+HOLDS_S = 1.0  # an origin that keeps a poll for so long has taken it
+
+
+class Ended(Exception):
+    """The origin will not answer another poll otherwise."""
+
+    def __init__(self, reason: HeadgateError) -> None:
+        super().__init__(reason.detail)
+        self.reason = reason
+
+
+class Question(NamedTuple):
+    """What a follower asks: a long-poll, which `waits` for news, or a read, answered at once."""
+
+    start: str
+    cursor: str | None
+    waits: bool
+
+
+class Polled(NamedTuple):
+    """What an answer brought: `end` is where the next one begins, `body` what lies before it."""
+
+    end: str
+    cursor: str | None
+    body: bytes
+    content_type: str
+    closed: bool
+    caught_up: bool
+    said: str | None = None  # to caches, of a poll's data; None where there are none
+    cors: str = ""  # to browsers, where the origin says anything
+
+
+class Hearer(Protocol):
+    """Whom a follower tells."""
+
+    def heard(self, start: str, polled: Polled) -> None:
+        """What follows `start` was told."""
+
+    def holds(self) -> None:
+        """The origin keeps a poll: the stream is followed, and has no news."""
+
+    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+        """The origin cannot be followed now; it is asked again. Perhaps nobody need hear of it."""
+
+    def over(self, reason: HeadgateError) -> None:
+        """The stream is gone."""
+
+
+def backoff_s(failures: int, chance: float) -> float:
+    """How long to wait after so many failures in a row; `chance` in [0, 1) spreads gateways."""
+    longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
+    return longest * (0.5 + chance / 2)
+
+
+async def follow(
+    start: str,
+    ask: Callable[[Question], Awaitable[Polled]],
+    hearer: Hearer,
+    chance: Callable[[], float],
+) -> None:
+    """Until the stream is closed or gone; to be cancelled when nobody watches any more.
+
+    `ask` raises Ended, or the HeadgateError of a failure that may pass.
+    """
+    question = Question(start, None, waits=True)
+    failures = barren = 0
+    while True:
+        try:
+            polled, held = await _answer(ask(question), hearer, waits=question.waits)
+        except Ended as end:
+            hearer.over(end.reason)
+            return
+        except HeadgateError as error:
+            failures += 1
+            hearer.failed(error, quietly=failures <= QUIET_FAILURES)
+            await asyncio.sleep(backoff_s(failures, chance()))
+            # What comes back may have lost the stream's end, and would keep a poll for ever.
+            question = question._replace(waits=False)
+            continue
+        hearer.heard(question.start, polled)
+        if polled.closed and polled.caught_up:
+            return
+        if question.waits:
+            failures = 0
+            # An origin that neither waits nor has news must not be asked as fast as it answers.
+            barren = 0 if held or polled.end != question.start else barren + 1
+            if barren:
+                await asyncio.sleep(backoff_s(barren, chance()))
+        question = Question(polled.end, polled.cursor, waits=True)
+
+
+async def _answer(
+    answering: Awaitable[Polled], hearer: Hearer, *, waits: bool
+) -> tuple[Polled, bool]:
+    """The answer, and whether it was waited for."""
+    task = asyncio.ensure_future(answering)
+    try:
+        done, _ = await asyncio.wait([task], timeout=HOLDS_S if waits else None)
+        if not done:
+            hearer.holds()
+        return await task, not done
+    finally:
+        task.cancel()

@@ -1,0 +1,158 @@
+"""The long-polls that wait in a feed."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import cycle
+from typing import TYPE_CHECKING, Generic
+
+from gateway.errors import HeadgateError, OriginBroken
+from gateway.live.host import N, Parked, V
+from gateway.protocol.responses import AGAIN_S
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.live.feed import Feed
+    from gateway.live.host import Host, Waiter
+    from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
+
+
+class Polls(Generic[V, N]):
+    """Equal ones are answered with the same bytes. Those that came first stand first."""
+
+    __slots__ = ("_feed", "_host", "_late", "_parked")
+
+    def __init__(self, feed: Feed[V, N], host: Host[V, N]) -> None:
+        self._feed = feed
+        self._host = host
+        self._parked: dict[Waiter, Parked] = {}
+        self._late: dict[Waiter, Parked] = {}  # the polls for which what they need is being read
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    @property
+    def due(self) -> float:
+        """When the first one's time is over (loop time)."""
+        return next(iter(self._parked.values())).deadline
+
+    def park(self, waiter: Waiter, read: Read, position: str) -> float:
+        """Let a waiter wait; the end of its time."""
+        deadline = asyncio.get_running_loop().time() + self._host.settings.long_poll_timeout
+        parked = self._parked[waiter] = Parked(position, read, deadline)
+        if position < self._feed.position:
+            self._answer_late(waiter, parked)
+        return deadline
+
+    def leave(self, waiter: Waiter) -> None:
+        """The waiter's client is gone."""
+        if self._parked.pop(waiter, None) is not None:
+            self._feed.left()
+
+    def hurry(self, now: float) -> None:
+        """End everybody's time."""
+        for waiter, parked in list(self._parked.items()):
+            self._parked[waiter] = parked._replace(deadline=now)
+
+    def refuse(self, reason: HeadgateError) -> None:
+        """Answer everybody with what went wrong."""
+        if self._parked:
+            refusals = self._refusals(reason)
+            for waiter in list(self._parked):
+                self._answer(waiter, next(refusals))
+
+    def break_off(self, reason: HeadgateError) -> None:
+        """Answer with what went wrong those at the feed's tail, who alone are sure to be there."""
+        feed = self._feed
+        for waiter, parked in list(self._parked.items()):
+            if parked.position == feed.tail:
+                self._answer(waiter, self._host.refusal(reason))
+            else:
+                self._answer(waiter, self._host.poll_ended(feed.view, parked))
+
+    def tell(self, news: Sequence[N]) -> None:
+        """Answer those for whom there is news."""
+        feed = self._feed
+        rendered: dict[tuple[str, int | None], tuple[Response, bytes] | None] = {}
+        for waiter, parked in list(self._parked.items()):
+            if parked.position > feed.position:
+                continue  # of what it has already, the feed will hear yet
+            if parked.position == feed.position and not feed.closed:
+                continue  # came after what this round tells
+            key = (parked.position, parked.read.cursor)
+            if key not in rendered:
+                rendered[key] = self._answer_with(parked, news)
+            answer = rendered[key]
+            if answer is None:
+                self._answer_late(waiter, parked)
+            else:
+                self._answer(waiter, answer)
+
+    def _answer_with(self, parked: Parked, news: Sequence[N]) -> tuple[Response, bytes] | None:
+        if parked.position == self._feed.position:
+            return self._host.poll_ended(self._feed.view, parked)
+        return self._host.poll_data(self._feed.view, parked, news)
+
+    def end(self, now: float, *, news_wait: bool) -> None:
+        """Answer those whose time is over."""
+        feed = self._feed
+        rendered: dict[tuple[str, int | None], tuple[Response, bytes]] = {}
+        refusals = None if feed.lost is None else self._refusals(feed.lost)
+        for waiter, parked in list(self._parked.items()):
+            if parked.deadline > now:
+                break
+            if news_wait and parked.position < feed.tail:
+                break  # data is on its way in the round that comes next
+            if refusals is not None:
+                self._answer(waiter, next(refusals))
+                continue
+            key = (parked.position, parked.read.cursor)
+            if key not in rendered:
+                rendered[key] = self._host.poll_ended(feed.view, parked)
+            self._answer(waiter, rendered[key])
+
+    def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
+        """In turn, as often as wanted: each names another time to come back at."""
+        return cycle([self._host.refusal(reason) for _ in AGAIN_S])
+
+    def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
+        """What the waiter needs is no news any more, so it is read for it."""
+        if self._late.get(waiter) is parked:
+            return
+        self._late[waiter] = parked
+        late = self._host.late_poll(self._feed.view, parked)
+        read = asyncio.get_running_loop().create_task(late)
+        read.add_done_callback(partial(self._answer_read, waiter, parked))
+
+    def _answer_read(
+        self,
+        waiter: Waiter,
+        parked: Parked,
+        done: asyncio.Task[tuple[Response, bytes] | None],
+    ) -> None:
+        if self._late.get(waiter) is parked:
+            del self._late[waiter]
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or self._parked.get(waiter) is not parked:
+            return
+        if error is None:
+            answer = done.result()
+        elif isinstance(error, HeadgateError):
+            answer = self._host.refusal(error)
+        else:
+            log.error("poll.unreadable", exc_info=error)
+            answer = self._host.refusal(OriginBroken("what follows could not be read"))
+        if answer is not None:
+            self._answer(waiter, answer)
+
+    def _answer(self, waiter: Waiter, answer: tuple[Response, bytes]) -> None:
+        del self._parked[waiter]
+        try:
+            waiter.answer(*answer)
+        except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
+            log.exception("poll.unanswered")
+        self._feed.left()

@@ -1,0 +1,38 @@
+"""How the cache had part in an answer: Cache-Status (RFC 9211), X-Cache and Age."""
+
+from __future__ import annotations
+
+NAME = "Headgate"
+# Ours on every answer that has them, whatever an origin said.
+OF_THE_ANSWER = ("Age", "X-Cache", "X-Cache-Hits", "X-Request-Id")
+
+
+def lines(x_cache: str, parameters: str, *, age: int = 0, hits: int = 0) -> bytes:
+    """The header lines of an answer that is not an ordinary hit."""
+    return (
+        f"Age: {age}\r\nX-Cache: {x_cache}\r\nX-Cache-Hits: {hits}\r\n"
+        f"Cache-Status: {NAME}; {parameters}\r\n"
+    ).encode()
+
+
+def hit(hits: int) -> bytes:
+    """A copy that is always as its stream is, so it has neither an age nor an end."""
+    return b"Age: 0\r\nX-Cache: HIT\r\nX-Cache-Hits: %d\r\nCache-Status: Headgate; hit\r\n" % hits
+
+
+def fresh_hit(age: int, ttl: int) -> tuple[bytes, bytes]:
+    """What stands before and after the number of hits.
+
+    The copy is so old and will be served for so many seconds more.
+    """
+    return (
+        b"Age: %d\r\nX-Cache: HIT\r\nX-Cache-Hits: " % age,
+        b"\r\nCache-Status: Headgate; hit; ttl=%d\r\n" % ttl,
+    )
+
+
+MISS = lines("MISS", "fwd=uri-miss")
+COLLAPSED = lines("COLLAPSED", "fwd=uri-miss; collapsed")
+FAILED = lines("MISS", "fwd=miss")  # it was forwarded, and nothing came back
+BYPASS = lines("BYPASS", "fwd=bypass")
+OTHER_METHOD = lines("BYPASS", "fwd=method")

@@ -1,0 +1,97 @@
+"""Generations of one stream: which offsets are still good when a log has lost its last writes.
+
+A log that others serve may come back without what it had acknowledged last. What is appended then
+must not go by offsets that readers and caches hold for other bytes, so the generation rises where
+the stream then ends, as the leader epoch of Kafka does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import BadRequest, StreamGone
+from gateway.protocol.offsets import Offset
+from gateway.protocol.state import Epoch
+
+if TYPE_CHECKING:
+    from gateway.protocol.state import StreamState
+
+ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a reign never gives it out
+MICROSECONDS = 10**6
+MAX_EPOCHS = 100  # kept with each stream; offsets of older ones are refused
+
+
+def raised(state: StreamState, reign: int) -> StreamState:
+    """The stream as it goes on under a reign: in a new generation when that is another one."""
+    if state.reign == reign:
+        return state
+    epochs = state.epochs
+    if not epochs or epochs[-1].end < state.tail:  # else nothing of this generation is left
+        epochs = (*epochs, Epoch(state.generation, state.tail))[-MAX_EPOCHS:]
+    # The id makes it the stream's own, so that its offsets fit no other stream.
+    generation = reign + state.stream_id % MICROSECONDS
+    if generation <= state.generation:
+        # Somebody's clock is behind. What was given out and lost must not come again under the next
+        # reign, and the microseconds of two reigns are not the same.
+        generation = state.generation + 1 + (reign + state.stream_id) % MICROSECONDS
+    return msgspec.structs.replace(state, generation=generation, epochs=epochs, reign=reign)
+
+
+def inherited(source: StreamState, position: int) -> tuple[Epoch, ...]:
+    """The epochs of a fork that branches off at `position` and goes on in a generation above."""
+    epochs: list[Epoch] = []
+    for epoch in (*source.epochs, Epoch(source.generation, source.tail)):
+        epochs.append(Epoch(epoch.generation, min(epoch.end, position)))
+        if epoch.end >= position:
+            break
+    return tuple(epochs)
+
+
+def agreed(source: StreamState, fork: StreamState, position: int) -> int:
+    """How far, `position` at most, a fork's inherited offsets are its source's still; -1: nowhere.
+
+    The source may have lost its tail where the fork did not, as on another node of a cluster.
+    """
+    epochs = (*source.epochs, *fork.epochs)
+    ends = {position, *(min(end, position) for end in (source.tail, *(one.end for one in epochs)))}
+    same = (one for one in ends if one <= source.tail and source.offset(one) == fork.offset(one))
+    return max(same, default=-1)
+
+
+def position_of(state: StreamState, offset: Offset) -> int:
+    """Where in the stream an offset is. Raises StreamGone, or BadRequest for one never given out.
+
+    A position we cannot know is told, never guessed: an answer as if caught up would lose data.
+    """
+    position = offset.position
+    ahead = offset.generation > state.generation and not state.reign
+    if offset.generation == state.generation or ahead:
+        if ahead or position > state.tail:
+            raise BadRequest("offset is past the tail of the stream")
+    else:
+        _check_epoch(state, offset)
+    if position < state.first:
+        raise StreamGone(
+            f"what follows offset is no longer kept: the stream begins at "
+            f"{state.offset(state.first)} now"
+        )
+    return position
+
+
+def _check_epoch(state: StreamState, offset: Offset) -> None:
+    if state.reign and offset == ZERO:
+        return
+    for epoch in state.epochs:
+        if epoch.generation == offset.generation:
+            if offset.position <= epoch.end:
+                return
+            kept = state.offset(epoch.end)
+            raise StreamGone(f"the log has lost what was before this offset: go on from {kept}")
+    if offset.generation < state.generation and not state.epochs:
+        raise StreamGone("offset is of an earlier stream at this path: read from the beginning")
+    raise StreamGone(
+        "offset is of another stream at this path, or of data that the log has lost: "
+        "read from the beginning"
+    )

@@ -1,0 +1,221 @@
+"""Streams of an origin that are followed: what the origin is asked, and what readers are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.protocol import caching, repair
+from gateway.protocol.content import is_json, is_text
+from gateway.protocol.cursors import next_cursor, parse_cursor
+from gateway.protocol.offsets import BEGINNING, is_plain
+from gateway.protocol.paths import canonical_path, canonical_query
+from gateway.protocol.requests import Live, Read
+from gateway.protocol.responses import CLOSED, SECURITY, UP_TO_DATE, Response
+from gateway.protocol.state import Lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.protocol.caching import Freshness
+
+FOREVER: Final = Lifetime()
+MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more often is no text
+_OURS = frozenset({"offset", "live", "cursor"})
+_MODES = {"long-poll": Live.LONG_POLL, "sse": Live.SSE}
+
+
+class EdgeRead(Read, frozen=True):
+    """A GET below an HTTP origin. Its offset is the origin's, which only sorts and compares.
+
+    `others` are the query's parts that the protocol does not know, in canonical form, or all of
+    them where the read is not clear: then the origin alone knows what it means.
+    """
+
+    others: tuple[str, ...]
+    is_clear: bool
+
+    def catch_up(self, offset: str) -> str:
+        """The target that reads from an offset."""
+        return self._target(f"offset={_in_query(offset)}")
+
+    def poll(self, offset: str, cursor: str | None) -> str:
+        """The target that waits at an offset."""
+        own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
+        return self._target(*own, "live=long-poll", f"offset={_in_query(offset)}")
+
+    def _target(self, *own: str) -> str:
+        parts = sorted((*self.others, *own), key=lambda part: part.partition("=")[0])
+        return f"{self.path}?{'&'.join(parts)}"
+
+
+def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
+    """A target as a read. It is live only where the origin could take it for nothing else."""
+    raw_path, _, raw_query = target.partition("?")
+    path = canonical_path(raw_path)
+    query = canonical_query(raw_query, drop)
+    parts = query.text.split("&") if query.text else []
+    own = [part for part in parts if part.partition("=")[0] in _OURS]
+    offset = query.values.get("offset")
+    live = _MODES.get(query.values.get("live", ""), Live.CATCH_UP)
+    if not offset or "+" in offset or len(own) > len(_OURS & query.values.keys()):
+        live = Live.CATCH_UP  # a plus is a space to some
+    cursor = query.values.get("cursor")
+    is_clear = live is not Live.CATCH_UP or _is_plain_catch_up(own, query.values)
+    return EdgeRead(
+        path,
+        f"{path}?{query.text}" if query.text else path,
+        None if offset is None or offset == BEGINNING else _decoded(offset),
+        live,
+        parse_cursor(cursor) if cursor is not None and live is not Live.CATCH_UP else None,
+        tuple(part for part in parts if not (is_clear and part in own)),
+        is_clear,
+    )
+
+
+def _decoded(text: str) -> str:
+    return unquote(text, errors="surrogateescape") if "%" in text else text
+
+
+def _in_query(text: str) -> str:
+    return quote(text, safe="!'()*:~", errors="surrogateescape")
+
+
+def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
+    cursor = values.get("cursor", "0")
+    return (
+        len(own) == len(_OURS & values.keys())
+        and "live" not in values
+        and values.get("offset") != ""
+        and "+" not in values.get("offset", "")
+        and cursor.isdecimal()
+    )
+
+
+def resumed(read: EdgeRead, last_event_id: str | None) -> EdgeRead:
+    """The read from where the browser's EventSource was when its connection ended."""
+    if not last_event_id or read.live is not Live.SSE:
+        return read
+    if not is_plain(last_event_id):
+        raise BadRequest("Last-Event-ID is malformed: give back an id that came with an event")
+    offset = None if last_event_id == BEGINNING else last_event_id
+    return msgspec.structs.replace(read, offset=offset)
+
+
+class View(NamedTuple):
+    """A followed stream as it is known: `place` is its path, and where its news end."""
+
+    place: str
+    content_type: str
+    tail: str
+    closed: bool
+    caught_up: bool  # nothing followed the tail when the origin told of it
+    private: bool = False  # for nobody else, and no cache: the reader's, or the origin says so
+    lifetime: Lifetime = FOREVER
+    # What the origin tells caches of reads, and of polls; nothing where it leaves that to us.
+    reads_say: str | None = None  # not known yet
+    polls_say: str = ""
+    cors: str = ""  # whose pages may read, where the origin says so
+
+
+class Span(NamedTuple):
+    """A piece of a stream, from offset to offset, as the origin's body gave it."""
+
+    start: str
+    end: str
+    body: bytes
+
+
+def is_whole(content_type: str, body: bytes) -> bool:
+    """Whether a body can be joined with others: a JSON stream's is an array (section 9.1)."""
+    text = body.strip() if is_json(content_type) else b""
+    return not text or (text.startswith(b"[") and text.endswith(b"]"))
+
+
+def is_cut(content_type: str, body: bytes) -> bool:
+    """Whether a body that SSE is to carry as text ends amid a character."""
+    if is_json(content_type) or not is_text(content_type):
+        return False
+    for back, byte in enumerate(body[:-4:-1], start=1):
+        if byte & 0xC0 != 0x80:  # where the last character begins
+            return back < 1 + (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)
+    return False
+
+
+def joined(content_type: str, spans: Sequence[Span]) -> Span:
+    """Spans that follow each other as one."""
+    if len(spans) == 1:
+        return spans[0]
+    bodies = [span.body for span in spans]
+    if is_json(content_type):
+        items = [body.strip()[1:-1] for body in bodies]
+        body = b"[" + b",".join(item for item in items if item.strip()) + b"]"
+    else:
+        body = b"".join(bodies)
+    return Span(spans[0].start, spans[-1].end, body)
+
+
+def data(
+    view: View, read: Read, span: Span, now: float, freshness: Freshness | None = None
+) -> Response:
+    """200 with what came after a waiting reader's offset (section 5.7).
+
+    With `freshness`, for a reader who only catches up (section 5.6).
+    """
+    at_tail = span.end == view.tail and view.caught_up
+    closed = span.end == view.tail and view.closed
+    tag = repair.made_tag(view.place, span.start, span.end, span.body, closed=closed)
+    return Response(
+        200,
+        f"{SECURITY}{view.cors}{_lifetime(view, now, freshness)}"
+        f"Content-Type: {view.content_type}\r\nETag: {tag}\r\n"
+        f"Stream-Next-Offset: {span.end}\r\n{UP_TO_DATE if at_tail else ''}"
+        f"{_end(view, read, span.start, now, closed=closed)}",
+        span.body,
+    )
+
+
+def _lifetime(view: View, now: float, freshness: Freshness | None) -> str:
+    said = view.reads_say if freshness is not None else view.polls_say or view.reads_say
+    if said:
+        return said
+    if view.private:
+        return caching.PRIVATE
+    remaining = view.lifetime.remaining(now)
+    if freshness is None:
+        return caching.poll_lifetime(remaining)
+    return caching.data_lifetime(freshness, remaining, at_tail=True)
+
+
+def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
+    """204: the time is over, or the stream is closed."""
+    at_tail = offset == view.tail and view.caught_up
+    closed = at_tail and view.closed
+    lifetime = caching.NO_STORE if closed or view.private else caching.POLL_TIMEOUT
+    return Response(
+        204,
+        f"{SECURITY}{view.cors}{lifetime}Stream-Next-Offset: {offset}\r\n"
+        f"{UP_TO_DATE if at_tail else ''}"
+        f"{_end(view, read, offset, now, closed=closed)}",
+    )
+
+
+def empty(view: View, read: Read, now: float) -> Response:
+    """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
+    lifetime = caching.PRIVATE if view.private else caching.EMPTY_TAIL
+    return Response(
+        200,
+        f"{SECURITY}{view.cors}{lifetime}Content-Type: {view.content_type}\r\n"
+        f"Stream-Next-Offset: {view.tail}\r\n{UP_TO_DATE}"
+        f"{_end(view, read, view.tail, now, closed=False)}",
+        b"[]" if is_json(view.content_type) else b"",
+    )
+
+
+def _end(view: View, read: Read, offset: str, now: float, *, closed: bool) -> str:
+    if closed:
+        return CLOSED
+    return f"Stream-Cursor: {next_cursor(now, read.cursor, f'{view.place}:{offset}')}\r\n"

@@ -1,0 +1,167 @@
+"""What a gateway changes in the heads that it passes on (RFC 9110 section 7.6, RFC 7239)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from multidict import CIMultiDict
+
+from gateway.errors import LoopDetected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from multidict import MultiMapping
+
+MAX_HOPS = 20  # gateways in a row: more is a loop through gateways that do not know each other
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OF_THE_HOP = HOP_BY_HOP | {"content-length", "expect", "http2-settings"}
+
+# Some origins answer as these ask them to, and say nothing of it in Vary: a shared answer must not
+# depend on what one client put into them. By what they are about, since each product has its own:
+# the host, path, method, scheme, address and user of a request, and who has forwarded it.
+_UNKEYED = re.compile(
+    r"forward|override|rewrite|proxy|original|originating|destination|request-uri|wap-profile"
+    r"|(^|-)(url|host|method|scheme|proto|ssl|https|ip|user|ipcountry|visitor|server-name)(-|$)"
+    r"|remote-(addr|ip|user)|-location$|^x-request-id$",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_KEYED = frozenset({"user-agent"})
+
+# Where else the origin's own host serves the same (RFC 7838): by this name, that would be us.
+_OF_THE_SERVER = frozenset({"alt-svc"})
+
+# What makes a request ask for less than the whole answer: we ask for all, and answer from that.
+CONDITIONS = frozenset(
+    {
+        "last-event-id",
+        "if-none-match",
+        "if-modified-since",
+        "if-match",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+    }
+)
+
+
+class Sender(NamedTuple):
+    """Whose request is passed on: the client's address, and how it reached us."""
+
+    address: str
+    scheme: str
+    host: str
+
+
+def request_fields(
+    headers: MultiMapping[str], sender: Sender, via: str, *, drop: frozenset[str], shared: bool
+) -> CIMultiDict[str]:
+    """The fields of a request for the origin.
+
+    A `shared` one is asked for everybody who asks the same: nothing of the client is left in it
+    that is not in the key, and `drop` names more that is to be left out.
+    """
+    fields = end_to_end(headers, drop | {"host"})
+    if shared:
+        for name in {name.lower() for name in fields} - _KEYED:
+            if _UNKEYED.search(name) is not None:
+                del fields[name]
+    _append(fields, "Via", via)
+    _append(fields, "X-Forwarded-For", sender.address)
+    fields["X-Forwarded-Proto"] = sender.scheme
+    fields["X-Forwarded-Host"] = sender.host
+    _append(fields, "Forwarded", _forwarded(sender))
+    return fields
+
+
+def hop_names(headers: MultiMapping[str]) -> set[str]:
+    """The fields that a message says are for its next hop only, in lower case."""
+    return {
+        name.strip().lower()
+        for line in headers.getall("Connection", ())
+        for name in line.split(",")
+    }
+
+
+def end_to_end(headers: MultiMapping[str], drop: frozenset[str] = frozenset()) -> CIMultiDict[str]:
+    """The fields that are meant for whoever is at the other end, but for some."""
+    gone = _OF_THE_HOP | hop_names(headers) | drop
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        # To many a server X_Forwarded_For is the same as X-Forwarded-For.
+        if name.lower() not in gone and "_" not in name
+    )
+
+
+def _append(fields: CIMultiDict[str], name: str, value: str) -> None:
+    fields[name] = ", ".join([*fields.getall(name, ()), value])
+
+
+def _forwarded(sender: Sender) -> str:
+    host = f";host={_quoted(sender.host)}" if sender.host else ""
+    return f"for={_node(sender.address)};proto={sender.scheme}{host}"
+
+
+def _node(address: str) -> str:
+    try:
+        version = ipaddress.ip_address(address.partition("%")[0]).version
+    except ValueError:
+        return "unknown"
+    return address if version == 4 else f'"[{address}]"'
+
+
+def _quoted(host: str) -> str:
+    """A token as it is, anything else as a quoted string."""
+    if _TOKEN.fullmatch(host):
+        return host
+    escaped = host.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def check_loop(headers: MultiMapping[str], via: str) -> None:
+    """Refuse a request that has been here before, or has passed too many gateways."""
+    hops = [hop.strip() for line in headers.getall("Via", ()) for hop in line.split(",")]
+    if via in hops:
+        raise LoopDetected("the request has come back: an origin leads to this gateway itself")
+    if len(hops) > MAX_HOPS:
+        raise LoopDetected(f"the request has passed {len(hops)} gateways: an origin leads back")
+
+
+def relocate(
+    fields: CIMultiDict[str], located: Callable[[str], str | None], base_url: str = ""
+) -> None:
+    """Name places at the origin as clients find them; `located` knows their paths here.
+
+    Of what is for many, a path has to do: they may have come by different schemes.
+    """
+    for name in ("Location", "Content-Location"):
+        if name not in fields:
+            continue
+        path = located(fields[name])
+        if path is not None:
+            fields[name] = path if fields[name].startswith("/") else base_url + path
+
+
+def response_fields(headers: MultiMapping[str], via: str) -> CIMultiDict[str]:
+    """The fields of an origin's answer for the client."""
+    fields = end_to_end(headers, _OF_THE_SERVER)
+    _append(fields, "Via", via)
+    return fields

@@ -1,0 +1,205 @@
+"""What an origin's answer to a read may lack of the protocol, and is given (section 10).
+
+Origins differ: some send no Cache-Control, ETags without quotes or blind to closure, cursors that
+differ for each reader, no CORS. A gateway knows what the protocol asks for, and adds it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import xxhash
+from multidict import CIMultiDict
+
+from gateway.errors import OriginBehind
+from gateway.protocol import caching
+from gateway.protocol.content import is_json
+from gateway.protocol.cursors import next_cursor
+from gateway.protocol.offsets import BEGINNING, NOW, is_plain
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from gateway.protocol.caching import Freshness
+    from gateway.protocol.followed import EdgeRead
+    from gateway.protocol.requests import Read
+    from gateway.protocol.state import Lifetime
+
+_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
+_NO_TAG_CHARACTER = re.compile(r"[\x00-\x20\x22\x7f]")
+LIFETIMES = ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Expires")
+_OF_PAGES = (
+    "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Expose-Headers",
+)
+_CLOSED_TAG = re.compile(r':c(losed)?"$')
+EMPTY_BYTES = 2  # a body that is longer holds data: `[]` is a JSON stream's empty one
+
+
+class StreamRead(msgspec.Struct, frozen=True):
+    """What the head of an origin's answer to a read says of the stream."""
+
+    content_type: str
+    next_offset: str
+    up_to_date: bool
+    closed: bool
+    is_empty: bool
+    is_coded: bool  # compressed
+
+
+def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> StreamRead | None:
+    """The facts of an answer to a read of a stream; None when it is something else.
+
+    `begin` is the body's beginning, more than EMPTY_BYTES where there are more.
+    """
+    next_offset = headers.get("Stream-Next-Offset")
+    if status != 200 or next_offset is None or not is_plain(next_offset):
+        return None
+    return StreamRead(
+        headers.get("Content-Type", ""),
+        next_offset,
+        is_true(headers, "Stream-Up-To-Date"),
+        is_true(headers, "Stream-Closed"),
+        is_nothing(headers.get("Content-Type", ""), begin),
+        headers.get("Content-Encoding", "identity").lower() != "identity",
+    )
+
+
+def check_end(start: object, end: str) -> None:
+    """Raise OriginBehind when a stream ends before where it is read."""
+    if isinstance(start, str) and start not in {BEGINNING, NOW} and end < start:
+        raise OriginBehind("the origin tells of a stream that ends before this offset")
+
+
+def is_nothing(content_type: str, begin: bytes) -> bool:
+    """Whether a read's body holds no data."""
+    return not begin or (is_json(content_type) and begin == b"[]")
+
+
+def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
+    """The lines by which an origin says what caches may do with an answer."""
+    if not any(name in headers for name in LIFETIMES) or (
+        ignore_no_store and _is_only_no_store(headers)
+    ):
+        return ""
+    names = (*LIFETIMES, "Vary")
+    return "".join(f"{name}: {value}\r\n" for name in names for value in headers.getall(name, ()))
+
+
+def cors(headers: MultiMapping[str]) -> str:
+    """The lines by which an origin says whose pages may read an answer, where they are for all.
+
+    What depends on the page that asks cannot be told to others.
+    """
+    varies = ",".join(headers.getall("Vary", ())).lower().split(",")
+    if _OF_PAGES[0] not in headers or {"origin", "*"} & {name.strip() for name in varies}:
+        return ""
+    return "".join(
+        f"{name}: {value}\r\n" for name in _OF_PAGES for value in headers.getall(name, ())
+    )
+
+
+def is_private(lines: str) -> bool:
+    """Whether an origin wants caches to leave an answer alone, of which it said these."""
+    lines = lines.lower()
+    return "private" in lines or "no-store" in lines
+
+
+def made_tag(
+    path: str, start: str, end: str, body: bytes, *, closed: bool, coded: bool = False
+) -> str:
+    """An ETag for an answer that has none. Of another stream at the path the body differs."""
+    stream, content = xxhash.xxh3_64_hexdigest(path.encode()), xxhash.xxh3_64_hexdigest(body)
+    tag = f'"{stream}:{start}:{end}:{content}{":closed" if closed else ""}"'
+    return f"W/{tag}" if coded else tag
+
+
+def is_true(headers: MultiMapping[str], name: str) -> bool:
+    """Whether a header of the protocol claims what its name says."""
+    return headers.get(name, "").lower() == "true"
+
+
+def repaired(  # noqa: PLR0913 - what an answer's head depends on
+    fields: MultiMapping[str],
+    read: EdgeRead,
+    facts: StreamRead,
+    freshness: Freshness,
+    now: float,
+    *,
+    lifetime: Lifetime,
+    personal: bool,
+    ignore_no_store: bool,
+) -> tuple[CIMultiDict[str], list[str]]:
+    """The fields of an answer to a catch-up read as the protocol wants them, and what was amiss.
+
+    A `personal` answer was given to somebody in particular: it is never made public. An ETag that
+    is missing can be made when the body is whole. Raises OriginBehind.
+    """
+    if read.is_clear:
+        check_end(read.offset, facts.next_offset)
+    fields = CIMultiDict(fields)
+    repairs = []
+    personal = personal or "Set-Cookie" in fields
+    if ignore_no_store and not personal and _is_only_no_store(fields) and read.offset != NOW:
+        for name in (*LIFETIMES, "Pragma"):
+            fields.popall(name, None)
+        repairs.append("no_store")
+    if not any(name in fields for name in LIFETIMES if name != "Surrogate-Control"):
+        remaining = lifetime.remaining(now)
+        fields.extend(_lifetime(read, facts, freshness, remaining, personal=personal))
+        repairs.append("cache_control")
+    if read.offset != NOW:
+        repairs.extend(_repair_tag(fields, facts))
+    # One reader's cursor must be every reader's, so it is ours and never the origin's.
+    fields.popall("Stream-Cursor", None)
+    if not facts.closed:
+        fields["Stream-Cursor"] = str(next_cursor(now, read.cursor, f"{read.path}:{read.offset}"))
+    return fields, repairs
+
+
+def of_no_read(fields: CIMultiDict[str]) -> None:
+    """Keep from caches what tells of a stream's tail and is no read, as HEAD (section 5.5)."""
+    if "Stream-Next-Offset" in fields and not any(name in fields for name in LIFETIMES):
+        fields["Cache-Control"] = "no-store"
+
+
+def _is_only_no_store(fields: MultiMapping[str]) -> bool:
+    """What is private as well is for somebody, and stays so."""
+    said = ",".join(fields.getall("Cache-Control", ())).lower()
+    return "no-store" in said and "private" not in said
+
+
+def _lifetime(
+    read: Read,
+    facts: StreamRead,
+    freshness: Freshness,
+    remaining: float | None,
+    *,
+    personal: bool,
+) -> list[tuple[str, str]]:
+    if personal:
+        return caching.fields(caching.PRIVATE)
+    if read.offset == NOW:
+        return caching.fields(caching.NO_STORE)
+    if facts.is_empty and not facts.closed:
+        return caching.fields(caching.EMPTY_TAIL)
+    return caching.fields(caching.data_lifetime(freshness, remaining, at_tail=facts.up_to_date))
+
+
+def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
+    tag = fields.get("ETag")
+    if tag is None:
+        return ["etag"]
+    if _TAG.fullmatch(tag) is None:
+        tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
+    if facts.closed and _CLOSED_TAG.search(tag) is None:
+        tag = f'{tag[:-1]}:closed"'
+    if "Content-Encoding" in fields and not tag.startswith("W/"):
+        tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
+    if tag == fields.get("ETag"):
+        return []
+    fields["ETag"] = tag
+    return ["etag"]

@@ -1,0 +1,200 @@
+"""The settings of a route: its prefix, its origin, and how it stands before that origin."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from gateway.settings.kinds import (
+    Count,
+    FilePath,
+    HeaderNames,
+    HealthPath,
+    Origin,
+    Prefix,
+    QueryKeys,
+    Seconds,
+    Size,
+    WholeSeconds,
+    refuse_yes_and_no,
+    split_origins,
+)
+from gateway.settings.redis_origin import RedisOrigin, is_redis, parse_redis, without_passwords
+
+YEAR_S = 365 * 24 * 3600
+LONGEST_S = 3600
+GIB = 1 << 30
+
+
+class Route(BaseModel):
+    """A path prefix, and where its streams live."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: Prefix = Field(description="Path that the URLs of the route's streams start with.")
+    origin: Origin = Field(
+        description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
+        "preferred one first."
+    )
+    max_age: WholeSeconds = Field(
+        60, ge=0, le=YEAR_S, description="How long caches may keep a catch-up answer."
+    )
+    stale_while_revalidate: WholeSeconds = Field(
+        300,
+        ge=0,
+        le=YEAR_S,
+        description="How long after that caches may serve it while they ask for a new one.",
+    )
+    tail_max_age: WholeSeconds = Field(
+        60,
+        ge=0,
+        le=YEAR_S,
+        description="The same as max_age, for an answer that reached the tail of the stream.",
+    )
+    stale_if_error: WholeSeconds = Field(
+        300,
+        ge=0,
+        le=YEAR_S,
+        description="How long after that it may be served while the origin cannot be asked.",
+    )
+    drop_query: QueryKeys = Field(
+        ("utm_*",),
+        description="Query keys that the origin is not sent and the cache does not look at; "
+        "a * at the end stands for anything.",
+    )
+    identity: HeaderNames = Field(
+        ("Authorization", "Cookie", "X-Api-Key"),
+        description="Request headers that make a reader somebody in particular: answers are "
+        "cached for each of their values apart. Authorization cannot be left out.",
+    )
+    no_store: Literal["keep", "ignore"] = Field(
+        "keep",
+        description="What a no-store of the origin does to reads of streams: keep obeys it, "
+        "ignore caches them as if it were not there.",
+    )
+    connect_timeout: Seconds = Field(
+        5.0, ge=0.1, le=LONGEST_S, description="How long connecting to one server may take."
+    )
+    response_timeout: Seconds = Field(
+        30.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="How long the origin may take until the head of its answer.",
+    )
+    read_timeout: Seconds = Field(
+        30.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="Longest wait for more of the body of the origin's answer.",
+    )
+    # Servers hold a long-poll for 20 to 60 s.
+    poll_timeout: Seconds = Field(
+        75.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="The same as response_timeout, for a long-poll, which the origin may hold.",
+    )
+    max_origin_requests: Count = Field(
+        512,
+        ge=1,
+        le=1_000_000,
+        description="Most requests at the origin at once, besides one for each stream followed.",
+    )
+    health_path: HealthPath = Field(
+        "",
+        description="Path that each server is asked for to see whether it is well; without one, "
+        "a server that could not be reached has to take a connection.",
+    )
+    health_interval: Seconds = Field(
+        5.0, ge=0.1, le=LONGEST_S, description="How often that is looked at."
+    )
+    tls_ca: FilePath = Field(
+        "",
+        description="PEM file of the authorities to trust for TLS, instead of the system's.",
+    )
+    tls_verify: Literal["on", "off"] = Field(
+        "on", description="Whether the certificates of servers are checked."
+    )
+
+    retention_age: WholeSeconds = Field(
+        0,
+        ge=0,
+        le=10 * YEAR_S,
+        description="How long records are kept in Redis; 0 means for ever.",
+    )
+    retention_size: Size = Field(
+        0,
+        ge=0,
+        le=1024 * GIB,
+        description="How much of each stream is kept in Redis; 0 means all.",
+    )
+    wait_replicas: Count = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Replicas of Redis that must have an append before it is acknowledged.",
+    )
+
+    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
+
+    @field_validator(
+        "stale_if_error",
+        "drop_query",
+        "identity",
+        "no_store",
+        "response_timeout",
+        "read_timeout",
+        "poll_timeout",
+        "max_origin_requests",
+        "health_path",
+        "health_interval",
+    )
+    @classmethod
+    def _is_for_http(cls, value: object, info: ValidationInfo) -> object:
+        """Only what is given comes here: a default is no mistake."""
+        origin = info.data.get("origin")
+        if origin is not None and not split_origins(origin):
+            raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
+        return value
+
+    @field_validator("connect_timeout", "tls_ca", "tls_verify")
+    @classmethod
+    def _is_for_servers(cls, value: object, info: ValidationInfo) -> object:
+        origin = info.data.get("origin")
+        if origin is not None and not split_origins(origin) and not is_redis(origin):
+            raise ValueError(f"must be left out: {without_passwords(origin)} is no server")
+        return value
+
+    @field_validator("retention_age", "retention_size", "wait_replicas")
+    @classmethod
+    def _is_for_redis(cls, value: object, info: ValidationInfo) -> object:
+        origin = info.data.get("origin")
+        if origin is not None and not is_redis(origin):
+            raise ValueError(f"must be left out: {without_passwords(origin)} is no Redis")
+        return value
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The http(s) servers, the preferred one first; none when the streams live here."""
+        return split_origins(self.origin)
+
+    @property
+    def is_http(self) -> bool:
+        """Whether the streams live on other servers of streams."""
+        return bool(self.origins)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the streams live in this process or a folder of its own."""
+        return not self.is_http and not self.is_redis
+
+    @property
+    def is_redis(self) -> bool:
+        """Whether the streams live in Redis."""
+        return is_redis(self.origin)
+
+    @property
+    def redis(self) -> RedisOrigin:
+        """Which Redis that is; only for a route that `is_redis`."""
+        return parse_redis(self.origin)

@@ -1,0 +1,111 @@
+"""One stream in use, and those who hear of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.protocol.lifecycle import Place
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from gateway.errors import HeadgateError
+    from gateway.protocol.appends import Appended
+    from gateway.protocol.requests import Append
+    from gateway.protocol.state import ProducerState, Record, StreamState
+
+
+class Follower(Protocol):
+    """Who hears of a stream's commits, in their order, on the event loop."""
+
+    def published(self, state: StreamState, records: Sequence[Record]) -> None:
+        """The stream moved to `state`; `records` were appended last, if they are at hand."""
+
+    def ended(self) -> None:
+        """The stream is gone."""
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody waits for the stream right now."""
+
+
+class Caches(Protocol):
+    """What is kept of streams elsewhere."""
+
+    def changed(self, stream_id: int, *, whole: bool) -> None:
+        """Forget what is no longer so: what reached the tail, or with `whole` everything."""
+
+    def clear(self) -> None:
+        """Forget everything of every stream."""
+
+
+class HotStream:
+    """One stream in use. `state` is None until loaded; `absent` says that a load found none."""
+
+    __slots__ = (
+        "absent",
+        "asked",
+        "before",
+        "committing",
+        "conflicts",
+        "epoch",
+        "followed",
+        "follower",
+        "grace_s",
+        "kept_alive",
+        "loading",
+        "path",
+        "producers",
+        "reign",
+        "retired",
+        "state",
+        "told",
+        "unfollowing",
+        "waiting",
+        "written_deadline",
+    )
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.state: StreamState | None = None
+        self.absent = False
+        self.retired: int | None = None
+        self.reign = 0
+        self.producers: dict[str, ProducerState] = {}
+        self.written_deadline: float | None = None
+        self.grace_s = 0.0  # how much later than is written a sliding window may end
+        self.before: StreamState | None = None  # what was known when it was forgotten
+        self.asked = 0  # times that the log was asked for it
+        self.told = 0  # which of them told what is known now
+        self.epoch = 0  # counts what was learnt: tells an answer that it was overtaken
+        self.loading: asyncio.Task[None] | None = None
+        self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
+        self.committing = False
+        self.conflicts = 0
+        self.follower: Follower | None = None
+        self.kept_alive = False  # its deadline is written again and again
+        self.followed = False  # other processes' changes are told
+        self.unfollowing: asyncio.TimerHandle | None = None  # when that is to end
+
+    @property
+    def place(self) -> Place:
+        """What stands at the path."""
+        return Place(self.state, self.retired, self.reign)
+
+    @property
+    def known(self) -> StreamState | None:
+        """The latest state that was known; it may have been overtaken when `state` is None."""
+        return self.before if self.state is None else self.state
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be dropped: nobody waits on it."""
+        return not (
+            self.waiting
+            or self.committing
+            or self.loading is not None
+            or self.follower is not None
+            or self.followed
+        )

@@ -1,0 +1,64 @@
+"""The body of a request, as its parts come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.web.shared import Shared, Timeouts
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def parts(request: BaseRequest, timeouts: Timeouts) -> AsyncIterator[bytes]:
+    """The parts, each of which must come in time, and all of them at the least rate.
+
+    Only the time that is spent waiting for the client counts, not that of whoever takes the parts.
+    """
+    now = asyncio.get_running_loop().time
+    waited_s, size = 0.0, 0
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(CONTINUE)
+    while True:
+        began = now()
+        allowed_s = timeouts.body
+        if timeouts.body_rate:
+            allowed_s = min(allowed_s, timeouts.body + size / timeouts.body_rate - waited_s)
+        try:
+            async with asyncio.timeout(allowed_s):
+                part = await request.content.readany()
+        except TimeoutError as error:
+            raise RequestTimeout("the rest of the body did not come in time") from error
+        if not part:
+            return
+        waited_s += now() - began
+        size += len(part)
+        yield part
+
+
+async def whole(request: BaseRequest, shared: Shared) -> bytes:
+    """All of it, within `max_append` bytes; what all requests have received is bounded too."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise CodingNotSupported("send the body without Content-Encoding")
+    limits = shared.limits
+    if (request.content_length or 0) > limits.max_append:
+        raise BodyTooLarge(limits.max_append)
+    received: list[bytes] = []
+    size = 0
+    try:
+        async for part in parts(request, shared.timeouts):
+            size += len(part)
+            if size > limits.max_append:
+                raise BodyTooLarge(limits.max_append)
+            limits.receive(len(part))
+            received.append(part)
+    finally:
+        limits.receiving_bytes -= sum(map(len, received))
+    return b"".join(received)

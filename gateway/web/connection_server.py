@@ -1,0 +1,97 @@
+"""All client connections of a process: makes them, and ends those of clients that are too slow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.web.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.web.fast import Fast
+    from gateway.web.shared import Shared
+
+SWEEP_S = 0.5  # how late a slow client may be noticed
+
+
+class ConnectionServer(web.Server):
+    """`fast` and `shared` are the same for all of its connections."""
+
+    def __init__(
+        self,
+        handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
+        fast: Fast,
+        shared: Shared,
+        **arguments: Any,  # noqa: ANN401 - aiohttp's own
+    ) -> None:
+        super().__init__(handler, handler_cancellation=False, **arguments)
+        self.fast = fast
+        self.shared = shared
+        self._idle = asyncio.Event()
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+
+    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The answer to what a connection begins and ends with, when it is ready."""
+        head = self.fast.heads.get(data)
+        if head is None or not head.message.should_close:
+            return None
+        limits = self.shared.limits
+        if limits.connections >= limits.max_connections:
+            return None
+        answer = self.fast.ready(head)
+        if answer is not None and self.shared.repeats.looking:
+            self.shared.repeats.note(None, "GET", head.message.path, head.message.headers)
+        return answer
+
+    def __call__(self) -> Connection:
+        """The protocol of a new connection."""
+        return Connection(self, **self._kwargs)
+
+    def reader_lost(self) -> None:
+        """The connection of an SSE reader is gone."""
+        self.shared.limits.connection_lost()
+
+    def take_back(self, transport: asyncio.Transport) -> None:
+        """A connection whose SSE answer is over begins anew."""
+        if self.shared.closing or transport.is_closing():
+            transport.close()
+            return
+        self.shared.limits.connection_lost()  # it is counted again as it is made
+        connection = self()
+        transport.set_write_buffer_limits()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+
+    def _sweep_slow(self) -> None:
+        """One timer for all connections."""
+        now = self._loop.time()
+        self.shared.repeats.turn(now)
+        for connection in list(self._connections):
+            if isinstance(connection, Connection) and connection.too_slow(now):
+                self.shared.limits.slow_requests += 1
+                connection.force_close()
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+
+    async def all_idle(self) -> None:
+        """Wait, while the server stops, until no request is under way."""
+        while not all(
+            connection.is_idle
+            for connection in self.connections
+            if isinstance(connection, Connection)
+        ):
+            self._idle.clear()
+            await self._idle.wait()
+
+    def tell_idle(self) -> None:
+        """One more connection has nothing under way."""
+        self._idle.set()
+
+    def stop_sweeping(self) -> None:
+        """Cancel the timer."""
+        self._sweep.cancel()

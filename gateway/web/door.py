@@ -1,0 +1,128 @@
+"""Where clients come in: a last question whose answer is ready is answered at the door.
+
+Whoever says `Connection: close` and asks for what is cached gets the answer and the end of the
+connection as one segment, without a transport or a protocol. Everybody else goes on inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from gateway.telemetry.logs import log
+from gateway.web.answers import JOINED_BYTES
+
+if TYPE_CHECKING:
+    from gateway.web.connection_server import ConnectionServer
+
+BACKLOG = 4096  # a herd of reconnecting viewers comes at once
+READ_BYTES = 4 * 1024
+PAUSE_S = 0.5  # when descriptors or memory are used up
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_Socket = socket.SocketType
+_AND_MORE = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | socket.MSG_MORE
+
+
+class Door:
+    """The listening sockets of one address."""
+
+    def __init__(self, server: ConnectionServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._listeners: list[socket.socket] = []
+        self._entering: set[asyncio.Task[None]] = set()
+
+    async def open(self, host: str, port: int, *, shared: bool = False) -> None:
+        """Listen on every address of the host; raises OSError.
+
+        Of processes that share a port the kernel gives each its part of the connections.
+        """
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, _, _, _, address in dict.fromkeys(found):
+            listener = socket.create_server(
+                address[:2], family=family, backlog=BACKLOG, reuse_port=shared
+            )
+            listener.setblocking(False)
+            self._listeners.append(listener)
+            self._watch(listener)
+
+    def close(self) -> None:
+        """Let nobody in any more; safe to call twice."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+
+    def _watch(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.add_reader(listener, self._take, listener)
+
+    def _take(self, listener: socket.socket) -> None:
+        """One connection a turn: to ask in vain for another one costs more than to be called."""
+        try:
+            number, _ = listener._accept()  # type: ignore[attr-defined]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in _USED_UP:
+                log.error("server.accept_failed", reason=error.strerror)
+                self._loop.remove_reader(listener)
+                self._loop.call_later(PAUSE_S, self._watch, listener)
+            return
+        # `accept` would wrap it for purposes that a few microseconds of life do not have.
+        client = _Socket(listener.family, socket.SOCK_STREAM, 0, number)
+        if not self._welcomed(client):
+            # Its request is often a moment behind.
+            self._loop.call_soon(self._welcome_again, client)
+
+    def _welcome_again(self, client: _Socket) -> None:
+        if not self._welcomed(client):
+            self._enter(client, b"", b"")
+
+    def _welcomed(self, client: _Socket) -> bool:
+        """False when the client has not said anything yet."""
+        try:
+            early = client.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            client.close()
+            return True
+        answer = self._server.last_answer(early)
+        if answer is None:
+            self._enter(client, early, b"")
+            return True
+        try:
+            # What is held back for more leaves together with the end.
+            sent = _send(client, *answer)
+        except OSError:
+            client.close()
+            return True
+        if sent == len(answer[0]) + len(answer[1]):
+            client.close()
+        else:
+            self._enter(client, b"", b"".join(answer)[sent:])
+        return True
+
+    def _enter(self, newcomer: _Socket, early: bytes, late: bytes) -> None:
+        client = socket.socket(fileno=newcomer.detach())
+        client.setblocking(False)
+        connection = self._server()
+        connection.bring(early, late)
+        task = self._loop.create_task(self._connect(connection, client))
+        self._entering.add(task)
+        task.add_done_callback(self._entering.discard)
+
+    async def _connect(self, connection: asyncio.Protocol, client: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, client)
+        except OSError:
+            client.close()
+
+
+def _send(client: _Socket, head: bytes, rest: bytes) -> int:
+    if len(rest) <= JOINED_BYTES:
+        return client.send(head + rest, _AND_MORE)
+    return client.sendmsg((head, rest), (), _AND_MORE)

@@ -1,0 +1,354 @@
+"""The live readers of an origin's streams: one feed and one long-poll a stream, for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.cache.collapse import Collapse
+from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.setbacks import ANOTHER_STREAM
+from gateway.cache.store import Store
+from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
+from gateway.live.budget import Budget
+from gateway.live.follower import Ended
+from gateway.live.host import Cut
+from gateway.protocol import followed, repair, sse
+from gateway.protocol.followed import Span, View
+from gateway.protocol.offsets import NOW
+from gateway.web.edge_watch import LONGEST_READ, Watch, is_coded, refuse, said_of_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from gateway.backends.origin import Origin
+    from gateway.cache.edge_cache import EdgeCache, Given
+    from gateway.live.feed import Feed
+    from gateway.live.host import FeedSettings, Parked
+    from gateway.protocol.followed import EdgeRead
+    from gateway.protocol.repair import StreamRead
+    from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
+    from gateway.web.edge_watch import Place
+    from gateway.web.shared import Shared
+
+MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news make them old
+LONGEST_RENDERED = 64 << 10
+NEWS_BYTES = 256 << 20  # of all streams of a route together
+LINGER_S = 5.0  # a poller is away between two polls, and a viewer who reloads comes back
+
+
+class EdgeFeeds:
+    """The watches of a route, and what their feeds need: the Host of them all."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        cache: EdgeCache,
+        settings: FeedSettings,
+        shared: Shared,
+        *,
+        ignores_no_store: bool,
+    ) -> None:
+        self.origin = origin
+        self.ignores_no_store = ignores_no_store
+        self.settings = settings
+        self.clock: Callable[[], float] = shared.clock
+        self._cache = cache
+        cache.another = self.forget
+        self._shared = shared
+        self.budget = Budget(NEWS_BYTES)
+        self._watches: dict[Hashable, Watch] = {}
+        self._of_path: dict[str, set[Watch]] = {}
+        self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
+        self._events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        self._reads: Collapse[Cut] = Collapse()
+        self._tails: Collapse[View] = Collapse()
+        self._forgotten = 0  # times: what was asked for before the last one may be of the past
+        self._none = asyncio.Event()
+        self._none.set()
+        self._draining = False
+
+    def peek(self, key: Hashable) -> Watch | None:
+        """The followed stream, if it is."""
+        return self._watches.get(key)
+
+    def standing(self, key: Hashable, view: View, *, ends: bool) -> Watch | None:
+        """The followed stream, unless a read, which perhaps `ends`, shows that it is no more."""
+        watch = self._watches.get(key)
+        if watch is None or not watch.is_contradicted(view, ends=ends):
+            return watch
+        watch.over(StreamGone(ANOTHER_STREAM))
+        return None
+
+    def watch(self, place: Place, view: View) -> Watch:
+        """The stream, followed from where a read ends; raises at the bound of feeds."""
+        watch = self.standing(place.key, view, ends=True)
+        if watch is None:
+            self._shared.limits.feed_begins()
+            watch = Watch(place, view, self)
+            self._watches[place.key] = watch
+            self._of_path.setdefault(place.read.path, set()).add(watch)
+            self._none.clear()
+            self._linger(watch)
+        return watch
+
+    def found(self, place: Place, view: View, given: Given, position: str) -> Response | None:
+        """The answer for a poll that has read from the origin; None when it has to wait."""
+        now = self.clock()
+        facts = given.held.facts
+        if facts is None or facts.is_empty:
+            ended = followed.poll_ended(view, place.read, view.tail, now)
+            return ended if view.closed else None
+        span = Span(position, view.tail, given.held.body)
+        limits = self._shared.limits
+        if view.caught_up and not view.closed and limits.feeds < limits.max_feeds:
+            # It will be back at the next offset, and in a herd some always come too late for the
+            # tail: so the stream is followed from now on.
+            self.watch(place, view).read_by_somebody(span, given)
+        return followed.data(view, place.read, span, now)
+
+    def join(self, watch: Watch) -> Feed[Watch, Span]:
+        """The feed, for one more reader; raises at the readers' limit."""
+        self._shared.limits.reader_joins()
+        if watch.closing is not None:
+            watch.closing.cancel()
+            watch.closing = None
+        return watch.feed
+
+    def written(self, path: str, next_offset: str, *, closed: bool) -> None:
+        """A write through this gateway: until the feeds hear of it, they do not know the tail."""
+        for watch in tuple(self._of_path.get(path, ())):
+            watch.expect(next_offset, closed=closed)
+
+    def deleted(self, path: str) -> None:
+        """A stream was deleted through this gateway: nobody need wait for the origin to say so."""
+        for watch in tuple(self._of_path.get(path, ())):
+            watch.over(StreamNotFound("the stream was deleted"))
+
+    def is_tail(self, key: Hashable, offset: str) -> bool:
+        """Whether a stream is known to end at an offset, since it is followed."""
+        watch = self._watches.get(key)
+        return watch is not None and watch.knows_tail(offset)
+
+    # Keeper
+
+    def moved(self, watch: Watch) -> None:
+        """What is kept of the stream's old tail is old."""
+        self._cache.moved(watch.place.read.path)
+
+    def over(self, watch: Watch) -> None:
+        """What is kept of the stream is of the past."""
+        self._forget(watch)
+        self.forget(watch.place.read.path)
+
+    def forget(self, path: str) -> None:
+        """A write may have changed everything at a path, or the stream there is another one."""
+        self._forgotten += 1
+        self._cache.forget(path)
+        self._events.drop(path)
+
+    def feed_empty(self, feed: Feed[Watch, Span]) -> None:
+        """Nobody reads the feed any more: follow the stream a little longer."""
+        watch = feed.view
+        if self._watches.get(watch.place.key) is not watch:
+            return
+        if self._draining or feed.closed:
+            self._forget(watch)
+        else:
+            self._linger(watch)
+
+    def _linger(self, watch: Watch) -> None:
+        loop = asyncio.get_running_loop()
+        watch.closing = loop.call_later(LINGER_S, self._forget, watch)
+
+    def _forget(self, watch: Watch) -> None:
+        if self._watches.get(watch.place.key) is not watch:
+            return
+        del self._watches[watch.place.key]
+        path = watch.place.read.path
+        others = self._of_path[path]
+        others.discard(watch)
+        if not others:
+            del self._of_path[path]
+        watch.end()
+        self._shared.limits.feeds -= 1
+        if not self._watches:
+            self._rendered.clear()
+            self._none.set()
+
+    async def drain(self) -> None:
+        """Let every live reader go, and wait until they have."""
+        self._draining = True
+        for watch in list(self._watches.values()):
+            if watch.feed.has_readers:
+                watch.feed.drain()
+            else:
+                self._forget(watch)
+        await self._none.wait()
+
+    def close(self) -> None:
+        """Follow nothing any more, whoever waits."""
+        for watch in list(self._watches.values()):
+            self._forget(watch)
+
+    # Host
+
+    def reader_left(self) -> None:
+        """One live reader fewer."""
+        self._shared.limits.reader_left()
+
+    def poll_data(
+        self, view: Watch, parked: Parked, news: Sequence[Span]
+    ) -> tuple[Response, bytes] | None:
+        """The news after the waiter's offset."""
+        response = self.news(view, parked.read, parked.position)
+        if response is None and news and news[0].start == parked.position:  # too long to be kept
+            span = followed.joined(view.view.content_type, news)
+            response = followed.data(view.view, parked.read, span, self.clock())
+        return None if response is None else self._shared.collapsed(response)
+
+    def poll_ended(self, view: Watch, parked: Parked) -> tuple[Response, bytes]:
+        """204."""
+        now = self.clock()
+        return self._shared.collapsed(
+            followed.poll_ended(view.view, parked.read, parked.position, now)
+        )
+
+    def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
+        """A problem."""
+        return self._shared.collapsed(self._shared.problem(reason))
+
+    def out_of_time(self, watch: Watch, read: Read, position: str) -> Response:
+        """The answer for a poll that has waited long enough."""
+        lost = watch.feed.lost
+        if lost is not None:
+            return self._shared.problem(lost)
+        return followed.poll_ended(watch.view, read, position, self.clock())
+
+    def news(self, watch: Watch, read: Read, position: str) -> Response | None:
+        """The answer for a poll that is a little behind."""
+        span = watch.since(position)
+        return None if span is None else followed.data(watch.view, read, span, self.clock())
+
+    def news_for(self, watch: Watch, read: EdgeRead) -> bytes | None:
+        """The same as bytes, rendered once for all who ask it."""
+        assert isinstance(read.offset, str), "polls name one"
+        now = self.clock()
+        key = (watch.edition, read.offset, read.cursor, int(now))
+        wire = self._rendered.get(key)
+        if wire is None:
+            response = self.news(watch, read, read.offset)
+            if response is None:
+                return None
+            _, wire = self._shared.collapsed(response)
+            if len(self._rendered) >= MAX_RENDERED:
+                self._rendered.clear()
+            if len(wire) <= LONGEST_RENDERED:
+                self._rendered[key] = wire
+        return wire
+
+    async def late_poll(self, view: Watch, parked: Parked) -> tuple[Response, bytes] | None:
+        """The answer for a waiter whose offset lies between those that the news have."""
+        given, facts = await self._whole(view.place, parked.position)
+        if facts.is_empty:
+            return None
+        span = Span(parked.position, facts.next_offset, given.held.body)
+        view.read_by_somebody(span, given)
+        known = view_of(view.place, parked.position, given, facts)
+        return self._shared.collapsed(followed.data(known, parked.read, span, self.clock()))
+
+    def cut(self, view: Watch, start: str, news: Sequence[Span]) -> list[Cut]:
+        """News as one data event."""
+        if not news:
+            return []
+        assert news[0].start == start, "a follower leaves nothing out"
+        return [_cut(view.view.content_type, followed.joined(view.view.content_type, news))]
+
+    def cached_events(self, view: Watch, start: str) -> Cut | None:
+        """What follows `start`, when it is at hand."""
+        span = view.since(start)
+        if span is not None:
+            return _cut(view.view.content_type, span)
+        entry = self._events.get((view.place.key, start), self.clock())
+        return None if entry is None else Cut(entry.data_event, entry.end)
+
+    async def read_events(self, view: Watch, start: str) -> Cut:
+        """The same, from the cache or the origin."""
+        key = (view.place.key, start, self._forgotten)
+        return await self._reads.read(key, lambda: self._read_events(view, start))
+
+    async def _read_events(self, view: Watch, start: str) -> Cut:
+        place, forgotten = view.place, self._forgotten
+        given, facts = await self._whole(place, start)
+        if facts.is_empty:
+            self.standing(place.key, view_of(place, start, given, facts), ends=True)
+            return Cut(b"", start)
+        body, until = given.held.body, given.held.stored.fresh_until
+        for _ in range(followed.MOST_JOINED):
+            if facts.up_to_date or not followed.is_cut(facts.content_type, body):
+                break
+            given, facts = await self._whole(place, facts.next_offset)
+            body, until = body + given.held.body, min(until, given.held.stored.fresh_until)
+        span = Span(start, facts.next_offset, body)
+        view.read_by_somebody(span, given)
+        cut = _cut(facts.content_type, span)
+        if given.held.keep and not facts.up_to_date and forgotten == self._forgotten:
+            groups = (place.read.path,)
+            self._events.put(EventChunk((place.key, start), groups, *cut, expires_at=until))
+        return cut
+
+    async def _whole(self, place: Place, offset: str) -> tuple[Given, StreamRead]:
+        given = await self.catch_up(place, offset)
+        facts = given.held.facts
+        if facts is None:
+            try:
+                refuse(given.held.status)
+            except Ended as end:
+                raise end.reason from end
+            raise OriginBroken("the origin's answer to a read is none of the protocol")
+        return given, facts
+
+    async def catch_up(self, place: Place, offset: str) -> Given:
+        """A whole answer to a read from an offset, kept or fetched."""
+        ask = place.ask.elsewhere(offset)
+        given = await self._cache.read(ask, LONGEST_READ)
+        held = given.held
+        if is_coded(held):
+            raise OriginBroken("the origin compresses what it was asked to leave as it is")
+        if held.facts is None and held.status == 200 and "Stream-Next-Offset" in held.fields():
+            raise OriginBroken("the origin's offsets have characters that cannot be passed on")
+        return given
+
+    async def tail(self, place: Place) -> View:
+        """The stream as it ends now, from the origin itself; asked once for all who want it."""
+        return await self._tails.read((place.key, self._forgotten), lambda: self._tail(place))
+
+    async def _tail(self, place: Place) -> View:
+        given, facts = await self._whole(place, NOW)
+        return view_of(place, NOW, given, facts)
+
+
+def view_of(place: Place, offset: str, given: Given, facts: StreamRead) -> View:
+    """The stream as an answer shows it; a copy knows that nothing has followed only of an end."""
+    closed = facts.closed and facts.up_to_date
+    fields = given.held.fields()
+    said = repair.said(fields, ignore_no_store=offset == NOW)
+    return View(
+        place.read.path,
+        facts.content_type,
+        facts.next_offset,
+        closed,
+        closed or (facts.up_to_date and given.current),
+        place.ask.personal or repair.is_private(said),
+        place.ask.lifetime,
+        # Of older parts an origin may say something else than of the tail.
+        said_of_data(given.held, place.ask) if facts.up_to_date else None,
+        cors=repair.cors(fields),
+    )
+
+
+def _cut(content_type: str, span: Span) -> Cut:
+    if repair.is_nothing(content_type, span.body):
+        return Cut(b"", span.end)
+    return Cut(sse.data_event(content_type, span.body), span.end)

@@ -1,0 +1,393 @@
+"""Requests below an HTTP origin: reads through the cache and the feeds, the rest passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aiohttp.web import RequestPayloadError
+
+from gateway.cache import conditions, policy
+from gateway.cache.directives import age_of
+from gateway.cache.held import no_store
+from gateway.errors import (
+    OF_THE_ORIGIN,
+    BadRequest,
+    LoopDetected,
+    MethodNotAllowed,
+    OriginBroken,
+    OriginTimeout,
+)
+from gateway.protocol import cache_status, followed, forwarding, http1, repair, responses
+from gateway.protocol.followed import Span
+from gateway.protocol.offsets import BEGINNING, NOW
+from gateway.protocol.paths import canonical_path
+from gateway.protocol.requests import Live, is_closing, parse_lifetime
+from gateway.protocol.state import Lifetime
+from gateway.web import bodies, live_answers
+from gateway.web.answers import Answered, Relayed
+from gateway.web.edge_feeds import view_of
+from gateway.web.edge_route import sender
+from gateway.web.edge_watch import Place
+from gateway.web.edge_writes import Write, apply
+from gateway.web.request_lines import base_url, scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from aiohttp.web_request import BaseRequest
+    from multidict import CIMultiDict
+
+    from gateway.backends.origin import OriginAnswer
+    from gateway.cache.edge_cache import Given
+    from gateway.cache.held import Ask, Held
+    from gateway.protocol.followed import EdgeRead
+    from gateway.web.answers import Source
+    from gateway.web.edge_feeds import EdgeFeeds
+    from gateway.web.edge_route import EdgeRoute
+    from gateway.web.edge_watch import Watch
+    from gateway.web.shared import Shared
+
+# A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
+ALONE_S = 0.25
+MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits for the next news
+UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
+
+
+class EdgeOperations:
+    """`operate` is what the handlers call."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def operate(self, request: BaseRequest, target: str, route: EdgeRoute) -> Answered | None:
+        """The answer; None when the connection was handed over."""
+        try:
+            return await self._operate(request, target, route)
+        except (*OF_THE_ORIGIN, LoopDetected) as error:
+            route.trouble(error, request.path)
+            raise
+
+    async def _operate(
+        self, request: BaseRequest, target: str, route: EdgeRoute
+    ) -> Answered | None:
+        if request.method in UNFORWARDED:
+            raise MethodNotAllowed(f"{request.method} is not passed on")
+        forwarding.check_loop(request.headers, route.via)
+        read = route.parse(target)
+        if request.method == "GET" and not request.can_read_body:
+            ask = route.ask(request, read)
+            if read.live is not Live.CATCH_UP:
+                return await self._live(request, route, ask, read)
+            return await self._get(request, route, ask, read)
+        if request.method == "HEAD":
+            kept = self._kept_head(request, route, read)
+            if kept is not None:
+                return kept
+        return await self._pass_on(request, route, read)
+
+    # Reads
+
+    async def _get(
+        self, request: BaseRequest, route: EdgeRoute, ask: Ask, read: EdgeRead
+    ) -> Answered:
+        if "Range" in request.headers and route.cache.passes(ask):
+            # It is too long to be cut from the whole.
+            return await self._pass_on(request, route, read)
+        watch = route.feeds.peek(route.watch_key(ask.host, read, ask.identity))
+        if watch is not None and watch.knows_tail(_offset(read)):
+            response = followed.empty(watch.view, read, self._shared.clock())
+            return Answered(response, cache_status.COLLAPSED)
+        if watch is not None and watch.is_current and conditions.wants_all(request.headers):
+            span = watch.since(_offset(read)) if watch.knows_what_reads_say else None
+            if span is not None:
+                now, freshness = self._shared.clock(), route.freshness
+                data = followed.data(watch.view, read, span, now, freshness)
+                return Answered(data, cache_status.COLLAPSED)
+        given = await route.cache.answer(ask)
+        facts = given.held.facts
+        if watch is not None and facts is not None:
+            span = Span(_offset(read), facts.next_offset, given.held.body)
+            watch.read_by_somebody(span, given)
+        slot = given.held.slot
+        known = given.current or (slot is not None and slot.knows_tail(given.held))
+        return _present(request, given, tail_is_known=known)
+
+    def _kept_head(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered | None:
+        """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
+        ask = route.ask(request, read)
+        held = route.cache.find(ask)
+        if held is None or held.facts is not None:
+            return None
+        now = self._shared.clock()
+        if not held.stored.is_fresh(now):
+            return None
+        return _present(request, route.cache.hit(held, "HIT", now), tail_is_known=False)
+
+    # Live reads
+
+    async def _live(
+        self, request: BaseRequest, route: EdgeRoute, ask: Ask, read: EdgeRead
+    ) -> Answered | None:
+        live_answers.check_open(self._shared)
+        last_event_id = request.headers.get("Last-Event-ID")
+        read = followed.resumed(read, last_event_id)
+        place = Place(
+            route.watch_key(ask.host, read, ask.identity), read, ask.plain(route.identity)
+        )
+        if read.live is Live.LONG_POLL:
+            return await self._poll(request, route.feeds, place)
+        return await self._events(request, route.feeds, place, resumes=bool(last_event_id))
+
+    async def _poll(self, request: BaseRequest, feeds: EdgeFeeds, place: Place) -> Answered:
+        """What there is after the offset, else the stream's feed is waited for."""
+        until = asyncio.get_running_loop().time() + feeds.settings.long_poll_timeout + ALONE_S
+        watch = feeds.peek(place.key)
+        position = _position(place.read, watch)
+        for _ in range(MOST_LOOKS):
+            if watch is not None:
+                if watch.feed.position == position and not watch.feed.closed:
+                    break
+                news = feeds.news(watch, place.read, position)
+                if news is not None:
+                    return Answered(news, cache_status.COLLAPSED)
+            given = await feeds.catch_up(place, position)
+            if given.held.facts is None:
+                return _present(request, given, tail_is_known=True)
+            view = view_of(place, position, given, given.held.facts)
+            there = feeds.found(place, view, given, position)
+            if there is not None:
+                return Answered(there, given.cache)
+            live_answers.check_open(self._shared)
+            position = view.tail
+            watch = feeds.watch(place, view)
+            if watch.feed.position <= position:
+                break  # else it has moved on while we asked
+        assert watch is not None, "made on the way here"
+        waiting = live_answers.poll(request, feeds.join(watch), place.read, position)
+        return await _in_time(waiting, until) or Answered(
+            feeds.out_of_time(watch, place.read, position), cache_status.COLLAPSED
+        )
+
+    async def _events(
+        self, request: BaseRequest, feeds: EdgeFeeds, place: Place, *, resumes: bool
+    ) -> Answered | None:
+        """Hand the connection to the stream's feed, once an error can no longer have a status."""
+        watch = feeds.peek(place.key)
+        read, start = place.read, _position(place.read, watch)
+        if watch is None or not watch.reaches(start):
+            given = await feeds.catch_up(place, start)
+            facts = given.held.facts
+            if facts is None:
+                return _present(request, given, tail_is_known=True)
+            view = view_of(place, start, given, facts)
+            if resumes and facts.is_empty and view.closed:
+                # It was told of the end already; a 204 keeps a browser from asking for ever.
+                ended = followed.poll_ended(view, read, view.tail, self._shared.clock())
+                return Answered(ended, given.cache)
+            ends = facts.up_to_date or facts.is_empty
+            watch = feeds.standing(place.key, view, ends=ends)
+            if watch is None:
+                known = view if view.caught_up or view.closed else await feeds.tail(place)
+                live_answers.check_open(self._shared)
+                if known.tail < facts.next_offset and not given.current:
+                    feeds.forget(read.path)  # the copy is of a longer stream: read what there is
+                    return await self._events(request, feeds, place, resumes=resumes)
+                watch = feeds.watch(place, known)
+            if start == NOW or facts.is_empty:
+                start = facts.next_offset
+            else:
+                span = Span(start, facts.next_offset, given.held.body)
+                watch.read_by_somebody(span, given)
+        live_answers.check_open(self._shared)
+        feed = feeds.join(watch)
+        head = responses.event_stream(watch.view.content_type, watch.view.cors)
+        live_answers.stream_events(request, self._shared, feed, head, read, start)
+        return None
+
+    # Everything else
+
+    async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
+        fields = _passed_on(request, route)
+        body = bodies.parts(request, self._shared.timeouts) if request.can_read_body else None
+        try:
+            answer = await route.origin.send(request.method, read.target, fields, body)
+        except (OriginBroken, OriginTimeout):
+            if policy.invalidates(request.method, 200):
+                self._wrote(route, Write(prefix=route.prefix, path=read.path))  # it may have been
+            raise
+        except RequestPayloadError as error:
+            raise BadRequest(f"the body is not valid HTTP: {error}") from error
+        told = _passed_back(request, route, answer)
+        if policy.invalidates(request.method, answer.status):
+            self._wrote(route, _write(request, route, read, answer))
+            for target in policy.invalidated_also(base_url(request) + read.target, told):
+                with contextlib.suppress(BadRequest):  # then nothing can be kept under it
+                    path = canonical_path(target.partition("?")[0])
+                    self._wrote(route, Write(prefix=route.prefix, path=path))
+        elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
+            self._wrote(route, Write(prefix=route.prefix, path=read.path))
+        return _relayed(request, answer, told)
+
+    def _wrote(self, route: EdgeRoute, write: Write) -> None:
+        apply(route, write)
+        self._shared.tell_others(write)
+
+
+def _write(request: BaseRequest, route: EdgeRoute, read: EdgeRead, answer: OriginAnswer) -> Write:
+    """What an accepted write has changed."""
+    tail = answer.headers.get("Stream-Next-Offset")
+    return Write(
+        prefix=route.prefix,
+        path=read.path,
+        only_grown=request.method == "POST" and tail is not None,
+        deleted=request.method == "DELETE" and answer.status < 300,
+        created=_lifetime(request, route, answer) if request.method == "PUT" else None,
+        tail=tail,
+        closed=is_closing(answer.headers) or is_closing(request.headers),
+    )
+
+
+async def _in_time(waiting: Awaitable[Answered], until: float) -> Answered | None:
+    try:
+        async with asyncio.timeout_at(until):
+            return await waiting
+    except TimeoutError:
+        return None
+
+
+def _position(read: EdgeRead, watch: Watch | None) -> str:
+    """Where a live read begins; `now` is known while the stream is followed."""
+    offset = _offset(read)
+    return watch.feed.tail if offset == NOW and watch is not None and watch.is_current else offset
+
+
+def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
+    """The fields of a request as the origin is told them."""
+    fields = forwarding.request_fields(
+        request.headers,
+        sender(request)._replace(scheme=scheme(request)),
+        route.via,
+        drop=frozenset(),
+        shared=False,
+    )
+    source = _fork_source(request)
+    if source is not None:
+        path = route.origin.path(source)
+        if path is None:
+            raise BadRequest("Stream-Forked-From must name a stream of the same route")
+        fields["Stream-Forked-From"] = path
+    if request.can_read_body and request.content_length is not None:
+        fields["Content-Length"] = str(request.content_length)
+    return fields
+
+
+def _fork_source(request: BaseRequest) -> str | None:
+    """The path of the stream that a fork is made of (section 4.2)."""
+    source = request.headers.get("Stream-Forked-From")
+    return None if source is None else canonical_path(source)
+
+
+def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> bool:
+    """Whether nobody reads anything there any more; to somebody in particular it may be hidden."""
+    return (
+        answer.status in {404, 410}
+        and request.method in {"HEAD", "POST", "DELETE"}
+        and not any(name in request.headers for name in route.identity)
+    )
+
+
+def _is_unsure(request: BaseRequest, answer: OriginAnswer) -> bool:
+    """Whether a gateway nearer to the origin does not know if a write was done."""
+    return answer.status in {502, 504} and policy.invalidates(request.method, 200)
+
+
+def _lifetime(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> Lifetime:
+    """How long the origin lets a stream live that it has just accepted."""
+    try:
+        for headers in (answer.headers, request.headers):
+            lifetime = parse_lifetime(headers)
+            if lifetime != followed.FOREVER:
+                return lifetime
+    except BadRequest:
+        return Lifetime(ttl_s=0)  # it knows what it means, we do not, so nothing is kept
+    source = _fork_source(request)
+    return followed.FOREVER if source is None else route.lifetimes.of(source)
+
+
+def _offset(read: EdgeRead) -> str:
+    return read.offset if isinstance(read.offset, str) else BEGINNING
+
+
+def _present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:
+    """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
+    held, source = given.held, given.source
+    head, body = held.head + held.tail_line(known=tail_is_known), held.body
+    if held.status == 200 and not conditions.wants_all(request.headers):
+        fields = held.fields()
+        if conditions.not_modified(request.headers, 200, fields):
+            if source is not None:
+                source.release()
+            _, _, lines = head.partition(b"\r\n")
+            return _answered(held, 304, http1.status_line(304) + lines, b"", None, given.cache)
+        ranged = source is None and request.method == "GET"
+        if ranged and (part := _part(request, held, fields)) is not None:
+            status, head, body = part
+            return _answered(held, status, head, body, len(body), given.cache)
+    if source is not None:
+        return _answered(held, held.status, head, source, held.length, given.cache)
+    return _answered(held, held.status, head, body, len(body), given.cache)
+
+
+def _part(
+    request: BaseRequest, held: Held, fields: CIMultiDict[str]
+) -> tuple[int, bytes, bytes] | None:
+    """Status, head and body of the range that was asked for, if one was."""
+    size = len(held.body)
+    wanted = conditions.byte_range(request.headers, fields, size)
+    if wanted is None:
+        return None
+    _, _, lines = held.head.partition(b"\r\n")
+    if isinstance(wanted, conditions.Unsatisfiable):
+        date = f"Date: {fields['Date']}\r\n".encode() if not held.own_date else b""
+        line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
+        return 416, http1.status_line(416) + date + line, b""
+    begin, end = wanted
+    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
+    return 206, http1.status_line(206) + lines + line, held.body[begin:end]
+
+
+def _answered(
+    held: Held, status: int, head: bytes, body: bytes | Source, length: int | None, cache: bytes
+) -> Answered:
+    return Answered(Relayed(status, head, body, length, held.own_date, held.own_cors), cache)
+
+
+def _passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> CIMultiDict[str]:
+    """The fields of an answer as the client is told them."""
+    fields = forwarding.response_fields(answer.headers, route.via)
+    if answer.status >= 400:
+        no_store(fields)
+    elif request.method != "GET":
+        repair.of_no_read(fields)
+    forwarding.relocate(fields, route.origin.location, base_url(request))
+    return fields
+
+
+def _relayed(request: BaseRequest, answer: OriginAnswer, fields: CIMultiDict[str]) -> Answered:
+    age = int(age_of(fields))
+    for name in cache_status.OF_THE_ANSWER:
+        fields.popall(name, None)
+    head = http1.status_line(answer.status) + http1.field_lines(fields.items())
+    why = "bypass" if request.method == "GET" else "method"
+    cache = cache_status.lines("BYPASS", f"fwd={why}; fwd-status={answer.status}", age=age)
+    relayed = Relayed(
+        answer.status,
+        head,
+        answer,
+        http1.content_length(answer.headers.get("Content-Length")),
+        "Date" not in fields,
+        "Access-Control-Allow-Origin" not in fields,
+    )
+    return Answered(relayed, cache)

@@ -1,0 +1,221 @@
+"""A route to an HTTP origin: what is answered here, and what is passed on."""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache, partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from gateway.cache import conditions, policy
+from gateway.cache.directives import normalised
+from gateway.cache.edge_cache import EdgeCache
+from gateway.cache.held import Ask, Held, Slot
+from gateway.cache.lifetimes import Lifetimes
+from gateway.errors import HeadgateError
+from gateway.protocol import forwarding
+from gateway.protocol.followed import EdgeRead, parse_edge_target
+from gateway.protocol.forwarding import CONDITIONS, Sender
+from gateway.telemetry.logs import log
+from gateway.web.edge_feeds import EdgeFeeds
+from gateway.web.request_lines import canonical_host, host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.web_request import BaseRequest
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.backends.origin import Origin, OriginAnswer
+    from gateway.cache.rules import Rules
+    from gateway.cache.store import Kept, Store
+    from gateway.live.host import FeedSettings
+    from gateway.protocol.requests import Read
+    from gateway.web.connection import Connection
+    from gateway.web.shared import Shared
+
+REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
+# What Connection names as a matter of course; anything else there is a field that is not passed on.
+_CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
+
+
+class EdgeRoute:
+    """Its cache and its feeds, and how requests are seen by them."""
+
+    def __init__(
+        self,
+        prefix: str,
+        origin: Origin,
+        rules: Rules,
+        drop_query: tuple[str, ...],
+        settings: FeedSettings,
+        shared: Shared,
+    ) -> None:
+        self.prefix = prefix
+        self.origin = origin
+        self.via = rules.via
+        self.freshness = rules.freshness
+        self.identity = rules.identity
+        self._left_out = frozenset({"authorization", "cookie"} - {*map(str.lower, rules.identity)})
+        self._secret = secrets.token_bytes(32)
+        self.cache = EdgeCache(shared.store, rules, self._send, shared.clock, self._tail_of)
+        self.lifetimes = Lifetimes()
+        self.feeds = EdgeFeeds(
+            origin, self.cache, settings, shared, ignores_no_store=rules.ignore_no_store
+        )
+        self._drop_query = drop_query
+        self._clock = shared.clock
+        self._logged_at = 0.0
+        self._troubles = 0
+        self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
+
+    def trouble(self, error: HeadgateError, path: str) -> None:
+        """Log that the origin has failed: once a second, with how often since."""
+        now = self._clock()
+        self._troubles += 1
+        if now - self._logged_at >= 1:
+            log.warning(
+                "origin.failed",
+                code=error.code,
+                reason=error.detail,
+                path=path,
+                times=self._troubles,
+            )
+            self._logged_at, self._troubles = now, 0
+
+    @staticmethod
+    def checked(name: str) -> str:
+        """Every name is the origin's to judge."""
+        return name
+
+    def parse(self, target: str) -> EdgeRead:
+        """A target as a read. Raises BadRequest."""
+        read = self._parse(target)
+        if isinstance(read, HeadgateError):
+            raise type(read)(read.detail)
+        return read
+
+    def _parsed(self, target: str) -> EdgeRead | HeadgateError:
+        try:
+            return parse_edge_target(target, self._drop_query)
+        except HeadgateError as error:
+            return error.with_traceback(None)
+
+    # Requests as the cache and the feeds see them
+
+    def ask(self, request: BaseRequest, read: EdgeRead) -> Ask:
+        """A GET as its cache key, and as the origin will have it."""
+        headers: MultiMapping[str] = request.headers
+        if not forwarding.hop_names(headers) <= _CONNECTION_NAMES:
+            headers = forwarding.end_to_end(headers)  # what is not passed on selects nothing
+        coding = ""
+        if "Accept-Encoding" in headers:
+            coding = normalised("accept-encoding", headers)
+        identity = self._identity_of(headers)
+        # Of nobody in particular the origin need not know the page; CORS is added here.
+        left_out = self._left_out if identity else self._left_out | {"origin"}
+        fields = forwarding.request_fields(
+            headers,
+            sender(request),
+            self.via,
+            drop=CONDITIONS | left_out | {"accept-encoding"},
+            shared=True,
+        )
+        fields["Accept-Encoding"] = coding or "identity"
+        return Ask(
+            canonical_host(headers.get("Host", "")),
+            read,
+            headers,
+            fields,
+            identity,
+            coding,
+            self.lifetimes.of(read.path),
+        )
+
+    def _identity_of(self, headers: MultiMapping[str]) -> str:
+        values = [(name, headers.getall(name)) for name in self.identity if name in headers]
+        if not values:
+            return ""
+        return blake2b(repr(values).encode(), key=self._secret, digest_size=16).hexdigest()
+
+    @staticmethod
+    def watch_key(
+        host: str, read: EdgeRead, identity: str
+    ) -> tuple[str, str, tuple[str, ...], str]:
+        """Readers with an equal key share one feed."""
+        return host, read.path, read.others, identity
+
+    def _tail_of(self, ask: Ask) -> Callable[[str], bool]:
+        """Whether the stream that everybody reads there is known to end at an offset."""
+        return partial(self.feeds.is_tail, self.watch_key(ask.host, ask.read, ""))
+
+    async def _send(self, ask: Ask, old: Held | None) -> OriginAnswer:
+        fields: CIMultiDict[str] = ask.fields
+        if old is not None and old.validators:
+            fields = fields.copy()
+            fields.extend(old.validators)
+        return await self.origin.send("GET", ask.target, fields)
+
+    # Without a task
+
+    @staticmethod
+    def fresh(
+        store: Store[Kept], key: tuple[str, str], headers: MultiMapping[str], now: float
+    ) -> Held | None:
+        """The newest variant of what is kept for a plain GET, when it is fresh and fits."""
+        slot = store.get(key, now)
+        if not isinstance(slot, Slot):
+            return None
+        for held in reversed(slot.variants):
+            if not held.stored.is_fresh(now):
+                continue
+            if held.fitting is headers:
+                return held  # the same heads come again, and are parsed once
+            if _fits(held, headers):
+                if "Authorization" not in headers and "Cookie" not in headers:
+                    held.fitting = headers
+                return held
+        return None
+
+    def park(self, connection: Connection, read: Read, headers: MultiMapping[str]) -> bool:
+        """Let a long-poll at the tail of a followed stream wait in its feed."""
+        assert isinstance(read, EdgeRead), "parsed by this route"
+        if "Via" in headers or any(name in headers for name in self.identity):
+            return False
+        watch = self.feeds.peek(self.watch_key(headers.get("Host", ""), read, ""))
+        if watch is None or read.offset is None:
+            return False
+        if watch.feed.closed or watch.feed.position != read.offset:
+            news = self.feeds.news_for(watch, read)
+            if news is not None:
+                connection.write(news)
+            return news is not None
+        try:
+            feed = self.feeds.join(watch)
+        except HeadgateError:
+            return False
+        connection.take(feed.leave)
+        feed.park(connection, read, watch.feed.position)
+        return True
+
+    async def drain(self) -> None:
+        """Let every live reader go."""
+        await self.feeds.drain()
+
+    async def close(self) -> None:
+        """End what is under way at the origin."""
+        self.feeds.close()
+        await self.cache.close()
+
+
+def _fits(held: Held, headers: MultiMapping[str]) -> bool:
+    """Whether all of a kept answer is what a plain GET asks for."""
+    if not (held.is_for(headers) and conditions.wants_all(headers)):
+        return False
+    return policy.selects(headers, held.stored)
+
+
+def sender(request: BaseRequest) -> Sender:
+    """Whose request it is."""
+    peer = request.remote or ""
+    return Sender(peer, request.scheme, host(request))

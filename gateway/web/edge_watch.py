@@ -1,0 +1,331 @@
+"""One stream of an origin that is followed: its feed, its follower and its latest news."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.cache.directives import normalised
+from gateway.cache.setbacks import ANOTHER_STREAM, PERSISTS_S
+from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone, StreamNotFound
+from gateway.live.feed import Feed
+from gateway.live.follower import Ended, Polled, Question, follow
+from gateway.live.host import Host
+from gateway.live.window import Window
+from gateway.protocol import followed, repair
+from gateway.protocol.followed import Span, View
+from gateway.protocol.offsets import is_plain
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from multidict import MultiMapping
+
+    from gateway.backends.origin import Origin
+    from gateway.cache.edge_cache import Given
+    from gateway.cache.held import Ask, Held
+    from gateway.live.budget import Budget
+    from gateway.protocol.followed import EdgeRead
+    from gateway.protocol.repair import StreamRead
+
+LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
+OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
+SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
+PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
+
+_editions = count()
+
+
+class Place(NamedTuple):
+    """A stream as one kind of reader sees it, and what the origin is asked for it."""
+
+    key: Hashable
+    read: EdgeRead
+    ask: Ask
+
+
+class Keeper(Host["Watch", Span], Protocol):
+    """Whom a watch belongs to."""
+
+    origin: Origin
+    ignores_no_store: bool
+    budget: Budget
+
+    def moved(self, watch: Watch) -> None:
+        """The stream has grown, or was closed."""
+
+    def over(self, watch: Watch) -> None:
+        """The stream is gone."""
+
+
+class Watch:
+    """`confirmed` says that the origin itself has told where the tail is."""
+
+    def __init__(self, place: Place, view: View, keeper: Keeper) -> None:
+        self.place = place
+        self.view = view
+        self.confirmed = False
+        self._expected = ""  # what was written through this gateway reaches to here
+        self._expects_end = False
+        # Loop time at which `view.reads_say` was told.
+        self._said_at = asyncio.get_running_loop().time()
+        self._doubted_at: float | None = None  # loop time: perhaps it is another stream since then
+        self.closing: asyncio.TimerHandle | None = None
+        self.feed: Feed[Watch, Span] = Feed(self, view.tail, keeper, closed=view.closed)
+        self.feed.caught_up = view.caught_up
+        self._keeper = keeper
+        self.edition = next(_editions)  # of the answers with its news
+        self._window = Window(view.content_type, view.tail, keeper.budget)
+        self._task: asyncio.Task[None] | None = None
+        if not (view.closed and view.caught_up):  # else nothing can follow
+            self._task = asyncio.get_running_loop().create_task(
+                follow(view.tail, self._ask, self, random.random)
+            )
+            self._task.add_done_callback(self._followed)
+
+    def __repr__(self) -> str:
+        return f"<Watch {self.place.read.path} at {self.view.tail}, {self.feed.lost or 'followed'}>"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the stream is known as it is right now, as far as anybody can."""
+        feed = self.feed
+        heard = self._expected <= feed.tail and not self._expects_end
+        current = self.confirmed and feed.caught_up and feed.lost is None
+        return heard and current and not feed.closed
+
+    def expect(self, next_offset: str, *, closed: bool) -> None:
+        """Something was written: the tail is not known before the origin's poll tells of it."""
+        if self.feed.closed and not (closed and next_offset == self.feed.tail):
+            self.over(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end
+        self._expected = max(self._expected, next_offset)
+        self._expects_end = self._expects_end or closed
+
+    def is_contradicted(self, view: View, *, ends: bool) -> bool:
+        """Whether a stream that was closed is seen to go on, or to end elsewhere, as another one.
+
+        Nobody follows it any more, and who waits here would wait for ever.
+        """
+        if not self.feed.closed or (view.closed and view.tail == self.feed.tail):
+            return False
+        return ends or view.closed or view.tail > self.feed.tail
+
+    def knows_tail(self, offset: str | None) -> bool:
+        """Whether the stream is known to end at an offset, right now."""
+        return self.feed.position == self.feed.tail == offset and self.is_current
+
+    def reaches(self, offset: str) -> bool:
+        """Whether a reader at an offset can be served without asking the origin first."""
+        return not self.feed.closed and (
+            self.feed.position == offset or self.since(offset) is not None
+        )
+
+    def since(self, offset: str) -> Span | None:
+        """The news after an offset as one span, where they are still at hand."""
+        if self._doubted_at is not None:
+            return None  # of a stream that may be no more
+        return self._window.since(offset)
+
+    def read_by_somebody(self, span: Span, given: Given) -> None:
+        """A reader has come from one offset to another, and was told who may keep what is there."""
+        said = said_of_data(given.held, self.place.ask)
+        if said is None or self._tells_less(span, given.held.facts):
+            return
+        sure = self._doubted_at is None  # else it may be of another stream
+        if sure and given.current and given.source is None and not is_coded(given.held):
+            self._window.learn(*span)
+        if span.end == self.view.tail:  # of older parts an origin may say something else
+            self._note_reads_say(said)
+
+    def _tells_less(self, span: Span, facts: StreamRead | None) -> bool:
+        """Whether it is the whole of a shorter stream: old, or of another one."""
+        return facts is not None and facts.up_to_date and span.end < self.view.tail
+
+    @property
+    def knows_what_reads_say(self) -> bool:
+        """Whether the origin has told lately for how long caches may keep a read of the tail."""
+        age_s = asyncio.get_running_loop().time() - self._said_at
+        return self.view.reads_say is not None and age_s < SAYS_S
+
+    def _note_reads_say(self, said: str) -> None:
+        self._said_at = asyncio.get_running_loop().time()
+        if said != self.view.reads_say:
+            private = self._is_private(said, self.view.polls_say)
+            self.view = self.view._replace(reads_say=said, private=private)
+            self.edition = next(_editions)
+
+    def end(self) -> None:
+        """Follow the stream no more."""
+        if self.closing is not None:
+            self.closing.cancel()
+        self._window.end()
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    # Hearer
+
+    def heard(self, start: str, polled: Polled) -> None:
+        """Tell the keeper and the feed."""
+        news = [Span(start, polled.end, polled.body)] if polled.end != start else []
+        polls_say = self.view.polls_say if polled.said is None else polled.said
+        self.view = view = View(
+            self.view.place,
+            polled.content_type or self.view.content_type,
+            polled.end,
+            polled.closed and polled.caught_up,
+            polled.caught_up,
+            self._is_private(self.view.reads_say, polls_say),
+            self.view.lifetime,
+            self.view.reads_say,
+            polls_say,
+            polled.cors,
+        )
+        for span in news:
+            self._window.append(span)
+        self.edition = next(_editions)
+        if news or view.closed:
+            self._keeper.moved(self)
+        self.confirmed = True
+        self.feed.publish(self, view.tail, news, closed=view.closed, caught_up=view.caught_up)
+
+    def holds(self) -> None:
+        """The origin has taken the poll."""
+        self.confirmed = True
+        self.feed.lost = None
+
+    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+        """Tell the polls; SSE readers wait for better times."""
+        self.confirmed = False
+        if not quietly:
+            self.feed.lose(reason)
+
+    def over(self, reason: HeadgateError) -> None:
+        """Let everybody go."""
+        self._keeper.over(self)
+        self.feed.end(reason)
+
+    def _followed(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("follower.failed", stream=self.place.read.path, exc_info=task.exception())
+        self.over(OriginBroken("the origin's answer to a long-poll could not be used"))
+
+    async def _ask(self, question: Question) -> Polled:
+        """The answer, with what follows it where that is the rest of a character."""
+        polled = await self._asked(question)
+        for _ in range(followed.MOST_JOINED):
+            if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
+                break
+            more = await self._asked(Question(polled.end, polled.cursor, waits=False))
+            polled = more._replace(
+                body=polled.body + more.body,
+                content_type=polled.content_type,
+                said=polled.said if more.said is None else more.said,
+            )
+        return polled
+
+    async def _asked(self, question: Question) -> Polled:
+        if self._doubted_at is not None and self._window.last is not None:
+            await self._dispel(self._window.last)
+        polled = await self._fetched(question)
+        self._doubted_at = None
+        return polled
+
+    async def _dispel(self, last: Span) -> None:
+        """Go on only when the latest news are still what was told of them."""
+        again = await self._fetched(Question(last.start, None, waits=False))
+        if again.end < last.end:
+            raise self._behind()
+        if not self._window.agrees(again.body):
+            raise Ended(StreamGone(ANOTHER_STREAM))
+
+    def _behind(self) -> Exception:
+        """What a shorter stream at the origin means: at first that it may only lag."""
+        now = asyncio.get_running_loop().time()
+        if self._doubted_at is None:
+            self._doubted_at = now
+        if now - self._doubted_at >= PERSISTS_S:
+            return Ended(StreamGone(ANOTHER_STREAM))
+        return OriginBehind("the origin tells of a stream that ends before what it told of")
+
+    async def _fetched(self, question: Question) -> Polled:
+        read, start = self.place.read, question.start
+        target = read.poll(start, question.cursor) if question.waits else read.catch_up(start)
+        fields = self.place.ask.fields
+        answer = await self._keeper.origin.send("GET", target, fields, poll=question.waits)
+        try:
+            if answer.status not in {200, 204}:
+                refuse(answer.status)
+            body = await answer.read(LONGEST_READ)
+        finally:
+            answer.release()
+        return self._polled(question, answer.status, answer.headers, body)
+
+    def _polled(
+        self, question: Question, status: int, headers: MultiMapping[str], body: bytes
+    ) -> Polled:
+        nothing = status == 204
+        content_type = "" if nothing else headers.get("Content-Type", "")
+        end = headers.get("Stream-Next-Offset", question.start if nothing else "")
+        if not is_plain(end) or "Content-Encoding" in headers:
+            raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
+        if not followed.is_whole(content_type, body):
+            raise OriginBroken("the origin's answer to a read of a JSON stream is no array")
+        try:
+            repair.check_end(question.start, end)
+        except OriginBehind:
+            raise self._behind() from None
+        said = None if repair.is_nothing(content_type, body) else self._said(headers)
+        caught_up = nothing or repair.is_true(headers, "Stream-Up-To-Date")
+        if said is not None and caught_up and not question.waits:
+            self._note_reads_say(said)
+        return Polled(
+            end,
+            headers.get("Stream-Cursor"),
+            body,
+            content_type,
+            repair.is_true(headers, "Stream-Closed"),
+            caught_up,
+            said if question.waits else None,
+            repair.cors(headers),
+        )
+
+    def _is_private(self, reads_say: str | None, polls_say: str) -> bool:
+        reads_are = self.view.private if reads_say is None else repair.is_private(reads_say)
+        return self.place.ask.personal or reads_are or repair.is_private(polls_say)
+
+    def _said(self, headers: MultiMapping[str]) -> str:
+        ignore = self._keeper.ignores_no_store and not self.place.ask.personal
+        return repair.said(headers, ignore_no_store=ignore)
+
+
+def said_of_data(held: Held, ask: Ask) -> str | None:
+    """What the origin tells caches of a stream's data; None of another variant than is followed."""
+    facts = held.facts
+    varied = any(
+        name not in OF_NO_STREAM and normalised(name, ask.headers) != value
+        for name, value in held.stored.vary
+    )
+    if facts is None or facts.is_empty or varied:
+        return None
+    return "" if held.is_ours else repair.said(held.fields(), ignore_no_store=False)
+
+
+def is_coded(held: Held) -> bool:
+    """Whether the bytes are compressed ones."""
+    return held.facts is not None and held.facts.is_coded
+
+
+def refuse(status: int) -> None:
+    """Raise what a refused read means for those who follow the stream."""
+    if status == 404:
+        raise Ended(StreamNotFound("the stream was deleted"))
+    if status == 410:
+        raise Ended(StreamGone("the stream was deleted, or its offsets are of an earlier one"))
+    reason = OriginBroken(f"the origin answers a read of the stream with {status}")
+    if 400 <= status < 500 and status not in PASSING:
+        raise Ended(reason)  # it is worth a new request, which the origin answers by itself
+    raise reason

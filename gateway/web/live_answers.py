@@ -1,0 +1,103 @@
+"""How a live read is answered by a task: a long-poll is waited for, an SSE answer handed over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ServerStopping
+from gateway.live.event_reader import EventReader
+from gateway.protocol import cache_status, http1
+from gateway.protocol.cursors import cursor_floor
+from gateway.web.answers import Answered
+from gateway.web.connection import Connection
+from gateway.web.request_lines import asked_id
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.live.feed import Feed
+    from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
+    from gateway.web.shared import Shared
+
+
+class _Poll:
+    """A long-poll whose answer a task waits for."""
+
+    def __init__(self, feed: Feed[Any, Any]) -> None:
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._feed = feed
+
+    def lost(self, connection: Connection) -> None:  # noqa: ARG002 - a connection tells it
+        """The client is gone."""
+        self._feed.leave(self)
+        if not self.answered.done():
+            self.answered.set_exception(ConnectionResetError("the client is gone"))
+
+    def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
+        """Take the answer as a value."""
+        if response is not None and not self.answered.done():
+            self.answered.set_result(response)
+
+
+async def poll(request: BaseRequest, feed: Feed[Any, Any], read: Read, position: str) -> Answered:
+    """The answer to a long-poll at `position`, once there is one."""
+    connection = request.protocol
+    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
+    if request.transport is None:
+        feed.left()
+        raise ConnectionResetError("the client is gone")
+    waiter = _Poll(feed)
+    feed.park(waiter, read, position)
+    connection.tell_loss(waiter.lost)
+    try:
+        return Answered(await waiter.answered, cache_status.COLLAPSED)
+    finally:
+        connection.tell_loss(None)
+        feed.leave(waiter)
+
+
+def check_open(shared: Shared) -> None:
+    """Refuse to begin a wait while the server stops."""
+    if shared.closing:
+        raise ServerStopping("the server is stopping: connect again")
+
+
+def stream_events(
+    request: BaseRequest,
+    shared: Shared,
+    feed: Feed[Any, Any],
+    head: Response,
+    read: Read,
+    start: str,
+) -> None:
+    """Write the head, then let the feed have the connection."""
+    transport = request.transport
+    if transport is None:
+        feed.left()
+        raise ConnectionResetError("the client is gone")
+    chunked = request.version.minor > 0
+    common = shared.lines.own(
+        request_id=asked_id(request),
+        origin=request.headers.get("Origin"),
+        connection=None,
+        cors=not head.names_pages,
+    )
+    wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
+    transport.write(wire)
+    connection = request.protocol
+    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
+    reader = EventReader(
+        transport,
+        feed,
+        start,
+        cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}"),
+        chunked=chunked,
+        host=connection.server,
+    )
+    reader.paused = connection.writing_paused  # by an answer that the client has not read yet
+    connection.hand_over(reader)
+    feed.join(reader)
+    if shared.log.enabled:
+        shared.log.line("GET", request.path_qs, 200, 0, "sse")

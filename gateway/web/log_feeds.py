@@ -1,0 +1,288 @@
+"""The live readers of an own log's streams: one feed a stream, fed by its commits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.cache.collapse import Collapse
+from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk, groups
+from gateway.cache.store import Store
+from gateway.errors import (
+    BadRequest,
+    HeadgateError,
+    LogUnavailable,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.live.feed import Feed
+from gateway.live.host import Cut
+from gateway.protocol import chunks, responses, sse
+from gateway.protocol.content import read_body
+from gateway.protocol.offsets import parse_offset
+from gateway.protocol.state import Record
+from gateway.streams.catching_up import AGAIN_S
+from gateway.streams.moments import begins_alike
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.live.host import FeedSettings, Parked
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.responses import Response
+    from gateway.protocol.state import StreamState
+    from gateway.streams.hot import HotStream
+    from gateway.web.log_route import LogRoute
+    from gateway.web.shared import Shared
+
+
+class LiveRead(NamedTuple):
+    """A live read that goes on: its stream, as it stands, and where in it the read begins.
+
+    With `from_first` it is wherever the stream begins.
+    """
+
+    hot: HotStream
+    state: StreamState
+    start: int
+    from_first: bool
+
+
+class LogFollower:
+    """Passes a stream's commits on to its feed, and reads those that it was not told of."""
+
+    def __init__(self, feed: Feed[StreamState, Record], route: LogRoute) -> None:
+        self.feed = feed
+        self._route = route
+        self._latest = feed.view
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody waits for the stream right now."""
+        return self.feed.has_readers
+
+    def published(self, state: StreamState, records: Sequence[Record]) -> None:
+        """The stream moved to `state`; what lies between the feed and the records is read."""
+        if state.soft_deleted:
+            self.feed.end(StreamGone("the stream was deleted; forks of it still use its data"))
+            return
+        if state.stream_id != self._latest.stream_id:
+            self.feed.end(StreamNotFound("the stream was deleted, and another one is at its path"))
+            return
+        self._latest = state
+        if self._reading is not None:
+            return  # and it will come to these
+        begin = state.tail - sum(len(record.data) for record in records)
+        if state.offset(begin) == self.feed.tail:
+            tail = state.offset(state.tail)
+            self.feed.publish(state, tail, records, closed=state.closed)
+        else:
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    def ended(self) -> None:
+        """The stream is gone."""
+        self.feed.end(StreamNotFound("the stream was deleted"))
+
+    async def _read(self) -> None:
+        """Bring the feed to where the stream is."""
+        try:
+            while await self._read_on():
+                pass
+        except StreamNotFound:
+            pass  # `ended` tells
+        except StreamGone as gone:  # what is before the feed's tail is lost
+            self.feed.break_off(gone)
+        except BadRequest:
+            pass  # the feed is ahead: what was published is older than it
+        except HeadgateError as trouble:
+            self.feed.lose(trouble)
+            path = self.feed.view.path
+            asyncio.get_running_loop().call_later(AGAIN_S, self._route.table.missed, path)
+        finally:
+            self._reading = None
+
+    async def _read_on(self) -> bool:
+        """One chunk further; whether there is more."""
+        state = self._latest
+        offset = parse_offset(self.feed.tail, "offset")
+        start = chunks.start_position(state, offset)
+        if start == state.tail:
+            self.feed.publish(state, self.feed.tail, (), closed=state.closed)
+            return False
+        chunk = await self._route.chunk(state, start)
+        is_same = chunk.state.reign == state.reign and self.feed.tail == state.offset(start)
+        if not is_same or chunk.end == start:
+            raise LogUnavailable("the log did not have what it told of")
+        records = []
+        position = start
+        for data in chunk.records:
+            position += len(data)
+            records.append(Record(position, data))
+        whole = chunk.end == self._latest.tail
+        self.feed.publish(
+            self._latest,
+            chunk.state.offset(chunk.end),
+            records,
+            closed=whole and self._latest.closed,
+            caught_up=whole,
+        )
+        return not whole
+
+
+class LogFeeds:
+    """The feeds of a route, and what they need of it: the Host of them all."""
+
+    def __init__(self, route: LogRoute, settings: FeedSettings, shared: Shared) -> None:
+        self.settings = settings
+        self.clock = shared.clock
+        self._route = route
+        self._shared = shared
+        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        self._reads: Collapse[EventChunk] = Collapse()
+        self._feeds: set[Feed[StreamState, Record]] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def join(self, hot: HotStream, state: StreamState) -> Feed[StreamState, Record]:
+        """The stream's feed, made when somebody begins to watch; raises at the readers' limit."""
+        self._shared.limits.reader_joins()
+        if isinstance(hot.follower, LogFollower):
+            return hot.follower.feed
+        feed: Feed[StreamState, Record] = Feed(
+            state, state.offset(state.tail), self, closed=state.closed
+        )
+        hot.follower = LogFollower(feed, self._route)
+        self._route.table.follow(hot)
+        self._feeds.add(feed)
+        self._none.clear()
+        return feed
+
+    async def prepare(self, read: LiveRead) -> LiveRead:
+        """Have the first events at hand, while an error still has a status to be told by.
+
+        The stream may have moved on meanwhile, and a feed must begin with it as it is now.
+        """
+        state, start = read.state, read.state.offset(read.start)
+        if read.start == state.tail or self.cached_events(state, start) is not None:
+            return read
+        lost: StreamGone | None = None
+        try:
+            await self.read_events(state, start)
+        except StreamGone as gone:
+            lost = gone
+        hot = await self._route.table.load(state.path)
+        now = self._route.table.present(hot)
+        if read.from_first and not begins_alike(now, state):
+            return await self.prepare(LiveRead(hot, now, now.first, from_first=True))
+        if lost is not None:
+            raise lost
+        if now.stream_id != state.stream_id:
+            raise StreamGone("the stream was deleted, and another one is at its path now")
+        if now.offset(read.start) != start:
+            raise StreamGone("the log has lost what was before this offset")
+        return read._replace(hot=hot, state=now)
+
+    async def drain(self) -> None:
+        """Let every live reader go, and wait until they have."""
+        for feed in list(self._feeds):
+            feed.drain()
+        await self._none.wait()
+
+    # Host
+
+    def poll_data(
+        self, view: StreamState, parked: Parked, news: Sequence[Record]
+    ) -> tuple[Response, bytes] | None:
+        """The records after the waiter's position."""
+        start = parse_offset(parked.position, "position").position
+        if view.offset(start) != parked.position:
+            return None
+        mine = [record for record in news if record.end > start]
+        if not mine or mine[0].end - len(mine[0].data) != start:
+            return None
+        chunk = chunks.cut(view, start, mine)[0]
+        return self._shared.collapsed(
+            responses.data(chunk, parked.read, self._route.freshness, self.clock())
+        )
+
+    def poll_ended(self, view: StreamState, parked: Parked) -> tuple[Response, bytes]:
+        """204; who was told of more than the feed has is at the tail that the table knows."""
+        if view.offset(view.tail) != parked.position:
+            hot = self._route.table.peek(view.path)
+            known = view if hot is None or hot.state is None else hot.state
+            if known.offset(known.tail) != parked.position:
+                return self.refusal(LogUnavailable("the log does not tell what follows offset"))
+            view = known
+        return self._shared.collapsed(responses.poll_ended(view, parked.read, self.clock()))
+
+    def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
+        """A problem."""
+        return self._shared.collapsed(self._shared.problem(reason))
+
+    async def late_poll(self, view: StreamState, parked: Parked) -> tuple[Response, bytes] | None:
+        """Read from the log: the feed had gone past the waiter when it came."""
+        hot = await self._route.table.load(view.path)
+        state = self._route.table.present(hot)
+        begins = parked.read.offset is None  # and where that is may have moved on
+        offset = None if begins else parse_offset(parked.position, "offset")
+        start = chunks.start_position(state, offset)
+        if start == state.tail:
+            return self.poll_ended(state, parked) if state.closed else None
+        chunk = await self._route.chunk_for(parked.read, state, start)
+        return self._shared.collapsed(
+            responses.data(chunk, parked.read, self._route.freshness, self.clock())
+        )
+
+    def cut(self, view: StreamState, start: str, news: Sequence[Record]) -> list[Cut]:
+        """News as data events, cut where every catch-up would cut them."""
+        begin = parse_offset(start, "position").position
+        return [_cut(chunk) for chunk in chunks.cut(view, begin, news)]
+
+    def cached_events(self, view: StreamState, start: str) -> Cut | None:
+        """The data event of the chunk at `start`, when it is at hand."""
+        entry = self.events.get((view.stream_id, start), self.clock())
+        if entry is None:
+            return None
+        self.events.hit(entry)
+        return Cut(entry.data_event, entry.end)
+
+    async def read_events(self, view: StreamState, start: str) -> Cut:
+        """The same, from the log."""
+        key = (view.stream_id, start, view.version, view.reign)
+        entry = await self._reads.read(key, lambda: self._event(view, start))
+        return Cut(entry.data_event, entry.end)
+
+    async def _event(self, view: StreamState, start: str) -> EventChunk:
+        self.events.misses += 1
+        position = chunks.start_position(view, parse_offset(start, "position"))
+        chunk = await self._route.chunk(view, position)
+        until_change = not chunk.complete
+        entry = EventChunk(
+            (view.stream_id, start),
+            groups(view, until_change=until_change),
+            *_cut(chunk),
+        )
+        if self._route.stands(chunk, until_change=until_change):
+            self.events.put(entry)
+        return entry
+
+    def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
+        """Nobody reads the feed any more."""
+        self._feeds.discard(feed)
+        if not self._feeds:
+            self._none.set()
+        hot = self._route.table.peek(feed.view.path)
+        if hot is not None and isinstance(hot.follower, LogFollower) and hot.follower.feed is feed:
+            hot.follower = None
+            self._route.table.unfollow(hot)
+
+    def reader_left(self) -> None:
+        """One live reader fewer."""
+        self._shared.limits.reader_left()
+
+
+def _cut(chunk: Chunk) -> Cut:
+    content_type = chunk.state.content_type
+    body = read_body(content_type, chunk.records)
+    return Cut(sse.data_event(content_type, body), chunk.state.offset(chunk.end))

@@ -1,0 +1,105 @@
+"""The operations of the protocol on streams of own logs, one method for each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
+from gateway.protocol import cache_status, responses
+from gateway.protocol.paths import canonical_path, parse_query
+from gateway.protocol.requests import Live, Read, parse_append, parse_create, parse_target, resumed
+from gateway.web import bodies, live_answers
+from gateway.web.answers import Answered
+from gateway.web.log_feeds import LiveRead
+from gateway.web.request_lines import base_url
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.protocol.appends import Appended
+    from gateway.protocol.responses import Response
+    from gateway.web.log_route import LogRoute
+    from gateway.web.routes import Routes
+    from gateway.web.shared import Shared
+
+
+class LogOperations:
+    """`operate` picks the operation by the request's method."""
+
+    def __init__(self, routes: Routes, shared: Shared) -> None:
+        self._routes = routes
+        self._shared = shared
+
+    async def operate(
+        self, request: BaseRequest, target: str, route: LogRoute, name: str
+    ) -> Answered | None:
+        """The answer; None when the connection was handed over."""
+        if request.method == "GET":
+            return await self._get(request, target, route, name)
+        parse_query(target.partition("?")[2])
+        return Answered(await self._other(request, route, name), cache_status.OTHER_METHOD)
+
+    async def _other(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
+        match request.method:
+            case "POST":
+                return await self._append(request, route, name)
+            case "PUT":
+                return await self._create(request, route, name)
+            case "HEAD":
+                hot = await route.table.load(name)
+                return responses.metadata(route.table.present(hot))
+            case "DELETE":
+                await route.lifecycle.delete(name)
+                return responses.deleted()
+            case "OPTIONS":
+                return responses.preflight()
+            case _:
+                raise MethodNotAllowed(f"{request.method[:32]} has no meaning for a stream")
+
+    async def _get(
+        self, request: BaseRequest, target: str, route: LogRoute, name: str
+    ) -> Answered | None:
+        read = parse_target(target)
+        if not isinstance(read, Read):
+            raise type(read)(read.detail)
+        last_event_id = request.headers.get("Last-Event-ID")
+        read = resumed(read, last_event_id)
+        answer = await route.read(read, name, request.headers.get("If-None-Match"))
+        if not isinstance(answer, LiveRead):
+            return answer
+        live_answers.check_open(self._shared)
+        state = answer.state
+        if read.live is Live.LONG_POLL:
+            feed = route.feeds.join(answer.hot, state)
+            return await live_answers.poll(request, feed, read, state.offset(answer.start))
+        if last_event_id and state.closed and answer.start == state.tail:
+            # It was told of the end already; a 204 keeps a browser from asking for ever.
+            ended = responses.poll_ended(state, read, route.clock())
+            return Answered(ended, cache_status.BYPASS)
+        live = await route.feeds.prepare(answer)
+        live_answers.check_open(self._shared)
+        feed = route.feeds.join(live.hot, live.state)
+        head = responses.event_stream(live.state.content_type)
+        start = live.state.offset(live.start)
+        live_answers.stream_events(request, self._shared, feed, head, read, start)
+        return None
+
+    async def _append(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
+        append = parse_append(request.headers, await bodies.whole(request, self._shared))
+        done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
+        route.appender.submit(name, append, done.set_result)
+        outcome = await done
+        if isinstance(outcome, HeadgateError):
+            raise outcome
+        return responses.appended(outcome)
+
+    async def _create(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
+        create = parse_create(request.headers, await bodies.whole(request, self._shared))
+        source = None
+        if create.fork is not None:
+            source_route, source = self._routes.find(canonical_path(create.fork.source))
+            if source_route is not route:
+                raise BadRequest("Stream-Forked-From must name a stream of the same route")
+        created = await route.lifecycle.create(name, create, source)
+        return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")

@@ -1,0 +1,211 @@
+"""A route to an own log: the operations on its streams, and the answers to reads of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.collapse import Collapse
+from gateway.cache.entries import Entry, drop, groups
+from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
+from gateway.protocol import cache_status, caching, chunks, http1, responses
+from gateway.protocol.offsets import NOW
+from gateway.protocol.requests import Live
+from gateway.streams.appender import Appender
+from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.moments import begins_alike
+from gateway.streams.table import StreamTable
+from gateway.web.answers import Answered
+from gateway.web.log_feeds import LiveRead, LogFeeds
+
+if TYPE_CHECKING:
+    from gateway.backends.base import Log
+    from gateway.cache.store import Store
+    from gateway.live.host import FeedSettings
+    from gateway.protocol.caching import Freshness
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
+    from gateway.protocol.retention import Retention
+    from gateway.protocol.state import StreamState
+    from gateway.web.shared import Shared
+
+RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
+# A whole chunk never changes, and a removal is told; but whoever deletes keys tells nobody.
+SURE_S = 10.0
+
+
+class LogRoute:
+    """Everything that serves the streams of one log, under one prefix."""
+
+    def __init__(
+        self,
+        prefix: str,
+        log: Log,
+        freshness: Freshness,
+        retention: Retention,
+        settings: FeedSettings,
+        shared: Shared,
+    ) -> None:
+        self.prefix = prefix
+        self.freshness = freshness
+        self._shared = shared
+        self._store: Store[Entry] = shared.store  # under targets
+        self.clock = shared.clock
+        self._trims = bool(retention)
+        self.table = StreamTable(log, shared.clock, self)
+        self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
+        self.lifecycle = Lifecycle(self.table, retention)
+        self._reads: Collapse[Chunk] = Collapse()
+        self._answers: Collapse[Entry] = Collapse()  # read and rendered once for all who wait
+        self.feeds = LogFeeds(self, settings, shared)
+
+    def checked(self, name: str) -> str:
+        """The name of a stream; raises for one that the protocol keeps for itself."""
+        if not name:
+            raise StreamNotFound(f"a stream has a name: {self.prefix}/NAME")
+        if name.endswith("/"):
+            raise BadRequest("the path has an empty segment")
+        if name.split("/", 1)[0] == RESERVED:
+            raise NotOffered("subscriptions are not offered by this server")
+        return name
+
+    # Caches
+
+    def changed(self, stream_id: int, *, whole: bool) -> None:
+        """Forget what is no longer so: what reached the tail, or with `whole` everything."""
+        drop(self._store, stream_id, whole=whole)
+        drop(self.feeds.events, stream_id, whole=whole)
+
+    def clear(self) -> None:
+        """Forget everything, of other routes too: a log seldom loses what it acknowledged."""
+        self._store.clear()
+        self.feeds.events.clear()
+
+    # Reading
+
+    async def read(self, read: Read, name: str, if_none_match: str | None) -> Answered | LiveRead:
+        """The answer, or LiveRead for a long-poll that is at the tail and for SSE."""
+        now = self.clock()
+        entry = self._store.get(read.target, now)
+        if entry is not None and entry.sure_until <= now:
+            entry = await self._confirmed(read, name)
+        if entry is not None:
+            self._store.hit(entry)
+            return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+        self._store.misses += 1
+        hot = await self.table.load(name)
+        state = self.table.present(hot)
+        self.table.deadlines.touch(hot)
+        start = chunks.start_position(state, read.offset)
+        if read.live is Live.SSE:
+            return LiveRead(hot, state, start, read.offset is None)
+        if start == state.tail and read.live is Live.LONG_POLL:
+            if state.closed:
+                ended = responses.poll_ended(state, read, self.clock())
+                return Answered(ended, cache_status.MISS)
+            return LiveRead(hot, state, start, read.offset is None)
+        if read.offset == NOW:
+            return Answered(responses.tail(state, read, self.clock()), cache_status.BYPASS)
+        key = (read.target, state.stream_id, state.version, state.reign)
+        shares = key in self._answers
+        entry = await self._answers.read(key, lambda: self._answer(read, state, start))
+        cache = cache_status.COLLAPSED if shares else cache_status.MISS
+        return Answered(_conditional(entry, if_none_match), cache)
+
+    async def _confirmed(self, read: Read, name: str) -> Entry | None:
+        """The kept answer, if it is still what the log would give."""
+        hot = await self.table.load(name)  # drops what has become old
+        state = self.table.present(hot)
+        now = self.clock()
+        entry = self._store.get(read.target, now)
+        if entry is not None and not entry.is_of(state):
+            return None  # taken away by other hands than a gateway's, and begun anew
+        if entry is not None:
+            entry.sure_until = now + entry.sure_s
+        return entry
+
+    async def _answer(self, read: Read, state: StreamState, start: int) -> Entry:
+        at_tail = start == state.tail
+        chunk = chunks.empty(state) if at_tail else await self.chunk_for(read, state, start)
+        return self._render(read, chunk)
+
+    def _render(self, read: Read, chunk: Chunk) -> Entry:
+        """The answer as bytes, and kept for the next who asks."""
+        state = chunk.state
+        response = responses.data(chunk, read, self.freshness, self.clock())
+        until = self._same_until(state)
+        # A whole chunk at the tail says that it is up to date, which an append changes too.
+        until_change = chunk.at_tail or not chunk.complete
+        entry = Entry(
+            read.target,
+            groups(state, until_change=until_change),
+            http1.rest(response),
+            fields=response.fields,
+            etag=caching.etag(state, chunk.start, chunk.end, closed=chunk.closed),
+            expires_at=until,
+        )
+        if self.table.log.shared:
+            trims = self._trims or state.marks or state.first  # here, or by another gateway
+            entry.sure_s = 0.0 if until_change or trims else SURE_S
+            entry.sure_until = self.clock() + entry.sure_s
+        standing = self.stands(chunk, until_change=until_change)
+        if standing and (until is None or self.clock() < until):
+            self._store.put(entry)
+        return entry
+
+    def _same_until(self, state: StreamState) -> float | None:
+        """Until when an answer stays as it is, whatever the clock says; None for always."""
+        if state.lifetime.ttl_s is not None:
+            return 0.0  # each read must come to the stream, to restart its countdown
+        if state.lifetime.expires_at is None:
+            return None
+        return caching.unshortened_until(self.freshness, state.lifetime.expires_at)
+
+    def stands(self, chunk: Chunk, *, until_change: bool) -> bool:
+        """Whether what was read may be kept: `until_change` when an append makes it old."""
+        hot = self.table.peek(chunk.state.path)
+        if hot is None or hot.state is None:
+            return False
+        known, read = hot.state, chunk.state
+        if (known.stream_id, known.generation) != (read.stream_id, read.generation):
+            return False
+        if chunk.start < known.first:
+            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
+        return not until_change or hot.state.version == chunk.state.version
+
+    async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
+        """What follows `start`, or the beginning where that has moved on since it was asked for."""
+        try:
+            return await self.chunk(state, start)
+        except StreamGone:
+            now = self.table.present(await self.table.load(state.path))
+            if read.offset is not None or begins_alike(now, state):
+                raise
+            return await self.chunk_for(read, now, now.first)
+
+    async def chunk(self, state: StreamState, start: int) -> Chunk:
+        """Equal reads share one; the version keeps a read from joining one older than itself.
+
+        The log may be ahead of the table by commits that are about to be applied. They are left
+        out: a reader who saw them could come back with an offset that the table does not know.
+        """
+        key = (state.stream_id, start, state.version, state.reign)
+        chunk = await self._reads.read(
+            key, lambda: self.table.log.read(state, start, chunks.boundary(start))
+        )
+        hot = self.table.peek(state.path)
+        known = hot.state if hot is not None else None
+        if known is None or not known.is_along(chunk.state):
+            return chunk
+        return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
+
+    async def drain(self) -> None:
+        """Let every live reader go, and wait until they have and no append is under way."""
+        await self.feeds.drain()
+        await self.appender.idle.wait()
+
+
+def _conditional(entry: Entry, if_none_match: str | None) -> Entry | Response:
+    if if_none_match is not None and caching.matches(if_none_match, entry.etag):
+        return responses.Response(304, entry.fields)
+    return entry

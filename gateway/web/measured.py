@@ -1,0 +1,153 @@
+"""The numbers of a running gateway: each metric once, with where its number is kept.
+
+A number is read when somebody asks. What serves requests keeps plain integers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.backends.redis import RedisLog
+from gateway.backends.sqlite import SqliteLog
+from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least
+from gateway.web.log_route import LogRoute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.backends.base import Log
+    from gateway.telemetry.metrics import Snapshot
+    from gateway.web.edge_route import EdgeRoute
+    from gateway.web.fast import Fast
+    from gateway.web.routes import Routes
+    from gateway.web.shared import Shared
+
+    Number = float | None  # None for what a route does not have
+
+L = TypeVar("L")
+
+
+def _log(kind: type[L], read: Callable[[L], float]) -> Callable[[LogRoute], Number]:
+    """What only one kind of log has."""
+
+    def found(route: LogRoute) -> Number:
+        log: object = route.table.log
+        return read(log) if isinstance(log, kind) else None
+
+    return found
+
+
+def _commits(log: Log) -> Number:
+    return log.commits if isinstance(log, SqliteLog | RedisLog) else None
+
+
+FAST = counter("headgate_fast_answers_total", "Kept answers given without a request object.")
+
+OF_SHARED: dict[Metric, Callable[[Shared], Number]] = {
+    counter("headgate_cache_hits_total", "Answers that were kept here."): (
+        lambda at: at.store.hits
+    ),
+    counter("headgate_cache_misses_total", "Reads whose answer was not kept, or not fresh."): (
+        lambda at: at.store.misses
+    ),
+    counter("headgate_cache_evictions_total", "Kept answers that made room for others."): (
+        lambda at: at.store.evictions
+    ),
+    gauge("headgate_cache_bytes", "Memory of kept answers."): lambda at: at.store.bytes,
+    gauge("headgate_cache_entries", "Kept answers."): lambda at: len(at.store),
+    gauge("headgate_connections", "Open connections of clients."): (
+        lambda at: at.limits.connections
+    ),
+    counter("headgate_connections_refused_total", "Connections beyond max_connections."): (
+        lambda at: at.limits.connections_refused
+    ),
+    gauge("headgate_live_readers", "Long-polls and SSE readers that wait."): (
+        lambda at: at.limits.live_readers
+    ),
+    counter("headgate_live_readers_refused_total", "Live reads beyond max_live_readers."): (
+        lambda at: at.limits.live_readers_refused
+    ),
+    gauge("headgate_feeds", "Streams that are followed at origins."): lambda at: at.limits.feeds,
+    counter("headgate_feeds_refused_total", "Streams not followed, beyond max_feeds."): (
+        lambda at: at.limits.feeds_refused
+    ),
+    counter("headgate_slow_requests_total", "Connections closed by header_timeout."): (
+        lambda at: at.limits.slow_requests
+    ),
+    counter("headgate_repeated_reads_total", "Clients that were seen to repeat a read."): (
+        lambda at: at.repeats.noticed
+    ),
+    gauge("headgate_receiving_bytes", "Bodies that are not whole yet."): (
+        lambda at: at.limits.receiving_bytes
+    ),
+}
+
+OF_LOGS: dict[Metric, Callable[[LogRoute], Number]] = {
+    least("headgate_log_up", "1 while the log takes appends.", "route"): (
+        lambda route: route.table.log.trouble() is None
+    ),
+    gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
+        lambda route: route.appender.pending
+    ),
+    gauge("headgate_append_pending_bytes", "Their bytes.", "route"): (
+        lambda route: route.appender.pending_bytes
+    ),
+    counter("headgate_appends_refused_total", "Appends beyond max_pending_appends.", "route"): (
+        lambda route: route.appender.refused_for_room
+    ),
+    counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"): (
+        lambda route: _commits(route.table.log)
+    ),
+    counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"): (
+        _log(RedisLog, lambda log: log.conflicts)
+    ),
+    gauge("headgate_log_followed", "Streams whose changes elsewhere are told.", "route"): (
+        _log(RedisLog, lambda log: log.followed)
+    ),
+    counter("headgate_log_histories_total", "Times that a server's history changed.", "route"): (
+        _log(RedisLog, lambda log: log.histories)
+    ),
+    counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"): (
+        _log(SqliteLog, lambda log: log.groups)
+    ),
+    counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"): (
+        _log(SqliteLog, lambda log: log.failed_groups)
+    ),
+}
+
+OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], Number]] = {
+    least("headgate_origin_up", "1 while a server of the origin can be reached.", "route"): (
+        lambda route: route.origin.trouble() is None
+    ),
+    counter("headgate_origin_fetches_total", "Reads that were passed on.", "route"): (
+        lambda route: route.cache.fetched
+    ),
+    counter("headgate_origin_collapsed_total", "Reads that joined one under way.", "route"): (
+        lambda route: route.cache.collapsed
+    ),
+}
+
+
+def snapshot(shared: Shared, routes: Routes, fast: Fast | None) -> Snapshot:
+    """Every number as it is now."""
+    return tuple(_samples(shared, routes, fast))
+
+
+def _samples(shared: Shared, routes: Routes, fast: Fast | None) -> Iterator[Sample]:
+    yield Sample(FAST, (), 0 if fast is None else fast.answered)
+    yield from _read(OF_SHARED, shared)
+    for route in routes:
+        if isinstance(route, LogRoute):
+            yield from _read(OF_LOGS, route, route.prefix)
+        else:
+            yield from _read(OF_ORIGINS, route, route.prefix)
+
+
+T = TypeVar("T")
+
+
+def _read(metrics: dict[Metric, Callable[[T], Number]], owner: T, *labels: str) -> Iterator[Sample]:
+    for metric, read in metrics.items():
+        number = read(owner)
+        if number is not None:
+            yield Sample(metric, labels, float(number))

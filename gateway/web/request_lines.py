@@ -1,0 +1,127 @@
+"""What the head of a request says of itself: its id, its target and its host."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiohttp.http import HttpVersion10, HttpVersion11
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from gateway.errors import BadRequest, HeadTooLarge, NotOffered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.http_exceptions import HttpProcessingError
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+    from aiohttp.web_request import BaseRequest
+
+_HOST = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_SCHEMES = frozenset({"http", "https"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+def asked_id(request: BaseRequest) -> str | None:
+    """The id that the client gives its request, when it is one that a log line can hold."""
+    asked = request.headers.get("X-Request-Id", "")
+    return asked if _REQUEST_ID.fullmatch(asked) else None
+
+
+@lru_cache(maxsize=1024)
+def is_host(named: str) -> bool:
+    """Whether a Host field is one that a URL could hold; it may be empty."""
+    return not named or _HOST.fullmatch(named) is not None
+
+
+def host(request: BaseRequest) -> str:
+    """The host that the client asked for, in one spelling; empty when it does not say."""
+    return canonical_host(request.headers.get("Host", ""))
+
+
+def canonical_host(named: str) -> str:
+    """A host as every equal one is written: in lower case, without the port that is understood."""
+    return named.lower().removesuffix(":80")
+
+
+def is_own_page(request: BaseRequest, origin: str) -> bool:
+    """Whether a web origin is the host that was asked, of whatever scheme.
+
+    A page of another cannot set X-Forwarded-Host without asking first.
+    """
+    kind, _, named = origin.lower().partition("://")
+    hosts = (
+        request.headers.get("Host", ""),
+        request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip(),
+    )
+    return kind in _SCHEMES and _without_port(named) in {
+        _without_port(one.lower()) for one in hosts if one
+    }
+
+
+def _without_port(named: str) -> str:
+    """The ports that need not be said, left out."""
+    return named.removesuffix(":80").removesuffix(":443")
+
+
+def check(request: BaseRequest) -> None:
+    """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1)."""
+    if request.version not in {HttpVersion10, HttpVersion11}:
+        raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if not is_host(request.headers.get("Host", "")):
+        raise BadRequest("Host names no host")
+    codings = request.headers.getall("Transfer-Encoding", ())
+    if codings and request.version == HttpVersion10:
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
+    if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
+        raise NotOffered("of the transfer codings only chunked is understood")
+
+
+def scheme(request: BaseRequest) -> str:
+    """The client's, of which only a proxy before us knows when it is https.
+
+    Anybody may say so: what it changes is for nobody but who asks.
+    """
+    told = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return told if told in _SCHEMES else request.scheme
+
+
+def base_url(request: BaseRequest) -> str:
+    """Where the client finds this server; empty when it does not say."""
+    named = host(request)
+    return f"{scheme(request)}://{named}" if named else ""
+
+
+def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:
+    """Aiohttp's refusal of a head in our terms."""
+    if isinstance(error, LineTooLong):
+        if "line" in error.message.lower() and "header" not in error.message.lower():
+            return BadRequest("the request line is too long")
+        return HeadTooLarge("the request line or a header line is too long")
+    if "many headers" in error.message:
+        return HeadTooLarge("there are too many header lines")
+    return BadRequest(f"not valid HTTP: {error.message}")
+
+
+def target(request: BaseRequest) -> str:
+    """The path and query as the client sent them; an absolute form must name this host."""
+    raw: str = request._message.path  # it stands unchanged nowhere else
+    if raw.startswith("/") or raw == "*":
+        return raw
+    parts = urlsplit(raw)
+    if parts.scheme not in _SCHEMES or parts.netloc != request.headers.get("Host"):
+        raise BadRequest("the request target is not a path, nor a URL of the host in Host")
+    return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+
+
+def is_one_head(data: bytes, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> bool:
+    """Whether a piece of input is the head of one request that has no body, and nothing else."""
+    return (
+        len(messages) == 1
+        and messages[0][1] is EMPTY_PAYLOAD
+        and data.find(b"\r\n\r\n") == len(data) - 4
+    )

@@ -1,0 +1,32 @@
+"""Which route a path belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import StreamNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.web.edge_route import EdgeRoute
+    from gateway.web.log_route import LogRoute
+
+
+class Routes:
+    """Routes by prefix, the longest first."""
+
+    def __init__(self, routes: Sequence[LogRoute | EdgeRoute]) -> None:
+        self._routes = sorted(routes, key=lambda route: -len(route.prefix))
+        self._shown = [f"{route.prefix}/" for route in self._routes]
+
+    def __iter__(self) -> Iterator[LogRoute | EdgeRoute]:
+        return iter(self._routes)
+
+    def find(self, path: str) -> tuple[LogRoute | EdgeRoute, str]:
+        """The route of a canonical path, and what follows its prefix; raises when there is none."""
+        for route in self._routes:
+            begin = len(route.prefix)
+            if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
+                return route, route.checked(path[begin + 1 :])
+        raise StreamNotFound(f"streams are below {' and '.join(self._shown)}")

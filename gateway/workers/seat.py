@@ -1,0 +1,211 @@
+"""A worker's place: whoever sits there is replaced when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from gateway.errors import StartError
+from gateway.telemetry import metrics
+from gateway.telemetry.logs import log
+from gateway.workers.channel import Ask, Begin, Channel, Refused, Report, Started, Stop, Told
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Callable
+
+    from gateway.telemetry.metrics import Snapshot
+
+COMMAND = (sys.executable, "-P", "-m", "gateway.workers.worker")
+ASK_EVERY_S = 1.0
+MOST_UNHEARD_BYTES = 8 << 20  # some 40,000 writes, in which a worker took nothing
+ANSWER_S = 0.8  # how long a worker may take to tell how it is: probes often wait for a second
+# Half a minute without an answer. A loop that turns answers within milliseconds; but a machine that
+# swaps, or a debugger, holds one up for many seconds, and to end it costs its readers theirs.
+MOST_MISSED = 17
+STEADY_S = 10.0  # a worker that lived so long is replaced at once
+FIRST_PAUSE_S = 0.25  # before the next one, doubled as long as they die young
+LONGEST_PAUSE_S = 15.0
+LAST_S = 5.0  # for a worker to exit after it has said its last
+
+
+class Seat:
+    """`trouble` says why its worker does not serve. `started` is set once one has.
+
+    `restarts` counts the workers that were put in place of another one, `hangs` those of the ended
+    ones that had hung.
+    """
+
+    def __init__(self, number: int, settings: str, pass_on: Callable[[Seat, Told], None]) -> None:
+        """`pass_on` gets what the worker says to the others."""
+        self._pass_on = pass_on
+        self.number = number
+        self.trouble: str | None = "starting"
+        self.started = asyncio.Event()
+        self.restarts = 0
+        self.hangs = 0
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._process: Process | None = None
+        self._channel: Channel | None = None
+        self._asked: asyncio.Future[Report | None] | None = None
+        self._missed = 0  # how often in a row the worker did not tell in time how it is
+        self._hung: str | None = None  # how it was seen that the worker hangs
+        self._refusal: str | None = None
+        self._numbers: Snapshot = ()  # what the worker told last
+        self._past: Snapshot = ()  # what those before it had counted, as far as they told
+
+    async def keep(self) -> None:
+        """Have a worker here until told to stop. Raises StartError when the first cannot start."""
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = loop.time()
+            ended = await self._seat_one()
+            if self._stopping.is_set():
+                break
+            if self._refusal is not None and not self.started.is_set():
+                raise StartError(self._refusal)
+            steady = loop.time() - began >= STEADY_S
+            pause = 0.0 if steady else min(max(2 * pause, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+            self.restarts += 1
+            self.trouble = f"{ended}, starting again"
+            log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause)
+            await self._pause(pause)
+        self.trouble = "stopped"
+
+    async def _pause(self, pause: float) -> None:
+        try:
+            async with asyncio.timeout(pause):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _seat_one(self) -> str:
+        """A worker's whole life; how it ended."""
+        self._refusal = self._hung = None
+        ours, theirs = socket.socketpair()
+        try:
+            # A session of its own keeps the keys of a terminal to the supervisor.
+            self._process = await asyncio.create_subprocess_exec(
+                *COMMAND, str(self.number), stdin=theirs.fileno(), start_new_session=True
+            )
+        except OSError as error:
+            ours.close()
+            return f"cannot be started: {error.strerror}"
+        finally:
+            theirs.close()
+        self._channel = await Channel.over(ours)
+        self._channel.send(Begin(self._settings))
+        if self._stopping.is_set():
+            self._channel.send(Stop())
+        asking = asyncio.create_task(self._keep_asking())
+        try:
+            await self._listen(self._channel)
+        finally:
+            asking.cancel()
+        return await self._ended(self._process, self._channel)
+
+    async def _keep_asking(self) -> None:
+        """What a worker has counted since it was last asked is lost when it is killed.
+
+        One that serves and tells nothing any more is ended. Questions count, and not the time: when
+        this process was frozen, too, one of them was missed.
+        """
+        await self.started.wait()
+        self._missed = 0
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            if await self.report() is None and self.trouble is None:
+                self._missed += 1
+            if self._missed >= MOST_MISSED and not self._stopping.is_set():
+                self._end_hung(f"did not answer {self._missed} times in a row")
+
+    async def _listen(self, channel: Channel) -> None:
+        while (message := await channel.receive()) is not None:
+            if isinstance(message, Started):
+                self.trouble = None
+                self.started.set()
+            elif isinstance(message, Refused):
+                self._refusal = message.sentence
+            elif isinstance(message, Told):
+                self._pass_on(self, message)
+            elif isinstance(message, Report):
+                self._missed = 0
+                self._numbers = message.numbers
+                self._answer(message)
+
+    async def _ended(self, process: Process, channel: Channel) -> str:
+        self._channel = None
+        await channel.close()
+        self._answer(None)
+        self._past = metrics.together([self._past, metrics.counters(self._numbers)])
+        self._numbers = ()
+        try:
+            async with asyncio.timeout(LAST_S):
+                status = await process.wait()
+        except TimeoutError:
+            self.kill()
+            status = await process.wait()
+        self._process = None
+        if self._refusal is not None:
+            return self._refusal
+        if self._hung is not None:
+            return f"{self._hung}, and was killed"
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        return f"ended with status {status}"
+
+    def tell(self, told: Told) -> None:
+        """What another worker says. One that does not listen would go on with old copies."""
+        if self._channel is None:
+            return
+        self._channel.send(told)
+        if self._channel.unsent > MOST_UNHEARD_BYTES:
+            self._end_hung("took nothing of what the others say")
+
+    def stop(self) -> None:
+        """Let the worker drain and end, and have no other one."""
+        self._stopping.set()
+        if self._channel is not None:
+            self._channel.send(Stop())
+
+    def _end_hung(self, how: str) -> None:
+        if self._hung is None:
+            log.error("worker.hangs", worker=self.number, reason=how)
+            self._hung = how
+            self.hangs += 1
+            self.kill()
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    # What it tells
+
+    async def report(self) -> Report | None:
+        """How the worker is; None when it does not say in time. All who ask at once share one."""
+        if self._channel is None:
+            return None
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            self._channel.send(Ask())
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.shield(self._asked)
+        except TimeoutError:
+            return None
+
+    def _answer(self, report: Report | None) -> None:
+        if self._asked is not None:
+            self._asked.set_result(report)
+            self._asked = None
+
+    def numbers(self, report: Report | None) -> Snapshot:
+        """What was counted here so far: a counter goes on where the worker before it ended."""
+        told = metrics.counters(self._numbers) if report is None else report.numbers
+        return metrics.together([self._past, told])

@@ -1,0 +1,183 @@
+"""The process that keeps the workers running, and tells how they are together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack, closing
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from admin.app import Health
+from gateway import app
+from gateway.settings import Address
+from gateway.telemetry import metrics
+from gateway.telemetry.logs import log
+from gateway.workers.seat import LAST_S, Seat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.settings import Settings
+    from gateway.telemetry.metrics import Snapshot
+    from gateway.workers.channel import Report, Told
+
+
+def run(settings: Settings) -> int:
+    """Serve by workers until a signal to stop; the exit status. Raises StartError."""
+    app.prepare(settings)
+    return uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    async with AsyncExitStack() as opened:
+        with app.telling(settings.listen, "listen"):
+            port = hold(settings.listen, opened)
+        settings = settings.model_copy(update={"listen": Address(settings.listen.host, port)})
+        supervisor = Supervisor(settings)
+        await app.open_admin(supervisor, settings.admin, opened)
+        app.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
+        return await supervisor.supervise()
+
+
+def hold(address: Address, opened: AsyncExitStack) -> int:
+    """Keep an address for the workers, without listening there; its port. Raises OSError."""
+    port = address.port
+    found = socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
+    for family, _, _, _, where in dict.fromkeys(found):
+        # Another Headgate would share the port, too: so first ask for it alone.
+        _bound(family, (where[0], port), shared=False).close()
+        held = opened.enter_context(closing(_bound(family, (where[0], port), shared=True)))
+        port = held.getsockname()[1]
+    return port
+
+
+def _bound(family: int, where: tuple[str | int, int], *, shared: bool) -> socket.socket:
+    held = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        held.bind(where)
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+class Supervisor:
+    """Its workers, each in its seat."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Only what was given: a default may not be given where it has no meaning.
+        told = settings.model_dump_json(exclude_unset=True)
+        numbers = range(1, settings.workers + 1)
+        self._seats = [Seat(number, told, self._pass_on) for number in numbers]
+        self._stop = asyncio.Event()
+        self._status = 0
+
+    async def supervise(self) -> int:
+        """Keep every seat taken until asked to stop. Raises StartError."""
+        seats = [asyncio.create_task(seat.keep()) for seat in self._seats]
+        starting = asyncio.create_task(self._started())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            # A seat is done when its first worker cannot start.
+            await asyncio.wait([*seats, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await self._drain(seats)
+        await asyncio.gather(*seats)
+        log.info("server.stopped")
+        return self._status
+
+    async def _started(self) -> None:
+        for seat in self._seats:
+            await seat.started.wait()
+        app.tell_started(self._settings)
+
+    async def _drain(self, seats: list[asyncio.Task[None]]) -> None:
+        self._stop.set()
+        for seat in self._seats:
+            seat.stop()
+        grace_s = self._settings.shutdown_grace + LAST_S
+        _, late = await asyncio.wait(seats, timeout=grace_s)
+        if late:
+            log.error("worker.killed", workers=len(late), after_s=grace_s)
+            self._kill()
+            await asyncio.wait(late)
+
+    def _pass_on(self, teller: Seat, told: Told) -> None:
+        for seat in self._seats:
+            if seat is not teller:
+                seat.tell(told)
+
+    def ask_to_stop(self) -> None:
+        """Drain."""
+        self._stop.set()
+
+    def cut(self) -> None:
+        """End at once."""
+        self._status = app.CUT_SHORT
+        self._kill()
+
+    def _kill(self) -> None:
+        for seat in self._seats:
+            seat.kill()
+
+    # What it tells
+
+    async def health(self) -> Health:
+        """Ready when every worker is."""
+        stopping = "stopping" if self._stop.is_set() else None
+        checks: dict[str, str | None] = {"server": stopping}
+        logs, notes = [], []
+        for seat, report in zip(self._seats, await self._reports(), strict=True):
+            if report is None:
+                checks[f"worker {seat.number}"] = seat.trouble or "does not answer"
+                continue
+            of_worker = dict(report.health.checks)
+            checks[f"worker {seat.number}"] = of_worker.pop("server")
+            logs.append((seat.number, of_worker))
+            notes.append((seat.number, report.health.notes))
+        return Health({**checks, **_merged(logs)}, _merged(notes))
+
+    async def measure(self) -> Snapshot:
+        """Of all workers together, and of this process."""
+        reports = await self._reports()
+        snapshots = [
+            seat.numbers(report) for seat, report in zip(self._seats, reports, strict=True)
+        ]
+        whole = metrics.of_all(
+            workers=len(self._seats),
+            silent=reports.count(None),
+            restarts=sum(seat.restarts for seat in self._seats),
+            hangs=sum(seat.hangs for seat in self._seats),
+        )
+        return (*whole, *metrics.together([*snapshots, metrics.of_this_process()]))
+
+    async def _reports(self) -> list[Report | None]:
+        return await asyncio.gather(*(seat.report() for seat in self._seats))
+
+
+def _merged(told: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:
+    """Checks by name, each with the reasons of the workers that have one."""
+    reasons: dict[str, dict[str, list[int]]] = {}
+    for number, checks in told:
+        for name, reason in checks.items():
+            of_name = reasons.setdefault(name, {})
+            if reason is not None:
+                of_name.setdefault(reason, []).append(number)
+    return {
+        name: "; ".join(f"worker {_listed(who)}: {why}" for why, who in of_name.items()) or None
+        for name, of_name in reasons.items()
+    }
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,79 @@
+"""One of several workers: the process, `python -m gateway.workers.worker NUMBER`.
+
+Its stdin is its end of the channel to the supervisor. When that ends, it drains and ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+import uvloop
+from structlog.contextvars import bind_contextvars
+
+from gateway import app
+from gateway.errors import StartError
+from gateway.settings import Settings
+from gateway.telemetry.logs import log
+from gateway.workers.channel import Ask, Begin, Channel, Refused, Report, Started, Stop, Told
+
+REFUSED = 2  # the exit status, as of a process that cannot start alone
+
+
+def main() -> None:
+    """Serve until the supervisor says so, or is gone."""
+    bind_contextvars(worker=int(sys.argv[1]))
+    sys.exit(uvloop.run(_work(socket.socket(fileno=sys.stdin.fileno()))))
+
+
+async def _work(end: socket.socket) -> int:
+    channel = await Channel.over(end)
+    begin = await channel.receive()
+    if not isinstance(begin, Begin):  # the supervisor is gone already
+        return 0
+    settings = Settings.model_validate_json(begin.settings)
+    app.prepare(settings)
+    try:
+        server = app.Server(settings, tell_others=lambda write: channel.send(Told(write)))
+        await _serve(channel, server)
+    except StartError as refusal:
+        channel.send(Refused(refusal.detail))
+        return REFUSED
+    finally:
+        await channel.close()
+    return 0
+
+
+async def _serve(channel: Channel, server: app.Server) -> None:
+    stop = asyncio.Event()
+    # To be ended at once is the supervisor's to say, who kills.
+    app.on_stop_signals(stop.set)
+    listening = asyncio.create_task(_listen(channel, server, stop))
+    try:
+        if await app.is_started(server, stop):
+            log.info("worker.started", pid=os.getpid())
+            channel.send(Started())
+            await stop.wait()
+    finally:
+        await server.stop()
+        listening.cancel()
+
+
+async def _listen(channel: Channel, server: app.Server, stop: asyncio.Event) -> None:
+    try:
+        while (message := await channel.receive()) is not None:
+            if isinstance(message, Ask):
+                channel.send(Report(await server.health(), server.numbers()))
+            elif isinstance(message, Told):
+                server.heard(message.write)
+            elif isinstance(message, Stop):
+                stop.set()
+        log.warning("worker.supervisor_gone")
+    finally:
+        stop.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""An open origin for a test, and a short way to ask it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.backends.origin import Origin, OriginSettings
+from tests.support.raw_origin import RawOrigin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator
+
+    from gateway.backends.origin import OriginAnswer
+
+PREFIX = "/v1/stream"
+TARGET = f"{PREFIX}/s"
+DEFAULTS = OriginSettings(urls=(), prefix=PREFIX, health_interval=0.05)
+LIMIT = 1 << 20
+
+
+@asynccontextmanager
+async def opened(*servers: RawOrigin | str, **settings: object) -> AsyncIterator[Origin]:
+    """The origin that these servers or URLs are."""
+    urls = tuple(one.url if isinstance(one, RawOrigin) else one for one in servers)
+    origin = Origin(msgspec.structs.replace(DEFAULTS, urls=urls, **settings))
+    await origin.open()
+    try:
+        yield origin
+    finally:
+        await origin.close()
+
+
+async def send(
+    origin: Origin,
+    method: str = "GET",
+    target: str = TARGET,
+    *fields: tuple[str, str],
+    body: bytes | AsyncIterable[bytes] | None = None,
+    poll: bool = False,
+) -> OriginAnswer:
+    """Ask for the head of an answer."""
+    return await origin.send(method, target, CIMultiDict(fields), body, poll=poll)
+
+
+class Whole(NamedTuple):
+    """An answer with all of its body."""
+
+    status: int
+    body: bytes
+
+
+async def ask(
+    origin: Origin,
+    method: str = "GET",
+    target: str = TARGET,
+    *,
+    body: bytes | AsyncIterable[bytes] | None = None,
+    poll: bool = False,
+) -> Whole:
+    """Ask for a whole answer."""
+    answer = await send(origin, method, target, body=body, poll=poll)
+    return Whole(answer.status, await answer.read(LIMIT))

@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import LimitReached, OriginBroken, OriginTimeout
+from tests.backends.origin.opening import LIMIT, TARGET, ask, opened, send
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence, until
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Play, Wire
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+HEAD_BYTES = 65536
+
+
+async def then_close(wire: Wire, data: bytes) -> None:
+    await wire.send(data)
+    await wire.close()
+
+
+async def test_an_answer_comes_as_it_was_sent() -> None:
+    packed = gzip.compress(b"text")
+    fields = ["b: 1", "A:  two  words ", "b: 3", "Set-Cookie: x", "Content-Encoding: gzip"]
+    sent = answer(packed, *fields, status="299 Fine, thanks")
+    async with RawOrigin(sent) as server, opened(server) as origin:
+        got = await send(origin)
+        assert (got.status, got.reason, got.server) == (299, "Fine, thanks", server.url)
+        assert list(got.headers.items()) == [
+            ("b", "1"),
+            ("A", "two  words"),
+            ("b", "3"),
+            ("Set-Cookie", "x"),
+            ("Content-Encoding", "gzip"),
+            ("Content-Length", str(len(packed))),
+        ]
+        assert await got.read(LIMIT) == packed
+
+
+async def test_a_redirect_is_an_answer_like_any_other() -> None:
+    moved = answer(b"", "Location: /elsewhere", status="307 Temporary Redirect")
+    async with RawOrigin(moved) as server, opened(server) as origin:
+        assert (await ask(origin)).status == 307
+        assert server.lines() == [f"GET {TARGET}"]
+
+
+async def test_what_comes_before_the_answer_is_skipped() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    sent = hints + b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"done")
+    async with RawOrigin(sent) as server, opened(server) as origin:
+        assert await ask(origin) == (200, b"done")
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "by_length"),
+    [
+        ("GET", answer(b"ab"), True),
+        ("GET", CHUNKED + b"2\r\nab\r\n0\r\n\r\n", True),
+        ("GET", CHUNKED + b"1;x=y\r\na\r\n1\r\nb\r\n0\r\nTrailer: z\r\n\r\n", True),
+        ("GET", OK + b"\r\nab", False),
+        ("GET", b"HTTP/1.0 200 OK\r\n\r\nab", False),
+        ("GET", OK + b"Connection: close\r\n\r\nab", False),
+        ("HEAD", OK + b"\r\n", True),
+        ("HEAD", OK + b"Content-Length: 2\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", True),
+    ],
+)
+async def test_how_the_end_of_an_answer_is_known(method: str, sent: bytes, by_length: bool) -> None:
+    async with RawOrigin(lambda wire: then_close(wire, sent)) as server, opened(server) as origin:
+        got = await send(origin, method)
+        assert got.complete_by_length == by_length
+        has_body = method == "GET" and got.status == 200
+        assert await got.read(2) == (b"ab" if has_body else b"")
+
+
+async def test_parts_come_as_they_are_sent() -> None:
+    steps = Steps(CHUNKED + b"1\r\na\r\n", b"2\r\nbc\r\n", b"0\r\n\r\n")
+    async with RawOrigin(steps) as server, opened(server) as origin:
+        got = []
+        async for part in (await send(origin)).parts():
+            got.append(part)
+            steps.go()
+        assert got == [b"a", b"bc"]
+
+
+# ---------------------------------------------------------------- connections
+
+
+@pytest.mark.parametrize("sent", [answer(b"ab"), CHUNKED + b"2\r\nab\r\n0\r\n\r\n"])
+async def test_a_connection_is_used_again_when_all_is_read(sent: bytes) -> None:
+    async with RawOrigin(sent) as server, opened(server) as origin:
+        for _ in range(3):
+            got = await send(origin)
+            assert await got.read(2) == b"ab"
+            got.release()
+        assert [heard.connection for heard in server.heard] == [1, 1, 1]
+
+
+async def test_a_connection_with_something_unread_is_closed() -> None:
+    unfinished = Steps(OK + b"Content-Length: 9\r\n\r\nab", b"")
+    async with RawOrigin(unfinished, answer(b"next")) as server, opened(server) as origin:
+        got = await send(origin)
+        got.release()
+        got.release()
+        assert (await ask(origin)).body == b"next"
+        assert [heard.connection for heard in server.heard] == [1, 2]
+
+
+async def test_an_idle_connection_is_closed_before_the_origin_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.backends.origin_connections.KEEP_ALIVE_S", 0.05)
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        await ask(origin)
+        await until(lambda: server.closed == 1)
+        await ask(origin)
+        assert server.connections == 2
+
+
+FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+
+
+@pytest.mark.parametrize(
+    "extra", [b"more", FORGED, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"HT"]
+)
+async def test_what_follows_an_answer_is_not_the_next_one(extra: bytes) -> None:
+    steps = Steps(answer(b"ok"), extra)
+    async with RawOrigin(steps, answer(b"second")) as server, opened(server) as origin:
+        assert (await ask(origin)).body == b"ok"
+        steps.go()
+        await until(lambda: steps.sent == 2)
+        assert (await ask(origin)).body == b"second"
+
+
+async def test_a_second_answer_in_the_packet_of_the_first_is_not_the_next_one() -> None:
+    async with RawOrigin(answer(b"ok") + FORGED, answer(b"second")) as server:
+        async with opened(server) as origin:
+            assert (await ask(origin)).body == b"ok"
+            assert (await ask(origin)).body == b"second"
+        assert server.connections == 2
+
+
+async def test_a_body_longer_than_said_spoils_its_own_answer_alone() -> None:
+    scripts = (answer(b"ok") + b"more", answer(b"second"))
+    async with RawOrigin(*scripts) as server, opened(server) as origin:
+        with pytest.raises(OriginBroken):
+            await ask(origin, "POST")
+        assert (await ask(origin)).body == b"second"
+
+
+# ---------------------------------------------------------------- what is no answer
+
+BAD_HEADS = {
+    "no HTTP": b"hello\r\n\r\n",
+    "a status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "status 0": b"HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n",
+    "status 600": b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "HTTP/2": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "length and chunks": OK + b"Content-Length: 2\r\n" + CHUNKED[17:] + b"2\r\nok\r\n0\r\n\r\n",
+    "chunks and length": CHUNKED[:-2] + b"Content-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+    "a list of lengths": OK + b"Content-Length: 2, 2\r\n\r\nok",
+    "a negative length": OK + b"Content-Length: -2\r\n\r\nok",
+    "a signed length": OK + b"Content-Length: +2\r\n\r\nok",
+    "a coding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "an unknown coding": OK + b"Transfer-Encoding: identity\r\n\r\nok",
+    "chunks twice": OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n2\r\nok\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": CHUNKED.replace(b"1.1", b"1.0") + b"2\r\nok\r\n0\r\n\r\n",
+    "NUL": OK + b"A: b\0c\r\nContent-Length: 0\r\n\r\n",
+    "CR": OK + b"A: b\rc\r\nContent-Length: 0\r\n\r\n",
+    "a control": OK + b"A: b\x1bc\r\nContent-Length: 0\r\n\r\n",
+    "DEL": OK + b"A: b\x7fc\r\nContent-Length: 0\r\n\r\n",
+    "a name with a space": OK + b"A : b\r\nContent-Length: 0\r\n\r\n",
+    "a header without a name": OK + b": b\r\nContent-Length: 0\r\n\r\n",
+    "a long header": OK + b"A: " + b"b" * 100_000 + b"\r\n\r\n",
+    "a long status line": b"HTTP/1.1 200 " + b"b" * 100_000 + b"\r\n\r\n",
+    "many headers": OK + b"A: b\r\n" * 20_000 + b"\r\n",
+    "nothing": b"",
+    "half a head": OK + b"A: b",
+}
+
+
+@pytest.mark.parametrize("sent", BAD_HEADS.values(), ids=BAD_HEADS)
+async def test_what_is_no_answer_is_told_as_that(sent: bytes) -> None:
+    scripts = (lambda wire: then_close(wire, sent), answer(b"fine"))
+    async with RawOrigin(*scripts) as server, opened(server) as origin:
+        with pytest.raises(OriginBroken, match=r"^(what )?the origin"):
+            await ask(origin, "POST")
+        assert await ask(origin) == (200, b"fine")
+
+
+def head_of(size: int) -> bytes:
+    """A head whose status line and headers have so many bytes."""
+    fixed = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+    lines = [f"A{number}: " for number in range(20)]
+    room = size - len(fixed) - sum(len(line) + 2 for line in lines)
+    lines = [line + "x" * (room // len(lines)) for line in lines]
+    lines[0] += "x" * (room % len(lines))
+    head = fixed + "".join(f"{line}\r\n" for line in lines)
+    assert len(head) == size
+    return f"{head}\r\n".encode()
+
+
+@pytest.mark.parametrize("size", [HEAD_BYTES - 1, HEAD_BYTES])
+async def test_a_head_as_long_as_it_may_be_is_taken(size: int) -> None:
+    async with RawOrigin(head_of(size)) as server, opened(server) as origin:
+        assert (await ask(origin)).status == 200
+
+
+async def test_a_head_that_is_longer_is_refused() -> None:
+    async with RawOrigin(head_of(HEAD_BYTES + 1)) as server, opened(server) as origin:
+        with pytest.raises(OriginBroken, match="its head is over 65536 bytes"):
+            await ask(origin)
+
+
+# ---------------------------------------------------------------- bodies that break off
+
+BROKEN_BODIES = {
+    "too short": (OK + b"Content-Length: 3\r\n\r\na", b"b", close),
+    "reset by length": (OK + b"Content-Length: 3\r\n\r\na", b"b", reset),
+    "chunks cut": (CHUNKED + b"1\r\na\r\n", b"5\r\nb", close),
+    "chunks reset": (CHUNKED + b"1\r\na\r\n", b"5\r\nb", reset),
+    "no last chunk": (CHUNKED + b"1\r\na\r\n", b"1\r\nb\r\n", close),
+    "reset without a length": (OK + b"\r\na", b"b", reset),
+    "a bad chunk": (CHUNKED + b"1\r\na\r\n", b"zz\r\nb\r\n", silence),
+    "a chunk without its end": (CHUNKED + b"1\r\na\r\n", b"1\r\nbb", silence),
+    "a huge chunk": (CHUNKED + b"1\r\na\r\n", b"f" * 17 + b"\r\n", silence),
+}
+
+
+@pytest.mark.parametrize(("head", "more", "end"), BROKEN_BODIES.values(), ids=BROKEN_BODIES)
+async def test_a_body_that_breaks_off_is_told_as_that(head: bytes, more: bytes, end: Play) -> None:
+    steps = Steps(head, more, then=end)
+    async with RawOrigin(steps) as server, opened(server) as origin:
+        parts = (await send(origin)).parts()
+        assert await anext(parts) == b"a"
+        steps.go()
+        steps.go()
+        with pytest.raises(OriginBroken, match="the origin's answer was cut short"):
+            assert [part async for part in parts] in ([], [b"b"])
+
+
+async def test_a_body_over_the_limit_is_not_read() -> None:
+    async with RawOrigin(answer(b"abc")) as server, opened(server) as origin:
+        assert await (await send(origin)).read(3) == b"abc"
+        with pytest.raises(OriginBroken, match="the origin's answer is over 2 bytes"):
+            await (await send(origin)).read(2)
+
+
+# ---------------------------------------------------------------- time
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nA: "])
+async def test_a_head_that_does_not_come_is_given_up(begun: bytes) -> None:
+    async def play(wire: Wire) -> None:
+        await wire.send(begun)
+        await wire.rest()
+
+    async with RawOrigin(play) as server, opened(server, response_timeout=0.1) as origin:
+        with pytest.raises(OriginTimeout, match=r"^the origin did not answer within 0\.1 s$"):
+            await ask(origin)
+        await until(lambda: server.closed == 1)
+        assert len(server.heard) == 1
+
+
+async def test_a_head_that_comes_in_drops_is_given_up() -> None:
+    async def drip(wire: Wire) -> None:
+        while not wire.is_closing():
+            await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await asyncio.sleep(0.01)
+
+    async with RawOrigin(drip) as server, opened(server, response_timeout=0.2) as origin:
+        with pytest.raises(OriginTimeout):
+            await ask(origin)
+
+
+async def test_a_poll_has_its_own_time() -> None:
+    async def late(wire: Wire) -> None:
+        await asyncio.sleep(0.2)
+        await wire.send(answer(b"late"))
+
+    times = {"response_timeout": 0.05, "poll_timeout": 20}
+    async with RawOrigin(late) as server, opened(server, **times) as origin:
+        assert (await ask(origin, poll=True)).body == b"late"
+
+
+async def test_a_body_that_stops_coming_is_given_up() -> None:
+    stalling = Steps(OK + b"Content-Length: 3\r\n\r\na", then=silence)
+    stalling.go()
+    async with RawOrigin(stalling) as server, opened(server, read_timeout=0.1) as origin:
+        parts = (await send(origin)).parts()
+        assert await anext(parts) == b"a"
+        with pytest.raises(OriginTimeout, match=r"the origin sent no more .* for 0\.1 s"):
+            await anext(parts)
+        await until(lambda: server.closed == 1)
+
+
+# ---------------------------------------------------------------- how many at once
+
+
+async def test_no_more_requests_than_may_are_at_the_origin() -> None:
+    async with RawOrigin(silence) as server, opened(server, max_requests=2) as origin:
+        waiting = [asyncio.create_task(ask(origin)) for _ in range(2)]
+        polls = [asyncio.create_task(ask(origin, poll=True)) for _ in range(2)]
+        await until(lambda: len(server.heard) == 4)
+        with pytest.raises(LimitReached, match="max_origin_requests, 2"):
+            await ask(origin)
+        waiting[0].cancel()
+        await asyncio.wait([waiting[0]])
+        waiting.append(asyncio.create_task(ask(origin)))
+        await until(lambda: len(server.heard) == 5)
+        for task in [*waiting, *polls]:
+            task.cancel()
+        await asyncio.wait([*waiting, *polls])
+
+
+async def test_a_request_is_at_the_origin_until_its_answer_is_read_or_released() -> None:
+    async with RawOrigin(answer(b"ab")) as server, opened(server, max_requests=1) as origin:
+        for way in ("read", "parts", "release"):
+            got = await send(origin)
+            with pytest.raises(LimitReached):
+                await send(origin)
+            if way == "read":
+                assert await got.read(2) == b"ab"
+            elif way == "parts":
+                assert [part async for part in got.parts()] == [b"ab"]
+            else:
+                got.release()
+            got.release()
+
+
+@pytest.mark.parametrize("script", [close, answer(b"abc")])
+async def test_a_request_that_failed_is_no_longer_at_the_origin(script: Play | bytes) -> None:
+    async with RawOrigin(script) as server, opened(server, max_requests=1) as origin:
+        for _ in range(2):
+            with pytest.raises(OriginBroken):
+                await (await send(origin, "POST")).read(2)

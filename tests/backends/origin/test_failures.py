@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import ClientConnectionResetError, ClientOSError, ServerDisconnectedError
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_writer import StreamWriter
+
+from gateway.backends import origin_servers
+from gateway.backends.origin import ServerState
+from gateway.backends.origin_connections import nothing_written
+from gateway.backends.origin_health import FIRST_WAIT_S, HealthChecks
+from gateway.backends.origin_servers import Server
+from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
+from tests.backends.origin.opening import PREFIX, TARGET, ask, opened
+from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, answer, close, reset, silence, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.raw_origin import Play, Wire
+
+REFUSED = "the origin cannot be connected to: Connection refused"
+ASKED = f"GET {TARGET}"
+
+
+def nobody() -> str:
+    """The URL of a port that nothing listens on."""
+    return f"http://localhost:{free_port()}"
+
+
+# ---------------------------------------------------------------- no connection
+
+
+async def test_a_refused_connection_is_told() -> None:
+    url = nobody()
+    async with opened(url, health_interval=60) as origin:
+        assert origin.trouble() is None
+        assert origin.describe() == (ServerState(url, up=True, trouble=None),)
+        with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
+            await ask(origin)
+        why = REFUSED.removeprefix("the origin ")
+        assert origin.trouble() == f"{url} {why}"
+        assert origin.describe() == (ServerState(url, up=False, trouble=why),)
+
+
+async def test_an_unknown_host_is_told() -> None:
+    async with opened("http://nowhere.invalid") as origin:
+        with pytest.raises(OriginUnreachable, match="has a host name that cannot be resolved: "):
+            await ask(origin)
+
+
+async def test_a_server_that_takes_no_connection_is_given_up() -> None:
+    # A full queue of connections that nobody accepts: the kernel drops what comes next.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        filling = [socket.socket() for _ in range(8)]
+        for one in filling:
+            one.setblocking(False)
+            one.connect_ex(address)
+        async with opened(f"http://127.0.0.1:{address[1]}", connect_timeout=0.2) as origin:
+            with pytest.raises(OriginUnreachable, match=r"took no connection within 0\.2 s"):
+                await ask(origin)
+        for one in filling:
+            one.close()
+
+
+async def test_while_no_server_is_up_requests_fail_at_once() -> None:
+    async with RawOrigin(answer()) as server:
+        port = server.port
+    async with opened(f"http://localhost:{port}", health_interval=60) as origin:
+        with pytest.raises(OriginUnreachable):
+            await ask(origin)
+        assert origin.trouble() is not None
+        # A check may bring it back at any time; until then nothing is sent to it.
+        with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
+            await ask(origin, "POST", body=b"x")
+
+
+async def test_a_server_that_is_back_is_asked_again() -> None:
+    port = free_port()
+    async with opened(f"http://localhost:{port}") as origin:
+        with pytest.raises(OriginUnreachable):
+            await ask(origin)
+        async with RawOrigin(answer(b"back"), port=port) as server:
+            await until(lambda: origin.trouble() is None)
+            assert await ask(origin) == (200, b"back")
+            assert server.lines() == [ASKED]
+
+
+# ---------------------------------------------------------------- several servers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_could_not_be_sent_goes_to_the_next_server(method: str) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async def play(wire: Wire) -> None:
+        if method == "POST":
+            await wire.until(b"0\r\n\r\n")
+        await wire.send(answer(b"second"))
+
+    async with RawOrigin(play) as second, opened(nobody(), second) as origin:
+        sent = body() if method == "POST" else None
+        assert await ask(origin, method, body=sent) == (200, b"second")
+        assert origin.trouble() is None
+        assert [server.up for server in origin.describe()] == [False, True]
+
+
+async def test_the_first_server_is_preferred_as_soon_as_it_is_up() -> None:
+    port = free_port()
+    async with RawOrigin(answer(b"second")) as second:
+        async with opened(f"http://localhost:{port}", second) as origin:
+            assert (await ask(origin)).body == b"second"
+            async with RawOrigin(answer(b"first"), port=port):
+                await until(lambda: origin.describe()[0].up)
+                assert (await ask(origin)).body == b"first"
+        assert second.lines() == [ASKED]
+
+
+async def test_the_last_server_that_failed_says_why() -> None:
+    async with opened(nobody(), nobody(), health_interval=60) as origin:
+        with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
+            await ask(origin)
+        trouble = origin.trouble()
+        assert trouble is not None
+        assert trouble.count("Connection refused") == 2
+
+
+# ---------------------------------------------------------------- sent, and then lost
+
+
+@pytest.mark.parametrize("end", [close, reset])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_read_that_was_lost_is_repeated_once(method: str, end: Play) -> None:
+    async with RawOrigin(end, answer()) as server, opened(server) as origin:
+        assert (await ask(origin, method)).status == 200
+        assert len(server.heard) == 2
+    async with RawOrigin(end) as server, opened(server) as origin:
+        with pytest.raises(OriginBroken, match="closed the connection without an answer"):
+            await ask(origin, method)
+        assert len(server.heard) == 2
+
+
+async def test_a_read_that_was_lost_is_repeated_on_the_next_server() -> None:
+    async with RawOrigin(close) as first, RawOrigin(answer(b"second")) as second:
+        async with opened(first, second) as origin:
+            assert (await ask(origin)).body == b"second"
+        assert (len(first.heard), len(second.heard)) == (1, 1)
+
+
+@pytest.mark.parametrize("end", [close, reset])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_a_write_that_was_lost_is_never_sent_again(method: str, end: Play) -> None:
+    async with RawOrigin(end) as first, RawOrigin(answer()) as second:
+        async with opened(first, second) as origin:
+            with pytest.raises(OriginBroken):
+                await ask(origin, method, body=b"x")
+        assert (len(first.heard), len(second.heard)) == (1, 0)
+
+
+@pytest.mark.parametrize("end", [close, reset])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("body", [None, b"x"])
+async def test_a_write_lost_on_a_used_connection_is_never_sent_again(
+    method: str, end: Play, body: bytes | None
+) -> None:
+    async with RawOrigin(answer(), end, answer()) as server, opened(server) as origin:
+        await ask(origin)
+        with pytest.raises(OriginBroken):
+            await ask(origin, method, body=body)
+        assert [heard.connection for heard in server.heard] == [1, 1]
+
+
+async def test_a_read_lost_on_a_used_connection_is_repeated_there_on_a_new_one() -> None:
+    async with RawOrigin(answer(), close, answer(b"first")) as first, RawOrigin(close) as second:
+        async with opened(first, second) as origin:
+            await ask(origin)
+            assert (await ask(origin)).body == b"first"
+        assert [heard.connection for heard in first.heard] == [1, 1, 2]
+
+
+async def test_a_repeated_read_does_not_take_another_used_connection() -> None:
+    both = asyncio.Barrier(2)
+
+    async def play(wire: Wire) -> None:
+        if len([heard for heard in server.heard if heard.connection == wire.number]) > 1:
+            await wire.close()
+        elif wire.number <= 2:
+            await both.wait()
+        await wire.send(answer())
+
+    async with RawOrigin(play) as server, opened(server) as origin:
+        await asyncio.gather(ask(origin), ask(origin))
+        assert (await ask(origin)).status == 200
+        assert server.connections == 3
+
+
+async def last_answer(wire: Wire) -> None:
+    """An answer, after which the server closes the connection without saying so before."""
+    await wire.send(answer())
+    await wire.finish()
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
+    async with RawOrigin(last_answer) as server, opened(server) as origin:
+        for number in (1, 2, 3):
+            assert (await ask(origin, "POST", body=b"x")).status == 200
+            await until(lambda number=number: server.closed == number)  # type: ignore[misc]
+        assert [heard.connection for heard in server.heard] == [1, 2, 3]
+
+
+async def test_a_write_to_a_connection_that_closes_just_then_is_heard_once_or_told() -> None:
+    async def play(wire: Wire) -> None:
+        await wire.send(answer())
+        await wire.close()
+
+    done = 0
+    async with RawOrigin(play) as server, opened(server) as origin:
+        for _ in range(50):
+            with contextlib.suppress(OriginBroken):
+                await ask(origin, "POST", body=b"x")
+                done += 1
+        assert done == len(server.heard) > 0
+
+
+async def test_what_was_never_written_is_known_from_what_was_lost() -> None:
+    writer = StreamWriter(BaseProtocol(asyncio.get_running_loop()), asyncio.get_running_loop())
+    with pytest.raises(ClientConnectionResetError) as closed:
+        await writer.write(b"x")
+    assert nothing_written(closed.value)
+    around = ClientOSError("as aiohttp tells it")
+    around.__cause__ = closed.value
+    assert nothing_written(around)
+    around.__cause__ = ClientConnectionResetError("Connection lost")
+    assert not nothing_written(around)
+    assert not nothing_written(ServerDisconnectedError())
+
+
+async def test_no_answer_at_all_on_one_connection_says_nothing_about_the_server() -> None:
+    async with RawOrigin(close) as server, opened(server) as origin:
+        for _ in range(3):
+            with pytest.raises(OriginBroken):
+                await ask(origin)
+        assert origin.trouble() is None
+
+
+# ---------------------------------------------------------------- silence
+
+
+async def test_a_read_that_is_not_answered_goes_to_the_next_server() -> None:
+    second = RawOrigin(answer(b"second"))
+    async with RawOrigin(silence) as first, second:
+        async with opened(first, second, response_timeout=0.5) as origin:
+            assert (await ask(origin)).body == b"second"
+        assert len(first.heard) == 1
+
+
+async def test_a_write_that_is_not_answered_goes_nowhere_else() -> None:
+    async with RawOrigin(silence) as first, RawOrigin(answer()) as second:
+        async with opened(first, second, response_timeout=0.5) as origin:
+            with pytest.raises(OriginTimeout):
+                await ask(origin, "POST", body=b"x")
+        assert second.heard == []
+
+
+async def test_two_silences_in_a_row_mean_that_a_server_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_servers, "TRIED_EVERY_S", 60.0)
+    times = {"response_timeout": 0.5, "health_interval": 60}
+    scripts = (silence, answer(), silence, silence)
+    async with RawOrigin(*scripts) as server, opened(server, **times) as origin:
+        with pytest.raises(OriginTimeout):
+            await ask(origin)
+        await ask(origin)
+        with pytest.raises(OriginTimeout):
+            await ask(origin)
+        assert origin.trouble() is None
+        with pytest.raises(OriginTimeout):
+            await ask(origin)
+        assert origin.trouble() == f"{server.url} did not answer within 0.5 s"
+        with pytest.raises(OriginUnreachable, match=r"^the origin did not answer within 0\.5 s$"):
+            await ask(origin)
+        assert len(server.heard) == 4
+
+
+async def test_a_silent_server_has_to_say_something_to_be_up_again() -> None:
+    times = {"response_timeout": 0.05, "connect_timeout": 0.05}
+    async with RawOrigin(silence) as server, opened(server, **times) as origin:
+        for _ in range(2):
+            with pytest.raises(OriginTimeout):
+                await ask(origin)
+        # It takes connections, and yet it is down.
+        await until(lambda: server.lines().count("GET /") == 2)
+        assert origin.trouble() is not None
+        server.scripts = [answer(status="404 Not Found")]
+        await until(lambda: origin.trouble() is None)
+
+
+# ---------------------------------------------------------------- health
+
+
+async def test_servers_are_asked_how_they_are_without_any_request() -> None:
+    health = {"health_path": "/health?deep=1", "health_interval": 0.02}
+    sick, well = answer(status="503 Service Unavailable"), answer(status="204 No Content")
+    async with RawOrigin(sick) as server, opened(server.url + "/base", **health) as origin:
+        await until(lambda: origin.trouble() is not None)
+        assert origin.trouble() == f"{server.url}/base answers its health check with 503"
+        with pytest.raises(
+            OriginUnreachable, match=r"^the origin answers its health check with 503$"
+        ):
+            await ask(origin)
+        server.scripts = [well]
+        await until(lambda: origin.trouble() is None)
+        server.scripts = [sick]
+        await until(lambda: origin.trouble() is not None)
+        assert set(server.lines()) == {"GET /health?deep=1"}
+
+
+async def test_a_health_check_that_is_not_answered_means_down() -> None:
+    health = {"health_path": "/health", "connect_timeout": 0.05}
+    async with RawOrigin(silence) as server, opened(server, **health) as origin:
+        await until(lambda: origin.trouble() is not None)
+        assert origin.trouble() == f"{server.url} did not answer its health check within 0.05 s"
+
+
+async def test_without_a_path_only_a_server_that_is_down_is_looked_at() -> None:
+    async with RawOrigin(answer()) as server, opened(server, health_interval=0.01) as origin:
+        await ask(origin)
+        await asyncio.sleep(0.1)
+        assert (server.connections, server.lines()) == (1, [ASKED])
+
+
+async def test_a_server_that_stays_down_is_looked_at_ever_more_seldom() -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def check(_: Server) -> str | None:
+        times.append(loop.time())
+        return "is away" if len(times) < 5 else None
+
+    server = Server("http://o", PREFIX)
+    checks = HealthChecks([server], check, 0.3, always=False)
+    checks.start()
+    server.failed("is away")
+    begun = loop.time()
+    await until(lambda: server.up)
+    await checks.stop()
+    waits = [later - earlier for earlier, later in pairwise([begun, *times])]
+    least = [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 0.3, 0.3, 0.3]
+    assert [wait > bound - 0.01 for wait, bound in zip(waits, least, strict=True)] == [True] * 5
+
+
+# ---------------------------------------------------------------- locations
+
+
+@pytest.mark.parametrize(
+    ("base", "given", "path"),
+    [
+        ("http://o:4437", "http://o:4437/v1/stream/a?b", f"{PREFIX}/a?b"),
+        ("http://o:4437", "http://O:4437/v1/stream/a%2Fb", f"{PREFIX}/a%2Fb"),
+        ("http://o:4437", "/v1/stream/a", f"{PREFIX}/a"),
+        ("http://o:4437", "/v1/streams", None),
+        ("http://o:4437", "/elsewhere", None),
+        ("http://o:4437", "http://o/v1/stream/a", None),
+        ("http://o:4437", "http://other:4437/v1/stream/a", None),
+        ("http://o:4437", "//o:4437/v1/stream/a", None),
+        ("http://o:4437", "a", None),
+        ("http://o:4437", "", None),
+        ("http://o:4437", "http://u@o:4437/v1/stream/a", None),
+        ("http://o:4437", "http://[o/v1/stream/a", None),
+        ("http://o:4437", "ftp://o:4437/v1/stream/a", None),
+        ("http://o/", "http://o:80/a", f"{PREFIX}/a"),
+        ("http://o/", "/", f"{PREFIX}/"),
+        ("https://o/base/", "https://o/base/a", f"{PREFIX}/a"),
+        ("https://o/base", "http://o/base/a", f"{PREFIX}/a"),  # it does not know of the TLS
+        ("https://o/base", "https://o/bases/a", None),
+        ("http://[::1]:1/x", "http://[::1]:1/x/y", f"{PREFIX}/y"),
+    ],
+)
+async def test_a_location_is_told_as_the_gateways_path(
+    base: str, given: str, path: str | None
+) -> None:
+    async with opened("http://first:1/unlike", base) as origin:
+        assert origin.location(given) == path

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import BadRequest, OriginTimeout
+from tests.backends.origin.opening import PREFIX, TARGET, ask, opened, send
+from tests.support.raw_origin import RawOrigin, Steps, answer, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.raw_origin import Wire
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def test_a_request_goes_out_as_it_is_with_nothing_added() -> None:
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        target = f"{PREFIX}/a%2Fb/%C3%A9?b=%41&a=+&c&d=&b=;:@!$'()*,"
+        fields = [("x-b", "1"), ("X-A", "  two  words"), ("x-b", "3"), ("Via", "1.1 é")]
+        await (await send(origin, "GET", target, *fields)).read(0)
+        (heard,) = server.heard
+        assert heard.line == f"GET {target} HTTP/1.1"
+        assert heard.fields == [
+            f"Host: localhost:{server.port}",
+            "x-b: 1",
+            "X-A:   two  words",
+            "x-b: 3",
+            "Via: 1.1 é",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "sent"),
+    [
+        ("", f"{PREFIX}/a/b?c=d", f"{PREFIX}/a/b?c=d"),
+        ("", PREFIX, PREFIX),
+        ("/", f"{PREFIX}/a/b?c=d", "/a/b?c=d"),
+        ("/", f"{PREFIX}?c", "/?c"),
+        ("/", PREFIX, "/"),
+        ("/base", f"{PREFIX}/a?c", "/base/a?c"),
+        ("/base/", f"{PREFIX}/a", "/base/a"),
+        ("/base/", PREFIX, "/base"),
+        ("/b%2Fc/~d", f"{PREFIX}/%2E", "/b%2Fc/~d/%2E"),
+        ("/base", f"{PREFIX}{PREFIX}/a", f"/base{PREFIX}/a"),
+    ],
+)
+async def test_a_path_in_the_url_stands_for_the_prefix(path: str, target: str, sent: str) -> None:
+    async with RawOrigin(answer()) as server, opened(server.url + path) as origin:
+        await ask(origin, target=target)
+        assert server.lines() == [f"GET {sent}"]
+
+
+async def test_a_body_of_bytes_goes_out_with_its_length() -> None:
+    async def play(wire: Wire) -> None:
+        assert await wire.read(3) == b"abc"
+        await wire.send(answer())
+
+    async with RawOrigin(play) as server, opened(server) as origin:
+        assert (await ask(origin, "POST", body=b"abc")).status == 200
+        assert server.heard[0].fields[1:] == ["Content-Length: 3"]
+
+
+@pytest.mark.parametrize("body", [None, b""])
+async def test_a_write_without_a_body_says_so(body: bytes | None) -> None:
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        await ask(origin, "PUT", body=body)
+        assert server.heard[0].fields[1:] == ["Content-Length: 0"]
+
+
+async def test_a_body_of_unknown_length_is_chunked() -> None:
+    async def play(wire: Wire) -> None:
+        assert await wire.until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+        await wire.send(answer())
+
+    async with RawOrigin(play) as server, opened(server) as origin:
+        assert (await ask(origin, "POST", body=chunks(b"ab", b"c"))).status == 200
+        assert server.heard[0].fields[1:] == ["Transfer-Encoding: chunked"]
+
+
+async def test_a_body_whose_length_is_given_goes_out_with_it() -> None:
+    async def play(wire: Wire) -> None:
+        assert await wire.read(3) == b"abc"
+        await wire.send(answer())
+
+    async with RawOrigin(play) as server, opened(server) as origin:
+        head = await send(origin, "POST", TARGET, ("Content-Length", "3"), body=chunks(b"ab", b"c"))
+        assert await head.read(0) == b""
+        assert server.heard[0].fields[1:] == ["Content-Length: 3"]
+
+
+async def test_a_header_that_is_no_text_is_refused() -> None:
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        with pytest.raises(BadRequest, match=r"^the header X-A is not UTF-8 text$"):
+            await send(origin, "GET", TARGET, ("X-A", "a\udce9b"))
+        assert server.connections == 0
+
+
+async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with RawOrigin(answer(b"here")) as server, opened(server) as origin:
+        assert (await ask(origin)).body == b"here"
+
+
+async def test_no_cookie_is_kept() -> None:
+    cookie = answer(b"", "Set-Cookie: a=b; Path=/")
+    async with RawOrigin(cookie) as server, opened(server) as origin:
+        await ask(origin)
+        await ask(origin)
+        assert [heard.fields[1:] for heard in server.heard] == [[], []]
+
+
+class Broken(Exception):
+    """What a client's upload ends with."""
+
+
+async def test_a_body_that_fails_is_told_as_it_is_and_never_looks_complete() -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"ab"
+        raise Broken
+
+    taken = []
+
+    async def play(wire: Wire) -> None:
+        taken.append(await wire.rest())
+
+    async with RawOrigin(play) as server, opened(server) as origin:
+        with pytest.raises(Broken):
+            await ask(origin, "POST", body=failing())
+        await until(lambda: bool(taken))
+        assert taken == [b"2\r\nab\r\n"]
+        assert origin.trouble() is None
+
+
+async def test_a_request_that_is_given_up_closes_its_connection() -> None:
+    async with RawOrigin(Steps(b"")) as server, opened(server) as origin:
+        asking = asyncio.create_task(ask(origin))
+        await until(lambda: bool(server.heard))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: server.closed == 1)
+
+
+async def test_a_slow_client_is_not_the_origins_fault() -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.8)  # the time that is tested
+        yield b"a"
+        await asyncio.sleep(0.8)
+        yield b"b"
+
+    async def play(wire: Wire) -> None:
+        await wire.until(b"0\r\n\r\n")
+        await wire.send(answer(b"ok"))
+
+    async with RawOrigin(play) as server, opened(server, response_timeout=0.5) as origin:
+        assert (await ask(origin, "POST", body=slow())).body == b"ok"
+
+
+async def test_an_origin_that_takes_no_more_of_a_body_is_given_up() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    async def play(_: Wire) -> None:
+        await asyncio.Event().wait()
+
+    async with RawOrigin(play) as server, opened(server, response_timeout=0.2) as origin:
+        with pytest.raises(OriginTimeout, match=r"the origin did not answer within 0\.2 s"):
+            await ask(origin, "POST", body=endless())
+
+
+async def test_an_answer_that_does_not_wait_for_the_body_is_taken() -> None:
+    sent = asyncio.Event()
+
+    async def held() -> AsyncIterator[bytes]:
+        yield b"a"
+        await sent.wait()
+        yield b"b"
+
+    async with RawOrigin(answer(b"no", status="413 Too Large")) as server:
+        async with opened(server) as origin:
+            assert await ask(origin, "POST", body=held()) == (413, b"no")
+            # What is left of the body must not become the next request.
+            await until(lambda: server.closed == 1)
+            assert await ask(origin) == (413, b"no")
+        assert server.connections == 2

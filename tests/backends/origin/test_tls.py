@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import ssl
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.origin_connections import try_connection
+from gateway.errors import OriginUnreachable, StartError
+from tests.backends.origin.opening import ask, opened
+from tests.support.listener import Listener
+from tests.support.raw_origin import PATIENCE_S, RawOrigin, answer, until
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from pathlib import Path
+
+    # The server's side of TLS, with a certificate for a host name.
+    Server = Callable[[str], ssl.SSLContext]
+
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    run = subprocess.run(
+        ["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> str:
+    """The certificate of an authority of our own, as the path of a PEM file."""
+    use = ("-addext", "keyUsage=critical,keyCertSign")
+    openssl(
+        folder,
+        "req",
+        "-x509",
+        *KEY,
+        *use,
+        "-subj",
+        "/CN=Ours",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    )
+    return str(folder / "ca.pem")
+
+
+@pytest.fixture(scope="module")
+def server_tls(folder: Path, authority: str) -> Server:
+    def made(host: str) -> ssl.SSLContext:
+        key, request, certificate = (f"{host}.{kind}" for kind in ("key", "csr", "pem"))
+        names = ("-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}")
+        signed = (
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-copy_extensions",
+            "copy",
+        )
+        openssl(folder, "req", *KEY, *names, "-keyout", key, "-out", request)
+        openssl(folder, "x509", "-req", *signed, "-in", request, "-out", certificate)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(folder / certificate, folder / key)
+        return context
+
+    return made
+
+
+async def test_a_server_with_a_trusted_certificate_is_asked(
+    server_tls: Server, authority: str
+) -> None:
+    tls = server_tls("localhost")
+    async with RawOrigin(answer(b"safe"), tls=tls) as server:
+        async with opened(server, tls_ca=authority) as origin:
+            assert await ask(origin) == (200, b"safe")
+            assert await ask(origin, "POST", body=b"x") == (200, b"safe")
+        assert [heard.connection for heard in server.heard] == [1, 1]
+        assert server.heard[0].fields == [f"Host: localhost:{server.port}"]
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(server_tls: Server) -> None:
+    why = "the origin has a certificate that is not trusted: unable to get local issuer certificate"
+    async with RawOrigin(answer(), tls=server_tls("localhost")) as server:
+        async with opened(server) as origin:
+            with pytest.raises(OriginUnreachable, match=f"^{why}$"):
+                await ask(origin, "POST", body=b"x")
+            assert origin.describe()[0].up is False
+        assert server.heard == []
+
+
+async def test_a_certificate_for_another_host_is_refused(
+    server_tls: Server, authority: str
+) -> None:
+    async with RawOrigin(answer(), tls=server_tls("other.example")) as server:
+        async with opened(server, tls_ca=authority) as origin:
+            with pytest.raises(OriginUnreachable, match=r" a certificate for another host name$"):
+                await ask(origin)
+        assert server.heard == []
+
+
+async def test_without_verification_any_certificate_will_do(server_tls: Server) -> None:
+    server = RawOrigin(answer(b"unsafe"), tls=server_tls("other.example"))
+    async with server, opened(server, tls_verify=False) as origin:
+        assert await ask(origin) == (200, b"unsafe")
+
+
+async def test_a_server_that_speaks_no_tls_is_told_as_that() -> None:
+    async def answer_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(status="400 Bad Request"))
+
+    server = Listener(answer_at_once)
+    async with server, opened(f"https://localhost:{server.port}") as origin:
+        with pytest.raises(OriginUnreachable, match="the origin does not speak TLS as we do: "):
+            await ask(origin)
+
+
+async def test_a_check_goes_as_far_as_a_request_would(server_tls: Server, authority: str) -> None:
+    theirs, ours = ssl.create_default_context(), ssl.create_default_context(cafile=authority)
+    async with RawOrigin(answer(), tls=server_tls("localhost")) as server:
+        refused = await try_connection("localhost", server.port, theirs, PATIENCE_S)
+        assert refused is not None
+        assert refused.startswith("has a certificate that is not trusted: ")
+        assert await try_connection("localhost", server.port, ours, PATIENCE_S) is None
+
+
+async def test_a_server_behind_tls_that_is_back_is_asked_again(
+    server_tls: Server, authority: str
+) -> None:
+    tls = server_tls("localhost")
+    async with RawOrigin(answer(), tls=tls) as server:
+        port = server.port
+    async with opened(f"https://localhost:{port}", tls_ca=authority) as origin:
+        with pytest.raises(OriginUnreachable):
+            await ask(origin)
+        async with RawOrigin(answer(b"back"), port=port, tls=tls):
+            await until(lambda: origin.trouble() is None)
+            assert (await ask(origin)).body == b"back"
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (None, "No such file or directory"),
+        ("", "no certificate in it"),
+        ("x", "no certificate in it"),
+    ],
+)
+async def test_authorities_that_cannot_be_read_end_the_start(
+    written: str | None, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    if written is not None:
+        file.write_text(written)
+    with pytest.raises(StartError, match=rf"^cannot use {file} \(tls_ca\): {why}$"):
+        async with opened("https://localhost", tls_ca=str(file)):
+            pass

@@ -1,0 +1,130 @@
+"""Logs in Redis for tests: opened, with somebody who listens, and with connections to cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis import RedisLog
+from gateway.backends.redis_servers import RedisSettings
+from gateway.settings.redis_origin import parse_redis
+from tests.backends import contract
+from tests.support.listener import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.protocol.state import Change
+
+PATIENCE_S = 15.0  # for what takes milliseconds on an idle machine
+
+
+class Hearing:
+    """A listener that remembers everything."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.missing: list[str] = []
+        self.removals: list[tuple[str, int]] = []
+        self.histories = 0
+
+    def heard(self, change: Change) -> None:
+        self.changes.append(change)
+
+    def missed(self, path: str) -> None:
+        self.missing.append(path)
+
+    def gone(self, path: str, stream_id: int) -> None:
+        self.removals.append((path, stream_id))
+
+    def removals_missed(self) -> None:
+        self.histories += 1
+
+    def history_changed(self) -> None:
+        self.histories += 1
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    url: str, listener: Hearing | None = None, *, wait_replicas: int = 0
+) -> AsyncIterator[RedisLog]:
+    """An open log, whose new streams are of the present reign."""
+    log = RedisLog(RedisSettings(parse_redis(url), wait_replicas=wait_replicas))
+    log.listen(listener or Hearing())
+    await log.open()
+    try:
+        contract.REIGNS[log] = (await log.load("-")).place.reign
+        yield log
+    finally:
+        await log.close()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that is about to become true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_so():
+            await asyncio.sleep(0.002)
+
+
+class LossyProxy(Listener):
+    """Forwards to a loopback port, and loses what it is told to.
+
+    With each of `losses` a word in a command makes it cut the connection: `after` the server has
+    carried the command out, when its answer comes, or before the command was passed on.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(self._serve)
+        self._target_port = target_port
+        self.losses: list[tuple[bytes, bool]] = []
+        self.lost = 0
+
+    @property
+    def url(self) -> str:
+        """The origin that leads through it."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def lose_next(self, word: bytes, *, after: bool) -> None:
+        """Cut the connection on which the next such command comes."""
+        # As the beginning of a word on the wire: a library's text has the names too.
+        self.losses.append((b"\r\n" + word, after))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+        doomed = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._upwards(reader, to_server, doomed))
+                both.create_task(self._downwards(from_server, writer, doomed))
+        except* ConnectionError:
+            pass
+        finally:
+            to_server.transport.abort()
+
+    async def _upwards(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
+    ) -> None:
+        while data := await reader.read(1 << 16):
+            if self.losses and self.losses[0][0] in data:
+                _, after = self.losses.pop(0)
+                doomed.set()
+                if not after:
+                    self._cut()
+            writer.write(data)
+            await writer.drain()
+        raise ConnectionResetError
+
+    async def _downwards(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
+    ) -> None:
+        while data := await reader.read(1 << 16):
+            if doomed.is_set():
+                self._cut()
+            writer.write(data)
+            await writer.drain()
+        raise ConnectionResetError
+
+    def _cut(self) -> None:
+        self.lost += 1
+        raise ConnectionResetError

@@ -1,0 +1,331 @@
+"""A log on a Redis Cluster: streams on every node, forks across slots, and slots that move."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import pytest
+
+from gateway.backends.redis_rows import Names
+from gateway.errors import StreamGone
+from gateway.protocol.appends import Appended
+from gateway.protocol.epochs import position_of
+from gateway.protocol.offsets import parse_offset
+from gateway.protocol.state import Lifetime, Stamp
+from tests.backends.contract import loaded
+from tests.backends.redis_logs import Hearing, connected, until
+from tests.streams.service import Service
+from tests.support.redis_groups import ClusterServers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from gateway.backends.redis import RedisLog
+    from tests.support.redis_servers import RedisServer
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+    with ClusterServers(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+class Gateways(NamedTuple):
+    """Two gateways on a cluster, and how their keys are named."""
+
+    cluster: ClusterServers
+    names: Names
+    log: RedisLog
+    ears: Hearing
+    other: RedisLog
+
+    def slot(self, path: str) -> int:
+        return int(self.cluster.nodes[0].command("CLUSTER", "KEYSLOT", self.names.meta(path)))
+
+    def owner(self, path: str) -> RedisServer:
+        """The node that has a stream's slot now."""
+        slot = self.slot(path)  # which does not depend on the prefix
+        for first, last, (_, port, *_), *_ in self.cluster.nodes[0].command("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.cluster.nodes if node.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def on_each_node(self) -> list[str]:
+        """The path of a stream for each node, in the order of the nodes."""
+        paths: dict[int, str] = {}
+        for number in range(200):
+            paths.setdefault(self.owner(f"s{number}").port, f"s{number}")
+            if len(paths) == len(self.cluster.nodes):
+                break
+        return [paths[node.port] for node in self.cluster.nodes]
+
+
+@pytest.fixture
+async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
+    names, ears = Names(uuid.uuid4().hex), Hearing()
+    url = f"{cluster.url}?prefix={names.prefix}"
+    async with connected(url, ears) as log, connected(url) as other:
+        yield Gateways(cluster, names, log, ears, other)
+
+
+class Move:
+    """A slot on its way from one node to another, step by step."""
+
+    def __init__(self, gateways: Gateways, path: str) -> None:
+        self._cluster = gateways.cluster
+        self.slot = gateways.slot(path)
+        self.source = gateways.owner(path)
+        self.target = next(node for node in self._cluster.nodes if node is not self.source)
+
+    def __enter__(self) -> Self:
+        self.target.command(
+            "CLUSTER", "SETSLOT", self.slot, "IMPORTING", self.source.command("CLUSTER", "MYID")
+        )
+        self.source.command(
+            "CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.target.command("CLUSTER", "MYID")
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.take_keys()
+        identity = self.target.command("CLUSTER", "MYID")
+        others = [node for node in self._cluster.nodes if node is not self.target]
+        for node in (self.target, *others):
+            node.command("CLUSTER", "SETSLOT", self.slot, "NODE", identity)
+
+    def take_keys(self, most: int = 1000) -> None:
+        """Take keys along; from then on the source sends those who ask for them to the target."""
+        keys = self.source.command("CLUSTER", "GETKEYSINSLOT", self.slot, most)
+        if keys:
+            to = ("127.0.0.1", self.target.port, "", 0, 5000, "KEYS")
+            assert self.source.command("MIGRATE", *to, *keys) == b"OK"
+
+
+def move(gateways: Gateways, path: str) -> None:
+    """All of it."""
+    with Move(gateways, path):
+        pass
+
+
+# ---------------------------------------------------------------- streams on every node
+
+
+async def test_streams_of_every_node_are_served_through_every_gateway(gateways: Gateways) -> None:
+    service, beside = Service(gateways.log), Service(gateways.other)
+    paths = gateways.on_each_node()
+    assert len(set(paths)) == 3
+    for path in paths:
+        await service.create(path, b"one ")
+        await beside.append(path, b"two ")
+        await service.append(path, b"three")
+        assert await service.data(path) == await beside.data(path) == b"one two three"
+        assert gateways.owner(path).command("EXISTS", gateways.names.meta(path)) == 1
+    for path in paths:
+        await beside.lifecycle.delete(path)
+        assert await loaded(gateways.log, path) is None
+
+
+async def test_changes_of_one_slot_alone_are_one_commit(gateways: Gateways) -> None:
+    paths = gateways.on_each_node()
+    assert not gateways.log.atomic(paths)
+    assert gateways.log.atomic([paths[0], paths[0]])
+    assert gateways.log.atomic([paths[0]])
+
+
+async def test_a_line_of_forks_goes_over_all_nodes(gateways: Gateways) -> None:
+    service, beside = Service(gateways.log), Service(gateways.other)
+    first, second, third = gateways.on_each_node()
+    await service.create(first, b"0")
+    await beside.fork(second, first, b"1")
+    await service.fork(third, second, b"2")
+    await service.append(first, b"x")
+    await service.append(second, b"y")
+    assert await beside.data(third) == b"012"
+    state = await service.present(third)
+    for start in range(3):
+        chunk = await gateways.log.read(state, start, 100)
+        assert b"".join(chunk.records) == b"012"[start:]
+        assert (await gateways.log.read(state, start, start + 1)).end == start + 1
+    await service.lifecycle.delete(first)
+    await beside.lifecycle.delete(second)
+    with pytest.raises(StreamGone):
+        await service.present(first)
+    assert await service.data(third) == b"012"
+    await beside.lifecycle.delete(third)
+    for path in (first, second, third):
+        assert await loaded(gateways.log, path) is None
+        assert gateways.owner(path).command("EXISTS", gateways.names.records(path)) == 0
+
+
+async def test_forks_that_meet_across_nodes_are_all_counted(gateways: Gateways) -> None:
+    services = [Service(gateways.log), Service(gateways.other)]
+    source, *_ = gateways.on_each_node()
+    await services[0].create(source, b"past")
+    names = [f"fork{number}" for number in range(8)]
+    await asyncio.gather(
+        *[services[number % 2].fork(name, source) for number, name in enumerate(names)]
+    )
+    state = await loaded(gateways.log, source)
+    assert state is not None
+    assert state.references == len(names)
+    await asyncio.gather(
+        *[services[number % 2].lifecycle.delete(name) for number, name in enumerate(names)]
+    )
+    state = await loaded(gateways.log, source)
+    assert state is not None
+    assert state.references == 0
+
+
+async def test_streams_of_every_node_expire(gateways: Gateways) -> None:
+    service = Service(gateways.log)
+    paths = gateways.on_each_node()
+    for path in paths:
+        await service.create(path, lifetime=Lifetime(ttl_s=60))
+    assert await gateways.other.expired(service.clock() + 59, 10) == []
+    late = await gateways.other.expired(service.clock() + 60, 10)
+    assert sorted(late) == sorted(paths)
+    service.clock.advance(61)
+    await service.sweeper.round()
+    assert service.sweeper.expired == 3
+    assert await gateways.other.expired(service.clock() + 60, 10) == []
+
+
+# ---------------------------------------------------------------- news
+
+
+async def test_streams_of_every_node_are_heard(gateways: Gateways) -> None:
+    beside, ears = Service(gateways.other), gateways.ears
+    paths = gateways.on_each_node()
+    for path in paths:
+        await beside.create(path)
+        gateways.log.follow(path)
+    await until(lambda: set(paths) <= set(ears.missing))
+    for path in paths:
+        await beside.append(path, path.encode())
+    await until(lambda: len(ears.changes) == 3)
+    told = {change.state.path: change.records[0].data for change in ears.changes}
+    assert told == {path: path.encode() for path in paths}
+    for path in paths:
+        gateways.log.unfollow(path)
+
+
+async def test_removals_on_every_node_are_told_to_everybody(gateways: Gateways) -> None:
+    beside, ears = Service(gateways.other), gateways.ears
+    await until(lambda: ears.histories >= 1)
+    removals = []
+    for path in gateways.on_each_node():
+        removals.append((path, (await beside.create(path)).state.stream_id))
+        await beside.lifecycle.delete(path)
+    await until(lambda: len(ears.removals) == 3)
+    assert sorted(ears.removals) == sorted(removals)
+
+
+# ---------------------------------------------------------------- slots that move
+
+
+async def test_a_stream_is_served_from_where_its_slot_has_moved_to(gateways: Gateways) -> None:
+    service, beside = Service(gateways.log), Service(gateways.other)
+    (path, *_) = gateways.on_each_node()
+    await service.create(path)
+    await beside.append(path, b"0")
+    offsets = []
+    for number in range(1, 4):
+        move(gateways, path)
+        offsets.append((await service.append(path, b"%d" % number)).next_offset)
+        assert await beside.data(path) == b"0123"[: number + 1]
+    state = await beside.present(path)
+    assert [position_of(state, parse_offset(one, "offset")) for one in offsets] == [2, 3, 4]
+
+
+async def test_reads_of_what_is_known_are_served_while_its_slot_moves(gateways: Gateways) -> None:
+    service = Service(gateways.log)
+    (path, *_) = gateways.on_each_node()
+    await service.create(path, b"0")
+    await service.append(path, b"1")
+    state = await service.present(path)
+    with Move(gateways, path) as moving:
+        moving.take_keys()
+        assert (await gateways.log.read(state, 0, 9)).records == (b"0", b"1")
+        assert (await gateways.log.read(state, 1, 9)).records == (b"1",)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+async def test_appends_are_waited_with_until_their_slot_has_moved(
+    gateways: Gateways, taken: int
+) -> None:
+    """A call with several keys is refused meanwhile when one of them is not there."""
+    service = Service(gateways.log)
+    (path, *_) = gateways.on_each_node()
+    await service.create(path, b"0")
+    with Move(gateways, path) as moving:
+        moving.take_keys(taken)
+        appending = service.submit(path, b"1", producer=Stamp("p", 0, 0))
+        done, _ = await asyncio.wait([appending], timeout=1.5)
+        assert not done
+    assert isinstance(await appending, Appended)
+    assert await service.data(path) == b"01"
+
+
+async def test_a_followed_stream_whose_slot_moves_is_heard_from_there(gateways: Gateways) -> None:
+    beside, ears = Service(gateways.other), gateways.ears
+    (path, *_) = gateways.on_each_node()
+    await beside.create(path)
+    gateways.log.follow(path)
+    await until(lambda: path in ears.missing)
+    for _ in range(2):
+        ears.missing.clear()
+        move(gateways, path)
+        await until(lambda: path in ears.missing)
+        ears.changes.clear()
+        await beside.append(path, b"x")
+        await until(lambda: len(ears.changes) == 1)
+    gateways.log.unfollow(path)
+
+
+async def test_a_node_that_comes_back_without_data_takes_only_its_own_streams_along(
+    gateways: Gateways,
+) -> None:
+    service = Service(gateways.other)
+    await until(lambda: gateways.ears.histories >= 1)
+    paths = gateways.on_each_node()
+    for path in paths:
+        await service.create(path, b"one")
+    histories = gateways.ears.histories
+    lost = gateways.owner(paths[1])
+    await asyncio.to_thread(lost.restart)
+    await until(gateways.cluster.is_whole)
+    await until(lambda: gateways.log.trouble() is None and gateways.ears.histories > histories)
+    assert [await loaded(gateways.log, path) is None for path in paths] == [False, True, False]
+    for path in (paths[0], paths[2]):
+        await service.append(path, b"two")
+        assert await service.data(path) == b"onetwo"
+    assert (await service.create(paths[1], b"new")).new
+
+
+async def test_a_fork_gives_no_other_bytes_for_what_its_sources_node_has_lost(
+    gateways: Gateways,
+) -> None:
+    service = Service(gateways.other)
+    source, fork, _ = gateways.on_each_node()
+    node = gateways.owner(source)
+    await service.create(source, b"one ")
+    await asyncio.to_thread(node.command, "SAVE")
+    lost = (await service.append(source, b"two ")).next_offset
+    await service.fork(fork, source, b"mine")
+    assert await service.data(fork) == b"one two mine"
+    histories = gateways.ears.histories
+    await asyncio.to_thread(node.restart)
+    await until(gateways.cluster.is_whole)
+    await until(lambda: gateways.log.trouble() is None and gateways.ears.histories > histories)
+    beside = Service(gateways.log)
+    for _ in range(2):
+        kept = await beside.present(fork)
+        assert (await gateways.log.read(kept, 0, 1000)).records == (b"one ",)
+        with pytest.raises(StreamGone, match=r"lost what the fork's source had"):
+            await gateways.log.read(kept, 4, 1000)
+        assert position_of(kept, parse_offset(lost, "offset")) == 8
+        if (await beside.data(source)) == b"one ":
+            await beside.append(source, b"TWO ")  # as many other bytes in the place of the lost
+    assert await beside.data(source) == b"one TWO "

@@ -1,0 +1,468 @@
+"""Commits to a log in Redis: by two gateways, with lost connections, flushed functions, and keys
+that somebody else has been at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.backends.base import Conflict, Loaded
+from gateway.errors import LogUnavailable
+from gateway.protocol.epochs import position_of
+from gateway.protocol.lifecycle import Place
+from gateway.protocol.offsets import parse_offset
+from gateway.protocol.state import Lifetime, ProducerState, Stamp
+from tests.backends.contract import appended, created, loaded, removed, with_producers
+from tests.backends.redis_logs import LossyProxy, connected, until
+from tests.streams.service import Service
+from tests.support.redis_servers import RedisServer, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis_rows import Names
+    from gateway.protocol.state import Change, StreamState
+
+replace = msgspec.structs.replace
+
+
+@pytest.fixture
+async def other(server: RedisServer, names: Names) -> AsyncIterator[RedisLog]:
+    async with connected(f"{server.url}?prefix={names.prefix}") as one:
+        yield one
+
+
+# ---------------------------------------------------------------- two gateways
+
+
+async def test_a_commit_stands_for_every_gateway_at_once(log: RedisLog, other: RedisLog) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    assert await loaded(other, "s") == change.state
+    assert await log.stands(change.state)
+    second = with_producers(appended(change.state, b"two"), p=ProducerState(0, 1, 2.5))
+    await other.commit([second])
+    assert not await log.stands(change.state)
+    assert await log.stands(second.state)
+    found = await log.load("s")
+    assert found == Loaded(Place(second.state, None, second.state.reign), dict(second.producers))
+    assert (await log.read(change.state, 0, 100)).records == (b"one", b"two")
+    await log.commit([removed(second.state)])
+    assert not await other.stands(second.state)
+    assert await other.load("s") == Loaded(Place(None, 0, second.state.reign), {})
+
+
+async def test_what_stands_is_another_stream_when_it_was_created_anew(
+    log: RedisLog, other: RedisLog
+) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    await other.commit([removed(change.state)])
+    await other.commit([created(other, "s", b"one", generation=1)])
+    assert not await log.stands(change.state)
+
+
+async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_does(
+    log: RedisLog, other: RedisLog
+) -> None:
+    change = created(log, "s")
+    await log.commit([change])
+    producer = ProducerState(3, 4, 5.5)
+    changes = [
+        with_producers(appended(change.state, data), p=producer) for data in (b"one", b"two")
+    ]
+    outcomes = await asyncio.gather(
+        log.commit([changes[0]]), other.commit([changes[1]]), return_exceptions=True
+    )
+    (won,) = (number for number, outcome in enumerate(outcomes) if outcome is None)
+    (conflict,) = (outcome for outcome in outcomes if outcome is not None)
+    assert isinstance(conflict, Conflict)
+    stands = Loaded(Place(changes[won].state, None, change.state.reign), {"p": producer})
+    assert conflict.stands == stands == await log.load("s")
+
+
+async def test_a_creation_that_another_one_overtook_gets_no_generation_a_second_time(
+    log: RedisLog, other: RedisLog
+) -> None:
+    """Between its look and its commit another gateway created, wrote to and removed the stream."""
+    late = created(log, "s", generation=4)
+    first = created(other, "s", b"theirs", generation=4)
+    await other.commit([first])
+    await other.commit([removed(first.state)])
+    with pytest.raises(Conflict) as conflict:
+        await log.commit([late])
+    assert conflict.value.stands == Loaded(Place(None, 4, late.state.reign), {})
+    assert await loaded(log, "s") is None
+    await log.commit([created(log, "s", generation=5)])
+
+
+@pytest.mark.parametrize(("count", "told"), [(63, True), (64, True), (65, False)])
+async def test_so_many_producers_are_told_with_a_conflict(
+    log: RedisLog, count: int, told: bool
+) -> None:
+    producers = {f"p{number}": ProducerState(0, number, 1.5) for number in range(count)}
+    change = with_producers(created(log, "s"), **producers)
+    await log.commit([change])
+    with pytest.raises(Conflict) as conflict:
+        await log.commit([replace(appended(change.state), expected=7)])
+    if told:
+        assert conflict.value.stands is not None
+        assert conflict.value.stands.producers == producers
+    else:
+        assert conflict.value.stands is None
+
+
+async def test_a_conflict_tells_that_nothing_stands_any_more(
+    log: RedisLog, other: RedisLog
+) -> None:
+    change = created(log, "s", generation=4)
+    await log.commit([change])
+    await other.commit([removed(change.state)])
+    with pytest.raises(Conflict) as conflict:
+        await log.commit([appended(change.state, b"late")])
+    assert conflict.value.stands == Loaded(Place(None, 4, change.state.reign), {})
+
+
+async def test_two_prefixes_are_two_logs(server: RedisServer, log: RedisLog) -> None:
+    await log.commit([created(log, "s", b"one", deadline=1.0)])
+    async with connected(f"{server.url}?prefix={uuid.uuid4().hex}") as apart:
+        assert await loaded(apart, "s") is None
+        assert await apart.expired(2.0, 10) == []
+    assert await log.expired(2.0, 10) == ["s"]
+
+
+@pytest.mark.parametrize("path", ["a/b%2F%C3%A9", "%7Bx%7D", "a:records", "a b*?[c]", "ü"])
+async def test_any_path_has_keys_of_its_own(log: RedisLog, other: RedisLog, path: str) -> None:
+    change = created(log, path, b"one")
+    await log.commit([change, created(log, "a", b"two")])
+    assert await loaded(other, path) == change.state
+    assert (await other.read(change.state, 0, 9)).records == (b"one",)
+
+
+async def test_keys_are_as_they_are_documented(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    producer = ProducerState(1, 2, 3.5)
+    change = with_producers(created(log, "s", b"one", b"two", deadline=5e9), p=producer)
+    await log.commit([change])
+    state = change.state
+    meta = f"{names.prefix}:{{s}}"
+    fields = server.command("HGETALL", meta)
+    assert fields[b"v"] == f"{state.stream_id}.0".encode()
+    process = server.info("server")["run_id"]
+    assert fields[b"r"] == f"{state.reign} {process[:8]}".encode()
+    assert msgspec.json.decode(fields[b"s"], type=type(state)) == state
+    assert sorted(name[:1] for name in fields) == [b"r", b"s", b"v", b"w"]
+    assert server.command("XRANGE", f"{meta}:records", "-", "+") == [
+        (b"0-1", {b"d": b"one"}),
+        (b"3-1", {b"d": b"two"}),
+    ]
+    assert server.command("HGET", f"{meta}:producers", "p") == b"[1,2,3.5]"
+    assert server.command("ZSCORE", names.deadlines, "s") == 5e9
+    await log.commit([removed(state)])
+    assert server.command("EXISTS", meta, f"{meta}:records", f"{meta}:producers") == 0
+    assert server.command("GET", f"{meta}:retired").split()[0] == b"0"
+    assert 29 * 86400 < server.command("TTL", f"{meta}:retired") <= 30 * 86400
+
+
+# ---------------------------------------------------------------- lost connections
+
+
+KINDS: dict[str, Callable[[RedisLog, StreamState], list[Change]]] = {
+    "append": lambda _, s: [with_producers(appended(s, b"two"), p=ProducerState(0, 0, 1.5))],
+    "close": lambda _, s: [appended(s, closed=True)],
+    "create": lambda log, _: [created(log, "new", b"two")],
+    "remove": lambda _, s: [removed(s)],
+    "two streams": lambda log, s: [appended(s, references=1), created(log, "new", b"two")],
+    "removal and another": lambda log, s: [removed(s), created(log, "new", b"two")],
+}
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["answer lost", "command lost"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_commit_that_is_sent_again_is_stored_once(
+    server: RedisServer, names: Names, kind: str, after: bool
+) -> None:
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        base = created(log, "s", b"one")
+        await log.commit([base])
+        changes = KINDS[kind](log, base.state)
+        grows = any(change.records for change in changes)
+        proxy.lose_next(b"headgate_commit" if grows else b"headgate_settle", after=after)
+        await log.commit(changes)
+        assert proxy.lost == 1
+        for change in changes:
+            standing = None if change.removes else change.state
+            assert await loaded(log, change.state.path) == standing
+            if standing is not None:
+                data = b"".join((await log.read(standing, 0, 100)).records)
+                assert len(data) == standing.tail
+                assert data.endswith(b"".join(record.data for record in change.records))
+
+
+async def test_appends_that_share_a_lost_connection_are_all_stored_once(
+    server: RedisServer, names: Names
+) -> None:
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        changes = [created(log, f"s{number}", b"%d" % number) for number in range(200)]
+        for after in (True, False, True):
+            proxy.lose_next(b"headgate_commit", after=after)
+        await asyncio.gather(*[log.commit([change]) for change in changes])
+        assert proxy.lost == 3
+        for change in changes:
+            assert await loaded(log, change.state.path) == change.state
+
+
+async def test_a_commit_that_was_overtaken_before_it_was_sent_again_is_not_stored_again(
+    server: RedisServer, names: Names
+) -> None:
+    """Another gateway has built on it meanwhile, so it is not the last that was written."""
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+        connected(f"{server.url}?prefix={names.prefix}") as other,
+    ):
+        service, beside = Service(log), Service(other)
+        await service.create("s")
+        proxy.lose_next(b"headgate_commit", after=True)
+        appending = service.submit("s", b"mine ")
+        await until(lambda: bool(proxy.lost))
+        await beside.append("s", b"theirs ")
+        await appending
+        assert (await beside.data("s")).count(b"mine ") == 1
+
+
+async def test_a_commit_that_the_same_gateway_overtook_is_not_stored_again(
+    server: RedisServer, names: Names
+) -> None:
+    """A fork writes to its source too, and does not wait for what is sent again."""
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        service = Service(log)
+        await service.create("s")
+        proxy.lose_next(b"headgate_commit", after=True)
+        appending = service.submit("s", b"mine ")
+        await until(lambda: bool(proxy.lost))
+        await service.fork("f", "s")
+        await appending
+        assert await service.data("f") == b"mine "
+        assert await service.data("s") == b"mine "
+
+
+async def test_names_that_gateways_leave_behind_are_few(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    left = [word for number in range(500) for word in (f"w{number}", "token")]
+    server.command("HSET", names.meta("s"), *left)
+    second = appended(change.state, b"two")
+    await log.commit([second])
+    assert server.command("HLEN", names.meta("s")) <= 64
+    assert await loaded(log, "s") == second.state
+
+
+async def test_a_read_whose_answer_is_lost_is_asked_again(
+    server: RedisServer, names: Names
+) -> None:
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        change = created(log, "s", b"one")
+        await log.commit([change])
+        questions: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [
+            (b"headgate_load", partial(log.load, "s")),
+            (b"headgate_confirm", partial(log.stands, change.state)),
+            (b"XRANGE", partial(log.read, change.state, 0, 9)),
+            (b"ZRANGEBYSCORE", partial(log.expired, 1.0, 1)),
+        ]
+        for word, ask in questions:
+            expected = await ask()
+            proxy.lose_next(word, after=True)
+            assert await ask() == expected
+        assert proxy.lost == len(questions)
+
+
+async def test_two_commits_of_one_gateway_from_one_version_are_told_apart_after_a_loss(
+    server: RedisServer, names: Names
+) -> None:
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        base = created(log, "s")
+        await log.commit([base])
+        proxy.lose_next(b"headgate_commit", after=True)
+        first, second = appended(base.state, b"same"), appended(base.state, b"same")
+        outcomes = await asyncio.gather(
+            log.commit([first]), log.commit([second]), return_exceptions=True
+        )
+        assert outcomes[0] is None
+        assert isinstance(outcomes[1], Conflict)
+        assert (await log.read(first.state, 0, 9)).records == (b"same",)
+
+
+# ---------------------------------------------------------------- functions and keys
+
+
+@pytest.mark.parametrize("flush", [("FUNCTION", "FLUSH"), ("SCRIPT", "FLUSH")], ids=" ".join)
+async def test_functions_that_are_gone_are_loaded_again_and_nobody_notices(
+    server: RedisServer, log: RedisLog, other: RedisLog, flush: tuple[str, str]
+) -> None:
+    services = [Service(log), Service(other)]
+    server.command(*flush)
+    await services[0].create("s", lifetime=Lifetime(ttl_s=10))
+    data = b""
+    offsets = []
+    for number in range(6):
+        service, reader = services[number % 2], services[number // 2 % 2]
+        server.command(*flush)
+        offsets.append((await service.append("s", b"%d" % number)).next_offset)
+        data += b"%d" % number
+        server.command(*flush)
+        assert await reader.data("s") == data
+        server.command(*flush)
+        assert await log.expired(service.clock() + 100, 1) == ["s"]
+    state = await services[1].present("s")
+    assert [position_of(state, parse_offset(one, "offset")) for one in offsets] == [*range(1, 7)]
+    server.command(*flush)
+    await services[1].lifecycle.delete("s")
+    assert await loaded(log, "s") is None
+
+
+async def test_a_reign_that_is_earlier_than_the_one_we_knew_is_the_present_one_all_the_same(
+    server: RedisServer, log: RedisLog, other: RedisLog
+) -> None:
+    """A reign that was only told, and never written, is not seen by the next: its clock counts."""
+    service = Service(log)
+    path, known = "", 0
+    for number in itertools.count():
+        path = f"s{number}"
+        server.command("FUNCTION", "FLUSH")
+        await service.create(path)  # under a reign of this moment
+        server.command("FUNCTION", "FLUSH")
+        known = (await service.present(path)).reign  # later by up to a second than this moment
+        server.command("FUNCTION", "FLUSH")
+        if (await other.load("nothing")).place.reign < known:
+            break
+    await service.append(path, b"one")
+    assert await service.data(path) == b"one"
+    assert (await service.present(path)).reign < known
+
+
+async def test_a_look_that_we_end_ourselves_tells_no_trouble(log: RedisLog) -> None:
+    """Whatever asks at that moment is not refused for it."""
+    primary = log.primary_of("any")
+    assert primary is not None
+    for _ in range(5):
+        looking = asyncio.ensure_future(primary._probe())
+        for _ in range(3):  # until it is on its way
+            await asyncio.sleep(0)
+        primary.leave()
+        await looking
+        assert (await log.load("s")).place.state is None
+        assert log.trouble() is None
+
+
+@pytest.mark.parametrize("key", ["meta", "records", "producers"])
+async def test_a_key_of_the_wrong_kind_refuses_its_stream_and_no_other(
+    server: RedisServer, log: RedisLog, names: Names, key: str
+) -> None:
+    change = created(log, "s", b"one")
+    await log.commit([change])
+    meta, records, producers, _ = names.keys("s")
+    name = {"meta": meta, "records": records, "producers": producers}[key]
+    server.command("SET", name, "something else")
+    with pytest.raises(LogUnavailable) as refusal:
+        await log.commit([appended(change.state, b"two", closed_by=Stamp("p", 0, 0))])
+    assert "holds something else" in refusal.value.detail
+    ask = log.read(change.state, 0, 9) if key == "records" else log.load("s")
+    with pytest.raises(LogUnavailable) as refusal:
+        await ask
+    assert "holds something else" in refusal.value.detail
+    beside = created(log, "beside", b"one")
+    await log.commit([beside])
+    assert await loaded(log, "beside") == beside.state
+    assert log.trouble() is None
+    server.command("DEL", meta, records, producers)
+    await log.commit([created(log, "s", b"new")])
+
+
+async def test_an_index_of_the_wrong_kind_keeps_no_append_from_being_stored(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    server.command("SET", names.deadlines, "something else")
+    change = created(log, "s", b"one", deadline=5.0)
+    await log.commit([change])
+    assert await loaded(log, "s") == change.state
+    with pytest.raises(LogUnavailable):
+        await log.expired(9.0, 1)
+
+
+# ---------------------------------------------------------------- replicas, sockets, outages
+
+
+async def test_an_append_that_too_few_replicas_have_is_not_acknowledged(
+    server: RedisServer, names: Names
+) -> None:
+    url = f"{server.url}?prefix={names.prefix}"
+    async with connected(url) as plain, connected(url, wait_replicas=1) as strict:
+        change = created(plain, "s", b"one")
+        await plain.commit([change])
+        second = appended(change.state, b"two")
+        with pytest.raises(LogUnavailable) as refusal:
+            await strict.commit([second])
+        assert refusal.value.detail == (
+            "stored, but fewer replicas than wait_replicas have it yet: "
+            "it may be lost in a failover"
+        )
+        assert await loaded(plain, "s") == second.state
+        await until(lambda: strict.trouble() == "0 of 1 replicas (wait_replicas) answer")
+
+
+async def test_a_socket_of_the_file_system_serves_too(tmp_path: Path) -> None:
+    socket = tmp_path / "redis.sock"
+    with redis_server(tmp_path / "data", unixsocket=str(socket)) as server:
+        async with connected(f"redis+unix://{socket}?db=3&prefix=p") as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            assert await loaded(log, "s") == change.state
+        async with connected(f"{server.url}/3?prefix=p") as log:
+            assert await loaded(log, "s") == change.state
+
+
+async def test_an_outage_is_told_and_ends_by_itself(tmp_path: Path) -> None:
+    with redis_server(tmp_path, appendonly="yes", appendfsync="always") as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            server.kill()
+            with pytest.raises(LogUnavailable):
+                await log.commit([appended(change.state, b"two")])
+            with pytest.raises(LogUnavailable):
+                await log.load("s")
+            await until(lambda: log.trouble() is not None)
+            await asyncio.to_thread(server.start)
+            await until(lambda: log.trouble() is None)
+            state = await loaded(log, "s")
+            assert state is not None
+            assert (state.stream_id, state.tail) == (change.state.stream_id, 3)
+            await log.commit([appended(state, b"two")])

@@ -1,0 +1,44 @@
+"""What is due in a log that somebody else has written to."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.redis_rows import Names
+from tests.backends import contract
+from tests.backends.contract import created
+from tests.backends.redis_logs import PATIENCE_S, connected
+
+if TYPE_CHECKING:
+    from tests.support.redis_servers import RedisServer
+
+STRANGERS = {
+    "a key of another type": ("SET", "{key}", "hello"),
+    "a state that is no JSON": ("HSET", "{key}", "v", "1.0", "s", "no JSON"),
+}
+
+
+@pytest.fixture
+def server() -> RedisServer:
+    return contract.REDIS[0]
+
+
+@pytest.mark.parametrize("command", STRANGERS.values(), ids=STRANGERS.keys())
+@pytest.mark.parametrize("strangers", [1, 300], ids=["one", "more than are looked at together"])
+async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
+    server: RedisServer, command: tuple[str, ...], strangers: int
+) -> None:
+    names = Names(uuid.uuid4().hex)
+    async with connected(f"{server.url}?prefix={names.prefix}") as log:
+        await log.commit([created(log, "s", deadline=5.0)])
+        for number in range(strangers):
+            path = f"stranger{number}"
+            server.command(*[word.format(key=names.meta(path)) for word in command])
+            server.command("ZADD", names.deadlines, 1.0, path)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await log.expired(4.0, 10) == []
+            assert await log.expired(5.0, 10) == ["s"]

@@ -1,0 +1,145 @@
+"""A cluster whose primaries change under its gateways."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backends.redis_logs import Hearing, connected, until
+from tests.faults.disk import append, content, create
+from tests.faults.redis_gateway import append_until_taken, redis_gateway
+from tests.faults.wire import ask
+from tests.streams.service import Service
+from tests.support.redis_groups import ClusterServers
+from tests.support.redis_servers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.redis_servers import RedisServer
+
+LOG = "/v1/stream/log"
+FIRST = f"{LOG}?offset=-1"
+RECORD = 100_000  # the first whole chunk ends with the third
+TIMEOUT_S = 240.0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterServers]:
+    with ClusterServers(tmp_path, replicas=1) as servers:
+        yield servers
+
+
+def _key(path: str) -> str:
+    return f"headgate:{{{path}}}"
+
+
+def _replica(cluster: ClusterServers, node: RedisServer) -> RedisServer:
+    return cluster.replicas[cluster.nodes.index(node)]
+
+
+def _fail_over(cluster: ClusterServers, node: RedisServer) -> None:
+    """Kill a node, and have its replica promoted at once, whatever it has missed."""
+    replica = _replica(cluster, node)
+    node.kill()
+    replica.command("CLUSTER", "FAILOVER", "TAKEOVER")
+    survivors = [server for server in cluster.servers if server is not node]
+    wait_until(
+        lambda: all(node.port not in _owners(server) for server in survivors),
+        f"{replica!r} to be known in place of {node!r}",
+        cluster.output,
+    )
+
+
+def _owners(server: RedisServer) -> set[int]:
+    """The ports of those that have slots, as a server knows it."""
+    return {int(row[2][1]) for row in server.command("CLUSTER", "SLOTS")}
+
+
+def _ears(server: RedisServer) -> int:
+    """How many hear there of removals."""
+    return int(server.command("PUBSUB", "NUMSUB", "headgate:gone")[1])
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_gone(
+    cluster: ClusterServers,
+) -> None:
+    paths: dict[int, str] = {}
+    for number in range(100):
+        paths.setdefault(cluster.node_of(_key(f"s{number}")).port, f"s{number}")
+    hearing = Hearing()
+    async with connected(cluster.url, hearing) as log, connected(cluster.url) as other:
+        beside = Service(other)
+        await until(lambda: hearing.histories >= 1)
+        for path in paths.values():
+            await beside.create(path)
+            log.follow(path)  # so that it listens to every node
+        await until(lambda: set(paths.values()) <= set(hearing.missing))
+        lost = next(node for node in cluster.nodes if _ears(node))
+        told = hearing.histories
+        await asyncio.to_thread(_fail_over, cluster, lost)
+        survivors = [server for server in cluster.servers if server is not lost]
+        await until(lambda: log.histories > 0)  # after which it listens anew
+        await until(lambda: sum(map(_ears, survivors)) >= 2)
+        assert hearing.histories > told
+        removals = []
+        for number in range(10):
+            removals.append((f"new{number}", (await beside.create(f"new{number}")).state.stream_id))
+            await beside.lifecycle.delete(f"new{number}")
+        await until(lambda: len(hearing.removals) >= len(removals))
+        assert sorted(hearing.removals) == sorted(removals)
+
+
+def _cut_replication(node: RedisServer, replica: RedisServer) -> None:
+    """From here on the node acknowledges what its replica does not get."""
+    at = node.info("replication")["master_repl_offset"]
+    wait_until(
+        lambda: replica.info("replication")["slave_repl_offset"] >= at,
+        f"{replica!r} to have everything",
+        replica.output,
+    )
+    # A primary without a password refuses who sends one.
+    replica.command("CONFIG", "SET", "masterauth", "wrong")
+    node.command("CLIENT", "KILL", "TYPE", "replica")
+    wait_until(
+        lambda: node.info("replication")["connected_slaves"] == 0,
+        f"{node!r} to lose its replica",
+        node.output,
+    )
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+def test_what_a_failover_has_lost_is_not_served_from_the_cache_of_another_gateway(
+    cluster: ClusterServers,
+) -> None:
+    node = cluster.node_of(_key("log"))
+    with redis_gateway(cluster.url) as gateway, redis_gateway(cluster.url) as other:
+        create(gateway, "log")
+        kept = append(gateway, "log", b"kept".ljust(RECORD, b".")).next_offset
+        _cut_replication(node, _replica(cluster, node))
+        lost = [append(gateway, "log", b"lost".ljust(RECORD, b".")).next_offset for _ in range(3)]
+        ask(other.port, "GET", FIRST)
+        cached = ask(other.port, "GET", FIRST)
+        assert "; hit" in cached.headers["cache-status"], cached.headers
+        assert cached.body.count(b"lost") == 2
+        assert cached.next_offset == lost[1]
+        _fail_over(cluster, node)
+        wait_until(
+            lambda: b"lost" not in ask(other.port, "GET", FIRST).body,
+            "the loss to be known",
+            other.output,
+        )
+        for number in range(3):
+            append_until_taken(gateway, "log", (b"new%d" % number).ljust(RECORD, b"."))
+        whole = content(gateway, "log")
+        assert whole.startswith(b"kept")
+        assert (len(whole), b"lost" in whole) == (4 * RECORD, False)
+        assert content(other, "log") == whole
+        for asked in (gateway, other):
+            assert ask(asked.port, "GET", f"{LOG}?offset={kept}").body.startswith(b"new0")
+            for offset in lost:
+                ask(asked.port, "GET", f"{LOG}?offset={offset}").assert_problem(410, "lost")

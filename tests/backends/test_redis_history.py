@@ -1,0 +1,252 @@
+"""A Redis that comes back, with what it had or without: each history of it has a reign."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.base import Conflict
+from gateway.backends.redis_rows import LIBRARY, VERSION
+from gateway.errors import LogUnavailable, StreamGone
+from gateway.protocol.epochs import position_of
+from gateway.protocol.offsets import parse_offset
+from tests.backends.contract import appended, created
+from tests.backends.redis_logs import Hearing, connected, until
+from tests.streams.service import Service
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.backends.redis import RedisLog
+    from gateway.protocol.state import StreamState
+    from tests.support.redis_servers import RedisServer
+
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+META = "headgate:{s}"
+
+
+async def stood(log: RedisLog) -> StreamState:
+    state = (await log.load("s")).place.state
+    assert state is not None
+    return state
+
+
+async def reign(log: RedisLog) -> int:
+    return (await log.load("-")).place.reign
+
+
+def clock(server: RedisServer) -> int:
+    """Its time in microseconds."""
+    seconds, micros = server.command("TIME")
+    return int(seconds) * 10**6 + int(micros)
+
+
+async def test_a_history_is_one_for_all_gateways_and_all_streams(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        before = clock(server)
+        async with connected(server.url) as log, connected(server.url) as other:
+            await log.commit([created(log, "s")])
+            reigns = {await reign(log), await reign(other), (await stood(other)).reign}
+        async with connected(server.url) as later:
+            reigns.add(await reign(later))
+        assert len(reigns) == 1
+        assert before <= reigns.pop() <= clock(server)
+
+
+async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None:
+    ears = Hearing()
+    with redis_server(tmp_path) as server:
+        async with connected(server.url, ears) as log:
+            change = created(log, "s", b"one", generation=5)
+            await log.commit([change])
+            first = await reign(log)
+            await until(lambda: ears.histories >= 1)
+            histories = ears.histories
+            await asyncio.to_thread(server.restart)
+            await until(lambda: log.trouble() is None and ears.histories > histories)
+            assert await reign(log) > first
+            assert (await log.load("s")).place.state is None
+            assert not await log.stands(change.state)
+            with pytest.raises(Conflict):
+                await log.commit([appended(change.state, b"two")])
+            with pytest.raises(Conflict):
+                await log.commit([created(log, "t")])  # decided under the first reign
+
+
+async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offset(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **DURABLE) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            old = change.state
+            await asyncio.to_thread(server.restart)
+            await until(lambda: log.trouble() is None)
+            state = await stood(log)
+            assert state.reign == await reign(log)
+            assert state.generation == state.reign + state.stream_id % 10**6
+            assert state.offset(3) == old.offset(3)
+            assert not await log.stands(old)
+            assert await log.stands(state)
+            assert (await log.read(old, 0, 9)).records == (b"one",)
+            with pytest.raises(Conflict) as conflict:
+                await log.commit([appended(old, b"late")])
+            assert conflict.value.stands is not None
+            assert conflict.value.stands.place.state == state
+            second = appended(state, b"two")
+            await log.commit([second])
+            assert second.state.offset(3) == old.offset(3)
+            assert second.state.offset(6)[:16] == f"{state.generation:016d}"
+
+
+async def test_what_was_lost_is_refused_and_what_comes_instead_is_told_apart(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            kept = created(log, "s", b"one")
+            await log.commit([kept])
+            server.command("SAVE")
+            lost = appended(kept.state, b"lost")
+            await log.commit([lost])
+            offset = parse_offset(lost.state.offset(7), "offset")
+            await asyncio.to_thread(server.restart)
+            await until(lambda: log.trouble() is None)
+            state = await stood(log)
+            assert (state.tail, state.version) == (3, 0)
+            with pytest.raises(StreamGone):
+                position_of(state, offset)
+            with pytest.raises(StreamGone):
+                await log.read(lost.state, 7, 100)
+            await log.commit([appended(state, b"else")])
+            state = await stood(log)
+            with pytest.raises(StreamGone):
+                position_of(state, offset)
+            with pytest.raises(StreamGone):
+                await log.read(lost.state, 7, 100)
+            assert (await log.read(kept.state, 3, 100)).records == (b"else",)
+
+
+async def test_gateways_go_on_after_a_restart_that_lost_nothing(tmp_path: Path) -> None:
+    with redis_server(tmp_path, **DURABLE) as server:
+        async with connected(server.url) as log, connected(server.url) as other:
+            services = [Service(log), Service(other)]
+            await services[0].create("s")
+            offsets = []
+            for number in range(3):
+                for service in services:
+                    offsets.append((await service.append("s", b"%d" % number)).next_offset)
+                await asyncio.to_thread(server.restart)
+                await until(lambda: log.trouble() is None and other.trouble() is None)
+            assert await services[1].data("s") == b"001122"
+            state = await services[0].present("s")
+            places = [position_of(state, parse_offset(one, "offset")) for one in offsets]
+            assert places == [1, 2, 3, 4, 5, 6]
+
+
+# ---------------------------------------------------------------- a reign that comes back
+
+
+async def test_a_server_that_was_a_replica_meanwhile_takes_up_a_reign_of_its_own(
+    tmp_path: Path,
+) -> None:
+    ears = Hearing()
+    with redis_server(tmp_path) as server:
+        async with connected(server.url, ears) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            first = await reign(log)
+            await until(lambda: ears.histories >= 1)
+            histories = ears.histories
+            between = first + 1
+            server.command("HSET", META, "r", str(between))
+            state = await stood(log)
+            assert state.reign > between
+            assert state.generation == state.reign + state.stream_id % 10**6
+            assert await reign(log) == state.reign
+            with pytest.raises(Conflict):
+                await log.commit([appended(change.state, b"late")])
+            await log.commit([appended(state, b"two")])
+            await until(lambda: ears.histories > histories)
+
+
+async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) -> None:
+    """Each answer tells of it before the server is looked at, and the look must come to its end."""
+    ears = Hearing()
+    with redis_server(tmp_path) as server:
+        async with connected(server.url, ears) as log:
+            await log.commit([created(log, "s", b"one")])
+            await until(lambda: ears.histories >= 1)
+            histories, asking = ears.histories, True
+
+            async def ask() -> None:
+                while asking:
+                    with contextlib.suppress(LogUnavailable):
+                        await log.load("s")
+
+            askers = [asyncio.create_task(ask()) for _ in range(50)]
+            server.command("HSET", META, "r", str(await reign(log) + 1))
+            await until(lambda: ears.histories > histories and log.trouble() is None)
+            asking = False
+            await asyncio.gather(*askers)
+
+
+async def test_versions_of_headgate_that_serve_together_come_to_one_reign(tmp_path: Path) -> None:
+    """As while gateways are replaced one after the other: no generation rises at every append."""
+    other = LIBRARY.replace(VERSION, "0" * 12)
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            server.command("FUNCTION", "LOAD", other)
+            keys = (META, f"{META}:records", f"{META}:producers", f"{META}:retired")
+            later, *_ = server.command("FCALL", f"headgate_load_{'0' * 12}", 4, *keys)
+            process = server.info("server")["run_id"][:8]
+            server.command("HSET", META, "r", f"{later.decode()} {process}")
+            state = await stood(log)
+            assert state.reign == int(later)
+            await log.commit([appended(state, b"two")])
+            assert server.command("FCALL", f"headgate_load_{'0' * 12}", 4, *keys)[0] == later
+            assert (await stood(log)).generation == state.generation
+
+
+@pytest.mark.parametrize("ahead_s", [1, 3600])
+async def test_a_reign_of_a_server_whose_clock_is_ahead_holds_nothing_up(
+    tmp_path: Path, ahead_s: int
+) -> None:
+    """The last primary's clock was ahead of this one's: its reign is later than now."""
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            await log.commit([created(log, "s", b"one")])
+            ahead = clock(server) + ahead_s * 10**6
+            server.command("HSET", META, "r", str(ahead))
+            state = await stood(log)
+            assert state == await stood(log)
+            assert state.reign > ahead
+            await log.commit([appended(state, b"two")])
+
+
+async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Those changed under earlier reigns are raised when they are next changed, one by one."""
+    with redis_server(tmp_path, **DURABLE) as server:
+        async with connected(server.url) as log:
+            old = [created(log, f"s{number}", b"one") for number in range(3)]
+            await log.commit(old)
+            await asyncio.to_thread(server.restart)
+            await until(lambda: log.trouble() is None)
+            for change in old:
+                state = (await log.load(change.state.path)).place.state
+                assert state is not None
+                await log.commit([appended(state, b"two")])
+                assert await log.stands(appended(state, b"two").state)
+            reigns = set()
+            for change in old:
+                state = (await log.load(change.state.path)).place.state
+                assert state is not None
+                reigns.add(state.reign)
+            assert reigns == {await reign(log)}

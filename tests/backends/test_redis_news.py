@@ -1,0 +1,260 @@
+"""What a log in Redis tells of other gateways: changes of followed streams, and what was missed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import pytest
+
+from gateway.backends.redis_news import AT_ONCE
+from gateway.backends.redis_rows import MOST_NEWS
+from gateway.protocol.state import Change, ProducerState
+from tests.backends import contract
+from tests.backends.contract import appended, created, redis_log, removed, with_producers
+from tests.backends.redis_logs import PATIENCE_S, Hearing, connected, until
+from tests.streams.gated_log import turns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.backends.redis import RedisLog
+    from gateway.protocol.state import StreamState
+    from tests.support.redis_servers import RedisServer
+
+replace = msgspec.structs.replace
+
+
+class Pair(NamedTuple):
+    """Two gateways on one server: one hears, the other writes."""
+
+    server: RedisServer
+    log: RedisLog
+    ears: Hearing
+    other: RedisLog
+
+    async def create(self, path: str) -> StreamState:
+        change = created(self.other, path)
+        await self.other.commit([change])
+        return change.state
+
+    async def follow(self, *paths: str) -> None:
+        """Until news of the streams come for sure."""
+        self.ears.missing.clear()
+        for path in paths:
+            self.log.follow(path)
+        await until(lambda: sorted(self.ears.missing) == sorted(paths))
+        self.ears.missing.clear()
+
+    async def tell(self, *changes: Change) -> None:
+        """Have the other gateway commit, and the news of it arrive."""
+        for change in changes:
+            await self.other.commit([change])
+        await until(lambda: bool(self.ears.changes) and told(changes[-1], self.ears.changes[-1]))
+
+
+def told(change: Change, heard: Change) -> bool:
+    return (change.state.path, change.state.version) == (heard.state.path, heard.state.version)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    server, ears = contract.REDIS[0], Hearing()
+    url = f"{server.url}?prefix={uuid.uuid4().hex}"
+    async with connected(url, ears) as log, connected(url) as other:
+        await until(lambda: ears.histories == 1)  # removals are told from here on
+        yield Pair(server, log, ears, other)
+
+
+# ---------------------------------------------------------------- changes
+
+
+async def test_a_followed_streams_changes_are_heard_whole_and_in_order(pair: Pair) -> None:
+    state = await pair.create("s")
+    await pair.follow("s")
+    changes = []
+    for number in range(20):
+        change = with_producers(
+            appended(state, b"%d" % number, b"more"), "q", p=ProducerState(0, number, 1.5)
+        )
+        changes.append(change)
+        state = change.state
+    changes.append(appended(state, closed=True))
+    await pair.tell(*changes)
+    assert pair.ears.changes == changes
+    assert (pair.ears.missing, pair.ears.removals) == ([], [])
+
+
+async def test_own_changes_are_heard_too(pair: Pair) -> None:
+    state = await pair.create("s")
+    await pair.follow("s")
+    change = appended(state, b"one")
+    await pair.log.commit([change])
+    await until(lambda: bool(pair.ears.changes))
+    assert pair.ears.changes == [change]
+
+
+@pytest.mark.parametrize(("size", "whole"), [(-1, True), (0, True), (1, False)])
+async def test_records_that_are_too_long_are_left_out(pair: Pair, size: int, whole: bool) -> None:
+    state = await pair.create("s")
+    await pair.follow("s")
+    change = appended(state, b"x" * (MOST_NEWS // 2), b"y" * (MOST_NEWS // 2 + size))
+    await pair.tell(change)
+    assert pair.ears.changes == [change if whole else replace(change, records=())]
+
+
+async def test_streams_that_change_together_are_each_heard(pair: Pair) -> None:
+    states = [await pair.create(path) for path in "abc"]
+    await pair.follow("a", "c")
+    changes = [appended(state, b"x") for state in states]
+    await pair.other.commit(changes)
+    await until(lambda: len(pair.ears.changes) == 2)
+    assert pair.ears.changes == [changes[0], changes[2]]
+
+
+async def test_what_nobody_follows_is_not_heard(pair: Pair) -> None:
+    states = {path: await pair.create(path) for path in ("followed", "other")}
+    await pair.follow("followed")
+    await pair.other.commit([appended(states["other"], b"x")])
+    await pair.tell(appended(states["followed"], b"x"))
+    assert [change.state.path for change in pair.ears.changes] == ["followed"]
+
+
+async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
+    states = {path: await pair.create(path) for path in ("stays", "goes")}
+    await pair.follow("stays", "goes")
+    pair.log.unfollow("goes")
+    # The server takes the commands of a connection in order: this follow is behind the other.
+    await pair.follow("later")
+    await pair.other.commit([appended(states["goes"], b"x")])
+    await pair.tell(appended(states["stays"], b"x"))
+    assert [change.state.path for change in pair.ears.changes] == ["stays"]
+
+
+async def test_a_stream_that_is_left_and_taken_up_again_at_once_stays_followed(pair: Pair) -> None:
+    state = await pair.create("s")
+    await pair.follow("s")
+    pair.log.unfollow("s")
+    await pair.follow("s")
+    await pair.tell(appended(state, b"x"))
+    assert [change.state.path for change in pair.ears.changes] == ["s"]
+
+
+async def test_a_stream_that_is_followed_before_there_is_one_is_heard(pair: Pair) -> None:
+    await pair.follow("s")
+    change = created(pair.other, "s", b"one")
+    await pair.tell(change)
+    assert pair.ears.changes == [change]
+
+
+@pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 500])
+async def test_many_streams_are_followed_at_once(pair: Pair, count: int) -> None:
+    paths = [f"s{number}" for number in range(count)]
+    await pair.follow(*paths)
+    change = created(pair.other, paths[-1], b"x")
+    await pair.tell(change)
+    assert pair.ears.changes == [change]
+
+
+# ---------------------------------------------------------------- removals
+
+
+async def test_a_removal_is_heard_by_those_who_follow_and_told_to_everybody(pair: Pair) -> None:
+    states = [await pair.create(path) for path in ("followed", "a/b%2Fc")]
+    await pair.follow("followed")
+    removals = [removed(state) for state in states]
+    for removal in removals:
+        await pair.other.commit([removal])
+    await until(lambda: len(pair.ears.removals) == 2)
+    assert pair.ears.removals == [(state.path, state.stream_id) for state in states]
+    await until(lambda: bool(pair.ears.changes))
+    assert pair.ears.changes == [removals[0]]
+
+
+async def test_removals_under_another_prefix_are_not_told(pair: Pair) -> None:
+    async with connected(f"{pair.server.url}?prefix={uuid.uuid4().hex}") as apart:
+        change = created(apart, "s")
+        await apart.commit([change])
+        await apart.commit([removed(change.state)])
+    state = await pair.create("s")
+    await pair.other.commit([removed(state)])
+    await until(lambda: bool(pair.ears.removals))
+    assert pair.ears.removals == [("s", state.stream_id)]
+
+
+# ---------------------------------------------------------------- a lost connection
+
+
+async def test_each_followed_stream_is_told_to_be_missed_when_the_connection_was_lost(
+    pair: Pair,
+) -> None:
+    states = {path: await pair.create(path) for path in "abc"}
+    await pair.follow("a", "b", "c")
+    pair.log.unfollow("b")
+    histories = pair.ears.histories
+    pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: sorted(pair.ears.missing) == ["a", "c"])
+    # Of what is cached nobody knows what was removed meanwhile.
+    await until(lambda: pair.ears.histories == histories + 1)
+    change = appended(states["c"], b"x")
+    await pair.tell(change)
+    assert pair.ears.changes == [change]
+    await pair.other.commit([removed(states["b"])])
+    await until(lambda: bool(pair.ears.removals))
+
+
+async def test_streams_taken_up_while_there_is_no_connection_are_followed_with_the_next(
+    pair: Pair,
+) -> None:
+    await pair.follow("a")
+    pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    pair.log.follow("b")
+    pair.log.unfollow("a")
+    await until(lambda: "b" in pair.ears.missing)
+    change = created(pair.other, "b", b"x")
+    await pair.tell(change)
+    assert pair.ears.changes == [change]
+
+
+async def test_whatever_changed_during_the_loss_is_loaded_after_it(pair: Pair) -> None:
+    """What was told as missed is told after the subscription is in force, never before."""
+    state = await pair.create("s")
+    await pair.follow("s")
+    for _ in range(10):
+        pair.ears.missing.clear()
+        pair.ears.changes.clear()
+        pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        change = appended(state, b"x")
+        state = change.state
+        await pair.other.commit([change])
+        await until(lambda: bool(pair.ears.missing))
+        found = (await pair.log.load("s")).place.state
+        assert found == state
+
+
+async def test_a_log_is_closed_at_once_while_its_connection_is_made() -> None:
+    """Between any two passes of the loop."""
+    for passes in range(0, 60, 2):
+        log = redis_log()
+        await log.open()
+        await turns(passes)
+        async with asyncio.timeout(PATIENCE_S):
+            await log.close()
+
+
+@pytest.mark.parametrize("message", [b"", b"hello", b"\x81", b"\x00" * 100, b'{"state":{}}'])
+async def test_a_message_of_somebody_else_ends_nothing(pair: Pair, message: bytes) -> None:
+    state = await pair.create("s")
+    await pair.follow("s")
+    (channel,) = [
+        name for name in pair.server.command("PUBSUB", "SHARDCHANNELS") if name.endswith(b"{s}")
+    ]
+    pair.server.command("SPUBLISH", channel, message)
+    change = appended(state, b"x")
+    await pair.other.commit([change])
+    # As news, or as something that was missed with the connection.
+    await until(lambda: pair.ears.changes == [change] or "s" in pair.ears.missing)
+    await asyncio.sleep(0)
+    assert (await pair.log.load("s")).place.state == change.state

@@ -1,0 +1,230 @@
+"""Reads from a log in Redis: damage is told, what is kept no longer is refused, and what is due."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.backends.base import Conflict
+from gateway.errors import BadRequest, HeadgateError, RecordDamaged, StreamGone, StreamNotFound
+from gateway.protocol.chunks import Chunk
+from gateway.protocol.retention import Retention
+from gateway.protocol.state import Mark, Segment
+from tests.backends.contract import appended, created, loaded, removed
+from tests.streams.service import Service
+
+if TYPE_CHECKING:
+    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis_rows import Names
+    from tests.support.redis_servers import RedisServer
+
+DATAS = (b"abc", b"de", b"fghi")
+replace = msgspec.structs.replace
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize(
+    ("gone", "start", "kind"),
+    [
+        (0, 0, RecordDamaged),
+        (0, 1, RecordDamaged),
+        (3, 3, RecordDamaged),
+        (3, 4, RecordDamaged),
+        (5, 5, RecordDamaged),
+        (5, 8, RecordDamaged),
+        (3, 0, RecordDamaged),
+        (5, 0, RecordDamaged),
+        (5, 3, RecordDamaged),
+        (0, 4, BadRequest),
+        (0, 6, BadRequest),
+        (3, 8, BadRequest),
+        (5, 1, BadRequest),
+        (0, 3, None),
+        (3, 5, None),
+        (5, 9, None),
+    ],
+)
+async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
+    server: RedisServer,
+    log: RedisLog,
+    names: Names,
+    gone: int,
+    start: int,
+    kind: type[HeadgateError] | None,
+) -> None:
+    change = created(log, "s", *DATAS)
+    await log.commit([change])
+    assert server.command("XDEL", names.records("s"), f"{gone}-1") == 1
+    if kind is None:
+        chunk = await log.read(change.state, start, 100)
+        assert b"".join(chunk.records) == b"abcdefghi"[start:]
+        return
+    with pytest.raises(kind) as refusal:
+        await log.read(change.state, start, 100)
+    assert refusal.value.detail == (
+        "a record is missing in Redis: its key was evicted, or changed by somebody else"
+        if kind is RecordDamaged
+        else "offset is not one that this stream gave out: it lies inside a record"
+    )
+
+
+async def test_records_before_what_is_missing_are_served(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    change = created(log, "s", *DATAS)
+    await log.commit([change])
+    server.command("XDEL", names.records("s"), "5-1")
+    assert await log.read(change.state, 0, 5) == Chunk(change.state, 0, 5, DATAS[:2])
+
+
+async def test_an_evicted_key_of_records_is_told(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    change = created(log, "s", *DATAS)
+    await log.commit([change])
+    server.command("DEL", names.records("s"))
+    with pytest.raises(RecordDamaged):
+        await log.read(change.state, 0, 100)
+    assert (await log.read(change.state, 9, 100)).records == ()
+
+
+async def test_a_record_of_its_source_that_is_missing_is_told_by_a_fork(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    source = created(log, "s", *DATAS)
+    fork = created(log, "f", b"+", lineage=(Segment(source.state.stream_id, 5, "s"),), tail=6)
+    await log.commit([source, fork])
+    server.command("XDEL", names.records("s"), "3-1")
+    with pytest.raises(RecordDamaged):
+        await log.read(fork.state, 0, 100)
+    with pytest.raises(BadRequest):
+        await log.read(fork.state, 1, 100)
+    assert (await log.read(fork.state, 5, 100)).records == (b"+",)
+
+
+@pytest.mark.parametrize("start", [*range(10)])
+async def test_a_stream_that_is_gone_is_not_found_wherever_it_is_read(
+    log: RedisLog, start: int
+) -> None:
+    change = created(log, "s", *DATAS)
+    await log.commit([change])
+    await log.commit([removed(change.state)])
+    with pytest.raises(StreamNotFound):
+        await log.read(change.state, start, 100)
+
+
+# ---------------------------------------------------------------- what is due
+
+
+async def test_an_index_entry_of_what_is_not_there_is_taken_away(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    never = created(log, "never")
+    over = created(log, "over", deadline=2.0)
+    await log.commit([never, over])
+    stale = {f"gone{number}": 1.0 for number in range(300)} | {"never": 1.5}
+    for path, score in stale.items():
+        server.command("ZADD", names.deadlines, score, path)
+    assert await log.expired(10.0, 10) == ["over"]
+    assert server.command("ZRANGE", names.deadlines, 0, -1) == [b"over"]
+
+
+async def test_an_index_entry_that_is_too_early_is_put_right(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    await log.commit([created(log, "s", deadline=50.0)])
+    server.command("ZADD", names.deadlines, 1.0, "s")
+    assert await log.expired(10.0, 10) == []
+    assert server.command("ZSCORE", names.deadlines, "s") == 50.0
+    assert await log.expired(50.0, 10) == ["s"]
+
+
+async def test_a_new_stream_does_not_put_off_what_was_noted_for_its_path(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    """Its note is written before it is known whether the creation stands."""
+    first = created(log, "s", deadline=5.0)
+    await log.commit([first])
+    with pytest.raises(Conflict):
+        await log.commit([created(log, "s", deadline=50.0)])
+    assert server.command("ZSCORE", names.deadlines, "s") == 5.0
+    assert await log.expired(5.0, 10) == ["s"]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "trim_at", "due"),
+    [(5.0, None, 5.0), (None, 7.0, 7.0), (5.0, 7.0, 5.0), (9.0, 7.0, 7.0)],
+)
+async def test_the_end_of_a_stream_and_of_a_part_of_it_are_due(
+    log: RedisLog, deadline: float | None, trim_at: float | None, due: float
+) -> None:
+    await log.commit([created(log, "s", deadline=deadline, trim_at=trim_at)])
+    assert await log.expired(due - 0.001, 10) == []
+    assert await log.expired(due, 10) == ["s"]
+
+
+@pytest.mark.parametrize("limit", [1, 4, 5, 6])
+async def test_no_more_paths_are_given_out_than_were_asked_for(log: RedisLog, limit: int) -> None:
+    paths = [f"s{number}" for number in range(5)]
+    await log.commit([created(log, path, deadline=1.0) for path in paths])
+    found = await log.expired(2.0, limit)
+    assert len(found) == len(set(found)) == min(limit, 5)
+    assert set(found) <= set(paths)
+
+
+# ---------------------------------------------------------------- retention
+
+
+async def test_what_is_kept_no_longer_is_taken_from_redis_and_refused(
+    server: RedisServer, log: RedisLog, names: Names
+) -> None:
+    service = Service(log, retention=Retention(max_bytes=100_000))
+    await service.create("s")
+    for number in range(500):
+        await service.append("s", b"%04d" % number * 250)
+    state = (await service.table.load("s")).state
+    assert state is not None
+    assert 500_000 - 125_000 <= state.first <= 400_000
+    entries = server.command("XLEN", names.records("s"))
+    assert 100 <= entries < 300
+    ((oldest, _),) = server.command("XRANGE", names.records("s"), "-", "+", "COUNT", 1)
+    assert int(oldest.split(b"-")[0]) <= state.first
+    chunk = await log.read(state, state.first, state.tail)
+    assert b"".join(chunk.records)[:4] == b"%04d" % (state.first // 1000)
+    assert chunk.end == state.tail
+    with pytest.raises(StreamGone) as refusal:
+        await log.read(state, state.first - 1000, state.tail)
+    assert refusal.value.detail == "what follows offset is no longer kept"
+
+
+async def test_a_read_that_is_overtaken_by_a_trim_is_told_what_is_kept(log: RedisLog) -> None:
+    """Who reads goes by a state of before."""
+    change = created(log, "s", *DATAS, marks=(Mark(1.0, 3),))
+    await log.commit([change])
+    await log.commit([appended(change.state, first=5)])
+    with pytest.raises(StreamGone):
+        await log.read(change.state, 0, 100)
+    with pytest.raises(StreamGone):
+        await log.read(change.state, 3, 100)
+    assert (await log.read(change.state, 5, 100)).records == (b"fghi",)
+
+
+async def test_a_fork_keeps_what_it_has_of_a_source_that_is_trimmed_after_it_has_gone(
+    log: RedisLog,
+) -> None:
+    service = Service(log, retention=Retention(max_bytes=1000))
+    await service.create("s", b"first ")
+    await service.fork("f", "s")
+    for _ in range(50):
+        await service.append("s", b"x" * 200)
+    assert await service.data("f") == b"first "
+    await service.lifecycle.delete("f")
+    for _ in range(50):
+        await service.append("s", b"x" * 200)
+    state = await loaded(log, "s")
+    assert state is not None
+    assert state.tail - state.first <= 1000 + 125 + 2 * 200

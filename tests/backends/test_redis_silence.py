@@ -1,0 +1,97 @@
+"""A Redis that takes connections and says nothing: how long anybody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends import redis_errand, redis_primary
+from gateway.errors import LogUnavailable
+from tests.backends.contract import appended, created
+from tests.backends.redis_logs import connected, until
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from gateway.backends.redis import RedisLog
+    from gateway.protocol.state import StreamState
+    from tests.support.redis_servers import RedisServer
+
+ANSWER_S = 1.0  # in place of three seconds
+PATIENCE_S = 2.0  # in place of six
+SLACK_S = 3.0  # of a busy machine; a connection is waited for longer, which is five seconds
+
+ASKS: dict[str, Callable[[RedisLog, StreamState], Awaitable[object]]] = {
+    "load": lambda log, _: log.load("s"),
+    "read": lambda log, state: log.read(state, 0, 9),
+    "commit": lambda log, state: log.commit([appended(state, b"two")]),
+}
+
+
+@pytest.fixture
+async def silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
+    """A server that has just fallen silent, a log there, and a stream in it."""
+    monkeypatch.setattr(redis_primary, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(redis_errand, "PATIENCE_S", PATIENCE_S)
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            server.pause()
+            try:
+                yield server, log, change.state
+            finally:
+                server.resume()
+
+
+async def _refusal(ask: Awaitable[object]) -> tuple[str, float]:
+    """Why it is refused, and how long that took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(LogUnavailable) as refusal:
+        await ask
+    return refusal.value.detail, loop.time() - began
+
+
+@pytest.mark.parametrize("kind", ASKS)
+async def test_who_waits_for_a_silent_server_is_refused_in_time(
+    silent: tuple[RedisServer, RedisLog, StreamState], kind: str
+) -> None:
+    _, log, state = silent
+    why, took = await _refusal(ASKS[kind](log, state))
+    assert "the log did not answer: " in why
+    assert ("not known whether" in why) is (kind == "commit")
+    assert ANSWER_S <= took < ANSWER_S + PATIENCE_S + SLACK_S
+
+
+async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
+    silent: tuple[RedisServer, RedisLog, StreamState],
+) -> None:
+    _, log, state = silent
+    primary = log.primary_of("any")
+    assert primary is not None
+    await until(lambda: primary.is_down)
+    for ask in ASKS.values():
+        why, took = await _refusal(ask(log, state))
+        assert why.startswith("the log cannot be reached: no answer ")
+        assert took < ANSWER_S
+
+
+async def test_who_waited_is_answered_when_the_server_speaks_again(
+    silent: tuple[RedisServer, RedisLog, StreamState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_errand, "PATIENCE_S", 60.0)
+    server, log, state = silent
+    change = appended(state, b"two")
+    committing = log.commit([change])
+    await until(lambda: log.trouble() is not None)
+    server.resume()
+    await committing
+    assert (await log.read(change.state, 0, 9)).records == (b"one", b"two")
+    await until(lambda: log.trouble() is None)

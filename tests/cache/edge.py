@@ -1,0 +1,144 @@
+"""A cache before a scripted origin, with the connections between them real."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.backends.origin import Origin, OriginSettings
+from gateway.cache.directives import normalised
+from gateway.cache.edge_cache import EdgeCache
+from gateway.cache.held import Ask, Held
+from gateway.cache.policy import Defaults
+from gateway.cache.rules import Rules
+from gateway.cache.store import Kept, Store
+from gateway.protocol.caching import Freshness
+from gateway.protocol.followed import parse_edge_target
+from gateway.protocol.forwarding import CONDITIONS
+from gateway.protocol.state import Lifetime
+from tests.streams.clock import ManualClock
+from tests.support.cache_status import said
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.backends.origin import OriginAnswer
+    from gateway.cache.edge_cache import Given
+    from tests.support.raw_origin import RawOrigin
+
+PATH = "/v1/stream/s"
+IDENTITY = ("Authorization", "Cookie")
+SETTINGS = OriginSettings(urls=(), prefix="/v1/stream", health_interval=0.05)
+
+
+class Told(NamedTuple):
+    """An answer as its reader has it."""
+
+    status: int
+    body: bytes
+    x_cache: str
+    hits: int
+    age: int
+    status_field: dict[str, object]
+
+
+class Stage:
+    """`get` is what a reader does."""
+
+    def __init__(self, origin: Origin, rules: Rules, store_bytes: int) -> None:
+        self.origin = origin
+        self.clock = ManualClock()
+        self.store: Store[Kept] = Store(store_bytes)
+        self.tails: set[tuple[str, str]] = set()
+        self.cache = EdgeCache(
+            self.store,
+            rules,
+            self._send,
+            self.clock,
+            lambda ask: lambda offset: (ask.path, offset) in self.tails,
+        )
+
+    async def _send(self, ask: Ask, old: Held | None) -> OriginAnswer:
+        fields = ask.fields.copy()
+        fields.extend(old.validators if old is not None else [])
+        return await self.origin.send("GET", ask.target, fields)
+
+    def ask(
+        self, query: str = "", *fields: tuple[str, str], lifetime: Lifetime | None = None
+    ) -> Ask:
+        """A reader's request."""
+        headers = CIMultiDict([("Host", "headgate.test"), *fields])
+        read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
+        identity = repr([(name, headers[name]) for name in IDENTITY if name in headers])
+        coding = normalised("accept-encoding", headers) if "Accept-Encoding" in headers else ""
+        sent = CIMultiDict(
+            (name, value)
+            for name, value in fields
+            if name.lower() not in CONDITIONS | {"accept-encoding"}
+        )
+        sent["Accept-Encoding"] = coding or "identity"
+        return Ask(
+            "headgate.test",
+            read,
+            headers,
+            sent,
+            "" if identity == "[]" else identity,
+            coding,
+            lifetime or Lifetime(),
+        )
+
+    async def given(self, query: str = "", *fields: tuple[str, str]) -> Given:
+        """The answer as the cache gives it."""
+        return await self.cache.answer(self.ask(query, *fields))
+
+    async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
+        """The whole answer."""
+        return await told(await self.given(query, *fields))
+
+
+async def told(given: Given) -> Told:
+    """An answer once its reader has taken all of it."""
+    body = given.held.body
+    if given.source is not None:
+        body = b"".join([part async for part in given.source.parts()])
+        given.source.release()
+    lines = dict(line.split(": ", 1) for line in given.cache.decode().split("\r\n")[:-1])
+    return Told(
+        given.held.status,
+        body,
+        lines["X-Cache"],
+        int(lines["X-Cache-Hits"]),
+        int(lines["Age"]),
+        said([lines["Cache-Status"]]),
+    )
+
+
+@asynccontextmanager
+async def staged(
+    raw: RawOrigin,
+    *,
+    stale_if_error: int = 0,
+    ignore_no_store: bool = False,
+    store_bytes: int = 64 << 20,
+    **settings: object,
+) -> AsyncIterator[Stage]:
+    """A cache before an origin that runs."""
+    origin = Origin(msgspec.structs.replace(SETTINGS, urls=(raw.url,), **settings))
+    rules = Rules(
+        Freshness(60, 300, 10),
+        Defaults(stale_if_error),
+        "1.1 test",
+        IDENTITY,
+        origin.location,
+        ignore_no_store=ignore_no_store,
+    )
+    await origin.open()
+    stage = Stage(origin, rules, store_bytes)
+    try:
+        yield stage
+    finally:
+        await stage.cache.close()
+        await origin.close()

@@ -1,0 +1,41 @@
+"""Responses written as text, and what the policy keeps of them."""
+
+from __future__ import annotations
+
+from multidict import CIMultiDict
+
+from gateway.cache.policy import Defaults, Stored, Times, storable
+
+NOW = 784_111_777.0
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"  # NOW
+MINUTE_AGO = "Sun, 06 Nov 1994 08:48:37 GMT"
+HOUR_AGO = "Sun, 06 Nov 1994 07:49:37 GMT"
+YEAR_AGO = "Sat, 06 Nov 1993 08:49:37 GMT"
+IN_AN_HOUR = "Sun, 06 Nov 1994 09:49:37 GMT"
+AT_ONCE = Times(NOW, NOW)
+
+
+def fields(text: str) -> CIMultiDict[str]:
+    """Header fields, one in a line, or several with a bar between them."""
+    lines = (line.partition(":") for line in text.replace("|", "\n").splitlines() if line.strip())
+    return CIMultiDict((name.strip(), value.strip()) for name, _, value in lines)
+
+
+def keep(
+    response: str,
+    *,
+    request: str = "",
+    method: str = "GET",
+    status: int = 200,
+    times: Times = AT_ONCE,
+    stale_if_error: int = 0,
+) -> Stored | None:
+    return storable(
+        method, fields(request), status, fields(response), times, Defaults(stale_if_error)
+    )
+
+
+def kept(response: str, **given: object) -> Stored:
+    stored = keep(response, **given)  # type: ignore[arg-type] # what `keep` takes
+    assert stored is not None
+    return stored

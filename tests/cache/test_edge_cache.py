@@ -1,0 +1,843 @@
+"""What the cache in front of an origin gives out, keeps and forgets, and what it says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.cache.edge_cache import PASSED_S, REST_S
+from gateway.cache.held import MAX_VARIANTS
+from gateway.errors import NotCached, OriginBroken
+from gateway.protocol.state import Lifetime
+from tests.cache.edge import PATH, Stage, staged
+from tests.support.raw_origin import PATIENCE_S, RawOrigin, Steps, Wire, answer, close, until
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Play
+
+MINUTE = "Cache-Control: max-age=60"
+OFFSET = "Stream-Next-Offset: 9"
+
+
+def stored(status: int = 200, **more: object) -> dict[str, object]:
+    return {"fwd": "uri-miss", "fwd-status": status, "stored": True, **more}
+
+
+def body_kept(stage: Stage) -> bytes | None:
+    held = stage.cache.find(stage.ask())
+    return None if held is None else held.body
+
+
+async def heard(raw: RawOrigin, requests: int) -> None:
+    await until(lambda: len(raw.heard) >= requests)
+
+
+def unstored(status: int = 200, fwd: str = "uri-miss") -> dict[str, object]:
+    return {"fwd": fwd, "fwd-status": status}
+
+
+# ---------------------------------------------------------------- miss, hit
+
+
+async def test_an_answer_is_fetched_once_and_then_given_out() -> None:
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+        miss = await stage.given()
+        assert (miss.held.status, miss.held.body) == (200, b"data")
+        assert miss.cache == (
+            b"Age: 0\r\nX-Cache: MISS\r\nX-Cache-Hits: 0\r\n"
+            b"Cache-Status: Headgate; fwd=uri-miss; fwd-status=200; stored\r\n"
+        )
+        stage.clock.advance(7.5)
+        first = await stage.given()
+        assert (first.held.status, first.held.body) == (200, b"data")
+        assert first.cache == (
+            b"Age: 7\r\nX-Cache: HIT\r\nX-Cache-Hits: 1\r\nCache-Status: Headgate; hit; ttl=52\r\n"
+        )
+        assert (await stage.given()).cache.startswith(b"Age: 7\r\nX-Cache: HIT\r\nX-Cache-Hits: 2")
+        assert raw.lines() == [f"GET {PATH}"]
+        assert (stage.store.hits, stage.store.misses) == (2, 1)
+
+
+async def test_an_answer_that_was_old_already_is_as_old_here() -> None:
+    async with RawOrigin(answer(b"data", MINUTE, "Age: 20")) as raw, staged(raw) as stage:
+        assert (await stage.get()).age == 20
+        stage.clock.advance(30)
+        hit = await stage.get()
+        assert (hit.age, hit.status_field) == (50, {"hit": True, "ttl": 10})
+        stage.clock.advance(10)
+        assert (await stage.get()).x_cache == "MISS"
+
+
+@pytest.mark.parametrize(("after", "x_cache"), [(59.9, "HIT"), (60.0, "MISS"), (60.1, "MISS")])
+async def test_a_copy_is_fresh_for_so_long(after: float, x_cache: str) -> None:
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(after)
+        assert (await stage.get()).x_cache == x_cache
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["Cache-Control: no-store"],
+        ["Cache-Control: private, max-age=60"],
+        ["Cache-Control: max-age=0"],
+        ["Cache-Control: max-age=60", "Vary: *"],
+        [],
+    ],
+)
+async def test_what_must_not_be_kept_is_fetched_each_time(fields: list[str]) -> None:
+    async with RawOrigin(answer(b"data", *fields)) as raw, staged(raw) as stage:
+        for _ in range(2):
+            miss = await stage.get()
+            assert (miss.body, miss.x_cache, miss.status_field) == (b"data", "MISS", unstored())
+        assert (len(raw.heard), len(stage.store)) == (2, 0)
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "301 Moved Permanently"])
+async def test_any_status_may_be_kept(status: str) -> None:
+    async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, staged(raw) as stage:
+        code = int(status[:3])
+        assert (await stage.get()).status_field == stored(code)
+        hit = await stage.get()
+        assert (hit.status, hit.x_cache) == (code, "HIT")
+
+
+async def test_queries_are_kept_apart() -> None:
+    async with RawOrigin(answer(b"1", MINUTE), answer(b"2", MINUTE)) as raw, staged(raw) as stage:
+        assert [(await stage.get(query)).body for query in ("a=1", "a=2", "a=1")] == [
+            b"1",
+            b"2",
+            b"1",
+        ]
+
+
+async def test_one_who_takes_only_what_is_cached_costs_the_origin_nothing() -> None:
+    only = ("Cache-Control", "only-if-cached")
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+        with pytest.raises(NotCached):
+            await stage.get("", only)
+        assert raw.heard == []
+        await stage.get()
+        assert (await stage.get("", only)).x_cache == "HIT"
+        stage.clock.advance(60)
+        with pytest.raises(NotCached):
+            await stage.get("", only)
+        assert len(raw.heard) == 1
+
+
+async def test_a_304_that_was_not_asked_for_is_no_answer() -> None:
+    async with RawOrigin(answer(status="304 Not Modified")) as raw, staged(raw) as stage:
+        with pytest.raises(OriginBroken):
+            await stage.get("", ("If-None-Match", '"a"'))
+        assert not any("if-none-match" in field.lower() for field in raw.heard[0].fields)
+
+
+async def test_only_what_is_stored_is_said_to_be() -> None:
+    async with (
+        RawOrigin(answer(b"x" * 200_000, MINUTE)) as raw,
+        staged(raw, store_bytes=1 << 20) as stage,
+    ):
+        assert (await stage.get()).status_field == unstored()
+        assert len(stage.store) == 0
+
+
+# ---------------------------------------------------------------- validation
+
+
+async def test_a_copy_that_still_stands_is_confirmed() -> None:
+    confirmed = answer(b"", 'ETag: "a"', "Cache-Control: max-age=30", status="304 Not Modified")
+    async with (
+        RawOrigin(answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"'), confirmed) as raw,
+        staged(raw) as stage,
+    ):
+        await stage.get()
+        await stage.get()
+        stage.clock.advance(2)
+        given = await stage.given()
+        assert given.cache == (
+            b"Age: 0\r\nX-Cache: REVALIDATED\r\nX-Cache-Hits: 0\r\n"
+            b"Cache-Status: Headgate; fwd=stale; fwd-status=304; stored\r\n"
+        )
+        assert (given.held.status, given.held.body) == (200, b"data")
+        assert given.held.fields()["ETag"] == '"a"'
+        assert 'If-None-Match: "a"' in raw.heard[1].fields
+        hit = await stage.get()
+        assert (hit.hits, hit.status_field) == (2, {"hit": True, "ttl": 30})
+
+
+async def test_a_copy_that_stands_no_more_is_replaced() -> None:
+    scripts = [
+        answer(b"old", "Cache-Control: max-age=1", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"),
+        answer(b"new", MINUTE),
+    ]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(2)
+        miss = await stage.get()
+        assert (miss.body, miss.x_cache) == (b"new", "MISS")
+        assert miss.status_field == {"fwd": "stale", "fwd-status": 200, "stored": True}
+        assert "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT" in raw.heard[1].fields
+        assert (await stage.get()).body == b"new"
+
+
+async def test_what_is_to_be_validated_each_time_is() -> None:
+    scripts = [
+        answer(b"data", "Cache-Control: no-cache", 'ETag: "a"'),
+        answer(status="304 Not Modified"),
+    ]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        for _ in range(3):
+            again = await stage.get()
+            assert (again.body, again.x_cache) == (b"data", "REVALIDATED")
+        assert len(raw.heard) == 4
+
+
+SHORT = "Cache-Control: max-age=1"
+JAN, FEB = (f"Sat, 01 {month} 2025 00:00:00 GMT" for month in ("Jan", "Feb"))
+
+
+@pytest.mark.parametrize(
+    ("kept_with", "unchanged"),
+    [
+        (['ETag: "a"'], ['ETag: "b"']),
+        (['ETag: "a"', f"Last-Modified: {JAN}"], ['ETag: "b"', f"Last-Modified: {JAN}"]),
+        ([f"Last-Modified: {JAN}"], [f"Last-Modified: {FEB}"]),
+        ([f"Last-Modified: {JAN}"], ['ETag: "b"']),
+        (['ETag: "a"', OFFSET], ['ETag: "a"', "Stream-Next-Offset: 8"]),
+    ],
+)
+async def test_a_304_for_another_answer_confirms_nothing(
+    kept_with: list[str], unchanged: list[str]
+) -> None:
+    scripts = [
+        answer(b"old", SHORT, *kept_with),
+        answer(b"", *unchanged, MINUTE, status="304 Not Modified"),
+        answer(b"new", MINUTE),
+    ]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(2)
+        miss = await stage.get()
+        assert (miss.body, miss.x_cache) == (b"new", "MISS")
+        assert miss.status_field == {"fwd": "stale", "fwd-status": 200, "stored": True}
+        asked = [any(field.startswith("If-") for field in heard.fields) for heard in raw.heard]
+        assert asked == [False, True, False]
+        assert (await stage.get()).body == b"new"
+
+
+async def test_an_origin_that_goes_on_so_is_broken() -> None:
+    other = answer(b"", 'ETag: "b"', status="304 Not Modified")
+    async with RawOrigin(answer(b"old", SHORT, 'ETag: "a"'), other) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(2)
+        with pytest.raises(OriginBroken):
+            await stage.get()
+        assert len(raw.heard) == 3
+
+
+async def test_a_part_that_was_not_asked_for_is_no_answer() -> None:
+    part = answer(b"ab", MINUTE, "Content-Range: bytes 0-1/4", status="206 Partial Content")
+    async with RawOrigin(part) as raw, staged(raw) as stage:
+        with pytest.raises(OriginBroken):
+            await stage.get("", ("Range", "bytes=0-1"))
+        assert len(stage.store) == 0
+
+
+@pytest.mark.parametrize("ends", [[OFFSET], []])
+async def test_a_stream_that_was_closed_is_so_once_a_304_says_it(ends: list[str]) -> None:
+    """Even when the origin's tag is the same for the open stream and the closed one."""
+    told = [OFFSET, "Stream-Up-To-Date: true", 'ETag: "9"', SHORT]
+    closed = [*ends, "Stream-Closed: true", "Stream-Up-To-Date: true", 'ETag: "9"', MINUTE]
+    scripts = [answer(b"data", *told), answer(b"", *closed, status="304 Not Modified")]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        opened = (await stage.given("offset=1")).held
+        assert (opened.fields()["ETag"], opened.is_tail) == ('"9"', True)
+        stage.clock.advance(2)
+        await stage.get("offset=1")
+        held = (await stage.given("offset=1")).held
+        assert (held.fields()["ETag"], held.is_tail) == ('"9:closed"', False)
+        names = ("Stream-Closed", "Stream-Up-To-Date")
+        assert [held.fields().getall(name) for name in names] == [["true"], ["true"]]
+        assert held.facts is not None
+        assert held.facts.closed
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [([OFFSET, "Stream-Up-To-Date: true"], True), ([OFFSET], False), ([], True)],
+)
+async def test_whether_the_tail_was_reached_is_what_a_304_says_if_it_says_anything(
+    fields: list[str], is_told: bool
+) -> None:
+    told = [OFFSET, "Stream-Up-To-Date: true", 'ETag: "9"', SHORT]
+    unchanged = answer(b"", *fields, 'ETag: "9"', status="304 Not Modified")
+    async with RawOrigin(answer(b"data", *told), unchanged) as raw, staged(raw) as stage:
+        await stage.get("offset=1")
+        stage.clock.advance(2)
+        given = await stage.given("offset=1")
+        assert given.current
+        assert bool(given.held.tail_line(known=True)) is is_told
+
+
+async def test_a_tag_goes_back_to_the_origin_as_it_came() -> None:
+    silent = answer(b"data", OFFSET, "ETag: unquoted", "Content-Type: text/plain")
+    async with RawOrigin(silent, answer(status="304 Not Modified")) as raw, staged(raw) as stage:
+        given = await stage.given("offset=1")
+        assert given.held.fields()["ETag"] == '"unquoted"'
+        stage.clock.advance(61)
+        assert (await stage.get("offset=1")).x_cache == "STALE"
+        await until(lambda: len(raw.heard) == 2)
+        assert "If-None-Match: unquoted" in raw.heard[1].fields
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [answer(b"", status="404 Not Found"), answer(b"secret", "Cache-Control: no-store")],
+)
+@pytest.mark.parametrize("stale", ["stale-while-revalidate=300", "stale-if-error=300"])
+async def test_what_the_origin_has_replaced_is_not_given_out_again(
+    replaced: bytes, stale: str
+) -> None:
+    first = answer(b"old", f"Cache-Control: max-age=1, {stale}", 'ETag: "a"')
+    async with RawOrigin(first, replaced, close) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(2)
+        await stage.get()
+        await until(lambda: stage.cache.find(stage.ask()) is None)
+        with pytest.raises(OriginBroken):
+            await stage.get()
+
+
+async def test_a_304_that_says_no_store_leaves_an_ignored_no_store_ignored() -> None:
+    said = "Cache-Control: no-store"
+    scripts = [
+        answer(b"data", OFFSET, said, 'ETag: "a"'),
+        answer(b"", said, status="304 Not Modified"),
+    ]
+    async with RawOrigin(*scripts) as raw, staged(raw, ignore_no_store=True) as stage:
+        assert (await stage.get("offset=1")).status_field == stored()
+        stage.clock.advance(400)
+        confirmed = await stage.given("offset=1")
+        assert "no-store" not in confirmed.held.fields()["Cache-Control"]
+        hit = await stage.get("offset=1")
+        assert (hit.x_cache, hit.status_field) == ("HIT", {"hit": True, "ttl": 60})
+
+
+# ---------------------------------------------------------------- stale
+
+
+SWR = "Cache-Control: max-age=10, stale-while-revalidate=20"
+
+
+async def test_a_stale_copy_is_given_out_while_one_asks_for_a_new_one() -> None:
+    second = Steps(b"", answer(b"new", SWR))
+    async with RawOrigin(answer(b"old", SWR, 'ETag: "a"'), second) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(15)
+        given = await stage.given()
+        assert given.cache == (
+            b"Age: 15\r\nX-Cache: STALE\r\nX-Cache-Hits: 1\r\n"
+            b"Cache-Status: Headgate; hit; ttl=-5\r\n"
+        )
+        assert given.held.body == b"old"
+        readers = await asyncio.gather(*(stage.get() for _ in range(20)))
+        assert {(reader.body, reader.x_cache) for reader in readers} == {(b"old", "STALE")}
+        await until(lambda: second.sent == 1)
+        second.go()
+        await until(lambda: body_kept(stage) == b"new")
+        fresh = await stage.get()
+        assert (fresh.body, fresh.x_cache, fresh.age, fresh.hits) == (b"new", "HIT", 0, 22)
+        assert len(raw.heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("after", "x_cache"), [(29.9, "STALE"), (30.0, "REVALIDATED"), (30.1, "REVALIDATED")]
+)
+async def test_a_copy_is_given_out_stale_for_so_long(after: float, x_cache: str) -> None:
+    scripts = [answer(b"data", SWR, 'ETag: "a"'), answer(status="304 Not Modified")]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(after)
+        assert (await stage.get()).x_cache == x_cache
+
+
+async def test_a_failed_refresh_leaves_the_stale_copy() -> None:
+    scripts: list[bytes | Play] = [
+        answer(b"old", SWR),
+        answer(b"oops", status="500 Oops"),
+        close,
+        answer(b"new", SWR),
+    ]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(15)
+        async with asyncio.timeout(PATIENCE_S):
+            while (reader := await stage.get()).body == b"old":
+                assert reader.x_cache == "STALE"
+                await asyncio.sleep(0.001)  # the refresh goes on meanwhile
+                stage.clock.advance(REST_S / 100)
+        assert (reader.body, reader.x_cache, len(raw.heard)) == (b"new", "HIT", 4)
+
+
+@pytest.mark.parametrize(
+    "failure", [close, answer(b"", status="500 Oops"), answer(b"", status="503 Busy")]
+)
+async def test_a_stale_copy_stands_in_for_an_origin_that_fails(failure: bytes) -> None:
+    first = answer(b"data", "Cache-Control: max-age=10, stale-if-error=20")
+    async with RawOrigin(first, failure) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(29)
+        given = await stage.given()
+        assert given.held.body == b"data"
+        assert given.cache == (
+            b"Age: 29\r\nX-Cache: STALE\r\nX-Cache-Hits: 1\r\n"
+            b"Cache-Status: Headgate; fwd=stale; detail=stale-if-error\r\n"
+        )
+
+
+@pytest.mark.parametrize("stale", ["stale-while-revalidate=300", "stale-if-error=300"])
+@pytest.mark.parametrize("failure", [close, answer(b"", status="503 Busy")])
+async def test_an_origin_that_has_just_failed_is_left_alone_for_a_moment(
+    stale: str, failure: bytes | Play
+) -> None:
+    first = answer(b"old", f"Cache-Control: max-age=10, {stale}")
+    async with RawOrigin(first, failure) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(15)
+        await stage.get()
+        held = stage.cache.find(stage.ask())
+        assert held is not None
+        await until(lambda: held.rests_until > stage.clock())
+        asked = len(raw.heard)  # one that was cut is repeated
+        stage.clock.advance(REST_S - 0.1)
+        for _ in range(20):
+            assert (await stage.get()).x_cache == "STALE"
+        assert len(raw.heard) == asked
+        raw.scripts = [answer(b"new", MINUTE)]
+        stage.clock.advance(0.1)
+        await stage.get()
+        await until(lambda: body_kept(stage) == b"new")
+
+
+async def test_a_stale_copy_stands_in_for_so_long() -> None:
+    first = answer(b"data", "Cache-Control: max-age=10, stale-if-error=20")
+    async with RawOrigin(first, close) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(30)
+        with pytest.raises(OriginBroken):
+            await stage.get()
+
+
+async def test_the_routes_stale_if_error_is_for_what_says_nothing() -> None:
+    async with (
+        RawOrigin(answer(b"data", MINUTE), close) as raw,
+        staged(raw, stale_if_error=20) as stage,
+    ):
+        await stage.get()
+        stage.clock.advance(79)
+        assert (await stage.get()).x_cache == "STALE"
+        stage.clock.advance(1)
+        with pytest.raises(OriginBroken):
+            await stage.get()
+
+
+# ---------------------------------------------------------------- collapsing
+
+
+async def test_equal_misses_are_one_request() -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        readers = [asyncio.create_task(stage.given()) for _ in range(5)]
+        await until(lambda: steps.sent == 1)
+        steps.go()
+        first, *others = await asyncio.gather(*readers)
+        assert first.cache.startswith(b"Age: 0\r\nX-Cache: MISS\r\n")
+        for other in others:
+            assert other.held.body == b"data"
+            assert other.cache == (
+                b"Age: 0\r\nX-Cache: COLLAPSED\r\nX-Cache-Hits: 0\r\n"
+                b"Cache-Status: Headgate; fwd=uri-miss; fwd-status=200; collapsed; stored\r\n"
+            )
+        assert len(raw.heard) == 1
+        assert (stage.cache.fetched, stage.cache.collapsed) == (1, 4)
+
+
+async def test_what_turns_out_to_be_for_one_is_fetched_by_all_others_at_once() -> None:
+    gate = asyncio.Semaphore(0)
+
+    async def private(wire: Wire) -> None:
+        number = len(raw.heard)
+        await gate.acquire()
+        await wire.send(answer(str(number).encode(), "Cache-Control: private"))
+
+    async with RawOrigin(private) as raw, staged(raw) as stage:
+        readers = [asyncio.create_task(stage.get()) for _ in range(5)]
+        await until(lambda: len(raw.heard) == 1)
+        gate.release()
+        await until(lambda: len(raw.heard) == 5)
+        for _ in range(4):
+            gate.release()
+        told = await asyncio.gather(*readers)
+        assert sorted(reader.body for reader in told) == [b"1", b"2", b"3", b"4", b"5"]
+        assert {reader.x_cache for reader in told} == {"MISS"}
+
+
+async def test_for_a_while_nobody_waits_for_what_was_not_to_be_shared() -> None:
+    held = Steps(b"", answer(b"1", "Cache-Control: private"))
+    async with (
+        RawOrigin(
+            answer(b"0", "Cache-Control: private"), held, answer(b"2", "Cache-Control: private")
+        ) as raw,
+        staged(raw) as stage,
+    ):
+        await stage.get()
+        stage.clock.advance(PASSED_S - 1)
+        waits = asyncio.create_task(stage.get())
+        await until(lambda: held.sent == 1)
+        assert (await stage.get()).body == b"2"
+        held.go()
+        assert (await waits).body == b"1"
+
+
+async def test_then_it_is_tried_again() -> None:
+    held = Steps(b"", answer(b"1", MINUTE))
+    async with (
+        RawOrigin(answer(b"0", "Cache-Control: private"), held, answer(b"2")) as raw,
+        staged(raw) as stage,
+    ):
+        await stage.get()
+        stage.clock.advance(PASSED_S)
+        waiting = [asyncio.create_task(stage.get()) for _ in range(2)]
+        await until(lambda: held.sent == 1)
+        held.go()
+        assert [reader.body for reader in await asyncio.gather(*waiting)] == [b"1", b"1"]
+
+
+async def test_what_could_be_kept_after_all_is_waited_for_again() -> None:
+    """A stream that was not found at first, or an origin that failed once."""
+    held = Steps(b"", answer(b"2", MINUTE))
+    scripts: list[bytes | Play] = [
+        answer(b"", status="404 Not Found"),
+        answer(b"1", "Cache-Control: max-age=1"),
+        held,
+        answer(b"3", MINUTE),
+    ]
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        await stage.get()
+        stage.clock.advance(2)
+        waiting = [asyncio.create_task(stage.get()) for _ in range(2)]
+        await until(lambda: held.sent == 1)
+        held.go()
+        assert [reader.body for reader in await asyncio.gather(*waiting)] == [b"2", b"2"]
+        assert len(raw.heard) == 3
+
+
+# ---------------------------------------------------------------- variants
+
+
+def variant(name: str) -> tuple[str, str]:
+    return ("X-Kind", name)
+
+
+class Kinds:
+    """An origin that answers as X-Kind says."""
+
+    def __init__(self, size: int = 0) -> None:
+        self.size = size
+        self.raw: RawOrigin | None = None
+
+    async def __call__(self, wire: Wire) -> None:
+        assert self.raw is not None
+        fields = dict(field.split(": ", 1) for field in self.raw.heard[-1].fields)
+        kind = fields.get("X-Kind", "").encode()
+        await wire.send(answer(kind.ljust(self.size, b"."), MINUTE, "Vary: X-Kind"))
+
+
+async def test_variants_are_kept_apart() -> None:
+    kinds = Kinds()
+    async with RawOrigin(kinds) as raw, staged(raw) as stage:
+        kinds.raw = raw
+        for expected in ("MISS", "HIT"):
+            for kind in ("a", "b", "c"):
+                reader = await stage.get("", variant(kind))
+                assert (reader.body, reader.x_cache) == (kind.encode(), expected)
+        assert (len(raw.heard), len(stage.store)) == (3, 1)
+
+
+@pytest.mark.parametrize("count", [MAX_VARIANTS - 1, MAX_VARIANTS, MAX_VARIANTS + 1])
+async def test_a_url_has_only_so_many_variants(count: int) -> None:
+    kinds = Kinds()
+    async with RawOrigin(kinds) as raw, staged(raw) as stage:
+        kinds.raw = raw
+        for number in range(count):
+            await stage.get("", variant(str(number)))
+        bytes_then = stage.store.bytes
+        newest_first = range(count - 1, -1, -1)
+        hits = [(await stage.get("", variant(str(n)))).x_cache == "HIT" for n in newest_first]
+        assert sum(hits) == min(count, MAX_VARIANTS)
+        assert hits[: min(count, MAX_VARIANTS)] == [True] * min(count, MAX_VARIANTS)
+        assert stage.store.bytes <= bytes_then + 100
+
+
+async def test_variants_that_are_too_large_together_push_out_the_oldest() -> None:
+    kinds = Kinds(50_000)
+    async with RawOrigin(kinds) as raw, staged(raw, store_bytes=1 << 20) as stage:
+        kinds.raw = raw
+        for kind in ("a", "b", "c", "d"):  # an eighth of the store is enough for two
+            await stage.get("", variant(kind))
+        assert (await stage.get("", variant("d"))).x_cache == "HIT"
+
+
+async def test_a_waiter_for_another_variant_fetches_it() -> None:
+    kinds = Kinds()
+    gate = asyncio.Event()
+
+    async def slowly(wire: Wire) -> None:
+        heard = raw.heard[-1]
+        await gate.wait()
+        kind = dict(field.split(": ", 1) for field in heard.fields)["X-Kind"]
+        await wire.send(answer(kind.encode(), MINUTE, "Vary: X-Kind"))
+
+    async with RawOrigin(slowly, kinds) as raw, staged(raw) as stage:
+        kinds.raw = raw
+        first = asyncio.create_task(stage.get("", variant("a")))
+        await until(lambda: len(raw.heard) == 1)
+        others = [asyncio.create_task(stage.get("", variant(kind))) for kind in ("b", "a")]
+        await asyncio.sleep(0)
+        gate.set()
+        told = await asyncio.gather(first, *others)
+        assert [reader.body for reader in told] == [b"a", b"b", b"a"]
+        assert [reader.x_cache for reader in told] == ["MISS", "MISS", "COLLAPSED"]
+
+
+@pytest.mark.parametrize("vary", [["Vary: Accept-Encoding"], []])
+async def test_a_compressed_copy_is_not_for_those_who_cannot_unpack_it(vary: list[str]) -> None:
+    packed = answer(b"\x1f\x8b", MINUTE, "Content-Encoding: gzip", *vary)
+    async with RawOrigin(packed, answer(b"plain", MINUTE, *vary)) as raw, staged(raw) as stage:
+        gzip = ("Accept-Encoding", "gzip")
+        assert (await stage.get("", gzip)).body == b"\x1f\x8b"
+        assert (await stage.get()).body == b"plain"
+        assert (await stage.get("", gzip)).x_cache == "HIT"
+
+
+# ---------------------------------------------------------------- somebody in particular
+
+
+SOMEBODY = [("Authorization", "Bearer a"), ("Cookie", "session=a")]
+
+
+@pytest.mark.parametrize("credential", SOMEBODY)
+async def test_readers_with_credentials_do_not_wait_for_each_other(
+    credential: tuple[str, str],
+) -> None:
+    gate = asyncio.Event()
+
+    async def echo(wire: Wire) -> None:
+        fields = dict(field.split(": ", 1) for field in raw.heard[-1].fields)
+        await gate.wait()
+        await wire.send(answer(fields.get(credential[0], "nobody").encode(), OFFSET))
+
+    async with RawOrigin(echo) as raw, staged(raw) as stage:
+        name, value = credential
+        wanted = [(), ((name, value),), ((name, f"{value}2"),)]
+        readers = []
+        for number, fields in enumerate(wanted, start=1):
+            readers.append(asyncio.create_task(stage.get("offset=1", *fields)))
+            await heard(raw, number)
+        gate.set()
+        told = await asyncio.gather(*readers)
+        assert [reader.body.decode() for reader in told] == ["nobody", value, f"{value}2"]
+
+
+@pytest.mark.parametrize("credential", SOMEBODY)
+async def test_what_the_origin_did_not_call_public_is_for_the_anonymous_only(
+    credential: tuple[str, str],
+) -> None:
+    async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
+        assert (await stage.get("offset=1")).status_field == stored()
+        assert (await stage.get("offset=1")).x_cache == "HIT"
+        assert (await stage.get("offset=1", credential)).x_cache == "MISS"
+        assert (await stage.get("offset=1", credential)).x_cache == "MISS"
+        assert (await stage.get("offset=1")).x_cache == "HIT"
+        assert len(raw.heard) == 3
+
+
+@pytest.mark.parametrize("credential", SOMEBODY)
+async def test_what_the_origin_calls_public_is_for_everybody(credential: tuple[str, str]) -> None:
+    public = "Cache-Control: public, max-age=60"
+    async with RawOrigin(answer(b"data", OFFSET, public)) as raw, staged(raw) as stage:
+        await stage.get("offset=1", credential)
+        assert (await stage.get("offset=1")).x_cache == "HIT"
+
+
+@pytest.mark.parametrize("credential", SOMEBODY)
+async def test_what_was_given_to_somebody_is_nobody_elses(credential: tuple[str, str]) -> None:
+    """A cookie counts like a password: the settings say that both make a reader somebody."""
+    async with (
+        RawOrigin(answer(b"a's", MINUTE), answer(b"b's", MINUTE)) as raw,
+        staged(raw) as stage,
+    ):
+        assert (await stage.get("offset=1", credential)).body == b"a's"
+        assert (await stage.get("offset=1", (credential[0], "b"))).body == b"b's"
+
+
+async def test_a_cookie_that_is_set_is_not_set_for_others() -> None:
+    setting = answer(b"data", OFFSET, "Set-Cookie: session=1")
+    async with RawOrigin(setting) as raw, staged(raw) as stage:
+        for _ in range(2):
+            assert (await stage.get("offset=1")).x_cache == "MISS"
+
+
+# ---------------------------------------------------------------- writes
+
+
+@pytest.mark.parametrize("write", ["forget", "moved"])
+async def test_what_was_under_way_at_a_write_is_neither_kept_nor_joined(write: str) -> None:
+    old = Steps(b"", answer(b"old", MINUTE))
+    async with RawOrigin(old, answer(b"new", MINUTE)) as raw, staged(raw) as stage:
+        before = asyncio.create_task(stage.get())
+        await until(lambda: old.sent == 1)
+        getattr(stage.cache, write)(PATH)
+        assert (await stage.get()).body == b"new"
+        old.go()
+        assert (await before).body == b"old"
+        hit = await stage.get()
+        assert (hit.body, hit.x_cache) == (b"new", "HIT")
+        assert len(raw.heard) == 2
+
+
+async def test_a_refresh_under_way_at_a_write_is_not_kept() -> None:
+    old = Steps(b"", answer(b"old", SWR))
+    async with (
+        RawOrigin(answer(b"first", SWR), old, answer(b"new", SWR)) as raw,
+        staged(raw) as stage,
+    ):
+        await stage.get()
+        stage.clock.advance(15)
+        assert (await stage.get()).x_cache == "STALE"
+        await until(lambda: old.sent == 1)
+        stage.cache.forget(PATH)
+        assert (await stage.get()).body == b"new"
+        old.go()
+        await until(lambda: old.sent == 2)
+        for number in range(3):
+            await stage.get(f"n={number}")  # by then what was sent before has come
+        assert (await stage.get()).body == b"new"
+
+
+async def test_a_stream_that_grew_loses_its_tail_only() -> None:
+    async with (
+        RawOrigin(
+            answer(b"tail", OFFSET, MINUTE, "Stream-Up-To-Date: true"),
+            answer(b"data", OFFSET, MINUTE),
+            answer(b"tail", OFFSET, MINUTE, "Stream-Up-To-Date: true"),
+        ) as raw,
+        staged(raw) as stage,
+    ):
+        await stage.get("offset=5")
+        await stage.get("offset=1")
+        stage.cache.moved(PATH)
+        assert (await stage.get("offset=1")).x_cache == "HIT"
+        assert (await stage.get("offset=5")).x_cache == "MISS"
+        stage.cache.forget(PATH)
+        assert (await stage.get("offset=1")).x_cache == "MISS"
+
+
+async def test_an_origin_that_never_tells_of_the_tail_may_have_reached_it_anywhere() -> None:
+    silent = answer(b"data", OFFSET, MINUTE)
+    async with RawOrigin(silent) as raw, staged(raw) as stage:
+        for query in ("offset=1", "offset=9"):
+            given = await stage.given(query)
+            assert given.held.tail_line(known=True) == b""
+        stage.cache.moved(PATH)
+        for query in ("offset=1", "offset=9"):
+            assert (await stage.get(query)).x_cache == "MISS"
+
+
+async def test_an_empty_answer_is_at_the_tail_whether_or_not_it_says_so() -> None:
+    async with (
+        RawOrigin(
+            answer(b"tail", OFFSET, MINUTE, "Stream-Up-To-Date: true"),
+            answer(b"", OFFSET, MINUTE),
+        ) as raw,
+        staged(raw) as stage,
+    ):
+        await stage.get("offset=1")
+        await stage.get("offset=9")
+        assert (await stage.get("offset=9")).x_cache == "HIT"
+        stage.cache.moved(PATH)
+        assert (await stage.get("offset=9")).x_cache == "MISS"
+
+
+async def test_a_write_elsewhere_changes_nothing() -> None:
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.cache.forget(f"{PATH}2")
+        assert (await stage.get()).x_cache == "HIT"
+
+
+async def test_a_copy_does_not_outlive_its_stream() -> None:
+    async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
+        lifetime = Lifetime(expires_at=stage.clock() + 30)
+        given = await stage.cache.answer(stage.ask("offset=1", lifetime=lifetime))
+        assert given.held.fields()["Cache-Control"].startswith("public, max-age=30,")
+        stage.clock.advance(29)
+        assert (await stage.get("offset=1")).x_cache == "HIT"
+        stage.clock.advance(1)
+        assert (await stage.get("offset=1")).x_cache == "MISS"
+
+
+async def test_a_read_that_keeps_its_stream_alive_comes_to_the_origin() -> None:
+    async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
+        for _ in range(2):
+            ask = stage.ask("offset=1", lifetime=Lifetime(ttl_s=3600))
+            assert b"X-Cache: MISS" in (await stage.cache.answer(ask)).cache
+        assert len(raw.heard) == 2
+
+
+# ---------------------------------------------------------------- whole reads
+
+
+@pytest.mark.parametrize("fields", [[MINUTE], ["Cache-Control: no-store"]])
+async def test_a_whole_read_has_the_body_whatever_becomes_of_the_answer(fields: list[str]) -> None:
+    async with RawOrigin(answer(b"x" * 100_000, *fields)) as raw, staged(raw) as stage:
+        given = await stage.cache.read(stage.ask("offset=1"), 100_000)
+        assert given.held.body == b"x" * 100_000
+
+
+async def test_a_whole_read_is_bounded() -> None:
+    async with (
+        RawOrigin(answer(b"x" * 100_001, "Cache-Control: no-store")) as raw,
+        staged(raw) as stage,
+    ):
+        with pytest.raises(OriginBroken):
+            await stage.cache.read(stage.ask("offset=1"), 100_000)
+
+
+async def test_bytes_are_bounded() -> None:
+    async with (
+        RawOrigin(answer(b"x" * 50_000, MINUTE)) as raw,
+        staged(raw, store_bytes=1 << 20) as stage,
+    ):
+        for number in range(40):
+            await stage.get(f"n={number}")
+            assert stage.store.bytes <= 1 << 20
+        assert stage.store.evictions > 0
+        assert (await stage.get("n=39")).x_cache == "HIT"
+        assert (await stage.get("n=0")).x_cache == "MISS"
+
+
+async def test_closing_ends_what_is_under_way() -> None:
+    held = Steps(b"", answer(b"data", MINUTE))
+    async with RawOrigin(held) as raw:
+        stage: Stage
+        async with staged(raw) as stage:
+            waiting = asyncio.create_task(stage.get())
+            await until(lambda: held.sent == 1)
+        with pytest.raises(OriginBroken):
+            await waiting

@@ -1,0 +1,326 @@
+"""One request at the origin for all who want the same: whoever leaves, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.cache import edge_cache
+from gateway.cache.edge_cache import LONGEST_KEPT
+from gateway.cache.parts import AHEAD_BYTES
+from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
+from tests.cache.edge import staged, told
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence, until
+
+if TYPE_CHECKING:
+    from tests.cache.edge import Stage, Told
+    from tests.support.raw_origin import Play, Wire
+
+MINUTE = "Cache-Control: max-age=60"
+NOT_KEPT = "Cache-Control: no-store"
+MB = 1 << 20
+
+
+def head(length: int, *fields: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", *fields, f"Content-Length: {length}", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+async def readers_of(stage: Stage, raw: RawOrigin, count: int) -> list[asyncio.Task[Told]]:
+    """A leader and others who wait for the same request."""
+    readers = [asyncio.create_task(stage.get()) for _ in range(count)]
+    await until(lambda: len(raw.heard) >= 1 and stage.cache.collapsed == count - 1)
+    return readers
+
+
+async def sent(steps: Steps, packets: int) -> None:
+    await until(lambda: steps.sent == packets)
+
+
+class Stream:
+    """Sends a long body as fast as it is taken, and tells how far it came."""
+
+    def __init__(self, length: int, *fields: str) -> None:
+        self.sent = 0
+        self.ended = False
+        self._length = length
+        self._fields = fields
+
+    async def __call__(self, wire: Wire) -> None:
+        await wire.send(head(self._length, *self._fields))
+        sent = 0
+        while sent < self._length and not wire.is_closing():
+            part = b"x" * min(65536, self._length - sent)
+            await wire.send(part)
+            sent += len(part)
+            self.sent += len(part)
+        self.ended = True
+
+
+# ---------------------------------------------------------------- somebody leaves
+
+
+async def test_the_leader_may_leave_before_the_head() -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        leader, *others = await readers_of(stage, raw, 4)
+        leader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        steps.go()
+        assert [(reader.body, reader.x_cache) for reader in await asyncio.gather(*others)] == [
+            (b"data", "COLLAPSED")
+        ] * 3
+        assert (await stage.get()).x_cache == "HIT"
+        assert len(raw.heard) == 1
+
+
+async def test_the_leader_may_leave_amid_the_body() -> None:
+    steps = Steps(head(8, MINUTE) + b"da", b"ta", b"more")
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        leader = asyncio.create_task(stage.given())
+        await until(lambda: steps.sent == 1)
+        others = [asyncio.create_task(stage.get()) for _ in range(3)]
+        source = (await leader).source
+        assert source is not None
+        assert await anext(source.parts()) == b"da"
+        source.release()
+        steps.go()
+        steps.go()
+        assert [reader.body for reader in await asyncio.gather(*others)] == [b"datamore"] * 3
+        assert (await stage.get()).x_cache == "HIT"
+        assert len(raw.heard) == 1
+
+
+async def test_a_waiter_may_leave() -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        leader, gone, other = await readers_of(stage, raw, 3)
+        gone.cancel()
+        steps.go()
+        assert [(await leader).body, (await other).body] == [b"data", b"data"]
+
+
+async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        for reader in await readers_of(stage, raw, 3):
+            reader.cancel()
+        steps.go()
+        await until(lambda: stage.cache.find(stage.ask()) is not None)
+        assert (await stage.get()).x_cache == "HIT"
+
+
+async def test_what_cannot_be_kept_is_not_fetched_for_nobody() -> None:
+    endless = Stream(50 * MB, NOT_KEPT)
+    async with RawOrigin(endless) as raw, staged(raw) as stage:
+        given = await stage.given()
+        assert given.source is not None
+        given.source.release()
+        await until(lambda: endless.ended)
+        assert endless.sent < 25 * MB
+
+
+async def test_a_slow_leader_holds_nobody_up() -> None:
+    body = b"x" * (2 * MB)
+    async with RawOrigin(Stream(len(body), MINUTE)) as raw, staged(raw) as stage:
+        slow = asyncio.create_task(stage.given())
+        await until(lambda: len(raw.heard) == 1)
+        others = [asyncio.create_task(stage.get()) for _ in range(3)]
+        assert [reader.body == body for reader in await asyncio.gather(*others)] == [True] * 3
+        assert (await told(await slow)).body == body
+        assert len(raw.heard) == 1
+
+
+# ---------------------------------------------------------------- it fails
+
+
+FAILURES: list[tuple[bytes | Play, type[HeadgateError]]] = [
+    (close, OriginBroken),
+    (reset, OriginBroken),
+    (b"nonsense\r\n\r\n", OriginBroken),
+    (head(9, MINUTE) + b"data", OriginTimeout),
+    (silence, OriginTimeout),
+]
+
+
+@pytest.mark.parametrize(("failure", "error"), FAILURES)
+async def test_an_error_reaches_everybody_once_and_is_not_kept(
+    failure: bytes | Play, error: type[HeadgateError]
+) -> None:
+    begin = asyncio.Event()
+
+    async def fails(wire: Wire) -> None:
+        await begin.wait()
+        if isinstance(failure, bytes):
+            await wire.send(failure)
+            await wire.rest()
+        else:
+            await failure(wire)
+
+    async with (
+        RawOrigin(fails) as raw,
+        staged(raw, response_timeout=1.0, read_timeout=1.0) as stage,
+    ):
+        readers = await readers_of(stage, raw, 5)
+        begin.set()
+        errors = await asyncio.gather(*readers, return_exceptions=True)
+        assert [type(one) for one in errors] == [error] * 5
+        assert len(raw.heard) <= 2  # one that was cut is repeated once
+        raw.scripts = [answer(b"data", MINUTE)]
+        assert (await stage.get()).body == b"data"
+
+
+async def test_a_body_that_is_cut_is_whole_for_nobody() -> None:
+    steps = Steps(head(8, MINUTE) + b"data", then=close)
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        leader = asyncio.create_task(stage.given())
+        await until(lambda: steps.sent == 1)
+        others = [asyncio.create_task(stage.get()) for _ in range(3)]
+        source = (await leader).source
+        assert source is not None
+        parts = source.parts()
+        assert await anext(parts) == b"data"
+        steps.go()
+        with pytest.raises(OriginBroken):
+            await anext(parts)
+        errors = await asyncio.gather(*others, return_exceptions=True)
+        assert [type(error) for error in errors] == [OriginBroken] * 3
+        assert stage.cache.find(stage.ask()) is None
+        assert len(raw.heard) == 1
+
+
+async def test_a_body_that_only_the_connections_end_ends_is_not_kept() -> None:
+    async def ends(wire: Wire) -> None:
+        await wire.send(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\n\r\ndata".encode())
+        await wire.close()
+
+    async with RawOrigin(ends) as raw, staged(raw) as stage:
+        for _ in range(2):
+            reader = await stage.get()
+            assert (reader.body, reader.x_cache) == (b"data", "MISS")
+            assert "stored" not in reader.status_field
+
+
+async def test_an_error_within_an_answer_for_one_reaches_that_one() -> None:
+    steps = Steps(head(8, NOT_KEPT) + b"data", then=reset)
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        given = await stage.given()
+        steps.go()
+        with pytest.raises(OriginBroken):
+            await told(given)
+
+
+# ---------------------------------------------------------------- parts as they come
+
+
+@pytest.mark.parametrize("field", [MINUTE, NOT_KEPT])
+async def test_a_trickling_body_comes_to_the_leader_as_it_comes(field: str) -> None:
+    steps = Steps(head(6, field) + b"ab", b"cd", b"ef")
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        given = await stage.given()
+        assert given.source is not None
+        parts = given.source.parts()
+        received = [await anext(parts)]
+        assert (received, steps.sent) == ([b"ab"], 1)
+        for piece in (b"cd", b"ef"):
+            steps.go()
+            assert await anext(parts) == piece
+        assert [part async for part in parts] == []
+
+
+async def test_an_answer_that_is_whole_at_once_goes_out_as_one() -> None:
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+        given = await stage.given()
+        assert (given.source, given.held.body) == (None, b"data")
+
+
+async def test_a_read_of_a_stream_begins_when_it_is_known_whether_it_is_empty() -> None:
+    steps = Steps(head(4, MINUTE, "Stream-Next-Offset: 9") + b"[", b"1", b",2]")
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        reader = asyncio.create_task(stage.given("offset=1"))
+        await until(lambda: steps.sent == 1)
+        steps.go()
+        await until(lambda: steps.sent == 2)
+        assert not reader.done()
+        steps.go()
+        assert (await told(await reader)).body == b"[1,2]"[:4]
+
+
+# ---------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize(
+    ("length", "x_cache"),
+    [(LONGEST_KEPT - 1, "HIT"), (LONGEST_KEPT, "HIT"), (LONGEST_KEPT + 1, "MISS")],
+)
+async def test_an_answer_of_this_length_is_kept(length: int, x_cache: str) -> None:
+    async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw, store_bytes=128 * MB) as stage:
+        assert len((await stage.get()).body) == length
+        if x_cache == "HIT":  # the reader has all before the end of the answer was heard
+            await until(lambda: stage.cache.find(stage.ask()) is not None)
+        again = await stage.get()
+        assert (len(again.body), again.x_cache) == (length, x_cache)
+
+
+async def test_everybody_gets_the_whole_of_a_long_answer() -> None:
+    length = LONGEST_KEPT + 100_000
+    async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw) as stage:
+        readers = [asyncio.create_task(stage.get()) for _ in range(3)]
+        assert [len(reader.body) for reader in await asyncio.gather(*readers)] == [length] * 3
+        assert len(raw.heard) == 3
+        assert len(stage.store) == 0
+
+
+@pytest.mark.parametrize("field", [MINUTE, NOT_KEPT])
+async def test_a_long_answer_waits_for_its_leader(field: str) -> None:
+    """Besides what the gateway holds there are the buffers of two sockets and of two clients."""
+    stream = Stream(100 * MB, field)
+    async with RawOrigin(stream) as raw, staged(raw) as stage:
+        given = await stage.given()
+        assert given.source is not None
+        sent = -1
+        while sent != stream.sent:  # it comes to a stop
+            sent = stream.sent
+            await asyncio.sleep(0.1)
+        assert sent <= AHEAD_BYTES + 16 * MB
+        given.source.release()
+
+
+async def test_a_long_answer_takes_little_memory() -> None:
+    stream = Stream(50 * MB, NOT_KEPT)
+    async with RawOrigin(stream) as raw, staged(raw) as stage:
+        tracemalloc.start()
+        try:
+            given = await stage.given()
+            assert given.source is not None
+            size = 0
+            async for part in given.source.parts():
+                size += len(part)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert size == 50 * MB
+        assert peak < 8 * MB
+
+
+async def test_the_keys_that_are_passed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those passed last are remembered."""
+    monkeypatch.setattr(edge_cache, "MAX_PASSED", 2)
+    async with RawOrigin(answer(b"x", NOT_KEPT)) as raw, staged(raw) as stage:
+        for query in ("n=1", "n=2", "n=3"):
+            await stage.get(query)
+        for query, waits in (("n=3", False), ("n=2", False), ("n=1", True)):
+            steps = Steps(b"", answer(b"held", NOT_KEPT))
+            raw.scripts = [steps, answer(b"own", NOT_KEPT)]
+            first = asyncio.create_task(stage.get(query))
+            await sent(steps, 1)
+            second = asyncio.create_task(stage.get(query))
+            if not waits:
+                assert (await second).body == b"own"
+            steps.go()
+            assert ((await first).body, (await second).body) == (b"held", b"own")
+            assert stage.cache.collapsed == waits

@@ -1,0 +1,114 @@
+"""A body for several readers, each at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.cache import parts
+from gateway.cache.parts import AHEAD_BYTES, Parts, PartsReader
+from gateway.errors import OriginBroken
+from tests.support.raw_origin import until
+
+
+async def all_of(reader: PartsReader) -> list[bytes]:
+    return [part async for part in reader.parts()]
+
+
+async def test_whoever_comes_before_it_is_passed_on_gets_all_of_it() -> None:
+    body = Parts()
+    early = asyncio.create_task(all_of(body.reader()))
+    body.add(b"one")
+    late = body.reader()
+    body.add(b"two")
+    assert (body.whole(), body.size) == (b"onetwo", 6)
+    body.pass_on()
+    body.add(b"three")
+    body.end()
+    assert await early == await all_of(late) == [b"one", b"two", b"three"]
+
+
+async def test_what_was_cut_is_cut_after_what_had_come() -> None:
+    body = Parts()
+    reader = body.reader().parts()
+    body.add(b"one")
+    body.fail(OriginBroken("cut"))
+    assert await anext(reader) == b"one"
+    with pytest.raises(OriginBroken):
+        await anext(reader)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "waits"),
+    [(AHEAD_BYTES - 1, False), (AHEAD_BYTES, False), (AHEAD_BYTES + 1, True)],
+)
+async def test_what_is_passed_on_waits_for_the_slowest(ahead: int, waits: bool) -> None:
+    body = Parts()
+    fast, slow = body.reader(), body.reader()
+    body.pass_on()
+    body.add(b"x" * ahead)
+    await anext(fast.parts())
+    waiting = asyncio.create_task(body.kept_up())
+    await asyncio.sleep(0)
+    assert waiting.done() is not waits
+    await anext(slow.parts())
+    await waiting
+
+
+async def test_what_is_kept_waits_for_nobody() -> None:
+    body = Parts()
+    body.reader()
+    body.add(b"x" * (AHEAD_BYTES + 1))
+    await body.kept_up()
+
+
+async def test_one_who_leaves_is_waited_for_no_more() -> None:
+    body = Parts()
+    stays, leaves = body.reader(), body.reader()
+    body.pass_on()
+    body.add(b"x" * (AHEAD_BYTES + 1))
+    await anext(stays.parts())
+    waiting = asyncio.create_task(body.kept_up())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    leaves.release()
+    await until(waiting.done)
+    stays.release()
+    with pytest.raises(OriginBroken):
+        await body.kept_up()
+
+
+async def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "SLOW_S", 0.2)
+    body = Parts()
+    quick, stalled, late = body.reader(), body.reader(), body.reader()
+    body.pass_on()
+    reading = asyncio.create_task(all_of(quick))
+    parts_of_late = late.parts()
+    for _ in range(10):
+        body.add(b"x" * (AHEAD_BYTES + 1))
+        keeping_up = asyncio.create_task(body.kept_up())
+        await asyncio.sleep(0.05)
+        await anext(parts_of_late)  # behind each time, and yet it goes on
+        await keeping_up
+    body.end()
+    assert len(b"".join(await reading)) == 10 * (AHEAD_BYTES + 1)
+    assert (stalled.is_let_go, late.is_let_go) == (True, False)
+    with pytest.raises(OriginBroken, match="could not wait"):
+        await all_of(stalled)
+
+
+async def test_the_only_one_may_take_any_time() -> None:
+    body = Parts()
+    alone = body.reader()
+    body.pass_on()
+    body.add(b"x" * (AHEAD_BYTES + 1))
+    waiting = asyncio.create_task(body.kept_up())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await anext(alone.parts())
+    await waiting
+    assert not alone.is_let_go

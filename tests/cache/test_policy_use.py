@@ -1,0 +1,386 @@
+"""What a stored response is used for: which, when, after which question, and in which part."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gateway.cache.conditions import Unsatisfiable, byte_range, not_modified
+from gateway.cache.policy import (
+    OF_ONE_REQUEST,
+    Decision,
+    Fetch,
+    Serve,
+    ServeStale,
+    Stored,
+    Times,
+    Validate,
+    confirms,
+    decide,
+    invalidated_also,
+    invalidates,
+    is_error,
+    only_if_cached,
+    select,
+    serves_error,
+    updated,
+    validators,
+    variant,
+)
+from tests.cache.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, kept
+
+# What it is used for
+
+STALE = "max-age=60, stale-while-revalidate=30, stale-if-error=300"
+
+
+@pytest.mark.parametrize(
+    ("after", "decision", "stands_in"),
+    [
+        (-5, Serve(), True),
+        (0, Serve(), True),
+        (59.9, Serve(), True),
+        (60, ServeStale(), True),
+        (89.9, ServeStale(), True),
+        (90, Validate(), True),
+        (359.9, Validate(), True),
+        (360, Validate(), False),
+    ],
+)
+def test_a_response_is_served_then_served_stale_then_validated(
+    after: float, decision: Decision, stands_in: bool
+) -> None:
+    stored = kept(f"Cache-Control: {STALE}")
+    assert decide(stored, NOW + after) == decision
+    assert serves_error(stored, NOW + after) == stands_in
+    assert stored.is_fresh(NOW + after) == (decision == Serve())
+
+
+@pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
+def test_what_must_be_validated_is_never_used_stale(forbids: str) -> None:
+    stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
+    assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
+    assert decide(stored, NOW + 59) == Serve()
+    assert decide(stored, NOW + 60) == Validate()
+    assert not serves_error(stored, NOW + 60)
+
+
+def test_no_cache_is_validated_at_each_use_even_when_the_clock_goes_back() -> None:
+    stored = kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600)
+    for now in (NOW - 5, NOW, NOW + 1):
+        assert decide(stored, now) == Validate()
+        assert not serves_error(stored, now)
+
+
+def test_nothing_stored_is_fetched() -> None:
+    assert decide(None, NOW) == Fetch()
+
+
+@pytest.mark.parametrize(
+    ("response", "stale_if_error"),
+    [
+        ("Cache-Control: max-age=60", 600),
+        ("Cache-Control: max-age=60, stale-if-error=5", 5),
+        ("Cache-Control: max-age=60, stale-if-error=0", 0),
+        ("Cache-Control: max-age=60, stale-if-error=x", 0),
+        (f"Date: {DATE} | Last-Modified: {HOUR_AGO}", 600),
+        ('Cache-Control: max-age=0 | ETag: "a"', 0),
+        ('ETag: "a"', 0),
+    ],
+)
+def test_the_route_says_how_long_what_was_fresh_covers_errors(
+    response: str, stale_if_error: int
+) -> None:
+    assert kept(response, stale_if_error=600).stale_if_error == stale_if_error
+
+
+def test_failures_of_an_origin_are_told_from_its_other_answers() -> None:
+    assert [status for status in range(100, 600) if is_error(status)] == [500, 502, 503, 504]
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "wanted"),
+    [
+        ("", False),
+        ("Cache-Control: no-cache", False),
+        ("Cache-Control: Only-If-Cached", True),
+        ("Cache-Control: max-age=1 | Cache-Control: only-if-cached", True),
+    ],
+)
+def test_a_client_may_want_only_what_is_cached(request_fields: str, wanted: bool) -> None:
+    assert only_if_cached(fields(request_fields)) == wanted
+
+
+# Variants
+
+
+class Held(msgspec.Struct, frozen=True):
+    name: str
+    stored: Stored
+
+
+def held(name: str, request: str, vary: str, after: float = 0) -> Held:
+    response = f"Cache-Control: max-age=60 | Vary: {vary}"
+    return Held(name, kept(response, request=request, times=Times(NOW + after, NOW + after)))
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "name"),
+    [
+        ("Foo: 1", "foo 1"),
+        ("Foo: 2", "foo 2"),
+        ("Foo: 3", None),
+        ("", None),
+        ("Foo: 1 | Bar: x", "foo 1"),
+        ("Bar: b | Baz: z", "bar b"),
+        ("Bar: b", None),
+    ],
+)
+def test_the_variant_is_the_one_that_was_asked_for_in_the_same_way(
+    request_fields: str, name: str | None
+) -> None:
+    entries = [
+        held("foo 1", "Foo: 1", "Foo"),
+        held("foo 2", "Foo: 2 | Bar: x", "Foo"),
+        held("bar b", "Baz: z | Bar: b", "bar, Baz, BAR, foo"),
+    ]
+    chosen = select(entries, fields(request_fields))
+    assert (chosen and chosen.name) == name
+
+
+def test_the_newest_of_the_variants_that_match_is_taken() -> None:
+    old, new = held("old", "", ""), held("new", "Foo: 1", "Foo", after=1)
+    assert select([old, new], fields("Foo: 1")) is new
+    assert select([new, old], fields("Foo: 1")) is new
+    assert select([new, old], fields("Foo: 2")) is old
+    assert select([], fields("Foo: 1")) is None
+
+
+def test_what_a_variant_was_asked_with_is_kept_in_order_of_names() -> None:
+    stored = held("", "B:  1 ,2 | Accept-Encoding: gzip, br", "b, Accept-Encoding, c").stored
+    assert stored.vary == (("accept-encoding", "br,gzip"), ("b", "1,2"), ("c", "\n"))
+
+
+@pytest.mark.parametrize("vary", ["*", "Foo, *", "* | Vary: Foo"])
+@pytest.mark.parametrize("request_fields", ["", "*: *", "Foo: 1"])
+def test_what_varies_with_everything_is_for_one_request(vary: str, request_fields: str) -> None:
+    asked = fields(request_fields)
+    assert variant(asked, fields(f"Vary: {vary}")) == OF_ONE_REQUEST
+    entry = held("", request_fields, "")
+    varied = msgspec.structs.replace(entry.stored, vary=OF_ONE_REQUEST)
+    assert select([Held("", varied)], asked) is None
+
+
+# Validation
+
+
+@pytest.mark.parametrize(
+    ("response", "conditions"),
+    [
+        ("", []),
+        ('ETag: W/"a"', [("If-None-Match", 'W/"a"')]),
+        (f"Last-Modified: {HOUR_AGO}", [("If-Modified-Since", HOUR_AGO)]),
+        (
+            f'Last-Modified: {HOUR_AGO} | ETag: "a"',
+            [("If-None-Match", '"a"'), ("If-Modified-Since", HOUR_AGO)],
+        ),
+        ("Last-Modified: yesterday", []),
+    ],
+)
+def test_the_origin_is_asked_with_what_it_gave(
+    response: str, conditions: list[tuple[str, str]]
+) -> None:
+    assert validators(fields(response)) == conditions
+
+
+@pytest.mark.parametrize(
+    ("conditions", "answer", "confirmed"),
+    [
+        ('ETag: "a"', "", True),
+        ('ETag: "a"', 'ETag: "a"', True),
+        ('ETag: "a"', 'ETag: "b"', False),
+        ('ETag: W/"a"', 'ETag: "a"', True),
+        ('ETag: "a"', 'ETag: W/"a"', True),
+        ("ETag: a", "ETag: a", True),
+        ('ETag: "a"', f"Last-Modified: {HOUR_AGO}", True),
+        (f'ETag: "a" | Last-Modified: {HOUR_AGO}', f"Last-Modified: {DATE}", False),
+        (f'ETag: "a" | Last-Modified: {HOUR_AGO}', f'ETag: "a" | Last-Modified: {DATE}', True),
+        (f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {HOUR_AGO}", True),
+        (f"Last-Modified: {HOUR_AGO}", "Last-Modified: Sun Nov  6 07:49:37 1994", True),
+        (f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}", False),
+        (f"Last-Modified: {HOUR_AGO}", 'ETag: "a"', False),
+        (f"Last-Modified: {HOUR_AGO}", "", True),
+    ],
+)
+def test_a_304_confirms_what_it_does_not_call_otherwise(
+    conditions: str, answer: str, confirmed: bool
+) -> None:
+    assert confirms(validators(fields(conditions)), fields(answer)) is confirmed
+
+
+def test_a_304_updates_what_is_stored_but_not_what_its_body_is() -> None:
+    stored = fields(
+        f"Date: {HOUR_AGO} | Age: 5 | A: 1 | A: 2 | B: 3 | Cache-Control: max-age=1 |"
+        'Content-Length: 5 | Content-Encoding: gzip | Content-Type: text/plain | ETag: "a"'
+    )
+    answer = fields(
+        f"date: {DATE} | a: 4 | a: 5 | cache-control: max-age=60 | Content-Length: 0 | C: 6 |"
+        'Content-Encoding: br | Content-Range: bytes 0-1/2 | ETag: "b" | Content-Type: text/html'
+    )
+    assert sorted(updated(stored, answer).items()) == sorted(
+        fields(
+            "B: 3 | Content-Length: 5 | Content-Encoding: gzip | Content-Type: text/html |"
+            f'ETag: "a" | date: {DATE} | a: 4 | a: 5 | cache-control: max-age=60 | C: 6'
+        ).items()
+    )
+    assert updated(stored, fields("")).getall("A") == ["1", "2"]
+    assert {"Age", "Date"}.isdisjoint(updated(stored, fields("")))
+    assert stored["Age"] == "5"
+
+
+# Invalidation
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"])
+@pytest.mark.parametrize(
+    ("status", "does"),
+    [(199, False), (200, True), (204, True), (303, True), (399, True), (400, False), (500, False)],
+)
+def test_what_changed_a_resource_makes_it_old(method: str, status: int, does: bool) -> None:
+    assert invalidates(method, status) == does
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+def test_what_reads_a_resource_leaves_it(method: str) -> None:
+    assert not invalidates(method, 200)
+
+
+@pytest.mark.parametrize(
+    ("target", "response", "paths"),
+    [
+        ("/a/b?c", "", []),
+        ("/a/b?c", "Location: d", ["/a/d"]),
+        ("/a/b?c", "Location: /d?e#f", ["/d?e"]),
+        ("/a/b", "Location: d | Content-Location: /e", ["/a/d", "/e"]),
+        ("/a/b", "Location: http://x/d", []),
+        ("/a/b", "Location: //x/d", []),
+        ("/a/b", "Location: http://[x/d", []),
+        ("http://x/a/b", "Location: d", ["/a/d"]),
+        ("http://x/a/b", "Location: http://x/d?e", ["/d?e"]),
+        ("http://x/a/b", "Location: https://x/d", []),
+        ("http://x/a/b", "Location: http://x:81/d", []),
+        ("http://x/a/b", "Location: //x/d", ["/d"]),
+    ],
+)
+def test_what_an_answer_names_of_the_same_origin_is_old_too(
+    target: str, response: str, paths: list[str]
+) -> None:
+    assert invalidated_also(target, fields(response)) == paths
+
+
+# The client's own copy
+
+
+@pytest.mark.parametrize(
+    ("response", "request_fields", "has_it"),
+    [
+        ('ETag: "a"', "", False),
+        ('ETag: "a"', 'If-None-Match: "a"', True),
+        ('ETag: "a"', 'If-None-Match: W/"a"', True),
+        ('ETag: W/"a"', 'If-None-Match: "a"', True),
+        ('ETag: W/"a"', 'If-None-Match: W/"a"', True),
+        ('ETag: "a"', 'If-None-Match: "b", "a"', True),
+        ('ETag: "a"', 'If-None-Match: "b" | If-None-Match: "a"', True),
+        ('ETag: "a"', 'If-None-Match: "b", "c"', False),
+        ('ETag: "a"', "If-None-Match: a", False),
+        ('ETag: "a"', "If-None-Match: *", True),
+        ('ETag: "a"', "If-None-Match:", False),
+        ("ETag: a", "If-None-Match: a", True),
+        ('ETag: w/"a"', 'If-None-Match: w/"a"', True),
+        ("ETag: a", 'If-None-Match: "a"', False),
+        ("", "If-None-Match: *", True),
+        ("", 'If-None-Match: "a"', False),
+        (f'ETag: "a" | Last-Modified: {DATE}', 'If-None-Match: "a" |' + HOUR_AGO, True),
+        (
+            f'ETag: "a" | Last-Modified: {HOUR_AGO}',
+            f'If-None-Match: "b" | If-Modified-Since: {DATE}',
+            False,
+        ),
+        (
+            f'ETag: "a" | Last-Modified: {DATE}',
+            f'If-None-Match: "a" | If-Modified-Since: {HOUR_AGO}',
+            True,
+        ),
+        (f"Last-Modified: {HOUR_AGO}", f"If-Modified-Since: {HOUR_AGO}", True),
+        (f"Last-Modified: {HOUR_AGO}", f"If-Modified-Since: {DATE}", True),
+        (f"Last-Modified: {DATE}", f"If-Modified-Since: {HOUR_AGO}", False),
+        (
+            f"Last-Modified: {DATE}",
+            "If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT",
+            True,
+        ),
+        (f"Last-Modified: {HOUR_AGO}", "If-Modified-Since: tomorrow", False),
+        (f"Date: {HOUR_AGO}", f"If-Modified-Since: {HOUR_AGO}", True),
+        (f"Date: {DATE}", f"If-Modified-Since: {HOUR_AGO}", False),
+        ("", f"If-Modified-Since: {DATE}", False),
+    ],
+)
+def test_a_client_that_has_the_response_is_told_so(
+    response: str, request_fields: str, has_it: bool
+) -> None:
+    assert not_modified(fields(request_fields), 200, fields(response)) == has_it
+    assert not not_modified(fields(request_fields), 404, fields(response))
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bytes=0-1", (0, 2)),
+        ("bytes=8-", (8, 10)),
+        ("bytes=-3", (7, 10)),
+        ("bytes=10-", Unsatisfiable()),
+        ("bytes=-0", Unsatisfiable()),
+        ("bytes=0-1, 3-4", None),
+        ("items=0-1", None),
+        ("", None),
+    ],
+)
+def test_one_satisfiable_range_is_served_alone(
+    text: str, expected: tuple[int, int] | Unsatisfiable | None
+) -> None:
+    assert byte_range(fields(f"Range: {text}"), fields(""), 10) == expected
+
+
+def test_no_range_of_nothing_is_satisfiable() -> None:
+    assert byte_range(fields(""), fields(""), 0) is None
+    assert byte_range(fields("Range: bytes=0-"), fields(""), 0) == Unsatisfiable()
+    assert byte_range(fields("Range: bytes=-1"), fields(""), 0) == Unsatisfiable()
+
+
+@pytest.mark.parametrize(
+    ("response", "condition", "holds"),
+    [
+        ('ETag: "a"', '"a"', True),
+        ('ETag: "a"', '"b"', False),
+        ('ETag: W/"a"', '"a"', False),
+        ('ETag: W/"a"', 'W/"a"', False),
+        ("", '"a"', False),
+        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True),
+        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", DATE, False),
+        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", HOUR_AGO, False),
+        (f"Date: {DATE} | Last-Modified: {DATE}", DATE, False),
+        (f"Last-Modified: {MINUTE_AGO}", MINUTE_AGO, False),
+        (f"Date: {DATE}", DATE, False),
+        (f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", "yesterday", False),
+    ],
+)
+def test_a_range_of_another_representation_is_not_served(
+    response: str, condition: str, holds: bool
+) -> None:
+    asked = fields(f"Range: bytes=0-1 | If-Range: {condition}")
+    assert byte_range(asked, fields(response), 10) == ((0, 2) if holds else None)
+    beyond = fields(f"Range: bytes=10- | If-Range: {condition}")
+    assert byte_range(beyond, fields(response), 10) == (Unsatisfiable() if holds else None)

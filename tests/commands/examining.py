@@ -1,0 +1,35 @@
+"""Examines real servers as `headgate doctor redis` does, without a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from gateway.commands.redis_doctor.asking import ask
+from gateway.commands.redis_doctor.report import examine
+from gateway.settings import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.commands.redis_doctor.facts import Finding, Server
+
+
+def route_to(url: str, **settings: object) -> Route:
+    return Route.model_validate({"prefix": "/r", "origin": url, **settings})
+
+
+def found(url: str, **settings: object) -> list[Finding]:
+    """Everything that is found in the Redis of a URL."""
+    return [it for part in examine(ask(route_to(url, **settings))) for it in part.findings]
+
+
+def only(findings: Iterable[Finding], about: str, words: str) -> Finding:
+    """The one finding about something that has these words in it."""
+    told = [it for it in findings if it.about == about and words in it.says]
+    assert len(told) == 1, [dataclasses.astuple(it) for it in findings]
+    return told[0]
+
+
+def facts(url: str, **settings: object) -> Server:
+    return ask(route_to(url, **settings)).servers[0]

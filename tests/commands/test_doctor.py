@@ -1,0 +1,566 @@
+"""Real servers with various settings, and what `headgate doctor redis` says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.redis_doctor.access import access
+from gateway.commands.redis_doctor.asking import Unreachable
+from gateway.commands.redis_doctor.durability import durability
+from tests.commands.conftest import CommandLine
+from tests.commands.examining import facts, found, only
+from tests.faults.wire import ask
+from tests.support.ports import free_port
+from tests.support.processes import headgate
+from tests.support.redis_servers import RedisServer, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "redis.md"
+
+
+@pytest.fixture(scope="module")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture
+def server(_server: RedisServer) -> RedisServer:
+    """A server as it started: empty, with the settings of its file."""
+    defaults = {
+        "appendonly": "no",
+        "appendfsync": "everysec",
+        "save": "",
+        "no-appendfsync-on-rewrite": "no",
+        "auto-aof-rewrite-percentage": "100",
+        "maxmemory": "0",
+        "maxmemory-policy": "noeviction",
+        "stream-node-max-bytes": "4096",
+        "stream-node-max-entries": "100",
+        "client-output-buffer-limit": "normal 0 0 0 pubsub 32mb 8mb 60",
+        "timeout": "0",
+        "tcp-keepalive": "300",
+        "maxclients": "10000",
+        "protected-mode": "yes",
+    }
+    _server.command("CONFIG", "SET", *(word for pair in defaults.items() for word in pair))
+    _server.command("FLUSHALL")
+    _server.command("FUNCTION", "FLUSH")
+    return _server
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "about", "level", "words"),
+    [
+        ("appendonly yes appendfsync always", "persistence", "ok", "on the disk of this server"),
+        ("appendonly yes appendfsync everysec", "persistence", "note", "the last second or two"),
+        ("appendonly yes appendfsync no", "persistence", "warning", "up to half a minute"),
+        (
+            "appendonly yes no-appendfsync-on-rewrite yes",
+            "persistence",
+            "warning",
+            "nothing is synced",
+        ),
+        (
+            "appendonly yes auto-aof-rewrite-percentage 0",
+            "persistence",
+            "warning",
+            "grows with every append",
+        ),
+        ("save 3600|1", "persistence", "warning", "Only snapshots are kept (save 3600 1)"),
+        ("save ''", "persistence", "warning", "Nothing is kept on disk"),
+        ("maxmemory-policy noeviction", "eviction", "ok", "drops nothing"),
+        ("maxmemory-policy allkeys-lru", "eviction", "error", "as soon as maxmemory is set"),
+        ("maxmemory 1gb maxmemory-policy volatile-ttl", "eviction", "error", "as soon as it is"),
+        ("maxmemory 0", "memory", "warning", "until the kernel kills it"),
+        ("maxmemory 1gb", "memory", "ok", "of maxmemory 1 GiB"),
+        ("maxmemory 1024gb", "memory", "warning", "of the machine's memory"),
+        ("maxmemory 100kb", "memory", "error", "appends are refused"),
+        ("maxmemory 100kb maxmemory-policy allkeys-lru", "memory", "error", "keys are deleted"),
+        (
+            "stream-node-max-bytes 0 stream-node-max-entries 0",
+            "stream nodes",
+            "warning",
+            "blocks so long",
+        ),
+        ("stream-node-max-bytes 512", "stream nodes", "note", "small blocks"),
+        ("client-output-buffer-limit pubsub|0|0|0", "slow gateways", "warning", "pubsub 0"),
+        ("client-output-buffer-limit pubsub|1mb|0|0", "slow gateways", "warning", "pubsub 1 MiB"),
+        ("client-output-buffer-limit pubsub|32mb|0|0", "slow gateways", "ok", "falls 32 MiB"),
+        ("client-output-buffer-limit normal|1mb|0|0", "slow gateways", "warning", "normal 1 MiB"),
+        ("timeout 30", "connections", "note", "timeout 30"),
+        ("tcp-keepalive 0", "connections", "note", "vanished"),
+        ("protected-mode no", "rights", "warning", "whoever reaches the port"),
+    ],
+)
+def test_a_setting_is_told_by_what_it_means(
+    server: RedisServer, settings: str, about: str, level: str, words: str
+) -> None:
+    """In the list a | stands for a space within a value."""
+    given = [word.replace("|", " ").strip("'") for word in settings.split()]
+    server.command("CONFIG", "SET", *given)
+    assert only(found(server.url), about, words).level == level
+
+
+def test_memory_that_is_nearly_full_is_a_warning(server: RedisServer) -> None:
+    used = server.info("memory")["used_memory"]
+    server.command("CONFIG", "SET", "maxmemory", int(used * 1.05))
+    assert only(found(server.url), "memory", "beyond it appends are refused").level == "warning"
+
+
+def test_connections_that_run_out_are_a_warning(server: RedisServer) -> None:
+    with server.client() as other:
+        other.config_set("maxclients", 2)
+        told = found(server.url)
+        other.config_set("maxclients", 10000)
+    assert only(told, "connections", "2 clients of maxclients 2").level == "warning"
+
+
+def test_a_sound_redis_has_nothing_but_notes(server: RedisServer) -> None:
+    server.command(
+        *("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always", "maxmemory", "1gb")
+    )
+    told = found(server.url)
+    assert {(it.level, it.about) for it in told} == {
+        ("ok", "version"),
+        ("ok", "rights"),
+        ("ok", "persistence"),
+        ("ok", "eviction"),
+        ("ok", "memory"),
+        ("ok", "slow gateways"),
+        ("note", "streams"),
+    }
+    assert [it.advice for it in told] == [""] * len(told)
+
+
+# ---------------------------------------------------------------- what is not set at will
+
+
+@pytest.mark.parametrize(
+    ("info", "about", "level", "words"),
+    [
+        ({"redis_version": "6.2.14"}, "version", "error", "Redis 6.2.14 has no functions"),
+        ({"redis_version": "7.2.4", "valkey_version": "8.1.0"}, "version", "ok", "Valkey 8.1.0"),
+        ({"redis_version": "10.0.1"}, "version", "ok", "Redis 10.0.1"),
+        ({"aof_last_write_status": "err"}, "persistence", "error", "append-only file failed"),
+        ({"aof_last_bgrewrite_status": "err"}, "persistence", "warning", "last rewrite"),
+        ({"rdb_last_bgsave_status": "err"}, "persistence", "error", "last snapshot failed"),
+        (
+            {"connected_slaves": 1, "slave0": {"ip": "h", "port": 1, "state": "wait_bgsave"}},
+            "replication",
+            "note",
+            "h:1 is being filled",
+        ),
+        (
+            {
+                "connected_slaves": 1,
+                "slave0": {"ip": "h", "port": 1, "state": "online", "lag": 11},
+            },
+            "replication",
+            "warning",
+            "has not answered for 11 seconds",
+        ),
+    ],
+)
+def test_a_state_is_told_by_what_it_means(
+    server: RedisServer, info: dict[str, object], about: str, level: str, words: str
+) -> None:
+    asked = facts(server.url)
+    other = dataclasses.replace(asked, info={**asked.info, **info})
+    assert only([*access(other), *durability(other)], about, words).level == level
+
+
+def test_waiting_for_replicas_before_they_can_tell_of_their_disk_is_noted(
+    server: RedisServer,
+) -> None:
+    asked = facts(server.url, wait_replicas=1)
+    told = {
+        version: only(
+            access(dataclasses.replace(asked, info={**asked.info, "redis_version": version})),
+            "version",
+            "does what the streams need",
+        ).level
+        for version in ("7.0.15", "7.2.0")
+    }
+    assert told == {"7.0.15": "note", "7.2.0": "ok"}
+
+
+def test_what_may_not_be_asked_is_left_out(server: RedisServer) -> None:
+    server.command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "&*", "+@all", "-config", "-scan")
+    told = found(f"redis://blind:pw@{server.address}")
+    assert only(told, "rights", "CONFIG GET").level == "note"
+    assert only(told, "persistence", "could not be asked").level == "note"
+    assert only(told, "streams", "may not be looked at").level == "note"
+    server.command("CONFIG", "SET", "appendonly", "yes")
+    told = found(f"redis://blind:pw@{server.address}")
+    assert only(told, "persistence", "There is an append-only file").level == "note"
+
+
+# ---------------------------------------------------------------- rights
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("-fcall", "FCALL: "),
+        ("-function|load", "FUNCTION: "),
+        ("-xadd", "XADD: "),
+        ("-ssubscribe", "SSUBSCRIBE: "),
+        ("resetkeys ~other:*", "XRANGE: "),
+        ("resetkeys %R~*", "HSET: "),
+        ("resetchannels &other", "SPUBLISH: "),
+    ],
+)
+def test_a_right_that_is_missing_is_named(server: RedisServer, rule: str, reason: str) -> None:
+    server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all")
+    login = f"redis://app:pw@{server.address}"
+    assert only(found(login), "rights", "may do all").level == "ok"
+
+    server.command("ACL", "SETUSER", "app", *rule.split())
+
+    refused = only(found(login), "rights", "The user app is refused what a gateway needs")
+    assert refused.level == "error"
+    assert reason in refused.says
+
+
+@pytest.mark.parametrize("word", ["multi", "exec", "discard"])
+def test_what_no_gateway_needs_is_no_error(server: RedisServer, word: str) -> None:
+    server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", f"-{word}")
+    told = found(f"redis://app:pw@{server.address}")
+    assert only(told, "rights", "What the user app may do was not tried").level == "note"
+    assert [it for it in told if it.level == "error"] == []
+    assert server.command("DBSIZE") == 0
+
+
+def test_a_right_is_needed_where_it_is_used(server: RedisServer) -> None:
+    server.command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", "-wait")
+    login = f"redis://app:pw@{server.address}"
+    assert only(found(login), "rights", "may do all").level == "ok"
+    assert only(found(login, wait_replicas=1), "rights", "WAIT: ").level == "error"
+
+
+def test_nothing_is_changed(server: RedisServer) -> None:
+    server.command("SET", "headgate:other", "1")
+    before = (server.command("DBSIZE"), server.command("FUNCTION", "LIST"))
+    dirty = server.info("persistence")["rdb_changes_since_last_save"]
+    found(server.url)
+    assert (server.command("DBSIZE"), server.command("FUNCTION", "LIST")) == before
+    assert server.info("persistence")["rdb_changes_since_last_save"] == dirty
+
+
+def load(server: RedisServer, *names: str) -> None:
+    """Libraries with one function each."""
+    for name in names:
+        body = f"redis.register_function('{name}', function() return 1 end)"
+        server.command("FUNCTION", "LOAD", f"#!lua name={name}\n{body}")
+
+
+OTHERS = ("headgate_0123456789ab", "headgate_ba9876543210")
+
+
+def test_functions_of_this_version_are_what_a_gateway_loads(server: RedisServer) -> None:
+    load(server, "headgate_tools", "other")
+    with headgate(server.url):
+        told = facts(server.url)
+    assert told.libraries == (told.this_library,)
+    assert [it for it in access(told) if it.about == "functions"] == []
+
+
+@pytest.mark.parametrize("others", [OTHERS[:1], OTHERS])
+def test_functions_of_other_versions_are_told_with_how_they_go(
+    server: RedisServer, others: tuple[str, ...]
+) -> None:
+    load(server, *others, "headgate_tools", "other")
+    with headgate(server.url):
+        finding = only(found(server.url), "functions", "than this one are loaded: ")
+    assert finding.level == "note"
+    assert finding.says.endswith(f": {', '.join(others)}.")
+    for name in re.findall(r"FUNCTION DELETE (\w+)", finding.advice):
+        server.command("FUNCTION", "DELETE", name)
+    assert [it for it in found(server.url) if it.about == "functions"] == []
+
+
+def test_functions_that_may_be_all_that_are_used_are_not_to_be_removed(
+    server: RedisServer,
+) -> None:
+    """Of a doctor that is newer than the gateways."""
+    load(server, *OTHERS)
+    finding = only(found(server.url), "functions", f"({', '.join(OTHERS)}), and none of this one")
+    assert "FUNCTION DELETE" not in finding.advice
+
+
+def test_functions_that_are_removed_while_a_gateway_uses_them_come_back(
+    server: RedisServer,
+) -> None:
+    """As docs/redis.md says: nothing is lost, and the streams are in a new generation."""
+    with headgate(server.url) as gateway:
+        path = "/v1/stream/s"
+        kind = {"Content-Type": "text/plain"}
+        before = ask(gateway.port, "PUT", path, b"one", **kind).next_offset
+        server.command("FUNCTION", "DELETE", facts(server.url).this_library)
+        after = ask(gateway.port, "POST", path, b"two", **kind).next_offset
+        assert facts(server.url).libraries == (facts(server.url).this_library,)
+        assert after.partition("_")[0] > before.partition("_")[0]
+        assert ask(gateway.port, "GET", f"{path}?offset={before}").body == b"two"
+        assert ask(gateway.port, "GET", path).body == b"onetwo"
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_the_memory_of_streams_is_measured(server: RedisServer) -> None:
+    for name, records in (("one", 10), ("two", 1000)):
+        key = f"headgate:{{{name}}}"
+        server.command("HSET", key, "v", "1.1", "s", "{}")
+        for i in range(records):
+            server.command("XADD", f"{key}:records", f"{i * 100 + 1}-1", "d", "x" * 100)
+    server.command("SET", "headgate:{one}:retired", "1")
+    server.command("HSET", "other:{three}", "v", "1.1")
+
+    told = only(found(server.url), "streams", "All 2 streams with 1,010 records: ")
+
+    assert told.level == "note"
+    per_record = float(told.says.rpartition(", ")[2].partition(" B a record")[0])
+    assert 100 < per_record < 200
+
+
+def test_of_many_streams_a_sample_is_measured(server: RedisServer) -> None:
+    with server.client() as client, client.pipeline(transaction=False) as pipeline:
+        for i in range(2000):
+            pipeline.hset(f"headgate:{{{i}}}", "v", "1.1")
+        pipeline.execute()
+    assert only(found(server.url), "streams", "A sample of 200 streams with 0 records: ")
+
+
+def test_many_short_streams_are_told_how_they_take_less(server: RedisServer) -> None:
+    with server.client() as client, client.pipeline(transaction=False) as pipeline:
+        for i in range(200):
+            pipeline.hset(f"headgate:{{{i}}}", "v", "1.1")
+            pipeline.xadd(f"headgate:{{{i}}}:records", {"d": "x"}, "1-1")
+        pipeline.execute()
+    assert "stream-node-max-bytes 1024" in only(found(server.url), "streams", "All 200").advice
+    server.command("CONFIG", "SET", "stream-node-max-bytes", "1024")
+    assert only(found(server.url), "streams", "All 200").advice == ""
+
+
+def test_streams_are_looked_for_under_the_prefix_and_database(server: RedisServer) -> None:
+    with server.client() as client:
+        client.select(3)
+        client.hset("mine:{a}", "v", "1.1")
+    assert only(found(f"{server.url}/3?prefix=mine"), "streams", "All 1 stream with 0 records")
+    assert only(found(f"{server.url}/3"), "streams", "No streams are here")
+    assert only(found(f"{server.url}?prefix=mine"), "streams", "No streams are here")
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def cli() -> Iterator[CommandLine]:
+    made = CommandLine("http://127.0.0.1:1/none")
+    yield made
+    made.kill()
+
+
+def test_it_is_printed_to_be_read(server: RedisServer, cli: CommandLine) -> None:
+    server.command("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always")
+    done = cli("doctor", "redis", server.url)
+    printed = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert printed.startswith(
+        f"{server.url}\n\nRedis at {server.address}\n"
+        "  ok       version: Redis 7.0.15 does what the streams need.\n"
+    )
+    assert printed.endswith("\n\n1 warning, 1 note.\n")
+    assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_an_error_is_told_by_the_exit_status_too(server: RedisServer, cli: CommandLine) -> None:
+    server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    done = cli("doctor", "redis", server.url)
+    assert done.returncode == 1
+    assert b"  error    eviction: maxmemory-policy allkeys-lru: " in done.stdout
+
+
+def test_json_has_the_same_in_it(server: RedisServer, cli: CommandLine) -> None:
+    (told,) = json.loads(cli.output("doctor", "redis", "--json", server.url))
+    assert told["origin"] == server.url
+    (part,) = told["parts"]
+    assert part["title"] == f"Redis at {server.address}"
+    assert part["findings"][0] == {
+        "level": "ok",
+        "about": "version",
+        "says": "Redis 7.0.15 does what the streams need.",
+        "advice": "",
+    }
+
+
+def test_the_routes_of_the_settings_are_examined(
+    server: RedisServer, cli: CommandLine, tmp_path: Path
+) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        f"""
+        [[routes]]
+        prefix = "/a"
+        origin = "{server.url}"
+        wait_replicas = 1
+        [[routes]]
+        prefix = "/b"
+        origin = "memory:"
+        [[routes]]
+        prefix = "/c"
+        origin = "{server.url}/1"
+        """
+    )
+    done = cli("doctor", "redis", "--json", "--config", str(config))
+    assert done.returncode == 1
+    first, second = json.loads(done.stdout)
+    assert (first["origin"], second["origin"]) == (server.url, f"{server.url}/1")
+    assert "wait_replicas is 1" in json.dumps(first)
+    assert "wait_replicas" not in json.dumps(second)
+
+
+def test_without_a_redis_there_is_nothing_to_examine(cli: CommandLine) -> None:
+    done = cli("doctor", "redis", environment={"HEADGATE_ORIGIN": "memory:"})
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"no route has its streams in Redis" in done.stderr
+
+
+def test_a_redis_that_is_not_there_is_told_by_a_status_of_its_own(cli: CommandLine) -> None:
+    done = cli("doctor", "redis", f"redis://app:s3cret@127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stdout) == (69, b"")
+    assert done.stderr.startswith(b"headgate: redis://app:***@127.0.0.1:")
+    assert b"Connection refused" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("login", "why"),
+    [
+        ("", "it asks for a password"),
+        ("nobody:s3cret@", "it refuses the user or the password"),
+    ],
+)
+def test_a_login_that_is_missing_or_wrong_is_told(
+    login: str, why: str, tmp_path: Path, cli: CommandLine
+) -> None:
+    with redis_server(tmp_path, requirepass="s3cret") as guarded:
+        done = cli("doctor", "redis", f"redis://{login}{guarded.address}")
+    assert (done.returncode, done.stdout) == (69, b"")
+    assert done.stderr.endswith(f" cannot be examined: {guarded.address}: {why}.\n".encode())
+
+
+def test_a_redis_without_tls_is_told(server: RedisServer) -> None:
+    with pytest.raises(Unreachable, match=r"; perhaps it speaks no TLS, which is redis rather "):
+        found(f"rediss://{server.address}", connect_timeout=0.2)
+
+
+def test_a_node_of_a_cluster_is_no_server_of_its_own(tmp_path: Path) -> None:
+    options = {"cluster_enabled": "yes", "cluster_port": str(free_port())}
+    with redis_server(tmp_path, **options) as node:
+        told = only(found(node.url), "deployment", "This is a node of a cluster")
+    assert told.level == "error"
+    assert "redis+cluster://" in told.advice
+
+
+def test_a_password_is_never_shown(server: RedisServer, cli: CommandLine) -> None:
+    server.command("ACL", "SETUSER", "app", "reset", "on", ">s3cret", "~*", "&*", "+@all")
+    for url in (
+        f"redis://app:s3cret@{server.address}",
+        f"redis://app:wrong-s3cret@{server.address}",
+        f"redis://app:s3cret@@{server.address}",
+    ):
+        for form in ([], ["--json"]):
+            done = cli("doctor", "redis", url, *form)
+            assert b"s3cret" not in done.stdout + done.stderr
+
+
+def test_checking_the_settings_shows_no_password(cli: CommandLine) -> None:
+    done = cli("check", environment={"HEADGATE_ORIGIN": "redis://app:s3cret@h/1"})
+    assert done.stdout.endswith(b"  /v1/stream  redis://app:***@h:6379/1\n")
+
+
+def test_a_url_of_another_kind_is_told_which_there_are(cli: CommandLine) -> None:
+    done = cli("doctor", "redis", "http://127.0.0.1:6379")
+    assert done.returncode == 2
+    for kind in (b"redis://", b"redis+unix://", b"redis+sentinel://", b"redis+cluster://"):
+        assert kind in done.stderr
+
+
+def test_a_url_that_is_none_is_a_mistake_of_the_command_line(cli: CommandLine) -> None:
+    done = cli("doctor", "redis", "redis://app:s3/cret@h")
+    assert done.returncode == 2
+    assert b"percent-encoded" in done.stderr
+    assert b"cret" not in done.stderr
+
+
+# ---------------------------------------------------------------- the document
+
+
+def documented_rights() -> tuple[str, str]:
+    """What a gateway needs by docs/redis.md, and what this command needs besides."""
+    section = DOCUMENT.read_text().split("## Rights\n", 1)[1].split("\n## ", 1)[0]
+    (rule,) = re.findall(r"```text\nuser headgate (.*)\n```", section)
+    (more,) = re.findall(r"For `headgate doctor redis`, `([^`]*)`", " ".join(section.split()))
+    return rule, more
+
+
+def test_the_rights_in_the_document_are_all_that_a_gateway_uses(server: RedisServer) -> None:
+    rule, more = documented_rights()
+    server.command("ACL", "SETUSER", "headgate", "reset", *rule.split())
+    server.command("ACL", "LOG", "RESET")
+    login = f"redis://headgate:PASSWORD@{server.address}"
+    with headgate(login, arguments=["--long-poll-timeout", "0.2"]) as gateway:
+        live_through(gateway.streams)
+        assert f"redis://headgate:***@{server.address}" in gateway.output()
+        assert "PASSWORD" not in gateway.output()
+    assert server.command("ACL", "LOG") == []
+    assert [it for it in found(login) if it.level == "error"] == []
+
+    server.command("ACL", "LOG", "RESET")
+    server.command("ACL", "SETUSER", "headgate", *more.split())
+    told = found(login)
+    assert only(told, "rights", "may do all that a gateway does").level == "ok"
+    assert not [it for it in told if "could not be asked" in it.says or "may not be" in it.says]
+    assert server.command("ACL", "LOG") == []
+
+
+def live_through(streams: str) -> None:
+    """Everything that a stream can go through."""
+    text = {"Content-Type": "text/plain"}
+    producer = {"Producer-Id": "p", "Producer-Epoch": "0", "Producer-Seq": "0"}
+    steps: list[tuple[str, str, dict[str, str], bytes | None, int]] = [
+        ("PUT", "a", {**text, "Stream-TTL": "60"}, b"one", 201),
+        ("POST", "a", {**text, **producer}, b"two", 200),
+        ("GET", "a?offset=-1", {}, None, 200),
+        ("GET", "a?offset=now&live=long-poll", {}, None, 204),
+        ("PUT", "b", {"Stream-Forked-From": "/v1/stream/a"}, None, 201),
+        ("GET", "b?offset=-1", {}, None, 200),
+        ("POST", "b", {**text, "Stream-Closed": "true"}, b"three", 204),
+        ("DELETE", "b", {}, None, 204),
+        ("DELETE", "a", {}, None, 204),
+        ("HEAD", "a", {}, None, 404),
+        ("PUT", "a", text, None, 201),
+    ]
+    for method, path, headers, body, status in steps:
+        request = urllib.request.Request(f"{streams}/{path}", body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                answered = answer.status
+        except urllib.error.HTTPError as refusal:
+            answered = refusal.code
+        assert (method, path, answered) == (method, path, status)

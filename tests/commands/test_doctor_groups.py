@@ -1,0 +1,188 @@
+"""Servers that belong together, those that are reached in other ways, and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.redis_doctor.asking import Unreachable, ask
+from gateway.commands.redis_doctor.groups import cluster, sentinels
+from gateway.commands.redis_doctor.report import examine
+from tests.commands.examining import found, only, route_to
+from tests.support.ports import free_port
+from tests.support.redis_groups import ClusterServers, SentinelGroup
+from tests.support.redis_servers import RedisServer, redis_server, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+# ---------------------------------------------------------------- groups of servers
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
+    with SentinelGroup(tmp_path_factory.mktemp("sentinel")) as started:
+        yield started
+
+
+def test_a_primary_under_sentinel_is_told_what_a_failover_loses(group: SentinelGroup) -> None:
+    told = found(group.url)
+    assert only(told, "sentinels", "3 sentinels know the service").level == "ok"
+    assert only(told, "replication", "wait_replicas 0: a failover loses").level == "note"
+    assert only(told, "replication", "min-replicas-to-write 0").level == "warning"
+    assert only(told, "persistence", "its replicas copy the empty server").level == "error"
+
+
+@pytest.mark.parametrize(("replicas", "level"), [(2, "ok"), (3, "error")])
+def test_replicas_that_are_waited_for_have_to_be_there(
+    group: SentinelGroup, replicas: int, level: str
+) -> None:
+    told = found(group.url, wait_replicas=replicas)
+    assert (
+        only(told, "replication", f"wait_replicas {'' if level == 'ok' else 'is '}").level == level
+    )
+
+
+def test_a_replica_is_no_server_for_streams(group: SentinelGroup) -> None:
+    told = only(found(group.replicas()[0].url), "replication", "This is a replica of 127.0.0.1:")
+    assert told.level == "error"
+
+
+def test_replicas_without_anybody_to_promote_them_are_noted(group: SentinelGroup) -> None:
+    told = only(found(group.primary().url), "replication", "2 replicas, and nobody")
+    assert told.level == "note"
+
+
+def test_a_sentinel_that_cannot_be_asked_is_a_warning(group: SentinelGroup) -> None:
+    gone = f"127.0.0.1:{free_port()}"
+    url = group.url.replace("redis+sentinel://", f"redis+sentinel://{gone},")
+    assert only(found(url), "sentinels", f"{gone}: ").level == "warning"
+
+
+def test_a_service_that_no_sentinel_knows_cannot_be_reached(group: SentinelGroup) -> None:
+    with pytest.raises(Unreachable, match="No such master with that name"):
+        found(group.url.replace("/headgate", "/other"))
+
+
+def test_sentinels_that_cannot_agree_are_an_error(group: SentinelGroup) -> None:
+    views = ask(route_to(group.url)).sentinels
+    torn = dataclasses.replace(views[0], quorum_trouble="NOQUORUM 1 usable Sentinels")
+    assert only(sentinels((torn, *views[1:])), "sentinels", "NOQUORUM").level == "error"
+    few = dataclasses.replace(views[0], fields={**views[0].fields, "num-other-sentinels": 1})
+    told = list(sentinels([few]))
+    assert only(told, "sentinels", "2 sentinels: the loss of one").level == "warning"
+    assert only(told, "sentinels", "The URL names one sentinel").level == "note"
+
+
+def test_each_primary_of_a_cluster_is_examined(tmp_path: Path) -> None:
+    with ClusterServers(tmp_path, nodes=3) as nodes:
+        parts = list(examine(ask(route_to(nodes.url))))
+        told = [it for part in parts for it in part.findings]
+        assert [part.title for part in parts[:1]] == ["Cluster"]
+        assert sorted(part.title for part in parts[1:]) == sorted(
+            f"Redis at {node.address}" for node in nodes.nodes
+        )
+        assert only(told, "cluster", "3 primary nodes serve all 16,384 slots").level == "ok"
+        assert only(told, "cluster", "Without a replica: ").level == "warning"
+        assert [it.level for it in told if it.about == "rights"] == ["ok"] * 3
+        assert [it.level for it in told if it.about == "replication"] == ["warning"] * 3
+
+        view = ask(route_to(nodes.url)).cluster
+        assert view is not None
+        torn = dataclasses.replace(
+            view, info={"cluster_state": "fail", "cluster_slots_ok": "10923"}
+        )
+        assert only(cluster(torn, ()), "cluster", "and so do all of them").level == "error"
+        lenient = dataclasses.replace(torn, full_coverage=False)
+        told = list(cluster(lenient, ()))
+        assert "so do all of them" not in " ".join(it.says for it in told)
+        few = dataclasses.replace(view, replicas={"h:1": 1, "h:2": 1})
+        assert only(cluster(few, ()), "cluster", "at least three are needed").level == "warning"
+        assert only(told, "cluster", "is fail, 10,923 of 16,384 slots are served").level == "error"
+
+        first = nodes.nodes[0]
+        first.kill()
+        gone = nodes.url.replace(f"{nodes.nodes[1].address},", "")
+        wait_until(
+            lambda: b"cluster_state:fail" in nodes.nodes[1].command("CLUSTER", "INFO"),
+            "the cluster to miss a node",
+            nodes.output,
+        )
+        told = found(gone)
+        assert (
+            only(told, "cluster", f"A primary cannot be asked, {first.address}: ").level == "error"
+        )
+        assert only(told, "cluster", "get 503, and so do all of them").level == "error"
+        assert [it.level for it in told if it.about == "rights"] == ["ok"] * 2
+
+
+def test_a_cluster_with_replicas_loses_nobody(tmp_path: Path) -> None:
+    with ClusterServers(tmp_path, nodes=3, replicas=1) as nodes:
+        wait_until(
+            lambda: all(
+                bytes(node.command("CLUSTER", "NODES")).count(b" slave ") == 3
+                and node.info("replication")["slave0"]["state"] == "online"
+                for node in nodes.nodes
+            ),
+            "every node to know all replicas",
+            nodes.output,
+        )
+        told = found(nodes.url)
+        assert "Without a replica" not in " ".join(it.says for it in told)
+        assert [it.level for it in told if "min-replicas-to-write 0" in it.says] == ["warning"] * 3
+
+
+# ---------------------------------------------------------------- ways to reach it
+
+
+def test_a_socket_is_a_way_to_reach_it(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "r", unixsocket=str(tmp_path / "s")):
+        (part,) = examine(ask(route_to(f"redis+unix://{tmp_path}/s")))
+        assert part.title == f"Redis at {tmp_path}/s"
+
+
+def test_tls_is_a_way_to_reach_it(tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ),
+            *("-nodes", "-subj", "/CN=Ours", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", "server.key", "-out", "server.pem"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    certificate = str(tmp_path / "server.pem")
+    port = free_port()
+    options = {
+        "tls-port": str(port),
+        "tls-cert-file": certificate,
+        "tls-key-file": str(tmp_path / "server.key"),
+        "tls-ca-cert-file": certificate,
+        "tls-auth-clients": "no",
+    }
+    server = RedisServer(tmp_path / "r", options=options)
+    url = f"rediss://127.0.0.1:{port}"
+    try:
+        server.start()
+        assert only(found(url, tls_ca=certificate), "version", "does what")
+        assert only(found(url, tls_verify="off"), "version", "does what")
+        with pytest.raises(Unreachable, match="certificate verify failed"):
+            found(url)
+        with pytest.raises(Unreachable, match="perhaps it speaks TLS, which is rediss rather"):
+            found(f"redis://127.0.0.1:{port}")
+    finally:
+        server.kill()

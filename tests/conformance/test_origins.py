@@ -1,0 +1,66 @@
+"""The official suite through gateways: what fails is what is documented, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.test_conformance import (
+    PASSED,
+    SUBSCRIPTION_TESTS,
+    SUITE_TIMEOUT_S,
+    describe,
+    run_suite,
+)
+from tests.edge.origins import reference
+from tests.support.processes import ROOT, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
+LONG_POLL_S = 2
+GATEWAYS = ("--long-poll-timeout", str(LONG_POLL_S))
+
+
+@contextlib.contextmanager
+def behind(gateways: int) -> Iterator[str]:
+    """The URL of a reference server, or of the outermost of the gateways before it."""
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
+        for _ in range(gateways):
+            url = stack.enter_context(headgate(url, arguments=GATEWAYS)).url
+        yield url
+
+
+def documented(column: int) -> set[str]:
+    """The tests that fail by the table of the page, by the column after their name."""
+    text = (ROOT / "docs" / "origins.md").read_text()
+    table = text.split("## What a gateway cannot repair\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert all(row[column] in {"fails", "passes"} and row[3] for row in rows)
+    return {row[0].strip("`") for row in rows if row[column] == "fails"}
+
+
+@pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
+@pytest.mark.parametrize(("gateways", "column"), [(0, 1), (1, 2), (2, 2)])
+def test_what_fails_is_what_is_documented(tmp_path: Path, gateways: int, column: int) -> None:
+    with behind(gateways) as url:
+        results = run_suite(url, tmp_path / "report.json")
+    _assert_fails(results, documented(column))
+
+
+def _assert_fails(results: list[dict[str, Any]], expected: set[str]) -> None:
+    failed = {result["title"]: describe(result) for result in results if _is(result, "failed")}
+    others = [told for title, told in failed.items() if title not in expected]
+    assert not others, f"{len(others)} failed:\n" + "\n".join(others)
+    assert set(failed) == expected
+    assert sum(_is(result, "passed") for result in results) == PASSED - len(expected)
+    assert len(results) == PASSED + SUBSCRIPTION_TESTS
+
+
+def _is(result: dict[str, Any], status: str) -> bool:
+    return bool(result["status"] == status)

@@ -1,0 +1,65 @@
+"""The official suite on Redis: one gateway, two that share every client, and a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.test_conformance import (
+    ARGUMENTS,
+    PASSED,
+    SUBSCRIPTION_TESTS,
+    SUITE_TIMEOUT_S,
+    describe,
+    run_suite,
+)
+from tests.support.processes import headgate
+from tests.support.redis_groups import ClusterServers
+from tests.support.redis_servers import redis_server
+from tests.support.round_robin import RoundRobin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def one_gateway(folder: Path) -> Iterator[str]:
+    with redis_server(folder) as server, headgate(server.url, arguments=ARGUMENTS) as gateway:
+        yield gateway.url
+
+
+@contextlib.contextmanager
+def two_gateways(folder: Path) -> Iterator[str]:
+    """Each request goes to the other gateway than the one before it."""
+    with (
+        redis_server(folder) as server,
+        headgate(server.url, arguments=ARGUMENTS) as one,
+        headgate(server.url, arguments=ARGUMENTS) as other,
+        RoundRobin([one.port, other.port]) as proxy,
+    ):
+        yield proxy.url
+        served = proxy.served
+    assert min(served.values()) > 0.4 * sum(served.values()) > PASSED * 0.4
+
+
+@contextlib.contextmanager
+def three_node_cluster(folder: Path) -> Iterator[str]:
+    with ClusterServers(folder) as cluster, headgate(cluster.url, arguments=ARGUMENTS) as gateway:
+        yield gateway.url
+
+
+@pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
+@pytest.mark.parametrize("started", [one_gateway, two_gateways, three_node_cluster])
+def test_official_suite_passes(
+    started: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    with started(tmp_path) as url:
+        results = run_suite(url, tmp_path / "report.json")
+    failed = [describe(result) for result in results if result["status"] == "failed"]
+    assert not failed, f"{len(failed)} failed:\n" + "\n".join(failed)
+    assert sum(result["status"] == "passed" for result in results) == PASSED
+    assert len(results) == PASSED + SUBSCRIPTION_TESTS

@@ -1,0 +1,67 @@
+"""The long runs: `python -m tests.edge viewers`, `python -m tests.edge zipf`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from tests.edge import zipf as popularity
+from tests.edge.audience import Show, Style, Tools, perform
+from tests.edge.gateways import PREFIX, edge
+from tests.edge.origins import LONG_POLL_S, own_log, reference
+
+START = 10
+LIVE_STYLES = tuple(style for style in get_args(Style) if style != "catch-up")
+
+
+@click.group()
+def main() -> None:
+    """Run what takes too long for every change; the exit status tells whether it held."""
+
+
+@main.command()
+@click.option("--viewers", default=5000, show_default=True)
+@click.option("--seconds", default=60, show_default=True)
+@click.option("--per-second", default=10, show_default=True, help="Messages.")
+def viewers(viewers: int, seconds: int, per_second: int) -> None:
+    """Count what thousands of viewers cost the origin; each compares every byte."""
+    held = True
+    with tempfile.TemporaryDirectory(prefix="headgate-edge-") as folder, reference() as origin:
+        tools = Tools(Path(folder))
+        for style in LIVE_STYLES:
+            show = Show(style, viewers, viewers // 10, seconds * per_second, 1 / per_second)
+            before = origin.counts()
+            with edge(origin.url) as gateway:
+                took = perform(tools, show, origin.port, gateway.port, f"{PREFIX}/{style}")
+                memory = gateway.resident_bytes() >> 20
+            asked = origin.counts() - before
+            most = show.messages + int(took / LONG_POLL_S) + START
+            click.echo(f"{style}: {show.messages} messages, {took:.1f} s, {memory} MiB, {asked}")
+            click.echo(f"{style}: {asked.reads} reads at the origin, of {most} at most")
+            held &= asked.reads <= most
+    sys.exit(0 if held else 1)
+
+
+@main.command()
+@click.option("--reads", default=200_000, show_default=True)
+def zipf(reads: int) -> None:
+    """Print the hit ratios of a cache that holds a tenth of 2,000 streams."""
+    held = True
+    for exponent in (0.8, 1.0, 1.2):
+        crowd = popularity.Crowd(streams=2000, reads=reads, exponent=exponent)
+        with own_log() as origin:
+            popularity.write(origin.port, crowd)
+            cache = {"HEADGATE_CACHE_SIZE": str(crowd.cache_bytes)}
+            with edge(origin.url, environment=cache) as gateway:
+                ratios = popularity.read(gateway.port, crowd)
+        click.echo(f"exponent {exponent}: {ratios.all:.1%} of all, {ratios.top:.1%} of the top 100")
+        held &= exponent < 1 or ratios.top >= 0.95
+    sys.exit(0 if held else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""An edge on the simulated network, put together by `gateway.app`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway import app
+from gateway.settings import Route
+from gateway.web.fast import Fast
+from gateway.web.routes import Routes
+from tests.web.serving import Options, settings_of
+
+if TYPE_CHECKING:
+    import random
+
+    from gateway.web.shared import Shared
+    from tests.edge.simulation.network import Address, SimulatedLoop
+
+PREFIX = "/edge"
+EPOCH_S = 1_800_000_000.0
+POLL_S = 10.0  # how long a reader's long-poll waits here
+PATIENCE_S = 8.0  # for the head of an answer, and between its parts
+POLL_PATIENCE_S = 35.0
+MAX_AGE_S = 20
+STALE_S = 30
+
+
+class Edge:
+    """One gateway."""
+
+    def __init__(
+        self, loop: SimulatedLoop, name: str, address: Address, origin: Address, stale_s: int
+    ) -> None:
+        self.name = name
+        self.address = address
+        self._loop = loop
+        options = Options(
+            long_poll_timeout=POLL_S,
+            heartbeat=7.0,
+            sse_max_age=25.0,
+            max_connections=1000,
+            max_live_readers=1000,
+            cache_size=1 << 20,
+        )
+        settings = settings_of(options)
+        route = Route(
+            prefix=PREFIX,
+            origin=f"http://{origin[0]}:{origin[1]}",
+            max_age=MAX_AGE_S,
+            stale_while_revalidate=STALE_S,
+            tail_max_age=MAX_AGE_S,
+            stale_if_error=stale_s,
+            response_timeout=PATIENCE_S,
+            read_timeout=PATIENCE_S,
+            poll_timeout=POLL_PATIENCE_S,
+        )
+        self.shared: Shared = app.shared_by_all(settings, self._clock)
+        self.shared.via = f"1.1 {name}"
+        self.route = app.edge_route(settings, route, self.shared)
+        routes = Routes([self.route])
+        fast = Fast(routes, self.shared)
+        self._server = app.connection_server(settings, routes, fast, self.shared)
+
+    def _clock(self) -> float:
+        return EPOCH_S + self._loop.time()
+
+    async def start(self) -> None:
+        """Listen."""
+        await self.route.origin.open()
+        self._loop.listen(self.address, self._server)
+
+    async def stop(self) -> None:
+        """End."""
+        self._loop.refuse(self.address)
+        await self.route.drain()
+        self._server.stop_sweeping()
+        await self._server.shutdown(1.0)
+        await self.route.close()
+        await self.route.origin.close()
+
+    def left(self) -> dict[str, object]:
+        """What is held for nobody once everybody has gone: nothing of it should be."""
+        cache, feeds, limits = self.route.cache, self.route.feeds, self.shared.limits
+        held = {
+            "watches": len(feeds._watches),
+            "paths": len(feeds._of_path),
+            "reads": len(feeds._reads._flights) + len(feeds._tails._flights),
+            "rendered": len(feeds._rendered),
+            "budget": feeds.budget.bytes,
+            "budgeted": len(feeds.budget._sizes),
+            "feeds": limits.feeds,
+            "readers": limits.live_readers,
+            "connections": limits.connections,
+            "flights": len(cache._flights) + len(cache._of_path) + len(cache._tasks),
+            "in flight": self.route.origin._in_flight,
+        }
+        store = self.shared.store
+        entries = [*store._new.values(), *store._used.values()]
+        held["store"] = store.bytes - sum(entry.size for entry in entries)
+        held["asked for"] = sum(one.is_asked_for for slot in entries for one in slot.variants)
+        return {name: count for name, count in held.items() if count}
+
+
+def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
+    """Bounds so small that short streams come to them, by module and name."""
+    return {
+        ("gateway.live.window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
+        ("gateway.live.window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("gateway.cache.edge_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
+        ("gateway.cache.parts", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
+        ("gateway.live.event_reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),
+        ("gateway.web.edge_feeds", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
+        ("gateway.web.edge_feeds", "LINGER_S"): chance.choice([5.0, 0.1]),
+    }

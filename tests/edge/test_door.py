@@ -1,0 +1,306 @@
+"""What is ambiguous stays outside: one request in is at most one at the origin."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.edge.bad_origin import BadOrigin, Exchange
+from tests.faults.wire import Answer, Wire, ask, request
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A head that every parser takes for the same.
+PLAIN_HEAD = re.compile(
+    rb"[A-Z]+ /[!-~]* HTTP/1\.1(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]?[^\x00-\x08\x0a-\x1f\x7f]*)*"
+)
+FRAMING = {"content-length", "transfer-encoding"}
+
+
+class Door:
+    """A gateway before an origin that answers everything alike."""
+
+    def __init__(self, port: int, origin: BadOrigin) -> None:
+        self.port = port
+        self.origin = origin
+        self._numbers = itertools.count()
+
+    def path(self) -> str:
+        return f"/v1/stream/door{next(self._numbers)}"
+
+    def send(self, data: bytes) -> list[Answer]:
+        """Every answer to these bytes and a last, well-formed request, up to the end."""
+        last = request("GET", "/v1/stream/last", connection="close")
+        with Wire(self.port) as wire:
+            wire.send(data + last)
+            return wire.remaining()
+
+    def arrived(self, path: str) -> list[Exchange]:
+        """What came to the origin of a path and of those below, once all that was sent has."""
+        sentinel = self.path()
+        ask(self.port, "GET", sentinel)
+        assert f"GET {sentinel}" in self.origin.paths()
+        return [one for one in self.origin.seen if one.target.startswith(path)]
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[Door]:
+    def play(exchange: Exchange) -> None:
+        exchange.answer(b"ok", "Content-Type: text/plain", "Cache-Control: no-store")
+
+    with BadOrigin(play) as origin, headgate(origin.url) as gateway:
+        yield Door(gateway.port, origin)
+
+
+def _post(path: str, framing: bytes) -> bytes:
+    """A POST framed so, and what somebody who frames it otherwise takes for another request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+    return head.encode() + framing + request("DELETE", f"{path}/smuggled")
+
+
+CHUNKS = b"4\r\nmore\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nmore",
+        b"Content-Length: 4\r\nContent-Length: 4\r\n\r\nmore",
+        b"Content-Length: 4, 5\r\n\r\nmore",
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + CHUNKS,
+        b"Content-Length: +4\r\n\r\nmore",
+        b"Content-Length: -4\r\n\r\nmore",
+        b"Content-Length: 0x4\r\n\r\nmore",
+        b"Content-Length: 4_0\r\n\r\nmore",
+        b"Content-Length: 4 4\r\n\r\nmore",
+        b"Content-Length: \xd9\xa4\r\n\r\nmore",
+        b"Content-Length:\r\n\r\nmore",
+        b"Content-Length : 4\r\n\r\nmore",
+        b"Content-Length\t: 4\r\n\r\nmore",
+        b" Content-Length: 4\r\n\r\nmore",
+        b"X: 1\r\n Content-Length: 4\r\n\r\nmore",
+        b"Content-Length:\r\n 4\r\n\r\nmore",
+        b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding: chunked, identity\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding: chunked, chunked\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding: \x0bchunked\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding : chunked\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding:\r\n chunked\r\n\r\n" + CHUNKS,
+        b"Transfer-Encoding: chunked\r\n\r\n-4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n+4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n 4\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmoreX\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4;a=\n\r\nmore\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\nContent-Length: 9\r\n\r\n",
+        b"X-Name\r\nContent-Length: 4\r\n\r\nmore",
+        b"X Name: 1\r\nContent-Length: 4\r\n\r\nmore",
+        b": 1\r\nContent-Length: 4\r\n\r\nmore",
+        b"X-Bare: 1\nContent-Length: 4\r\n\r\nmore",
+        b"X-Bare: 1\rContent-Length: 4\r\n\r\nmore",
+        b"X-Nul: \0\r\nContent-Length: 4\r\n\r\nmore",
+        b"Content-Length: 4\n\nmore",
+        b"Host: other\r\nContent-Length: 4\r\n\r\nmore",
+    ],
+)
+def test_ambiguous_request_is_refused_and_none_of_it_comes_to_the_origin(
+    door: Door, framing: bytes
+) -> None:
+    path = door.path()
+    first, *others = door.send(_post(path, framing))
+    first.assert_problem(400)
+    assert not others
+    assert not door.arrived(path)
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: x;y=z, chunked",
+    ],
+)
+def test_transfer_coding_that_nobody_would_take_off_is_refused(door: Door, coding: bytes) -> None:
+    path = door.path()
+    first, *others = door.send(_post(path, coding + b"\r\n\r\n" + CHUNKS))
+    assert first.status in {400, 501}
+    assert not others
+    assert not door.arrived(path)
+
+
+def test_transfer_coding_of_a_client_that_knows_none_is_refused(door: Door) -> None:
+    """Somebody on the way may have taken its body for nothing (RFC 9112 section 6.1)."""
+    path = door.path()
+    head = f"POST {path} HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n".encode()
+    first, *others = door.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS)
+    first.assert_problem(400)
+    assert not others
+    assert not door.arrived(path)
+
+
+@pytest.mark.parametrize("host", [b"a b/c", b"a/b", b'"><script>', b"a,b", b"a@b", b"\xff", b"a:b"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_host_that_is_none_is_refused(door: Door, method: str, host: bytes) -> None:
+    """It would be a part of keys, of what the origin is told and of addresses in answers."""
+    path = door.path()
+    head = f"{method} {path} HTTP/1.1\r\nContent-Length: 0\r\nHost: ".encode()
+    door.send(head + host + b"\r\n\r\n")[0].assert_problem(400)
+    assert not door.arrived(path)
+
+
+@pytest.mark.parametrize("host", ["Example.COM", "example.com:80", "EXAMPLE.com:80"])
+def test_one_host_in_two_spellings_is_one(door: Door, host: str) -> None:
+    path = door.path()
+    for named in ("example.com", host):
+        door.send(f"GET {path} HTTP/1.1\r\nHost: {named}\r\n\r\n".encode())
+    assert {one.field("x-forwarded-host") for one in door.arrived(path)} == {"example.com"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET %b",
+        b"GET %b HTTP/1.1 HTTP/1.1",
+        b"GET %b\tHTTP/1.1",
+        b"GET %b HTTP/1.1\0",
+        b"GET %b HTTP/2.0",
+        b"GET %b HTTP/1.1x",
+        b"GET %b/\x01 HTTP/1.1",
+        b"GET %b/\xc3\xa4 HTTP/1.1",
+        b"GET %b/a b HTTP/1.1",
+        b"GET %b/../other HTTP/1.1",
+        b"GET %b/%%2e%%2e/other HTTP/1.1",
+        b"GET %b/%%00 HTTP/1.1",
+        b"GET %b/%%0d%%0aX:1 HTTP/1.1",
+        b"GET http://other.example%b HTTP/1.1",
+        b"GE\0T %b HTTP/1.1",
+        b"GET/1 %b HTTP/1.1",
+    ],
+)
+def test_line_that_could_be_read_in_two_ways_is_refused(door: Door, line: bytes) -> None:
+    path = door.path()
+    answers = door.send(line % path.encode() + b"\r\nHost: localhost\r\n\r\n")
+    answers[0].assert_problem(400)
+    assert not door.arrived(path)
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 4\r\n\r\nmore", b"more"),
+        (b"Content-Length: 0004\r\n\r\nmore", b"more"),
+        (b"Content-Length:4\r\n\r\nmore", b"more"),
+        (b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS, b"more"),
+        (b"Transfer-Encoding:\tChunked\r\n\r\n" + CHUNKS, b"more"),
+        (b"Transfer-Encoding: chunked\r\n\r\n4;a=b\r\nmore\r\n0\r\n\r\n", b"more"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0004\r\nmore\r\n000\r\n\r\n", b"more"),
+        (b"Transfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n0\r\nX-Trailer: 9\r\n\r\n", b"more"),
+        (b"Connection: Content-Length\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+        (b"Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, b"more"),
+        (b"Connection: Host\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+        (b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+        (
+            b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+            b"Content-Length: 4\r\n\r\nmore",
+            b"more",
+        ),
+        (b"Transfer_Encoding: chunked\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+        (b"X-HTTP-Method-Override: DELETE\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+        (b"TE: trailers\r\nTrailer: X\r\nContent-Length: 4\r\n\r\nmore", b"more"),
+    ],
+)
+def test_odd_but_clear_request_comes_once_and_in_plain_form(
+    door: Door, framing: bytes, body: bytes
+) -> None:
+    path = door.path()
+    door.send(_post(path, framing))
+    first, *others = door.arrived(path)
+    assert (first.method, first.target, first.body) == ("POST", path, body)
+    # What followed was a request of its own, said so in every reading.
+    assert [one.target for one in others] in ([], [f"{path}/smuggled"])
+    for one in (first, *others):
+        assert PLAIN_HEAD.fullmatch(one.head), one.head
+        names = [name for name, _ in one.fields]
+        assert len([name for name in names if name in FRAMING]) <= 1, one.head
+        assert not {"upgrade", "http2-settings", "te", "trailer"} & {*names}
+        assert names.count("host") == 1
+
+
+def test_trailer_is_no_header_of_the_next_request(door: Door) -> None:
+    """On a connection that a proxy shares, that request is somebody else's."""
+    path = door.path()
+    trailers = b"X-Trailer: 9\r\nAuthorization: Bearer canary\r\n"
+    door.send(
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        + b"4\r\nmore\r\n0\r\n%b\r\n" % trailers
+        + request("GET", f"{path}/next")
+    )
+    for one in door.arrived(path):
+        assert "authorization" not in dict(one.fields), one
+        assert "x-trailer" not in dict(one.fields), one
+
+
+def test_backslash_is_no_separator(door: Door) -> None:
+    path = door.path()
+    door.send(request("GET", f"{path}\\..\\other"))
+    assert [one.target for one in door.arrived(path)] in ([], [f"{path}%5C..%5Cother"])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
+def test_body_where_none_belongs_is_never_a_request(door: Door, method: str) -> None:
+    path = door.path()
+    hidden = request("DELETE", f"{path}/smuggled")
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(hidden)}\r\n\r\n"
+    with Wire(door.port) as wire:
+        wire.send(head.encode() + hidden)
+        wire.answer(method)
+    assert all(one.target == path for one in door.arrived(path))
+
+
+def test_pipelined_requests_come_one_by_one_in_order(door: Door) -> None:
+    path = door.path()
+    paths = [f"{path}/{number}" for number in range(20)]
+    answers = door.send(b"".join(request("GET", one) for one in paths))
+    assert [answer.status for answer in answers] == [200] * 21
+    assert [one.target for one in door.arrived(path)] == paths
+
+
+def test_request_cut_within_its_body_is_never_whole_at_the_origin(door: Door) -> None:
+    path = door.path()
+    with Wire(door.port) as wire:
+        wire.send(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n".encode())
+        wire.send(b"more")
+        wire.reset()
+    assert not door.arrived(path)
+
+
+HOP_BY_HOP = (
+    "Connection: keep-alive, X-Named",
+    "X-Named: canary",
+    "Keep-Alive: canary",
+    "Proxy-Connection: canary",
+    "Proxy-Authorization: canary",
+    "TE: canary",
+    "Trailer: canary",
+    "Upgrade: canary",
+)
+
+
+def test_headers_of_the_connection_end_at_the_gateway(door: Door) -> None:
+    path = door.path()
+    lines = "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *HOP_BY_HOP, "", ""])
+    door.send(lines.encode())
+    (one,) = door.arrived(path)
+    assert b"canary" not in one.head
+    assert b"X-Named" not in one.head

@@ -1,0 +1,274 @@
+"""What is in the key, and what never comes to the origin because it is not."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.edge.bad_origin import BadOrigin, Exchange
+from tests.faults.wire import Answer, Wire
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CANARY = "canary.example"
+# What one server or another takes for the host, path, method, scheme, client or user of a request,
+# and says nothing of it in Vary; and what asks for less than the whole answer.
+UNKEYED = (
+    "Base-Url",
+    "CF-Connecting-IP",
+    "CF-IPCountry",
+    "CF-Visitor",
+    "CloudFront-Forwarded-Proto",
+    "Client-IP",
+    "Cluster-Client-IP",
+    "Destination",
+    "Fastly-Client-IP",
+    "Fastly-SSL",
+    "Forwarded",
+    "Forwarded-For",
+    "Forwarded-Proto",
+    "Front-End-Https",
+    "HTTP2-Settings",
+    "If-Match",
+    "If-None-Match",
+    "Proxy",
+    "Range",
+    "Request-Uri",
+    "True-Client-IP",
+    "X-Amz-Website-Redirect-Location",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "X-Custom-IP-Authorization",
+    "X-Forwarded",
+    "X-Forwarded-By",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Path",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Server",
+    "X-Forwarded-SSL",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-HTTP-Method",
+    "X-HTTP-Method-Override",
+    "X-Method-Override",
+    "X-Original-Host",
+    "X-Original-URL",
+    "X-Originating-IP",
+    "X-Proxy-Url",
+    "X-Real-IP",
+    "X-Remote-Addr",
+    "X-Rewrite-URL",
+    "X-Scheme",
+    "X-Server-Name",
+    "X-Url-Scheme",
+    "X-User",
+    "X-WAP-Profile",
+)
+# What an answer may depend on when it says so.
+VARYING = (
+    "Accept",
+    "Accept-Language",
+    "DNT",
+    "Referer",
+    "Sec-CH-UA",
+    "User-Agent",
+    "X-Requested-With",
+)
+
+
+class Echo:
+    """A gateway before an origin whose cacheable answers hold the request that made them."""
+
+    def __init__(self, port: int, origin: BadOrigin) -> None:
+        self.port = port
+        self.origin = origin
+        self._numbers = itertools.count()
+
+    def path(self) -> str:
+        return f"/v1/stream/echo{next(self._numbers)}"
+
+    def get(self, target: str, *fields: str, host: str = "localhost") -> Answer:
+        with Wire(self.port) as wire:
+            lines = [f"GET {target} HTTP/1.1", f"Host: {host}", *fields, "", ""]
+            wire.send("\r\n".join(lines).encode())
+            return wire.answer()
+
+    def arrived(self, path: str) -> list[Exchange]:
+        return [one for one in self.origin.seen if one.target.startswith(path)]
+
+
+def _echo(exchange: Exchange) -> None:
+    """Everything that came, as an answer for all; what it varies by is in the path."""
+    kept = ("Content-Type: text/plain", "Cache-Control: max-age=600")
+    _, mark, vary = exchange.target.partition("/vary-")
+    exchange.answer(exchange.head, *kept, *([f"Vary: {vary}"] if mark else []))
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Echo]:
+    with BadOrigin(_echo) as origin, headgate(origin.url) as gateway:
+        yield Echo(gateway.port, origin)
+
+
+# ---------------------------------------------------------------- headers
+
+
+@pytest.mark.parametrize("name", UNKEYED)
+def test_what_one_reader_sends_is_not_in_what_the_next_one_gets(echo: Echo, name: str) -> None:
+    path = echo.path()
+    assert echo.get(path, f"{name}: {CANARY}").status in {200, 400}
+    clean = echo.get(path)
+    assert (clean.status, clean.headers["x-cache"]) in {(200, "HIT"), (200, "MISS")}
+    assert CANARY.encode() not in clean.body
+    assert CANARY not in repr(clean.headers)
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_what_an_answer_varies_by_keeps_readers_apart(echo: Echo, name: str) -> None:
+    path = f"{echo.path()}/vary-{name}"
+    for value in ("one", "two"):
+        answers = [echo.get(path, f"{name}: {value}") for _ in range(2)]
+        assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT"]
+        assert {answer.body for answer in answers} == {answers[0].body}
+        assert f"{name}: {value}".encode() in answers[0].body
+    assert f"{name}:".encode() not in echo.get(path).body
+
+
+def test_names_that_differ_by_an_underscore_do_not_come_to_the_origin(echo: Echo) -> None:
+    path = echo.path()
+    echo.get(path, f"X_Forwarded_Host: {CANARY}", f"X-Forwarded_Proto: {CANARY}")
+    assert all(CANARY.encode() not in one.head for one in echo.arrived(path))
+
+
+def test_where_a_request_came_from_is_said_by_the_gateway_alone(echo: Echo) -> None:
+    path = echo.path()
+    answer = echo.get(
+        path,
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: other.example",
+        "Forwarded: for=192.0.2.1;host=other.example;proto=https",
+        host="streams.example",
+    )
+    (one,) = echo.arrived(path)
+    assert one.field("x-forwarded-proto") == "http"
+    assert one.field("x-forwarded-host") == "streams.example"
+    assert b"192.0.2.1" not in one.head
+    assert b"other.example" not in one.head
+    via = one.field("via")
+    assert via is not None
+    assert via.startswith("1.1 headgate-")
+    assert answer.headers["via"] == via
+
+
+def test_hosts_do_not_share_answers(echo: Echo) -> None:
+    path = echo.path()
+    for host in ("one.example", "two.example", "one.example:8080"):
+        assert echo.get(path, host=host).headers["x-cache"] == "MISS"
+        assert echo.get(path, host=host).headers["x-cache"] == "HIT"
+    assert len(echo.arrived(path)) == 3
+
+
+# ---------------------------------------------------------------- queries
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        ("offset=-1", "%6Fffset=-1", "offset=%2D1"),
+        ("offset=-1&cursor=1", "cursor=1&offset=-1"),
+        ("offset=1_2", "offset=1%5F2"),
+        ("offset=-1", "offset=-1&utm_source=mail&utm_campaign=one", "utm_medium=x&offset=-1"),
+        ("", "utm_source=mail"),
+    ],
+)
+def test_queries_of_one_meaning_are_one_entry(echo: Echo, queries: tuple[str, ...]) -> None:
+    path = echo.path()
+    answers = [echo.get(f"{path}?{query}" if query else path) for query in queries]
+    assert [answer.headers["x-cache"] for answer in answers] == ["MISS"] + ["HIT"] * (
+        len(queries) - 1
+    )
+    assert {answer.body for answer in answers} == {answers[0].body}
+    (one,) = echo.arrived(path)
+    assert "utm_" not in one.target
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("offset=1_2", "offset=1_3"),
+        ("offset=-1", "offset=-1&cursor=1"),
+        ("offset=-1&cursor=1", "offset=-1&cursor=2"),
+        ("offset=-1", "offset=-1%26live%3Dlong-poll"),
+        ("offset=-1", "Offset=-1"),
+        ("a=1", "a=2"),
+        ("a=1", "a=1&b=1"),
+        ("a=1&b=2", "a=1%26b%3D2"),
+        ("a=1;b=2", "a=1&b=2"),
+        ("a=%2B", "a=+"),
+        ("a=%20", "a=%2520"),
+        ("a", "b"),
+        ("a=", "a=1"),
+        ("a=A", "a=a"),
+        ("utm_source=mail", "a=utm_source"),
+    ],
+)
+def test_queries_of_different_meanings_share_nothing(echo: Echo, first: str, second: str) -> None:
+    path = echo.path()
+    for query in (first, second):
+        answer = echo.get(f"{path}?{query}")
+        if answer.status == 200:
+            assert answer.headers["x-cache"] == "MISS", answer
+    assert len({one.target for one in echo.arrived(path)}) == len(echo.arrived(path))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "offset=-1&offset=now",
+        "offset=now&offset=-1",
+        "offset=-1&%6Fffset=now",
+    ],
+)
+def test_parameter_given_twice_is_never_taken_for_one_given_once(echo: Echo, query: str) -> None:
+    path = echo.path()
+    assert echo.get(f"{path}?{query}").status in {200, 400}
+    for single in ("offset=-1", "offset=now"):
+        found = echo.get(f"{path}?{single}")
+        assert found.body.startswith(f"GET {path}?{single} ".encode())
+
+
+def test_what_is_kept_from_the_key_is_kept_from_the_origin(echo: Echo) -> None:
+    """Or one reader could choose what the next one gets."""
+    path = echo.path()
+    for query in ("a=canary", "utm_source=canary", "cb=canary", "_=canary", "fbclid=canary"):
+        echo.get(f"{path}?offset=-1&{query}")
+    assert b"canary" not in echo.get(f"{path}?offset=-1").body
+
+
+# ---------------------------------------------------------------- paths
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("/a/b", "/a%2Fb"), ("/A", "/a"), ("/a", "/a;x"), ("/a", "/a%3Fb"), ("/a.css", "/a")],
+)
+def test_different_paths_share_nothing(echo: Echo, first: str, second: str) -> None:
+    path = echo.path()
+    assert [echo.get(path + end).headers["x-cache"] for end in (first, second)] == ["MISS", "MISS"]
+
+
+def test_spellings_of_one_path_are_one_entry(echo: Echo) -> None:
+    path = echo.path()
+    spellings = (f"{path}/a~b", f"{path}/%61~b", f"{path}/a%7Eb", f"{path}/a%7eb")
+    answers = [echo.get(one) for one in spellings]
+    assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT", "HIT", "HIT"]
+    assert len(echo.arrived(path)) == 1

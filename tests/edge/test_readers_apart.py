@@ -1,0 +1,210 @@
+"""Nobody gets what was for somebody else, from no cache, feed or shared request."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.edge.bad_origin import BadOrigin, Exchange
+from tests.edge.events import Events
+from tests.faults.wire import Answer, Wire, ask
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANONYMOUS = "nobody"
+READERS: dict[str, tuple[str, ...]] = {
+    "ann": ("Authorization: Bearer ann",),
+    "bob": ("Authorization: Bearer bob",),
+    "cat": ("Cookie: session=cat",),
+    "dan": ("Cookie: session=dan",),
+    "eve": ("Authorization: Bearer ann", "Cookie: session=eve"),
+    ANONYMOUS: (),
+}
+ROUNDS = 30
+
+
+def _name(exchange: Exchange) -> str:
+    """Whom the origin takes the reader for."""
+    cookie = exchange.field("cookie")
+    if cookie:
+        return cookie.removeprefix("session=")
+    authorization = exchange.field("authorization")
+    return authorization.removeprefix("Bearer ") if authorization else ANONYMOUS
+
+
+class Club:
+    """A gateway before an origin whose answers are for one reader, whatever they say of it."""
+
+    def __init__(self, port: int, origin: BadOrigin) -> None:
+        self.port = port
+        self.origin = origin
+        self.cache_control: str | None = None
+        self._numbers = itertools.count()
+        origin.play = self._play
+
+    def path(self) -> str:
+        return f"/v1/stream/club{next(self._numbers)}"
+
+    def _play(self, exchange: Exchange) -> None:
+        fields = ["Content-Type: text/plain", "Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true"]
+        if "live=" in exchange.target:
+            fields.append("Stream-Cursor: 1")
+        if self.cache_control is not None:
+            fields.append(f"Cache-Control: {self.cache_control}")
+        exchange.answer(_name(exchange).encode(), *fields)
+
+    def read(self, target: str, reader: str, *fields: str) -> Answer:
+        with Wire(self.port) as wire:
+            lines = [f"GET {target} HTTP/1.1", "Host: a", *READERS[reader], *fields, "", ""]
+            wire.send("\r\n".join(lines).encode())
+            return wire.answer()
+
+
+@pytest.fixture(scope="module")
+def club() -> Iterator[Club]:
+    with BadOrigin() as origin, headgate(origin.url) as gateway:
+        yield Club(gateway.port, origin)
+
+
+@pytest.mark.parametrize(
+    "cache_control",
+    [
+        None,
+        "max-age=600",
+        "private, max-age=600",
+        "no-store",
+        "no-cache",
+        "max-age=0",
+        "max-age=0, stale-while-revalidate=600",
+        "max-age=0, stale-if-error=600",
+    ],
+)
+@pytest.mark.parametrize("query", ["offset=-1", "offset=0_0&live=long-poll"])
+def test_readers_at_once_get_their_own(club: Club, cache_control: str | None, query: str) -> None:
+    path = club.path()
+    club.cache_control = cache_control
+    readers = [*READERS] * ROUNDS
+    with ThreadPoolExecutor(len(READERS) * 4) as pool:
+        answers = list(pool.map(lambda name: club.read(f"{path}?{query}", name), readers))
+    assert {answer.status for answer in answers} == {200}
+    assert [answer.body.decode() for answer in answers] == readers
+
+
+def test_what_is_said_to_be_public_is_shared(club: Club) -> None:
+    path = club.path()
+    club.cache_control = "public, max-age=600"
+    first = club.read(path, "ann")
+    others = [club.read(path, reader) for reader in READERS]
+    assert {answer.body for answer in others} == {first.body} == {b"ann"}
+    assert {answer.headers["x-cache"] for answer in others} == {"HIT"}
+
+
+@pytest.mark.parametrize(
+    "cache_control", ["private", "private, max-age=600", "no-store", "no-store, max-age=600"]
+)
+@pytest.mark.parametrize("reader", [ANONYMOUS, "ann", "cat"])
+def test_what_may_not_be_stored_is_asked_for_each_time(
+    club: Club, cache_control: str, reader: str
+) -> None:
+    path = club.path()
+    club.cache_control = cache_control
+    answers = [club.read(path, reader) for _ in range(3)]
+    assert {answer.headers["x-cache"] for answer in answers} <= {"MISS", "BYPASS"}
+    assert club.origin.paths().count(f"GET {path}") == 3
+
+
+def test_answer_that_sets_a_cookie_is_for_one_reader(club: Club) -> None:
+    path = club.path()
+    club.cache_control = "max-age=600\r\nSet-Cookie: session=new"
+    answers = [club.read(path, ANONYMOUS) for _ in range(2)]
+    assert {answer.headers["set-cookie"] for answer in answers} == {"session=new"}
+    assert "HIT" not in {answer.headers["x-cache"] for answer in answers}
+
+
+@pytest.mark.parametrize(
+    "ending", ["/x.css", "/x.js", "/logo.png", ";.js", "/static/x.svg", ".css", "%3B.js", "%3F.css"]
+)
+def test_the_end_of_a_path_makes_nothing_public(club: Club, ending: str) -> None:
+    path = club.path() + ending
+    club.cache_control = "private"
+    assert club.read(path, "cat").body == b"cat"
+    assert club.read(path, ANONYMOUS).body == ANONYMOUS.encode()
+    assert club.read(path, "dan").body == b"dan"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Authorization: bearer ann",
+        "Authorization: Bearer ann,",
+        "Authorization: Bearer  ann",
+        "Authorization: Bearer",
+        "Authorization: Basic YW5u",
+        "Cookie: session=ann",
+        "Proxy-Authorization: Bearer ann",
+    ],
+)
+def test_credentials_that_look_alike_are_different(club: Club, other: str) -> None:
+    path = club.path()
+    club.cache_control = "max-age=600"
+    assert club.read(path, "ann").body == b"ann"
+    answer = club.read(path, ANONYMOUS, other)
+    assert answer.headers["x-cache"] in {"MISS", "BYPASS"}
+
+
+def test_no_credential_is_in_logs_answers_or_what_the_admin_listener_tells() -> None:
+    secret = "5ecret-t0ken"
+    environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
+    with BadOrigin() as origin, headgate(origin.url, environment=environment) as gateway:
+        origin.play = lambda exchange: exchange.answer(b"x", "Cache-Control: max-age=600")
+        for field in (f"Authorization: Bearer {secret}", f"Cookie: session={secret}"):
+            with Wire(gateway.port) as wire:
+                head = f"GET /v1/stream/a HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"
+                wire.send(head.encode())
+                assert secret not in repr(wire.answer())
+        assert "/v1/stream/a" in gateway.output()
+        assert secret not in gateway.output()
+        for path in ("/readyz", "/healthz", "/metrics"):
+            assert secret not in repr(ask(gateway.admin_port, "GET", path))
+
+
+# ---------------------------------------------------------------- live
+
+
+def test_readers_of_events_get_their_own(club: Club) -> None:
+    path = club.path()
+    club.cache_control = None
+    with ThreadPoolExecutor(len(READERS)) as pool:
+        seen = dict(pool.map(lambda name: (name, _first_event(club, path, name)), READERS))
+    assert seen == {name: name for name in READERS}
+
+
+def _first_event(club: Club, path: str, reader: str) -> str:
+    with Events(club.port, f"{path}?offset=-1&live=sse", *READERS[reader]) as events:
+        return events.data().decode()
+
+
+def test_waiting_readers_of_one_stream_get_their_own() -> None:
+    """Each identity has its own poll at the origin; they are answered in the reverse order."""
+    target = "/v1/stream/a?offset=0_0&live=long-poll"
+    with BadOrigin() as origin, headgate(origin.url) as gateway:
+        wires = {name: Wire(gateway.port) for name in READERS}
+        for name, wire in wires.items():
+            lines = [f"GET {target} HTTP/1.1", "Host: a", *READERS[name], "", ""]
+            wire.send("\r\n".join(lines).encode())
+        polls = [origin.next() for _ in READERS]
+        for poll in reversed(polls):
+            poll.answer(
+                _name(poll).encode(),
+                *("Content-Type: text/plain", "Stream-Next-Offset: 1_0", "Stream-Cursor: 1"),
+                "Stream-Up-To-Date: true",
+            )
+        got = {name: wire.answer().body.decode() for name, wire in wires.items()}
+        for wire in wires.values():
+            wire.socket.close()
+    assert got == {name: name for name in READERS}

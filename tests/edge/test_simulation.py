@@ -1,0 +1,21 @@
+"""A few runs of the simulation; `python -m tests.edge.simulation` makes as many as one likes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.processes import ROOT
+
+SEEDS = 12
+
+
+@pytest.mark.timeout(300)
+def test_viewers_are_told_the_truth_whatever_the_origin_does() -> None:
+    """In a process of its own: the order of sets is part of what a seed means."""
+    command = [sys.executable, "-m", "tests.edge.simulation", "--seeds", str(SEEDS)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.startswith(f"{SEEDS} seeds, ")

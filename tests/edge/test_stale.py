@@ -1,0 +1,185 @@
+"""While the origin fails, readers get what was kept, where the origin allows it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.edge.bad_origin import BadOrigin, Exchange
+from tests.edge.gateways import PREFIX, edge, impatient, whole
+from tests.faults.wire import TIMEOUT_S, Answer, Wire, ask, request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.processes import Headgate
+
+WAIT_S = 2.0
+OLD, NEW = b"old", b"new"
+TEXT = "Content-Type: text/plain"
+FOR_ERRORS = "Cache-Control: max-age=0, stale-if-error=600"
+MEANWHILE = "Cache-Control: max-age=0, stale-while-revalidate=600"
+
+
+class Shop:
+    """A gateway before an origin that answers as it was told last."""
+
+    def __init__(self, gateway: Headgate, origin: BadOrigin) -> None:
+        self.gateway = gateway
+        self.origin = origin
+        self._numbers = itertools.count()
+
+    def path(self) -> str:
+        return f"{PREFIX}/shop{next(self._numbers)}"
+
+    def read(self, path: str) -> Answer:
+        return ask(self.gateway.port, "GET", path)
+
+    def recover(self) -> None:
+        """Until the gateway knows that the origin is well, whatever happened before."""
+        self.origin.play = lambda exchange: exchange.answer(b"", "Cache-Control: no-store")
+        deadline = time.monotonic() + TIMEOUT_S
+        while self.read(self.path()).status != 200:
+            assert time.monotonic() < deadline, "the gateway does not recover"
+        self.origin.reset()
+
+    def prime(self, *fields: str) -> str:
+        """A path whose answer is kept, and stale already."""
+        path = self.path()
+        self.origin.play = lambda exchange: exchange.answer(OLD, TEXT, *fields)
+        assert self.read(path).body == OLD
+        return path
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Shop]:
+    with BadOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
+        yield Shop(gateway, origin)
+
+
+@pytest.fixture
+def shop(started: Shop) -> Shop:
+    started.recover()
+    return started
+
+
+def _status(status: str) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.answer(b"wrong", TEXT, status=status)
+
+
+FAILURES: dict[str, Callable[[Exchange], None]] = {
+    "500": _status("500 Internal Server Error"),
+    "502": _status("502 Bad Gateway"),
+    "503": _status("503 Service Unavailable"),
+    "504": _status("504 Gateway Timeout"),
+    "closes": Exchange.close,
+    "resets": Exchange.reset,
+    "talks nonsense": lambda exchange: exchange.send(b"nonsense\r\n\r\n"),
+    "says nothing": lambda exchange: None,
+}
+failing = pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
+
+
+@failing
+def test_stale_answer_stands_in_for_an_origin_that_fails(
+    shop: Shop, fail: Callable[[Exchange], None]
+) -> None:
+    path = shop.prime(FOR_ERRORS)
+    shop.origin.play = fail
+    for _ in range(3):
+        answer = shop.read(path)
+        assert (answer.status, answer.body) == (200, OLD)
+        assert answer.headers["x-cache"] == "STALE"
+        assert int(answer.headers["age"]) >= 0
+
+
+@failing
+def test_stale_answer_that_must_be_validated_does_not(
+    shop: Shop, fail: Callable[[Exchange], None]
+) -> None:
+    path = shop.prime("Cache-Control: max-age=0, must-revalidate, stale-if-error=600", 'ETag: "1"')
+    shop.origin.play = fail
+    answer = shop.read(path)
+    assert answer.status in {500, 502, 503, 504}
+    assert answer.body != OLD
+
+
+def test_origin_that_is_gone_is_stood_in_for_until_it_is_back(shop: Shop) -> None:
+    path = shop.prime(FOR_ERRORS)
+    shop.origin.leave()
+    assert shop.read(path).body == OLD
+    assert shop.read(path).headers["x-cache"] == "STALE"
+    shop.origin.play = lambda exchange: exchange.answer(NEW, TEXT, FOR_ERRORS)
+    shop.origin.come_back()
+    while (answer := shop.read(path)).body != NEW:
+        assert answer.body == OLD
+
+
+def test_cut_answer_neither_replaces_what_is_kept_nor_passes_for_it(shop: Shop) -> None:
+    path = shop.prime(FOR_ERRORS, 'ETag: "1"')
+
+    def cut(exchange: Exchange) -> None:
+        exchange.send(
+            b"HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 9\r\n\r\nwr"
+        )
+        exchange.close()
+
+    shop.origin.play = cut
+    for _ in range(2):
+        with Wire(shop.gateway.port) as wire:
+            wire.send(request("GET", path))
+            answer = whole(wire)
+            assert answer is None or (answer.status, answer.body) == (200, OLD)
+    shop.origin.play = FAILURES["closes"]
+    assert shop.read(path).body == OLD
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone", "403 Forbidden"])
+def test_verdict_of_the_origin_is_no_failure(shop: Shop, status: str) -> None:
+    path = shop.prime(FOR_ERRORS)
+    shop.origin.play = _status(status)
+    assert shop.read(path).status == int(status[:3])
+
+
+def test_stale_answer_is_given_at_once_and_asked_for_anew_by_one(shop: Shop) -> None:
+    path = shop.prime(MEANWHILE)
+    shop.origin.play = None
+    with Wire(shop.gateway.port) as wire:
+        for _ in range(20):
+            answer = wire.request("GET", path)
+            assert (answer.body, answer.headers["x-cache"]) == (OLD, "STALE")
+        shop.origin.next().answer(NEW, TEXT, "Cache-Control: max-age=600")
+        while (answer := wire.request("GET", path)).body == OLD:
+            assert answer.headers["x-cache"] == "STALE"
+    assert (answer.body, answer.headers["x-cache"]) == (NEW, "HIT")
+    assert shop.origin.paths().count(f"GET {path}") == 2
+
+
+def test_confirmed_answer_is_fresh_again(shop: Shop) -> None:
+    path = shop.prime("Cache-Control: max-age=0", 'ETag: "1"')
+
+    def confirm(exchange: Exchange) -> None:
+        assert exchange.field("if-none-match") == '"1"'
+        exchange.send(
+            b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=600\r\n\r\n'
+        )
+
+    shop.origin.play = confirm
+    found = [shop.read(path) for _ in range(2)]
+    assert [(one.body, one.headers["x-cache"]) for one in found] == [
+        (OLD, "REVALIDATED"),
+        (OLD, "HIT"),
+    ]
+
+
+def test_poll_is_never_answered_from_a_stale_copy(shop: Shop) -> None:
+    path = f"{shop.path()}?offset=0_0&live=long-poll"
+    data = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", "Stream-Cursor: 1")
+    shop.origin.play = lambda exchange: exchange.answer(OLD, TEXT, FOR_ERRORS, *data)
+    assert shop.read(path).body == OLD
+    shop.origin.play = Exchange.close
+    answer = shop.read(f"{path}&cursor=99999999")
+    assert answer.body == OLD or answer.status in {502, 503}

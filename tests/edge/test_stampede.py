@@ -1,0 +1,75 @@
+"""Thousands who come at once to a cold cache are one reader to the origin."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.protocol.chunks import CHUNK_BYTES
+from tests.edge.audience import Tools
+from tests.edge.bad_origin import BadOrigin
+from tests.edge.gateways import PREFIX, edge, metric
+from tests.edge.origins import OwnLog, Reference, own_log, reference
+from tests.faults.wire import TIMEOUT_S, Wire, request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+READERS = 2000
+APPEND_BYTES = 32 << 10
+APPENDS = 32
+
+
+def _content() -> list[bytes]:
+    return [(b"%08d " % number) * (APPEND_BYTES // 9) for number in range(APPENDS)]
+
+
+@pytest.fixture(params=["reference", "headgate"])
+def origin(request: pytest.FixtureRequest) -> Iterator[Reference | OwnLog]:
+    with reference() if request.param == "reference" else own_log() as started:
+        yield started
+
+
+def test_cold_read_of_a_thousand_is_one_request_a_chunk(
+    origin: Reference | OwnLog, tmp_path: Path
+) -> None:
+    tools = Tools(tmp_path)
+    content = _content()
+    with Wire(origin.port) as writer:
+        writer.request("PUT", f"{PREFIX}/big", content_type="text/plain")
+        for part in content:
+            answer = writer.request("POST", f"{PREFIX}/big", part, content_type="text/plain")
+            assert answer.status in {200, 204}
+    expected = tools.expect(b"".join(content))
+    # The reference answers with all there is, Headgate with a chunk.
+    chunks = 1 if isinstance(origin, Reference) else -(-APPENDS * APPEND_BYTES // CHUNK_BYTES)
+    before = origin.counts()
+    with edge(origin.url) as gateway:
+        for _ in range(2):  # the second wave finds everything
+            with tools.viewers(
+                gateway.port, f"{PREFIX}/big", expected, READERS, "catch-up"
+            ) as readers:
+                assert readers.result()["complete"] == READERS
+    asked = origin.counts() - before
+    assert asked.reads == asked.catch_up == chunks
+
+
+def test_readers_of_one_answer_who_do_not_read_it_hold_no_copies() -> None:
+    body = b"x" * (1 << 20)
+    silent = 200
+    with BadOrigin() as origin, edge(origin.url) as gateway, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(gateway.port)) for _ in range(silent)]
+        for wire in wires:
+            wire.send(request("GET", f"{PREFIX}/big"))
+        deadline = time.monotonic() + TIMEOUT_S
+        while metric(gateway, "headgate_origin_collapsed_total") < silent - 1:
+            assert time.monotonic() < deadline, "they do not all wait"
+        before = gateway.resident_bytes()
+        origin.next().answer(body, "Cache-Control: max-age=600")
+        for wire in wires:
+            assert wire.socket.recv(1) == b"H"
+        assert gateway.resident_bytes() - before < silent * len(body) // 4

@@ -1,0 +1,22 @@
+"""A small cache keeps what is popular."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.edge import zipf
+from tests.edge.gateways import edge
+from tests.edge.origins import own_log
+from tests.edge.zipf import Crowd
+
+CROWD = Crowd(streams=2000, reads=12_000, exponent=1.0)
+
+
+@pytest.mark.timeout(240)
+def test_popular_streams_are_hits_in_a_cache_that_holds_a_tenth() -> None:
+    with own_log() as origin:
+        zipf.write(origin.port, CROWD)
+        cache = {"HEADGATE_CACHE_SIZE": str(CROWD.cache_bytes)}
+        with edge(origin.url, environment=cache) as gateway:
+            ratios = zipf.read(gateway.port, CROWD)
+    assert ratios.top >= 0.95, ratios

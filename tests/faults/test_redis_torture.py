@@ -1,0 +1,61 @@
+"""Redis, gateways and connections die under load: nothing acknowledged is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.ledger import Faults
+from tests.faults.redis_torture import EVERY_WRITE, READERS, Fleet, Report, torture
+from tests.support.redis_groups import ClusterServers
+from tests.support.redis_servers import RedisServer, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+GATEWAYS = 3
+SEED = 7
+
+
+def _run(origin: str, redis: Sequence[RedisServer], redis_kills: int, gateway_kills: int) -> Report:
+    async def run() -> Report:
+        async with Fleet(origin, redis, GATEWAYS, SEED) as fleet:
+            return await torture(fleet, redis_kills, gateway_kills, SEED)
+
+    report = asyncio.run(run())
+    print(report)  # noqa: T201 - the figures are what a run is for
+    return report
+
+
+def _assert_clean(report: Report) -> None:
+    assert report.faults == Faults(), "\n".join([str(report), *report.faults.notes])
+    assert report.gaps == 0, "\n".join([str(report), *report.faults.notes])
+
+
+def test_redis_that_forgets_is_found_out(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        report = _run(server.url, [server], 1, 0)
+    assert not report.is_clean()
+
+
+@pytest.mark.timeout(180)
+def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -> None:
+    with redis_server(tmp_path, **EVERY_WRITE) as server:
+        report = _run(server.url, [server], 6, 6)
+    _assert_clean(report)
+    assert (report.redis_kills, report.gateway_kills) == (6, 6)
+    assert report.read_ends == READERS
+    assert report.cuts >= 50
+    assert report.acked >= 1000
+
+
+@pytest.mark.timeout(180)
+def test_node_of_a_cluster_that_dies_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    with ClusterServers(tmp_path, nodes=3, options=EVERY_WRITE) as cluster:
+        report = _run(cluster.url, cluster.nodes, 3, 1)
+    _assert_clean(report)
+    assert (report.redis_kills, report.gateway_kills) == (3, 1)
+    assert report.read_ends == READERS

@@ -1,0 +1,85 @@
+"""A gateway before an origin with one stream, its live readers, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import until
+from tests.web.serving import EDGE, Answer, Client, Serving, edge_serving, get
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.protocol.events import Event
+
+S = f"{EDGE}/s"
+
+
+@asynccontextmanager
+async def live(
+    *pieces: bytes, content_type: str = "text/plain", **options: object
+) -> AsyncIterator[tuple[LiveOrigin, Serving]]:
+    """An origin with these pieces, and a gateway before it."""
+    async with (
+        LiveOrigin(*pieces, content_type=content_type) as origin,
+        edge_serving(origin, None, **options) as gateway,
+    ):
+        yield origin, gateway
+
+
+def at(offset: str, mode: str = "long-poll", *more: str) -> str:
+    return "&".join([f"{S}?offset={offset}&live={mode}", *more])
+
+
+async def polling(gateway: Serving, offset: str, *lines: str) -> Client:
+    """A reader whose long-poll waits in the gateway."""
+    before = gateway.limits.live_readers
+    client = await gateway.connect()
+    client.send(get(at(offset), *lines))
+    await until(lambda: gateway.limits.live_readers == before + 1)
+    return client
+
+
+async def following(gateway: Serving, offset: str, *lines: str) -> Client:
+    """A reader of events whose answer has begun."""
+    client = await gateway.connect()
+    client.send(get(at(offset, "sse"), *lines))
+    head = await client.answer()
+    assert (head.status, head.get("Content-Type")) == (200, "text/event-stream")
+    return client
+
+
+def told(offset: str, **what: object) -> object:
+    """Whether the last event is a control event that says so."""
+    wanted = {"streamNextOffset": offset, **what}
+    return lambda events: (
+        bool(events)
+        and events[-1].name == "control"
+        and json.loads(events[-1].data).items() >= wanted.items()
+    )
+
+
+async def up_to(client: Client, offset: str) -> str:
+    """All the text that came until the reader was told that it is at the tail, at this offset."""
+    return text(await client.events_until(told(offset, upToDate=True)))  # type: ignore[arg-type] # a predicate
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.data for event in events if event.name == "data")
+
+
+def news(got: Answer) -> tuple[int, bytes, str | None, str | None]:
+    return got.status, got.body, got.get("Stream-Next-Offset"), got.get("Stream-Up-To-Date")
+
+
+async def confirmed(gateway: Serving, tail: str = "0001", *lines: str) -> None:
+    """Wait until the feed itself knows the tail: then the origin is not asked for it."""
+    at_tail = get(f"{S}?offset={tail}", *lines)
+    async with asyncio.timeout(10):
+        while (await gateway.ask(at_tail)).get("X-Cache") != "COLLAPSED":
+            gateway.clock.advance(2)
+            await asyncio.sleep(0.05)

@@ -1,0 +1,218 @@
+"""What followers make of odd answers of an origin, and what the feed's answers say to caches."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.edge import S, at, confirmed, following, live, news, polling, text, told, up_to
+from tests.support.raw_origin import answer, reset, until
+from tests.web.serving import get
+
+E_ACUTE = "é".encode()
+
+
+# ---------------------------------------------------------------- followed all the same
+
+
+async def test_a_204_need_not_say_where_the_tail_is() -> None:
+    """It is where the poll waited."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        waiter = await polling(gateway, "0001")
+        for number in range(1, 5):
+            await origin.polled(number)
+            origin.instead = answer(status="204 No Content")
+            origin.tell()
+            await until(lambda: origin.waiting == 0)
+            origin.instead = None
+        await origin.polled(5)
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+        assert news(await waiter.answer()) == (200, b"b", "0002", "true")
+        assert len(origin.catch_ups) == 1
+
+
+@pytest.mark.parametrize("body", [b'{"b":2}', b"[1", b"1]", b"null"])
+async def test_json_that_is_no_array_is_not_taken_apart(body: bytes) -> None:
+    async with live(b"1", content_type="application/json") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(body, "Content-Type: application/json", "Stream-Next-Offset: 0002")
+        origin.tell()
+        assert (await waiter.answer()).status == 502
+
+
+@pytest.mark.parametrize("live_too", [True, False])
+async def test_text_that_the_origin_cuts_amid_a_character_comes_whole(live_too: bool) -> None:
+    """What follows is there already: it costs a read, and no time of waiting for news."""
+    pieces = [E_ACUTE[:1], E_ACUTE[1:] + E_ACUTE[:1], E_ACUTE[1:], b"!"]
+    async with live(*([b"a"] if live_too else [b"a", *pieces])) as (origin, gateway):
+        origin.longest = 1
+        viewer = await following(gateway, "0001")
+        if live_too:
+            await origin.polled(1)
+            origin.append(*pieces)
+        assert await up_to(viewer, "0005") == "éé!"
+
+
+async def test_text_that_ends_amid_a_character_is_told_as_it_is() -> None:
+    """The rest is yet to be written: nobody knows when."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(E_ACUTE[:1])
+        assert await up_to(viewer, "0002") == "\ufffd"
+
+
+@pytest.mark.parametrize("cursor", ["a b", "1&offset=-1", "+/=", "%", "ü"])
+async def test_the_origins_cursor_is_given_back_as_it_is(cursor: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.cursor = cursor
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+        await origin.polled(2)
+        assert origin.queries[-1] == {
+            "cursor": [cursor],
+            "live": ["long-poll"],
+            "offset": ["0002"],
+        }
+
+
+@pytest.mark.parametrize("mark", "+@|$;%#<:!")
+async def test_offsets_may_have_every_character_that_the_protocol_allows(mark: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.mark = mark
+        caught_up = await gateway.ask(get(f"{S}?offset=-1"))
+        tail = f"0001{mark}"
+        assert caught_up.get("Stream-Next-Offset") == tail
+        quoted = f"0001%{ord(mark):02X}"
+        viewer = await following(gateway, quoted)
+        waiter = await polling(gateway, quoted)
+        await origin.polled(1)
+        origin.append(b"b")
+        assert news(await waiter.answer()) == (200, b"b", f"0002{mark}", "true")
+        assert await up_to(viewer, f"0002{mark}") == "b"
+        again = await gateway.ask(get(f"{S}?offset={quoted}"))
+        assert news(again) == (200, b"b", f"0002{mark}", "true")
+
+
+@pytest.mark.parametrize("mark", ['"', "\\", "/", "é"])
+async def test_offsets_that_cannot_be_passed_on_are_told_so(mark: str) -> None:
+    """An empty answer at once would make pollers ask as fast as they can."""
+    async with live(b"a") as (origin, gateway):
+        origin.mark = mark
+        for mode in ("long-poll", "sse"):
+            assert (await gateway.ask(get(at("-1", mode)))).status == 502
+
+
+async def test_a_content_type_in_other_bytes_is_passed_on() -> None:
+    async with live(b"a", content_type='text/plain; x="ü\u20ac"') as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b")
+        got = await waiter.answer()
+        assert news(got) == (200, b"b", "0002", "true")
+        assert 'text/plain; x="ü\u20ac"'.encode() in got.wire
+        assert await up_to(viewer, "0002") == "b"
+
+
+# ---------------------------------------------------------------- what reads mean
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "offset=0001&offset=-1",
+        "offset=0001&live=foo",
+        "offset=0001&live=",
+        "offset=0001&live=long-poll&live=sse",
+        "offset=0001&cursor=x",
+        "offset=0001&cursor=1&cursor=2",
+    ],
+)
+async def test_what_only_the_origin_can_judge_is_not_answered_from_the_feed(query: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        origin.instead = answer(b"no", status="400 Bad Request")
+        got = await gateway.ask(get(f"{S}?{query}"))
+        assert (got.status, got.body) == (400, b"no")
+
+
+# ---------------------------------------------------------------- what caches are told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "private, max-age=60",
+        "no-store",
+        "no-cache",
+        "public, max-age=1",
+        "s-maxage=5",
+        "max-age=0, must-revalidate",
+    ],
+)
+@pytest.mark.parametrize("known_before", [True, False])
+async def test_what_the_origin_says_of_reads_is_said_of_the_news_too(
+    said: str, known_before: bool
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says_of_reads = [f"Cache-Control: {said}"]
+        viewer = await following(gateway, "-1" if known_before else "now")
+        await viewer.events_until(told("0001"))  # type: ignore[arg-type] # a predicate
+        await origin.polled(1)
+        origin.append(b"b")
+        await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
+        for _ in range(2):
+            read = await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))
+            assert (read.body, read.get("Cache-Control")) == (b"b", said)
+        poll = await gateway.ask(get(at("0001")))
+        assert (poll.body, poll.get("Cache-Control")) == (b"b", said)
+
+
+async def test_what_the_origin_says_of_polls_goes_before_what_it_says_of_reads() -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says_of_reads = ["Cache-Control: max-age=1"]
+        origin.says_of_polls = ["Cache-Control: max-age=2"]
+        viewer = await following(gateway, "-1")
+        await origin.polled(1)
+        origin.append(b"b")
+        await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
+        assert (await gateway.ask(get(at("0001")))).get("Cache-Control") == "max-age=2"
+        read = await gateway.ask(get(f"{S}?offset=0001"))
+        assert read.get("Cache-Control") == "max-age=1"
+
+
+@pytest.mark.parametrize("said", ["private", "no-store"])
+async def test_what_is_read_after_a_failure_is_no_more_public_than_what_is_read(said: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "now")
+        await origin.polled(1)
+        origin.says_of_reads = [f"Cache-Control: {said}"]
+        origin.instead = reset
+        origin.tell()
+        await until(lambda: origin.waiting == 0)
+        origin.pieces.append(b"b")
+        origin.instead = None
+        assert await up_to(viewer, "0002") == "b"
+        assert (await gateway.ask(get(at("0001")))).get("Cache-Control") == said
+
+
+async def test_a_stream_of_another_variant_is_not_read_from_the_feed() -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says_of_reads = ["Vary: Accept-Language", "Cache-Control: max-age=9"]
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        await gateway.ask(get(f"{S}?offset=-1", "Accept-Language: de"))
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+        asked = len(origin.catch_ups)
+        got = await gateway.ask(get(f"{S}?offset=0001", "Accept-Language: de"))
+        assert (got.body, got.get("X-Cache")) == (b"b", "MISS")
+        assert len(origin.catch_ups) == asked + 1
+        assert text(await viewer.events_until(lambda events: bool(events))) == "b"

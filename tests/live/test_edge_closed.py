@@ -1,0 +1,235 @@
+"""Streams that were closed, and may have been made anew since; and tails that were not reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.edge import S, at, following, live, news, polling, text, up_to
+from tests.live.edge import told as told_of
+from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence, until
+from tests.web.serving import EDGE, Serving, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Play
+
+NEVER_KEPT = "Cache-Control: no-store"
+LONG = b"c" * (8 << 20)  # more than a connection takes whose client takes nothing
+
+
+async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
+    """A viewer who takes nothing more, of a stream that was closed meanwhile."""
+    viewer = await following(gateway, "0001")
+    await origin.polled(1)
+    viewer.pause()
+    origin.append(LONG)
+    await origin.polled(2)
+    origin.close_stream()
+    await until(lambda: _is_closed(gateway))
+
+
+def _is_closed(gateway: Serving) -> bool:
+    watch = gateway.edge.feeds.peek(("headgate.test", S, (), ""))
+    return watch is not None and watch.feed.closed
+
+
+def made_anew(origin: LiveOrigin, *pieces: bytes) -> None:
+    """Another stream at the path, of which nobody tells the gateway."""
+    origin.pieces = list(pieces)
+    origin.closed_stream = False
+
+
+@pytest.mark.parametrize("anew", [(b"x", b"y", b"z"), (b"x",), ()])
+async def test_a_stream_made_anew_after_its_end_is_followed(anew: tuple[bytes, ...]) -> None:
+    """Nothing is heard any more of the one that was closed, whoever still waits for its end."""
+    async with live(b"a") as (origin, gateway):
+        origin.says = [NEVER_KEPT]
+        await stalled_at_the_end(origin, gateway)
+        made_anew(origin, *anew)
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, f"{len(anew):04}") == b"".join(anew).decode()
+        waiter = await polling(gateway, f"{len(anew):04}")
+        await origin.polled(3)
+        origin.append(b"w")
+        assert news(await waiter.answer()) == (200, b"w", f"{len(anew) + 1:04}", "true")
+        assert await up_to(viewer, f"{len(anew) + 1:04}") == b"".join([*anew, b"w"]).decode()
+
+
+@pytest.mark.parametrize("mode", ["long-poll", "sse"])
+async def test_a_copy_is_enough_to_see_that_a_closed_stream_was_made_anew(mode: str) -> None:
+    """What was closed has no news, so nobody is to wait with those who still read it."""
+    async with live(b"a") as (origin, gateway):
+        origin.says = ["Cache-Control: public, max-age=60"]
+        await stalled_at_the_end(origin, gateway)
+        made_anew(origin, b"x")
+        assert (await gateway.ask(get(f"{S}?offset=0001"))).body == b""
+        asked = len(origin.catch_ups)
+        viewer = await gateway.connect()
+        viewer.send(get(at("0001", mode)))
+        await origin.polled(3)
+        assert len(origin.catch_ups) <= asked + 1
+        origin.append(b"y")
+        if mode == "sse":
+            await viewer.answer()
+            assert await up_to(viewer, "0002") == "y"
+        else:
+            assert news(await viewer.answer()) == (200, b"y", "0002", "true")
+
+
+async def test_who_reads_on_sees_that_a_closed_stream_was_made_anew() -> None:
+    """Of an origin that never tells of tails, only an empty answer shows where one is."""
+    async with live(b"a") as (origin, gateway):
+        origin.says = [NEVER_KEPT]
+        origin.tells_of_tails = False
+        await stalled_at_the_end(origin, gateway)
+        made_anew(origin, b"x")
+        viewer = await following(gateway, "-1")
+        await viewer.events_to_the_end()
+        again = await following(gateway, "0001")
+        await origin.polled(3)
+        origin.append(b"y")
+        assert text(await again.events_until(told_of("0002"))) == "y"  # type: ignore[arg-type] # a predicate
+
+
+async def test_a_poll_that_reaches_the_end_of_a_closed_stream_follows_nothing() -> None:
+    """Or readers who come when it was made anew would wait with those of the old one."""
+    async with live(b"a", b"b") as (origin, gateway):
+        origin.says = [NEVER_KEPT]
+        origin.close_stream()
+        assert (await gateway.ask(get(at("-1")))).get("Stream-Closed") == "true"
+        assert gateway.limits.feeds == 0
+        made_anew(origin, b"x", b"y", b"z")
+        waiter = await polling(gateway, "0003")
+        await origin.polled(1)
+        origin.append(b"w")
+        assert news(await waiter.answer()) == (200, b"w", "0004", "true")
+
+
+async def test_an_append_that_passes_by_ends_a_feed_whose_stream_was_closed() -> None:
+    async with live(b"a") as (origin, gateway):
+        await stalled_at_the_end(origin, gateway)
+        made_anew(origin, b"x", b"y", b"z")
+        assert (await gateway.ask(request("POST", S, body=b"z"))).status == 204
+        assert gateway.limits.feeds == 0
+
+
+async def test_an_append_that_passes_by_makes_a_copy_old_that_says_closed() -> None:
+    """What it was written to is another stream."""
+    async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
+        origin.close_stream()
+        whole = get(f"{EDGE}/s?offset=-1")
+        assert (await gateway.ask(whole)).get("Stream-Closed") == "true"
+        made_anew(origin, b"x", b"y")
+        assert (await gateway.ask(request("POST", S, body=b"y"))).status == 204
+        assert (await gateway.ask(whole)).body == b"xy"
+
+
+async def test_a_poll_whose_time_is_over_amid_the_news_does_not_call_it_the_tail() -> None:
+    """The origin has told of a part, and not that it was all."""
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+
+        async def a_part(wire: Wire) -> None:
+            origin.instead = silence
+            told = ("Stream-Next-Offset: 0002", "Content-Type: text/plain")
+            await wire.send(answer(b"b", *told))
+
+        origin.instead = a_part
+        origin.append(b"b", b"c")
+        assert news(await waiter.answer()) == (200, b"b", "0002", None)
+        gateway.polls_wait(0.05)
+        assert news(await gateway.ask(get(at("0002")))) == (204, b"", "0002", None)
+
+
+@pytest.mark.parametrize("mode", ["long-poll", "sse"])
+async def test_what_was_read_before_a_stream_was_deleted_is_no_part_of_the_next_one(
+    mode: str,
+) -> None:
+    """The answer comes when the stream that has taken its place is followed already."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        told = ("Content-Type: text/plain", "Stream-Next-Offset: 0003", "Stream-Up-To-Date: true")
+        late = Steps(b"", answer(b"abc", *told))
+        origin.instead = late
+        early = await gateway.connect()
+        early.send(get(at("-1", mode)))
+        await until(lambda: late.sent == 1)
+        origin.instead = None
+        assert (await gateway.ask(request("DELETE", S))).status == 204
+        origin.pieces = []
+        assert (await gateway.ask(request("PUT", S))).status == 204
+        origin.append(b"x", b"y", b"z")
+        viewer = await following(gateway, "0003")
+        await origin.polled(1)
+        late.go()
+        await early.answer()
+        if mode == "sse":
+            await early.events_until(told_of("0003"))  # type: ignore[arg-type] # a predicate
+        assert news(await gateway.ask(get(at("-1")))) == (200, b"xyz", "0003", "true")
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"xyz"
+        origin.append(b"w")
+        assert await up_to(viewer, "0004") == "w"
+
+
+def read(body: bytes, end: str, *fields: str) -> bytes:
+    return answer(body, "Content-Type: text/plain", f"Stream-Next-Offset: {end}", *fields)
+
+
+class Scripted(RawOrigin):
+    """Answers each catch-up as it is told to, and keeps every poll."""
+
+    def __init__(self) -> None:
+        super().__init__(self._play)
+        self.reads: dict[str, bytes | Play] = {}
+        self.polls = 0
+
+    async def _play(self, wire: Wire) -> None:
+        method, target = self.heard[-1].line.split(" ")[:2]
+        _, _, offset = target.rpartition("offset=")
+        script = self.reads.get(offset, b"")
+        if "live=long-poll" in target:
+            self.polls += 1
+            await silence(wire)
+        elif method != "GET":
+            await wire.send(answer(status="204 No Content"))
+        elif isinstance(script, bytes):
+            await wire.send(script)
+        else:
+            await script(wire)
+
+
+async def test_events_read_before_a_stream_was_deleted_are_not_told_of_the_next_one() -> None:
+    """Neither to those who come while they are read, nor later from what was kept of them."""
+    async with Scripted() as origin, edge_serving(origin) as gateway:
+        late = Steps(b"", read(b"b", "0002"))
+        tail = "Stream-Up-To-Date: true"
+        origin.reads = {"-1": read(b"a", "0001"), "now": read(b"", "0003", tail), "0001": late}
+        await following(gateway, "-1")
+        await until(lambda: late.sent == 1)
+        assert (await gateway.ask(request("DELETE", S))).status == 204
+        end = Steps(b"", read(b"z", "0003", tail))
+        origin.reads |= {"-1": read(b"x", "0001"), "0001": read(b"y", "0002"), "0002": end}
+        viewers = [await following(gateway, "-1")]
+        await until(lambda: end.sent == 1)
+        late.go()
+        viewers.append(await following(gateway, "-1"))
+        end.go()
+        for viewer in viewers:
+            assert await up_to(viewer, "0003") == "xyz"
+
+
+async def test_news_of_a_stream_that_may_be_no_more_are_not_told() -> None:
+    """The origin has just told of one that ends before them: it is asked instead."""
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b", b"c")
+        assert news(await waiter.answer()) == (200, b"bc", "0003", "true")
+        await origin.polled(2)
+        origin.pieces = [b"x", b"y"]
+        asked = len(origin.catch_ups)
+        origin.tell()
+        await until(lambda: len(origin.catch_ups) > asked)  # whether it is another stream
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"y", "0002", "true")

@@ -1,0 +1,105 @@
+"""Whose pages may read the answers of a feed: what the origin says goes before `cors_origins`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.edge import S, at, confirmed, following, live, polling
+from tests.support.raw_origin import answer
+from tests.web.serving import get
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.live_origin import LiveOrigin
+    from tests.web.serving import Answer, Serving
+
+PAGE = "https://a.example"
+SAYS = (
+    f"Access-Control-Allow-Origin: {PAGE}",
+    "Access-Control-Allow-Credentials: true",
+    "Access-Control-Expose-Headers: Stream-Next-Offset",
+)
+OF_THE_ORIGIN = (PAGE, "true", "Stream-Next-Offset")
+OURS = ("*", None, "*")
+ORDINARY = "X-Request-Id: mine"  # goes no short way
+
+
+def said(got: Answer) -> tuple[str | None, ...]:
+    """Each line, which must not come twice."""
+    names = ("Allow-Origin", "Allow-Credentials", "Expose-Headers")
+    return tuple(got.get(f"Access-Control-{name}") for name in names)
+
+
+@asynccontextmanager
+async def saying(*lines: str) -> AsyncIterator[tuple[LiveOrigin, Serving]]:
+    """A followed stream of an origin that says so with each answer."""
+    async with live(b"a") as (origin, gateway):
+        origin.says = list(lines)
+        yield origin, gateway
+
+
+@pytest.mark.parametrize("lines", [(), (ORDINARY,)], ids=["short way", "ordinary way"])
+async def test_of_polls(lines: tuple[str, ...]) -> None:
+    async with saying(*SAYS) as (origin, gateway):
+        waiting = await polling(gateway, "0001", *lines)
+        await origin.polled(1)
+        origin.append(b"b")
+        assert said(await waiting.answer()) == OF_THE_ORIGIN
+        late = await gateway.ask(get(at("0001"), *lines))
+        assert (late.status, said(late)) == (200, OF_THE_ORIGIN)
+        gateway.polls_wait(0.05)
+        ended = await gateway.ask(get(at("0002"), *lines))
+        assert (ended.status, said(ended)) == (204, OF_THE_ORIGIN)
+
+
+async def test_of_events() -> None:
+    async with saying(*SAYS) as (_, gateway):
+        client = await gateway.connect()
+        client.send(get(at("0001", "sse")))
+        assert said(await client.answer()) == OF_THE_ORIGIN
+
+
+async def test_of_reads_that_the_feed_answers() -> None:
+    async with saying(*SAYS) as (origin, gateway):
+        await following(gateway, "0001")
+        await confirmed(gateway)
+        assert said(await gateway.ask(get(f"{S}?offset=0001"))) == OF_THE_ORIGIN
+        origin.append(b"b")
+        await confirmed(gateway, "0002")
+        got = await gateway.ask(get(f"{S}?offset=0001"))
+        assert (got.body, said(got)) == (b"b", OF_THE_ORIGIN)
+
+
+@pytest.mark.parametrize("lines", [(), (*SAYS, "Vary: Origin")], ids=["nothing", "by the page"])
+async def test_ours_where_the_origin_says_nothing_that_is_for_all(lines: tuple[str, ...]) -> None:
+    async with saying(*lines) as (origin, gateway):
+        waiting = await polling(gateway, "0001")
+        viewer = await gateway.connect()
+        viewer.send(get(at("0001", "sse")))
+        assert said(await viewer.answer()) == OURS
+        await origin.polled(1)
+        origin.append(b"b")
+        assert said(await waiting.answer()) == OURS
+
+
+async def test_what_the_origin_says_may_change() -> None:
+    async with saying(*SAYS) as (origin, gateway):
+        waiting = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.says = []
+        origin.append(b"b")
+        assert said(await waiting.answer()) == OURS
+
+
+async def test_refusals_are_ours() -> None:
+    async with saying(*SAYS) as (origin, gateway):
+        waiting = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(b"", *SAYS, status="500 Oops")
+        origin.tell()
+        got = await waiting.answer()
+        assert (got.status, said(got)) == (502, OURS)

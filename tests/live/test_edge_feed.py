@@ -1,0 +1,676 @@
+"""Live readers of a stream that lives at an origin: one long-poll there, for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.live.follower import HOLDS_S
+from gateway.protocol.cursors import INTERVAL_S
+from gateway.web import edge_feeds
+from tests.live.edge import (
+    S,
+    at,
+    confirmed,
+    following,
+    live,
+    news,
+    polling,
+    text,
+    told,
+    up_to,
+)
+from tests.support.raw_origin import Steps, answer, close, reset, until
+from tests.web.serving import EDGE, get, request
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Play
+
+# ---------------------------------------------------------------- one poll for all
+
+
+async def test_readers_at_the_tail_share_one_poll() -> None:
+    async with live(b"a") as (origin, gateway):
+        clients = [await polling(gateway, "0001") for _ in range(3)]
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b")
+        for client in clients:
+            got = await client.answer()
+            assert news(got) == (200, b"b", "0002", "true")
+            assert got.get("X-Cache") == "COLLAPSED"
+        assert await up_to(viewer, "0002") == "b"
+        await origin.polled(2)
+        assert origin.polls == [
+            f"{S}?live=long-poll&offset=0001",
+            f"{S}?cursor=7&live=long-poll&offset=0002",
+        ]
+        assert len(origin.catch_ups) == 1
+
+
+async def test_a_poll_where_data_is_there_is_answered_at_once() -> None:
+    async with live(b"a", b"b") as (origin, gateway):
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
+        assert news(await gateway.ask(get(at("-1")))) == (200, b"ab", "0002", "true")
+        # It is followed from there on: in a herd, some always come too late for the tail.
+        assert all("offset=0002" in target for target in origin.polls)
+
+
+async def test_a_poll_at_now_waits_at_the_tail() -> None:
+    async with live(b"a") as (origin, gateway):
+        client = await polling(gateway, "now")
+        await origin.polled(1)
+        origin.append(b"b")
+        assert news(await client.answer()) == (200, b"b", "0002", "true")
+
+
+async def test_events_begin_at_now_with_the_tail() -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "now")
+        assert await up_to(viewer, "0001") == ""
+        await origin.polled(1)
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+
+
+async def test_a_polls_time_is_the_gateways() -> None:
+    async with live(b"a", long_poll_timeout=0.1) as (_, gateway):
+        got = await gateway.ask(get(at("0001")))
+        assert news(got) == (204, b"", "0001", "true")
+        assert got.get("Stream-Cursor") is not None
+
+
+async def test_json_events_are_joined_by_item() -> None:
+    async with live(b"1", b"2", content_type="application/json") as (origin, gateway):
+        viewer = await following(gateway, "-1")
+        events = await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
+        assert json.loads(events[0].data) == [1, 2]
+        await origin.polled(1)
+        origin.append(b"3", b'{"a":[]}')
+        events = await viewer.events_until(told("0004"))  # type: ignore[arg-type] # a predicate
+        assert json.loads(events[2].data) == [3, {"a": []}]
+
+
+# ---------------------------------------------------------------- behind, at and ahead of the feed
+
+
+async def test_a_poll_a_little_behind_gets_the_news_at_hand() -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        for number, piece in enumerate((b"b", b"c", b"d"), start=1):
+            await origin.polled(number)
+            origin.append(piece)
+            await up_to(viewer, f"{number + 1:04}")
+        asked = len(origin.catch_ups)
+        got = await gateway.ask(get(at("0002")))
+        assert news(got) == (200, b"cd", "0004", "true")
+        assert got.get("X-Cache") == "COLLAPSED"
+        assert len(origin.catch_ups) == asked
+
+
+async def test_a_poll_far_behind_is_read_for() -> None:
+    async with live(b"a", b"b") as (origin, gateway):
+        viewer = await following(gateway, "0002")
+        await origin.polled(1)
+        origin.append(b"c")
+        await up_to(viewer, "0003")
+        got = await gateway.ask(get(at("0001")))
+        assert news(got) == (200, b"bc", "0003", "true")
+
+
+async def test_a_poll_ahead_of_the_feed_waits_for_what_follows_it() -> None:
+    """Its reader was told of the data by another gateway, sooner."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.pieces += [b"b", b"c"]  # the poll that waits has not been answered yet
+        ahead = await polling(gateway, "0003")
+        origin.tell()
+        assert await up_to(viewer, "0003") == "bc"
+        await origin.polled(2)
+        assert gateway.limits.live_readers == 2
+        origin.append(b"d")
+        assert news(await ahead.answer()) == (200, b"d", "0004", "true")
+
+
+async def test_a_poll_within_the_news_is_read_for_when_they_come() -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.pieces += [b"b", b"c"]
+        ahead = await polling(gateway, "0003")
+        origin.append(b"d")  # the one answer that the feed gets brings all three
+        assert news(await ahead.answer()) == (200, b"d", "0004", "true")
+        assert await up_to(viewer, "0004") == "bcd"
+
+
+async def test_a_viewer_joins_with_the_news_at_hand() -> None:
+    async with live(b"a") as (origin, gateway):
+        first = await following(gateway, "0001")
+        for number, piece in enumerate((b"b", b"c"), start=1):
+            await origin.polled(number)
+            origin.append(piece)
+            await up_to(first, f"{number + 1:04}")
+        second = await following(gateway, "0002")
+        assert await up_to(second, "0003") == "c"
+        third = await following(gateway, "-1")
+        assert await up_to(third, "0003") == "abc"
+
+
+async def test_a_viewer_whose_catch_up_brings_nothing_does_not_ask_on_and_on() -> None:
+    """Catch-ups may go to a replica that has not heard yet of what the poll has brought."""
+    async with live(b"a") as (origin, gateway):
+        first = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.visible = 0
+        origin.append(b"b")
+        await up_to(first, "0002")
+        late = await following(gateway, "-1")
+        await until(lambda: len(origin.catch_ups) >= 2)
+        asked = len(origin.catch_ups)
+        for _ in range(20):
+            await gateway.ask(get(f"{EDGE}/other?offset=5"))
+        assert len(origin.catch_ups) <= asked + 20 + 3
+        origin.visible = None
+        await origin.polled(2)
+        gateway.clock.advance(2)  # what was empty is kept for a second
+        origin.append(b"c")
+        assert await up_to(late, "0003") == "abc"
+        assert await up_to(first, "0003") == "bc"
+
+
+# ---------------------------------------------------------------- lost and found
+
+
+@pytest.mark.parametrize("trouble", [close, reset, answer(status="500 Oops"), b"nonsense\r\n\r\n"])
+async def test_polls_are_told_of_trouble_and_viewers_wait(trouble: bytes | Play) -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = trouble
+        origin.tell()
+        got = await waiter.answer()
+        assert (got.status, got.get("Retry-After")) == (502, "1")
+        origin.instead = None
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
+
+
+async def test_one_cut_is_nobodys_trouble() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(status="500 Oops")
+        origin.tell()
+        await until(lambda: origin.waiting == 0)
+        origin.instead = None
+        await origin.polled(2)
+        origin.append(b"b")
+        assert news(await waiter.answer()) == (200, b"b", "0002", "true")
+
+
+async def test_an_answer_that_is_none_of_the_protocol_is_trouble() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(b"<html>", "Content-Type: text/html")
+        origin.tell()
+        assert (await waiter.answer()).status == 502
+
+
+async def test_an_origin_that_does_not_wait_is_not_asked_as_fast_as_it_answers() -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.holds = False
+        viewer = await following(gateway, "0001")
+        await until(lambda: len(origin.polls) >= 3)
+        began = asyncio.get_running_loop().time()
+        asked = len(origin.polls)
+        await until(lambda: len(origin.polls) >= asked + 1)
+        assert asyncio.get_running_loop().time() - began > 0.1
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+
+
+# ---------------------------------------------------------------- lingering
+
+
+async def test_a_stream_is_followed_a_little_longer_than_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edge_feeds, "LINGER_S", 0.2)
+    async with live(b"a", long_poll_timeout=0.05) as (origin, gateway):
+        first = await gateway.ask(get(at("0001")))
+        assert (first.status, origin.waiting, gateway.limits.feeds) == (204, 1, 1)
+        second = await gateway.ask(get(at("0001")))
+        assert second.status == 204
+        assert (len(origin.polls), len(origin.catch_ups)) == (1, 1)
+        await until(lambda: gateway.limits.feeds == 0)
+        await until(lambda: origin.waiting == 0)
+
+
+async def test_what_came_while_nobody_waited_is_there_for_the_next_poll() -> None:
+    async with live(b"a", long_poll_timeout=0.05) as (origin, gateway):
+        await gateway.ask(get(at("0001")))
+        origin.append(b"b")
+        await origin.polled(2)
+        got = await gateway.ask(get(at("0001")))
+        assert news(got) == (200, b"b", "0002", "true")
+        assert len(origin.catch_ups) == 1
+
+
+async def test_a_reader_who_leaves_is_not_counted() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        waiter.close()
+        viewer.close()
+        await until(lambda: gateway.limits.live_readers == 0)
+
+
+# ---------------------------------------------------------------- closed
+
+
+async def test_a_stream_that_closes_lets_everybody_go() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.close_stream()
+        got = await waiter.answer()
+        assert news(got) == (204, b"", "0001", "true")
+        assert (got.get("Stream-Closed"), got.get("Stream-Cursor")) == ("true", None)
+        events = await viewer.events_to_the_end()
+        assert json.loads(events[-1].data) == {
+            "streamNextOffset": "0001",
+            "streamClosed": True,
+            "upToDate": True,
+        }
+        await until(lambda: gateway.limits.feeds == 0)
+
+
+@pytest.mark.parametrize("start", ["-1", "0001", "0002"])
+async def test_every_viewer_of_a_closed_stream_is_told_of_the_end(start: str) -> None:
+    """Also from copies: nothing can have followed them."""
+    async with live(b"a", b"b") as (origin, gateway):
+        origin.close_stream()
+        for _ in range(3):
+            viewer = await following(gateway, start)
+            events = await viewer.events_to_the_end()
+            assert json.loads(events[-1].data) == {
+                "streamNextOffset": "0002",
+                "streamClosed": True,
+                "upToDate": True,
+            }
+
+
+async def test_the_last_data_come_with_the_closure() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.close_stream(b"b")
+        got = await waiter.answer()
+        assert news(got) == (200, b"b", "0002", "true")
+        assert got.get("Stream-Closed") == "true"
+        events = await viewer.events_to_the_end()
+        assert text(events) == "b"
+        assert json.loads(events[-1].data)["streamClosed"] is True
+
+
+async def test_a_closed_stream_is_not_waited_for() -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.close_stream()
+        got = await gateway.ask(get(at("0001")))
+        assert news(got) == (204, b"", "0001", "true")
+        assert got.get("Stream-Closed") == "true"
+        viewer = await following(gateway, "-1")
+        events = await viewer.events_to_the_end()
+        assert text(events) == "a"
+        assert json.loads(events[-1].data)["streamClosed"] is True
+        await until(lambda: gateway.limits.feeds == 0)
+
+
+async def test_a_204_that_says_closed_need_not_say_up_to_date() -> None:
+    """Nothing can follow it."""
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(
+            b"", "Stream-Next-Offset: 0001", "Stream-Closed: true", status="204 No Content"
+        )
+        origin.tell()
+        got = await waiter.answer()
+        assert (got.status, got.get("Stream-Closed")) == (204, "true")
+
+
+# ---------------------------------------------------------------- gone
+
+
+@pytest.mark.parametrize(("status", "code"), [("404 Not Found", 404), ("410 Gone", 410)])
+async def test_a_stream_that_is_gone_lets_everybody_go(status: str, code: int) -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await gateway.ask(get(f"{S}?offset=-1"))
+        await origin.polled(1)
+        origin.instead = answer(b"gone", status=status)
+        origin.tell()
+        assert (await waiter.answer()).status == code
+        await viewer.events_to_the_end()
+        await until(lambda: gateway.limits.feeds == 0)
+        got = await gateway.ask(get(f"{S}?offset=-1"))
+        assert (got.status, got.body) == (code, b"gone")
+
+
+async def test_a_refusal_that_will_stay_one_lets_everybody_go() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(b"no", status="403 Forbidden")
+        origin.tell()
+        assert (await waiter.answer()).status == 502
+        got = await gateway.ask(get(at("0001")))
+        assert (got.status, got.body) == (403, b"no")
+
+
+async def test_a_stream_deleted_through_the_gateway_is_not_read_from_its_feed() -> None:
+    """The origin need not end the polls of a stream that is deleted."""
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        assert (await gateway.ask(request("DELETE", S))).status == 204
+        origin.instead = answer(b"gone", status="404 Not Found")
+        assert (await gateway.ask(get(f"{S}?offset=0001"))).status == 404
+        assert (await gateway.ask(get(at("0001")))).status == 404
+
+
+async def test_a_stream_made_anew_is_not_taken_for_the_closed_one() -> None:
+    """The feed of the closed one may linger, since its last reader left before the end."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        viewer.close()
+        await until(lambda: gateway.limits.live_readers == 0)
+        origin.close_stream()
+        await until(lambda: origin.waiting == 0)
+        assert (await gateway.ask(get(f"{S}?offset=0001"))).get("Stream-Closed") == "true"
+        assert (await gateway.ask(request("DELETE", S))).status == 204
+        origin.closed_stream = False
+        assert (await gateway.ask(request("PUT", S))).status == 204
+        again = await polling(gateway, "0001")
+        await origin.polled(2)
+        origin.append(b"b")
+        assert news(await again.answer()) == (200, b"b", "0002", "true")
+
+
+# ---------------------------------------------------------------- catch-ups of what is followed
+
+
+async def test_the_tail_of_a_followed_stream_costs_the_origin_nothing() -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        asked = len(origin.catch_ups)
+        got = await gateway.ask(get(f"{S}?offset=0001"))
+        assert news(got) == (200, b"", "0001", "true")
+        assert got.get("Cache-Control") == "no-cache"
+        assert len(origin.catch_ups) == asked
+
+
+async def test_the_tail_of_one_stream_says_nothing_of_another_at_the_same_path() -> None:
+    """Query keys that the protocol does not know may name other streams, with equal offsets."""
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        other = get(f"{S}?offset=-1&shard=2")
+        assert (await gateway.ask(other)).get("Stream-Up-To-Date") == "true"
+        kept = await gateway.ask(other)
+        assert (kept.body, kept.get("X-Cache")) == (b"a", "HIT")
+        assert kept.get("Stream-Up-To-Date") is None
+
+
+async def test_a_copy_up_to_the_tail_says_so_while_the_tail_is_known() -> None:
+    async with live(b"a") as (origin, gateway):
+        whole = get(f"{S}?offset=-1")
+        assert (await gateway.ask(whole)).get("Stream-Up-To-Date") == "true"
+        assert (await gateway.ask(whole)).get("Stream-Up-To-Date") is None
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        kept = await gateway.ask(whole)
+        assert (kept.get("X-Cache"), kept.get("Stream-Up-To-Date")) == ("HIT", "true")
+
+
+async def test_after_a_write_through_the_gateway_the_origin_is_asked_for_the_tail() -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        origin.pieces.append(b"b")  # the poll that waits is told of it later
+        assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
+        assert news(await gateway.ask(get(f"{S}?offset=0001"))) == (200, b"b", "0002", "true")
+
+
+async def test_after_a_closure_through_the_gateway_the_origin_is_asked_for_the_tail() -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        origin.closed_stream = True  # the poll that waits is told of it later
+        closing = request("POST", S, "Stream-Closed: true")
+        assert (await gateway.ask(closing)).status == 204
+        got = await gateway.ask(get(f"{S}?offset=0001"))
+        assert (got.status, got.get("Stream-Closed")) == (200, "true")
+
+
+# ---------------------------------------------------------------- who shares
+
+
+async def test_readers_with_credentials_have_feeds_of_their_own() -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await polling(gateway, "0001", "Cookie: a")
+        await polling(gateway, "0001", "Cookie: a")
+        await polling(gateway, "0001", "Cookie: b")
+        await until(lambda: len(origin.polls) == 3)
+        assert gateway.limits.feeds == 3
+
+
+async def test_unknown_query_keys_make_another_stream() -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        client = await gateway.connect()
+        client.send(get(at("0001", "long-poll", "shard=2")))
+        await until(lambda: len(origin.polls) == 2)
+        assert origin.polls[1] == f"{S}?live=long-poll&offset=0001&shard=2"
+
+
+@pytest.mark.parametrize("who", ["Authorization: Bearer a", "Cookie: a"])
+async def test_what_somebody_waited_for_is_not_made_public(who: str) -> None:
+    """A cache further on would give it to everybody, even where it respects credentials."""
+    async with live(b"a", b"b", long_poll_timeout=HOLDS_S + 0.2) as (origin, gateway):
+        behind = await gateway.ask(get(at("0001"), who))
+        ended = await gateway.ask(get(at("0002"), who))
+        await confirmed(gateway, "0002", who)
+        waiter = await polling(gateway, "0002", who)
+        empty = await gateway.ask(get(f"{S}?offset=0002", who))
+        origin.append(b"c")
+        told = await waiter.answer()
+        after = await gateway.ask(get(at("0002"), who))
+        caught_up = await gateway.ask(get(f"{S}?offset=0002", who))
+        statuses = [got.status for got in (behind, ended, empty, told, after, caught_up)]
+        assert statuses == [200, 204, 200, 200, 200, 200]
+        for got in (behind, ended, empty, told, after, caught_up):
+            for name in ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control"):
+                assert "public" not in (got.get(name) or ""), got
+
+
+@pytest.mark.parametrize("line", ["Cache-Control: no-store", "Cache-Control: private"])
+async def test_what_the_origin_keeps_from_caches_is_kept_from_them_when_it_is_news(
+    line: str,
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says = [line]
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b")
+        await up_to(viewer, "0002")
+        for target in (f"{S}?offset=0001", at("0001")):
+            got = await gateway.ask(get(target))
+            assert news(got) == (200, b"b", "0002", "true")
+            assert "public" not in (got.get("Cache-Control") or ""), target
+
+
+async def test_news_do_not_outlive_their_stream_in_caches() -> None:
+    async with live() as (origin, gateway):
+        made = request("PUT", S, "Stream-Expires-At: 2027-01-15T08:00:09Z")
+        assert (await gateway.ask(made)).status == 204
+        viewer = await following(gateway, "0000")
+        await origin.polled(1)
+        origin.append(b"a")
+        await up_to(viewer, "0001")
+        for target in (f"{S}?offset=0000", at("0000")):
+            got = await gateway.ask(get(target))
+            assert news(got) == (200, b"a", "0001", "true")
+            assert "max-age=9" in (got.get("Cache-Control") or ""), target
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(1, 1), (2, 0), (3, 0)])
+async def test_so_many_streams_are_followed(limit: int, refused: int) -> None:
+    async with live(b"a", max_feeds=limit) as (_, gateway):
+        await polling(gateway, "0001")
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/t?offset=0001&live=long-poll"))
+        if refused:
+            assert (await client.answer()).status == 503
+        else:
+            await until(lambda: gateway.limits.feeds == 2)
+        assert gateway.limits.feeds_refused == refused
+
+
+@pytest.mark.parametrize("mode", ["long-poll", "sse"])
+async def test_so_many_readers_wait(mode: str) -> None:
+    async with live(b"a", max_live_readers=1) as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        assert (await gateway.ask(get(at("0001", mode)))).status == 503
+        origin.append(b"b")
+        assert (await waiter.answer()).status == 200
+        await polling(gateway, "0002")
+
+
+async def test_draining_lets_every_live_reader_go() -> None:
+    async with live(b"a") as (_, gateway):
+        waiter = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await up_to(viewer, "0001")
+        gateway.shared.closing = True
+        draining = asyncio.create_task(gateway.edge.drain())
+        assert (await waiter.answer()).status == 204
+        await viewer.events_to_the_end()
+        await draining
+        assert (gateway.limits.feeds, gateway.limits.live_readers) == (0, 0)
+        assert (await gateway.ask(get(at("0001")))).status == 503
+
+
+async def test_a_compressed_poll_is_trouble() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001", "Accept-Encoding: gzip")
+        await origin.polled(1)
+        assert "Accept-Encoding: identity" in origin.heard[-1].fields
+        origin.instead = answer(b"\x1f\x8b", "Stream-Next-Offset: 0002", "Content-Encoding: gzip")
+        origin.tell()
+        assert (await waiter.answer()).status == 502
+
+
+# ---------------------------------------------------------------- browsers that come back
+
+
+@pytest.mark.parametrize("asked", ["-1", "now", "0001", "0003"])
+@pytest.mark.parametrize(("seen", "rest"), [("0001", "bc"), ("0002", "c"), ("0003", "")])
+async def test_a_browser_goes_on_where_it_was(asked: str, seen: str, rest: str) -> None:
+    """It asks for the same URL again, and says how far it came."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        viewer = await following(gateway, asked, f"Last-Event-ID: {seen}")
+        assert await up_to(viewer, "0003") == rest
+        await origin.polled(1)
+        origin.append(b"d")
+        assert await up_to(viewer, "0004") == f"{rest}d"
+        assert not any("Last-Event-ID" in field for heard in origin.heard for field in heard.fields)
+
+
+async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back() -> None:
+    """An EventSource takes every 200 that ends for a reason to connect again."""
+    async with live(b"a") as (origin, gateway):
+        origin.close_stream()
+        got = await gateway.ask(get(at("-1", "sse"), "Last-Event-ID: 0001"))
+        assert (got.status, got.get("Stream-Closed")) == (204, "true")
+
+
+# ---------------------------------------------------------------- what was written here
+
+
+async def test_what_was_written_through_the_gateway_is_read_whenever_the_feed_hears_of_it() -> None:
+    """Also when the poll of the feed began before, and the origin keeps it all the same."""
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.pieces.append(b"b")  # the poll that waits is not told of it
+        assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
+        end = asyncio.get_running_loop().time() + HOLDS_S + 0.3
+        while asyncio.get_running_loop().time() < end:
+            for line in ("X-Fast: 1", "X-Request-Id: a"):  # on both ways
+                got = await gateway.ask(get(f"{S}?offset=0001", line))
+                assert news(got)[:3] == (200, b"b", "0002")
+            gateway.clock.advance(1)
+            await asyncio.sleep(0.05)
+
+
+async def test_an_answer_with_the_news_at_hand_is_of_now() -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b")
+        await up_to(viewer, "0002")
+        client = await gateway.connect()
+        dates, cursors = [], []
+        for _ in range(2):
+            got = await client.ask(get(at("0001")))
+            assert news(got) == (200, b"b", "0002", "true")
+            dates.append(got.get("Date"))
+            cursors.append(int(got.get("Stream-Cursor") or ""))
+            gateway.clock.advance(3600)
+        assert dates == ["Fri, 15 Jan 2027 08:00:00 GMT", "Fri, 15 Jan 2027 09:00:00 GMT"]
+        assert cursors[1] == cursors[0] + 3600 // INTERVAL_S
+
+
+async def test_what_is_read_for_a_viewer_who_has_left_fails_in_silence() -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        await following(gateway, "0003")
+        await origin.polled(1)
+        origin.visible = 1
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"a"
+        steps = Steps(b"", answer(status="404 Not Found"))
+        origin.instead = steps
+        gone = await following(gateway, "-1")
+        await until(lambda: steps.sent == 1)
+        gone.abort()
+        await until(lambda: gateway.limits.live_readers == 1)
+        steps.go()
+        await until(lambda: steps.sent == 2)
+        for _ in range(3):
+            await gateway.ask(get("/nowhere"))  # by then the answer has come
+    gc.collect()
+    assert complaints == []

@@ -1,0 +1,231 @@
+"""An origin whose stream is no longer the one that was followed, and offsets of the one before."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.cache.setbacks import PERSISTS_S
+from gateway.web import edge_watch
+from tests.live.edge import S, at, confirmed, following, live, news, polling, up_to
+from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import answer, reset, until
+from tests.web.serving import EDGE, Serving, edge_serving, get
+
+OLD = (b"a", b"b", b"c")
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower gives the origin a moment only; the gateway's clock stands until it is moved."""
+    monkeypatch.setattr(edge_watch, "PERSISTS_S", 0.3)
+
+
+async def is_gone_in_the_end(gateway: Serving, target: str, *fields: str) -> None:
+    """At first the origin may only lag."""
+    assert (await gateway.ask(get(target, *fields))).status == 503
+    gateway.clock.advance(PERSISTS_S - 0.1)
+    assert (await gateway.ask(get(target, *fields))).status == 503
+    gateway.clock.advance(0.1)
+    assert (await gateway.ask(get(target, *fields))).status == 410
+
+
+@pytest.mark.parametrize("tells_at_once", [True, False])
+async def test_a_stream_that_was_made_anew_and_is_shorter_is_not_mixed_with_the_old_one(
+    tells_at_once: bool,
+) -> None:
+    """Its origin may answer a poll past the end at once, or keep it until there are more news."""
+    async with live(*OLD) as (origin, gateway):
+        origin.holds_past_the_end = not tells_at_once
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0003") == "abc"
+        waiter = await polling(gateway, "0003")
+        await origin.polled(1)
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        origin.pieces = [b"x"]
+        origin.instead = reset  # as it starts anew
+        origin.tell()
+        await until(lambda: origin.waiting == 0)
+        origin.instead = None
+        assert (await waiter.answer()).status == 410
+        await viewer.events_to_the_end()
+        await until(lambda: gateway.limits.feeds == 0)
+        origin.append(b"yz")
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"xyz"
+
+
+async def test_a_poll_that_ends_before_it_begins_lets_everybody_go() -> None:
+    async with live(*OLD) as (origin, gateway):
+        viewer = await following(gateway, "0003")
+        waiter = await polling(gateway, "0003")
+        await origin.polled(1)
+        origin.pieces = [b"x"]
+        origin.tell()
+        assert (await waiter.answer()).status == 410
+        await viewer.events_to_the_end()
+        await until(lambda: gateway.limits.feeds == 0)
+
+
+async def test_one_odd_answer_to_a_poll_sends_nobody_away() -> None:
+    async with live(*OLD) as (origin, gateway):
+        waiter = await polling(gateway, "0003")
+        await origin.polled(1)
+        origin.instead = answer(b"", "Stream-Next-Offset: 0001", "Content-Type: text/plain")
+        origin.tell()
+        await until(lambda: origin.waiting == 0)
+        origin.instead = None
+        await origin.polled(2)
+        origin.append(b"d")
+        assert news(await waiter.answer()) == (200, b"d", "0004", "true")
+
+
+@pytest.mark.parametrize("mode", ["", "&live=long-poll", "&live=sse"])
+async def test_an_offset_past_the_end_is_told_so(mode: str) -> None:
+    """It is of another stream; nothing of this one follows what its reader has."""
+    async with live(b"a") as (origin, gateway):
+        await is_gone_in_the_end(gateway, f"{S}?offset=0003{mode}")
+        origin.append(b"b")
+        assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+
+
+async def test_a_replica_that_lags_sends_nobody_away() -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says = ["Cache-Control: no-store"]
+        for _ in range(3):
+            assert (await gateway.ask(get(f"{S}?offset=0002"))).status == 503
+            gateway.clock.advance(PERSISTS_S - 0.1)
+            origin.append(b"b")  # it has caught up
+            assert (await gateway.ask(get(f"{S}?offset=0002"))).status == 200
+            del origin.pieces[1:]  # another replica
+
+
+@pytest.mark.parametrize("is_the_same", [True, False])
+async def test_a_follower_goes_on_only_where_the_news_are_still_the_same(
+    is_the_same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_watch, "PERSISTS_S", 60.0)
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
+        await origin.polled(2)
+        asked = len(origin.catch_ups)
+        origin.pieces = [b"a"]
+        origin.tell()
+        await until(lambda: len(origin.catch_ups) > asked)  # they are looked for again
+        origin.pieces = [b"a", b"b", b"c"] if is_the_same else [b"x", b"y", b"z"]
+        if is_the_same:
+            assert await up_to(viewer, "0003") == "bc"
+        else:
+            await viewer.events_to_the_end()
+            await until(lambda: gateway.limits.feeds == 0)
+
+
+async def test_an_offset_that_somebody_made_up_disturbs_nobody() -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        await gateway.ask(get(f"{S}?offset=-1"))
+        asked = len(origin.catch_ups)
+        for mode in ("", "&live=long-poll", "&live=sse"):
+            assert (await gateway.ask(get(f"{S}?offset=0009{mode}"))).status == 503
+        assert len(origin.catch_ups) == asked + 3
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"a"
+        assert len(origin.catch_ups) == asked + 3
+        origin.append(b"b")
+        assert news(await waiter.answer()) == (200, b"b", "0002", "true")
+
+
+async def test_copies_of_a_stream_that_is_no_more_are_dropped_as_soon_as_it_is_known() -> None:
+    """Or who is told that the offset is gone, and begins anew, would be given the old stream."""
+    async with live(*OLD) as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        origin.pieces = [b"x"]
+        assert (await gateway.ask(get(f"{S}?offset=0003"))).status == 503
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"x"
+
+
+@pytest.mark.parametrize(("offset", "seconds"), [("0002", 361), ("0003", 2)])
+async def test_a_copy_does_not_stand_in_for_a_stream_that_is_no_more(
+    offset: str, seconds: float
+) -> None:
+    async with live(*OLD) as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 200
+        origin.pieces = [b"x"]
+        gateway.clock.advance(seconds)
+        await is_gone_in_the_end(gateway, f"{S}?offset={offset}", "X-Own-Way: 1")
+
+
+async def test_the_tail_is_not_vouched_for_from_the_first_failure_on() -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        asked = len(origin.catch_ups)
+        origin.instead = answer(status="500 Oops")
+        origin.tell()
+        await until(lambda: len(origin.catch_ups) > asked)
+        assert (await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))).get("X-Cache") != (
+            "COLLAPSED"
+        )
+
+
+async def test_an_equally_long_stream_made_anew_is_not_taken_for_the_old_one() -> None:
+    """Of an origin without ETags, nothing but the bytes tells the two apart."""
+    async with LiveOrigin(b"old") as origin, edge_serving(origin) as gateway:
+        whole = f"{EDGE}/s?offset=-1"
+        before = (await gateway.ask(get(whole))).get("ETag")
+        assert (await gateway.ask(get(whole, f"If-None-Match: {before}"))).status == 304
+        origin.pieces = [b"new"]
+        gateway.clock.advance(3600)
+        got = await gateway.ask(get(whole, f"If-None-Match: {before}"))
+        assert (got.status, got.body) == (200, b"new")
+
+
+async def test_news_of_equally_long_streams_differ_in_their_tags() -> None:
+    tags = set()
+    for piece in (b"old", b"new"):
+        async with live(b"a") as (origin, gateway):
+            waiter = await polling(gateway, "0001")
+            await origin.polled(1)
+            origin.append(piece)
+            tags.add((await waiter.answer()).get("ETag"))
+    assert len(tags) == 2
+
+
+async def test_polls_and_viewers_go_on_after_a_restart_of_the_same_stream() -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = reset
+        origin.tell()
+        await until(lambda: origin.waiting == 0)
+        origin.pieces.append(b"b")  # while nobody followed
+        origin.instead = None
+        assert await up_to(viewer, "0002") == "b"
+        await origin.polled(2)
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
+
+
+async def test_a_read_that_ends_before_the_followed_tail_is_put_together_with_nothing() -> None:
+    """The poll may hang on at the old stream for long."""
+    async with live(*OLD) as (origin, gateway):
+        origin.says = ["Cache-Control: no-store"]
+        origin.append(b"d", b"e", b"f")
+        viewer = await following(gateway, "0003")
+        assert await up_to(viewer, "0006") == "def"
+        await origin.polled(1)
+        origin.pieces = [b"X", b"Y", b"Z"]  # nothing tells the poll
+        for _ in range(2):
+            assert (await gateway.ask(get(f"{S}?offset=-1", "X-Own-Way: 1"))).body == b"XYZ"
+
+
+async def test_a_copy_beyond_the_end_of_the_stream_is_not_followed_on() -> None:
+    async with live(*OLD) as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        origin.pieces = [b"x"]
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0001") == "x"
+        await origin.polled(1)
+        origin.append(b"y", b"z")
+        assert await up_to(viewer, "0003") == "xyz"

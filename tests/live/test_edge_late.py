@@ -1,0 +1,68 @@
+"""News that come in two halves, and polls that come again before they have been read for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.live.edge import S, following, live, up_to
+from tests.support.raw_origin import Wire, answer, until
+
+if TYPE_CHECKING:
+    from gateway.protocol.responses import Response
+
+TEXT = "Content-Type: text/plain"
+
+
+async def test_viewers_hear_of_the_tail_that_a_later_poll_confirms() -> None:
+    """Data whose answer does not say that they reach the tail, and then nothing more."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        assert await up_to(viewer, "0001") == ""
+        await origin.polled(1)
+
+        async def tell_half(wire: Wire) -> None:
+            origin.instead = None
+            origin.pieces.append(b"b")
+            await wire.send(answer(b"b", TEXT, "Stream-Next-Offset: 0002", "Stream-Cursor: 7"))
+
+        origin.instead = tell_half
+        origin.tell()
+        await origin.polled(2)  # that one waits at 0002
+        origin.tell()
+        assert await up_to(viewer, "0002") == "b"
+
+
+class Waiting:
+    """Who waits in a feed, as a connection does whose client polls again and again."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+
+    def answer(self, response: Response | None, wire: bytes) -> None:
+        assert response is not None, "polls at an origin are answered with values"
+        self.statuses.append(response.status)
+
+
+async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() -> None:
+    async with live(b"a", b"b") as (origin, gateway):
+        await following(gateway, "0002")
+        await origin.polled(1)
+        (watch,) = gateway.edge.feeds._watches.values()
+        go = asyncio.Event()
+
+        async def tell_late(wire: Wire) -> None:
+            await go.wait()
+            await wire.send(answer(b"b", TEXT, "Stream-Next-Offset: 0002"))
+
+        origin.instead = tell_late
+        waiter = Waiting()
+        gateway.polls_wait(0.1)
+        gateway.edge.feeds.join(watch).park(waiter, watch.place.read, "0001")
+        await until(lambda: f"{S}?offset=0001" in origin.catch_ups)
+        await until(lambda: waiter.statuses == [204])
+        gateway.polls_wait(30)
+        gateway.edge.feeds.join(watch).park(waiter, watch.place.read, "0001")
+        go.set()
+        await until(lambda: len(waiter.statuses) == 2)
+        assert waiter.statuses == [204, 200]

@@ -1,0 +1,311 @@
+"""How a stream at an origin is followed: poll after poll, with pauses that spare the origin."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
+from gateway.live.follower import (
+    FIRST_BACKOFF_S,
+    HOLDS_S,
+    LONGEST_BACKOFF_S,
+    QUIET_FAILURES,
+    Ended,
+    Polled,
+    Question,
+    backoff_s,
+    follow,
+)
+from tests.support.virtual_time import run
+
+Step = Polled | Exception | tuple[float, Polled | Exception]
+
+BROKEN = OriginBroken("broken")
+SILENT = OriginTimeout("silent")
+
+
+def news(end: str, cursor: str | None = None, *, closed: bool = False) -> Polled:
+    return Polled(end, cursor, b"data", "text/plain", closed, caught_up=True)
+
+
+def nothing(end: str, *, closed: bool = False) -> Polled:
+    return Polled(end, None, b"", "", closed, caught_up=True)
+
+
+def after(seconds: float, step: Polled | Exception) -> tuple[float, Polled | Exception]:
+    return seconds, step
+
+
+GONE = Ended(StreamNotFound("deleted"))
+
+
+class Play:
+    """An origin that plays steps and then is silent, and one who hears of it: a transcript."""
+
+    def __init__(self, *steps: Step, chance: float = 0.5) -> None:
+        self._steps = list(steps)
+        self._chance = chance
+        self.transcript: list[tuple[object, ...]] = []
+        self.times: list[float] = []  # of the polls
+        self.chances = 0
+        self.cancelled = 0
+
+    async def answer(self, asked: Question) -> Polled:
+        self.transcript.append(("poll" if asked.waits else "read", asked.start, asked.cursor))
+        self.times.append(asyncio.get_running_loop().time())
+        try:
+            if not self._steps:
+                await asyncio.Event().wait()
+            step = self._steps.pop(0)
+            if isinstance(step, tuple) and not isinstance(step, Polled):
+                await asyncio.sleep(step[0])
+                step = step[1]
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def heard(self, start: str, polled: Polled) -> None:
+        self.transcript.append(("heard", start, polled))
+
+    def holds(self) -> None:
+        self.transcript.append(("holds",))
+
+    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+        self.transcript.append(("unsure",) if quietly else ("failed", reason))
+
+    def over(self, reason: HeadgateError) -> None:
+        self.transcript.append(("over", reason))
+
+    def chance(self) -> float:
+        self.chances += 1
+        return self._chance
+
+    async def to_the_end(self) -> None:
+        await follow("0", self.answer, self, self.chance)
+
+    async def for_a_while(self, seconds: float) -> int:
+        """Follow, and stop; how many polls were given up then."""
+        task = asyncio.create_task(self.to_the_end())
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0)
+        return self.cancelled
+
+    @property
+    def pauses(self) -> list[float]:
+        """Between one poll and the next."""
+        return [
+            round(later - earlier, 6)
+            for earlier, later in zip(self.times, self.times[1:], strict=False)
+        ]
+
+
+def played(*steps: Step, chance: float = 0.5) -> Play:
+    """Steps that lead to an end."""
+    play = Play(*steps, chance=chance)
+    run(play.to_the_end())
+    return play
+
+
+# ---------------------------------------------------------------- waits
+
+
+@pytest.mark.parametrize(
+    ("failures", "chance", "seconds"),
+    [
+        (1, 0.0, 0.1),
+        (1, 0.5, 0.15),
+        (2, 0.0, 0.2),
+        (2, 1.0, 0.4),
+        (3, 0.5, 0.6),
+        (4, 0.0, 0.8),
+        (5, 0.0, 1.6),
+        (6, 0.0, 2.5),
+        (6, 1.0, 5.0),
+        (10, 0.0, 2.5),
+        (11, 1.0, 5.0),
+        (10**6, 1.0, 5.0),
+    ],
+)
+def test_waits_double_up_to_the_longest(failures: int, chance: float, seconds: float) -> None:
+    assert backoff_s(failures, chance) == pytest.approx(seconds)
+
+
+@given(st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_never_nothing_and_never_too_long(failures: int, chance: float) -> None:
+    assert FIRST_BACKOFF_S <= backoff_s(failures, chance) <= LONGEST_BACKOFF_S
+
+
+# ---------------------------------------------------------------- news
+
+
+def test_each_poll_begins_where_the_last_one_ended() -> None:
+    first, second, last = news("1", "c1"), news("2"), news("3", closed=True)
+    play = played(first, second, last)
+    assert play.transcript == [
+        ("poll", "0", None),
+        ("heard", "0", first),
+        ("poll", "1", "c1"),
+        ("heard", "1", second),
+        ("poll", "2", None),
+        ("heard", "2", last),
+    ]
+    assert (play.pauses, play.chances) == ([0, 0], 0)
+
+
+def test_a_closed_stream_is_followed_to_its_end() -> None:
+    before = news("1", closed=True)._replace(caught_up=False)
+    last = nothing("1", closed=True)
+    assert played(before, last).transcript[-2:] == [("poll", "1", None), ("heard", "1", last)]
+
+
+def test_a_stream_that_is_gone_is_asked_for_no_more() -> None:
+    play = played(news("1"), GONE)
+    assert play.transcript[-2:] == [("poll", "1", None), ("over", GONE.reason)]
+
+
+# ---------------------------------------------------------------- failures
+
+
+def test_the_first_failures_are_heard_by_nobody() -> None:
+    end = nothing("0", closed=True)
+    play = played(*[BROKEN] * QUIET_FAILURES, end)
+    again = [("unsure",), ("read", "0", None)] * QUIET_FAILURES
+    assert play.transcript == [("poll", "0", None), *again, ("heard", "0", end)]
+
+
+def test_each_one_after_them_is() -> None:
+    play = played(*[BROKEN] * QUIET_FAILURES, SILENT, BROKEN, GONE)
+    told = [line for line in play.transcript if line[0] in {"failed", "over"}]
+    assert told == [("failed", SILENT), ("failed", BROKEN), ("over", GONE.reason)]
+
+
+def test_a_success_makes_the_next_failure_the_first() -> None:
+    play = played(*[BROKEN] * QUIET_FAILURES, SILENT, news("1"), news("2"), BROKEN, GONE)
+    assert [line for line in play.transcript if line[0] == "failed"] == [("failed", SILENT)]
+    assert play.pauses[-1] == pytest.approx(backoff_s(1, 0.5))
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.25, 0.999])
+def test_a_failing_origin_is_asked_ever_more_rarely(chance: float) -> None:
+    play = played(*[BROKEN] * 8, GONE, chance=chance)
+    assert play.pauses == [round(backoff_s(failures, chance), 6) for failures in range(1, 9)]
+    assert play.chances == 8
+
+
+def test_a_failure_keeps_the_cursor_and_the_offset() -> None:
+    play = played(news("1", "c1"), BROKEN, GONE)
+    assert [line for line in play.transcript if line[0] in {"poll", "read"}] == [
+        ("poll", "0", None),
+        ("poll", "1", "c1"),
+        ("read", "1", "c1"),
+    ]
+
+
+def test_what_is_back_after_a_failure_is_read_before_it_is_waited_for() -> None:
+    """It may have lost the end of the stream, and would keep a poll there for ever."""
+    first, missed, last = news("1", "c1"), news("2", "c2"), news("3", closed=True)
+    play = played(first, BROKEN, missed, last)
+    assert play.transcript == [
+        ("poll", "0", None),
+        ("heard", "0", first),
+        ("poll", "1", "c1"),
+        ("unsure",),
+        ("read", "1", "c1"),
+        ("heard", "1", missed),
+        ("poll", "2", "c2"),
+        ("heard", "2", last),
+    ]
+
+
+def test_a_read_that_brings_nothing_is_followed_by_a_poll_at_once() -> None:
+    play = played(BROKEN, nothing("0"), GONE)
+    assert [line[0] for line in play.transcript] == [
+        *("poll", "unsure", "read", "heard", "poll", "over"),
+    ]
+    assert play.pauses == [round(backoff_s(1, 0.5), 6), 0]
+
+
+def test_a_read_is_not_kept_as_a_poll_is() -> None:
+    play = played(BROKEN, after(HOLDS_S * 5, nothing("0")), GONE)
+    assert ("holds",) not in play.transcript
+
+
+def test_an_origin_that_fails_at_polls_alone_is_asked_ever_more_rarely() -> None:
+    """Its reads are no sign that it can be followed."""
+    steps: list[Step] = [BROKEN, nothing("0")]
+    play = Play(*steps * 1000)
+    run(play.for_a_while(60))
+    assert play.pauses[::2][:8] == [round(backoff_s(failures, 0.5), 6) for failures in range(1, 9)]
+    assert ("failed", BROKEN) in play.transcript
+    assert len(play.times) < 60
+
+
+def test_what_is_nobodys_failure_ends_the_following_loudly() -> None:
+    with pytest.raises(ZeroDivisionError):
+        played(ZeroDivisionError())
+
+
+# ---------------------------------------------------------------- origins that do not wait
+
+
+def test_an_origin_that_is_empty_at_once_is_not_asked_as_fast_as_it_answers() -> None:
+    play = Play(*[nothing("0")] * 1000)
+    run(play.for_a_while(60))
+    assert play.pauses[:8] == [round(backoff_s(barren, 0.5), 6) for barren in range(1, 9)]
+    assert len(play.times) < 25
+
+
+def test_an_origin_that_waits_is_asked_again_at_once() -> None:
+    play = Play(*[after(HOLDS_S + 0.5, nothing("0"))] * 4)
+    run(play.for_a_while(7))
+    assert play.pauses == [HOLDS_S + 0.5] * 4
+    assert play.chances == 0
+
+
+def test_news_make_the_next_empty_answer_the_first() -> None:
+    play = played(nothing("0"), nothing("0"), news("1"), nothing("1"), GONE)
+    one, two = (backoff_s(barren, 0.5) for barren in (1, 2))
+    assert play.pauses == [round(one, 6), round(two, 6), 0, round(one, 6)]
+
+
+def test_empty_answers_that_move_on_are_news() -> None:
+    play = played(nothing("1"), nothing("2"), GONE)
+    assert play.pauses == [0, 0]
+
+
+# ---------------------------------------------------------------- holding
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(HOLDS_S - 0.01, 0), (HOLDS_S + 0.01, 1), (30, 1)])
+def test_an_origin_that_keeps_a_poll_has_taken_it(seconds: float, told: int) -> None:
+    play = played(after(seconds, news("1")), GONE)
+    assert play.transcript.count(("holds",)) == told
+    if told:
+        assert play.transcript[:2] == [("poll", "0", None), ("holds",)]
+
+
+def test_each_poll_that_is_kept_is_told_of() -> None:
+    play = played(after(2, news("1")), after(2, nothing("1")), after(2, BROKEN), GONE)
+    assert play.transcript.count(("holds",)) == 3
+
+
+@pytest.mark.parametrize("seconds", [HOLDS_S / 2, HOLDS_S * 5])
+def test_to_stop_following_ends_the_poll(seconds: float) -> None:
+    play = Play()
+    assert run(play.for_a_while(seconds)) == 1
+    assert len(play.times) == 1
+
+
+def test_to_stop_within_a_pause_asks_no_more() -> None:
+    play = Play(BROKEN)
+    assert run(play.for_a_while(FIRST_BACKOFF_S / 2)) == 0
+    assert len(play.times) == 1

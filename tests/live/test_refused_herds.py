@@ -1,0 +1,100 @@
+"""Who is refused together does not come back together: `Retry-After` differs among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gateway.errors import LogUnavailable
+from gateway.web.log_feeds import LogFollower
+from tests.live.edge import live, polling
+from tests.support.raw_origin import answer
+from tests.web.serving import get, offset, post, put, serving
+
+if TYPE_CHECKING:
+    from tests.web.serving import Answer, Client, Serving
+
+HERD = 7
+IN_TURN = {"1": 3, "2": 2, "3": 2}  # so that each moment sees its part of them
+
+
+def told(answers: list[Answer]) -> Counter[str | None]:
+    """How many of them are to come back after how many seconds."""
+    return Counter(answer.get("Retry-After") for answer in answers)
+
+
+async def herd(gateway: Serving) -> list[Client]:
+    """Long-polls that wait at the tail of one own stream."""
+    clients = [await gateway.connect() for _ in range(HERD)]
+    before = gateway.limits.live_readers
+    for client in clients:
+        client.send(get(f"s?offset={offset(3)}&live=long-poll"))
+    await gateway.until(lambda: gateway.limits.live_readers == before + HERD)
+    return clients
+
+
+def follower(gateway: Serving) -> LogFollower:
+    hot = gateway.route.table.peek("s")
+    assert hot is not None
+    assert isinstance(hot.follower, LogFollower)
+    return hot.follower
+
+
+async def test_connections_beyond_the_limit() -> None:
+    async with serving(max_connections=1) as gateway:
+        await (await gateway.connect()).ask(put("s"))
+        clients = [await gateway.connect() for _ in range(HERD)]
+        answers = [await client.answer() for client in clients]
+        assert {answer.status for answer in answers} == {503}
+        assert told(answers) == IN_TURN
+
+
+async def test_readers_beyond_the_limit() -> None:
+    async with serving(max_live_readers=0) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        answers = [await gateway.ask(get("s?offset=now&live=sse")) for _ in range(HERD)]
+        assert {answer.status for answer in answers} == {503}
+        assert told(answers) == IN_TURN
+
+
+async def test_appends_beyond_the_limit() -> None:
+    async with serving(max_pending_appends=1) as gateway:
+        await gateway.ask(put("s"))
+        answers = [await gateway.ask(post("s", b"12")) for _ in range(HERD)]
+        assert {answer.status for answer in answers} == {503}
+        assert told(answers) == IN_TURN
+
+
+async def test_polls_that_an_origins_trouble_ends() -> None:
+    async with live(b"a") as (origin, gateway):
+        clients = [await polling(gateway, "0001") for _ in range(HERD)]
+        await origin.polled(1)
+        origin.instead = answer(status="500 Oops")
+        origin.tell()
+        answers = [await client.answer() for client in clients]
+        assert {answer.status for answer in answers} == {502}
+        assert told(answers) == IN_TURN
+
+
+async def test_polls_that_an_own_logs_trouble_ends() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        clients = await herd(gateway)
+        follower(gateway).feed.lose(LogUnavailable("why"))
+        answers = [await client.answer() for client in clients]
+        assert {answer.status for answer in answers} == {503}
+        assert told(answers) == IN_TURN
+
+
+async def test_polls_whose_time_is_over_while_the_trouble_lasts() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        reader = await gateway.connect()
+        reader.send(get("s?offset=now&live=sse"))
+        await reader.answer()
+        follower(gateway).feed.lose(LogUnavailable("why"))
+        clients = await herd(gateway)
+        follower(gateway).feed.drain()  # every poll's time is over
+        answers = [await client.answer() for client in clients]
+        assert {answer.status for answer in answers} == {503}
+        assert told(answers) == IN_TURN

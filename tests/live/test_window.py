@@ -1,0 +1,158 @@
+"""The window of news: whatever it gives out is exactly what lies behind an offset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.live.budget import Budget
+from gateway.live.window import LONGEST_COUNTED, MAX_KNOWN, WINDOW_BYTES, Window
+from gateway.protocol.followed import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KINDS = ["text/plain", "application/json", "application/octet-stream"]
+MESSAGES = 60
+PLENTY = 64 << 20
+
+
+def offset(count: int) -> str:
+    return f"{count:06d}" if count else "-1"
+
+
+def body(content_type: str, begin: int, end: int) -> bytes:
+    """What lies between two offsets, which count messages."""
+    if content_type == "application/json":
+        return b"[%b]" % b",".join(b'{"n": %d}' % number for number in range(begin, end))
+    return b"".join(b"message %d\n" % number for number in range(begin, end))
+
+
+def span(content_type: str, begin: int, end: int) -> Span:
+    return Span(offset(begin), offset(end), body(content_type, begin, end))
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["news", "learn", "learn from the beginning"]),
+        st.integers(0, MESSAGES),
+        st.integers(0, MESSAGES),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize("content_type", KINDS)
+@given(st.integers(0, 10), STEPS)
+def test_what_it_gives_out_is_what_lies_behind(
+    content_type: str, tail: int, steps: Sequence[tuple[str, int, int]]
+) -> None:
+    window = Window(content_type, offset(tail), Budget(PLENTY))
+    for what, one, other in steps:
+        begin, end = sorted((one, other))
+        if what == "news" and other > tail:
+            window.append(span(content_type, tail, other))
+            tail = other
+        elif what != "news":
+            begin = 0 if what == "learn from the beginning" else begin
+            window.learn(offset(begin), offset(end), body(content_type, begin, end))
+        for count in range(MESSAGES + 1):
+            news = window.since(offset(count))
+            assert news is None or news == span(content_type, count, tail)
+
+
+@pytest.mark.parametrize("content_type", KINDS)
+def test_a_reader_amid_a_piece_of_news_is_given_the_rest(content_type: str) -> None:
+    window = Window(content_type, offset(3), Budget(PLENTY))
+    window.learn(offset(3), offset(5), body(content_type, 3, 5))
+    assert window.since(offset(5)) is None  # the news of it are to come
+    window.append(span(content_type, 3, 9))
+    assert window.since(offset(5)) == span(content_type, 5, 9)
+    assert window.since(offset(4)) is None  # nobody has said where that is
+    assert window.since(offset(9)) is None
+
+
+def test_what_somebody_read_from_the_beginning_is_news_for_others() -> None:
+    window = Window("text/plain", offset(3), Budget(PLENTY))
+    window.learn(offset(0), offset(3), body("text/plain", 0, 3))
+    window.append(span("text/plain", 3, 4))
+    assert window.since(offset(0)) == span("text/plain", 0, 4)
+
+
+@pytest.mark.parametrize(("size", "there"), [(0, True), (1, False)])
+def test_the_oldest_news_go_at_the_bound(size: int, there: bool) -> None:
+    window = Window("text/plain", "a", Budget(PLENTY))
+    window.append(Span("a", "b", b"x"))
+    window.append(Span("b", "c", b"x" * (WINDOW_BYTES - 1 + size)))
+    assert (window.since("a") is not None) is there
+    assert window.since("b") is not None
+    assert len(window) <= WINDOW_BYTES
+
+
+@pytest.mark.parametrize(("size", "there"), [(WINDOW_BYTES, True), (WINDOW_BYTES + 1, False)])
+def test_news_that_are_too_long_are_not_kept(size: int, there: bool) -> None:
+    window = Window("text/plain", "a", Budget(PLENTY))
+    window.append(Span("a", "b", b"x" * size))
+    assert (window.since("a") is not None) is there
+    window.append(Span("b", "c", b"x"))
+    assert window.since("b") == Span("b", "c", b"x")
+
+
+def test_the_offsets_that_are_known_are_bounded() -> None:
+    window = Window("text/plain", offset(1), Budget(PLENTY))
+    for number in range(MAX_KNOWN + 10):
+        window.learn(offset(1), f"z{number:06d}", b"x" * number)
+    assert len(window._places) == MAX_KNOWN
+    window.append(Span(offset(1), "zz", b"x" * 1000))
+    assert window.since(offset(1)) is not None
+
+
+@pytest.mark.parametrize(("more", "known"), [(0, True), (1, False)])
+def test_long_json_is_not_taken_apart_to_be_counted(more: int, known: bool) -> None:
+    window = Window("application/json", "a", Budget(PLENTY))
+    window.learn("a", "b", b'["%b"]' % (b"x" * (LONGEST_COUNTED - 4 + more)))
+    window.append(Span("a", "c", b'["x","y"]'))
+    assert (window.since("b") is not None) is known
+
+
+# ---------------------------------------------------------------- many windows
+
+
+@pytest.mark.parametrize(("room", "kept"), [(20, [False, True]), (21, [True, True])])
+def test_the_news_of_all_streams_have_one_bound(room: int, kept: list[bool]) -> None:
+    """Those of who had none for the longest time go first."""
+    budget = Budget(room)
+    windows = [Window("text/plain", "a", budget) for _ in range(2)]
+    for window, size in zip(windows, (10, 11), strict=True):
+        window.append(Span("a", "b", b"x" * size))
+    assert [window.since("a") is not None for window in windows] == kept
+    assert budget.bytes == sum(map(len, windows)) <= room
+    for window in windows:
+        window.append(Span("b", "c", b"y"))
+        assert window.since("b") == Span("b", "c", b"y")
+
+
+def test_what_is_too_long_for_all_is_not_kept() -> None:
+    budget = Budget(10)
+    window = Window("text/plain", "a", budget)
+    window.append(Span("a", "b", b"x" * 11))
+    assert (window.since("a"), len(window), budget.bytes) == (None, 0, 0)
+
+
+def test_what_nobody_follows_any_more_takes_nothing() -> None:
+    budget = Budget(10)
+    window = Window("text/plain", "a", budget)
+    window.append(Span("a", "b", b"x"))
+    window.end()
+    assert budget.bytes == 0
+
+
+@pytest.mark.parametrize("body", [b'{"b": 2}', b"[1", b"null"])
+def test_json_that_is_no_array_is_not_learned(body: bytes) -> None:
+    window = Window("application/json", "b", Budget(PLENTY))
+    window.append(Span("b", "c", b"[3]"))
+    window.learn("a", "b", body)
+    assert window.since("a") is None

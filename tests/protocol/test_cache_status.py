@@ -1,0 +1,86 @@
+"""How the cache had part in an answer, read by a parser of structured fields."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol import cache_status
+from tests.support.cache_status import said
+
+
+def read(lines: bytes) -> tuple[dict[str, str], dict[str, object]]:
+    """The simple fields by name, and what the one member of Cache-Status says."""
+    assert lines.endswith(b"\r\n")
+    fields = dict(line.split(": ", 1) for line in lines.decode().split("\r\n")[:-1])
+    assert sorted(fields) == ["Age", "Cache-Status", "X-Cache", "X-Cache-Hits"]
+    return fields, said([fields.pop("Cache-Status")])
+
+
+def simple(x_cache: str, age: int = 0, hits: int = 0) -> dict[str, str]:
+    return {"Age": str(age), "X-Cache": x_cache, "X-Cache-Hits": str(hits)}
+
+
+@pytest.mark.parametrize(
+    ("lines", "x_cache", "parameters"),
+    [
+        (cache_status.MISS, "MISS", {"fwd": "uri-miss"}),
+        (cache_status.COLLAPSED, "COLLAPSED", {"fwd": "uri-miss", "collapsed": True}),
+        (cache_status.FAILED, "MISS", {"fwd": "miss"}),
+        (cache_status.BYPASS, "BYPASS", {"fwd": "bypass"}),
+        (cache_status.OTHER_METHOD, "BYPASS", {"fwd": "method"}),
+    ],
+)
+def test_what_is_said_without_numbers(
+    lines: bytes, x_cache: str, parameters: dict[str, object]
+) -> None:
+    assert read(lines) == (simple(x_cache), parameters)
+
+
+@given(st.integers(0, 10**9))
+def test_a_hit_on_an_own_log(hits: int) -> None:
+    assert read(cache_status.hit(hits)) == (simple("HIT", 0, hits), {"hit": True})
+
+
+@given(st.integers(0, 10**9), st.integers(0, 2**31), st.integers(-(2**31), 2**31))
+def test_a_fresh_hit_is_so_old_and_lives_on_for_so_long(hits: int, age: int, ttl: int) -> None:
+    before, after = cache_status.fresh_hit(age, ttl)
+    assert read(before + str(hits).encode() + after) == (
+        simple("HIT", age, hits),
+        {"hit": True, "ttl": ttl},
+    )
+
+
+@pytest.mark.parametrize(
+    ("x_cache", "parameters", "meaning"),
+    [
+        ("STALE", "hit; ttl=-3", {"hit": True, "ttl": -3}),
+        (
+            "STALE",
+            "fwd=stale; detail=stale-if-error",
+            {"fwd": "stale", "detail": "stale-if-error"},
+        ),
+        (
+            "REVALIDATED",
+            "fwd=stale; fwd-status=304; stored",
+            {"fwd": "stale", "fwd-status": 304, "stored": True},
+        ),
+        (
+            "COLLAPSED",
+            "fwd=uri-miss; fwd-status=200; collapsed; stored",
+            {"fwd": "uri-miss", "fwd-status": 200, "collapsed": True, "stored": True},
+        ),
+    ],
+)
+def test_what_is_said_with_numbers(
+    x_cache: str, parameters: str, meaning: dict[str, object]
+) -> None:
+    lines = cache_status.lines(x_cache, parameters, age=7, hits=2)
+    assert read(lines) == (simple(x_cache, 7, 2), meaning)
+
+
+def test_the_fields_that_are_ours_are_those_that_are_written() -> None:
+    names = {line.split(":")[0].lower() for line in cache_status.MISS.decode().split("\r\n")[:-1]}
+    ours = {name.lower() for name in cache_status.OF_THE_ANSWER}
+    assert names - {"cache-status"} == ours - {"x-request-id"}  # to that one we add (RFC 9211)

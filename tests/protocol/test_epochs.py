@@ -1,0 +1,341 @@
+"""Generations of a log that may lose its last writes: no offset ever stands for other bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest, HeadgateError, StreamGone
+from gateway.protocol.epochs import MAX_EPOCHS, ZERO, agreed, inherited, position_of, raised
+from gateway.protocol.offsets import Offset, format_offset, parse_offset
+from gateway.protocol.state import Epoch, StreamState
+
+TEXT = "text/plain"
+BEGUN = 1000  # the first reign, and the generation of what is created under it
+replace = msgspec.structs.replace
+
+# Written under three reigns: up to 10, up to 25, and now up to 30.
+STATE = StreamState(
+    "s", 9, 3000, TEXT, tail=30, reign=3000, epochs=(Epoch(1000, 10), Epoch(2000, 25))
+)
+
+
+# ---------------------------------------------------------------- raising
+
+
+def test_under_its_own_reign_a_stream_stays_as_it_is() -> None:
+    assert raised(STATE, 3000) is STATE
+
+
+@pytest.mark.parametrize(
+    ("reign", "generation"),
+    [(4000, 4009), (2992, 3001), (2991, 3001 + 3000), (1, 3001 + 10)],
+    ids=["later", "next", "by a slower clock", "by a clock that was set back"],
+)
+def test_under_another_reign_a_generation_begins_at_the_tail(reign: int, generation: int) -> None:
+    epochs = (*STATE.epochs, Epoch(3000, 30))
+    assert raised(STATE, reign) == replace(STATE, generation=generation, epochs=epochs, reign=reign)
+
+
+def test_the_generation_is_the_streams_own() -> None:
+    """Else an offset of one could be taken for one of a fork of the other, at its old path."""
+    other = replace(STATE, stream_id=STATE.stream_id + 1)
+    assert raised(STATE, 4000).generation != raised(other, 4000).generation
+
+
+def test_a_generation_in_which_nothing_was_written_leaves_nothing_behind() -> None:
+    once = raised(STATE, 4000)
+    assert raised(once, 5000) == replace(once, generation=5009, reign=5000)
+
+
+def test_an_empty_streams_first_generation_keeps_its_beginning() -> None:
+    state = StreamState("s", 9, 7, TEXT, reign=BEGUN)
+    twice = raised(raised(state, 2000), 3000)
+    assert twice.epochs == (Epoch(7, 0),)
+    assert twice.offset(0) == format_offset(7, 0)
+    assert replace(twice, tail=1).offset(1) == format_offset(3009, 1)
+
+
+# ---------------------------------------------------------------- offsets
+
+
+@pytest.mark.parametrize(
+    ("position", "generation"),
+    [(0, 1000), (9, 1000), (10, 1000), (11, 2000), (25, 2000), (26, 3000), (30, 3000), (31, 3000)],
+)
+def test_a_position_keeps_the_generation_in_which_it_came_to_be(
+    position: int, generation: int
+) -> None:
+    assert STATE.offset(position) == format_offset(generation, position)
+
+
+@pytest.mark.parametrize("position", range(31))
+def test_an_offset_that_was_given_out_is_its_position(position: int) -> None:
+    assert position_of(STATE, parse_offset(STATE.offset(position), "offset")) == position
+
+
+LOST = "the log has lost what was before this offset: go on from {}"
+OTHER = (
+    "offset is of another stream at this path, or of data that the log has lost: "
+    "read from the beginning"
+)
+EARLIER = "offset is of an earlier stream at this path: read from the beginning"
+AHEAD = "offset is past the tail of the stream"
+
+
+@pytest.mark.parametrize(
+    ("offset", "kind", "detail"),
+    [
+        (Offset(1000, 11), StreamGone, LOST.format(format_offset(1000, 10))),
+        (Offset(2000, 26), StreamGone, LOST.format(format_offset(2000, 25))),
+        (Offset(1500, 12), StreamGone, OTHER),
+        (Offset(999, 0), StreamGone, OTHER),
+        (Offset(3001, 0), StreamGone, OTHER),
+        (Offset(4000, 31), StreamGone, OTHER),
+        (Offset(3000, 31), BadRequest, AHEAD),
+    ],
+)
+def test_an_offset_of_what_was_lost_is_told_apart(
+    offset: Offset, kind: type[HeadgateError], detail: str
+) -> None:
+    with pytest.raises(kind) as refusal:
+        position_of(STATE, offset)
+    assert refusal.value.detail == detail
+
+
+def test_a_generation_to_come_is_no_offset_of_a_log_that_loses_nothing() -> None:
+    state = StreamState("s", 9, 3, TEXT, tail=5)
+    with pytest.raises(BadRequest) as refusal:
+        position_of(state, Offset(4, 0))
+    assert refusal.value.detail == AHEAD
+
+
+def test_an_earlier_generation_without_epochs_is_that_of_an_earlier_stream() -> None:
+    state = StreamState("s", 9, 3000, TEXT, tail=5, reign=BEGUN)
+    with pytest.raises(StreamGone) as refusal:
+        position_of(state, Offset(2000, 0))
+    assert refusal.value.detail == EARLIER
+
+
+@pytest.mark.parametrize(
+    ("state", "accepted"),
+    [(STATE, True), (StreamState("s", 9, 3, TEXT, tail=5), False)],
+    ids=["under a reign", "without"],
+)
+def test_zero_is_the_beginning_of_what_never_gives_it_out(
+    state: StreamState, accepted: bool
+) -> None:
+    if accepted:
+        assert position_of(state, ZERO) == 0
+    else:
+        with pytest.raises(StreamGone):
+            position_of(state, ZERO)
+
+
+@pytest.mark.parametrize(
+    ("offset", "kept"),
+    [
+        (Offset(1000, 10), False),
+        (Offset(2000, 19), False),
+        (ZERO, False),
+        (Offset(2000, 20), True),
+        (Offset(3000, 30), True),
+    ],
+)
+def test_an_offset_before_what_is_kept_is_told_where_the_stream_begins(
+    offset: Offset, kept: bool
+) -> None:
+    state = replace(STATE, first=20)
+    if kept:
+        assert position_of(state, offset) == offset.position
+        return
+    with pytest.raises(StreamGone) as refusal:
+        position_of(state, offset)
+    assert refusal.value.detail == (
+        f"what follows offset is no longer kept: the stream begins at {format_offset(2000, 20)} now"
+    )
+
+
+@pytest.mark.parametrize("count", [MAX_EPOCHS - 1, MAX_EPOCHS, MAX_EPOCHS + 1])
+def test_so_many_generations_are_remembered_and_offsets_of_older_ones_are_refused(
+    count: int,
+) -> None:
+    """The position that the oldest stands for is refused then, never taken for another."""
+    state = StreamState("s", 9, BEGUN, TEXT, tail=1, reign=BEGUN)
+    given_out = [parse_offset(state.offset(1), "offset")]
+    for number in range(1, count + 1):
+        state = raised(state, BEGUN + number)
+        state = replace(state, tail=state.tail + 1)
+        given_out.append(parse_offset(state.offset(state.tail), "offset"))
+    assert len(state.epochs) == min(count, MAX_EPOCHS)
+    forgotten = max(0, count - MAX_EPOCHS)
+    for offset in given_out[:forgotten]:
+        with pytest.raises(StreamGone):
+            position_of(state, offset)
+    assert [position_of(state, offset) for offset in given_out[forgotten:]] == list(
+        range(forgotten + 1, count + 2)
+    )
+
+
+# ---------------------------------------------------------------- forks
+
+
+@pytest.mark.parametrize(
+    ("position", "epochs"),
+    [
+        (0, (Epoch(1000, 0),)),
+        (10, (Epoch(1000, 10),)),
+        (11, (Epoch(1000, 10), Epoch(2000, 11))),
+        (25, (Epoch(1000, 10), Epoch(2000, 25))),
+        (26, (Epoch(1000, 10), Epoch(2000, 25), Epoch(3000, 26))),
+        (30, (Epoch(1000, 10), Epoch(2000, 25), Epoch(3000, 30))),
+    ],
+)
+def test_a_fork_gives_out_its_sources_offsets_up_to_where_it_branched(
+    position: int, epochs: tuple[Epoch, ...]
+) -> None:
+    assert inherited(STATE, position) == epochs
+    fork = replace(STATE, stream_id=8, generation=4000, tail=position, epochs=epochs)
+    for at in range(position + 1):
+        assert fork.offset(at) == STATE.offset(at)
+
+
+# ---------------------------------------------------------------- the whole
+
+
+class Moment(NamedTuple):
+    """A stream as its log had it once, and what was in it."""
+
+    state: StreamState
+    content: tuple[int, ...]
+
+
+class History:
+    """A log that may be put back to any moment, and what its readers were ever told."""
+
+    def __init__(self) -> None:
+        self.reign = BEGUN
+        self.moments = [Moment(StreamState("s", 9, BEGUN, TEXT, reign=BEGUN), ())]
+        self.given_out: dict[str, tuple[int, ...]] = {}
+        self.tokens = 0
+        self.tell()
+
+    @property
+    def now(self) -> Moment:
+        return self.moments[-1]
+
+    def append(self, size: int) -> None:
+        """Whoever appends goes by the stream as it is under the present reign."""
+        state = raised(self.now.state, self.reign)
+        content = self.now.content + tuple(range(self.tokens, self.tokens + size))
+        self.tokens += size
+        state = replace(state, version=state.version + 1, tail=len(content))
+        self.moments.append(Moment(state, content))
+        self.tell()
+
+    def restart(self, step: int) -> None:
+        """Under a reign that nobody had before; nothing is lost."""
+        self.reign += step
+        self.tell()
+
+    def lose(self, back: int, step: int) -> None:
+        """The log is as it was before, and of that its server knows nothing."""
+        self.moments.append(self.moments[max(0, len(self.moments) - 1 - back)])
+        self.restart(step)
+
+    def tell(self) -> None:
+        """Give out every offset there is, and check that each stands for what it always did."""
+        state = raised(self.now.state, self.reign)
+        texts = [state.offset(position) for position in range(state.tail + 1)]
+        assert texts == sorted(texts)
+        for position, text in enumerate(texts):
+            prefix = self.now.content[:position]
+            assert self.given_out.setdefault(text, prefix) == prefix
+            assert position_of(state, parse_offset(text, "offset")) == position
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("append"), st.integers(1, 4)),
+    st.tuples(st.just("restart"), st.integers(1, 3)),
+    st.tuples(st.just("lose"), st.integers(1, 6), st.integers(1, 3)),
+)
+
+
+def lived(steps: list[tuple[str | int, ...]]) -> History:
+    history = History()
+    for step in steps:
+        match step:
+            case ("append", int(size)):
+                history.append(size)
+            case ("restart", int(by)):
+                history.restart(by)
+            case ("lose", int(back), int(by)):
+                history.lose(back, by)
+            case _:
+                raise AssertionError(step)
+    return history
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_no_offset_ever_goes_with_two_prefixes(steps: list[tuple[str | int, ...]]) -> None:
+    lived(steps)
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_an_offset_is_good_for_what_it_was_given_out_for_or_it_is_refused(
+    steps: list[tuple[str | int, ...]],
+) -> None:
+    """Exactly those are gone whose prefix is."""
+    history = lived(steps)
+    state = raised(history.now.state, history.reign)
+    for text, prefix in history.given_out.items():
+        offset = parse_offset(text, "offset")
+        if history.now.content[: len(prefix)] == prefix:
+            assert position_of(state, offset) == len(prefix)
+        else:
+            with pytest.raises(StreamGone):
+                position_of(state, offset)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 10, 11, 25, 29, 30])
+@pytest.mark.parametrize("regrown", [False, True])
+def test_a_fork_agrees_with_its_source_up_to_where_that_has_lost_its_tail(
+    kept: int, regrown: bool
+) -> None:
+    fork = replace(STATE, stream_id=8, generation=9000, tail=40, epochs=inherited(STATE, 30))
+    epochs = tuple(one for one in STATE.epochs if one.end < kept)
+    generation = next((one.generation for one in STATE.epochs if one.end >= kept), 3000)
+    lost = raised(replace(STATE, tail=kept, generation=generation, epochs=epochs), 4000)
+    if regrown:
+        lost = replace(lost, tail=100)
+    assert agreed(lost, fork, 30) == kept
+    assert agreed(lost, fork, 5) == min(kept, 5)
+    assert agreed(STATE, fork, 30) == 30
+
+
+@given(st.lists(STEPS, max_size=30), st.integers(0, 200))
+def test_a_forks_offsets_stand_for_what_the_sources_do(
+    steps: list[tuple[str | int, ...]], at: int
+) -> None:
+    history = lived(steps)
+    source = raised(history.now.state, history.reign)
+    position = min(at, source.tail)
+    fork = replace(
+        source,
+        stream_id=10,
+        generation=history.reign + 10,
+        tail=position + 2,
+        epochs=inherited(source, position),
+    )
+    for place in range(position + 1):
+        assert fork.offset(place) == source.offset(place)
+    places = range(fork.tail + 1)
+    assert [position_of(fork, parse_offset(fork.offset(n), "offset")) for n in places] == list(
+        places
+    )
+    for place in (position + 1, position + 2):
+        assert fork.offset(place) not in history.given_out

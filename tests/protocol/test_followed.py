@@ -1,0 +1,371 @@
+"""What an origin is asked of a stream that is followed, and what its readers are told."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest
+from gateway.protocol.cursors import current_cursor
+from gateway.protocol.followed import (
+    EdgeRead,
+    Span,
+    View,
+    data,
+    empty,
+    is_cut,
+    is_whole,
+    joined,
+    parse_edge_target,
+    poll_ended,
+)
+from gateway.protocol.repair import made_tag
+from gateway.protocol.requests import Live
+
+NOW = 1_800_000_000.0
+CURSOR = current_cursor(NOW)
+S = "/v1/stream/s"
+
+
+def parsed(query: str, *drop: str) -> EdgeRead:
+    return parse_edge_target(f"{S}?{query}" if query else S, drop)
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+@pytest.mark.parametrize(
+    ("query", "target"),
+    [
+        ("", S),
+        ("offset=-1", f"{S}?offset=-1"),
+        ("offset=%2D1", f"{S}?offset=-1"),
+        ("%6Fffset=1_2&b=2&a=1", f"{S}?a=1&b=2&offset=1_2"),
+        ("live=sse&offset=5&cursor=7", f"{S}?cursor=7&live=sse&offset=5"),
+        ("z=1&offset=5&utm_source=x&a=%c3%a9", f"{S}?a=%C3%A9&offset=5&z=1"),
+        ("a=2&a=1&offset=5", f"{S}?a=2&a=1&offset=5"),
+    ],
+)
+def test_a_target_is_sorted_and_in_one_spelling(query: str, target: str) -> None:
+    assert parsed(query, "utm_*").target == target
+
+
+def test_the_path_is_in_one_spelling() -> None:
+    read = parse_edge_target("/v1/stream/%73%2f%c3%a9?offset=1", ())
+    assert (read.path, read.target) == (
+        "/v1/stream/s%2F%C3%A9",
+        "/v1/stream/s%2F%C3%A9?offset=1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "offset", "live", "cursor", "others"),
+    [
+        ("", None, Live.CATCH_UP, None, ()),
+        ("offset=-1", None, Live.CATCH_UP, None, ()),
+        ("offset=now", "now", Live.CATCH_UP, None, ()),
+        ("offset=5&live=long-poll", "5", Live.LONG_POLL, None, ()),
+        ("offset=-1&live=sse", None, Live.SSE, None, ()),
+        ("offset=5&live=sse&cursor=7", "5", Live.SSE, 7, ()),
+        ("offset=5&cursor=7", "5", Live.CATCH_UP, None, ()),
+        ("b=2&offset=5&a=1&live=sse&Live=x", "5", Live.SSE, None, ("Live=x", "a=1", "b=2")),
+    ],
+)
+def test_a_target_is_a_read(
+    query: str, offset: str | None, live: Live, cursor: int | None, others: tuple[str, ...]
+) -> None:
+    read = parsed(query)
+    assert (read.offset, read.live, read.cursor, read.others) == (offset, live, cursor, others)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "live=long-poll",
+        "offset=&live=long-poll",
+        "offset=5&live=poll",
+        "offset=5&live=Long-Poll",
+        "offset=5&live=long-poll&live=long-poll",
+        "offset=5&live=long-poll&live=sse",
+        "offset=5&offset=6&live=sse",
+        "offset=5&%6fffset=5&live=sse",
+        "offset=5&live=sse&cursor=1&cursor=2",
+    ],
+)
+def test_what_the_origin_could_take_for_something_else_is_left_to_it(query: str) -> None:
+    assert parsed(query).live is Live.CATCH_UP
+
+
+@pytest.mark.parametrize(
+    ("query", "clear"),
+    [
+        ("", True),
+        ("offset=5", True),
+        ("offset=5&cursor=7&a=1", True),
+        ("offset=5&live=sse", True),
+        ("offset=5&live=long-poll&cursor=7", True),
+        ("offset=", False),
+        ("offset=5&offset=5", False),
+        ("offset=5&offset=-1&live=sse", False),
+        ("offset=5&live=", False),
+        ("offset=5&live=poll", False),
+        ("live=sse", False),
+        ("offset=5&cursor=x", False),
+        ("offset=5&cursor=1&cursor=2", False),
+        ("offset=5+6", False),
+        ("offset=5+6&live=sse", False),
+    ],
+)
+def test_what_only_the_origin_can_judge_is_not_clear(query: str, clear: bool) -> None:
+    """All of it then tells its feed and its stream from others."""
+    read = parsed(query)
+    assert read.is_clear is clear
+    own = {part for part in read.others if part.partition("=")[0] in {"offset", "live", "cursor"}}
+    assert own == (set() if clear else set(query.split("&")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "offset", "target"),
+    [
+        ("5%2B6", "5+6", "offset=5%2B6"),
+        ("5%7C6", "5|6", "offset=5%7C6"),
+        ("5%256", "5%6", "offset=5%256"),
+        ("a:b*(c)'!~", "a:b*(c)'!~", "offset=a:b*(c)'!~"),
+    ],
+)
+def test_an_offset_is_known_as_the_origin_gave_it(asked: str, offset: str, target: str) -> None:
+    read = parsed(f"offset={asked}&live=sse")
+    assert read.offset == offset
+    assert read.catch_up(offset) == f"{S}?{target}"
+    assert read.poll(offset, "a&b=c d") == f"{S}?cursor=a%26b%3Dc%20d&live=long-poll&{target}"
+
+
+@pytest.mark.parametrize(
+    ("body", "whole"),
+    [
+        (b"", True),
+        (b" [1]\n", True),
+        (b"[]", True),
+        (b"[1", False),
+        (b"1]", False),
+        (b"{}", False),
+        (b"null", False),
+    ],
+)
+def test_only_arrays_of_json_can_be_joined(body: bytes, whole: bool) -> None:
+    assert is_whole("application/json", body) is whole
+    assert is_whole("text/plain", body)
+
+
+@pytest.mark.parametrize("text", ["a", "é", "€", "😀", "a€", "é😀"])
+def test_text_is_cut_within_its_last_character_only(text: str) -> None:
+    body = text.encode()
+    last = len(body) - len(text[-1].encode())
+    for length in range(len(body) + 1):
+        within = last < length < len(body)
+        if length >= last or within:
+            assert is_cut("text/plain; charset=utf-8", body[:length]) is within
+        assert not is_cut("application/json", body[:length])
+        assert not is_cut("application/octet-stream", body[:length])
+
+
+@given(st.binary(max_size=8))
+def test_what_is_no_text_is_cut_or_not(body: bytes) -> None:
+    """A character of up to four bytes is never missing more than three."""
+    assert is_cut("text/plain", body) <= (bool(body) and body[-1] >= 0x80)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "-1", "1" * 19])
+def test_a_cursor_that_is_none_is_refused_where_it_counts(cursor: str) -> None:
+    with pytest.raises(BadRequest):
+        parsed(f"offset=5&live=long-poll&cursor={cursor}")
+
+
+def test_what_the_protocol_does_not_know_goes_along() -> None:
+    read = parsed("z=1&offset=5&live=sse&cursor=7&a=2&utm_x=3", "utm_*")
+    assert read.catch_up("9") == f"{S}?a=2&offset=9&z=1"
+    assert read.poll("9", None) == f"{S}?a=2&live=long-poll&offset=9&z=1"
+    assert read.poll("9", "8") == f"{S}?a=2&cursor=8&live=long-poll&offset=9&z=1"
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a=1", "b", "offsets=1", "z=%20", "live2=x", "n=1", "m=2&m=1"]), max_size=4
+    ),
+    st.sampled_from(["", "live=sse&", "live=long-poll&cursor=5&"]),
+)
+def test_a_derived_target_is_what_a_reader_would_be_kept_under(others: list[str], own: str) -> None:
+    """Or else a catch-up by a viewer and one for its feed would not share an answer."""
+    read = parsed("&".join([*others, f"{own}offset=5"]))
+    for target in (read.catch_up("9"), read.poll("9", "8"), read.poll("9", None)):
+        assert parse_edge_target(target, ()).target == target
+
+
+# ---------------------------------------------------------------- joining
+
+
+def cut(pieces: list[bytes]) -> list[Span]:
+    return [Span(str(at), str(at + 1), piece) for at, piece in enumerate(pieces)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "pieces", "body"),
+    [
+        ("text/plain", [b"a", b"b"], b"ab"),
+        ("text/plain", [b"[1]", b"[2]"], b"[1][2]"),
+        ("application/json", [b"[1]", b"[2, 3]"], b"[1,2, 3]"),
+        ("application/json; charset=utf-8", [b"[1]", b"[]", b"[2]"], b"[1,2]"),
+        ("application/json", [b" [1]\n", b"[ ]", b"\t[2]"], b"[1,2]"),
+        ("application/json", [b"[]", b"[]"], b"[]"),
+        ("application/json", [b"[[1]]", b'["]["]'], b'[[1],"]["]'),
+        ("application/json", [b"", b"[1]"], b"[1]"),
+    ],
+)
+def test_spans_become_one(content_type: str, pieces: list[bytes], body: bytes) -> None:
+    assert joined(content_type, cut(pieces)) == Span("0", str(len(pieces)), body)
+
+
+def test_one_span_stays_as_the_origin_gave_it() -> None:
+    span = Span("0", "1", b" [ 1 ] ")
+    assert joined("application/json", [span]) is span
+
+
+@given(st.lists(st.binary(), min_size=1, max_size=6), st.sampled_from(["text/plain", "a/b"]))
+def test_joined_bytes_are_what_one_read_would_give(pieces: list[bytes], content_type: str) -> None:
+    assert joined(content_type, cut(pieces)).body == b"".join(pieces)
+
+
+@given(st.text(), st.data())
+def test_text_may_be_cut_within_a_character(text: str, drawn: st.DataObject) -> None:
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        return
+    at = drawn.draw(st.integers(0, len(body)))
+    pieces = [body[:at], body[at:]]
+    assert joined("text/plain; charset=utf-8", cut(pieces)).body.decode() == text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(st.lists(JSON, max_size=3), min_size=1, max_size=5),
+    st.sampled_from([None, 0, 2]),
+)
+def test_joined_arrays_are_what_one_read_would_give(
+    reads: list[list[object]], indent: int | None
+) -> None:
+    pieces = [json.dumps(items, indent=indent, ensure_ascii=False).encode() for items in reads]
+    body = joined("application/json", cut(pieces)).body
+    assert msgspec.json.decode(body) == [item for items in reads for item in items]
+
+
+@given(st.lists(st.lists(JSON, max_size=2), min_size=2, max_size=5), st.data())
+def test_it_does_not_matter_in_which_steps_spans_are_joined(
+    reads: list[list[object]], drawn: st.DataObject
+) -> None:
+    spans = cut([json.dumps(items).encode() for items in reads])
+    at = drawn.draw(st.integers(1, len(spans) - 1))
+    assume(at < len(spans))
+    kind = "application/json"
+    halves = [joined(kind, spans[:at]), joined(kind, spans[at:])]
+    assert joined(kind, halves) == joined(kind, spans)
+
+
+# ---------------------------------------------------------------- what readers are told
+
+
+VIEW = View(S, "text/plain", "9", closed=False, caught_up=True)
+POLL = parsed("offset=5&live=long-poll")
+
+
+def told(fields: str) -> dict[str, str]:
+    """The field lines, each of which must come once."""
+    pairs = [line.split(": ", 1) for line in fields.split("\r\n")[:-1]]
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return {name: value for name, value in pairs if not name.startswith(("X-", "Cross-"))}
+
+
+@pytest.mark.parametrize(
+    ("view", "end", "more"),
+    [
+        (VIEW, "9", {"Stream-Up-To-Date": "true", "Stream-Cursor": str(CURSOR)}),
+        (VIEW, "7", {"Stream-Cursor": str(CURSOR)}),
+        (VIEW._replace(caught_up=False), "9", {"Stream-Cursor": str(CURSOR)}),
+        (VIEW._replace(closed=True), "9", {"Stream-Up-To-Date": "true", "Stream-Closed": "true"}),
+        (VIEW._replace(closed=True), "7", {"Stream-Cursor": str(CURSOR)}),
+    ],
+)
+def test_data_says_how_far_it_goes(view: View, end: str, more: dict[str, str]) -> None:
+    response = data(view, POLL, Span("5", end, b"news"), NOW)
+    fields = told(response.fields)
+    tag = fields.pop("ETag")
+    assert (response.status, response.body) == (200, b"news")
+    assert fields == {
+        "Cache-Control": "public, max-age=20",
+        "Content-Type": "text/plain",
+        "Stream-Next-Offset": end,
+        **more,
+    }
+    assert tag == made_tag(S, "5", end, b"news", closed="Stream-Closed" in more)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
+    response = poll_ended(VIEW._replace(closed=closed), POLL, "9", NOW)
+    lifetime = {"Cache-Control": "no-store"}
+    if not closed:
+        second = "public, max-age=1"
+        lifetime |= {"CDN-Cache-Control": second, "Surrogate-Control": second}
+    assert (response.status, response.body) == (204, b"")
+    assert told(response.fields) == {
+        **lifetime,
+        "Stream-Next-Offset": "9",
+        "Stream-Up-To-Date": "true",
+        **({"Stream-Closed": "true"} if closed else {"Stream-Cursor": str(CURSOR)}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
+)
+def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
+    response = empty(VIEW._replace(content_type=content_type), parsed("offset=9"), NOW)
+    assert (response.status, response.body) == (200, body)
+    assert told(response.fields) == {
+        "Cache-Control": "no-cache",
+        "CDN-Cache-Control": "public, max-age=1",
+        "Surrogate-Control": "public, max-age=1",
+        "Content-Type": content_type,
+        "Stream-Next-Offset": "9",
+        "Stream-Up-To-Date": "true",
+        "Stream-Cursor": str(CURSOR),
+    }
+
+
+def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
+    read = parsed(f"offset=5&live=long-poll&cursor={CURSOR + 3}")
+    for response in (
+        data(VIEW, read, Span("5", "9", b"x"), NOW),
+        poll_ended(VIEW, read, "9", NOW),
+    ):
+        assert int(told(response.fields)["Stream-Cursor"]) > CURSOR + 3
+
+
+def test_equal_polls_get_equal_cursors_and_others_differ() -> None:
+    read = parsed(f"offset=5&live=long-poll&cursor={CURSOR + 3}")
+    cursors = [
+        told(data(VIEW, read, Span(start, "9", b"x"), NOW).fields)["Stream-Cursor"]
+        for start in ("5", "5", "6", "7")
+    ]
+    assert cursors[0] == cursors[1]
+    assert len(set(cursors)) > 1

@@ -1,0 +1,223 @@
+"""What a gateway changes in the heads that it passes on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.errors import LoopDetected
+from gateway.protocol.forwarding import (
+    CONDITIONS,
+    HOP_BY_HOP,
+    MAX_HOPS,
+    Sender,
+    check_loop,
+    request_fields,
+    response_fields,
+)
+
+VIA = "1.1 headgate-1"
+SENDER = Sender("192.0.2.7", "https", "streams.example")
+OURS = [
+    ("Via", VIA),
+    ("X-Forwarded-For", "192.0.2.7"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Host", "streams.example"),
+    ("Forwarded", "for=192.0.2.7;proto=https;host=streams.example"),
+]
+
+
+def asked(
+    *fields: tuple[str, str],
+    sender: Sender = SENDER,
+    drop: frozenset[str] = frozenset(),
+    shared: bool = False,
+) -> list[tuple[str, str]]:
+    made = request_fields(CIMultiDict(fields), sender, VIA, drop=drop, shared=shared)
+    return list(made.items())
+
+
+def forwarded(sender: Sender) -> str:
+    return dict(asked(sender=sender))["Forwarded"]
+
+
+# ---------------------------------------------------------------- of the connection
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"host", "content-length", "expect"}))
+@pytest.mark.parametrize("shared", [True, False])
+def test_fields_of_the_connection_end_here(name: str, shared: bool) -> None:
+    assert asked((name.title(), "x"), ("Accept", "text/plain"), shared=shared) == [
+        ("Accept", "text/plain"),
+        *OURS,
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"content-length", "alt-svc"}))
+def test_fields_of_the_origins_connection_end_here(name: str) -> None:
+    fields = CIMultiDict([(name.title(), "x"), ("ETag", '"a"')])
+    assert list(response_fields(fields, VIA).items()) == [("ETag", '"a"'), ("Via", VIA)]
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [["X-One"], ["close, x-one"], ["close", "X-ONE"], [" x-one , keep-alive"], [",X-One,"]],
+)
+def test_what_connection_names_ends_here(connection: list[str]) -> None:
+    lines = [("Connection", value) for value in connection]
+    assert asked(("X-One", "1"), ("X-Two", "2"), *lines) == [("X-Two", "2"), *OURS]
+    answered = response_fields(CIMultiDict([("X-One", "1"), ("X-Two", "2"), *lines]), VIA)
+    assert list(answered.items()) == [("X-Two", "2"), ("Via", VIA)]
+
+
+def test_all_other_fields_are_passed_on_as_they_are_and_in_order() -> None:
+    fields = [
+        ("accept", "*/*"),
+        ("X-A", "1"),
+        ("x-a", "2"),
+        ("Stream-Seq", "0001"),
+        ("Producer-Id", "p"),
+        ("If-None-Match", '"a"'),
+        ("X-Empty", ""),
+    ]
+    assert asked(*fields) == [*fields, *OURS]
+
+
+# ---------------------------------------------------------------- where it came from
+
+
+def test_each_gateway_adds_itself_to_what_is_said_already() -> None:
+    fields = dict(
+        asked(
+            ("Via", "1.0 first"),
+            ("Via", "1.1 second"),
+            ("X-Forwarded-For", "203.0.113.9"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Host", "elsewhere.example"),
+            ("Forwarded", "for=203.0.113.9"),
+        )
+    )
+    assert fields == {
+        "Via": f"1.0 first, 1.1 second, {VIA}",
+        "X-Forwarded-For": "203.0.113.9, 192.0.2.7",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "streams.example",
+        "Forwarded": "for=203.0.113.9, for=192.0.2.7;proto=https;host=streams.example",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sender", "line"),
+    [
+        (Sender("192.0.2.7", "http", "a.example"), "for=192.0.2.7;proto=http;host=a.example"),
+        (
+            Sender("192.0.2.7", "http", "a.example:8080"),
+            'for=192.0.2.7;proto=http;host="a.example:8080"',
+        ),
+        (
+            Sender("2001:db8::7", "https", "[2001:db8::1]:8443"),
+            'for="[2001:db8::7]";proto=https;host="[2001:db8::1]:8443"',
+        ),
+        (Sender("::ffff:192.0.2.7", "http", "a"), 'for="[::ffff:192.0.2.7]";proto=http;host=a'),
+        (Sender("fe80::1%eth0", "http", "a"), 'for="[fe80::1%eth0]";proto=http;host=a'),
+        (Sender("", "http", "a"), "for=unknown;proto=http;host=a"),
+        (Sender("/run/headgate.sock", "http", "a"), "for=unknown;proto=http;host=a"),
+        (Sender("192.0.2.7", "http", ""), "for=192.0.2.7;proto=http"),
+    ],
+)
+def test_forwarded_says_who_asked_and_for_what(sender: Sender, line: str) -> None:
+    assert forwarded(sender) == line
+
+
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+QUOTED = r'"(?:[^"\\]|\\.)*"'
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30))
+def test_no_host_can_make_forwarded_say_something_else(host: str) -> None:
+    line = forwarded(Sender("192.0.2.7", "http", host))
+    said = rf"for=192\.0\.2\.7;proto=http(?:;host=(?:{TOKEN}|{QUOTED}))?"
+    assert re.fullmatch(said, line) is not None, line
+
+
+# ---------------------------------------------------------------- requests for everybody
+
+
+UNKEYED = [
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Anything",
+    "X-Original-URL",
+    "X-Rewrite-Url",
+    "X-HTTP-Method-Override",
+    "X-Real-IP",
+    "True-Client-IP",
+]
+
+
+@pytest.mark.parametrize("name", UNKEYED)
+def test_a_shared_request_says_nothing_that_its_key_does_not(name: str) -> None:
+    assert asked((name, "evil.example"), shared=True) == OURS
+
+
+@pytest.mark.parametrize("name", UNKEYED)
+def test_a_request_of_ones_own_says_what_the_client_said(name: str) -> None:
+    said = ", ".join(value for field, value in asked((name, "evil.example")) if field == name)
+    replaced = name in {"X-Forwarded-Host", "X-Forwarded-Proto"}
+    assert ("evil.example" in said) is not replaced
+
+
+@pytest.mark.parametrize("name", ["X-Real-IPv6", "X-Shipping", "User-Agent", "Accept"])
+def test_a_name_that_only_resembles_one_is_left(name: str) -> None:
+    assert asked((name, "x"), shared=True) == [(name, "x"), *OURS]
+
+
+@pytest.mark.parametrize("name", sorted(CONDITIONS))
+def test_what_is_to_be_left_out_is(name: str) -> None:
+    assert asked((name.title(), "x"), ("X-A", "1"), drop=CONDITIONS, shared=True) == [
+        ("X-A", "1"),
+        *OURS,
+    ]
+
+
+# ---------------------------------------------------------------- loops
+
+
+def via(*lines: str) -> CIMultiDict[str]:
+    return CIMultiDict([("Via", line) for line in lines])
+
+
+@pytest.mark.parametrize("hops", [0, 1, MAX_HOPS - 1, MAX_HOPS])
+@pytest.mark.parametrize("separator", [", ", ","])
+def test_a_request_may_have_passed_so_many_gateways(hops: int, separator: str) -> None:
+    lines = [separator.join(f"1.1 gateway-{at}" for at in range(hops))] if hops else []
+    check_loop(via(*lines), VIA)
+
+
+@pytest.mark.parametrize("lines", [1, MAX_HOPS + 1])
+def test_one_more_is_a_loop(lines: int) -> None:
+    hops = [f"1.1 gateway-{at}" for at in range(MAX_HOPS + 1)]
+    with pytest.raises(LoopDetected) as refusal:
+        check_loop(via(*([", ".join(hops)] if lines == 1 else hops)), VIA)
+    assert refusal.value.detail == "the request has passed 21 gateways: an origin leads back"
+
+
+@pytest.mark.parametrize(
+    "lines", [[VIA], [f"1.0 a, {VIA}"], ["1.0 a", f"{VIA},1.1 b"], [f"  {VIA}  "]]
+)
+def test_a_request_that_has_been_here_is_a_loop(lines: list[str]) -> None:
+    with pytest.raises(LoopDetected) as refusal:
+        check_loop(via(*lines), VIA)
+    assert "leads to this gateway itself" in refusal.value.detail
+
+
+@pytest.mark.parametrize("line", ["1.1 headgate-2", "1.1 headgate-11", "1.1 x-headgate-1"])
+def test_another_gateway_of_a_like_name_is_none(line: str) -> None:
+    check_loop(via(line), VIA)

@@ -1,0 +1,470 @@
+"""What the answers of origins lack, and how readers get them: one kind of origin after the other.
+
+The origins are those that exist: each speaks the protocol, and each leaves something out.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.errors import OriginBehind
+from gateway.protocol.caching import Freshness
+from gateway.protocol.cursors import current_cursor
+from gateway.protocol.followed import EdgeRead
+from gateway.protocol.repair import (
+    StreamRead,
+    cors,
+    is_nothing,
+    made_tag,
+    of_no_read,
+    repaired,
+    said,
+    stream_read,
+)
+from gateway.protocol.requests import Live
+from gateway.protocol.state import Lifetime
+
+NOW = 1_800_000_000.0
+CURSOR = str(current_cursor(NOW))
+FRESHNESS = Freshness(60, 300, 10)
+FOREVER = Lifetime()
+PUBLIC = "public, max-age=60, stale-while-revalidate=300"
+AT_TAIL = "public, max-age=10, stale-while-revalidate=300"
+TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
+
+
+def read(offset: str | None = "5") -> EdgeRead:
+    target = f"/v1/stream/s?offset={offset or -1}"
+    return EdgeRead("/v1/stream/s", target, offset, Live.CATCH_UP, None, (), is_clear=True)
+
+
+def mended(
+    *fields: tuple[str, str],
+    body: bytes = b"data",
+    of: EdgeRead | None = None,
+    lifetime: Lifetime = FOREVER,
+    personal: bool = False,
+    ignore_no_store: bool = False,
+) -> tuple[CIMultiDict[str], list[str]]:
+    own = {"Content-Type": "text/plain", "Stream-Next-Offset": "9"}
+    headers = CIMultiDict({**own, **dict(fields)})
+    facts = stream_read(200, headers, body)
+    assert facts is not None
+    return repaired(
+        headers,
+        of or read(),
+        facts,
+        FRESHNESS,
+        NOW,
+        lifetime=lifetime,
+        personal=personal,
+        ignore_no_store=ignore_no_store,
+    )
+
+
+# ---------------------------------------------------------------- what is a read at all
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "is_read"),
+    [
+        (200, {"Stream-Next-Offset": "9"}, True),
+        (200, {}, False),
+        (204, {"Stream-Next-Offset": "9"}, False),
+        (206, {"Stream-Next-Offset": "9"}, False),
+        (404, {"Stream-Next-Offset": "9"}, False),
+    ],
+)
+def test_only_a_whole_answer_with_an_offset_is_a_read(
+    status: int, fields: dict[str, str], is_read: bool
+) -> None:
+    assert (stream_read(status, CIMultiDict(fields), b"x") is not None) is is_read
+
+
+def test_what_an_answer_says_of_the_stream() -> None:
+    headers = CIMultiDict(
+        {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stream-Next-Offset": "0001_9",
+            "Stream-Up-To-Date": "True",
+            "Stream-Closed": "TRUE",
+            "Content-Encoding": "gzip",
+        }
+    )
+    assert stream_read(200, headers, b"\x1f\x8b\x08") == StreamRead(
+        "application/json; charset=utf-8",
+        "0001_9",
+        up_to_date=True,
+        closed=True,
+        is_empty=False,
+        is_coded=True,
+    )
+
+
+@pytest.mark.parametrize("value", ["", "false", "1", "yes", "true, true"])
+def test_only_true_is_true(value: str) -> None:
+    headers = CIMultiDict(
+        {"Stream-Next-Offset": "9", "Stream-Up-To-Date": value, "Stream-Closed": value}
+    )
+    facts = stream_read(200, headers, b"x")
+    assert facts is not None
+    assert (facts.up_to_date, facts.closed, facts.is_coded) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "begin", "nothing"),
+    [
+        ("text/plain", b"", True),
+        ("text/plain", b"[]", False),
+        ("application/json", b"", True),
+        ("application/json", b"[]", True),
+        ("Application/JSON; x=y", b"[]", True),
+        ("application/json", b"[1]", False),
+        ("application/jsonl", b"[]", False),
+    ],
+)
+def test_an_empty_array_is_a_json_streams_nothing(
+    content_type: str, begin: bytes, nothing: bool
+) -> None:
+    assert is_nothing(content_type, begin) is nothing
+
+
+# ---------------------------------------------------------------- no Cache-Control
+
+
+def lines(fields: CIMultiDict[str], *names: str) -> list[tuple[str, str]]:
+    wanted = names or ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Expires")
+    return [(name, value) for name in wanted for value in fields.getall(name, ())]
+
+
+def test_data_before_the_tail_gets_the_routes_lifetime() -> None:
+    fields, repairs = mended()
+    assert lines(fields) == [("Cache-Control", PUBLIC)]
+    assert repairs == ["cache_control", "etag"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "cache_control"),
+    [
+        ({"Stream-Up-To-Date": "true"}, b"data", AT_TAIL),
+        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"data", AT_TAIL),
+        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"", AT_TAIL),
+        ({}, b"data", PUBLIC),
+    ],
+)
+def test_what_ends_at_the_tail_gets_the_tails_lifetime(
+    fields: dict[str, str], body: bytes, cache_control: str
+) -> None:
+    assert lines(mended(*fields.items(), body=body)[0]) == [("Cache-Control", cache_control)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
+)
+def test_an_empty_tail_lives_for_a_second_at_the_edge_only(content_type: str, body: bytes) -> None:
+    fields, _ = mended(("Content-Type", content_type), ("Stream-Up-To-Date", "true"), body=body)
+    assert lines(fields) == [
+        ("Cache-Control", "no-cache"),
+        ("CDN-Cache-Control", "public, max-age=1"),
+        ("Surrogate-Control", "public, max-age=1"),
+    ]
+
+
+def test_a_read_of_now_is_not_stored_and_has_no_tag() -> None:
+    fields, repairs = mended(("Stream-Up-To-Date", "true"), body=b"", of=read("now"))
+    assert lines(fields) == [("Cache-Control", "no-store")]
+    assert "ETag" not in fields
+    assert repairs == ["cache_control"]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "cache_control"),
+    [
+        (Lifetime(), PUBLIC),
+        (Lifetime(ttl_s=1000), PUBLIC),
+        (Lifetime(ttl_s=100), "public, max-age=60, stale-while-revalidate=40"),
+        (Lifetime(ttl_s=60), "public, max-age=60, stale-while-revalidate=0"),
+        (Lifetime(ttl_s=30), "public, max-age=30, stale-while-revalidate=0"),
+        (Lifetime(expires_at=NOW + 100), "public, max-age=60, stale-while-revalidate=40"),
+        (Lifetime(expires_at=NOW + 30), "public, max-age=30, stale-while-revalidate=0"),
+        (Lifetime(expires_at=NOW), "public, max-age=0, stale-while-revalidate=0"),
+        (Lifetime(expires_at=NOW - 1), "public, max-age=0, stale-while-revalidate=0"),
+    ],
+)
+def test_no_answer_outlives_its_stream(lifetime: Lifetime, cache_control: str) -> None:
+    assert lines(mended(lifetime=lifetime)[0]) == [("Cache-Control", cache_control)]
+
+
+@pytest.mark.parametrize(
+    "given_field",
+    [
+        ("Cache-Control", "max-age=5"),
+        ("Cache-Control", "private"),
+        ("Cache-Control", "no-store"),
+        ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("CDN-Cache-Control", "no-store"),
+    ],
+)
+def test_what_the_origin_says_of_its_lifetime_stands(given_field: tuple[str, str]) -> None:
+    fields, repairs = mended(given_field)
+    assert lines(fields) == [given_field]
+    assert "cache_control" not in repairs
+
+
+def test_an_answer_for_somebody_is_made_nobody_elses() -> None:
+    fields, _ = mended(personal=True)
+    assert lines(fields) == [("Cache-Control", "private, no-cache")]
+
+
+def test_an_answer_that_sets_a_cookie_is_made_nobody_elses() -> None:
+    fields, _ = mended(("Set-Cookie", "session=1"))
+    assert not any("public" in value for _, value in lines(fields))
+
+
+# ---------------------------------------------------------------- no_store
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("Cache-Control", "no-store")],
+        [("Cache-Control", "No-Store")],
+        [("Cache-Control", "no-store, no-cache, must-revalidate")],
+        [("Cache-Control", "no-store"), ("Expires", "0")],
+        [("Cache-Control", "no-store"), ("Pragma", "no-cache")],
+    ],
+)
+def test_no_store_is_ignored_where_the_route_says_so(said: list[tuple[str, str]]) -> None:
+    fields, repairs = mended(*said, ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", PUBLIC)]
+    assert repairs[:2] == ["no_store", "cache_control"]
+
+
+@pytest.mark.parametrize("said", ["no-store", "private, no-store", "no-store, max-age=0"])
+def test_no_store_stands_where_the_route_says_nothing(said: str) -> None:
+    assert lines(mended(("Cache-Control", said))[0]) == [("Cache-Control", said)]
+
+
+def test_no_store_stands_for_somebody_in_particular() -> None:
+    fields, repairs = mended(("Cache-Control", "no-store"), personal=True, ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", "no-store")]
+    assert "no_store" not in repairs
+
+
+def test_no_store_stands_for_a_read_of_now() -> None:
+    fields, _ = mended(("Cache-Control", "no-store"), of=read("now"), ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", "no-store")]
+
+
+@pytest.mark.parametrize("said", ["private, no-store", "no-store, private", "private"])
+def test_to_ignore_no_store_is_not_to_ignore_private(said: str) -> None:
+    fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
+    assert not any("public" in value for _, value in lines(fields))
+
+
+@pytest.mark.parametrize("said", ["max-age=5", "no-cache", "private"])
+def test_other_directives_stand_where_no_store_is_ignored(said: str) -> None:
+    fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", said)]
+
+
+# ---------------------------------------------------------------- tags
+
+
+@pytest.mark.parametrize(
+    ("tag", "made"),
+    [
+        ('"a"', '"a"'),
+        ('W/"a"', 'W/"a"'),
+        ('""', '""'),
+        ("a", '"a"'),
+        ('"a', '"a"'),
+        ('a"', '"a"'),
+        ("0000_1", '"0000_1"'),
+    ],
+)
+def test_a_tag_without_quotes_gets_them(tag: str, made: str) -> None:
+    fields, repairs = mended(("ETag", tag))
+    assert fields.getall("ETag") == [made]
+    assert ("etag" in repairs) is (made != tag)
+
+
+def tag_of(*fields: tuple[str, str], of: EdgeRead | None = None) -> str:
+    found: str = mended(*fields, of=of)[0]["ETag"]
+    return found
+
+
+def test_a_missing_tag_is_not_made_before_the_body_is_whole() -> None:
+    fields, repairs = mended()
+    assert "ETag" not in fields
+    assert "etag" in repairs
+
+
+def test_a_made_tag_is_of_the_stream_the_range_and_the_bytes() -> None:
+    """A stream that was made anew at the path may have the same length, and then other bytes."""
+    one = made_tag("/s", "5", "9", b"data", closed=False)
+    assert TAG.fullmatch(one)
+    assert made_tag("/s", "5", "9", b"data", closed=False) == one
+    others = {
+        made_tag("/t", "5", "9", b"data", closed=False),
+        made_tag("/s", "6", "9", b"data", closed=False),
+        made_tag("/s", "5", "8", b"data", closed=False),
+        made_tag("/s", "5", "9", b"atad", closed=False),
+        made_tag("/s", "5", "9", b"data", closed=True),
+    }
+    assert len(others | {one}) == 6
+    assert made_tag("/s", "5", "9", b"data", closed=False, coded=True) == f"W/{one}"
+
+
+@pytest.mark.parametrize(
+    ("tag", "made"),
+    [
+        ('"9"', '"9:closed"'),
+        ('W/"9"', 'W/"9:closed"'),
+        ("9", '"9:closed"'),
+        ('"9:closed"', '"9:closed"'),
+        ('"9:c"', '"9:c"'),
+        ('"disclosed"', '"disclosed:closed"'),
+    ],
+)
+def test_a_tag_that_is_blind_to_closure_sees_it(tag: str, made: str) -> None:
+    assert tag_of(("ETag", tag), ("Stream-Closed", "true")) == made
+    assert mended(("ETag", made), ("Stream-Closed", "true"))[1] == ["cache_control"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+@pytest.mark.parametrize(("tag", "made"), [('"a"', 'W/"a"'), ('W/"a"', 'W/"a"'), ("a", 'W/"a"')])
+def test_one_tag_for_all_codings_is_a_weak_one(coding: str, tag: str, made: str) -> None:
+    assert tag_of(("ETag", tag), ("Content-Encoding", coding)) == made
+    assert tag_of(("ETag", made), ("Content-Encoding", coding)) == made
+
+
+@given(
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_whatever_the_tag_was_it_becomes_one(tag: str, closed: bool, coded: bool) -> None:
+    fields = [("ETag", tag)]
+    if closed:
+        fields.append(("Stream-Closed", "true"))
+    if coded:
+        fields.append(("Content-Encoding", "gzip"))
+    made = tag_of(*fields)
+    assert TAG.fullmatch(made), made
+    assert tag_of(("ETag", made), *fields[1:]) == made
+
+
+# ---------------------------------------------------------------- cursors
+
+
+@pytest.mark.parametrize("given_cursor", [None, "1", "99999999999", "abc"])
+def test_the_cursor_is_ours(given_cursor: str | None) -> None:
+    fields = [] if given_cursor is None else [("Stream-Cursor", given_cursor)]
+    assert mended(*fields)[0].getall("Stream-Cursor") == [CURSOR]
+
+
+def test_a_closed_stream_has_none() -> None:
+    fields, _ = mended(("Stream-Cursor", "7"), ("Stream-Closed", "true"))
+    assert "Stream-Cursor" not in fields
+
+
+# ---------------------------------------------------------------- the rest stands
+
+
+def test_an_answer_that_lacks_nothing_stays_as_it_is() -> None:
+    whole = [
+        ("Cache-Control", "public, max-age=60"),
+        ("ETag", '"s:5:9"'),
+        ("X-Own", "1"),
+        ("Stream-Cursor", CURSOR),
+    ]
+    fields, repairs = mended(*whole)
+    assert list(fields.items()) == [
+        ("Content-Type", "text/plain"),
+        ("Stream-Next-Offset", "9"),
+        *whole,
+    ]
+    assert repairs == []
+
+
+# ---------------------------------------------------------------- what lies past the end
+
+
+@pytest.mark.parametrize("end", ["4", "39", "0"])
+def test_a_stream_that_ends_before_where_it_is_read_is_told_of(end: str) -> None:
+    with pytest.raises(OriginBehind):
+        mended(("Stream-Next-Offset", end))
+
+
+@pytest.mark.parametrize("offset", [None, "now", "5", "9"])
+def test_a_stream_that_ends_at_or_past_where_it_is_read_is_read(offset: str | None) -> None:
+    assert mended(of=read(offset))[0]["Stream-Next-Offset"] == "9"
+
+
+# ---------------------------------------------------------------- answers to everything else
+
+
+@pytest.mark.parametrize("next_offset", [True, False])
+@pytest.mark.parametrize("given_field", [None, ("Cache-Control", "max-age=1"), ("Expires", "0")])
+def test_what_tells_the_tail_and_is_no_read_is_kept_from_caches(
+    next_offset: bool, given_field: tuple[str, str] | None
+) -> None:
+    fields = CIMultiDict([("Last-Modified", "x"), *([given_field] if given_field else [])])
+    if next_offset:
+        fields["Stream-Next-Offset"] = "9"
+    of_no_read(fields)
+    ours = "no-store" if next_offset and given_field is None else None
+    assert fields.get("Cache-Control") == (dict([given_field]) if given_field else {}).get(
+        "Cache-Control", ours
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignore", "lines"),
+    [
+        ([], False, ""),
+        ([("Vary", "Cookie")], False, ""),
+        ([("Cache-Control", "no-store")], False, "Cache-Control: no-store\r\n"),
+        ([("Cache-Control", "no-store")], True, ""),
+        ([("Cache-Control", "private, no-store")], True, "Cache-Control: private, no-store\r\n"),
+        (
+            [("Expires", "0"), ("Cache-Control", "a"), ("Cache-Control", "b"), ("Vary", "c")],
+            False,
+            "Cache-Control: a\r\nCache-Control: b\r\nExpires: 0\r\nVary: c\r\n",
+        ),
+    ],
+)
+def test_what_an_origin_tells_caches(
+    fields: list[tuple[str, str]], ignore: bool, lines: str
+) -> None:
+    assert said(CIMultiDict(fields), ignore_no_store=ignore) == lines
+
+
+PAGE = ("Access-Control-Allow-Origin", "https://a.example")
+EXPOSED = ("Access-Control-Expose-Headers", "ETag")
+
+
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [
+        ([], ""),
+        ([EXPOSED], ""),
+        ([PAGE], "Access-Control-Allow-Origin: https://a.example\r\n"),
+        (
+            [EXPOSED, ("access-control-allow-credentials", "true"), PAGE, ("Vary", "Accept")],
+            "Access-Control-Allow-Origin: https://a.example\r\n"
+            "Access-Control-Allow-Credentials: true\r\n"
+            "Access-Control-Expose-Headers: ETag\r\n",
+        ),
+        ([PAGE, ("Vary", "Accept"), ("Vary", "X-Other , ORIGIN")], ""),
+        ([PAGE, ("Vary", "*")], ""),
+    ],
+)
+def test_what_an_origin_says_to_the_pages_of_all(fields: list[tuple[str, str]], lines: str) -> None:
+    assert cors(CIMultiDict(fields)) == lines

@@ -1,0 +1,225 @@
+"""Retention: at least what was asked for is kept, and not much more."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol.retention import EVERYTHING, PARTS, Retention, marked, trim, trimmed
+from gateway.protocol.state import Change, Mark, StreamState
+
+TEXT = "text/plain"
+NOW = 1_000_000.0
+EMPTY = StreamState("s", 9, 0, TEXT)
+AGE = Retention(max_age_s=80)
+SIZE = Retention(max_bytes=80)
+MOST_MARKS = 2 * PARTS + 4  # those of what is kept, and one on either side
+replace = msgspec.structs.replace
+
+
+def appended(state: StreamState, size: int, now: float, retention: Retention) -> StreamState:
+    """The stream after an append."""
+    grown = replace(state, version=state.version + 1, tail=state.tail + size)
+    return marked(grown, now, retention)
+
+
+def test_everything_is_kept_unless_it_is_asked_otherwise() -> None:
+    assert not EVERYTHING
+    assert [bool(retention) for retention in (AGE, SIZE, Retention(1, 1))] == [True] * 3
+    state = replace(EMPTY, tail=10**9)
+    assert trim(state, NOW, EVERYTHING) == ()
+    # Kept no longer than that it was asked otherwise once.
+    marked_once = replace(state, marks=(Mark(0.0, 5),), trim_at=NOW)
+    (change,) = trim(marked_once, NOW, EVERYTHING)
+    assert change == Change(replace(state, version=1), 0)
+
+
+# ---------------------------------------------------------------- marks
+
+
+def test_a_tail_is_marked_and_the_mark_moves_on_while_it_is_close_to_the_one_before() -> None:
+    state = appended(EMPTY, 1, NOW, AGE)
+    assert state.marks == (Mark(NOW, 1),)
+    state = appended(state, 1, NOW + 1, AGE)
+    assert state.marks == (Mark(NOW, 1), Mark(NOW + 1, 2))
+    state = appended(state, 1, NOW + 9, AGE)
+    assert state.marks == (Mark(NOW, 1), Mark(NOW + 9, 3))
+    state = appended(state, 1, NOW + 10, AGE)
+    assert state.marks == (Mark(NOW, 1), Mark(NOW + 9, 3), Mark(NOW + 10, 4))
+
+
+@pytest.mark.parametrize(("apart", "marks"), [(9, 2), (10, 3), (11, 3)])
+def test_marks_by_age_are_an_eighth_apart(apart: int, marks: int) -> None:
+    state = appended(EMPTY, 1, NOW, AGE)
+    for passed in (1, apart):
+        state = appended(state, 1, NOW + passed, AGE)
+    assert len(state.marks) == marks
+
+
+@pytest.mark.parametrize(("apart", "marks"), [(9, 2), (10, 3), (11, 3)])
+def test_marks_by_size_are_an_eighth_apart(apart: int, marks: int) -> None:
+    state = appended(EMPTY, 1, NOW, SIZE)
+    for size in (1, apart - 1):
+        state = appended(state, size, NOW, SIZE)
+    assert len(state.marks) == marks
+
+
+# ---------------------------------------------------------------- trimming
+
+
+def test_a_stream_is_cut_at_the_last_mark_that_is_over() -> None:
+    marks = (Mark(NOW, 10), Mark(NOW + 10, 20), Mark(NOW + 20, 30), Mark(NOW + 30, 40))
+    state = replace(EMPTY, tail=40, marks=marks)
+    for now, first, left in [
+        (NOW + 79.9, 0, 4),
+        (NOW + 80, 10, 3),
+        (NOW + 99.9, 20, 2),
+        (NOW + 100, 30, 1),
+        (NOW + 110, 40, 0),
+    ]:
+        trim_at = marks[4 - left].time + 80 if left else None
+        assert trimmed(state, now, AGE) == replace(
+            state, first=first, marks=marks[4 - left :], trim_at=trim_at
+        )
+
+
+@pytest.mark.parametrize(("tail", "first"), [(89, 0), (90, 10), (99, 10), (100, 20), (101, 20)])
+def test_what_goes_beyond_the_size_goes_from_the_front(tail: int, first: int) -> None:
+    state = replace(EMPTY, tail=tail, marks=(Mark(NOW, 10), Mark(NOW, 20), Mark(NOW, tail)))
+    assert trimmed(state, NOW, SIZE).first == first
+    assert trimmed(state, NOW, SIZE).trim_at is None
+
+
+def test_what_comes_first_counts_when_age_and_size_are_given() -> None:
+    both = Retention(max_age_s=80, max_bytes=80)
+    old = replace(EMPTY, tail=30, marks=(Mark(NOW, 10), Mark(NOW + 50, 30)))
+    assert trimmed(old, NOW + 80, both).first == 10
+    long = replace(EMPTY, tail=100, marks=(Mark(NOW, 10), Mark(NOW + 50, 100)))
+    assert trimmed(long, NOW + 60, both).first == 10
+
+
+def test_a_mark_at_the_tail_empties_the_stream_when_its_time_comes() -> None:
+    state = appended(EMPTY, 5, NOW, AGE)
+    assert state.trim_at == NOW + 80
+    left = trimmed(state, NOW + 80, AGE)
+    assert (left.first, left.tail, left.marks, left.trim_at) == (5, 5, (), None)
+    assert appended(left, 5, NOW + 81, AGE).first == 5
+
+
+def test_what_nobody_appends_to_is_trimmed_by_a_change_of_its_own() -> None:
+    state = appended(EMPTY, 5, NOW, AGE)
+    assert trim(state, NOW + 79.9, AGE) == ()
+    left = replace(state, version=2, first=5, marks=(), trim_at=None)
+    assert trim(state, NOW + 80, AGE) == (Change(left, 1),)
+    assert trim(left, NOW + 1000, AGE) == ()
+
+
+# ---------------------------------------------------------------- forks
+
+
+def test_a_source_keeps_all_that_its_forks_may_read() -> None:
+    state = replace(appended(EMPTY, 5, NOW, AGE), references=1)
+    for passed in range(0, 1000, 10):
+        state = appended(state, 50, NOW + passed, Retention(80, 80))
+        assert state.first == 0
+    assert trim(state, NOW + 2000, Retention(80, 80)) == ()
+
+
+def test_a_source_is_trimmed_again_once_it_has_no_forks() -> None:
+    state = replace(appended(EMPTY, 5, NOW, AGE), references=1)
+    for passed in range(0, 1000, 10):
+        state = appended(state, 5, NOW + passed, AGE)
+    state = appended(replace(state, references=0), 5, NOW + 1000, AGE)
+    assert 70 * 5 < state.first <= state.tail - 8 * 5
+
+
+def test_a_source_has_no_more_marks_than_others() -> None:
+    state = replace(EMPTY, references=1)
+    for passed in range(10_000):
+        state = appended(state, 1, NOW + passed, Retention(80, 80))
+    assert len(state.marks) <= 2 * MOST_MARKS
+
+
+def test_a_source_has_no_time_at_which_it_is_to_be_trimmed_while_it_cannot_be() -> None:
+    """Else whoever looks after what is due would look at it for ever."""
+    state = replace(appended(EMPTY, 5, NOW, AGE), references=1)
+    state = trimmed(state, NOW + 100, AGE)
+    assert state.trim_at is None or state.trim_at > NOW + 100
+
+
+# ---------------------------------------------------------------- the whole
+
+
+class Row(NamedTuple):
+    """An append: the position after it, and when it came."""
+
+    end: int
+    time: float
+
+
+APPENDS = st.lists(
+    st.tuples(st.integers(1, 40), st.floats(0, 30, width=16)), min_size=1, max_size=120
+)
+
+
+def lived(steps: list[tuple[int, float]], retention: Retention) -> list[tuple[StreamState, float]]:
+    """The stream after each append, and when that was."""
+    state, now = EMPTY, NOW
+    moments = []
+    for size, passed in steps:
+        now += passed
+        state = appended(state, size, now, retention)
+        moments.append((state, now))
+    return moments
+
+
+@given(APPENDS, st.sampled_from([AGE, SIZE, Retention(80, 80), Retention(1, 0), Retention(0, 1)]))
+def test_at_least_what_was_asked_for_is_kept_and_at_most_an_eighth_more(
+    steps: list[tuple[int, float]], retention: Retention
+) -> None:
+    rows = [Row(0, NOW)]
+    age, size = retention.max_age_s or math.inf, retention.max_bytes or math.inf
+    for state, now in lived(steps, retention):
+        rows.append(Row(state.tail, now))
+        ends = [row.end for row in rows]
+        assert state.first in ends
+        for begin, row in zip(ends, rows[1:], strict=False):
+            is_gone = row.end <= state.first
+            asked = now < row.time + age and state.tail - row.end < size
+            assert not (is_gone and asked)
+            # A mark may be an eighth after what it stands for, or one append, when that is longer.
+            by_age = now >= row.time + age * (PARTS + 1) / PARTS
+            after = next((end for end in ends if end >= begin + size / PARTS), state.tail)
+            assert is_gone or not by_age
+            assert is_gone or state.tail - max(after, row.end) < size
+
+
+@given(APPENDS, st.sampled_from([AGE, SIZE, Retention(80, 80)]))
+def test_marks_are_few_and_in_order(steps: list[tuple[int, float]], retention: Retention) -> None:
+    bound = MOST_MARKS * (2 if retention.max_age_s and retention.max_bytes else 1)
+    for state, now in lived(steps, retention):
+        assert len(state.marks) <= bound
+        positions = [state.first, *(mark.position for mark in state.marks)]
+        assert positions == sorted(set(positions))
+        assert positions[-1] == state.tail
+        times = [mark.time for mark in state.marks]
+        assert times == sorted(times)
+        assert times[-1] == now
+
+
+@given(APPENDS, st.floats(0, 200))
+def test_whoever_looks_when_it_is_due_finds_something_to_trim(
+    steps: list[tuple[int, float]], later: float
+) -> None:
+    state, now = lived(steps, AGE)[-1]
+    assert state.trim_at is not None
+    assert state.trim_at > now
+    changes = trim(state, now + later, AGE)
+    assert bool(changes) == (now + later >= state.trim_at)
+    for change in changes:
+        assert change.state.trim_at is None or change.state.trim_at > now + later

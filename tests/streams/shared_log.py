@@ -1,0 +1,136 @@
+"""A log in memory that several processes write to, each by a view of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from gateway.backends.base import Conflict, Loaded
+from gateway.backends.memory import MemoryLog
+from gateway.protocol.chunks import Chunk
+from gateway.protocol.epochs import raised
+from gateway.protocol.lifecycle import Place
+from tests.streams.gated_log import GatedLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.backends.base import Listener
+    from gateway.protocol.state import Change, StreamState
+
+
+class Server:
+    """What all views have in common."""
+
+    def __init__(self) -> None:
+        self.reign = 1_700_000_000_000_000
+        self.log = MemoryLog()
+
+
+class SharedLog(GatedLog):
+    """One process' view; what others do is told by the test, through `listener`, or not at all.
+
+    Unless it `tells`, a conflict says nothing of what stands; when it is `apart` no commit takes
+    changes of two streams. With each of `forgets_answers` a commit is carried out and yet fails.
+    The next questions fail with `outages`, the next reads with `damages`.
+    """
+
+    shared = True
+
+    def __init__(self, beside: SharedLog | None = None) -> None:
+        super().__init__()
+        self.server: Server = Server() if beside is None else beside.server
+        store = self.server.log
+        self._states, self._records = store._states, store._records
+        self._retired, self._ids = store._retired, store._ids
+        self.confirms = asyncio.Event()  # a gate, as those of loads, reads and commits
+        self.confirms.set()
+        self.confirmed = 0
+        self.tells = True
+        self.apart = False
+        self.forgets_answers: list[Exception] = []
+        self.outages: list[Exception] = []
+        self.damages: list[Exception] = []
+        self.listener: Listener | None = None
+        self.followed: list[str] = []  # "+path" and "-path", in their order
+
+    def listen(self, listener: Listener) -> None:
+        self.listener = listener
+
+    @property
+    def news(self) -> Listener:
+        """Whom to tell what others do."""
+        assert self.listener is not None, "nobody listens"
+        return self.listener
+
+    async def load(self, path: str) -> Loaded:
+        self.loaded += 1
+        self._fail()
+        found = self._found(path)
+        await self.loads.wait()
+        return found
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        if self.damages:
+            raise self.damages.pop(0)
+        found = await super().read(state, start, end)
+        return Chunk(raised(found.state, self.server.reign), found.start, found.end, found.records)
+
+    def put_back(self, state: StreamState) -> None:
+        """Lose what came after a state, as a server does that comes back with older data."""
+        self._states[state.path] = state
+        records = self._records[state.stream_id]
+        kept = bisect_right(records.ends, state.tail)
+        del records.ends[kept:], records.datas[kept:]
+        self.server.reign += 10**15
+
+    def _fail(self) -> None:
+        if self.outages:
+            raise self.outages.pop(0)
+
+    def _found(self, path: str) -> Loaded:
+        stands = self._states.get(path)
+        producers = {} if stands is None else dict(self._records[stands.stream_id].producers)
+        state = None if stands is None else raised(stands, self.server.reign)
+        return Loaded(Place(state, self._retired.get(path), self.server.reign), producers)
+
+    async def stands(self, state: StreamState) -> bool:
+        self.confirmed += 1
+        self._fail()
+        found = self._states.get(state.path)
+        stands = found is not None and (
+            (found.stream_id, found.version, self.server.reign)
+            == (state.stream_id, state.version, state.reign)
+        )
+        await self.confirms.wait()
+        return stands
+
+    def follow(self, path: str) -> None:
+        self.followed.append(f"+{path}")
+
+    def unfollow(self, path: str) -> None:
+        self.followed.append(f"-{path}")
+
+    def atomic(self, paths: Sequence[str]) -> bool:
+        return not self.apart or len(set(paths)) < 2
+
+    def _version(self, change: Change) -> int | None:
+        if change.state.reign != self.server.reign:
+            return -2
+        return super()._version(change)
+
+    async def expired(self, now: float, limit: int) -> Sequence[str]:
+        """Paths of streams whose time, or that of a part of them, is over."""
+        due = {path: [state.deadline, state.trim_at] for path, state in self._states.items()}
+        late = [path for path, times in due.items() if any(at and at <= now for at in times)]
+        return late[:limit]
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        if any(self._version(change) != change.expected for change in changes):
+            stands = self._found(changes[0].state.path) if self.tells else None
+            self.failures.insert(0, Conflict(stands))
+        elif self.forgets_answers:
+            MemoryLog.commit(self, changes)
+            self.failures.insert(0, self.forgets_answers.pop(0))
+        return super().commit(changes)

@@ -1,0 +1,230 @@
+"""A whole gateway in this process, but for its sockets: to Redis, and to its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from gateway import app
+from gateway.backends.redis import RedisLog
+from gateway.backends.redis_lane import Unreachable
+from gateway.backends.redis_servers import RedisSettings, Servers
+from gateway.settings import Route
+from gateway.settings.redis_origin import parse_redis
+from gateway.streams.sweeper import Sweeper
+from gateway.web.fast import Fast
+from gateway.web.routes import Routes
+from tests.streams.simulation.link import Link
+from tests.web.serving import PREFIX, Client, Options, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gateway.backends.redis_servers import Address
+    from gateway.backends.redis_wire import Wire
+    from tests.streams.simulation.redis import Redis
+
+T = TypeVar("T")
+
+SETTINGS = RedisSettings(parse_redis("redis://simulated"))
+HEARTBEAT_S = 4.0
+PATIENCE_S = 90.0  # longer than everything together that a request may wait for
+
+
+class _Opened(NamedTuple):
+    """A connection as redis-py leaves it."""
+
+    transport: Link
+
+
+class _Connection:
+    def __init__(self, link: Link) -> None:
+        self._writer: _Opened | None = _Opened(link)
+        self._reader = None
+
+
+class _Servers(Servers):
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(SETTINGS)
+        self._redis = redis
+
+    async def connect(self, wire: Wire, address: Address) -> None:
+        chance = self._redis.chance
+        await asyncio.sleep(chance.uniform(0, 2) if chance.one_in(4) else chance.latency_s())
+        if not self._redis.is_up:
+            raise Unreachable("connection refused")
+        wire.take_over(_Connection(Link(self._redis)))  # type: ignore[arg-type] # all that it uses
+
+
+class _Log(RedisLog):
+    """Its streams' ids are the same in each run."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(SETTINGS, _Servers(redis))
+        self._chance = redis.chance
+
+    def new_stream_id(self) -> int:
+        return self._chance.getrandbits(62)
+
+
+class Gateway:
+    """One process."""
+
+    def __init__(self, redis: Redis, clock: Callable[[], float], retention: int) -> None:
+        options = Options(
+            long_poll_timeout=redis.chance.choice((0.5, 5.0)),
+            heartbeat=HEARTBEAT_S,
+            sse_max_age=redis.chance.choice((8.0, 80.0)),
+            max_connections=1000,
+            max_live_readers=1000,
+            cache_size=1 << 20,
+            header_timeout=60.0,
+            body_timeout=60.0,
+            min_body_rate=1,
+            keepalive_timeout=600.0,
+        )
+        settings = settings_of(options)
+        self.redis = redis
+        self.log = _Log(redis)
+        self.shared = app.shared_by_all(settings, clock)
+        route = Route(prefix=PREFIX, origin=str(SETTINGS.origin), retention_size=retention)
+        self.route = app.log_route(settings, route, self.log, self.shared)
+        routes = Routes([self.route])
+        fast = Fast(routes, self.shared)
+        self.server = app.connection_server(settings, routes, fast, self.shared)
+        self.sweeper = Sweeper(self.route.table, self.route.lifecycle)
+        self.pipes: dict[Pipe, None] = {}
+
+    async def start(self) -> None:
+        """As `gateway.app` does."""
+        await self.log.open()
+        self.sweeper.start()
+
+    async def stop(self) -> None:
+        """The same backwards."""
+        await self.sweeper.stop()
+        self.server.stop_sweeping()
+        await self.server.shutdown(1.0)
+        await self.log.close()
+
+    def connect(self) -> PatientClient:
+        """A client."""
+        return PatientClient(Pipe(self))
+
+    def leftovers(self) -> list[str]:
+        """What is not as it was in the beginning, although nobody is there any more."""
+        route, limits = self.route, self.shared.limits
+        counts = {
+            "appends": route.appender.pending,
+            "bytes of appends": route.appender.pending_bytes,
+            "live readers": limits.live_readers,
+            "connections": limits.connections,
+            "feeds": len(route.feeds._feeds),
+            "reads": len(route._reads._flights) + len(route._answers._flights),
+            "reads of events": len(route.feeds._reads._flights),
+            "streams to look at": len(route.table._catching_up),
+            "followed streams": self.log.followed,
+            "streams in use": sum(not hot.idle for hot in route.table._streams.values()),
+        }
+        return [f"{count} {what} are left" for what, count in counts.items() if count]
+
+
+class PatientClient(Client):
+    """Waits for what may take long, but not for ever."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        super().__init__(pipe.reader, pipe)  # type: ignore[arg-type] # it is written to by `send`
+        self.pipe = pipe
+
+    def send(self, data: bytes) -> None:
+        self.pipe.receive(data)
+
+    def close(self) -> None:
+        self.pipe.abort()
+
+    @staticmethod
+    async def _within(waiting: Coroutine[None, None, T]) -> T:
+        async with asyncio.timeout(PATIENCE_S):
+            return await waiting
+
+
+class Pipe(asyncio.Transport):
+    """A client's connection, seen from the gateway; `slow` ones are full after a few bytes."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._gateway = gateway
+        gateway.pipes[self] = None
+        self.reader = asyncio.StreamReader()
+        self._held: list[bytes] | None = None
+        self._is_closing = False
+        self._protocol: Any = gateway.server()
+        self._protocol.connection_made(self)
+
+    # The client's side
+
+    def receive(self, data: bytes) -> None:
+        self._loop.call_soon(self._receive, data)
+
+    def _receive(self, data: bytes) -> None:
+        if not self._is_closing:
+            self._protocol.data_received(data)
+
+    def hold(self) -> None:
+        """Take nothing for a while."""
+        if self._held is None and not self._is_closing:
+            self._held = []
+            self._protocol.pause_writing()
+
+    def let_go(self) -> None:
+        """Take what has come meanwhile."""
+        held, self._held = self._held, None
+        if held is not None and not self._is_closing:
+            self.reader.feed_data(b"".join(held))
+            self._protocol.resume_writing()
+
+    # The gateway's side
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_closing:
+            return
+        if self._held is not None:
+            self._held.append(bytes(data))
+        else:
+            self.reader.feed_data(bytes(data))
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self._held or ()))
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if not self._is_closing:
+            self._is_closing = True
+            self._gateway.pipes.pop(self, None)
+            self.reader.feed_eof()
+            self._loop.call_soon(self._protocol_lost)
+
+    def _protocol_lost(self) -> None:
+        self._protocol.connection_lost(None)

@@ -1,0 +1,316 @@
+"""Appends to a log that other processes write to: nobody is answered from what may be old."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.backends.base import Conflict
+from gateway.errors import (
+    LogUnavailable,
+    ProducerFenced,
+    SequenceGap,
+    StreamClosed,
+    StreamNotFound,
+)
+from gateway.protocol.appends import Appended
+from gateway.protocol.state import ProducerState, Stamp
+from tests.streams.gated_log import turns
+from tests.streams.readers import Readers
+from tests.streams.service import Service
+from tests.streams.shared_log import SharedLog
+
+
+def two() -> tuple[Service, SharedLog, Service]:
+    """A process with its view of a log, and another process."""
+    log = SharedLog()
+    service = Service(log)
+    return service, log, Service(SharedLog(log), service.clock)
+
+
+async def recreate(service: Service, path: str) -> None:
+    """An open stream in the place of another."""
+    await service.lifecycle.delete(path)
+    await service.create(path)
+
+
+def position(outcome: object) -> int:
+    """Where an append that was stored ends."""
+    assert isinstance(outcome, Appended), outcome
+    assert outcome.stored
+    return int(outcome.next_offset[-16:])
+
+
+# ---------------------------------------------------------------- from what is remembered
+
+
+async def test_an_append_to_what_is_remembered_is_one_question() -> None:
+    service, log, _ = two()
+    await service.create("s")
+    asked = (log.loaded, log.confirmed)
+    assert [position(await service.submit("s", b"x")) for _ in range(3)] == [1, 2, 3]
+    assert (log.loaded, log.confirmed) == asked
+
+
+async def test_appends_of_several_processes_are_in_one_order() -> None:
+    service, _, other = two()
+    await service.create("s")
+    outcomes = await asyncio.gather(
+        *[process.submit("s", b"x") for _ in range(20) for process in (service, other)]
+    )
+    assert sorted(map(position, outcomes)) == list(range(1, 41))
+    assert await service.data("s") == await other.data("s") == b"x" * 40
+
+
+async def test_a_conflict_that_tells_what_stands_spares_a_question() -> None:
+    service, log, other = two()
+    await service.create("s")
+    await other.append("s", b"a")
+    asked = (log.loaded, log.confirmed)
+    assert position(await service.submit("s", b"b")) == 2
+    assert (log.loaded, log.confirmed) == asked
+
+
+async def test_a_conflict_that_tells_nothing_is_looked_into() -> None:
+    service, log, other = two()
+    await service.create("s")
+    log.tells = False
+    await other.append("s", b"a")
+    asked = log.loaded
+    assert position(await service.submit("s", b"b")) == 2
+    assert log.loaded == asked + 1
+
+
+async def test_an_append_after_a_restart_is_decided_under_the_new_reign() -> None:
+    service, log, _ = two()
+    await service.create("s", b"a")
+    log.server.reign += 10**15
+    outcome = await service.submit("s", b"b")
+    state = (await service.table.load("s")).state
+    assert state is not None
+    assert isinstance(outcome, Appended)
+    assert outcome.next_offset == state.offset(2)
+    assert state.reign == log.server.reign
+    assert state.generation == state.reign + state.stream_id % 10**6
+
+
+async def test_followers_hear_what_an_append_met_and_then_the_append() -> None:
+    service, _, other = two()
+    await service.create("s")
+    readers = service.table.get("s").follower = Readers()
+    await other.append("s", b"a")
+    await service.append("s", b"b")
+    assert readers.news == [(1, b""), (2, b"b")]
+
+
+# ---------------------------------------------------------------- refusals
+
+
+async def test_a_stream_that_was_closed_when_it_was_last_seen_may_be_another_now() -> None:
+    service, _, other = two()
+    await service.create("s", close=True)
+    await recreate(other, "s")
+    assert position(await service.submit("s", b"x")) == 1
+
+
+async def test_a_stream_that_was_missing_when_it_was_last_seen_may_be_there_now() -> None:
+    service, log, other = two()
+    assert isinstance(await service.submit("s", b"x"), StreamNotFound)
+    await other.create("s")
+    asked = log.loaded
+    assert position(await service.submit("s", b"x")) == 1
+    assert log.loaded == asked + 1
+
+
+async def test_a_stream_that_was_there_when_it_was_last_seen_may_be_gone() -> None:
+    service, _, other = two()
+    await service.create("s")
+    await other.lifecycle.delete("s")
+    assert isinstance(await service.submit("s", b"x"), StreamNotFound)
+
+
+async def test_a_refusal_is_told_once_it_is_certain() -> None:
+    service, log, _ = two()
+    await service.create("s", close=True)
+    asked = log.loaded + log.confirmed
+    assert isinstance(await service.submit("s", b"x"), StreamClosed)
+    assert log.loaded + log.confirmed == asked + 1
+
+
+async def test_a_duplicate_of_an_earlier_stream_is_new_to_the_next() -> None:
+    service, _, other = two()
+    await service.create("s")
+    stamp = Stamp("p", 0, 0)
+    await service.append("s", b"x", producer=stamp)
+    await recreate(other, "s")
+    outcome = await service.append("s", b"x", producer=stamp)
+    assert outcome.stored
+    assert await other.data("s") == b"x"
+
+
+async def test_a_duplicate_that_another_process_stored_is_one() -> None:
+    service, _, other = two()
+    await service.create("s")
+    stamp = Stamp("p", 0, 0)
+    await other.append("s", b"x", producer=stamp)
+    outcome = await service.append("s", b"x", producer=stamp)
+    assert (outcome.stored, outcome.producer) == (
+        False,
+        ProducerState(0, 0, service.clock()),
+    )
+    assert await service.data("s") == b"x"
+
+
+async def test_a_producer_goes_on_in_another_process() -> None:
+    service, _, other = two()
+    await service.create("s")
+    for seq, process in enumerate((service, other, other, service)):
+        assert (await process.append("s", b"x", producer=Stamp("p", 0, seq))).stored
+    gap = await other.submit("s", b"x", producer=Stamp("p", 0, 7))
+    assert isinstance(gap, SequenceGap)
+    assert (gap.expected, gap.received) == (4, 7)
+    await service.append("s", b"x", producer=Stamp("p", 1, 0))
+    fenced = await other.submit("s", b"x", producer=Stamp("p", 0, 4))
+    assert isinstance(fenced, ProducerFenced)
+    assert fenced.epoch == 1
+
+
+# ---------------------------------------------------------------- while a question is under way
+
+
+async def test_appends_that_come_while_their_stream_is_loaded_are_one_commit() -> None:
+    service, log, other = two()
+    await other.create("s")
+    log.loads.clear()
+    waiting = [service.submit("s", b"a")]
+    await turns()
+    waiting += [service.submit("s", b"b"), service.submit("s", b"c")]
+    await turns()
+    assert [future.done() for future in waiting] == [False] * 3
+    log.loads.set()
+    assert [position(outcome) for outcome in await asyncio.gather(*waiting)] == [1, 2, 3]
+    assert (log.loaded, len(log.committed)) == (1, 1)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["remembered", "unknown"])
+async def test_a_refusal_is_certain_only_for_those_who_came_before_it_was_asked_for(
+    known: bool,
+) -> None:
+    """The stream is closed when the first is refused, and open when the second has come."""
+    service, log, other = two()
+    await (service if known else other).create("s", close=True)
+    gate = log.confirms if known else log.loads
+    gate.clear()
+    first = service.submit("s", b"a")
+    await turns()
+    await recreate(other, "s")
+    second = service.submit("s", b"b")
+    await turns()
+    assert (first.done(), second.done()) == (False, False)
+    gate.set()
+    assert isinstance(await first, StreamClosed)
+    assert position(await second) == 1
+    assert await other.data("s") == b"b"
+
+
+async def test_nor_does_an_absence_count_for_those_who_came_later() -> None:
+    service, log, other = two()
+    log.loads.clear()
+    first = service.submit("s", b"a")
+    await turns()
+    await other.create("s")
+    second = service.submit("s", b"b")
+    await turns()
+    log.loads.set()
+    assert isinstance(await first, StreamNotFound)
+    assert position(await second) == 1
+
+
+async def test_nor_does_a_duplicate() -> None:
+    service, log, other = two()
+    await service.create("s")
+    stamp = Stamp("p", 0, 0)
+    await service.append("s", b"x", producer=stamp)
+    log.confirms.clear()
+    first = service.submit("s", b"x", producer=stamp)
+    await turns()
+    await recreate(other, "s")
+    second = service.submit("s", b"x", producer=stamp)
+    await turns()
+    log.confirms.set()
+    outcomes = await asyncio.gather(first, second)
+    assert [isinstance(one, Appended) and one.stored for one in outcomes] == [False, True]
+    assert await other.data("s") == b"x"
+
+
+async def test_a_commit_makes_certain_what_was_decided_with_it() -> None:
+    """What was folded with an append that is stored rests on the very state that stood."""
+    service, log, _ = two()
+    await service.create("s")
+    asked = log.loaded + log.confirmed
+    stamp = Stamp("p", 0, 0)
+    outcomes = await asyncio.gather(
+        service.submit("s", b"a", producer=stamp),
+        service.submit("s", b"a", producer=stamp),
+        service.submit("s", b"b", producer=Stamp("q", 0, 3)),
+        service.submit("s", b"c", close=True),
+        service.submit("s", b"d"),
+    )
+    assert [type(one) for one in outcomes] == [
+        Appended,
+        Appended,
+        SequenceGap,
+        Appended,
+        StreamClosed,
+    ]
+    assert log.loaded + log.confirmed == asked
+
+
+async def test_what_was_decided_with_a_commit_that_met_another_is_decided_anew() -> None:
+    service, log, other = two()
+    await service.create("s")
+    stamp = Stamp("p", 0, 0)
+    await other.append("s", b"other", producer=stamp, close=True)
+    outcomes = await asyncio.gather(
+        service.submit("s", b"mine"), service.submit("s", b"other", producer=stamp, close=True)
+    )
+    assert isinstance(outcomes[0], StreamClosed)
+    assert isinstance(outcomes[1], Appended)
+    assert not outcomes[1].stored
+    assert await service.data("s") == b"other"
+    assert len(log.committed) == 2  # the creation, and the one that lost
+
+
+# ---------------------------------------------------------------- outages
+
+
+async def test_a_log_that_cannot_be_asked_refuses_what_it_would_have_been_asked_for() -> None:
+    service, log, _ = two()
+    await service.create("s", close=True)
+    log.outages.append(LogUnavailable("the log is away"))
+    outcome = await service.submit("s", b"x")
+    assert isinstance(outcome, LogUnavailable)
+    assert isinstance(await service.submit("s", b"x"), StreamClosed)
+
+
+async def test_a_commit_whose_answer_was_lost_is_stored_once_by_a_producer_that_repeats() -> None:
+    service, log, _ = two()
+    await service.create("s")
+    stamp = Stamp("p", 0, 0)
+    log.forgets_answers.append(LogUnavailable("the log did not answer"))
+    assert isinstance(await service.submit("s", b"x", producer=stamp), LogUnavailable)
+    outcome = await service.append("s", b"x", producer=stamp)
+    assert not outcome.stored
+    assert await service.data("s") == b"x"
+
+
+async def test_writers_who_meet_for_ever_are_told_to_come_back() -> None:
+    service, log, _ = two()
+    await service.create("s")
+    log.failures += [Conflict() for _ in range(1000)]
+    outcome = await service.submit("s", b"x")
+    assert isinstance(outcome, LogUnavailable)
+    assert outcome.detail == "too many writers met on this stream: nothing was stored"
+    log.failures.clear()
+    assert position(await service.submit("s", b"y")) == 1

@@ -1,0 +1,341 @@
+"""Creation, forks and deletion on a log that other processes write to, in one commit or in two."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.backends.base import Conflict
+from gateway.errors import ConfigurationConflict, LogUnavailable, StreamGone, StreamNotFound
+from gateway.protocol.retention import Retention
+from gateway.protocol.state import Lifetime
+from tests.streams.gated_log import turns
+from tests.streams.service import Service
+from tests.streams.shared_log import SharedLog
+
+MINUTE = Lifetime(ttl_s=60)
+
+
+def two(*, apart: bool = False) -> tuple[Service, SharedLog, Service]:
+    """A process with its view of a log, and another process."""
+    log = SharedLog()
+    service = Service(log)
+    other = SharedLog(log)
+    log.apart = other.apart = apart
+    return service, log, Service(other, service.clock)
+
+
+def commits(log: SharedLog) -> list[list[str]]:
+    """Whom each commit changed; a removal has a minus."""
+    return [
+        [("-" if change.removes else "") + change.state.path for change in changes]
+        for changes in log.committed
+    ]
+
+
+async def references(service: Service, path: str) -> int:
+    state = (await service.log.load(path)).place.state
+    assert state is not None
+    return state.references
+
+
+async def standing(service: Service, paths: str) -> str:
+    """Those of one-letter paths at which there is something."""
+    return "".join(
+        [path for path in paths if (await service.log.load(path)).place.state is not None]
+    )
+
+
+# ---------------------------------------------------------------- either way
+
+
+@pytest.fixture(params=[False, True], ids=["together", "apart"])
+def apart(request: pytest.FixtureRequest) -> bool:
+    chosen: bool = request.param
+    return chosen
+
+
+async def test_of_creations_that_meet_one_creates_and_the_others_confirm(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    outcomes = await asyncio.gather(
+        *[process.create("s") for process in (service, other, service, other)]
+    )
+    assert sorted(outcome.new for outcome in outcomes) == [False, False, False, True]
+    assert len({outcome.state.stream_id for outcome in outcomes}) == 1
+
+
+async def test_a_creation_is_confirmed_from_what_stands_now(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("s")
+    await other.append("s", b"x", close=True)
+    with pytest.raises(ConfigurationConflict):
+        await service.create("s")
+    confirmed = await service.create("s", close=True)
+    assert (confirmed.new, confirmed.state.tail) == (False, 1)
+
+
+async def test_a_fork_branches_off_what_stands_now(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("s", b"one")
+    await other.append("s", b"two")
+    await service.fork("f", "s", b"!")
+    assert await other.data("f") == b"onetwo!"
+    assert await references(service, "s") == 1
+
+
+async def test_forks_that_meet_are_all_counted(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("s", b"past")
+    names = "abcdef"
+    await asyncio.gather(
+        *[(service, other)[number % 2].fork(name, "s") for number, name in enumerate(names)]
+    )
+    assert await references(service, "s") == len(names)
+    await service.lifecycle.delete("s")
+    await asyncio.gather(
+        *[(service, other)[number % 2].lifecycle.delete(name) for number, name in enumerate(names)]
+    )
+    assert await standing(service, "s" + names) == ""
+
+
+async def test_a_deleted_source_stays_for_its_forks_and_goes_with_the_last(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    await other.fork("g", "s")
+    await other.lifecycle.delete("s")
+    with pytest.raises(StreamGone):
+        await service.present("s")
+    await service.lifecycle.delete("f")
+    assert await service.data("g") == b"past"
+    await other.lifecycle.delete("g")
+    assert await standing(service, "sfg") == ""
+
+
+async def test_the_end_of_a_line_of_forks_takes_the_whole_line(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("0", b"0")
+    for level in range(1, 6):
+        await (service, other)[level % 2].fork(str(level), str(level - 1), b"%d" % level)
+    for level in range(5):
+        await (other, service)[level % 2].lifecycle.delete(str(level))
+    assert await service.data("5") == b"012345"
+    assert await standing(service, "012345") == "012345"
+    await service.lifecycle.delete("5")
+    assert await standing(service, "012345") == ""
+
+
+async def test_two_deletions_that_meet_release_the_source_once(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    await other.fork("g", "s")
+    outcomes = await asyncio.gather(
+        service.lifecycle.delete("f"), other.lifecycle.delete("f"), return_exceptions=True
+    )
+    assert sorted(map(type, outcomes), key=str) == [type(None), StreamNotFound]
+    assert await references(service, "s") == 1
+
+
+async def test_expiry_in_two_processes_ends_a_stream_once(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    await service.create("s", b"past")
+    await service.fork("f", "s", lifetime=MINUTE)
+    await service.lifecycle.delete("s")
+    service.clock.advance(60)
+    await asyncio.gather(service.sweeper.round(), other.sweeper.round())
+    assert await standing(service, "sf") == ""
+    assert service.sweeper.expired + other.sweeper.expired == 1
+
+
+async def test_an_expired_stream_makes_way_in_every_process(apart: bool) -> None:
+    service, _, other = two(apart=apart)
+    first = await service.create("s", b"old", lifetime=MINUTE)
+    await other.present("s")
+    service.clock.advance(62)
+    again = await other.create("s", b"new")
+    assert again.state.generation > first.state.generation
+    assert await service.data("s") == b"new"
+
+
+# ---------------------------------------------------------------- in two commits
+
+
+async def test_a_source_is_referred_to_before_there_is_a_fork() -> None:
+    service, log, _ = two(apart=True)
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    assert commits(log) == [["s"], ["s"], ["f"]]
+    await service.lifecycle.delete("f")
+    assert commits(log)[3:] == [["-f"], ["s"]]
+
+
+async def test_where_it_can_be_that_is_one_commit() -> None:
+    service, log, _ = two()
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    await service.lifecycle.delete("f")
+    assert commits(log) == [["s"], ["s", "f"], ["-f", "s"]]
+
+
+async def test_a_line_of_forks_ends_from_its_end() -> None:
+    service, log, _ = two(apart=True)
+    await service.create("0", b"0")
+    for level in range(1, 4):
+        await service.fork(str(level), str(level - 1))
+    for level in range(3):
+        await service.lifecycle.delete(str(level))
+    log.committed.clear()
+    await service.lifecycle.delete("3")
+    assert commits(log) == [["-3"], ["-2"], ["-1"], ["-0"]]
+
+
+async def test_a_fork_that_did_not_come_to_be_releases_its_source() -> None:
+    """Between the two commits another process has created something else there."""
+    service, log, other = two(apart=True)
+    await service.create("s", b"past")
+    log.commits.clear()
+    forking = asyncio.create_task(service.fork("f", "s"))
+    await turns()
+    await other.create("f")
+    log.commits.set()
+    with pytest.raises(ConfigurationConflict):
+        await forking
+    assert await references(service, "s") == 0
+    await service.lifecycle.delete("s")
+    assert await standing(service, "s") == ""
+
+
+async def test_two_equal_forks_that_meet_are_one_reference() -> None:
+    service, log, other = two(apart=True)
+    await service.create("s", b"past")
+    log.commits.clear()
+    forking = asyncio.create_task(service.fork("f", "s"))
+    await turns()
+    assert (await other.fork("f", "s")).new
+    log.commits.set()
+    assert not (await forking).new
+    assert await references(service, "s") == 1
+
+
+async def test_the_release_of_a_source_is_repeated_until_it_succeeds() -> None:
+    service, log, other = two(apart=True)
+    await service.create("s", b"past")
+    await service.fork("f", "s")
+    log.commits.clear()
+    deleting = asyncio.create_task(service.lifecycle.delete("f"))
+    await turns()
+    await other.append("s", b"more")
+    await other.append("s", b"more")
+    log.commits.set()
+    await deleting
+    assert await references(service, "s") == 0
+
+
+async def test_a_fork_that_may_have_been_stored_keeps_its_source() -> None:
+    """The log could not say: one reference too many keeps data, one too few loses it."""
+    service, log, other = two(apart=True)
+    await service.create("s", b"past")
+    log.commits.clear()
+    forking = asyncio.create_task(service.fork("f", "s"))
+    await turns()  # the reference is on its way
+    log.forgets_answers.append(LogUnavailable("the log did not answer"))
+    log.commits.set()
+    with pytest.raises(LogUnavailable):
+        await forking
+    assert await standing(other, "f") == "f"
+    await other.lifecycle.delete("s")
+    assert await other.data("f") == b"past"
+
+
+async def test_a_client_that_leaves_between_the_two_commits_leaves_no_half_of_a_fork() -> None:
+    service, log, _ = two(apart=True)
+    await service.create("s", b"past")
+    log.commits.clear()
+    forking = asyncio.create_task(service.fork("f", "s"))
+    await turns()
+    forking.cancel()
+    await turns()
+    log.commits.set()
+    await turns(50)
+    assert await service.data("f") == b"past"
+    assert await references(service, "s") == 1
+
+
+async def test_a_conflict_on_the_source_begins_anew() -> None:
+    service, log, _ = two(apart=True)
+    await service.create("s", b"past")
+    log.failures.append(Conflict())
+    await service.fork("f", "s")
+    assert commits(log) == [["s"], ["s"], ["s"], ["f"]]
+    assert await references(service, "s") == 1
+
+
+# ---------------------------------------------------------------- retention
+
+
+KEPT = Retention(max_age_s=80)
+
+
+@pytest.mark.parametrize(("passed", "first"), [(79.9, 0), (80.0, 3)])
+async def test_a_sweep_trims_what_nobody_appends_to(passed: float, first: int) -> None:
+    log = SharedLog()
+    service = Service(log, retention=KEPT)
+    other = Service(SharedLog(log), service.clock)
+    await service.create("s")
+    await service.append("s", b"old")
+    service.clock.advance(passed)
+    await service.sweeper.round()
+    assert service.sweeper.expired == 0
+    state = (await other.table.load("s")).state
+    assert state is not None
+    assert (state.first, state.tail) == (first, 3)
+    committed = len(log.committed)
+    await service.sweeper.round()
+    assert len(log.committed) == committed
+
+
+async def test_what_a_stream_was_created_with_is_kept_no_longer_than_what_was_appended() -> None:
+    service = Service(SharedLog(), retention=KEPT)
+    await service.create("s", b"old")
+    service.clock.advance(80)
+    await service.sweeper.round()
+    state = (await service.table.load("s")).state
+    assert state is not None
+    assert (state.first, state.tail) == (3, 3)
+
+
+async def test_a_sweep_of_a_source_that_cannot_be_trimmed_writes_nothing() -> None:
+    log = SharedLog()
+    service = Service(log, retention=KEPT)
+    await service.create("s", b"past")
+    await service.append("s", b"more")
+    await service.fork("f", "s")
+    service.clock.advance(100)
+    committed = len(log.committed)
+    for _ in range(5):
+        await service.sweeper.round()
+        service.clock.advance(1)
+    assert len(log.committed) == committed
+
+
+async def test_a_stream_that_expires_and_is_trimmed_at_once_expires() -> None:
+    log = SharedLog()
+    service = Service(log, retention=KEPT)
+    await service.create("s", lifetime=MINUTE)
+    await service.append("s", b"old")
+    service.clock.advance(80)
+    await service.sweeper.round()
+    assert (await standing(service, "s"), service.sweeper.expired) == ("", 1)
+
+
+async def test_appends_trim_what_is_too_long_or_too_old() -> None:
+    service = Service(SharedLog(), retention=Retention(max_bytes=80))
+    await service.create("s")
+    for _ in range(30):
+        await service.append("s", b"0123456789")
+    state = (await service.table.load("s")).state
+    assert state is not None
+    assert 300 - 80 - 20 <= state.first <= 300 - 80
+    assert service.dropped[-1] == (state.stream_id, True)

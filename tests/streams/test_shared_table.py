@@ -1,0 +1,700 @@
+"""The table on a log that other processes write to: what is remembered is confirmed, or told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.errors import LogUnavailable, StreamNotFound
+from gateway.protocol.state import Change, Lifetime, StreamState
+from gateway.streams.catching_up import AGAIN_S
+from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
+from gateway.streams.table import LINGER_S
+from tests.backends.contract import appended, created, removed
+from tests.streams.gated_log import turns
+from tests.streams.readers import Readers
+from tests.streams.service import Service
+from tests.streams.shared_log import SharedLog
+from tests.support import virtual_time
+
+if TYPE_CHECKING:
+    from gateway.streams.hot import HotStream
+
+replace = msgspec.structs.replace
+RESTARTED = 1_900_000_000_000_000  # a reign later than any clock of these tests
+
+
+def two() -> tuple[Service, SharedLog, Service]:
+    """A process with its view of a log, and another process."""
+    log = SharedLog()
+    service = Service(log)
+    return service, log, Service(SharedLog(log), service.clock)
+
+
+async def stood(service: Service, path: str) -> StreamState:
+    state = (await service.table.load(path)).state
+    assert state is not None
+    return state
+
+
+def known(hot: HotStream) -> StreamState:
+    assert hot.state is not None
+    return hot.state
+
+
+# ---------------------------------------------------------------- loading
+
+
+async def test_what_is_remembered_is_confirmed_and_not_loaded_again() -> None:
+    service, log, _ = two()
+    await service.create("s", b"a")
+    asked = (log.loaded, log.confirmed)
+    for _ in range(3):
+        assert (await stood(service, "s")).tail == 1
+    assert (log.loaded, log.confirmed) == (asked[0], asked[1] + 3)
+
+
+async def test_what_another_process_did_is_seen() -> None:
+    service, _, other = two()
+    await service.create("s", b"a")
+    await other.append("s", b"b")
+    assert (await stood(service, "s")).tail == 2
+    await other.lifecycle.delete("s")
+    with pytest.raises(StreamNotFound):
+        await service.present("s")
+    await other.create("s", b"new")
+    assert (await service.data("s")) == b"new"
+
+
+async def test_what_a_load_drops_is_dropped_from_the_caches() -> None:
+    service, _, other = two()
+    stream = (await service.create("s", b"a")).state.stream_id
+    await other.append("s", b"b")
+    service.dropped.clear()
+    await stood(service, "s")
+    assert service.dropped == [(stream, False)]
+
+
+async def test_a_load_joins_no_question_that_was_asked_before_it() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    log.loads.clear()
+    first = asyncio.create_task(stood(service, "s"))
+    await turns()  # the answer is made, and on its way
+    await other.append("s", b"b")
+    second = asyncio.create_task(stood(service, "s"))
+    await turns()
+    log.loads.set()
+    assert (await first).tail >= 1
+    assert (await second).tail == 2
+
+
+async def test_nor_does_it_take_an_answer_that_there_is_nothing() -> None:
+    service, log, other = two()
+    log.loads.clear()
+    first = asyncio.create_task(service.table.load("s"))
+    await turns()
+    await other.create("s", b"a")
+    second = asyncio.create_task(stood(service, "s"))
+    await turns()
+    log.loads.set()
+    assert (await second).tail == 1
+    await first
+
+
+async def test_nor_the_confirmation_that_another_has_asked_for() -> None:
+    service, log, other = two()
+    await service.create("s", b"a")
+    log.confirms.clear()
+    first = asyncio.create_task(service.table.load("s"))
+    await turns()
+    await other.append("s", b"b")
+    second = asyncio.create_task(stood(service, "s"))
+    await turns()
+    log.confirms.set()
+    assert (await second).tail == 2
+    await first
+
+
+async def test_equal_loads_that_wait_together_share_one_look_up() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    log.loads.clear()
+    loads = [asyncio.create_task(stood(service, "s")) for _ in range(5)]
+    await turns()
+    log.loads.set()
+    assert [state.tail for state in await asyncio.gather(*loads)] == [1] * 5
+    assert log.loaded == 1
+
+
+async def test_a_load_that_is_under_way_when_something_was_missed_is_asked_again() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    log.loads.clear()
+    loading = asyncio.create_task(stood(service, "s"))
+    await turns()
+    await other.append("s", b"b")
+    log.news.missed("s")
+    log.loads.set()
+    assert (await loading).tail == 2
+    assert log.loaded == 2
+
+
+async def test_a_doubt_does_not_make_forget_what_was_learnt_meanwhile() -> None:
+    """The old state is found to be old when its own commit has moved the stream on."""
+    service, log, _ = two()
+    state = (await service.create("s", b"a")).state
+    log.confirms.clear()
+    loading = asyncio.create_task(service.table.load("s"))
+    await turns()
+    change = appended(state, b"b")
+    await service.table.commit([change])
+    asked = log.loaded
+    log.confirms.set()
+    assert known(await loading) == change.state
+    assert log.loaded == asked
+
+
+async def test_a_log_that_cannot_be_asked_lets_nobody_believe_what_is_remembered() -> None:
+    service, log, _ = two()
+    await service.create("s", b"a")
+    log.outages.append(LogUnavailable("the log is away"))
+    with pytest.raises(LogUnavailable):
+        await service.table.load("s")
+
+
+# ---------------------------------------------------------------- lost races
+
+
+async def test_a_lost_race_leaves_what_stands_now() -> None:
+    service, log, other = two()
+    await service.create("s", b"a")
+    await other.append("s", b"b")
+    asked = log.loaded
+    service.table.lost("s", await log.load("s"))
+    hot = service.table.get("s")
+    assert (known(hot).tail, log.loaded) == (2, asked + 1)
+    service.table.lost("s", None)
+    assert (hot.state, hot.absent) == (None, False)
+
+
+async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None:
+    service, log, other = two()
+    await service.create("s", b"a")
+    await other.append("s", b"b")
+    old = await log.load("s")
+    await other.append("s", b"c")
+    hot = await service.table.load("s")
+    service.table.lost("s", old)
+    assert known(hot).tail == 3
+
+
+async def test_what_a_lost_race_tells_does_not_go_behind_news_that_are_being_looked_into() -> None:
+    """A gap in the news is read when an older conflict is told: followers hear the latest."""
+    service, log, other = two()
+    await other.create("s", b"a")
+    hot, readers = await followed(service, "s")
+    await change_of(other, "s", b"b")
+    old = await log.load("s")
+    log.loads.clear()
+    log.news.heard(await change_of(other, "s", b"c"))  # what came before was not told
+    await turns()
+    service.table.lost("s", old)
+    log.loads.set()
+    await turns()
+    assert known(hot).version == readers.heard[-1] == 2
+
+
+async def test_who_lost_a_race_listens_to_the_others_for_a_while() -> None:
+    service, log, other = two()
+    await service.create("s", b"a")
+    await other.append("s", b"b")
+    hot = service.table.get("s")
+    assert not hot.followed
+    service.table.lost("s", await log.load("s"))
+    assert hot.followed
+
+
+# ---------------------------------------------------------------- news
+
+
+async def followed(service: Service, path: str) -> tuple[HotStream, Readers]:
+    hot = await service.table.load(path)
+    readers = Readers()
+    hot.follower = readers
+    service.table.follow(hot)
+    service.dropped.clear()
+    return hot, readers
+
+
+async def change_of(other: Service, path: str, data: bytes) -> Change:
+    """What another process commits."""
+    change = appended(await stood(other, path), data)
+    await other.table.commit([change])
+    return change
+
+
+async def test_what_is_heard_is_applied_as_if_it_were_an_own_commit() -> None:
+    service, log, other = two()
+    stream = (await other.create("s", b"a")).state.stream_id
+    hot, readers = await followed(service, "s")
+    asked = log.loaded
+    change = await change_of(other, "s", b"b")
+    log.news.heard(change)
+    assert (hot.state, readers.news) == (change.state, [(1, b"b")])
+    assert service.dropped == [(stream, False)]
+    assert log.loaded == asked
+
+
+async def test_what_was_heard_already_is_heard_no_second_time() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    hot, readers = await followed(service, "s")
+    first, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
+    for change in (first, second, first, second):
+        log.news.heard(change)
+    assert (hot.state, readers.heard) == (second.state, [1, 2])
+
+
+async def test_own_commits_come_back_as_news_that_change_nothing() -> None:
+    service, log, _ = two()
+    await service.create("s")
+    hot, readers = await followed(service, "s")
+    change = appended(known(hot), b"a")
+    await service.table.commit([change])
+    log.news.heard(change)
+    assert readers.news == [(1, b"a")]
+
+
+async def test_news_that_overtake_an_own_commit_are_applied_once() -> None:
+    service, log, _ = two()
+    await service.create("s")
+    hot, readers = await followed(service, "s")
+    log.commits.clear()
+    change = appended(known(hot), b"a")
+    committing = service.table.commit([change])
+    log.news.heard(change)
+    assert readers.news == [(1, b"a")]
+    log.commits.set()
+    await committing
+    assert (readers.news, hot.state) == ([(1, b"a")], change.state)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_an_own_commit_that_is_told_of_after_a_restart_takes_nobody_back(
+    forgotten: bool,
+) -> None:
+    service, log, other = two()
+    await service.create("s")
+    hot, readers = await followed(service, "s")
+    log.commits.clear()
+    committing = service.table.commit([appended(known(hot), b"a")])
+    await turns()
+    log.server.reign = RESTARTED
+    log.news.history_changed()
+    change = await change_of(other, "s", b"b")
+    log.news.heard(change)
+    await turns()
+    assert (hot.state, readers.heard) == (change.state, [1, 2])
+    if forgotten:
+        service.table.forget("s")
+    log.commits.set()
+    await committing
+    await turns()
+    assert known(hot) == change.state
+    assert readers.heard == [1, 2, 2]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_removal_that_is_told_of_late_ends_nobody_of_the_next_stream(
+    restarted: bool,
+) -> None:
+    service, log, other = two()
+    await service.create("s", b"a")
+    hot, _ = await followed(service, "s")
+    hot.follower = None
+    log.commits.clear()
+    committing = service.table.commit([removed(known(hot))])
+    await turns()
+    if restarted:
+        log.server.reign = RESTARTED
+        log.news.history_changed()
+    else:
+        log.news.gone("s", known(hot).stream_id)
+    state = (await other.create("s", b"new")).state
+    hot, readers = await followed(service, "s")
+    log.commits.set()
+    await committing
+    await turns()
+    assert (hot.state, readers.over) == (state, 0)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
+    restarted: bool,
+) -> None:
+    service, log, other = two()
+    await other.create("s", b"old")
+    hot, _ = await followed(service, "s")
+    hot.follower = None  # nobody waits, and the news go on for a while
+    await other.lifecycle.delete("s")
+    log.news.missed("s")
+    assert (await service.table.load("s")).absent
+    log.commits.clear()
+    creating = asyncio.create_task(service.create("s", b"a"))
+    await turns()
+    if restarted:
+        log.server.reign = RESTARTED
+        log.news.history_changed()
+    change = await change_of(other, "s", b"b")
+    log.news.heard(change)
+    await turns()
+    log.commits.set()
+    await creating
+    assert hot.state in {None, change.state}
+    assert await stood(service, "s") == change.state
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_creation_that_is_told_of_late_takes_nobody_back_who_has_loaded_what_came_after_it(
+    anew: bool,
+) -> None:
+    service, log, other = two()
+    log.commits.clear()
+    creating = asyncio.create_task(service.create("s", b"a"))
+    await turns()
+    if anew:
+        await other.lifecycle.delete("s")
+        state = (await other.create("s", b"new")).state
+    else:
+        state = (await change_of(other, "s", b"b")).state
+    hot, readers = await followed(service, "s")
+    assert hot.state == state
+    log.commits.set()
+    await creating
+    await turns()
+    assert hot.state == state
+    assert all(version >= state.version for version in readers.heard)
+
+
+async def test_an_append_that_is_told_of_late_brings_no_stream_back() -> None:
+    service, log, other = two()
+    await service.create("s")
+    hot, readers = await followed(service, "s")
+    log.commits.clear()
+    appending = service.table.commit([appended(known(hot), b"a")])
+    await turns()
+    await other.lifecycle.delete("s")
+    log.news.missed("s")
+    await turns()
+    log.commits.set()
+    await appending
+    await turns()
+    assert (hot.state, hot.absent, readers.heard) == (None, True, [])
+
+
+async def test_a_gap_in_the_news_is_read() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    hot, readers = await followed(service, "s")
+    _, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
+    log.news.heard(second)
+    assert hot.state is None
+    await turns()
+    assert known(hot) == second.state
+    assert readers.news == [(2, b"")]
+
+
+async def test_news_under_another_reign_follow_on_nothing() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    hot, readers = await followed(service, "s")
+    log.server.reign = RESTARTED
+    change = await change_of(other, "s", b"b")
+    log.news.heard(change)
+    assert hot.state is None
+    await turns()
+    assert known(hot) == change.state
+    assert readers.heard == [1]
+
+
+async def test_news_of_a_new_stream_at_the_path_are_no_news_of_the_old() -> None:
+    service, log, other = two()
+    await other.create("s", b"old")
+    hot, readers = await followed(service, "s")
+    await other.lifecycle.delete("s")
+    state = (await other.create("s", b"new")).state
+    log.news.heard(Change(state, None))
+    await turns()
+    assert (hot.state, readers.heard) == (state, [0])
+
+
+async def test_news_of_a_removal_end_the_stream() -> None:
+    service, log, other = two()
+    state = (await other.create("s", b"a")).state
+    hot, readers = await followed(service, "s")
+    await other.lifecycle.delete("s")
+    log.news.heard(removed(state))
+    assert (hot.state, readers.over) == (None, 1)
+    assert service.dropped == [(state.stream_id, True)]
+
+
+async def test_news_of_a_trimmed_stream_drop_all_that_is_kept_of_it() -> None:
+    service, log, other = two()
+    state = (await other.create("s", b"a")).state
+    await followed(service, "s")
+    trimmed = appended(state, first=1)
+    await other.table.commit([trimmed])
+    log.news.heard(trimmed)
+    assert service.dropped == [(state.stream_id, True)]
+
+
+async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
+    service, log, _ = two()
+    log.news.heard(created(log, "s", b"a", reign=log.server.reign))
+    log.news.missed("s")
+    await turns()
+    assert (len(service.table), service.dropped, log.loaded) == (0, [], 0)
+
+
+# ---------------------------------------------------------------- what was missed
+
+
+async def test_those_who_follow_hear_what_a_stream_is_when_news_were_missed() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    hot, readers = await followed(service, "s")
+    change = await change_of(other, "s", b"b")
+    log.news.missed("s")
+    await turns()
+    assert (hot.state, readers.news) == (change.state, [(1, b"")])
+
+
+async def test_those_who_follow_hear_of_an_end_that_was_missed() -> None:
+    service, log, other = two()
+    await other.create("s", b"a")
+    _, readers = await followed(service, "s")
+    await other.lifecycle.delete("s")
+    log.news.missed("s")
+    await turns()
+    assert (readers.heard, readers.over) == ([], 1)
+
+
+async def test_what_nobody_follows_is_loaded_when_it_is_needed() -> None:
+    service, log, _ = two()
+    await service.create("s", b"a")
+    asked = log.loaded
+    log.news.missed("s")
+    await turns()
+    assert (service.table.get("s").state, log.loaded) == (None, asked)
+
+
+def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None:
+    async def main() -> None:
+        service, log, other = two()
+        await other.create("s", b"a")
+        hot, readers = await followed(service, "s")
+        log.outages += [LogUnavailable("the log is away")] * 3
+        log.news.missed("s")
+        begun = asyncio.get_running_loop().time()
+        while not readers.heard:
+            assert asyncio.get_running_loop().time() < begun + 10
+            await asyncio.sleep(0.01)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(3 * AGAIN_S, abs=0.05)
+        assert known(hot).tail == 1
+
+    virtual_time.run(main())
+
+
+async def test_a_removal_drops_what_is_kept_of_a_stream_that_nobody_uses() -> None:
+    service, log, _ = two()
+    log.news.gone("s", 4711)
+    assert (service.dropped, len(service.table)) == ([(4711, True)], 0)
+
+
+async def test_a_removal_makes_forget_the_stream_itself_and_not_the_next_one() -> None:
+    service, log, other = two()
+    old = (await other.create("s", b"old")).state
+    hot, readers = await followed(service, "s")
+    await other.lifecycle.delete("s")
+    log.news.gone("s", old.stream_id)
+    assert hot.state is None
+    await turns()
+    assert readers.over == 1
+    new = (await other.create("s", b"new")).state
+    await stood(service, "s")
+    log.news.gone("s", old.stream_id)
+    assert hot.state == new
+
+
+async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> None:
+    service, log, other = two()
+    await service.create("unused", b"a")
+    state = (await other.create("s", b"a")).state
+    hot, readers = await followed(service, "s")
+    log.server.reign = RESTARTED
+    log.news.history_changed()
+    assert service.cleared == 1
+    assert [service.table.get(path).state for path in ("s", "unused")] == [None, None]
+    await turns()
+    assert known(hot) == replace(
+        state,
+        generation=RESTARTED + state.stream_id % 10**6,
+        reign=RESTARTED,
+        epochs=known(hot).epochs,
+    )
+    assert known(hot).offset(1) == state.offset(1)
+    assert readers.news == [(0, b"")]
+    assert service.table.get("unused").state is None
+
+
+# ---------------------------------------------------------------- following
+
+
+async def test_a_stream_is_followed_once() -> None:
+    service, log, _ = two()
+    await service.create("s")
+    hot = service.table.get("s")
+    assert hot.idle
+    for _ in range(3):
+        service.table.follow(hot)
+    assert (log.followed, hot.idle) == (["+s"], False)
+
+
+async def test_a_log_of_ones_own_is_not_followed() -> None:
+    service = Service()
+    await service.create("s")
+    hot = service.table.get("s")
+    service.table.follow(hot)
+    assert (hot.followed, hot.idle) == (False, True)
+
+
+def test_a_stream_is_followed_a_little_longer_than_somebody_waits_for_it() -> None:
+    async def main() -> None:
+        service, log, _ = two()
+        await service.create("s")
+        hot = service.table.get("s")
+        service.table.follow(hot)
+        service.table.unfollow(hot)
+        await asyncio.sleep(LINGER_S - 0.1)
+        assert (log.followed, hot.idle) == (["+s"], False)
+        await asyncio.sleep(0.2)
+        assert (log.followed, hot.idle) == (["+s", "-s"], True)
+        service.table.follow(hot)
+        assert log.followed == ["+s", "-s", "+s"]
+
+    virtual_time.run(main())
+
+
+def test_a_stream_that_somebody_waits_for_again_stays_followed() -> None:
+    async def main() -> None:
+        service, log, _ = two()
+        await service.create("s")
+        hot = service.table.get("s")
+        service.table.follow(hot)
+        service.table.unfollow(hot)
+        await asyncio.sleep(LINGER_S / 2)
+        service.table.follow(hot)
+        hot.follower = Readers()
+        await asyncio.sleep(LINGER_S)
+        assert (log.followed, hot.followed) == (["+s"], True)
+        hot.follower = None
+        service.table.unfollow(hot)
+        await asyncio.sleep(LINGER_S + 0.1)
+        assert log.followed == ["+s", "-s"]
+
+    virtual_time.run(main())
+
+
+async def test_followed_streams_make_no_room_for_others() -> None:
+    log = SharedLog()
+    service = Service(log, max_hot=2)
+    await service.create("s")
+    service.table.follow(service.table.get("s"))
+    for number in range(5):
+        service.table.get(f"passing{number}")
+    assert service.table.peek("s") is not None
+
+
+# ---------------------------------------------------------------- sliding windows
+
+
+@pytest.mark.parametrize(
+    ("ttl", "margin"), [(1, LEAST_MARGIN_S), (20, 0.2), (100, MOST_MARGIN_S), (1000, MOST_MARGIN_S)]
+)
+async def test_a_window_is_written_with_each_use_a_little_ahead(ttl: int, margin: float) -> None:
+    service, log, other = two()
+    await service.create("s", lifetime=Lifetime(ttl_s=ttl))
+    service.clock.advance(0.5)
+    await service.present("s")
+    await turns()
+    deadline = service.clock() + ttl + margin
+    assert (await stood(other, "s")).deadline == pytest.approx(deadline)
+    committed = len(log.committed)
+    service.clock.advance(margin * 0.9)
+    await service.present("s")
+    await turns()
+    assert len(log.committed) == committed
+    service.clock.advance(margin * 0.2)
+    await service.present("s")
+    await turns()
+    assert len(log.committed) == committed + 1
+
+
+async def test_a_use_in_any_process_keeps_a_stream_for_all() -> None:
+    service, _, other = two()
+    await service.create("s", lifetime=Lifetime(ttl_s=60))
+    for process in (service, other) * 3:
+        process.clock.advance(59)
+        await process.present("s")
+        await turns()
+    service.clock.advance(60 + MOST_MARGIN_S)
+    for process in (service, other):
+        with pytest.raises(StreamNotFound):
+            await process.present("s")
+
+
+async def test_uses_that_meet_are_one_write_in_each_process() -> None:
+    service, log, other = two()
+    await service.create("s", lifetime=Lifetime(ttl_s=60))
+    await other.present("s")
+    service.clock.advance(30)
+    committed = len(log.committed)
+    await asyncio.gather(*[process.present("s") for process in (service, other) * 5])
+    await turns()
+    assert len(log.committed) == committed + 1
+    state = await stood(service, "s")
+    assert state.version == 1
+    assert state.deadline == pytest.approx(service.clock() + 60 + 0.6)
+
+
+async def test_a_write_that_failed_is_tried_with_the_next_use() -> None:
+    service, log, other = two()
+    await service.create("s", lifetime=Lifetime(ttl_s=60))
+    service.clock.advance(30)
+    log.failures.append(LogUnavailable("the log is away"))
+    await service.present("s")
+    await turns()
+    assert (await stood(other, "s")).version == 0
+    await service.present("s")
+    await turns()
+    assert (await stood(other, "s")).deadline == pytest.approx(service.clock() + 60.6)
+
+
+async def test_a_deadline_that_another_process_wrote_counts() -> None:
+    """A shorter one too: what is written is what everybody goes by."""
+    service, log, other = two()
+    state = (await service.create("s", lifetime=Lifetime(ttl_s=60))).state
+    hot, _ = await followed(service, "s")
+    hot.follower = None
+    change = appended(await stood(other, "s"), deadline=service.clock() + 5)
+    await other.table.commit([change])
+    log.news.heard(change)
+    assert known(hot).deadline == service.clock() + 5
+    service.clock.advance(5)
+    with pytest.raises(StreamNotFound):
+        service.table.present(hot)
+    assert state.deadline == service.clock() + 55

@@ -1,0 +1,20 @@
+"""Gateways on a Redis that fails in every way: some runs of the simulation."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.streams.simulation.run import run
+
+BATCH = 10
+
+
+@pytest.mark.parametrize("first", range(40, 100, BATCH))
+def test_whatever_happens_to_redis_the_log_keeps_its_promises(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        world = run(seed)
+        assert not world.faults, (seed, world, world.faults)
+
+
+def test_a_run_can_be_repeated() -> None:
+    assert run(7).diary == run(7).diary

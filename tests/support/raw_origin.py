@@ -1,0 +1,192 @@
+"""A scripted HTTP server: plays given bytes, and remembers what it heard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.support.listener import Listener
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    # What happens when the head of a request has come.
+    Play = Callable[["Wire"], Awaitable[None]]
+
+_RESET = struct.pack("ii", 1, 0)  # closing sends a reset and drops what was not yet sent
+PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The head of a request, and the number of the connection that it came on."""
+
+    head: bytes
+    connection: int
+
+    @property
+    def line(self) -> str:
+        """The request line."""
+        return self.head.split(b"\r\n", 1)[0].decode()
+
+    @property
+    def fields(self) -> list[str]:
+        """The header lines as they were sent."""
+        return self.head.decode().split("\r\n")[1:-2]
+
+
+class Wire:
+    """A connection, from the server's end."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
+        self.number = number
+        self._reader = reader
+        self._writer = writer
+
+    async def head(self) -> bytes:
+        """The head of the next request; empty when the other side has closed."""
+        try:
+            return await self._reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, OSError):
+            return b""
+
+    async def read(self, size: int) -> bytes:
+        """So many bytes of a body."""
+        return await self._reader.readexactly(size)
+
+    async def until(self, end: bytes) -> bytes:
+        """What comes up to these bytes, and they."""
+        return await self._reader.readuntil(end)
+
+    async def rest(self) -> bytes:
+        """All that comes until the other side has closed."""
+        with contextlib.suppress(OSError):
+            return await self._reader.read()
+        return b""
+
+    def is_closing(self) -> bool:
+        """Whether either side has ended the connection."""
+        return self._writer.is_closing() or self._reader.at_eof()
+
+    async def send(self, data: bytes) -> None:
+        """Bytes as they are; the other side may have gone."""
+        with contextlib.suppress(OSError):
+            if self._writer.is_closing():  # as another kind of loop says with a RuntimeError
+                return
+            self._writer.write(data)
+            await self._writer.drain()
+
+    async def close(self) -> None:
+        """End the connection in an orderly way."""
+        self._writer.close()
+
+    async def finish(self) -> None:
+        """Send nothing more, and go on listening."""
+        self._writer.write_eof()
+
+    async def reset(self) -> None:
+        """End the connection as a crash does."""
+        connection: socket.socket = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._writer.transport.abort()
+
+
+class RawOrigin(Listener):
+    """Listens on a loopback port and plays a script for each request, the last one again and again.
+
+    A script is the bytes of an answer, which are sent as one packet when the head of the request
+    has come, or a function of the connection.
+    """
+
+    def __init__(
+        self, *scripts: bytes | Play, port: int | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(self._serve, port=port, tls=tls, limit=1 << 20)
+        self.scripts = list(scripts)
+        self.heard: list[Heard] = []
+        self.connections = 0
+        self.closed = 0  # connections that the other side has ended
+        self._is_tls = tls is not None
+
+    @property
+    def url(self) -> str:
+        """Its base URL, without a path."""
+        return f"{'https' if self._is_tls else 'http'}://localhost:{self.port}"
+
+    def lines(self) -> list[str]:
+        """The request lines so far."""
+        return [heard.line.removesuffix(" HTTP/1.1") for heard in self.heard]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        wire = Wire(reader, writer, self.connections)
+        while head := await wire.head():
+            self.heard.append(Heard(head, wire.number))
+            script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+            if isinstance(script, bytes):
+                await wire.send(script)
+            else:
+                await script(wire)
+            if writer.is_closing():
+                return
+        self.closed += 1
+
+
+def answer(body: bytes = b"", *fields: str, status: str = "200 OK") -> bytes:
+    """A well-formed answer."""
+    lines = [f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+class Steps:
+    """Sends the first packet at once, and each of the others when the test says so."""
+
+    def __init__(self, *packets: bytes, then: Play | None = None) -> None:
+        self.sent = 0
+        self._packets = packets
+        self._then = then
+        self._go = asyncio.Semaphore(0)
+
+    def go(self) -> None:
+        """Let the next one be sent, or what follows all of them be done."""
+        self._go.release()
+
+    async def __call__(self, wire: Wire) -> None:
+        """Play."""
+        for packet in self._packets:
+            if self.sent:
+                await self._go.acquire()
+            await wire.send(packet)
+            self.sent += 1
+        if self._then is not None:
+            await self._go.acquire()
+            await self._then(wire)
+
+
+async def close(wire: Wire) -> None:
+    """Ends the connection."""
+    await wire.close()
+
+
+async def reset(wire: Wire) -> None:
+    """Ends the connection as a crash does."""
+    await wire.reset()
+
+
+async def silence(wire: Wire) -> None:
+    """Says nothing until the other side gives up."""
+    await wire.rest()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what is to become so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.002)  # it is looked at again then

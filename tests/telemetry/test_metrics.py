@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import generate_latest
+
+from gateway.telemetry import metrics
+from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
+from gateway.web.measured import FAST, OF_LOGS, OF_ORIGINS, OF_SHARED
+from tests.faults.wire import ask
+from tests.support.processes import headgate
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from tests.support.processes import Headgate
+
+READS = counter("reads_total", "Reads so far.", "route")
+OPEN = gauge("open", "Open now.")
+UP = least("up", "1 while all is well.")
+OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS, metrics.HANGS)
+DECLARED = (*OF_THE_WHOLE, FAST, *OF_SHARED, *OF_LOGS, *OF_ORIGINS, *metrics.OF_PROCESSES)
+OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+
+
+def scraped(server: Headgate) -> dict[str, float]:
+    """Each sample with its labels in its name."""
+    text = ask(server.admin_port, "GET", "/metrics").body.decode()
+    lines = [line.rpartition(" ") for line in text.splitlines() if line[:1] != "#"]
+    return {name: float(number) for name, _, number in lines}
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+def test_numbers_of_the_same_metric_and_labels_add_up() -> None:
+    one = (Sample(READS, ("/a",), 1), Sample(OPEN, (), 10))
+    other = (Sample(READS, ("/b",), 2), Sample(OPEN, (), 20), Sample(READS, ("/a",), 4))
+    assert together([one, other]) == (
+        Sample(READS, ("/a",), 5),
+        Sample(OPEN, (), 30),
+        Sample(READS, ("/b",), 2),
+    )
+
+
+@pytest.mark.parametrize(("ups", "whole"), [((1, 1), 1), ((1, 0), 0), ((0, 1), 0), ((0, 0), 0)])
+def test_all_is_well_only_where_all_say_so(ups: tuple[int, int], whole: int) -> None:
+    (sample,) = together((Sample(UP, (), up),) for up in ups)
+    assert sample.number == whole
+
+
+def test_nothing_of_nobody() -> None:
+    assert together([]) == ()
+
+
+def test_counters_are_what_is_kept_of_a_process_that_is_gone() -> None:
+    kept = Sample(READS, ("/a",), 1)
+    assert counters((kept, Sample(OPEN, (), 2), Sample(UP, (), 1))) == (kept,)
+
+
+def test_the_system_tells_of_this_process() -> None:
+    told = {sample.metric.name: sample.number for sample in metrics.of_this_process()}
+    assert set(told) == {metric.name for metric in metrics.OF_PROCESSES}
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    assert told["process_resident_memory_bytes"] == pytest.approx(
+        pages * os.sysconf("SC_PAGESIZE"), rel=0.1
+    )
+    assert told["process_cpu_seconds_total"] == pytest.approx(sum(os.times()[:2]), abs=0.5)
+
+
+def test_label_values_are_quoted() -> None:
+    shown = generate_latest(metrics.registry((Sample(READS, ('/a"\\',), 1),))).decode()
+    assert shown.splitlines()[-1] == 'reads_total{route="/a\\"\\\\"} 1.0'
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+def test_every_name_is_declared_once_and_by_prometheus_conventions() -> None:
+    names = [metric.name for metric in DECLARED]
+    assert len(set(names)) == len(names)
+    for metric in DECLARED:
+        assert re.fullmatch(r"(headgate|process)(_[a-z]+)+", metric.name)
+        assert metric.name.endswith("_total") == (metric.kind == "counter")
+        assert metric.help.endswith(".")
+
+
+def test_the_document_lists_every_metric_with_its_kind_and_no_other() -> None:
+    section = OPERATING.split("## Metrics\n", 1)[1].split("\n## ", 1)[0]
+    listed = re.findall(r"^\| `(\w+)`(?: by ([a-z, ]+))? \| (\w+) \|", section, re.MULTILINE)
+    told = {(name, labels.replace(",", ""), kind) for name, labels, kind in listed}
+    assert told == {(metric.name, " ".join(metric.labels), metric.kind) for metric in DECLARED}
+
+
+# ---------------------------------------------------------------- a server's
+
+
+def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        ask(server.port, "PUT", "/v1/stream/s", b"one", content_type="text/plain")
+        for _ in range(3):
+            assert ask(server.port, "GET", "/v1/stream/s?offset=-1").body == b"one"
+        numbers = scraped(server)
+    route = '{route="/v1/stream"}'
+    assert numbers["headgate_cache_misses_total"] == 1
+    assert numbers["headgate_cache_hits_total"] == 2
+    assert numbers[f"headgate_log_up{route}"] == 1
+    assert numbers[f"headgate_log_commits_total{route}"] == 1
+    assert numbers[f"headgate_appends_pending{route}"] == 0
+    assert numbers["headgate_workers"] == 1
+    assert numbers["headgate_worker_restarts_total"] == 0
+
+
+def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path: Path) -> None:
+    names = set()
+    with redis_server(tmp_path / "redis") as redis:
+        for origin in (f"file:{tmp_path}/file", redis.url, "http://127.0.0.1:9"):
+            with headgate(origin) as server:
+                names |= {name.partition("{")[0] for name in scraped(server)}
+    assert {metric.name for metric in DECLARED} - names == set()

@@ -1,0 +1,86 @@
+"""The time that a body may take: a gap is bounded, and so is a body that trickles in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
+from aiohttp.test_utils import make_mocked_request
+
+from gateway.errors import RequestTimeout
+from gateway.web import bodies
+from gateway.web.shared import Timeouts
+from tests.support import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TIMEOUT_S = 2.0
+RATE = 100  # bytes a second
+
+
+def take(
+    pieces: Sequence[tuple[float, int]], *, rate: int = RATE, pause_s: float = 0.0
+) -> tuple[int, float]:
+    """The bytes of a body whose pieces come after so many seconds each, and when it was whole."""
+
+    async def main() -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        protocol = BaseProtocol(loop)
+        protocol.connection_made(asyncio.Transport())
+        content = StreamReader(protocol, 1 << 16, loop=loop)
+        request = make_mocked_request("POST", "/", payload=content)
+
+        async def send() -> None:
+            for wait_s, size in pieces:
+                await asyncio.sleep(wait_s)
+                content.feed_data(bytes(size))
+            content.feed_eof()
+
+        sending = loop.create_task(send())
+        size = 0
+        try:
+            async for part in bodies.parts(request, Timeouts(10, TIMEOUT_S, rate, 20)):
+                size += len(part)
+                await asyncio.sleep(pause_s)
+        except RequestTimeout as error:
+            error.add_note(f"{loop.time():.2f}")
+            raise
+        finally:
+            sending.cancel()
+        return size, loop.time()
+
+    return virtual_time.run(main())
+
+
+def given_up_at(pieces: Sequence[tuple[float, int]]) -> float:
+    with pytest.raises(RequestTimeout, match="did not come in time") as caught:
+        take(pieces)
+    return float(caught.value.__notes__[0])
+
+
+def test_a_body_that_trickles_is_given_up_once_the_time_for_it_is_over() -> None:
+    assert given_up_at([(0.5, 1)] * 100) == pytest.approx(TIMEOUT_S + 4 / RATE, abs=0.02)
+
+
+def test_what_came_fast_before_may_be_slow_for_as_much_longer() -> None:
+    assert given_up_at([(0.0, 1000), *[(0.5, 1)] * 100]) == pytest.approx(12.2, abs=0.1)
+
+
+def test_a_gap_is_bounded_however_much_came_before() -> None:
+    assert given_up_at([(0.0, 100_000), (TIMEOUT_S + 0.1, 1)]) == pytest.approx(TIMEOUT_S)
+
+
+def test_a_body_at_the_least_rate_may_take_any_time() -> None:
+    assert take([(1.0, RATE)] * 600) == (600 * RATE, 600.0)
+
+
+def test_no_rate_means_that_only_gaps_are_bounded() -> None:
+    assert take([(TIMEOUT_S - 0.1, 1)] * 100, rate=0)[0] == 100
+
+
+def test_the_time_that_the_taker_of_a_body_needs_is_not_the_clients() -> None:
+    assert take([(0.1, 10)] * 20, pause_s=1.0)[0] == 200

@@ -1,0 +1,28 @@
+"""What whoever opens a URL above the streams in a browser is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.web.serving import request, serving
+
+
+async def detail(path: str, status: int, *, method: str = "GET") -> str:
+    async with serving() as gateway:
+        answer = await gateway.ask(request(method, path))
+        assert answer.status == status
+        return str(json.loads(answer.body)["detail"])
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_above_a_prefix_it_is_told_where_streams_are(method: str) -> None:
+    for path in ("/", "/v1/stream", "/elsewhere/x"):
+        assert await detail(path, 404, method=method) == "streams are below /v1/stream/"
+    assert await detail("/v1/stream/", 404, method=method) == "a stream has a name: /v1/stream/NAME"
+
+
+@pytest.mark.parametrize("path", ["//", "//v1/stream/s", "/v1/stream//", "/v1/stream/s/", "/a//b"])
+async def test_other_empty_segments_are_no_path(path: str) -> None:
+    assert await detail(path, 400) == "the path has an empty segment"

@@ -1,0 +1,295 @@
+"""Bodies on their way through the gateway: as they come, both ways, however long they are."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.echo_origin import Echo
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, until
+from tests.web.serving import EDGE, Client, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Wire
+
+S = f"{EDGE}/s"
+MINUTE = "Cache-Control: max-age=60"
+MB = 1 << 20
+
+
+def upload(*lines: str) -> bytes:
+    """The head of a request that brings a body."""
+    return "\r\n".join([f"POST {S} HTTP/1.1", "Host: headgate.test", *lines, "", ""]).encode()
+
+
+# ---------------------------------------------------------------- bodies as they come
+
+
+async def test_the_first_bytes_arrive_before_the_last_are_sent() -> None:
+    steps = Steps(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab", b"cd", b"ef")
+    async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        try:
+            writer.write(get(S))
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            assert b"Content-Length: 6\r\n" in head
+            for piece in (b"ab", b"cd", b"ef"):
+                assert await asyncio.wait_for(reader.readexactly(2), 10) == piece
+                steps.go()
+        finally:
+            writer.close()
+
+
+async def test_chunks_arrive_as_they_are_sent_and_end_properly() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    steps = Steps(head + b"2\r\nab\r\n", b"2\r\ncd\r\n", b"0\r\nX-Trailer: 1\r\n\r\n")
+    async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        client.send(get(S))
+        got = await client.answer()
+        assert (got.get("Transfer-Encoding"), got.get("Content-Length")) == ("chunked", None)
+        assert await client.chunk() == b"ab"
+        steps.go()
+        assert await client.chunk() == b"cd"
+        steps.go()
+        assert await client.chunks() == []
+        raw.scripts = [answer(b"next")]
+        assert (await client.ask(get(f"{S}2"))).body == b"next"
+
+
+async def test_what_came_in_chunks_is_kept_with_its_length() -> None:
+    body = b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
+    head = f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    async with RawOrigin(head + body) as raw, edge_serving(raw) as gateway:
+        for x_cache in ("MISS", "HIT"):
+            got = await gateway.ask(get(S))
+            assert (got.body, got.get("Content-Length"), got.get("X-Cache")) == (
+                b"abcd",
+                "4",
+                x_cache,
+            )
+        assert len(raw.heard) == 1
+
+
+async def test_an_upload_comes_to_the_origin_while_it_is_sent() -> None:
+    received: list[bytes] = []
+
+    async def play(wire: Wire) -> None:
+        for _ in range(3):
+            received.append(await wire.read(2))
+        await wire.send(answer(b"thanks"))
+
+    async with RawOrigin(play) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        client.send(upload("Content-Length: 6"))
+        for number, piece in enumerate((b"ab", b"cd", b"ef"), start=1):
+            client.send(piece)
+            await until(lambda: len(received) == number)  # noqa: B023 - waited for right here
+        assert (await client.answer()).body == b"thanks"
+        assert received == [b"ab", b"cd", b"ef"]
+
+
+async def test_an_upload_in_chunks_is_passed_on_in_chunks() -> None:
+    async with Echo() as raw, edge_serving(raw) as gateway:
+        head = upload("Transfer-Encoding: chunked")
+        got = await gateway.ask(head + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: 1\r\n\r\n")
+        assert got.status == 200
+        assert "Transfer-Encoding: chunked" in raw.heard[0].fields
+        assert not any(field.startswith("Content-Length") for field in raw.heard[0].fields)
+        parts = raw.bodies[0].split(b"\r\n")
+        assert b"".join(parts[1:-3:2]) == b"abcde"
+
+
+async def test_a_long_upload_takes_little_memory() -> None:
+    size = 50 * MB
+
+    async def play(wire: Wire) -> None:
+        left = size
+        while left:
+            left -= len(await wire.read(min(left, 65536)))
+        await wire.send(answer(b"thanks"))
+
+    async with RawOrigin(play) as raw, edge_serving(raw) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(upload(f"Content-Length: {size}"))
+        piece = b"x" * 65536
+        tracemalloc.start()
+        try:
+            for _ in range(size // len(piece)):
+                writer.write(piece)
+                await writer.drain()
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            writer.close()
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert peak < 8 * MB
+
+
+class Long:
+    """Sends a long answer as fast as it is taken."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.sent = 0
+
+    async def __call__(self, wire: Wire) -> None:
+        await wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {self.size}\r\n\r\n".encode())
+        piece = b"x" * 65536
+        while self.sent < self.size and not wire.is_closing():
+            await wire.send(piece)
+            self.sent += len(piece)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_long_download_takes_little_memory(method: str) -> None:
+    size = 50 * MB
+    async with RawOrigin(Long(size)) as raw, edge_serving(raw) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        tracemalloc.start()
+        try:
+            writer.write(request(method, S))
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            left = size
+            while left:
+                part = await asyncio.wait_for(reader.read(65536), 10)
+                assert part, "it was cut short"
+                left -= len(part)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            writer.close()
+        assert peak < 8 * MB
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_slow_client_slows_the_origin_down(method: str) -> None:
+    long = Long(200 * MB)
+    async with RawOrigin(long) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        client.send(request(method, S))
+        await until(lambda: long.sent > 0)
+        client.pause()
+        sent = -1
+        while sent != long.sent:  # it comes to a stop
+            sent = long.sent
+            await asyncio.sleep(0.2)
+        assert sent < 32 * MB
+
+
+@pytest.mark.parametrize(
+    "framing", ["Content-Length: 9\r\n\r\nabcd", "Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_cut_answer_is_cut_for_the_client_too(method: str, framing: str) -> None:
+    steps = Steps(f"HTTP/1.1 200 OK\r\n{framing}".encode(), then=close)
+    async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        client.send(request(method, S))
+        await until(lambda: steps.sent == 1)
+        steps.go()
+        try:
+            received = await client.rest()
+        except ConnectionResetError:
+            return
+        head, _, body = received.partition(b"\r\n\r\n")
+        if b"502 Bad Gateway" in head:
+            return
+        assert b"Content-Length: 9" in head or not body.endswith(b"0\r\n\r\n")
+
+
+async def test_a_cut_answer_looks_cut_to_a_client_that_takes_any_close_for_the_end() -> None:
+    cut = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"
+    steps = Steps(cut.encode(), then=close)
+    async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        try:
+            writer.write(request("GET", S, version="1.0"))
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\nabcd"), 10)
+            steps.go()
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
+
+
+# ---------------------------------------------------------------- answers before the upload's end
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_an_early_answer_comes_through_though_the_body_is_not_sent(ends: bool) -> None:
+    async def refuse(wire: Wire) -> None:
+        await wire.send(answer(b"too large", status="413 Content Too Large"))
+        if ends:
+            await wire.close()
+        else:
+            await wire.rest()
+
+    async with RawOrigin(refuse) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        client.send(upload("Content-Length: 10000000") + b"begin")
+        got = await client.answer()
+        assert (got.status, got.body) == (413, b"too large")
+        assert got.get("X-Cache") == "BYPASS"
+
+
+async def test_a_client_that_waits_to_be_told_to_go_on_is() -> None:
+    async with Echo() as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        client.send(upload("Expect: 100-continue", "Content-Length: 4"))
+        assert (await client.answer()).status == 100
+        client.send(b"data")
+        got = await client.answer()
+        assert (got.status, got.body) == (200, b"data")
+        assert not any(field.startswith("Expect") for field in raw.heard[0].fields)
+
+
+# ---------------------------------------------------------------- older clients
+
+
+async def to_the_end(client: Client, wire: bytes) -> tuple[bytes, bytes]:
+    """Head and body of an answer that ends with its connection."""
+    client.send(wire)
+    head, _, body = (await client.rest()).partition(b"\r\n\r\n")
+    return head, body
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    steps = Steps(head + b"2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n")
+    async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
+        for lines in ([], ["Connection: keep-alive"]):
+            client = await gateway.connect()
+            steps = Steps(head + b"2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n")
+            raw.scripts = [steps]
+            steps.go()
+            got, body = await to_the_end(client, request("GET", S, *lines, version="1.0"))
+            assert body == b"abcd"
+            assert b"chunked" not in got
+            assert b"keep-alive" not in got.lower()
+
+
+@pytest.mark.parametrize("field", [MINUTE, "Cache-Control: no-store"])
+async def test_a_client_of_http_1_0_may_keep_its_connection_where_the_length_is_known(
+    field: str,
+) -> None:
+    async with RawOrigin(answer(b"data", field)) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        for _ in range(3):
+            got = await client.ask(request("GET", S, "Connection: keep-alive", version="1.0"))
+            assert (got.body, got.get("Connection")) == (b"data", "keep-alive")
+        head, body = await to_the_end(client, request("GET", S, version="1.0"))
+        assert body == b"data"
+        assert b"Connection: close" in head
+
+
+async def test_a_client_of_http_1_0_may_upload() -> None:
+    async with Echo() as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        _, body = await to_the_end(client, request("POST", S, body=b"data", version="1.0"))
+        assert body == b"data"
+        assert raw.heard[0].line.endswith("HTTP/1.1")

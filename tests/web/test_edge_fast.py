@@ -1,0 +1,352 @@
+"""The short ways to a kept answer give the bytes that the ordinary way gives."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.web.door import Door
+from tests.support.live_origin import LiveOrigin
+from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, answer, until
+from tests.web.serving import EDGE, Client, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from tests.web.serving import Answer, Serving
+
+S = f"{EDGE}/s"
+MINUTE = "Cache-Control: max-age=60"
+READ = ["Content-Type: text/plain", "Stream-Next-Offset: 9"]
+MOMENT = ("x-request-id", "x-cache-hits")  # of what differs between two answers to one request
+
+
+def lines(got: Answer) -> list[tuple[str, str]]:
+    return [field for field in got.fields if field[0] not in MOMENT]
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Status, every line in its order, and the body."""
+    return (one.status, lines(one), one.body) == (other.status, lines(other), other.body)
+
+
+async def both(gateway: Serving, wire: bytes) -> tuple[Answer, Answer]:
+    """The answer on the short way, and the one on the ordinary way."""
+    client = await gateway.connect()
+    answered = gateway.fast.answered
+    fast = await client.ask(wire)
+    assert gateway.fast.answered == answered + 1, "it did not go the short way"
+    ordinary = await client.ask(wire[:-2] + b"X-Request-Id: a\r\n\r\n")
+    assert gateway.fast.answered == answered + 1, "it did not go the ordinary way"
+    assert ordinary.get("X-Request-Id") == "a"
+    assert int(ordinary.get("X-Cache-Hits") or "") == int(fast.get("X-Cache-Hits") or "") + 1
+    return fast, ordinary
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [MINUTE],
+        [MINUTE, "Date: Fri, 15 Jan 2027 07:59:59 GMT"],
+        [MINUTE, "Access-Control-Allow-Origin: https://a.example", "Vary: Origin"],
+        [MINUTE, "Vary: Accept-Language"],
+        [MINUTE, 'ETag: "a"', "X-Twice: 1", "X-Twice: 2", "x-lower: é"],
+        [MINUTE, "Age: 10", "X-Cache: HIT", "X-Cache-Hits: 7", "Cache-Status: Other; hit"],
+        READ,
+        [*READ, "Stream-Up-To-Date: true"],
+        [*READ, "Stream-Up-To-Date: true", "Stream-Closed: true"],
+        [*READ, "ETag: unquoted", "Cache-Control: max-age=5"],
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"data", b"x" * 100_000])
+async def test_a_hit_is_the_same_on_both_ways(fields: list[str], body: bytes) -> None:
+    async with RawOrigin(answer(body, *fields)) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(get(f"{S}?offset=1"))
+        gateway.clock.advance(0.5)
+        fast, ordinary = await both(gateway, get(f"{S}?offset=1"))
+        assert same(fast, ordinary), (fast, ordinary)
+        assert fast.body == body
+        gateway.clock.advance(0.4)
+        assert same(*await both(gateway, get(f"{S}?offset=1")))
+        assert len(raw.heard) == 1
+
+
+@pytest.mark.parametrize("status", ["203 Other", "301 Moved Permanently", "404 Not Found", "599 X"])
+async def test_any_status_is_the_same_on_both_ways(status: str) -> None:
+    async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(get(S))
+        fast, ordinary = await both(gateway, get(S))
+        assert same(fast, ordinary), (fast, ordinary)
+        assert fast.status == int(status[:3])
+
+
+async def test_an_answer_without_a_body_is_the_same_on_both_ways() -> None:
+    empty = f"HTTP/1.1 204 No Content\r\n{MINUTE}\r\n\r\n".encode()
+    async with RawOrigin(empty) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(get(S))
+        fast, ordinary = await both(gateway, get(S))
+        assert same(fast, ordinary), (fast, ordinary)
+        assert fast.get("Content-Length") is None  # RFC 9110 section 8.6
+
+
+@pytest.mark.parametrize("origins", [["*"], ["https://a.example"], []])
+async def test_pages_of_all_origins_are_answered_the_same_on_both_ways(origins: list[str]) -> None:
+    async with (
+        RawOrigin(answer(b"data", MINUTE)) as raw,
+        edge_serving(raw, cors_origins=origins) as gateway,
+    ):
+        await gateway.ask(get(S))
+        assert same(*await both(gateway, get(S)))
+
+
+async def test_the_hits_are_counted_on_both_ways() -> None:
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(get(S))
+        await both(gateway, get(S))
+        assert (gateway.store.hits, gateway.store.misses) == (2, 1)
+
+
+@pytest.mark.parametrize("wanted", ["gzip", "br, gzip;q=0.5"])
+async def test_a_compressed_answer_goes_to_those_who_take_it(wanted: str) -> None:
+    packed = answer(b"\x1f\x8b", MINUTE, "Content-Encoding: gzip", "Vary: Accept-Encoding")
+    plain = answer(b"plain", MINUTE, "Vary: Accept-Encoding")
+    async with RawOrigin(packed, plain) as raw, edge_serving(raw) as gateway:
+        takes = get(S, f"Accept-Encoding: {wanted}")
+        await gateway.ask(takes)
+        fast, ordinary = await both(gateway, takes)
+        assert same(fast, ordinary)
+        assert (fast.body, fast.get("Content-Encoding")) == (b"\x1f\x8b", "gzip")
+        for number in range(2):
+            got = await gateway.ask(get(S))
+            assert (got.body, got.get("X-Cache")) == (b"plain", "HIT" if number else "MISS")
+        assert (await gateway.ask(takes)).body == b"\x1f\x8b"
+        assert len(raw.heard) == 2
+
+
+async def test_the_answer_to_another_language_is_not_given_out() -> None:
+    scripts = [answer(b"en", MINUTE, "Vary: Accept-Language"), answer(b"de", MINUTE)]
+    async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        for _ in range(3):  # the same bytes are known again by then
+            assert (await client.ask(get(S, "Accept-Language: en"))).body == b"en"
+        assert (await client.ask(get(S, "Accept-Language: de"))).body == b"de"
+
+
+@pytest.mark.parametrize("line", ["Authorization: Bearer a", "Cookie: a=1"])
+async def test_what_is_for_the_anonymous_is_not_given_to_somebody(line: str) -> None:
+    async with RawOrigin(answer(b"data", *READ)) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        for x_cache in ("MISS", "HIT", "HIT"):
+            assert (await client.ask(get(f"{S}?offset=1"))).get("X-Cache") == x_cache
+        for _ in range(3):
+            assert (await client.ask(get(f"{S}?offset=1", line))).get("X-Cache") == "MISS"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("Range: bytes=0-1", 206),
+        ('If-None-Match: "a"', 304),
+        ("If-Modified-Since: Fri, 15 Jan 2027 09:00:00 GMT", 304),
+    ],
+)
+async def test_who_wants_less_gets_less(line: str, status: int) -> None:
+    dated = "Last-Modified: Fri, 15 Jan 2027 07:00:00 GMT"
+    async with (
+        RawOrigin(answer(b"data", MINUTE, 'ETag: "a"', dated)) as raw,
+        edge_serving(raw) as gateway,
+    ):
+        client = await gateway.connect()
+        for _ in range(3):
+            assert (await client.ask(get(S))).status == 200
+        for _ in range(3):
+            assert (await client.ask(get(S, line))).status == status
+
+
+async def test_a_copy_goes_the_short_way_for_as_long_as_it_is_fresh() -> None:
+    async with (
+        RawOrigin(answer(b"1", MINUTE), answer(b"2", MINUTE)) as raw,
+        edge_serving(raw) as gateway,
+    ):
+        client = await gateway.connect()
+        await client.ask(get(S))
+        gateway.clock.advance(59.5)
+        got = await client.ask(get(S))
+        assert (got.body, got.get("Age"), gateway.fast.answered) == (b"1", "59", 1)
+        gateway.clock.advance(0.5)
+        assert (await client.ask(get(S))).body == b"2"
+
+
+async def test_a_write_through_the_gateway_ends_the_short_way() -> None:
+    scripts = [answer(b"1", MINUTE), answer(b"", status="204 No Content"), answer(b"2", MINUTE)]
+    async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        for _ in range(3):
+            assert (await client.ask(get(S))).body == b"1"
+        await client.ask(request("PUT", S))
+        assert (await client.ask(get(S))).body == b"2"
+
+
+SAID = st.lists(
+    st.sampled_from(
+        [
+            "Cache-Control: max-age=5",
+            "Cache-Control: public, max-age=60",
+            "Cache-Control: s-maxage=9, stale-while-revalidate=60",
+            "Cache-Control: no-cache",
+            "CDN-Cache-Control: max-age=30",
+            "Vary: Accept-Encoding",
+            "Vary: accept-language, Cookie",
+            "Vary: Origin",
+            "Content-Encoding: gzip",
+            "Content-Type: application/json",
+            "ETag: unquoted",
+            'ETag: W/"weak"',
+            "Last-Modified: Fri, 15 Jan 2027 07:00:00 GMT",
+            "Date: Fri, 15 Jan 2027 07:59:58 GMT",
+            "Age: 3",
+            "Expires: Fri, 15 Jan 2027 08:00:09 GMT",
+            "Access-Control-Allow-Origin: *",
+            "Set-Cookie: a=1",
+            "Stream-Next-Offset: 9",
+            "Stream-Up-To-Date: true",
+            "Stream-Closed: true",
+            "Stream-Cursor: 12",
+            "Link: </a>; rel=preload",
+        ]
+    ),
+    max_size=7,
+    unique_by=lambda line: line.split(":")[0],
+)
+ASKED = st.lists(
+    st.sampled_from(
+        [
+            "Accept-Encoding: gzip, br",
+            "Accept-Encoding: identity",
+            "Accept-Language: en, de;q=0.5",
+            "Cookie: a=1",
+            "Authorization: Bearer a",
+            "Range: bytes=1-2",
+            "If-Modified-Since: Fri, 15 Jan 2027 07:30:00 GMT",
+            "Origin: https://a.example",
+            "Cache-Control: no-cache",
+            "Cache-Control: only-if-cached",
+            "Via: 1.1 other",
+            "Connection: keep-alive, X-Hop",
+        ]
+    ),
+    max_size=4,
+    unique_by=lambda line: line.split(":")[0],
+)
+
+
+def test_whatever_is_said_and_asked_a_hit_is_the_same_on_both_ways() -> None:
+    numbers = count()
+    hits = 0
+
+    async def once(
+        raw: RawOrigin, gateway: Serving, said: list[str], asked: list[str], later: list[str]
+    ) -> None:
+        nonlocal hits
+        raw.scripts = [answer(b"body", *said)]
+        target = f"{EDGE}/{next(numbers)}?offset=1"
+        client = await gateway.connect()
+        for lines in (asked, asked, later, asked):
+            one = await client.ask(get(target, *lines))
+            ordinary = await client.ask(get(target, *lines, "X-Request-Id: a"))
+            if one.get("X-Cache") == "HIT":
+                hits += 1
+                assert same(one, ordinary), (said, lines, one, ordinary)
+        client.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = AsyncExitStack()
+        raw = runner.run(stack.enter_async_context(RawOrigin(answer())))
+        gateway = runner.run(stack.enter_async_context(edge_serving(raw)))
+
+        @settings(max_examples=200)
+        @given(SAID, ASKED, ASKED)
+        def for_all(said: list[str], asked: list[str], later: list[str]) -> None:
+            runner.run(once(raw, gateway, said, asked, later))
+
+        try:
+            for_all()
+        finally:
+            runner.run(stack.aclose())
+    assert hits > 50
+
+
+# ---------------------------------------------------------------- at the door
+
+
+async def at_the_door(port: int, wire: bytes) -> bytes:
+    """All that comes until the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(wire)
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
+async def test_who_asks_once_is_answered_the_same_at_the_door() -> None:
+    async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
+        port = free_port()
+        door = Door(gateway.server)
+        await door.open("127.0.0.1", port)
+        try:
+            last = get(S, "Connection: close")
+            received = [await at_the_door(port, last) for _ in range(5)]
+        finally:
+            door.close()
+        assert b"X-Cache: MISS" in received[0]
+        hits = [
+            wire.replace(b"X-Cache-Hits: %d" % n, b"") for n, wire in enumerate(received[1:], 1)
+        ]
+        assert b"X-Cache: HIT" in hits[0]
+        assert hits == [hits[0]] * 4
+        assert b"Connection: close\r\n" in hits[0]
+        assert len(raw.heard) == 1
+
+
+# ---------------------------------------------------------------- long-polls
+
+
+async def parked(gateway: Serving, *more: str) -> Client:
+    client = await gateway.connect()
+    before = gateway.limits.live_readers
+    client.send(get(f"{S}?offset=0001&live=long-poll", *more))
+    await until(lambda: gateway.limits.live_readers == before + 1)
+    return client
+
+
+@pytest.mark.parametrize("happens", ["data", "closed", "gone", "time is over"])
+async def test_a_poll_is_answered_the_same_on_both_ways(happens: str) -> None:
+    timeout = 0.3 if happens == "time is over" else 30
+    async with (
+        LiveOrigin(b"a") as origin,
+        edge_serving(origin, long_poll_timeout=timeout) as gateway,
+    ):
+        first = await parked(gateway)  # by a task, which begins the feed
+        await origin.polled(1)
+        ordinary_so_far = gateway.ordinary
+        fast = await parked(gateway)
+        ordinary = await parked(gateway, "X-Request-Id: a")
+        assert gateway.ordinary > ordinary_so_far
+        if happens == "data":
+            origin.append(b"b")
+        elif happens == "closed":
+            origin.close_stream()
+        elif happens == "gone":
+            origin.instead = answer(b"", status="404 Not Found")
+            origin.tell()
+        answers = [await client.answer() for client in (first, fast, ordinary)]
+        assert answers[0].status == {"data": 200, "gone": 404}.get(happens, 204)
+        assert same(answers[1], answers[2]), answers
+        assert same(answers[0], answers[2]), answers

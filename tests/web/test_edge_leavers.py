@@ -1,0 +1,121 @@
+"""Whoever leaves, and whenever: nothing of their requests is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.web import edge_feeds
+from tests.support.raw_origin import RawOrigin, answer, silence, until
+from tests.web.serving import EDGE, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Play, Wire
+    from tests.web.serving import Serving
+
+IMPATIENT = {"response_timeout": 0.2, "read_timeout": 0.2, "poll_timeout": 0.3}
+IMPATIENT |= {"health_interval": 0.1}
+BODY = b"x" * 100_000
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=1\r\nContent-Length: %d\r\n\r\n"
+
+
+async def slowly(wire: Wire) -> None:
+    await wire.send(HEAD % 30)
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        await wire.send(b"0123456789")
+
+
+async def cut(wire: Wire) -> None:
+    await wire.send(HEAD % 30 + b"abc")
+    await wire.close()
+
+
+async def at_length(wire: Wire) -> None:
+    await wire.send(HEAD % (30 * len(BODY)))
+    for _ in range(30):
+        await wire.send(BODY)
+
+
+MOODS: list[bytes | Play] = [
+    answer(BODY, "Cache-Control: max-age=1", 'ETag: "a"'),
+    answer(BODY, "Cache-Control: no-store"),
+    answer(b"x", "Stream-Next-Offset: 0001", "Stream-Up-To-Date: true"),
+    answer(b"", "Stream-Next-Offset: 0001", "Stream-Up-To-Date: true"),
+    answer(status="304 Not Modified"),
+    slowly,
+    cut,
+    at_length,
+    silence,
+]
+
+
+class Moody(RawOrigin):
+    """Answers well, badly, slowly, too early or not at all."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(self._play)
+        self._random = random
+
+    async def _play(self, wire: Wire) -> None:
+        fields = dict(line.lower().split(": ", 1) for line in self.heard[-1].fields)
+        if self._random.random() < 0.1:
+            await wire.send(answer(b"no", status="413 Content Too Large"))
+            await wire.rest()
+            return
+        try:
+            await wire.read(int(fields.get("content-length", 0)))
+        except asyncio.IncompleteReadError:
+            return
+        mood = self._random.choice(MOODS)
+        if isinstance(mood, bytes):
+            await wire.send(mood)
+        else:
+            await mood(wire)
+
+
+async def visit(gateway: Serving, random: Random) -> None:
+    """Ask for something, and leave some time later."""
+    client = await gateway.connect()
+    target = f"{EDGE}/{random.randrange(4)}"
+    upload = request("POST", target, body=BODY)
+    wires = [get(target), get(target, "Cookie: a"), request("HEAD", target), upload, upload[:5000]]
+    wires += [get(f"{target}?offset=0001&live={mode}") for mode in ("long-poll", "sse")]
+    client.send(random.choice(wires))
+    await asyncio.sleep(random.random() * 0.2)
+    if random.random() < 0.5:
+        client.close()
+    else:
+        client.abort()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nothing_is_left_of_those_who_have_left(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_feeds, "LINGER_S", 0.1)
+    random = Random(seed)
+    complaints: list[dict[str, object]] = []
+    async with (
+        Moody(random) as origin,
+        edge_serving(origin, IMPATIENT, long_poll_timeout=0.2) as gateway,
+    ):
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, told: complaints.append(told) if "_serve" not in str(told) else None
+        )
+        for _ in range(5):
+            await asyncio.gather(*(visit(gateway, random) for _ in range(20)))
+            gateway.clock.advance(random.choice([0, 2, 30]))
+        limits = gateway.limits
+        await until(lambda: limits.connections == limits.live_readers == limits.feeds == 0)
+        await until(lambda: ", 0 in flight" in repr(gateway.edge.origin))
+        assert limits.receiving_bytes == 0
+        assert origin.heard
+    gc.collect()
+    assert complaints == []

@@ -1,0 +1,173 @@
+"""What passes through the gateway to an HTTP origin: what is forgotten then, and what is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.cache_status import said
+from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import EDGE, edge_serving, get, request
+
+S = f"{EDGE}/s"
+MINUTE = "Cache-Control: max-age=60"
+CREATED = answer(b"", "Stream-Next-Offset: 0000", status="201 Created")
+DATA = answer(b"a", "Content-Type: text/plain", "Stream-Next-Offset: 0001")
+
+
+# ---------------------------------------------------------------- forks
+
+
+@pytest.mark.parametrize(
+    ("base", "source", "told"),
+    [
+        ("", f"{EDGE}/a", f"{EDGE}/a"),
+        ("", "/%65dge/%61/b", f"{EDGE}/a/b"),
+        ("", f"{EDGE}/%c3%a9", f"{EDGE}/%C3%A9"),
+        ("/base", f"{EDGE}/a", "/base/a"),
+        ("/base", "/e%64ge/a", "/base/a"),
+        ("/", f"{EDGE}/a", "/a"),
+    ],
+)
+async def test_the_source_of_a_fork_is_the_stream_that_a_reader_finds_there(
+    base: str, source: str, told: str
+) -> None:
+    async with RawOrigin(CREATED) as raw, edge_serving(raw.url + base) as gateway:
+        assert (await gateway.ask(request("PUT", S, f"Stream-Forked-From: {source}"))).status == 201
+        assert f"Stream-Forked-From: {told}" in raw.heard[0].fields
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/other/x",
+        f"{EDGE}x/a",
+        "/base/a",
+        EDGE,
+        "a",
+        "",
+        f"http://headgate.test{EDGE}/a",
+        "/a/../b",
+    ],
+)
+async def test_a_fork_of_what_is_not_below_the_route_is_refused(source: str) -> None:
+    """To the origin it would be another stream, or one that nobody may reach from here."""
+    async with RawOrigin(CREATED) as raw, edge_serving(f"{raw.url}/base") as gateway:
+        got = await gateway.ask(request("PUT", S, f"Stream-Forked-From: {source}"))
+        assert got.status == 400
+        assert raw.heard == []
+
+
+@pytest.mark.parametrize("lifetime", ["Stream-TTL: 5", "Stream-Expires-At: 2027-01-15T08:00:05Z"])
+@pytest.mark.parametrize("own", [None, "Stream-TTL: 9"])
+async def test_a_fork_lives_as_long_as_its_source_unless_it_says_so(
+    lifetime: str, own: str | None
+) -> None:
+    async with RawOrigin(CREATED, CREATED, DATA) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(request("PUT", f"{EDGE}/source", lifetime))
+        fork = [f"Stream-Forked-From: {EDGE}/source", *([own] if own else [])]
+        await gateway.ask(request("PUT", S, *fork))
+        seconds = 9 if own else 5
+        first, second = [await gateway.ask(get(f"{S}?offset=-1")) for _ in range(2)]
+        assert f"max-age={seconds}," in (first.get("Cache-Control") or "")
+        kept = "TTL" not in (own or lifetime)
+        assert second.get("X-Cache") == ("HIT" if kept else "MISS")
+
+
+async def test_what_the_origin_says_of_a_streams_lifetime_goes_before_what_was_asked() -> None:
+    created = answer(b"", "Stream-Next-Offset: 0000", "Stream-TTL: 7", status="201 Created")
+    async with RawOrigin(created, DATA) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(request("PUT", S))
+        got = await gateway.ask(get(f"{S}?offset=-1"))
+        assert "max-age=7," in (got.get("Cache-Control") or "")
+
+
+# ---------------------------------------------------------------- what a write makes old
+
+
+@pytest.mark.parametrize(
+    ("kept", "location"),
+    [
+        (f"{EDGE}/caf%C3%A9", f"{EDGE}/caf%c3%a9"),
+        (f"{EDGE}/~a", f"{EDGE}/%7Ea?x=1"),
+        (f"{EDGE}/a", "a"),
+        (f"{EDGE}/a", f"http://headgate.test{EDGE}/a"),
+        (f"{EDGE}/a", "{origin}/base/a"),
+        (f"{EDGE}/a", f"{EDGE}/a"),
+    ],
+)
+async def test_what_a_write_names_as_changed_is_forgotten(kept: str, location: str) -> None:
+    """By whatever spelling, at the origin's address or at ours."""
+    async with RawOrigin() as raw, edge_serving(f"{raw.url}/base") as gateway:
+        named = location.format(origin=raw.url)
+        one, two = (answer(body, MINUTE) for body in (b"one", b"two"))
+        raw.scripts = [one, answer(b"", f"Content-Location: {named}"), two]
+        assert (await gateway.ask(get(kept))).body == b"one"
+        await gateway.ask(request("POST", f"{EDGE}/writer", body=b"x"))
+        assert (await gateway.ask(get(kept))).body == b"two"
+
+
+@pytest.mark.parametrize("location", ["http://elsewhere.test/edge/a", "//elsewhere.test/edge/a"])
+async def test_what_a_write_names_elsewhere_is_no_matter(location: str) -> None:
+    async with RawOrigin() as raw, edge_serving(raw) as gateway:
+        raw.scripts = [answer(b"one", MINUTE), answer(b"", f"Location: {location}")]
+        assert (await gateway.ask(get(f"{EDGE}/a"))).body == b"one"
+        await gateway.ask(request("POST", f"{EDGE}/writer", body=b"x"))
+        assert (await gateway.ask(get(f"{EDGE}/a"))).get("X-Cache") == "HIT"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
+async def test_a_stream_that_is_told_to_be_gone_is_not_served_from_copies(
+    method: str, status: str
+) -> None:
+    gone = answer(status=status)
+    async with RawOrigin(answer(b"a", MINUTE), gone) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(get(S))).status == 200
+        await gateway.ask(request(method, f"{S}?a=1"))
+        assert (await gateway.ask(get(S))).status == int(status[:3])
+
+
+async def test_what_is_hidden_from_somebody_is_not_gone() -> None:
+    hidden = answer(status="404 Not Found")
+    async with RawOrigin(answer(b"a", MINUTE), hidden) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(get(S))).status == 200
+        await gateway.ask(request("HEAD", f"{S}?a=1", "Authorization: Bearer a"))
+        assert (await gateway.ask(get(S))).get("X-Cache") == "HIT"
+
+
+async def test_an_append_is_read_though_the_origin_never_tells_of_the_tail() -> None:
+    async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
+        origin.tells_of_tails = False
+        for query in ("offset=-1", "offset=0001"):
+            for _ in range(2):
+                await gateway.ask(get(f"{S}?{query}"))
+        origin.append(b"b")
+        await gateway.ask(request("POST", S, body=b"b"))
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"ab"
+        assert (await gateway.ask(get(f"{S}?offset=0001"))).body == b"b"
+
+
+# ---------------------------------------------------------------- what is told
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
+async def test_what_tells_the_tail_is_kept_from_caches(method: str) -> None:
+    """Section 5.5; an origin that says something of it is obeyed."""
+    tail = "Stream-Next-Offset: 0001"
+    answers = answer(b"", tail), answer(b"", tail, MINUTE)
+    async with RawOrigin(*answers) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(request(method, S))).get("Cache-Control") == "no-store"
+        assert (await gateway.ask(request(method, S))).get("Cache-Control") == "max-age=60"
+
+
+async def test_a_read_that_is_passed_on_is_not_said_to_be_another_method() -> None:
+    async with RawOrigin(answer(b"a", MINUTE)) as raw, edge_serving(raw) as gateway:
+        got = await gateway.ask(request("GET", S, body=b"x"))
+        assert said([got.get("Cache-Status") or ""]) == {"fwd": "bypass", "fwd-status": 200}
+
+
+async def test_a_part_that_was_not_asked_for_is_no_answer() -> None:
+    part = answer(b"a", "Content-Range: bytes 0-0/2", status="206 Partial Content")
+    async with RawOrigin(part) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(get(S))).status == 502

@@ -1,0 +1,455 @@
+"""Live readers of a log that others write to: they get everything in order, or are told why not."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from gateway.errors import LogUnavailable, RecordDamaged, StreamGone
+from gateway.live.host import Parked
+from gateway.protocol.chunks import CHUNK_BYTES
+from gateway.protocol.requests import Read, parse_target
+from gateway.protocol.state import Record
+from tests.live.test_feed import controls, follow, is_told, text
+from tests.protocol.events import parse_events
+from tests.streams.gated_log import turns
+from tests.streams.service import Service
+from tests.streams.shared_log import SharedLog
+from tests.web.serving import Serving, get, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.live.feed import Feed
+    from gateway.protocol.responses import Response
+    from gateway.protocol.state import StreamState
+    from tests.protocol.events import Event
+    from tests.web.serving import Client
+
+BIG = 100_000
+
+
+class Sharing(NamedTuple):
+    """A gateway with its view of the log, and another process with its own."""
+
+    gateway: Serving
+    log: SharedLog
+    other: Service
+    beside: SharedLog
+
+    def tell(self) -> None:
+        """The gateway hears of what the other process did last."""
+        (change,) = self.beside.committed[-1]
+        self.log.news.heard(change)
+
+    async def state(self) -> StreamState:
+        """The stream as it stands."""
+        state = (await self.other.table.load("s")).state
+        assert state is not None
+        return state
+
+    async def tail(self) -> str:
+        state = await self.state()
+        return state.offset(state.tail)
+
+
+@contextlib.asynccontextmanager
+async def sharing(body: bytes = b"", **options: object) -> AsyncIterator[Sharing]:
+    """With a stream that the other process has created."""
+    log = SharedLog()
+    async with serving(log, **options) as gateway:
+        beside = SharedLog(log)
+        other = Service(beside, gateway.clock)
+        await other.create("s", body)
+        yield Sharing(gateway, log, other, beside)
+
+
+async def up_to(client: Client, offset: str) -> list[Event]:
+    told = {"streamNextOffset": offset, "upToDate": True}
+    return await client.events_until(is_told(**told))  # type: ignore[arg-type] # a predicate
+
+
+async def poll(sharing: Sharing) -> Client:
+    """One that waits at the tail."""
+    waiting = sharing.gateway.limits.live_readers
+    client = await sharing.gateway.connect()
+    client.send(get(f"s?offset={await sharing.tail()}&live=long-poll"))
+    await sharing.gateway.until(lambda: sharing.gateway.limits.live_readers == waiting + 1)
+    return client
+
+
+# ---------------------------------------------------------------- gaps
+
+
+@pytest.mark.parametrize("told", ["the last change", "that something was missed"])
+async def test_what_nobody_told_is_read(told: str) -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await shared.tail())
+        waiting = await poll(shared)
+        for data in (b"two ", b"three ", b"four "):
+            await other.append("s", data)
+        if told == "the last change":
+            shared.tell()
+        else:
+            log.news.missed("s")
+        events = await up_to(client, await shared.tail())
+        assert text(events) == "one two three four "
+        answer = await waiting.answer()
+        assert (answer.status, answer.body) == (200, b"two three four ")
+        assert answer.get("Stream-Next-Offset") == await shared.tail()
+
+
+async def test_what_was_missed_comes_in_chunks_and_only_the_last_is_up_to_date() -> None:
+    async with sharing() as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        start = await shared.tail()
+        await up_to(client, start)
+        letters = "abcdefgh"
+        for letter in letters:
+            await other.append("s", letter.encode() * BIG)
+        log.news.missed("s")
+        events = await up_to(client, await shared.tail())
+        assert text(events) == "".join(letter * BIG for letter in letters)
+        told = [str(control["streamNextOffset"]) for control in controls(events)]
+        assert told == sorted(told)
+        ends = [f"{start[:16]}_{position:016d}" for position in (3 * BIG, 6 * BIG, 8 * BIG)]
+        assert told[1:] == ends
+        caught_up = [control.get("upToDate", False) for control in controls(events)]
+        assert caught_up == [True, False, False, True]
+
+
+async def test_a_poll_gets_the_first_of_the_chunks_that_were_missed() -> None:
+    async with sharing() as shared:
+        log, other = shared.log, shared.other
+        waiting = await poll(shared)
+        for _ in range(4):
+            await other.append("s", b"x" * BIG)
+        log.news.missed("s")
+        answer = await waiting.answer()
+        assert (answer.status, len(answer.body)) == (200, 3 * BIG)
+        assert answer.get("Stream-Up-To-Date") is None
+        assert 3 * BIG >= CHUNK_BYTES > 2 * BIG
+
+
+async def test_news_that_come_while_a_gap_is_read_come_after_it_and_once() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await shared.tail())
+        log.reads.clear()
+        await other.append("s", b"two ")
+        log.news.missed("s")
+        await turns()  # "two" was read, and is on its way
+        for data in (b"three ", b"four "):
+            await other.append("s", data)
+            shared.tell()
+            await turns()
+        assert text(parse_events(client.received)) == "one "
+        log.reads.set()
+        events = await up_to(client, await shared.tail())
+        assert text(events) == "one two three four "
+        await other.append("s", b"five")
+        shared.tell()
+        assert text(await up_to(client, await shared.tail())) == "one two three four five"
+
+
+async def test_an_end_that_was_missed_ends_the_answers_after_the_last_data() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await shared.tail())
+        await other.append("s", b"two ")
+        await other.append("s", b"last", close=True)
+        log.news.missed("s")
+        events = await client.events_to_the_end()
+        assert text(events) == "one two last"
+        assert controls(events)[-1]["streamClosed"] is True
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+async def test_a_stream_that_is_gone_ends_the_answers(replaced: bool) -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await shared.tail())
+        waiting = await poll(shared)
+        await other.lifecycle.delete("s")
+        if replaced:
+            await other.create("s", b"another")
+        log.news.missed("s")
+        assert text(await client.events_to_the_end()) == "one "
+        assert (await waiting.answer()).status == 404
+
+
+# ---------------------------------------------------------------- a log that lost its tail
+
+
+@pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
+async def test_readers_of_what_was_lost_are_told_and_the_stream_goes_on(written: bytes) -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        kept = await shared.state()
+        await other.append("s", b"lost ")
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        lost = await shared.tail()
+        await up_to(client, lost)
+        waiting = await poll(shared)
+        log.put_back(kept)
+        if written:
+            await other.append("s", written)
+        log.news.history_changed()
+        assert text(await client.events_to_the_end()) == "one lost "
+        answer = await waiting.answer()
+        assert answer.status == 410
+        assert b"the log has lost what was before this offset" in answer.body
+        again = await shared.gateway.ask(get(f"s?offset={lost}"))
+        assert again.status == 410
+        whole = await shared.gateway.ask(get("s?offset=-1"))
+        assert whole.body == b"one " + written
+
+
+async def test_a_restart_that_lost_nothing_is_noticed_by_nobody() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        before = await shared.tail()
+        await up_to(client, before)
+        waiting = await poll(shared)
+        log.put_back(await shared.state())
+        log.news.history_changed()
+        await turns()
+        await other.append("s", b"two")
+        log.news.missed("s")
+        events = await up_to(client, await shared.tail())
+        assert text(events) == "one two"
+        assert (await waiting.answer()).body == b"two"
+        assert (await shared.tail())[:16] > before[:16]
+
+
+async def test_what_was_cached_of_the_lost_tail_is_answered_no_more() -> None:
+    async with sharing(b"one ") as shared:
+        gateway, log, other = shared.gateway, shared.log, shared.other
+        kept = await shared.state()
+        await other.append("s", b"lost")
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one lost"
+        log.put_back(kept)
+        await other.append("s", b"new!")
+        log.news.history_changed()
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one new!"
+
+
+# ---------------------------------------------------------------- trouble
+
+
+async def test_polls_are_told_of_trouble_and_readers_wait_for_its_end() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await shared.tail())
+        waiting = await poll(shared)
+        await other.append("s", b"two")
+        log.damages.append(LogUnavailable("the log is away"))
+        log.news.missed("s")
+        assert (await waiting.answer()).status == 503
+        assert text(await up_to(client, await shared.tail())) == "one two"
+
+
+async def test_what_cannot_be_read_is_not_asked_for_all_the_time() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        client = await follow(shared.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await shared.tail())
+        await other.append("s", b"two")
+        log.damages += [RecordDamaged("a record is missing")] * 1000
+        asked = log.loaded
+        log.news.missed("s")
+        await turns(500)
+        assert log.loaded <= asked + 2
+        log.damages.clear()
+        assert text(await up_to(client, await shared.tail())) == "one two"
+
+
+# ---------------------------------------------------------------- polls behind the feed
+
+
+class Waiting:
+    """A long-poll, and what it was answered."""
+
+    def __init__(self) -> None:
+        self.answers: list[Response] = []
+
+    def answer(self, response: Response | None, wire: bytes) -> None:
+        assert response is not None
+        assert wire.endswith(response.body)
+        self.answers.append(response)
+
+
+def polling(offset: str) -> Read:
+    read = parse_target(f"/v1/stream/s?offset={offset}&live=long-poll")
+    assert isinstance(read, Read)
+    return read
+
+
+async def feed_of(shared: Sharing) -> Feed[StreamState, Record]:
+    """A feed that begins at the tail as it is."""
+    hot = await shared.gateway.route.table.load("s")
+    assert hot.state is not None
+    return shared.gateway.route.feeds.join(hot, hot.state)
+
+
+@pytest.mark.parametrize(("at", "body"), [(0, b"onetwo"), (3, b"two"), (6, None), (2, None)])
+async def test_news_answer_whoever_waits_where_they_begin(at: int, body: bytes | None) -> None:
+    async with sharing(b"onetwo") as shared:
+        feeds, state = shared.gateway.route.feeds, await shared.state()
+        news = [Record(3, b"one"), Record(6, b"two")]
+        offset = state.offset(at)
+        answer = feeds.poll_data(state, Parked(offset, polling(offset), 0.0), news)
+        assert (None if answer is None else answer[0].body) == body
+
+
+async def test_news_that_begin_later_do_not_answer() -> None:
+    async with sharing(b"onetwo") as shared:
+        feeds, state = shared.gateway.route.feeds, await shared.state()
+        offset = state.offset(0)
+        parked = Parked(offset, polling(offset), 0.0)
+        assert feeds.poll_data(state, parked, [Record(6, b"two")]) is None
+        assert feeds.poll_data(state, parked, []) is None
+
+
+async def test_a_poll_behind_the_feed_is_answered_from_the_log() -> None:
+    async with sharing(b"one") as shared:
+        feed = await feed_of(shared)
+        begin = (await shared.state()).offset(0)
+        waiting = Waiting()
+        feed.park(waiting, polling(begin), begin)
+        await shared.gateway.until(lambda: bool(waiting.answers))
+        assert [(one.status, one.body) for one in waiting.answers] == [(200, b"one")]
+        assert shared.gateway.limits.live_readers == 0
+
+
+async def test_a_poll_behind_the_feed_is_answered_once_whatever_comes_meanwhile() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        feed = await feed_of(shared)
+        begin = (await shared.state()).offset(0)
+        log.reads.clear()
+        waiting = Waiting()
+        feed.park(waiting, polling(begin), begin)
+        await turns()
+        await other.append("s", b"two")
+        shared.tell()
+        await turns()
+        assert waiting.answers == []
+        log.reads.set()
+        await shared.gateway.until(lambda: bool(waiting.answers))
+        await turns(50)
+        assert len(waiting.answers) == 1
+        assert b"one two".startswith(waiting.answers[0].body)
+        assert shared.gateway.limits.live_readers == 0
+
+
+async def test_a_poll_behind_the_feed_of_a_lost_tail_is_told() -> None:
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        kept = await shared.state()
+        await other.append("s", b"lost")
+        lost = await shared.tail()
+        log.put_back(kept)
+        await other.append("s", b"other bytes")
+        feed = await feed_of(shared)
+        waiting = Waiting()
+        assert lost < feed.position
+        feed.park(waiting, polling(lost), lost)
+        await shared.gateway.until(lambda: bool(waiting.answers))
+        assert waiting.answers[0].status == 410
+
+
+async def test_a_poll_that_left_is_not_answered() -> None:
+    async with sharing(b"one") as shared:
+        feed = await feed_of(shared)
+        begin = (await shared.state()).offset(0)
+        shared.log.reads.clear()
+        waiting = Waiting()
+        feed.park(waiting, polling(begin), begin)
+        await turns()
+        feed.leave(waiting)
+        shared.log.reads.set()
+        await turns(50)
+        assert (waiting.answers, shared.gateway.limits.live_readers) == ([], 0)
+
+
+async def test_a_poll_at_the_tail_waits_on() -> None:
+    async with sharing(b"one ") as shared:
+        feed = await feed_of(shared)
+        tail = await shared.tail()
+        waiting = Waiting()
+        feed.park(waiting, polling(tail), tail)
+        await turns(50)
+        assert waiting.answers == []
+        await shared.other.append("s", b"two")
+        shared.tell()
+        await shared.gateway.until(lambda: bool(waiting.answers))
+        assert [one.body for one in waiting.answers] == [b"two"]
+
+
+# ---------------------------------------------------------------- between processes
+
+
+async def test_a_read_sees_what_another_process_was_acknowledged() -> None:
+    """Nothing is followed and nobody told: what is remembered is confirmed first."""
+    async with sharing(b"one ") as shared:
+        gateway, other = shared.gateway, shared.other
+        for number in range(5):
+            before = await gateway.ask(get("s?offset=-1"))
+            again = await gateway.ask(get("s?offset=-1"))
+            assert again.body == before.body
+            await other.append("s", b"%d " % number)
+            after = await gateway.ask(get("s?offset=-1"))
+            assert after.body == before.body + b"%d " % number
+            head = await gateway.ask(b"HEAD /v1/stream/s HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert head.get("Stream-Next-Offset") == await shared.tail()
+
+
+async def test_a_whole_chunk_is_answered_without_a_question() -> None:
+    async with sharing(b"x" * CHUNK_BYTES) as shared:
+        gateway, log, other = shared.gateway, shared.log, shared.other
+        await other.append("s", b"more")
+        first = await gateway.ask(get("s?offset=-1"))
+        asked = (log.loaded, log.confirmed)
+        again = await gateway.ask(get("s?offset=-1"))
+        assert (len(again.body), again.same == first.same) == (CHUNK_BYTES, True)
+        assert (log.loaded, log.confirmed) == asked
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["trimmed", "lost"])
+async def test_a_poll_ahead_of_a_feed_whose_tail_is_gone_is_not_told_that_its_own_is(
+    lost: bool,
+) -> None:
+    """It has heard elsewhere of what this gateway has still to read."""
+    async with sharing(b"one ") as shared:
+        log, other = shared.log, shared.other
+        kept = await shared.state()
+        if lost:
+            await other.append("s", b"lost ")
+        feed = await feed_of(shared)
+        behind, ahead = Waiting(), Waiting()
+        await shared.gateway.route.table.load("s")
+        feed.park(behind, polling(feed.tail), feed.tail)
+        if lost:
+            log.put_back(kept)
+        await other.append("s", b"two ")
+        state = await shared.state()
+        ahead_of = state.offset(state.tail)
+        shared.gateway.limits.reader_joins()
+        feed.park(ahead, polling(ahead_of), ahead_of)
+        if not lost:
+            log.damages.append(StreamGone("what follows offset is no longer kept"))
+        await other.append("s", b"three")
+        log.news.missed("s")
+        await shared.gateway.until(lambda: bool(behind.answers and ahead.answers))
+        assert [waiting.answers[0].status for waiting in (behind, ahead)] == [410, 503]

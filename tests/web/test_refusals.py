@@ -1,0 +1,64 @@
+"""What is refused at the door: the client gets to read why, however much it goes on sending."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.web import connection
+from tests.web.serving import Serving, serving
+
+HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
+
+
+async def test_a_refusal_is_read_though_the_client_has_not_sent_all() -> None:
+    """What comes to a closed socket resets the connection, and takes the answer with it."""
+    async with serving() as gateway:
+        for _ in range(5):
+            client = await gateway.connect()
+            client.send(HEAD + b"v" * 500_000)
+            assert (await client.answer()).status == 431
+            client.send(b"v" * 500_000)
+            assert await client.rest() == b""
+
+
+async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    async with serving() as gateway:
+        client = await gateway.connect()
+        client.send(HEAD + b"v" * 500_000)
+        assert (await client.answer()).status == 431
+        await gateway.until(lambda: gateway.limits.connections == 0)
+
+
+def _connection(gateway: Serving) -> connection.Connection:
+    (made,) = gateway.server.connections
+    assert isinstance(made, connection.Connection)
+    return made
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 404), (1, 431)])
+async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> None:
+    """Each is kept as parsed lines until it is whole, by however many clients."""
+    async with serving() as gateway:
+        client = await gateway.connect()
+        head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
+        head += b"".join(b"X-%d: %s\r\n" % (n, b"v" * 4000) for n in range(8))
+        head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
+        client.send(head)
+        made = _connection(gateway)
+        await gateway.until(lambda: made._begun == len(head))
+        if status != 431:
+            client.send(b"\r\n\r\n")
+        assert (await client.answer()).status == status
+
+
+async def test_heads_are_counted_one_by_one() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        made = _connection(gateway)
+        part = HEAD + b"v" * 8000 + b"\r\nY: " + b"v" * 8000
+        for _ in range(3):
+            client.send(part)
+            await gateway.until(lambda: made._begun == len(part))
+            client.send(b"\r\n\r\n")
+            assert (await client.answer()).status == 404

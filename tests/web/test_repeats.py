@@ -1,0 +1,279 @@
+"""Readers that go in circles are noticed, and nobody else is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.web import repeats
+from gateway.web.measured import snapshot
+from gateway.web.repeats import LONGEST_SHOWN, LOOK_EVERY_S, LOOK_S, MOST_NOTED, OFTEN, Repeats
+from gateway.web.routes import Routes
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import (
+    EDGE,
+    PATIENCE_S,
+    PREFIX,
+    edge_serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+    from tests.support.raw_origin import Wire
+    from tests.web.serving import Serving
+
+Lines = list["MutableMapping[str, object]"]
+
+
+def look(gateway: Serving) -> None:
+    """Begin, to be ended by `found` alone."""
+    gateway.server.stop_sweeping()
+    gateway.shared.repeats.looking = True
+
+
+def found(gateway: Serving, looked_s: float = LOOK_S) -> Lines:
+    """End the look; the log lines of it."""
+    with capture_logs() as lines:
+        gateway.shared.repeats._tell(looked_s)
+    gateway.shared.repeats.looking = False
+    return lines
+
+
+async def repeat(gateway: Serving, asked: bytes, times: int = OFTEN) -> None:
+    """Ask the same again and again on one connection."""
+    client = await gateway.connect()
+    for _ in range(times):
+        await client.ask(asked)
+
+
+# ---------------------------------------------------------------- what is a loop
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        get("s?offset=-1"),
+        get(f"s?offset={offset(3)}"),
+        get("s?offset=-1", "If-None-Match: *"),
+        get("s?offset=now"),
+        get("s?offset=9"),
+        get("none?offset=-1"),
+        get("closed?offset=now&live=long-poll"),
+        request("HEAD", "s"),
+    ],
+    ids=["hit", "empty", "304", "now", "400", "404", "204", "HEAD"],
+)
+@pytest.mark.parametrize("times", [OFTEN - 1, OFTEN, OFTEN + 1])
+async def test_so_many_equal_reads_are_a_loop_whatever_is_answered(
+    asked: bytes, times: int
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(put("closed", "Stream-Closed: true"))
+        look(gateway)
+        await repeat(gateway, asked, times)
+        lines = found(gateway)
+        assert [line["times"] for line in lines] == ([times] if times >= OFTEN else [])
+        assert gateway.shared.repeats.noticed == len(lines)
+
+
+async def test_the_line_says_who_asks_what_how_often() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        look(gateway)
+        client = await gateway.connect()
+        for _ in range(7):
+            await client.ask(get("s?offset=-1&token=mine"))
+        port = client._writer.get_extra_info("sockname")[1]
+        assert found(gateway) == [
+            {
+                "event": "reads.repeated",
+                "log_level": "warning",
+                "loops": 1,
+                "client": f"127.0.0.1 port {port}",
+                "method": "GET",
+                "path": f"{PREFIX}/s?offset=-1&token=[redacted]",
+                "times": 7,
+                "within_s": LOOK_S,
+            }
+        ]
+
+
+async def test_who_moves_on_is_in_no_loop() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        look(gateway)
+        client = await gateway.connect()
+        for number in range(OFTEN):
+            await client.ask(get(f"s?offset=-1&cursor={number}"))
+            await client.ask(get("s?offset=-1", f'If-None-Match: "{number}"'))
+            await client.ask(get("s?offset=-1", f"Last-Event-ID: {number}"))
+            await client.ask(get("s?offset=-1", f"Range: bytes={number}-"))
+        assert found(gateway) == []
+
+
+async def test_writes_are_new_each_time() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        look(gateway)
+        await repeat(gateway, post("s", b"x"))
+        await repeat(gateway, put("s"))
+        await repeat(gateway, request("DELETE", "none"))
+        assert found(gateway) == []
+
+
+async def test_polls_that_an_origins_news_answer_at_once() -> None:
+    async def two_pieces(wire: Wire) -> None:
+        await wire.send(
+            answer(
+                b"ab",
+                "Content-Type: text/plain",
+                "Stream-Next-Offset: 2",
+                "Stream-Up-To-Date: true",
+            )
+        )
+
+    async with RawOrigin(two_pieces) as origin, edge_serving(origin) as gateway:
+        look(gateway)
+        await repeat(gateway, get(f"{EDGE}/s?offset=-1&live=long-poll"))
+        assert [line["times"] for line in found(gateway)] == [OFTEN]
+
+
+# ---------------------------------------------------------------- who is a client
+
+
+async def test_two_connections_are_two_clients() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        look(gateway)
+        for _ in range(2):
+            await repeat(gateway, get("s?offset=-1"), OFTEN - 1)
+        assert found(gateway) == []
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+async def test_one_connection_of_a_proxy_has_many_clients(name: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        look(gateway)
+        proxy = await gateway.connect()
+        for _ in range(OFTEN - 1):
+            for client in ("10.0.0.1", "10.0.0.2"):
+                await proxy.ask(get("s?offset=-1", f"{name}: {client}"))
+        assert found(gateway) == []
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+@pytest.mark.parametrize("ending", ["keep-alive", "close"])
+async def test_a_client_of_a_proxy_is_one_on_whatever_connection(name: str, ending: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        look(gateway)
+        for _ in range(OFTEN):
+            asked = get("s?offset=-1", f"{name}: 10.0.0.1", "Via: 1.1 x", f"Connection: {ending}")
+            await gateway.ask(asked)
+        (line,) = found(gateway)
+        assert (line["client"], line["times"]) == ("10.0.0.1", OFTEN)
+
+
+async def test_a_proxy_that_names_nobody_is_no_client() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        look(gateway)
+        await repeat(gateway, get("s?offset=-1", "Via: 1.1 x"))
+        assert found(gateway) == []
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def read(repeated: Repeats, target: str, client: str = "10.0.0.1", times: int = 1) -> None:
+    headers: Mapping[str, str] = {"X-Forwarded-For": client}
+    for _ in range(times):
+        repeated.note(None, "GET", target, headers)
+
+
+@pytest.mark.parametrize(("others", "loops"), [(MOST_NOTED - 1, 1), (MOST_NOTED, 0)])
+def test_so_many_reads_are_noted_in_a_look_and_no_more(others: int, loops: int) -> None:
+    repeated = Repeats()
+    for number in range(others):
+        read(repeated, f"/{number}")
+    read(repeated, "/loop", times=OFTEN)
+    repeated._tell(LOOK_S)
+    assert repeated.noticed == loops
+    read(repeated, "/loop", times=OFTEN)  # the next look has room again
+    repeated._tell(LOOK_S)
+    assert repeated.noticed == loops + 1
+
+
+def test_who_was_noted_is_counted_on_when_there_is_no_more_room() -> None:
+    repeated = Repeats()
+    read(repeated, "/loop", times=OFTEN - 1)
+    for number in range(MOST_NOTED):
+        read(repeated, f"/{number}")
+    read(repeated, "/loop")
+    repeated._tell(LOOK_S)
+    assert repeated.noticed == 1
+
+
+@pytest.mark.parametrize(
+    ("looked_s", "loops"), [(LOOK_S, 1), (LOOK_S * 1.01, 1), (LOOK_S * 1.2, 0)]
+)
+def test_a_look_that_took_longer_asks_for_more(looked_s: float, loops: int) -> None:
+    """The timer of a busy process comes late."""
+    repeated = Repeats()
+    read(repeated, "/loop", times=OFTEN)
+    repeated._tell(looked_s)
+    assert repeated.noticed == loops
+
+
+def test_one_line_tells_of_all_and_no_more_than_it_must() -> None:
+    repeated = Repeats()
+    read(repeated, "/a", times=OFTEN)
+    read(repeated, "/" + "b" * 1000, client="x" * 1000, times=OFTEN + 1)
+    read(repeated, "/c", times=OFTEN)
+    with capture_logs() as lines:
+        repeated._tell(LOOK_S)
+    (line,) = lines
+    assert (line["loops"], line["times"]) == (3, OFTEN + 1)
+    assert line["path"] == "/" + "b" * (LONGEST_SHOWN - 1)
+    assert line["client"] == "x" * LONGEST_SHOWN
+    assert repeated.noticed == 3
+
+
+# ---------------------------------------------------------------- when is it looked for
+
+
+def test_half_a_second_of_every_ten() -> None:
+    repeated = Repeats()
+    looks = []
+    for tick in range(43):
+        repeated.turn(tick * LOOK_S)
+        if repeated.looking:
+            looks.append(tick * LOOK_S)
+    assert looks == [LOOK_EVERY_S, 2 * LOOK_EVERY_S + LOOK_S]
+
+
+async def test_a_running_server_looks_by_itself_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "LOOK_EVERY_S", 0.0)
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        async with asyncio.timeout(PATIENCE_S * 3):
+            while not gateway.shared.repeats.noticed:
+                for _ in range(100):
+                    await client.ask(get("s?offset=-1"))
+        client.close()
+        samples = snapshot(gateway.shared, Routes([gateway.route]), gateway.fast)
+        numbers = {sample.metric.name: sample.number for sample in samples}
+        assert numbers["headgate_repeated_reads_total"] >= 1

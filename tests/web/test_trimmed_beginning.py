@@ -1,0 +1,120 @@
+"""Reads from the beginning of a stream whose beginning is another one before they are answered."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import StreamGone
+from gateway.protocol.chunks import CHUNK_BYTES
+from gateway.protocol.epochs import raised
+from tests.backends.contract import appended
+from tests.live.test_feed import follow, is_told, text
+from tests.streams.service import Service
+from tests.streams.shared_log import SharedLog
+from tests.web.serving import Serving, get, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.state import StreamState
+
+THIRD, FOURTH = 8, 14  # where the records begin
+
+
+class MovingLog(SharedLog):
+    """Something happens to a stream after it was looked at, and before its records are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = 0
+        self.meanwhile: Callable[[], object] | None = None
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        now = raised(self._states[state.path], self.server.reign)
+        if start > now.tail or now.offset(start) != state.offset(start) or start < now.first:
+            raise StreamGone("what follows offset is not there any more")
+        self.reading += 1
+        return await super().read(state, start, end)
+
+
+@contextlib.asynccontextmanager
+async def moving(to: str) -> AsyncIterator[tuple[Serving, StreamState]]:
+    """A stream that begins at its third record, and then at its fourth, or has only the first."""
+    log = MovingLog()
+    async with serving(log) as gateway:
+        beside = SharedLog(log)
+        other = Service(beside, gateway.clock)
+        first = (await other.create("s", b"one ")).state
+        for data in (b"two ", b"three ", b"four"):
+            await other.append("s", data)
+        state = (await other.table.load("s")).state
+        assert state is not None
+        begun = appended(state, first=THIRD)
+        await other.table.commit([begun])
+        if to == "four":
+            trim = appended(begun.state, first=FOURTH)
+            log.meanwhile = lambda: beside.commit([trim])
+        else:
+            log.meanwhile = lambda: log.put_back(first)
+        yield gateway, begun.state
+
+
+both = pytest.mark.parametrize("to", ["four", "one "])
+
+
+@both
+async def test_who_asks_for_the_beginning_gets_what_it_is_now(to: str) -> None:
+    async with moving(to) as (gateway, _):
+        answer = await gateway.ask(get("s?offset=-1"))
+        assert (answer.status, answer.body) == (200, to.encode())
+
+
+@both
+async def test_and_so_does_who_follows_from_there(to: str) -> None:
+    async with moving(to) as (gateway, _):
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        events = await client.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
+        assert text(events) == to
+
+
+@both
+async def test_and_a_long_poll(to: str) -> None:
+    async with moving(to) as (gateway, _):
+        answer = await gateway.ask(get("s?offset=-1&live=long-poll"))
+        assert (answer.status, answer.body) == (200, to.encode())
+
+
+@both
+@pytest.mark.parametrize("live", ["", "&live=long-poll", "&live=sse"])
+async def test_who_asks_for_what_is_gone_is_told(to: str, live: str) -> None:
+    async with moving(to) as (gateway, state):
+        answer = await gateway.ask(get(f"s?offset={state.offset(THIRD)}{live}"))
+        assert answer.status == 410
+
+
+async def test_what_was_trimmed_while_it_was_read_is_not_kept() -> None:
+    """Else all who begin anew would be led to where nothing is kept, again and again."""
+    log = MovingLog()
+    async with serving(log) as gateway:
+        other = Service(SharedLog(log), gateway.clock)
+        await other.create("s", b"x" * CHUNK_BYTES)
+        await other.append("s", b"kept")
+        state = (await other.table.load("s")).state
+        assert state is not None
+        log.reads.clear()
+        client = await gateway.connect()
+        client.send(get("s?offset=-1"))
+        await gateway.until(lambda: log.reading > 0)
+        trim = appended(state, first=CHUNK_BYTES)
+        await other.table.commit([trim])
+        await gateway.route.table.load("s")
+        log.reads.set()
+        await client.answer()
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"kept"

@@ -1,0 +1,92 @@
+"""Pages of web origins that `cors_origins` does not name: they write nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.raw_origin import RawOrigin
+from tests.web.serving import edge_serving, get, post, put, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.web.serving import Answer
+
+NAMED = "https://app.test"
+STRANGER = "https://evil.test"
+
+
+def is_refused(answer: Answer) -> bool:
+    """Whether an answer is this very refusal, which names the setting."""
+    return (
+        answer.status == 403
+        and b'"code":"origin_not_allowed"' in answer.body
+        and b"cors_origins" in answer.body
+    )
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        post("s", b"+evil", f"Origin: {STRANGER}"),
+        put("t", f"Origin: {STRANGER}"),
+        request("DELETE", "s", f"Origin: {STRANGER}"),
+        post("s", b"+evil", "Origin: null"),
+        post("s", b"+evil", "Origin: "),
+        post("s", b"+evil", "Origin: https://headgate.test.evil.test"),
+        post("s", b"+evil", "Origin: https://headgate.test:8443"),
+        post("s", b"+evil", "Origin: ://headgate.test"),
+        post("s", b"+evil", "Origin: chrome-extension://headgate.test"),
+    ],
+)
+@pytest.mark.parametrize("named", [(NAMED,), ()])
+async def test_a_strangers_page_writes_nothing(write: bytes, named: Sequence[str]) -> None:
+    async with serving(cors_origins=named) as gateway:
+        assert (await gateway.ask(put("s", body=b"one"))).status == 201
+        assert is_refused(await gateway.ask(write))
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
+        assert (await gateway.ask(get("t?offset=-1"))).status == 404
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Origin: {NAMED}",
+        "Origin: https://headgate.test",
+        "Origin: http://HEADGATE.test",
+        "Origin: https://headgate.test:443",
+        "X-Forwarded-Host: app.example, b\r\nOrigin: https://app.example",
+        "X-No-Origin: 1",
+    ],
+)
+async def test_named_pages_and_those_of_the_host_itself_write(line: str) -> None:
+    async with serving(cors_origins=(NAMED,)) as gateway:
+        writes = [put("s", line), post("s", b"one", line), request("DELETE", "s", line)]
+        statuses = [(await gateway.ask(write)).status for write in writes]
+        assert statuses == [201, 204, 204]
+
+
+async def test_with_a_star_all_pages_write() -> None:
+    async with serving() as gateway:
+        assert (await gateway.ask(put("s", f"Origin: {STRANGER}"))).status == 201
+        assert (await gateway.ask(post("s", b"one", f"Origin: {STRANGER}"))).status == 204
+
+
+async def test_a_strangers_page_may_ask_and_read_what_its_browser_then_keeps_from_it() -> None:
+    async with serving(cors_origins=(NAMED,)) as gateway:
+        assert (await gateway.ask(put("s", body=b"one"))).status == 201
+        for method, status in (("GET", 200), ("HEAD", 200), ("OPTIONS", 204)):
+            said = await gateway.ask(request(method, "s", f"Origin: {STRANGER}"))
+            assert (said.status, said.get("access-control-allow-origin")) == (status, None)
+
+
+async def test_an_origin_server_hears_nothing_of_a_strangers_write() -> None:
+    created = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+    async with RawOrigin(created) as raw, edge_serving(raw, cors_origins=(NAMED,)) as gateway:
+        write = request("PUT", "/edge/s", f"Origin: {STRANGER}")
+        assert is_refused(await gateway.ask(write))
+        assert raw.lines() == []
+        write = request("PUT", "/edge/s", f"Origin: {NAMED}")
+        assert (await gateway.ask(write)).status == 201

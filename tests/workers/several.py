@@ -1,0 +1,144 @@
+"""A Headgate of several workers before an origin, and a look at its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.wire import Answer, ask
+from tests.support.processes import Headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEADLINE_S = 60.0
+
+
+def until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Wait for what is to become so."""
+    deadline = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {deadline_s} s: {what}"
+        time.sleep(0.005)  # it is looked at again then
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended may wait for long to be collected."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+class Several(Headgate):
+    """`pid` is the supervisor's."""
+
+    def spawn(self) -> None:
+        """Start, and wait for nothing."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.arguments, stdout=log, stderr=log, env=self.environment
+            )
+
+    def has_admin(self) -> bool:
+        """Whether the admin listener answers."""
+        assert self.is_running, self.output()
+        with contextlib.suppress(OSError):
+            return ask(self.admin_port, "GET", "/healthz").status == 200
+        return False
+
+    def workers(self) -> dict[int, int]:
+        """The pid of each worker that runs now, by its number."""
+        found = {}
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):  # it may end at any moment
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"gateway.workers.worker" in words and is_alive(int(pid)):
+                    found[int(words[-2])] = int(pid)
+        return found
+
+    def readyz(self) -> Answer:
+        return ask(self.admin_port, "GET", "/readyz")
+
+    def check(self, name: str) -> str:
+        """What `/readyz` says of one check."""
+        return str(self.readyz().json()["checks"].get(name))
+
+    def is_ready(self) -> bool:
+        return self.readyz().status == 200
+
+    def metrics(self) -> dict[str, float]:
+        """Each sample of `/metrics`, with its labels in its name."""
+        text = ask(self.admin_port, "GET", "/metrics").body.decode()
+        lines = [line.rpartition(" ") for line in text.splitlines() if line[:1] != "#"]
+        return {name: float(number) for name, _, number in lines}
+
+    def counters(self) -> dict[str, float]:
+        return {name: n for name, n in self.metrics().items() if re.search(r"_total(\{|$)", name)}
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = [json.loads(line) for line in self.output().splitlines() if line[:1] == "{"]
+        return [line for line in lines if line["event"] == name]
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        """The same, once there are any."""
+        until(lambda: bool(self.events(name)), f"{name} is logged")
+        return self.events(name)
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        assert self.process is not None, "not started"
+        self.process.send_signal(number)
+
+    def exit_status(self, timeout_s: float) -> int:
+        assert self.process is not None, "not started"
+        return self.process.wait(timeout_s)
+
+    def begin_stop(self) -> None:
+        """SIGTERM; returns when the supervisor and all workers stop."""
+        self.signal()
+        until(self._stops, "all know that they stop")
+
+    def _stops(self) -> bool:
+        checks = self.readyz().json()["checks"]
+        told = {reason for name, reason in checks.items() if name.startswith("worker ")}
+        return bool(checks["server"] == "stopping") and told <= {"stopping", "stopped"}
+
+
+@contextlib.contextmanager
+def several(origin: str, workers: int = 2, **environment: str) -> Iterator[Several]:
+    """Workers that serve; none of them is left when the block ends."""
+    with starting(origin, workers, **environment) as server:
+        until(lambda: server.has_admin() and server.is_ready(), "all workers serve")
+        yield server
+
+
+@contextlib.contextmanager
+def starting(origin: str, workers: int = 2, **environment: str) -> Iterator[Several]:
+    """The same, while they start."""
+    server = Several(
+        origin,
+        arguments=["--workers", str(workers)],
+        environment={f"HEADGATE_{name.upper()}": value for name, value in environment.items()},
+    )
+    try:
+        server.spawn()
+        yield server
+    finally:
+        left = server.workers() if server.is_running else {}
+        server.close()
+        for pid in left.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

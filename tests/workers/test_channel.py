@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from admin.app import Health
+from gateway.settings import Settings
+from gateway.telemetry.metrics import Sample, counter, least
+from gateway.workers.channel import (
+    Ask,
+    Begin,
+    Channel,
+    Message,
+    Refused,
+    Report,
+    Started,
+    Stop,
+)
+
+REPORT = Report(
+    Health({"server": None, "log /r": "the disk is full"}, {"origin /o": None}),
+    (Sample(counter("c_total", "C.", "route"), ("/r",), 3), Sample(least("up", "Up."), (), 0)),
+)
+
+
+async def ends() -> tuple[Channel, Channel]:
+    ours, theirs = socket.socketpair()
+    return await Channel.over(ours), await Channel.over(theirs)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Begin('{"a": "\\n"}'), Ask(), Stop(), Started(), Refused("The port\nis taken."), REPORT],
+    ids=lambda message: type(message).__name__,
+)
+async def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
+    here, there = await ends()
+    here.send(message)
+    here.send(Stop())
+    assert [await there.receive(), await there.receive()] == [message, Stop()]
+    await here.close()
+    assert await there.receive() is None
+    await there.close()
+
+
+async def test_nobody_hears_what_is_said_to_one_who_is_gone() -> None:
+    here, there = await ends()
+    await there.close()
+    for _ in range(3):
+        here.send(Ask())
+        assert await here.receive() is None
+    await here.close()
+
+
+async def test_one_who_speaks_otherwise_is_as_good_as_gone() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        here = await Channel.over(ours)
+        theirs.sendall(b'{"type": "Dance"}\n')
+        assert await here.receive() is None
+        await here.close()
+
+
+async def test_half_a_message_is_none() -> None:
+    ours, theirs = socket.socketpair()
+    here = await Channel.over(ours)
+    with theirs:
+        theirs.sendall(b'{"type": "Stop"}')
+    assert await here.receive() is None
+    await here.close()
+
+
+def test_settings_arrive_as_they_were_given() -> None:
+    """Also those that may be given only where they have a meaning."""
+    settings = Settings.model_validate(
+        {
+            "listen": "[::1]:80",
+            "workers": 2,
+            "routes": [
+                {"prefix": "/a", "origin": "https://h", "drop_query": ["x"], "tls_ca": "/ca"},
+                {"prefix": "/b", "origin": "redis://user:secret@h:1/2", "retention_age": 60},
+            ],
+        }
+    )
+    assert Settings.model_validate_json(settings.model_dump_json(exclude_unset=True)) == settings

@@ -1,0 +1,114 @@
+"""Workers over one Redis: whichever takes a request, the streams are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.wire import Wire, ask, request
+from tests.support.redis_servers import redis_server
+from tests.workers.several import Several, is_alive, several, starting, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.redis_servers import RedisServer
+
+pytestmark = pytest.mark.timeout(180)
+
+STREAM = "/v1/stream/s"
+READ = f"{STREAM}?offset=-1"
+MANY = 20  # connections, so that each worker has some
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path / "redis", appendonly="yes", appendfsync="always") as started:
+        yield started
+
+
+@pytest.fixture
+def server(redis: RedisServer) -> Iterator[Several]:
+    with several(redis.url) as started:
+        answer = ask(started.port, "PUT", STREAM, b"0,", content_type="text/plain")
+        assert answer.status == 201
+        yield started
+
+
+def append(server: Several, number: int) -> None:
+    """On a new connection, hence through any worker."""
+    answer = ask(server.port, "POST", STREAM, b"%d," % number, content_type="text/plain")
+    assert answer.status == 204
+
+
+def content(numbers: range) -> bytes:
+    return b"".join(b"%d," % number for number in numbers)
+
+
+def log_up(server: Several) -> float:
+    return server.metrics()['headgate_log_up{route="/v1/stream"}']
+
+
+def test_what_is_appended_through_one_worker_is_read_through_the_other(server: Several) -> None:
+    for number in range(1, MANY):
+        append(server, number)
+        assert ask(server.port, "GET", READ).body == content(range(number + 1))
+    assert {ask(server.port, "GET", READ).body for _ in range(MANY)} == {content(range(MANY))}
+
+
+def test_readers_of_all_workers_get_what_one_of_them_takes(server: Several) -> None:
+    tail = ask(server.port, "HEAD", STREAM).next_offset
+    with ExitStack() as opened:
+        wires = [opened.enter_context(Wire(server.port)) for _ in range(MANY)]
+        for wire in wires:
+            wire.send(request("GET", f"{STREAM}?offset={tail}&live=long-poll"))
+        until(lambda: server.metrics()["headgate_live_readers"] == MANY, "all polls wait")
+        append(server, 1)
+        assert {(answer.status, answer.body) for answer in (wire.answer() for wire in wires)} == {
+            (200, b"1,")
+        }
+
+
+def test_workers_that_are_killed_take_nothing_acknowledged_along(server: Several) -> None:
+    for times in range(4):
+        end = MANY * (times + 1) + 1
+        for number in range(end - MANY, end):
+            append(server, number)
+        os.kill(server.workers()[times % 2 + 1], signal.SIGKILL)
+        until(lambda seen=times: len(server.events("worker.ended")) > seen, "it is dead")  # type: ignore[misc]
+        assert ask(server.port, "GET", READ).body == content(range(end))
+        until(server.is_ready, "the new worker serves")
+    until(lambda: server.metrics()["headgate_worker_restarts_total"] == 4, "all are counted")
+
+
+def test_readiness_tells_that_no_worker_has_its_redis(redis: RedisServer, server: Several) -> None:
+    redis.kill()
+    until(
+        lambda: server.check("log /v1/stream").startswith("worker 1, 2: "),
+        "both workers find Redis away",
+    )
+    until(lambda: server.readyz().status == 503, "both tell it")
+    until(lambda: log_up(server) == 0, "the metrics tell it, too")
+    redis.start()
+    until(server.is_ready, "both workers found it again")
+    until(lambda: log_up(server) == 1, "the metrics tell it, too")
+    assert ask(server.port, "GET", READ).body == b"0,"
+
+
+def test_workers_end_when_told_so_while_they_wait_for_a_silent_redis(redis: RedisServer) -> None:
+    """Before its first answer, or the time to wait for it is over, nothing is served."""
+    redis.pause()
+    with starting(redis.url) as server:
+        until(server.has_admin, "the supervisor listens")
+        assert server.check("worker 1") == "starting"
+        pids = server.workers()
+        server.signal()
+        assert server.exit_status(20) == 0
+        assert [pid for pid in pids.values() if is_alive(pid)] == []
+        assert server.events("worker.started") == []
+        assert server.events("worker.killed") == []

@@ -1,0 +1,350 @@
+"""Several workers on one port: together they are one server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.wire import Wire, ask, request
+from tests.support.ports import free_port
+from tests.support.processes import HEADGATE, Headgate, headgate
+from tests.workers.several import Several, is_alive, several, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(180)
+
+READS = 60
+STREAM = "/v1/stream/s"
+READ = f"{STREAM}?offset=-1"
+
+
+@pytest.fixture
+def origin() -> Iterator[Headgate]:
+    """A Headgate with one stream, which ends with "one"."""
+    with headgate("memory:") as server:
+        assert ask(server.port, "PUT", STREAM, b"one", content_type="text/plain").status == 201
+        yield server
+
+
+@pytest.fixture
+def server(origin: Headgate) -> Iterator[Several]:
+    with several(origin.url) as started:
+        yield started
+
+
+def refusal(*arguments: str, listen: int | None = None, admin: int | None = None) -> str:
+    """What a Headgate that cannot start says last."""
+    done = subprocess.run(
+        [
+            *(str(HEADGATE), "serve", "--workers=2"),
+            f"--listen=127.0.0.1:{listen or free_port()}",
+            f"--admin=127.0.0.1:{admin or free_port()}",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done
+    return done.stderr.splitlines()[-1]
+
+
+@contextmanager
+def connected(server: Several) -> Iterator[list[Wire]]:
+    """Enough connections for each worker to have some."""
+    with ExitStack() as opened:
+        yield [opened.enter_context(Wire(server.port)) for _ in range(20)]
+
+
+@contextmanager
+def waiting(server: Several, tail: str) -> Iterator[list[Wire]]:
+    """Long-polls at the tail."""
+    with connected(server) as wires:
+        for wire in wires:
+            wire.send(request("GET", f"{STREAM}?offset={tail}&live=long-poll"))
+        until(lambda: server.metrics()["headgate_live_readers"] == 20, "all polls wait")
+        yield wires
+
+
+@contextmanager
+def uploading(server: Several) -> Iterator[list[Wire]]:
+    """Appends of "+two" that are under way, and whose last three bytes are still to be sent."""
+    whole = request("POST", STREAM, b"+two", content_type="text/plain", expect="100-continue")
+    with connected(server) as wires:
+        for wire in wires:
+            wire.send(whole.removesuffix(b"+two"))
+            assert wire.answer("POST").status == 100
+            wire.send(b"+")
+        yield wires
+
+
+# ---------------------------------------------------------------- one server
+
+
+def test_each_worker_serves_with_a_cache_of_its_own_and_numbers_add_up(server: Several) -> None:
+    """New connections go to one or the other: each has to fetch the answer once."""
+    answers = [ask(server.port, "GET", READ) for _ in range(READS)]
+    assert {answer.body for answer in answers} == {b"one"}
+    assert [answer.headers["x-cache"] for answer in answers].count("MISS") == 2
+    until(lambda: server.metrics()["headgate_cache_hits_total"] == READS - 2, "all are counted")
+    numbers = server.metrics()
+    assert numbers["headgate_cache_misses_total"] == 2
+    assert numbers["headgate_cache_entries"] == 2
+    assert numbers['headgate_origin_fetches_total{route="/v1/stream"}'] == 2
+    assert numbers['headgate_origin_up{route="/v1/stream"}'] == 1
+    assert numbers["headgate_workers"] == 2
+
+
+def test_a_gauge_counts_what_all_workers_have_at_the_moment(server: Several) -> None:
+    with connected(server) as wires:
+        for wire in wires:
+            assert wire.request("GET", READ).status == 200
+        until(lambda: server.metrics()["headgate_connections"] == 20, "all are counted")
+    until(lambda: server.metrics()["headgate_connections"] == 0, "no connection is left")
+
+
+def test_log_lines_name_the_worker(server: Several) -> None:
+    (together,) = server.told("server.started")
+    assert (together["workers"], together["pid"]) == (2, server.pid)
+    started = server.events("worker.started")
+    assert {line["worker"]: line["pid"] for line in started} == server.workers()
+
+
+def test_readiness_names_the_worker_with_the_trouble(origin: Headgate, server: Several) -> None:
+    assert server.readyz().json()["checks"] == {
+        "server": "ok",
+        "worker 1": "ok",
+        "worker 2": "ok",
+        "origin /v1/stream": "ok",
+    }
+    origin.kill()
+
+    def is_noticed() -> bool:
+        ask(server.port, "HEAD", STREAM)
+        return server.check("origin /v1/stream").startswith("worker 1, 2: ")
+
+    until(is_noticed, "both workers find the origin away")
+    assert server.is_ready()  # kept answers are served without an origin
+
+
+# ---------------------------------------------------------------- start
+
+
+def test_a_port_that_somebody_listens_on_is_one_sentence(origin: Headgate) -> None:
+    sentence = refusal(f"--origin={origin.url}", listen=origin.port)
+    taken = f"headgate: cannot listen on 127.0.0.1:{origin.port} (listen): address already in use."
+    assert sentence.casefold() == taken
+
+
+def test_workers_do_not_join_those_of_another_headgate(server: Several) -> None:
+    sentence = refusal(f"--origin={server.url}", listen=server.port)
+    assert sentence.casefold().endswith(" (listen): address already in use.")
+
+
+def test_an_admin_port_in_use_is_one_sentence(server: Several) -> None:
+    sentence = refusal(f"--origin={server.url}", admin=server.admin_port)
+    assert sentence.casefold().endswith(" (admin): address already in use.")
+
+
+def test_what_no_worker_can_start_with_ends_them_all(origin: Headgate, tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(
+        f'[[routes]]\nprefix = "/v1/stream"\norigin = "https://127.0.0.1:{origin.port}"\n'
+        f'tls_ca = "{tmp_path}/none.pem"\n'
+    )
+    assert f"{tmp_path}/none.pem" in refusal("--config", str(config))
+
+
+@pytest.mark.parametrize("kind", ["memory:", "file:"])
+def test_streams_of_one_process_are_not_served_by_two(kind: str, tmp_path: Path) -> None:
+    sentence = refusal(f"--origin={kind}{tmp_path if kind == 'file:' else ''}")
+    assert re.match(r"headgate: --workers is 2, but must be 1 ", sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_share_a_port_that_the_kernel_chose(origin: Headgate) -> None:
+    with several(origin.url, listen="127.0.0.1:0") as server:
+        (line,) = server.told("server.started")
+        (url,) = line["routes"]
+        port = int(re.findall(r":(\d+)/", url)[0])
+        answers = [ask(port, "GET", READ).headers["x-cache"] for _ in range(READS)]
+        assert answers.count("MISS") == 2
+
+
+# ---------------------------------------------------------------- one that does not answer
+
+
+def test_a_worker_that_hangs_is_named_and_its_counters_stay(server: Several) -> None:
+    for _ in range(READS):
+        ask(server.port, "GET", READ)
+    before = server.counters()
+    hung = server.workers()[2]
+    os.kill(hung, signal.SIGSTOP)
+    until(lambda: server.check("worker 2") == "does not answer", "it is missed")
+    until(lambda: server.check("worker 1") == "ok", "the other one is well")
+    until(
+        lambda: (
+            server.metrics()["headgate_workers_silent"] == 1
+            and server.metrics()["headgate_cache_entries"] == 1
+        ),
+        "the numbers are those of one",
+    )
+    now = server.counters()
+    assert {name: n for name, n in before.items() if now[name] < n} == {}
+    os.kill(hung, signal.SIGCONT)
+    until(server.is_ready, "the worker answers again")
+    until(lambda: server.metrics()["headgate_workers_silent"] == 0, "nobody is missed")
+
+
+# ---------------------------------------------------------------- one that dies
+
+
+def test_a_dead_worker_is_replaced_and_the_other_one_serves_meanwhile(server: Several) -> None:
+    for _ in range(READS):
+        ask(server.port, "GET", READ)
+    before, pids = server.counters(), server.workers()
+    os.kill(pids[1], signal.SIGKILL)
+    until(
+        lambda: server.check("worker 1") == "killed by SIGKILL, starting again",
+        "the supervisor noticed",
+    )
+    answers = [ask(server.port, "GET", READ) for _ in range(READS)]
+    assert {answer.status for answer in answers} == {200}
+    until(server.is_ready, "the new worker serves")
+    assert server.workers()[2] == pids[2]
+    assert server.workers()[1] != pids[1]
+    after = server.counters()
+    assert {name: n for name, n in before.items() if after[name] < n} == {}
+    assert after["headgate_worker_restarts_total"] == 1
+    assert after["headgate_cache_hits_total"] >= before["headgate_cache_hits_total"] + READS - 2
+
+
+def test_a_worker_that_is_told_to_end_is_replaced(server: Several) -> None:
+    pids = server.workers()
+    os.kill(pids[2], signal.SIGTERM)
+    until(lambda: len({*server.workers().values()} | {*pids.values()}) == 3, "a new one runs")
+    until(server.is_ready, "it serves")
+    (line,) = server.told("worker.ended")
+    assert (line["worker"], line["reason"]) == (2, "ended with status 0")
+
+
+def test_one_that_dies_young_again_and_again_is_started_ever_later(server: Several) -> None:
+    killed: set[int] = set()
+    for _ in range(4):
+        until(lambda: server.workers().get(1) not in {None, *killed}, "worker 1 runs")
+        killed.add(pid := server.workers()[1])
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: len(server.events("worker.ended")) == len(killed), "it is noticed")
+        assert server.readyz().status == 503
+    lines = server.events("worker.ended")
+    assert {(line["worker"], line["reason"]) for line in lines} == {(1, "killed by SIGKILL")}
+    assert [line["pause_s"] for line in lines] == [0.25, 0.5, 1, 2]
+    until(server.is_ready, "it serves at last")
+
+
+# ---------------------------------------------------------------- stop
+
+
+def test_sigterm_drains_all_workers(origin: Headgate, server: Several) -> None:
+    tail = ask(origin.port, "HEAD", STREAM).next_offset
+    with waiting(server, tail) as polls, uploading(server) as uploads:
+        pids = server.workers()
+        server.begin_stop()
+        for wire in polls:
+            answer = wire.answer()
+            assert (answer.status, answer.next_offset) == (204, tail)
+        for wire in uploads:
+            wire.send(b"two")
+        assert [wire.answer("POST").status for wire in uploads] == [204] * 20
+        assert server.exit_status(30) == 0
+    assert ask(origin.port, "GET", READ).body == b"one" + b"+two" * 20
+    assert server.events("worker.ended") == []
+    stopped = [line.get("worker") for line in server.events("server.stopped")]
+    assert {*stopped[:-1]} == {*pids}
+    assert stopped[-1] is None  # the supervisor is the last
+
+
+def is_cut(server: Several) -> bool:
+    """One more signal, which changes nothing when it comes too early.
+
+    No other one before it is clear that it was: one that comes as the process ends would end it.
+    """
+    server.signal(signal.SIGINT)
+    with contextlib.suppress(AssertionError):
+        until(lambda: bool(server.events("server.cut")), "it counts", 2.0)
+    return bool(server.events("server.cut"))
+
+
+@pytest.mark.parametrize("workers", [2, 1])
+def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, workers: int) -> None:
+    with several(origin.url, workers, shutdown_grace="60") as server, uploading(server):
+        pids = server.workers()
+        server.begin_stop()
+        until(lambda: is_cut(server), "a signal counts")
+        assert server.exit_status(30) == 1
+        assert [pid for pid in pids.values() if is_alive(pid)] == []
+
+
+@pytest.mark.parametrize("workers", [2, 1])
+def test_signals_in_one_moment_are_one(origin: Headgate, workers: int) -> None:
+    """`timeout` and make pass on what the terminal or they themselves sent to the whole group."""
+    with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            server.signal(number)
+        until(lambda: server.readyz().status == 503, "it stops")
+        for wire in uploads:
+            wire.send(b"two")
+        assert {wire.answer("POST").status for wire in uploads} == {204}
+        assert server.exit_status(30) == 0
+
+
+@pytest.mark.parametrize("workers", [2, 1])
+def test_the_loss_of_the_terminal_is_a_signal_to_stop(origin: Headgate, workers: int) -> None:
+    with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
+        server.signal(signal.SIGHUP)
+        until(lambda: server.readyz().status == 503, "it stops")
+        for wire in uploads:
+            wire.send(b"two")
+        assert {wire.answer("POST").status for wire in uploads} == {204}
+        assert server.exit_status(30) == 0
+
+
+def test_under_nohup_it_outlives_its_terminal() -> None:
+    with contextlib.closing(Headgate(preface=["nohup"])) as server:
+        server.start()
+        assert server.process is not None
+        server.process.send_signal(signal.SIGHUP)
+        for _ in range(2):  # the second one is asked when the signal has been looked at
+            assert ask(server.admin_port, "GET", "/readyz").status == 200
+        assert server.terminate() == 0
+
+
+def test_a_worker_that_hangs_does_not_keep_the_others_from_ending(origin: Headgate) -> None:
+    with several(origin.url, shutdown_grace="0.1") as server:
+        pids = server.workers()
+        os.kill(pids[1], signal.SIGSTOP)
+        server.signal()
+        assert server.exit_status(30) == 0
+        assert [pid for pid in pids.values() if is_alive(pid)] == []
+        (line,) = server.events("worker.killed")
+        assert line["workers"] == 1
+
+
+def test_no_worker_outlives_a_supervisor_that_was_killed(origin: Headgate, server: Several) -> None:
+    with waiting(server, ask(origin.port, "HEAD", STREAM).next_offset) as polls:
+        pids = server.workers()
+        assert len(pids) == 2
+        server.signal(signal.SIGKILL)
+        assert {wire.answer().status for wire in polls} == {204}
+        until(lambda: not any(map(is_alive, pids.values())), "no worker is left", 5)
