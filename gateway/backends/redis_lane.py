@@ -119,6 +119,7 @@ class Lane:
                 self._fail(Unreachable("the gateway is stopping"))
             else:
                 self._connecting = self._loop.create_task(self._open())
+                self._connecting.add_done_callback(self._opened)
             return
         commands = self._gather()
         if self._epilogue is not None:
@@ -141,15 +142,17 @@ class Lane:
     async def _open(self) -> None:
         wire = Wire(self._heard, self._lost)
         try:
-            await self._connect(wire)
+            await connected(self._connect, wire)
             self._wire = wire if wire.is_open else None
         except Unreachable as failure:
             self._fail(failure)
         except Exception as error:  # noqa: BLE001 - who waits must hear of it, whatever it was
             log.exception("log.connection_failed")
             self._fail(Unreachable(f"no connection can be made: {error!r}"))
-        finally:
-            self._connecting = None
+
+    def _opened(self, _: asyncio.Task[None]) -> None:
+        """Also when it was cut, perhaps before it began: whoever waits gets another."""
+        self._connecting = None
         self._start()
 
     def _look(self) -> None:
@@ -216,9 +219,14 @@ class Lane:
             _tell(ask, failure)
 
     def cut(self) -> None:
-        """Give the connection up, as for a server that is no longer the right one."""
+        """Give the connection up, as for a server that is no longer the right one.
+
+        Also one that is being made: a frozen server would hold it up for seconds.
+        """
         if self._wire is not None:
             self._wire.close()
+        elif self._connecting is not None:
+            self._connecting.cancel()
 
     async def close(self) -> None:
         """End the connection; what still waits is told so."""
@@ -228,6 +236,18 @@ class Lane:
             await asyncio.gather(self._connecting, return_exceptions=True)
         self._fail(Unreachable("the gateway is stopping"))
         self.cut()
+
+
+async def connected(connect: Connect, wire: Wire) -> None:
+    """Connect, in a task of its own. Raises Unreachable, and CancelledError also when it is late.
+
+    A connection that is being made does not always hear of its cancellation.
+    """
+    await connect(wire)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        wire.close()
+        raise asyncio.CancelledError
 
 
 def _tell(ask: Ask, answer: Answer | Unreachable) -> None:

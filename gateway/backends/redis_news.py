@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis_lane import Unreachable
+from gateway.backends.redis_lane import Unreachable, connected
 from gateway.backends.redis_servers import explained
 from gateway.backends.redis_wire import Refusal, Wire, pack
 from gateway.telemetry.logs import log
@@ -13,6 +14,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.backends.redis_lane import Connect
     from gateway.backends.redis_servers import Address, Servers
     from gateway.backends.redis_wire import Reply
 
@@ -102,7 +104,8 @@ class News:
         if ear is None:
             # Plain messages reach every server of a cluster, so one ear is enough for them.
             also = None if self._ears else self._gone
-            ear = Ear(self._servers, address, also, self._heard, self._strayed)
+            connect = partial(self._servers.connect, address=address)
+            ear = Ear(self._servers, connect, also, self._heard, self._strayed)
             self._ears[address] = ear
             ear.open()
         return ear
@@ -158,13 +161,13 @@ class Ear:
     def __init__(
         self,
         servers: Servers,
-        address: Address,
+        connect: Connect,
         also: bytes | None,
         heard: Heard,
         strayed: Callable[[bytes], None],
     ) -> None:
         self._servers = servers
-        self._address = address
+        self._connect = connect
         self.also = also
         self._heard = heard
         self._strayed = strayed
@@ -174,11 +177,11 @@ class Ear:
         self._dropped: list[bytes] = []
         self._flushes = False
         self._task: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self.refused: str | None = None
         self._cutting: asyncio.TimerHandle | None = None
         self._last_heard = 0.0
-        self._is_closed = False
 
     def open(self) -> None:
         """Connect, and stay connected."""
@@ -187,7 +190,6 @@ class Ear:
 
     async def close(self) -> None:
         """End."""
-        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -205,10 +207,12 @@ class Ear:
             self._cutting = asyncio.get_running_loop().call_later(LONGEST_AGAIN_S, self.cut)
 
     def cut(self) -> None:
-        """Connect anew."""
+        """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
         self._cutting = None
         if self._wire is not None:
             self._wire.close()
+        elif self._connecting is not None:
+            self._connecting.cancel()
 
     def add(self, channel: bytes) -> None:
         """Hear a channel."""
@@ -252,24 +256,40 @@ class Ear:
         while True:
             self._ended.clear()
             wire = Wire(self._replies, self._lost)
-            try:
-                await self._servers.connect(wire, self._address)
-            except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
-                if not isinstance(failure, Unreachable):  # of which the server's lanes tell
-                    log.exception("log.news_failed")
+            if not await self._is_opened(wire):
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_AGAIN_S)
                 continue
-            if self._is_closed:  # a connection that is being made does not hear of its cancellation
-                wire.close()
-                return
             wait = AGAIN_S
-            self._wire = wire if wire.is_open else None
             self._last_heard = asyncio.get_running_loop().time()
             if self.also is not None:
                 wire.send([pack("SUBSCRIBE", self.also)])
             self._send("SUBSCRIBE", list(self.channels))
             await self._stay(wire)
+
+    async def _open(self, wire: Wire) -> None:
+        await connected(self._connect, wire)
+        self._wire = wire if wire.is_open else None
+
+    async def _is_opened(self, wire: Wire) -> bool:
+        """Whether a connection could be made, and was not cut in the making."""
+        connecting = asyncio.get_running_loop().create_task(self._open(wire))
+        self._connecting = connecting
+        try:
+            await asyncio.wait({connecting})
+        except asyncio.CancelledError:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            wire.close()  # it may have been made
+            raise
+        finally:
+            self._connecting = None
+        if connecting.cancelled():
+            return False
+        failure = connecting.exception()
+        if failure is not None and not isinstance(failure, Unreachable):
+            log.error("log.news_failed", exc_info=failure)  # of the others the lanes tell
+        return failure is None
 
     async def _stay(self, wire: Wire) -> None:
         """Until the connection is lost, or answers no more."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.redis_lane import Lane, Unreachable
 from gateway.backends.redis_servers import explained
+from gateway.backends.redis_switches import Switches
 from gateway.backends.redis_wire import Refusal, pack
 from gateway.telemetry.logs import log
 
@@ -58,6 +59,7 @@ class Primary:
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._switches = Switches(servers, self._switched)
 
     @property
     def is_down(self) -> bool:
@@ -69,6 +71,7 @@ class Primary:
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""
+        self._switches.open()
         await self._probe()
         if not self._is_closed:
             self._task = asyncio.get_running_loop().create_task(self._watch())
@@ -79,6 +82,7 @@ class Primary:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._switches.close()
         await self.commits.close()
         await self.reads.close()
 
@@ -95,6 +99,12 @@ class Primary:
         """Connect anew, both lanes to whoever takes writes then."""
         self._left += 1
         self._cut()
+
+    def _switched(self) -> None:
+        """The sentinels have made another server the primary: this one may only be frozen."""
+        log.info("log.switched", server=self._name)
+        self.leave()
+        self.look()
 
     def _cut(self) -> None:
         self.commits.cut()

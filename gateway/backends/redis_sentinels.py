@@ -44,11 +44,9 @@ class NoPrimary(exceptions.ConnectionError):
     """No sentinel names a primary that is up."""
 
 
-async def primary_of(
-    service: str, nodes: Sequence[Address], options: Mapping[str, Any], *, tls: bool
-) -> Address:
+async def primary_of(service: str, nodes: Sequence[Address], options: Mapping[str, Any]) -> Address:
     """The primary of a service; `options` are those of a connection. Raises what redis-py does."""
-    asking = [asyncio.create_task(_ask(service, node, options, tls=tls)) for node in nodes]
+    asking = [asyncio.create_task(_ask(service, sentinel(node, options))) for node in nodes]
     try:
         named = await _first_answers(asking)
     finally:
@@ -81,9 +79,14 @@ def _answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
     return [one.result() for one in asking if one.done() and one.exception() is None]
 
 
-async def _ask(service: str, node: Address, options: Mapping[str, Any], *, tls: bool) -> Named:
-    host, port = node
-    connection = (SSLConnection if tls else Connection)(host=host, port=port, **options)
+def sentinel(node: Address, options: Mapping[str, Any]) -> Connection:
+    """A connection to one, not opened yet; the option `ssl` says whether it is encrypted."""
+    others = dict(options)
+    kind = SSLConnection if others.pop("ssl", False) else Connection
+    return kind(host=node[0], port=node[1], **others)
+
+
+async def _ask(service: str, connection: Connection) -> Named:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
         await connection.send_command("SENTINEL", "MASTER", service)

@@ -17,12 +17,12 @@ from redis.crc import key_slot
 
 from gateway.backends.redis_lane import Unreachable
 from gateway.backends.redis_rows import LIBRARY
-from gateway.backends.redis_sentinels import primary_of, words
+from gateway.backends.redis_sentinels import primary_of, sentinel, words
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -75,6 +75,16 @@ class Servers:
 
     def __repr__(self) -> str:
         return str(self._origin)
+
+    @property
+    def sentinels(self) -> Sequence[Address]:
+        """Those that name the primary, when there are any."""
+        return self._origin.nodes if self._origin.kind == "sentinel" else ()
+
+    @property
+    def service(self) -> str:
+        """The name under which they know it."""
+        return self._origin.service
 
     def check(self) -> None:
         """Raises StartError when the authorities to trust cannot be read."""
@@ -172,7 +182,7 @@ class Servers:
         """
         with _telling():
             connection = await self._connection(address)
-            try:
+            async with _closed_on_failure(connection):
                 await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
                 await _load_functions(connection)
                 await connection.send_command("COMMAND", "INFO", "SPUBLISH")
@@ -180,9 +190,6 @@ class Servers:
                 if not self.is_cluster:
                     await _check_alone(connection)
                 await self._warn_of_eviction(connection)
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
         wire.take_over(connection)
 
     async def _warn_of_eviction(self, connection: AbstractConnection) -> None:
@@ -205,12 +212,23 @@ class Servers:
         secure = options.pop("ssl", False)
         return (SSLConnection if secure else Connection)(host=host, port=port, **options)
 
+    async def connect_sentinel(self, wire: Wire, node: Address) -> None:
+        """Open a connection to a sentinel. Raises Unreachable."""
+        with _telling():
+            connection = sentinel(node, self._sentinel_options())
+            async with _closed_on_failure(connection):
+                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+        wire.take_over(connection)
+
     async def _primary(self) -> tuple[str, int]:
         """Whom the sentinels take for the primary now."""
-        origin, options = self._origin, self._common()
-        secure = options.pop("ssl", False)
+        origin = self._origin
+        return await primary_of(origin.service, origin.nodes, self._sentinel_options())
+
+    def _sentinel_options(self) -> dict[str, Any]:
+        origin = self._origin
         own = {"username": origin.sentinel_username, "password": origin.sentinel_password}
-        return await primary_of(origin.service, origin.nodes, {**options, **own}, tls=secure)
+        return {**self._common(), **own}
 
     def _options(self) -> dict[str, Any]:
         origin = self._origin
@@ -251,6 +269,15 @@ class Servers:
         with contextlib.suppress(exceptions.RedisError, OSError):
             if self._cluster is not None:
                 await self._cluster.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _closed_on_failure(connection: AbstractConnection) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
 
 
 async def _check_alone(connection: AbstractConnection) -> None:

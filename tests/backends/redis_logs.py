@@ -47,10 +47,15 @@ class Hearing:
 
 @contextlib.asynccontextmanager
 async def connected(
-    url: str, listener: Hearing | None = None, *, wait_replicas: int = 0
+    url: str,
+    listener: Hearing | None = None,
+    *,
+    wait_replicas: int = 0,
+    connect_timeout: float = 5.0,
 ) -> AsyncIterator[RedisLog]:
     """An open log, whose new streams are of the present reign."""
-    log = RedisLog(RedisSettings(parse_redis(url), wait_replicas=wait_replicas))
+    settings = RedisSettings(parse_redis(url), connect_timeout, wait_replicas=wait_replicas)
+    log = RedisLog(settings)
     log.listen(listener or Hearing())
     await log.open()
     try:

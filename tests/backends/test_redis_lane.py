@@ -15,6 +15,7 @@ from gateway.backends import redis_lane
 from gateway.backends.redis_lane import Lane, Unreachable
 from gateway.backends.redis_wire import pack
 from tests.backends.redis_logs import until
+from tests.streams.gated_log import turns
 from tests.support.listener import Listener
 
 if TYPE_CHECKING:
@@ -64,10 +65,23 @@ class Peer(Listener):
 
 
 class Talk:
-    """A lane to a peer, and what came of what was asked."""
+    """A lane to a peer, and what came of what was asked.
 
-    def __init__(self, peer: Peer, *, epilogue: bytes | None = None) -> None:
+    The first connection of a `frozen` one is never made: the server takes it and says nothing.
+    One that is `deaf` is then made all the same when it is cancelled.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        *,
+        epilogue: bytes | None = None,
+        frozen: bool = False,
+        deaf: bool = False,
+    ) -> None:
         self.peer = peer
+        self._frozen = frozen
+        self._deaf = deaf
         self.lane = Lane(self._connect, self._lost, PATIENCE_S, epilogue)
         self.answers: dict[str, Answer | Unreachable] = {}
         self.lost: list[str] = []
@@ -75,6 +89,14 @@ class Talk:
     async def _connect(self, wire: Wire) -> None:
         connection = Connection()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.peer.port)
+        if self._frozen:
+            self._frozen = False
+            try:
+                await reader.read()
+            except asyncio.CancelledError:
+                if not self._deaf:
+                    writer.close()
+                    raise
         sending: socket.socket = writer.get_extra_info("socket")
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         connection._reader, connection._writer = reader, writer
@@ -97,8 +119,10 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def talking(peer: Peer, *, epilogue: bytes | None = None) -> AsyncIterator[Talk]:
-    talk = Talk(peer, epilogue=epilogue)
+async def talking(
+    peer: Peer, *, epilogue: bytes | None = None, frozen: bool = False, deaf: bool = False
+) -> AsyncIterator[Talk]:
+    talk = Talk(peer, epilogue=epilogue, frozen=frozen, deaf=deaf)
     async with peer:
         try:
             yield talk
@@ -233,6 +257,28 @@ async def test_a_connection_that_is_lost_while_a_reply_is_due_is_told() -> None:
         assert answer.was_sent
         assert answer.why.startswith("the connection was lost")
         assert talk.lost == [""]  # not by us
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_a_connection_that_is_cut_in_the_making_is_made_anew(*, deaf: bool) -> None:
+    async with talking(Peer(), frozen=True, deaf=deaf) as talk:
+        talk.ask("a")
+        await until(lambda: talk.peer.connections == 1)
+        talk.lane.cut()
+        await until(lambda: talk.peer.heard == [b"a"])
+        assert talk.peer.connections == 2
+        talk.peer.say(b"+1\r\n")
+        assert await talk.answered("a") == ([b"1"], None)
+        assert talk.lost == []
+
+
+async def test_a_connection_that_is_cut_before_it_begins_is_made_all_the_same() -> None:
+    async with talking(Peer()) as talk:
+        talk.ask("a")
+        await turns(1)
+        assert talk.peer.connections == 0
+        talk.lane.cut()
+        await until(lambda: talk.peer.heard == [b"a"])
 
 
 @pytest.mark.parametrize("is_lost", [False, True])

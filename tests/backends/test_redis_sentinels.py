@@ -79,7 +79,7 @@ def _all_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def ask(nodes: list[Address], service: str = SERVICE) -> Address:
-    return await primary_of(service, nodes, OPTIONS, tls=False)
+    return await primary_of(service, nodes, OPTIONS)
 
 
 @pytest.mark.usefixtures("_all_in_time")

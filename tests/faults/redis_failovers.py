@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.faults.disasters import Oblivion
+from tests.faults.disasters import Oblivion, SplitBrain
 from tests.faults.follower import CUT_OFF
 from tests.faults.ledger import Faults, Ledger
 from tests.faults.offset_probes import Probes
@@ -138,6 +138,8 @@ class _Act:
         self.first_bytes = 0
         """Acknowledged in the first stream."""
         self.is_writing = False
+        self.is_split = False
+        """Two servers are primaries: what is lost depends on whom a gateway asks."""
         self.since = time.monotonic()
         self.gone_on: dict[int, float] = {}
 
@@ -190,9 +192,11 @@ class _Act:
             await self._add_stream(f"late-{number}", EVEN)
             await self._until_written(LOST_BYTES)
             await asyncio.gather(*(self._catch_up(base) for base in self.gateways))
+            self.is_split = isinstance(disaster, SplitBrain)
             disaster.strike()
             self.gone_on, self.since = {}, time.monotonic()
             await asyncio.to_thread(disaster.recover)
+            self.is_split = False
             await asyncio.gather(*(self._create(prefixes.ledger) for prefixes in self.streams))
             await self._go_on()
         # By its next append each writer learns what it lost.
@@ -282,7 +286,7 @@ class _Act:
     async def _append(self, pen: Pen) -> None:
         """One append, sent until it is acknowledged, or what takes its place after a loss."""
         while True:
-            headers, body = pen.headers, pen.begin()
+            headers, body, was_split = pen.headers, pen.begin(), self.is_split
             answer = await self._send("POST", pen.ledger.name, headers, body)
             if answer.status in {200, 204}:
                 first = answer.status == 200
@@ -291,7 +295,9 @@ class _Act:
                 if pen.prefixes is self.streams[0]:
                     self.first_bytes += len(body)
                 return
-            if answer.status == 409 and "Producer-Expected-Seq" in answer.headers:
+            if answer.status == 409 and was_split:
+                await asyncio.sleep(PAUSE_S)  # until all say the same
+            elif answer.status == 409 and "Producer-Expected-Seq" in answer.headers:
                 self.report.lost += pen.goes_on_from(int(answer.headers["Producer-Expected-Seq"]))
             else:
                 # Lost with its creation, and about to be created anew.
