@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -138,8 +139,8 @@ class _Act:
         self.first_bytes = 0
         """Acknowledged in the first stream."""
         self.is_writing = False
-        self.is_split = False
-        """Two servers are primaries: what is lost depends on whom a gateway asks."""
+        self.one_since = 0.0
+        """Up to then two were primaries, and what was lost depended on whom a gateway asked."""
         self.since = time.monotonic()
         self.gone_on: dict[int, float] = {}
 
@@ -192,11 +193,14 @@ class _Act:
             await self._add_stream(f"late-{number}", EVEN)
             await self._until_written(LOST_BYTES)
             await asyncio.gather(*(self._catch_up(base) for base in self.gateways))
-            self.is_split = isinstance(disaster, SplitBrain)
+            is_split = isinstance(disaster, SplitBrain)
+            if is_split:
+                self.one_since = math.inf
             disaster.strike()
             self.gone_on, self.since = {}, time.monotonic()
             await asyncio.to_thread(disaster.recover)
-            self.is_split = False
+            if is_split:
+                self.one_since = time.monotonic()
             await asyncio.gather(*(self._create(prefixes.ledger) for prefixes in self.streams))
             await self._go_on()
         # By its next append each writer learns what it lost.
@@ -286,7 +290,7 @@ class _Act:
     async def _append(self, pen: Pen) -> None:
         """One append, sent until it is acknowledged, or what takes its place after a loss."""
         while True:
-            headers, body, was_split = pen.headers, pen.begin(), self.is_split
+            headers, body, began = pen.headers, pen.begin(), time.monotonic()
             answer = await self._send("POST", pen.ledger.name, headers, body)
             if answer.status in {200, 204}:
                 first = answer.status == 200
@@ -295,7 +299,7 @@ class _Act:
                 if pen.prefixes is self.streams[0]:
                     self.first_bytes += len(body)
                 return
-            if answer.status == 409 and was_split:
+            if answer.status == 409 and began < self.one_since:
                 await asyncio.sleep(PAUSE_S)  # until all say the same
             elif answer.status == 409 and "Producer-Expected-Seq" in answer.headers:
                 self.report.lost += pen.goes_on_from(int(answer.headers["Producer-Expected-Seq"]))

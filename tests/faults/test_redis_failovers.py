@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 GATEWAYS = 3
 SEED = 11
+FAILOVERS = 30
+IN_ONE_GROUP = 5
 REPLICATION = {"repl-diskless-sync-delay": "0"}
 
 
-def _run(origin: str, disasters: Sequence[Disaster]) -> Report:
+def _run(origin: str, disasters: Sequence[Disaster], seed: int = SEED) -> Report:
     with roaming_gateways(origin, GATEWAYS) as gateways:
-        report = asyncio.run(lose_again_and_again(disasters, gateways, SEED))
+        report = asyncio.run(lose_again_and_again(disasters, gateways, seed))
     print(report)  # noqa: T201 - the figures are what a run is for
     return report
 
@@ -123,10 +125,15 @@ def test_restarts_with_nothing_never_give_an_offset_twice(tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(240)
-def test_failovers_without_the_last_writes_never_give_an_offset_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(SEED, SEED + FAILOVERS // IN_ONE_GROUP))
+def test_failovers_without_the_last_writes_never_give_an_offset_twice(
+    tmp_path: Path, seed: int
+) -> None:
     with SentinelGroup(tmp_path) as group:
-        report = _run(group.url, [Failover(group), SplitBrain(group), Failover(group)])
-    _assert_kept_its_word(report, 3)
+        disasters: list[Disaster] = [Failover(group) for _ in range(IN_ONE_GROUP)]
+        disasters[IN_ONE_GROUP // 2] = SplitBrain(group)
+        report = _run(group.url, disasters, seed)
+    _assert_kept_its_word(report, IN_ONE_GROUP)
 
 
 class _Trio:
