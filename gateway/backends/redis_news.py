@@ -210,7 +210,8 @@ class Ear:
         """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
         self._cutting = None
         if self._wire is not None:
-            self._wire.close()
+            wire, self._wire = self._wire, None  # it is not lost: nobody need be told
+            wire.close()
         elif self._connecting is not None:
             self._connecting.cancel()
 
@@ -261,15 +262,16 @@ class Ear:
                 wait = min(2 * wait, LONGEST_AGAIN_S)
                 continue
             wait = AGAIN_S
-            self._last_heard = asyncio.get_running_loop().time()
-            if self.also is not None:
-                wire.send([pack("SUBSCRIBE", self.also)])
-            self._send("SUBSCRIBE", list(self.channels))
             await self._stay(wire)
 
     async def _open(self, wire: Wire) -> None:
         await connected(self._connect, wire)
         self._wire = wire if wire.is_open else None
+        self._last_heard = asyncio.get_running_loop().time()
+        # At once: a channel that is added from now on is subscribed to by itself.
+        if self.also is not None:
+            wire.send([pack("SUBSCRIBE", self.also)])
+        self._send("SUBSCRIBE", list(self.channels))
 
     async def _is_opened(self, wire: Wire) -> bool:
         """Whether a connection could be made, and was not cut in the making."""

@@ -25,7 +25,7 @@ AT_MOST_S = 2.0
 def words(error: Exception) -> str:
     """Why redis-py failed, without the address: whoever asked for a stream is told of it, too."""
     cause = error.__context__
-    if isinstance(error, exceptions.TimeoutError):
+    if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         return "no answer in time"
     if isinstance(error, exceptions.ConnectionError) and isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno)

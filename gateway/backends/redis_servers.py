@@ -171,7 +171,8 @@ class Servers:
             await self._cluster.nodes_manager.initialize()
             return
         nodes = [ClusterNode(host, port) for host, port in self._origin.nodes]
-        cluster = RedisCluster(startup_nodes=nodes, **self._options())
+        options = {**self._options(), "socket_timeout": self._settings.connect_timeout}
+        cluster = RedisCluster(startup_nodes=nodes, **options)
         await cluster.initialize()
         self._cluster = cluster
 
@@ -182,8 +183,7 @@ class Servers:
         """
         with _telling():
             connection = await self._connection(address)
-            async with _closed_on_failure(connection):
-                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+            async with self._making(connection):
                 await _load_functions(connection)
                 await connection.send_command("COMMAND", "INFO", "SPUBLISH")
                 self.sharded = None not in await connection.read_response()
@@ -216,9 +216,20 @@ class Servers:
         """Open a connection to a sentinel. Raises Unreachable."""
         with _telling():
             connection = sentinel(node, self._sentinel_options())
-            async with _closed_on_failure(connection):
-                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+            async with self._making(connection):
+                pass
         wire.take_over(connection)
+
+    @contextlib.asynccontextmanager
+    async def _making(self, connection: AbstractConnection) -> AsyncIterator[None]:
+        """Connected, with what is left of the time for it; closed on failure."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+                yield
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
 
     async def _primary(self) -> tuple[str, int]:
         """Whom the sentinels take for the primary now."""
@@ -245,7 +256,8 @@ class Servers:
             "protocol": 2,
             "client_name": "headgate",
             "socket_connect_timeout": timeout,
-            "socket_timeout": timeout,
+            # It would be given to `wait_for`, which passes over some cancellations in Python 3.11.
+            "socket_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             **self._tls(),
         }
@@ -269,15 +281,6 @@ class Servers:
         with contextlib.suppress(exceptions.RedisError, OSError):
             if self._cluster is not None:
                 await self._cluster.aclose()
-
-
-@contextlib.asynccontextmanager
-async def _closed_on_failure(connection: AbstractConnection) -> AsyncIterator[None]:
-    try:
-        yield
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
 
 
 async def _check_alone(connection: AbstractConnection) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import pytest
 
-from gateway.backends.redis_news import AT_ONCE
+from gateway.backends.redis_news import AT_ONCE, Ear
 from gateway.backends.redis_rows import MOST_NEWS
+from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
 from gateway.protocol.state import Change, ProducerState
+from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
 from tests.backends.redis_logs import PATIENCE_S, Hearing, connected, until
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.backends.redis import RedisLog
+    from gateway.backends.redis_wire import Wire
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 
@@ -258,3 +261,25 @@ async def test_a_message_of_somebody_else_ends_nothing(pair: Pair, message: byte
     await until(lambda: pair.ears.changes == [change] or "s" in pair.ears.missing)
     await asyncio.sleep(0)
     assert (await pair.log.load("s")).place.state == change.state
+
+
+async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
+    server: RedisServer,
+) -> None:
+    servers = Servers(RedisSettings(parse_redis(server.url)))
+    added, last = (uuid.uuid4().hex.encode() for _ in range(2))
+    heard: list[bytes] = []
+
+    async def connect(wire: Wire) -> None:
+        await servers.connect(wire, ONLY)
+        asyncio.get_running_loop().call_soon(ear.add, added)
+
+    ear = Ear(servers, connect, None, lambda channel, _: heard.append(channel), lambda _: None)
+    ear.open()
+    try:
+        await until(lambda: added in heard)
+        ear.add(last)  # is answered after whatever was asked before
+        await until(lambda: last in heard)
+        assert heard == [added, last]
+    finally:
+        await ear.close()

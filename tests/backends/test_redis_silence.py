@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends import redis_errand, redis_primary
+from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
+from gateway.backends.redis_wire import Wire
 from gateway.errors import LogUnavailable
+from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import connected, until
+from tests.streams.gated_log import turns
+from tests.support.listener import Listener
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 ANSWER_S = 1.0  # in place of three seconds
 PATIENCE_S = 2.0  # in place of six
+FOR_EVER_S = 600.0
+STEPS = 40  # turns of the loop, in which a silent server has been asked and is waited for
 SLACK_S = 3.0  # of a busy machine; a connection is waited for longer, which is five seconds
 
 ASKS: dict[str, Callable[[RedisLog, StreamState], Awaitable[object]]] = {
@@ -95,3 +102,34 @@ async def test_who_waited_is_answered_when_the_server_speaks_again(
     await committing
     assert (await log.read(change.state, 0, 9)).records == (b"one", b"two")
     await until(lambda: log.trouble() is None)
+
+
+CONNECTS: dict[str, tuple[str, Callable[[Servers, Wire], Awaitable[None]]]] = {
+    "to a server": ("redis://{}", lambda servers, wire: servers.connect(wire, ONLY)),
+    "to whom a sentinel names": (
+        "redis+sentinel://{}/any",
+        lambda servers, wire: servers.connect(wire, ONLY),
+    ),
+    "to a sentinel": (
+        "redis+sentinel://{}/any",
+        lambda servers, wire: servers.connect_sentinel(wire, servers.sentinels[0]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CONNECTS)
+async def test_a_connection_in_the_making_hears_of_its_cancellation_at_each_step(kind: str) -> None:
+    origin, connect = CONNECTS[kind]
+    async with Listener(_say_nothing) as server:
+        settings = RedisSettings(parse_redis(origin.format(f"127.0.0.1:{server.port}")), FOR_EVER_S)
+        for steps in range(STEPS):
+            wire = Wire(lambda _: None, lambda _: None)
+            making = asyncio.ensure_future(connect(Servers(settings), wire))
+            await turns(steps)
+            making.cancel()
+            await asyncio.wait({making}, timeout=SLACK_S)
+            assert making.cancelled(), steps
+
+
+async def _say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()

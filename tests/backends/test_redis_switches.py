@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+import uuid
+from typing import TYPE_CHECKING, Self
 
 import pytest
+from structlog.testing import capture_logs
 
-from gateway.backends import redis_errand, redis_news, redis_primary
+from gateway.backends import redis_errand, redis_news, redis_primary, redis_switches
+from gateway.backends.redis_servers import RedisSettings, Servers
+from gateway.backends.redis_switches import Switches
+from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected, until
 from tests.support.processes import ROOT
-from tests.support.redis_groups import SERVICE, SentinelGroup
+from tests.support.redis_groups import SentinelGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.redis_servers import RedisServer
 
 FOR_EVER_S = 600.0
 FAILOVER_S = 60.0  # it takes two on an idle machine
@@ -94,19 +101,77 @@ async def _opened_and_asked(url: str) -> None:
         await log.commit([created(log, "s", b"one")])
 
 
-@pytest.mark.timeout(240)
-async def test_one_failover_is_told_once(group: SentinelGroup) -> None:
-    async with connected(group.url) as log:
-        primary = log.primary_of("any")
-        assert primary is not None
-        service = SERVICE.encode()
-        switches = primary._switches
-        left = primary._left
-        for message in (
-            b"%b 10.0.0.1 6379 10.0.0.2 6379" % service,
-            b"%b 10.0.0.1 6379 10.0.0.2 6379" % service,
-            b"another 10.0.0.1 6379 10.0.0.2 6379",
-            b"%b 10.0.0.2 6379 10.0.0.1 6379" % service,
-        ):
-            switches._heard(b"", message)
-        assert primary._left == left + 2
+class Told:
+    """Who listens to a sentinel, played by a Redis of which only the channel is used."""
+
+    def __init__(self, server: RedisServer, login: str = "") -> None:
+        self._server = server
+        self.times = 0
+        self.service = uuid.uuid4().hex
+        origin = f"redis+sentinel://{server.address}/{self.service}{login}"
+        self.switches = Switches(Servers(RedisSettings(parse_redis(origin))), self._switched)
+
+    def _switched(self) -> None:
+        self.times += 1
+
+    async def __aenter__(self) -> Self:
+        self.switches.open()
+        await until(lambda: self._tell("another") == 1)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.switches.close()
+
+    def _tell(self, service: str, old: int = 1, new: int = 2) -> int:
+        message = f"{service} 10.0.0.{old} 6379 10.0.0.{new} 6379"
+        heard_by: int = self._server.command("PUBLISH", "+switch-master", message)
+        return heard_by
+
+    def tell(self, old: int, new: int) -> None:
+        """Of a failover from one address to another."""
+        assert self._tell(self.service, old, new) == 1
+
+
+async def test_one_failover_is_told_once(server: RedisServer) -> None:
+    async with Told(server) as told:
+        for _ in range(3):  # sentinels
+            told.tell(1, 2)
+        told.tell(2, 1)
+        told.tell(1, 2)
+        await until(lambda: told.times >= 3)
+        assert told.times == 3
+
+
+async def test_the_same_failover_is_another_one_after_a_while(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_switches, "TOGETHER_S", 0.0)
+    async with Told(server) as told:
+        told.tell(1, 2)
+        told.tell(1, 2)
+        await until(lambda: told.times == 2)
+
+
+async def test_a_sentinel_that_forbids_to_listen_is_told_of_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_news, "LONGEST_AGAIN_S", 0.0)
+    user = uuid.uuid4().hex
+    server.command("ACL", "SETUSER", user, "on", ">pw", "-@all", "+client|setname")
+    told = Told(server, f"?sentinel_username={user}&sentinel_password=pw")
+    try:
+        with capture_logs() as lines:
+            told.switches.open()
+            await until(lambda: _refusals(server, user) >= 3)
+            await told.switches.close()
+        assert [line["event"] for line in lines] == ["log.news_refused"]
+    finally:
+        server.command("ACL", "DELUSER", user)
+
+
+def _refusals(server: RedisServer, user: str) -> int:
+    return sum(
+        int(entry[b"count"])
+        for entry in server.command("ACL", "LOG")
+        if entry[b"username"] == user.encode()
+    )
