@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis_wire import Wire
 
 PATIENCE_S = 1.0
+ENDLESS_S = 60.0  # where patience is not what is tested: a busy machine may be still for a second
 LONG = 4 << 20
 SLOW = 2 << 20  # bytes a second: twice the patience for what is long
 STEP_S = 0.05
@@ -75,6 +76,7 @@ class Talk:
         self,
         peer: Peer,
         *,
+        patience_s: float,
         epilogue: bytes | None = None,
         frozen: bool = False,
         deaf: bool = False,
@@ -82,7 +84,7 @@ class Talk:
         self.peer = peer
         self._frozen = frozen
         self._deaf = deaf
-        self.lane = Lane(self._connect, self._lost, PATIENCE_S, epilogue)
+        self.lane = Lane(self._connect, self._lost, patience_s, epilogue)
         self.answers: dict[str, Answer | Unreachable] = {}
         self.lost: list[str] = []
 
@@ -120,9 +122,14 @@ class Talk:
 
 @contextlib.asynccontextmanager
 async def talking(
-    peer: Peer, *, epilogue: bytes | None = None, frozen: bool = False, deaf: bool = False
+    peer: Peer,
+    *,
+    patience_s: float = ENDLESS_S,
+    epilogue: bytes | None = None,
+    frozen: bool = False,
+    deaf: bool = False,
 ) -> AsyncIterator[Talk]:
-    talk = Talk(peer, epilogue=epilogue, frozen=frozen, deaf=deaf)
+    talk = Talk(peer, patience_s=patience_s, epilogue=epilogue, frozen=frozen, deaf=deaf)
     async with peer:
         try:
             yield talk
@@ -134,7 +141,7 @@ async def talking(
 
 
 async def test_what_is_long_may_take_its_time_on_a_slow_link() -> None:
-    async with talking(Peer(bytes_per_s=SLOW)) as talk:
+    async with talking(Peer(bytes_per_s=SLOW), patience_s=PATIENCE_S) as talk:
         began = asyncio.get_running_loop().time()
         talk.ask("a", bytes(LONG))
         await until(lambda: len(talk.peer.heard) == 2)
@@ -145,7 +152,7 @@ async def test_what_is_long_may_take_its_time_on_a_slow_link() -> None:
 
 
 async def test_a_long_answer_may_take_its_time_on_a_slow_link() -> None:
-    async with talking(Peer()) as talk:
+    async with talking(Peer(), patience_s=2 * PATIENCE_S) as talk:
         talk.ask("a")
         await until(lambda: bool(talk.peer.heard))
         talk.peer.say(b"$%d\r\n" % LONG)
@@ -159,7 +166,7 @@ async def test_a_long_answer_may_take_its_time_on_a_slow_link() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"+one\r\n$100\r\nhalf"])
 async def test_a_connection_on_which_nothing_moves_is_given_up(said: bytes) -> None:
-    async with talking(Peer()) as talk:
+    async with talking(Peer(), patience_s=PATIENCE_S) as talk:
         began = asyncio.get_running_loop().time()
         talk.ask("a", b"b")
         await until(lambda: len(talk.peer.heard) == 2)

@@ -109,7 +109,9 @@ def test_each_primary_of_a_cluster_is_examined(tmp_path: Path) -> None:
         first.kill()
         gone = nodes.url.replace(f"{nodes.nodes[1].address},", "")
         wait_until(
-            lambda: b"cluster_state:fail" in nodes.nodes[1].command("CLUSTER", "INFO"),
+            lambda: all(
+                b"cluster_state:fail" in node.command("CLUSTER", "INFO") for node in nodes.nodes[1:]
+            ),
             "the cluster to miss a node",
             nodes.output,
         )

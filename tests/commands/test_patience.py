@@ -5,6 +5,7 @@ import pytest
 from gateway.commands.backoff import Backoff
 from gateway.commands.client import Refused
 from gateway.commands.patience import Patience
+from tests.support import virtual_time
 
 
 class Attempts:
@@ -36,10 +37,10 @@ async def test_what_passes_is_waited_out_and_told() -> None:
     ]
 
 
-async def test_it_ends_with_its_time() -> None:
+def test_it_ends_with_its_time() -> None:
     attempts = Attempts(*[Refused("cannot connect")] * 1000)
     with pytest.raises(Refused, match="cannot connect"):
-        await attempts.patience(0.1).outlast(attempts)
+        virtual_time.run(attempts.patience(0.1).outlast(attempts))
     assert 2 < attempts.made < 1000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ class Writers:
         self.refusals = 0
         self.last_refusal = ""
         self._give_up_at = 0.0
+        self._is_over = False
+        """Nothing disturbs the writers any more: only those who find it so may end."""
         self.longest_wait_s = 0.0
         self.taken: list[bytes] = []
         """Plain appends that were acknowledged."""
@@ -77,7 +80,7 @@ class Writers:
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """The block ends when all is written, and every reader has seen the streams' ends."""
+        """They write all, and more until the block ends; then readers see the streams' ends."""
         url = f"{self.gateway.streams}/"
         self._give_up_at = time.monotonic() + PATIENCE_S
         async with contextlib.AsyncExitStack() as stack:
@@ -89,7 +92,10 @@ class Writers:
                 loop = asyncio.get_running_loop()
                 work = [loop.run_in_executor(pool, self._produce, n) for n in range(PRODUCERS)]
                 work += [loop.run_in_executor(pool, self._append, n) for n in range(PLAIN_WRITERS)]
-                yield
+                try:
+                    yield
+                finally:
+                    self._is_over = True
                 await asyncio.gather(*work)
             await asyncio.to_thread(self._close_streams)
         for ledger, ones in zip(self.ledgers, reading, strict=True):
@@ -115,7 +121,7 @@ class Writers:
         ledger = self.ledgers[writer % STREAMS]
         ledger.acked[writer] = 0
         with Wire(self.gateway.port) as wire:
-            while (number := ledger.acked[writer]) < APPENDS:
+            while (number := ledger.acked[writer]) < APPENDS or not self._is_over:
                 producer = {
                     "producer_id": f"writer-{writer}",
                     "producer_epoch": "0",
@@ -127,7 +133,9 @@ class Writers:
 
     def _append(self, writer: int) -> None:
         with Wire(self.gateway.port) as wire:
-            for number in range(APPENDS):
+            for number in itertools.count():
+                if number >= APPENDS and self._is_over:
+                    return
                 body = b"%d-%06d\n" % (writer, number)
                 kind = self.taken if self._post(wire, PLAIN, body) else self.refused
                 kind.append(body)

@@ -32,6 +32,8 @@ _SENTINEL_PERIODS = (
     *("ping-period", "500"),
     *("ask-period", "100"),
     *("election-timeout", "1000"),
+    # So long a sentinel that was itself held up for two seconds does nothing; by default it is 30.
+    *("tilt-period", "1000"),
 )
 
 

@@ -293,13 +293,13 @@ async def test_two_silences_in_a_row_mean_that_a_server_is_down(
 
 
 async def test_a_silent_server_has_to_say_something_to_be_up_again() -> None:
-    times = {"response_timeout": 0.05, "connect_timeout": 0.05}
+    times = {"response_timeout": 0.05, "connect_timeout": 0.5}
     async with RawOrigin(silence) as server, opened(server, **times) as origin:
         for _ in range(2):
             with pytest.raises(OriginTimeout):
                 await ask(origin)
         # It takes connections, and yet it is down.
-        await until(lambda: server.lines().count("GET /") == 2)
+        await until(lambda: server.lines().count("GET /") >= 2)
         assert origin.trouble() is not None
         server.scripts = [answer(status="404 Not Found")]
         await until(lambda: origin.trouble() is None)
@@ -328,8 +328,9 @@ async def test_servers_are_asked_how_they_are_without_any_request() -> None:
 async def test_a_health_check_that_is_not_answered_means_down() -> None:
     health = {"health_path": "/health", "connect_timeout": 0.05}
     async with RawOrigin(silence) as server, opened(server, **health) as origin:
-        await until(lambda: origin.trouble() is not None)
-        assert origin.trouble() == f"{server.url} did not answer its health check within 0.05 s"
+        # On a busy machine a connection may take longer than that, too.
+        why = f"{server.url} did not answer its health check within 0.05 s"
+        await until(lambda: origin.trouble() == why)
 
 
 async def test_without_a_path_only_a_server_that_is_down_is_looked_at() -> None:
