@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BODY = b'[{"n":1},{"n":2}]'
+LOAD_MS = 50  # every connection asks at least once, however busy the machine is
+LONGER_MS = 1000  # enough for several requests of each
 UP_TO_DATE = "Stream-Up-To-Date: true"
 
 
@@ -40,7 +42,7 @@ async def get(
         file.write(BODY)
         file.flush()
         async with server(note, piece) as port:
-            load = (*mode.split(), port, 2, 50, os.getpid(), file.name, "/doc?offset=-1")
+            load = (*mode.split(), port, 2, LOAD_MS, os.getpid(), file.name, "/doc?offset=-1")
             return await asyncio.to_thread(tools.run, "load", *load)
 
 
@@ -114,7 +116,7 @@ async def post(log: dict[str, bytes], answer: bytes) -> tools.Figures:
         return answer
 
     async with server(keep) as port:
-        load = ("load", "post", port, 3, 50, os.getpid(), RECORD_BYTES, "/a", "/b")
+        load = ("load", "post", port, 3, LOAD_MS, os.getpid(), RECORD_BYTES, "/a", "/b")
         return await asyncio.to_thread(tools.run, *load)
 
 
@@ -147,7 +149,7 @@ async def test_a_connection_appends_in_turn_to_the_paths_that_are_its_own() -> N
 
     async with server(keep) as port:
         paths = [f"/{number}" for number in range(5)]
-        load = ("post", port, 2, 50, os.getpid(), RECORD_BYTES, *paths)
+        load = ("post", port, 2, LONGER_MS, os.getpid(), RECORD_BYTES, *paths)
         figures = await asyncio.to_thread(tools.run, "load", *load)
     assert {path: {body[:3] for body in bodies} for path, bodies in log.items()} == {
         "/0": {b"000"},
@@ -172,7 +174,7 @@ async def test_two_servers_of_the_same_streams_have_half_of_the_writers_each() -
         return answer
 
     async with server(keep("first")) as one, server(keep("second")) as other:
-        load = ("load", "post", f"{one},{other}", 4, 50, os.getpid(), RECORD_BYTES, "/a")
+        load = ("load", "post", f"{one},{other}", 4, LOAD_MS, os.getpid(), RECORD_BYTES, "/a")
         figures = await asyncio.to_thread(tools.run, *load)
     assert (set(log["first"]), set(log["second"])) == ({b"000", b"001"}, {b"002", b"003"})
     assert len(log["first"]) + len(log["second"]) == figures["requests"]
@@ -222,11 +224,13 @@ class Walked:
 
 
 async def walk(
-    twist: Callable[[int, bytes], bytes] = lambda _, answer: answer, piece: int = 1 << 20
+    twist: Callable[[int, bytes], bytes] = lambda _, answer: answer,
+    piece: int = 1 << 20,
+    lasts_ms: int = LOAD_MS,
 ) -> tuple[Walked, tools.Figures]:
     walked = Walked(twist)
     async with server(walked.answer, piece) as port:
-        load = ("walk", port, 50, os.getpid(), RECORD_BYTES, "/0", "/1")
+        load = ("walk", port, lasts_ms, os.getpid(), RECORD_BYTES, "/0", "/1")
         return walked, await asyncio.to_thread(tools.run, *load)
 
 
@@ -276,4 +280,4 @@ async def test_a_stream_that_loses_its_end_ends_the_walk() -> None:
         return answer.replace(b"\r\n\r\n", b"\r\n" + UP_TO_DATE.encode() + b"\r\n\r\n")
 
     with pytest.raises(tools.ToolFailed, match="has had 700 bytes, now 300"):
-        await walk(shorten)
+        await walk(shorten, lasts_ms=30_000)  # it ends the run long before

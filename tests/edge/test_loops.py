@@ -32,7 +32,8 @@ def _ask(gateway: Headgate, method: str, query: str) -> Answer:
 
 
 def _requests(gateway: Headgate) -> int:
-    lines = [json.loads(line) for line in gateway.output().splitlines()]
+    whole, _, _ = gateway.output().rpartition("\n")  # the last line may be half a line yet
+    lines = [json.loads(line) for line in whole.splitlines()]
     return sum(line["event"] == "request" for line in lines)
 
 

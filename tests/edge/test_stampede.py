@@ -34,6 +34,7 @@ def origin(request: pytest.FixtureRequest) -> Iterator[Reference | OwnLog]:
         yield started
 
 
+@pytest.mark.timeout(240)  # four gigabytes, which every reader compares
 def test_cold_read_of_a_thousand_is_one_request_a_chunk(
     origin: Reference | OwnLog, tmp_path: Path
 ) -> None:

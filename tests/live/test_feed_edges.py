@@ -18,7 +18,7 @@ from gateway.protocol.responses import RESPONSE_HEADERS
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.protocol.events import parse_events
 from tests.streams.gated_log import GatedLog, turns
-from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+from tests.web.serving import PATIENCE_S, Client, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -135,11 +135,11 @@ async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_n
 
 async def test_a_poll_whose_time_is_over_when_data_is_due_gets_the_data() -> None:
     log = PublishingLog()
-    async with serving(log, long_poll_timeout=0.3) as gateway:
+    async with serving(log, long_poll_timeout=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         poll = await park(gateway, 3)
         # The loop is held up past the poll's deadline, while its round is due.
-        log.published = lambda: time.sleep(0.4)
+        log.published = lambda: time.sleep(1.1)
         await gateway.ask(post("s", b"two"))
         answer = await poll.answer()
         assert (answer.status, answer.body) == (200, b"two")
@@ -150,7 +150,7 @@ async def test_a_poll_whose_time_is_over_when_data_is_due_gets_the_data() -> Non
 async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> None:
     """One poll came before the append and one after it; the round is due, and the time of both."""
     log = PublishingLog()
-    async with serving(log, long_poll_timeout=0.3) as gateway:
+    async with serving(log, long_poll_timeout=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         first = await park(gateway, 3)
         known = set(gateway.server.connections)
@@ -160,7 +160,7 @@ async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> N
 
         def arrive_and_wait() -> None:
             connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))
-            time.sleep(0.4)
+            time.sleep(1.1)
 
         log.published = arrive_and_wait
         await gateway.ask(post("s", b"two"))
@@ -225,7 +225,7 @@ async def test_a_heartbeat_goes_to_no_reader_that_was_just_told_something() -> N
 
 async def test_a_heartbeat_goes_to_no_reader_that_takes_nothing() -> None:
     """What a client does not take is not added to."""
-    async with serving(heartbeat=0.05) as gateway:
+    async with serving(heartbeat=0.3) as gateway:  # two of them fit between no two appends
         await gateway.ask(put("s"))
         quick = await follow(gateway, "s?offset=-1&live=sse")
         slow = await follow(gateway, "s?offset=-1&live=sse")
@@ -295,7 +295,7 @@ async def test_draining_waits_for_no_reader_that_takes_nothing() -> None:
         await up_to(quick, size)
         await gateway.until(lambda: loop.time() > began + FRESH_S)
         gateway.shared.closing = True
-        async with asyncio.timeout(FRESH_S / 2):
+        async with asyncio.timeout(PATIENCE_S):  # it would take nothing for ever
             await gateway.route.drain()
         assert gateway.limits.live_readers == 0
         assert controls(await quick.events_to_the_end())[-1]["streamNextOffset"] == offset(size)

@@ -104,7 +104,7 @@ async def test_every_control_event_has_its_offset_as_its_id() -> None:
 
 
 async def test_the_last_words_of_an_old_answer_have_an_id() -> None:
-    async with serving(sse_max_age=0.3) as gateway:
+    async with serving(sse_max_age=1.0) as gateway:
         await fill(gateway)
         client = await follow(gateway, "s?offset=-1&live=sse")
         await client.events_to_the_end()
@@ -147,7 +147,7 @@ async def test_a_connection_goes_on_when_its_stream_ends(change: bytes) -> None:
 
 
 async def test_a_connection_goes_on_when_its_answer_is_old() -> None:
-    async with serving(sse_max_age=0.3) as gateway:
+    async with serving(sse_max_age=1.0) as gateway:
         await fill(gateway)
         await gateway.ask(put("t", body=b"next"))
         client = await follow(gateway, "s?offset=-1&live=sse")

@@ -105,10 +105,11 @@ class LiveOrigin(RawOrigin):
             if not told.done():
                 await wire.reset()
         finally:
-            self.waiting -= 1
             left.cancel()
             told.cancel()
             await asyncio.gather(left, told, return_exceptions=True)
+            # Last: who sees that nobody waits may take it that the answer is chosen.
+            self.waiting -= 1
 
     def _position(self, offset: str) -> int:
         if offset == "now":

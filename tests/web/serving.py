@@ -112,7 +112,8 @@ class Client:
         self._reader = reader
         self._writer = writer
         self._events = b""
-        self._unframed = b""
+        self._parsed: list[Event] = []
+        self._parsed_bytes = 0
 
     def send(self, data: bytes) -> None:
         """Write."""
@@ -149,7 +150,10 @@ class Client:
     async def events_until(self, done: Callable[[list[Event]], bool]) -> list[Event]:
         """All events of a chunked SSE answer so far, as soon as `done` says so of them."""
         while True:
-            events = parse_events(self._events)
+            new, end, _ = self._events[self._parsed_bytes :].rpartition(b"\n\n")
+            self._parsed += parse_events(new + end)  # each once, however many follow
+            self._parsed_bytes += len(new + end)
+            events = list(self._parsed)
             if done(events):
                 return events
             self._events += await self.chunk()

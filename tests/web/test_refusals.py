@@ -30,7 +30,8 @@ async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.Monke
         await gateway.until(lambda: gateway.limits.connections == 0)
 
 
-def _connection(gateway: Serving) -> connection.Connection:
+async def _connection(gateway: Serving) -> connection.Connection:
+    await gateway.until(lambda: bool(gateway.server.connections))
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     return made
@@ -45,7 +46,7 @@ async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> 
         head += b"".join(b"X-%d: %s\r\n" % (n, b"v" * 4000) for n in range(8))
         head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
         client.send(head)
-        made = _connection(gateway)
+        made = await _connection(gateway)
         await gateway.until(lambda: made._begun == len(head))
         if status != 431:
             client.send(b"\r\n\r\n")
@@ -55,7 +56,7 @@ async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> 
 async def test_heads_are_counted_one_by_one() -> None:
     async with serving() as gateway:
         client = await gateway.connect()
-        made = _connection(gateway)
+        made = await _connection(gateway)
         part = HEAD + b"v" * 8000 + b"\r\nY: " + b"v" * 8000
         for _ in range(3):
             client.send(part)
