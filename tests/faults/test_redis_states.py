@@ -143,6 +143,8 @@ def test_appends_are_refused_while_redis_takes_none(redis: RedisServer, fault: F
     with redis_gateway(redis.url) as gateway:
         create(gateway, "log", b"first ")
         fault.begin(redis)
+        if fault.cuts:
+            assert_not_ready(gateway, *fault.words)
         refused = append(gateway, "log", b"refused ")
         assert_refused([refused])
         refused.assert_problem(503, *fault.words)

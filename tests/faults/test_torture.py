@@ -27,7 +27,7 @@ def test_log_that_forgets_is_found_out() -> None:
     assert report.faults.lost > 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_every_acknowledged_append_survives_fifty_kills(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})
     try:
