@@ -60,6 +60,8 @@ class Writer(Person):
         super().__init__(world, path, name)
         self.epoch = self.seq = self.number = 0
         self.acked: list[bytes] = []
+        self.maybe_twice: set[bytes] = set()
+        """Sent anew under another epoch, while an attempt that it gave up may be under way."""
         self.is_plain = world.chance.one_in(4)  # no producer: whatever is not answered is unknown
         self.is_over = False
 
@@ -72,7 +74,9 @@ class Writer(Person):
             await self._send(f"{self.name}.{self.number}{padding.decode()};".encode())
 
     async def _send(self, message: bytes) -> None:
+        gave_up = False
         while not self.is_over:
+            stamp = self.epoch, self.seq
             lines = ["Content-Type: text/plain"]
             if not self.is_plain:
                 lines += [
@@ -86,6 +90,9 @@ class Writer(Person):
                 return
             if answer is not None:
                 self._refused(answer)
+            gave_up = gave_up or answer is None
+            if gave_up and stamp != (self.epoch, self.seq):
+                self.maybe_twice.add(message)
             if self.is_plain or self.world.is_quiet:
                 return
             await self.pause(0.2)
