@@ -178,7 +178,6 @@ class Ear:
         self._flushes = False
         self._task: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
         self.refused: str | None = None
         self._cutting: asyncio.TimerHandle | None = None
         self._last_heard = 0.0
@@ -255,14 +254,14 @@ class Ear:
     async def _run(self) -> None:
         wait = AGAIN_S
         while True:
-            self._ended.clear()
-            wire = Wire(self._replies, self._lost)
+            ended = asyncio.Event()
+            wire = Wire(self._replies, partial(self._lost, ended))
             if not await self._is_opened(wire):
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_AGAIN_S)
                 continue
             wait = AGAIN_S
-            await self._stay(wire)
+            await self._stay(wire, ended)
 
     async def _open(self, wire: Wire) -> None:
         await connected(self._connect, wire)
@@ -293,13 +292,13 @@ class Ear:
             log.error("log.news_failed", exc_info=failure)  # of the others the lanes tell
         return failure is None
 
-    async def _stay(self, wire: Wire) -> None:
+    async def _stay(self, wire: Wire, ended: asyncio.Event) -> None:
         """Until the connection is lost, or answers no more."""
         loop = asyncio.get_running_loop()
-        while self._wire is not None:
+        while not ended.is_set():
             try:
                 async with asyncio.timeout_at(self._last_heard + PING_S):
-                    await self._ended.wait()
+                    await ended.wait()
             except TimeoutError:
                 if loop.time() < self._last_heard + PING_S:
                     continue
@@ -307,16 +306,16 @@ class Ear:
                 wire.send([pack("PING")])
                 try:
                     async with asyncio.timeout(PING_S):
-                        await self._ended.wait()
+                        await ended.wait()
                 except TimeoutError:
                     if self._last_heard < asked:
                         wire.close()
 
-    def _lost(self, error: Exception | None) -> None:
+    def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
         if self._wire is not None:
             log.info("log.news_lost", server=str(self._servers), reason=str(error or "closed"))
         self._wire = None
-        self._ended.set()
+        ended.set()
 
     def _replies(self, replies: list[Reply]) -> None:
         self._last_heard = asyncio.get_running_loop().time()

@@ -263,6 +263,41 @@ async def test_a_message_of_somebody_else_ends_nothing(pair: Pair, message: byte
     assert (await pair.log.load("s")).place.state == change.state
 
 
+@pytest.mark.parametrize("passes", range(4))
+async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
+    server: RedisServer, passes: int
+) -> None:
+    """So many passes of the loop after those who wait for it were told."""
+    servers = Servers(RedisSettings(parse_redis(server.url)))
+    channel = uuid.uuid4().hex.encode()
+    heard: list[bytes] = []
+    made = 0
+
+    def cut_later(passes: int) -> None:
+        if passes:
+            asyncio.get_running_loop().call_soon(cut_later, passes - 1)
+        else:
+            ear.cut()
+
+    async def connect(wire: Wire) -> None:
+        nonlocal made
+        await servers.connect(wire, ONLY)
+        made += 1
+        if made <= 3:
+            making = asyncio.current_task()
+            assert making is not None
+            making.add_done_callback(lambda _: cut_later(passes))
+
+    ear = Ear(servers, connect, channel, lambda name, _: heard.append(name), lambda _: None)
+    ear.open()
+    try:
+        await until(lambda: made == 4 and bool(heard))
+        server.command("CLIENT", "KILL", "TYPE", "pubsub")  # it lives, and is made anew when lost
+        await until(lambda: made == 5)
+    finally:
+        await ear.close()
+
+
 async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
     server: RedisServer,
 ) -> None:
