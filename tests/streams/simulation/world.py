@@ -124,7 +124,7 @@ class World:
     def life(self, path: str) -> tuple[int, bool, int] | None:
         """Which stream is there for readers, if any; what a loss brings back is another one."""
         state = self.state(path)
-        brought_back = self.losses if self.plan.retention else 0
+        brought_back = self.losses if self.plan.retention or self.plan.removes else 0
         return None if state is None else (state.stream_id, state.soft_deleted, brought_back)
 
     def refuses(self, path: str, offset: str) -> bool:
