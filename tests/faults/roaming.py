@@ -151,6 +151,8 @@ class Catcher:
         """Everything; begins anew when what it has read is lost."""
         found: list[bytes] = []
         trace, offset = Trace(prefixes.ledger), "-1"
+        led: list[tuple[str, str, str | None, bytes]] = []
+        """The answers that led here: where to, by which way, and how they end."""
         while True:
             status, headers, content = await self._get(prefixes.ledger.name, offset)
             if status in LOST:
@@ -158,8 +160,9 @@ class Catcher:
                 found, trace, offset = [], Trace(prefixes.ledger), "-1"
                 await asyncio.sleep(PAUSE_S)
                 continue
-            assert status == 200, (prefixes.ledger.name, offset, status, content)
+            assert status == 200, (prefixes.ledger.name, offset, status, content, led)
             following = headers["Stream-Next-Offset"]
+            led.append((offset, following, headers.get("Cache-Status"), content[-80:]))
             found += prefixes.ledger.split(content)
             if content:
                 trace.add(content)
