@@ -46,7 +46,7 @@ class NoPrimary(exceptions.ConnectionError):
 
 async def primary_of(service: str, nodes: Sequence[Address], options: Mapping[str, Any]) -> Address:
     """The primary of a service; `options` are those of a connection. Raises what redis-py does."""
-    asking = [asyncio.create_task(_ask(service, sentinel(node, options))) for node in nodes]
+    asking = [asyncio.create_task(_ask(service, connection_to(node, options))) for node in nodes]
     try:
         named = await _first_answers(asking)
     finally:
@@ -79,8 +79,8 @@ def _answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
     return [one.result() for one in asking if one.done() and one.exception() is None]
 
 
-def sentinel(node: Address, options: Mapping[str, Any]) -> Connection:
-    """A connection to one, not opened yet; the option `ssl` says whether it is encrypted."""
+def connection_to(node: Address, options: Mapping[str, Any]) -> Connection:
+    """A connection, not opened yet; the option `ssl` says whether it is encrypted."""
     others = dict(options)
     kind = SSLConnection if others.pop("ssl", False) else Connection
     return kind(host=node[0], port=node[1], **others)

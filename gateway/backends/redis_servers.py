@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis import exceptions
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
 from gateway.backends.redis_lane import Unreachable
 from gateway.backends.redis_rows import LIBRARY
-from gateway.backends.redis_sentinels import primary_of, sentinel, words
+from gateway.backends.redis_sentinels import connection_to, primary_of, words
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
 
@@ -206,16 +206,16 @@ class Servers:
         origin, options = self._origin, self._options()
         if origin.kind == "unix":
             return UnixDomainSocketConnection(path=origin.path, **options)
-        host, port = address if address != ONLY else origin.nodes[0]
         if origin.kind == "sentinel":
-            host, port = await self._primary()
-        secure = options.pop("ssl", False)
-        return (SSLConnection if secure else Connection)(host=host, port=port, **options)
+            address = await self._primary()
+        elif address == ONLY:
+            address = origin.nodes[0]
+        return connection_to(address, options)
 
     async def connect_sentinel(self, wire: Wire, node: Address) -> None:
         """Open a connection to a sentinel. Raises Unreachable."""
         with _telling():
-            connection = sentinel(node, self._sentinel_options())
+            connection = connection_to(node, self._sentinel_options())
             async with self._making(connection):
                 pass
         wire.take_over(connection)
