@@ -67,6 +67,10 @@ class Log(Protocol):
         """Whether other processes write to it."""
 
     @property
+    def fold_bytes(self) -> int:
+        """How many bytes of appends make a commit; others wait for the next."""
+
+    @property
     def repeats_wait(self) -> bool:
         """Whether only a commit shows that what was stored before is as safe as was asked for."""
 
@@ -94,8 +98,8 @@ class Log(Protocol):
     def unfollow(self, path: str) -> None:
         """No more."""
 
-    def atomic(self, paths: Sequence[str]) -> bool:
-        """Whether one commit can take changes of these streams."""
+    def atomic(self, changes: Sequence[Change]) -> bool:
+        """Whether one commit can take these changes."""
 
     def commit(self, changes: Sequence[Change]) -> Future[None]:
         """Compare and commit: all changes, durably, or none.
@@ -128,6 +132,7 @@ class SoleLog:
     """The parts of a log that only this process writes to: nobody else can move its streams."""
 
     shared = False
+    fold_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
     repeats_wait = False
 
     def listen(self, listener: Listener) -> None:
@@ -143,6 +148,6 @@ class SoleLog:
     def unfollow(self, path: str) -> None:
         """Every change is made here."""
 
-    def atomic(self, paths: Sequence[str]) -> bool:  # noqa: ARG002 - as of any log
-        """Any streams."""
+    def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log
+        """Any."""
         return True

@@ -15,19 +15,8 @@ from gateway.backends.redis_errand import Errand
 from gateway.backends.redis_lane import Unreachable
 from gateway.backends.redis_news import News
 from gateway.backends.redis_primary import Primary
-from gateway.backends.redis_rows import (
-    Calls,
-    Names,
-    decode_news,
-    is_inside,
-    joined,
-    loaded,
-    parts,
-    standing,
-    stands,
-    start_of,
-    stood,
-)
+from gateway.backends.redis_records import Run, stretches
+from gateway.backends.redis_rows import Calls, Names, decode_news, loaded, standing, stands, stood
 from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
 from gateway.errors import BadRequest, LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
@@ -39,9 +28,10 @@ if TYPE_CHECKING:
 
     from gateway.backends.base import Listener
     from gateway.backends.redis_lane import Answer
+    from gateway.backends.redis_records import Stretch
     from gateway.backends.redis_servers import Address
     from gateway.backends.redis_wire import Refusal, Reply
-    from gateway.protocol.state import Change, Segment, StreamState
+    from gateway.protocol.state import Change, StreamState
 
 OPEN_S = 1.0  # a start waits no longer for Redis: whoever needs it is told that it is not there
 COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same
@@ -58,6 +48,7 @@ class RedisLog:
     """`redis:` and its kin."""
 
     shared = True
+    fold_bytes = 256 * 1024  # one entry, of which a read may want the last record
 
     def __init__(self, settings: RedisSettings, servers: Servers | None = None) -> None:
         self._settings = settings
@@ -229,66 +220,58 @@ class RedisLog:
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, and then the state: as new as they are, or newer."""
-        places = parts(state, start, end)
-        replies, found, kept = await self._read(state, places, end)
-        now = stood(found)
-        if now is None or now.stream_id != state.stream_id:
+        places = stretches(state, start, end)
+        read, was, now = await self._read(state, places)
+        if now is None or was is None or not was.stream_id == now.stream_id == state.stream_id:
             raise StreamNotFound("the stream was deleted")
         if start > now.tail or now.offset(start) != state.offset(start):
             raise StreamGone("the log has lost what was before this offset")
         if start < now.first:
             raise StreamGone("what follows offset is no longer kept")
-        datas = await joined(places, replies, start)
-        position = start + sum(map(len, datas))
-        if position < min(kept, state.tail, now.tail):
-            await self._explain(places, position)
-        return Chunk(now, start, position, datas)
+        run = Run(start)
+        for place, entries in read:
+            await run.extend(place, entries, was.tail)
+        kept = read[-1][0].stop if read else end
+        if run.position < min(kept, state.tail, was.tail):
+            raise BadRequest(INSIDE) if run.is_inside else RecordDamaged(MISSING)
+        return Chunk(now, start, run.position, tuple(run.datas))
 
     async def _read(
-        self, state: StreamState, places: Sequence[tuple[Segment, int]], end: int
-    ) -> tuple[list[Reply], Reply, int]:
-        """The replies for each place, and for the state: in one go where one server has it all.
+        self, state: StreamState, places: Sequence[Stretch]
+    ) -> tuple[list[tuple[Stretch, list[Reply]]], StreamState | None, StreamState | None]:
+        """The entries of each place, and the state before and after them.
 
-        And how far, `end` at most, all of it is still there.
+        In one go where one server has it all. A place ends where not all of it is there any more.
         """
-        keys = [self._names.meta(segment.path) for segment, _ in places]
-        inherited: list[Reply] = []
-        kept = end
-        if not self._servers.together(keys):
-            for segment, begin in places[:-1]:
-                entries, up_to = await self._inherited(state, segment, begin, end)
-                inherited.append(entries)
-                kept = min(kept, up_to if up_to < min(segment.end, end) else end)
-            places = places[-1:]
-        reads = self._calls.read_all(state.path, places, end)
-        *replies, found = await self._ask(keys[-1], *reads, expected=end - places[0][1])
-        return [*inherited, *replies], found, kept
+        keys = [self._names.meta(place.path) for place in places]
+        key = self._names.meta(state.path)
+        apart: list[tuple[Stretch, list[Reply]]] = []
+        if not self._servers.together([*keys, key]):
+            own = places[-1:] if keys[-1] == key else []
+            for place in places[: len(places) - len(own)]:
+                apart.append(await self._inherited(state, place))
+                if apart[-1][0].stop < place.stop:
+                    own = []
+                    break
+            places = own
+        expected = sum(place.stop - place.begin for place in places)
+        reads = self._calls.read(state.path, places)
+        was, *replies, now = await self._ask(key, *reads, expected=expected)
+        return [*apart, *_by_place(places, replies)], stood(was), stood(now)
 
-    async def _inherited(
-        self, fork: StreamState, segment: Segment, begin: int, end: int
-    ) -> tuple[list[Reply], int]:
-        """The records of a fork that are at another server, and how far that has them still."""
-        reads = self._calls.read_all(segment.path, [(segment, begin)], end)
-        key = self._names.meta(segment.path)
-        entries, found = await self._ask(key, *reads, expected=end - begin)
+    async def _inherited(self, fork: StreamState, place: Stretch) -> tuple[Stretch, list[Reply]]:
+        """The records of a fork that are at another server, as far as that has them still."""
+        key = self._names.meta(place.path)
+        reads = self._calls.read(place.path, [place])
+        _, *replies, found = await self._ask(key, *reads, expected=place.stop - place.begin)
         source = stood(found)
         kept = -1
-        if source is not None and source.stream_id == segment.stream_id:
-            kept = agreed(source, fork, min(segment.end, end))
-        if kept <= begin:
+        if source is not None and source.stream_id == place.stream_id:
+            kept = agreed(source, fork, place.stop)
+        if kept <= place.begin:
             raise StreamGone("the log has lost what the fork's source had here")
-        return [one for one in entries if start_of(one) < kept], kept
-
-    async def _explain(self, places: Sequence[tuple[Segment, int]], position: int) -> None:
-        """Why no record begins at a position. Raises BadRequest or RecordDamaged."""
-        segment = next(one for one, begin in reversed(places) if begin <= position)
-        if position == 0:
-            raise RecordDamaged(MISSING)
-        before = self._calls.before(segment, position)
-        (found,) = await self._ask(self._names.meta(segment.path), before)
-        if is_inside(found, position):
-            raise BadRequest(INSIDE)
-        raise RecordDamaged(MISSING)
+        ((_, entries),) = _by_place([place], replies)
+        return place._replace(stop=min(kept, place.stop)), entries
 
     # Committing
 
@@ -298,6 +281,9 @@ class RedisLog:
         key = self._names.meta(changes[0].state.path)
         commit = self._calls.commit(changes, next(self._tokens))
         committed = partial(self._committed, key, done)
+        for change in changes:
+            if tidy := self._calls.tidy(change):
+                done.add_done_callback(partial(self._tidy, key, tidy))
         notes = self._deadlines.notes(changes)
         if not notes:
             self._write(key, [commit], committed)
@@ -313,6 +299,10 @@ class RedisLog:
         self, key: str, calls: list[bytes], done: Callable[[Answer | LogUnavailable], None]
     ) -> None:
         Errand(self, key, calls, done, commits=True).go()
+
+    def _tidy(self, key: str, call: bytes, committed: asyncio.Future[None]) -> None:
+        if not committed.cancelled() and committed.exception() is None:
+            self._write(key, [call], lambda _: None)
 
     def _committed(
         self, key: str, done: asyncio.Future[None], answer: Answer | LogUnavailable
@@ -336,9 +326,9 @@ class RedisLog:
             self.commits += 1
             done.set_result(None)
 
-    def atomic(self, paths: Sequence[str]) -> bool:
-        """Whether changes of these streams can be one commit: in a cluster, in one slot."""
-        return self._servers.together([self._names.meta(path) for path in paths])
+    def atomic(self, changes: Sequence[Change]) -> bool:
+        """Only those of one stream: of several, a crash may let some come true and others not."""
+        return len({change.state.path for change in changes}) <= 1
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
@@ -382,6 +372,14 @@ class RedisLog:
             self._listener.missed(self._names.path(channel))
         else:
             self._listener.heard(change)
+
+
+def _by_place(
+    places: Sequence[Stretch], replies: Sequence[Reply]
+) -> list[tuple[Stretch, list[Reply]]]:
+    """Each place with the entry in which it begins, and those that follow."""
+    pairs = zip(places, replies[::2], replies[1::2], strict=True)
+    return [(place, before + entries) for place, before, entries in pairs]
 
 
 def _conflict(reply: Reply) -> Conflict | RecordDamaged:

@@ -5,7 +5,6 @@ The contract of each function stands beside it in scripts/headgate.lua.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -13,22 +12,24 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from gateway.backends.base import Loaded
+from gateway.backends.redis_records import entry
 from gateway.backends.redis_wire import pack
 from gateway.errors import RecordDamaged
 from gateway.protocol.epochs import raised
 from gateway.protocol.lifecycle import Place
-from gateway.protocol.state import Change, ProducerState, Segment, StreamState
+from gateway.protocol.state import Change, ProducerState, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.backends.redis_records import Stretch
     from gateway.backends.redis_wire import Reply
 
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
 # Other gateways that follow the stream need no read for what fits. More would be paid for by every
 # gateway that follows it for the sake of a read that one of them may have made already.
 MOST_NEWS = 8 * 1024
-AT_ONCE = 4096  # records that are taken out of a reply in one turn, of about a millisecond
+PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
 
 _SOURCE = resources.files(__package__).joinpath("scripts/headgate.lua").read_text()
@@ -58,10 +59,10 @@ class Names(NamedTuple):
         """The path of a stream whose meta key that is."""
         return meta.decode()[len(self.prefix) + 2 : -1]
 
-    def keys(self, path: str) -> tuple[str, str, str, str]:
+    def keys(self, path: str) -> tuple[str, str, str]:
         """A stream's keys, in the order that the functions take them."""
         meta = self.meta(path)
-        return meta, self.records(path), f"{meta}:producers", f"{meta}:retired"
+        return meta, self.records(path), f"{meta}:retired"
 
     def records(self, path: str) -> str:
         """The key of a stream's records."""
@@ -127,49 +128,47 @@ class Calls(NamedTuple):
             token,
             b"" if change.removes else _encode(state),
             _encode_news(news),
-            str(state.first) if state.first else "",
+            state.first or "",
             state.generation,
             RETIRED_S,
             "1" if change.removes or state.soft_deleted else "",
-            len(change.records),
+            *entry(change.records),
+            len(change.producers),
         ]
-        for record in change.records:
-            words += (record.end - len(record.data), record.data)
-        words.append(len(change.producers))
         for name, producer in change.producers:
-            words += (name.encode(), _encode(producer))
-        return [*words, len(change.forgotten), *(name.encode() for name in change.forgotten)]
+            words += (PRODUCER + name.encode(), _encode(producer))
+        forgotten = [PRODUCER + name.encode() for name in change.forgotten]
+        return [*words, len(forgotten), *forgotten]
 
     def load(self, path: str) -> bytes:
         """Everything about a stream but its records."""
-        return pack("FCALL", f"headgate_load_{VERSION}", 4, *self.names.keys(path))
+        return pack("FCALL", f"headgate_load_{VERSION}", 3, *self.names.keys(path))
 
     def confirm(self, path: str) -> bytes:
         """The version at which a stream stands."""
         return pack("FCALL", f"headgate_confirm_{VERSION}", 1, self.names.meta(path))
 
-    def read(self, segment: Segment, start: int, end: int) -> bytes:
-        """The records that begin from `start` on and before `end`."""
-        stop = max(start, min(end, segment.end))
-        return pack("XRANGE", self.names.records(segment.path), f"{start}-0", f"({stop}-0")
+    def read(self, path: str, places: Sequence[Stretch]) -> list[bytes]:
+        """A stream's state, the records in each place, and the state again.
 
-    def read_all(self, path: str, places: Sequence[tuple[Segment, int]], end: int) -> list[bytes]:
-        """The records in each place and then the stream's state.
-
-        In this order, so that the records are of the stream whose state is told. No transaction:
-        that would be refused when memory has run out.
+        What was before the first tail is there then; the second tells whether it was all of one
+        stream. No transaction: that would be refused when memory has run out.
         """
-        reads = [self.read(segment, start, end) for segment, start in places]
-        return [*reads, self.state(path)]
-
-    def before(self, segment: Segment, position: int) -> bytes:
-        """The last record that begins before a position."""
-        records = self.names.records(segment.path)
-        return pack("XREVRANGE", records, f"({position}-0", "-", "COUNT", 1)
+        state = self.state(path)
+        reads = [call for place in places for call in place.calls(self.names.records(place.path))]
+        return [state, *reads, state]
 
     def state(self, path: str) -> bytes:
         """A stream without its producers."""
         return pack("FCALL", f"headgate_state_{VERSION}", 1, self.names.meta(path))
+
+    def tidy(self, change: Change) -> bytes | None:
+        """What takes away what a commit has left over: records, or all of a stream."""
+        state = change.state
+        if not (change.removes or state.first):
+            return None
+        function = f"headgate_{'purge' if change.removes else 'trim'}_{VERSION}"
+        return pack("FCALL", function, 2, *self.names.keys(state.path)[:2])
 
     def note(self, path: str, moment: float, *, new: bool) -> bytes:
         """When a stream is to be looked at: for a new one, no later than was noted before."""
@@ -201,15 +200,18 @@ def stands(reply: Reply, state: StreamState) -> bool:
 
 def loaded(reply: Reply) -> Loaded:
     """What `load` found: the state as it goes on under the present reign. Raises RecordDamaged."""
-    reign, state, producers, retired = reply
+    reign, words, retired = reply
     now = int(reign)
+    fields = dict(zip(words[::2], words[1::2], strict=True))
+    state = fields.get(b"s")
     try:
         generation = None if retired is None else int(retired.split()[0])
-        if state is None:
+        if not state:
             return Loaded(Place(None, generation, now), {})
         known = {
-            name.decode(): _decode_producer(value)
-            for name, value in zip(producers[::2], producers[1::2], strict=True)
+            name[len(PRODUCER) :].decode(): _decode_producer(value)
+            for name, value in fields.items()
+            if name.startswith(PRODUCER)
         }
         return Loaded(Place(raised(_decode_state(state), now), generation, now), known)
     except (ValueError, IndexError) as error:  # msgspec's errors are of the first kind
@@ -220,61 +222,12 @@ def stood(reply: Reply) -> StreamState | None:
     """What `state` found, in the same way."""
     reign, state = reply
     try:
-        return None if state is None else raised(_decode_state(state), int(reign))
+        return raised(_decode_state(state), int(reign)) if state else None
     except ValueError as error:
         raise RecordDamaged(UNREADABLE) from error
 
 
 def standing(reply: Reply) -> Loaded | None:
     """What a refused commit found instead, when it tells all of it."""
-    _, reign, (state, producers, retired) = reply
-    return None if producers is None else loaded((reign, state, producers, retired))
-
-
-def parts(state: StreamState, start: int, end: int) -> list[tuple[Segment, int]]:
-    """Where the records between two positions are, and from where on in each place.
-
-    The last place is the stream's own, which may have grown since the state was known.
-    """
-    places: list[tuple[Segment, int]] = []
-    for segment in state.lineage:
-        if start < min(end, segment.end):
-            places.append((segment, start))
-            start = segment.end
-    return [*places, (Segment(state.stream_id, max(start, end), state.path), start)]
-
-
-async def joined(
-    places: Sequence[tuple[Segment, int]], replies: Sequence[Reply], start: int
-) -> tuple[bytes, ...]:
-    """What was read in each place, up to where the records stop following each other.
-
-    A chunk may be a hundred thousand records, so others have their turn in between. The replies
-    are emptied meanwhile: to let go of all of them at once takes its time, too.
-    """
-    position = start
-    datas: list[bytes] = []
-    for (_, begin), entries in zip(places, replies, strict=True):
-        if begin != position:
-            break
-        while entries:
-            part, entries[:AT_ONCE] = entries[:AT_ONCE], ()
-            for entry in part:
-                if start_of(entry) != position:
-                    return tuple(datas)
-                data = entry[1][1]
-                datas.append(data)
-                position += len(data)
-            if entries:
-                await asyncio.sleep(0)
-    return tuple(datas)
-
-
-def start_of(entry: Reply) -> int:
-    """Where a record begins, by its id in Redis."""
-    return int(entry[0][:-2])
-
-
-def is_inside(reply: Reply, position: int) -> bool:
-    """Whether what `before` found goes on beyond a position."""
-    return any(start_of(entry) + len(entry[1][1]) > position for entry in reply)
+    _, reign, (fields, retired) = reply
+    return None if fields is None else loaded((reign, fields, retired))

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Decided = list[tuple[Append, Done, Appended | HeadgateError]]
 
 MAX_FOLD = 1024  # appends of one stream in one commit
-MAX_FOLD_BYTES = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
@@ -119,7 +118,8 @@ class Appender:
         """Take from those who wait, and what is to be committed for them."""
         fold = Fold(state, hot.producers, self._table.clock(), self._retention)
         decided: Decided = []
-        while hot.waiting and len(decided) < MAX_FOLD and fold.size < MAX_FOLD_BYTES:
+        most_bytes = self._table.log.fold_bytes
+        while hot.waiting and len(decided) < MAX_FOLD and fold.size < most_bytes:
             append, done = hot.waiting.popleft()
             decided.append((append, done, fold.decide(append)))
         change = fold.change()

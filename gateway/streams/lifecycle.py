@@ -139,7 +139,7 @@ class Lifecycle:
                 hot = await self._table.load(fork.source_path)
                 if hot.state is not None and hot.state.stream_id == fork.source_id:
                     everything.extend(rules.release(hot.state))
-        if self._table.log.atomic([change.state.path for change in everything]):
+        if self._table.log.atomic(everything):
             await self._commit_together(tuple(everything))
         else:
             await asyncio.shield(self._commit_apart(everything[0], changes[1:]))
@@ -166,10 +166,11 @@ class Lifecycle:
             await self._racing(lambda: self._release(fork.source_path, fork.source_id))
         try:
             await self._commit_together(others)
-        except Conflict:  # any other failure does not say that there is no fork
+        except Conflict as lost:  # any other failure does not say that there is no fork
             source = first.state
-            await self._racing(lambda: self._release(source.path, source.stream_id))
-            raise
+            if lost.stands is None or lost.stands.place.reign == others[0].state.reign:
+                await self._racing(lambda: self._release(source.path, source.stream_id))
+            raise  # in another history it may be that the fork is there yet, and the source is kept
 
     async def _release(self, path: str, stream_id: int) -> None:
         hot = await self._table.load(path)

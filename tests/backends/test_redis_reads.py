@@ -11,17 +11,34 @@ from gateway.backends.base import Conflict
 from gateway.errors import BadRequest, HeadgateError, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.retention import Retention
-from gateway.protocol.state import Mark, Segment
+from gateway.protocol.state import Segment
 from tests.backends.contract import appended, created, loaded, removed
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
     from gateway.backends.redis import RedisLog
     from gateway.backends.redis_rows import Names
+    from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 DATAS = (b"abc", b"de", b"fghi")
 replace = msgspec.structs.replace
+
+
+async def committed(log: RedisLog, path: str) -> StreamState:
+    """A stream with the data, each of a commit of its own."""
+    change = created(log, path, DATAS[0])
+    await log.commit([change])
+    for data in DATAS[1:]:
+        change = appended(change.state, data)
+        await log.commit([change])
+    return change.state
+
+
+def remove(server: RedisServer, names: Names, path: str, start: int) -> None:
+    """Take the entry away that begins there."""
+    ((name, _),) = server.command("XRANGE", names.records(path), start, start)
+    assert server.command("XDEL", names.records(path), name) == 1
 
 
 # ---------------------------------------------------------------- damage
@@ -56,15 +73,14 @@ async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
     start: int,
     kind: type[HeadgateError] | None,
 ) -> None:
-    change = created(log, "s", *DATAS)
-    await log.commit([change])
-    assert server.command("XDEL", names.records("s"), f"{gone}-1") == 1
+    state = await committed(log, "s")
+    remove(server, names, "s", gone)
     if kind is None:
-        chunk = await log.read(change.state, start, 100)
+        chunk = await log.read(state, start, 100)
         assert b"".join(chunk.records) == b"abcdefghi"[start:]
         return
     with pytest.raises(kind) as refusal:
-        await log.read(change.state, start, 100)
+        await log.read(state, start, 100)
     assert refusal.value.detail == (
         "a record is missing in Redis: its key was evicted, or changed by somebody else"
         if kind is RecordDamaged
@@ -75,10 +91,9 @@ async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
 async def test_records_before_what_is_missing_are_served(
     server: RedisServer, log: RedisLog, names: Names
 ) -> None:
-    change = created(log, "s", *DATAS)
-    await log.commit([change])
-    server.command("XDEL", names.records("s"), "5-1")
-    assert await log.read(change.state, 0, 5) == Chunk(change.state, 0, 5, DATAS[:2])
+    state = await committed(log, "s")
+    remove(server, names, "s", 5)
+    assert await log.read(state, 0, 5) == Chunk(state, 0, 5, DATAS[:2])
 
 
 async def test_an_evicted_key_of_records_is_told(
@@ -95,10 +110,10 @@ async def test_an_evicted_key_of_records_is_told(
 async def test_a_record_of_its_source_that_is_missing_is_told_by_a_fork(
     server: RedisServer, log: RedisLog, names: Names
 ) -> None:
-    source = created(log, "s", *DATAS)
-    fork = created(log, "f", b"+", lineage=(Segment(source.state.stream_id, 5, "s"),), tail=6)
-    await log.commit([source, fork])
-    server.command("XDEL", names.records("s"), "3-1")
+    source = await committed(log, "s")
+    fork = created(log, "f", b"+", lineage=(Segment(source.stream_id, 5, "s"),), tail=6)
+    await log.commit([fork])
+    remove(server, names, "s", 3)
     with pytest.raises(RecordDamaged):
         await log.read(fork.state, 0, 100)
     with pytest.raises(BadRequest):
@@ -203,14 +218,13 @@ async def test_what_is_kept_no_longer_is_taken_from_redis_and_refused(
 
 async def test_a_read_that_is_overtaken_by_a_trim_is_told_what_is_kept(log: RedisLog) -> None:
     """Who reads goes by a state of before."""
-    change = created(log, "s", *DATAS, marks=(Mark(1.0, 3),))
-    await log.commit([change])
-    await log.commit([appended(change.state, first=5)])
+    state = await committed(log, "s")
+    await log.commit([appended(state, first=5)])
     with pytest.raises(StreamGone):
-        await log.read(change.state, 0, 100)
+        await log.read(state, 0, 100)
     with pytest.raises(StreamGone):
-        await log.read(change.state, 3, 100)
-    assert (await log.read(change.state, 5, 100)).records == (b"fghi",)
+        await log.read(state, 3, 100)
+    assert (await log.read(state, 5, 100)).records == (b"fghi",)
 
 
 async def test_a_fork_keeps_what_it_has_of_a_source_that_is_trimmed_after_it_has_gone(

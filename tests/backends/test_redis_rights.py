@@ -83,7 +83,7 @@ async def test_each_right_that_is_missing_is_told(user: User, right: str) -> Non
         await log.close()
 
 
-@pytest.mark.parametrize("right", ["hset", "xadd", "set", "unlink"])
+@pytest.mark.parametrize("right", ["hset", "xadd", "set"])
 async def test_a_right_that_was_missing_for_a_moment_leaves_the_stream_usable(
     user: User, right: str
 ) -> None:

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis_rows import AT_ONCE, joined
+from gateway.backends.redis_records import AT_ONCE, Run, Stretch
 from gateway.backends.redis_wire import MUCH, Wire
-from gateway.protocol.state import Segment
 
 if TYPE_CHECKING:
     from gateway.backends.redis_wire import Reply
 
-PLACES = [(Segment(1, 1 << 40, "s"), 0)]
+ALL = 1 << 40
+WHOLE = Stretch(1, "s", 0, ALL)
 
 
 def entries(count: int, start: int = 0) -> Reply:
     """What Redis replies for so many records of two bytes."""
-    return [[b"%d-1" % (start + 2 * n), [b"d", b"%02d" % (n % 100)]] for n in range(count)]
+    return [[b"%d-7" % (start + 2 * n), [b"d", b"%02d" % (n % 100)]] for n in range(count)]
 
 
-def datas(count: int) -> tuple[bytes, ...]:
-    return tuple(b"%02d" % (n % 100) for n in range(count))
+def datas(count: int) -> list[bytes]:
+    return [b"%02d" % (n % 100) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
@@ -39,7 +39,9 @@ async def test_others_have_their_turn_after_so_many_records(count: int) -> None:
 
     turning = asyncio.create_task(turn())
     reply = entries(count)
-    assert await joined(PLACES, [reply], 0) == datas(count)
+    run = Run(0)
+    await run.extend(WHOLE, reply, ALL)
+    assert run.datas == datas(count)
     assert turns == max(0, (count - 1) // AT_ONCE)
     assert reply == []
     turning.cancel()
@@ -49,14 +51,73 @@ async def test_others_have_their_turn_after_so_many_records(count: int) -> None:
 async def test_what_is_missing_ends_it_wherever_it_is(missing: int) -> None:
     reply = entries(2 * AT_ONCE)
     del reply[missing]
-    assert await joined(PLACES, [reply], 0) == datas(2 * AT_ONCE)[:missing]
+    run = Run(0)
+    await run.extend(WHOLE, reply, ALL)
+    assert run.datas == datas(2 * AT_ONCE)[:missing]
 
 
 async def test_two_places_follow_each_other() -> None:
     count = AT_ONCE + 1
-    places = [(Segment(1, 2 * count, "source"), 0), (Segment(2, 1 << 40, "s"), 2 * count)]
-    replies = [entries(count), entries(2, 2 * count)]
-    assert await joined(places, replies, 0) == datas(count) + datas(2)
+    run = Run(0)
+    await run.extend(Stretch(1, "source", 0, 2 * count), entries(count), ALL)
+    await run.extend(Stretch(2, "s", 2 * count, ALL), entries(2, 2 * count), ALL)
+    assert run.datas == datas(count) + datas(2)
+
+
+# ---------------------------------------------------------------- what counts of what is found
+
+
+Found = list[tuple[str, tuple[bytes, ...]]]
+
+
+def found(*ones: tuple[str, tuple[bytes, ...]]) -> list[Reply]:
+    """What Redis replies for commits of these records."""
+    replies = []
+    for name, records in ones:
+        lengths = " ".join(str(len(record)) for record in records).encode()
+        several = [b"n", lengths] if len(records) > 1 else []
+        replies.append([name.encode(), [b"d", b"".join(records), *several]])
+    return replies
+
+
+@pytest.mark.parametrize(
+    ("ones", "start", "tail", "taken"),
+    [
+        ([("0-1", (b"ab", b"c")), ("3-2", (b"de",))], 0, 5, (b"ab", b"c", b"de")),
+        ([("0-1", (b"ab", b"c")), ("3-2", (b"de",))], 2, 5, (b"c", b"de")),
+        ([("0-1", (b"ab", b"c"))], 1, 3, ()),  # inside a record
+        ([("0-1", (b"ab",)), ("3-2", (b"de",))], 0, 5, (b"ab",)),  # one is missing
+        # What a crash kept from being committed, and Redis added all the same.
+        ([("0-1", (b"ab",)), ("2-2", (b"zzz", b"z"))], 0, 2, (b"ab",)),
+        ([("0-1", (b"ab",)), ("2-2", (b"zzz", b"z")), ("2-3", (b"c",))], 0, 3, (b"ab", b"c")),
+        ([("0-1", (b"zzz",)), ("0-2", (b"z",)), ("0-3", (b"c", b"d"))], 0, 2, (b"c", b"d")),
+        ([("0-1", (b"z",)), ("0-2", (b"c", b"d")), ("2-3", (b"e",))], 1, 3, (b"d", b"e")),
+    ],
+)
+async def test_what_was_committed_is_taken(
+    ones: Found, start: int, tail: int, taken: tuple[bytes, ...]
+) -> None:
+    run = Run(start)
+    await run.extend(Stretch(1, "s", start, ALL), found(*ones), tail)
+    assert run.datas == list(taken)
+    assert run.position == start + sum(map(len, taken))
+    assert run.is_inside == (start == 1 and not taken)
+
+
+@pytest.mark.parametrize("at", [AT_ONCE - 2, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1])
+async def test_of_two_entries_the_later_counts_wherever_the_reply_is_cut(at: int) -> None:
+    reply = entries(2 * AT_ONCE)
+    reply.insert(at, [b"%d-1" % (2 * at), [b"d", b"never"]])
+    run = Run(0)
+    await run.extend(WHOLE, reply, ALL)
+    assert run.datas == datas(2 * AT_ONCE)
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+async def test_a_stretch_ends_with_the_record_before_its_stop(stop: int) -> None:
+    run = Run(0)
+    await run.extend(Stretch(1, "s", 0, stop), found(("0-1", (b"ab", b"c", b"de"))), 5)
+    assert run.datas == [b"ab", b"c", b"de"][: (1, 1, 2, 3, 3)[stop - 1]]
 
 
 @pytest.mark.parametrize("size", [MUCH - 1, MUCH])

@@ -112,8 +112,8 @@ class SharedLog(GatedLog):
     def unfollow(self, path: str) -> None:
         self.followed.append(f"-{path}")
 
-    def atomic(self, paths: Sequence[str]) -> bool:
-        return not self.apart or len(set(paths)) < 2
+    def atomic(self, changes: Sequence[Change]) -> bool:
+        return not self.apart or len({change.state.path for change in changes}) < 2
 
     def _version(self, change: Change) -> int | None:
         if change.state.reign != self.server.reign:

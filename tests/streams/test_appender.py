@@ -17,7 +17,7 @@ from gateway.errors import (
 from gateway.protocol.appends import Appended
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.state import ProducerState, Stamp
-from gateway.streams.appender import MAX_CONFLICTS, MAX_FOLD, MAX_FOLD_BYTES
+from gateway.streams.appender import MAX_CONFLICTS, MAX_FOLD
 from tests.backends.contract import appended
 from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service
@@ -102,10 +102,10 @@ async def test_a_fold_takes_so_many_appends(count: int, commits: int) -> None:
 
 async def test_a_fold_takes_so_many_bytes() -> None:
     log = GatedLog()
-    service = Service(log, max_pending_bytes=4 * MAX_FOLD_BYTES)
+    service = Service(log, max_pending_bytes=4 * log.fold_bytes)
     await service.create("s")
     before = len(log.committed)
-    half = b"x" * (MAX_FOLD_BYTES // 2)
+    half = b"x" * (log.fold_bytes // 2)
     await asyncio.gather(*[service.submit("s", half) for _ in range(5)])
     sizes = [sum(len(record.data) for record in commit[0].records) for commit in log.committed]
     assert sizes[before:] == [2 * len(half), 2 * len(half), len(half)]

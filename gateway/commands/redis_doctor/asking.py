@@ -49,7 +49,7 @@ KEYS_LOOKED_AT = 100_000
 KEYS_A_ROUND = 1000
 STREAMS_MEASURED = 200
 # The keys of a stream besides the one that it is known by.
-PARTS = ("", ":records", ":producers")
+PARTS = ("", ":records")
 
 
 class Unreachable(Exception):

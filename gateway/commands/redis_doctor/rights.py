@@ -43,9 +43,9 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     """Every command of a gateway on keys and channels of its own."""
     prefix = route.redis.prefix
     meta = f"{prefix}:{{{NAME}}}"
-    records, producers, retired = (f"{meta}:{part}" for part in ("records", "producers", "retired"))
+    records, retired = (f"{meta}:{part}" for part in ("records", "retired"))
     deadlines = f"{prefix}:deadlines"
-    yield ("FCALL", NAME, "4", meta, records, producers, retired)
+    yield ("FCALL", NAME, "3", meta, records, retired)
     yield ("FUNCTION", "LOAD", NAME)
     yield ("COMMAND", "INFO", "SPUBLISH")
     yield ("CLIENT", "SETNAME", NAME)
@@ -57,13 +57,13 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     yield ("HGET", meta, "s")
     yield ("HMGET", meta, "v", "s")
     yield ("HSET", meta, "s", "")
-    yield ("HKEYS", meta)
-    yield ("HLEN", producers)
-    yield ("HGETALL", producers)
-    yield ("HDEL", producers, NAME)
+    yield ("HLEN", meta)
+    yield ("HGETALL", meta)
+    yield ("HDEL", meta, "v")
     yield ("GET", retired)
     yield ("SET", retired, "")
     yield ("UNLINK", meta)
+    yield ("RENAME", f"{meta}:copy", meta)
     yield ("XADD", records, "*", "d", "")
     yield ("XTRIM", records, "MINID", "~", "0")
     yield ("XRANGE", records, "-", "+")

@@ -19,7 +19,7 @@ TICK_S = 1e-9  # keeps what is sent one after the other in order
 
 def is_commit(words: Sequence[bytes]) -> bool:
     """Whether a command may write something."""
-    return len(words) > 1 and words[1].startswith(b"headgate_commit")
+    return len(words) > 1 and words[1].startswith((b"headgate_commit", b"headgate_settle"))
 
 
 def encode(reply: Reply) -> bytes:

@@ -6,6 +6,7 @@ What scripts/headgate.lua does is done here by the same names; the contract stan
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.backends.redis_rows import VERSION
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
     from tests.streams.simulation.chance import Chance
     from tests.streams.simulation.link import Link
 
+    # A command on keys; False when it is refused.
+    Effect = Callable[[dict[bytes, Any]], bool]
+
 MOMENTS = 64  # how many writes back a replica may lag
-FIXED = 9  # words of a change before its lists
+FIXED = 12  # words of a change before its lists
 
 
 class Change(NamedTuple):
     """One stream's part of a commit."""
 
     fixed: Sequence[bytes]
-    records: Sequence[tuple[bytes, bytes]]
     producers: Sequence[tuple[bytes, bytes]]
     forgotten: Sequence[bytes]
 
@@ -50,8 +53,8 @@ class Change(NamedTuple):
         return self.fixed[4]
 
     @property
-    def first(self) -> int:
-        return int(self.fixed[5] or 0)
+    def first(self) -> bytes:
+        return self.fixed[5]
 
     @property
     def generation(self) -> bytes:
@@ -65,6 +68,27 @@ class Change(NamedTuple):
         return b" ".join((self.generation, self.v, gateway, self.token))
 
 
+class Entry(NamedTuple):
+    """The records of one commit, as an entry of their stream's key."""
+
+    start: int
+    reign: int
+    data: bytes
+    lengths: bytes
+
+    @property
+    def words(self) -> list[Reply]:
+        lengths = [b"n", self.lengths] if self.lengths else []
+        return [b"%d-%d" % (self.start, self.reign), [b"d", self.data, *lengths]]
+
+    @property
+    def records(self) -> list[tuple[int, bytes]]:
+        """Each with its position."""
+        lengths = [int(word) for word in self.lengths.split()] or [len(self.data)]
+        ends = pairwise([0, *accumulate(lengths)])
+        return [(self.start + begin, self.data[begin:end]) for begin, end in ends]
+
+
 def parse_changes(words: Sequence[bytes]) -> Iterator[Change]:
     """The changes of a commit."""
     at = 0
@@ -72,16 +96,13 @@ def parse_changes(words: Sequence[bytes]) -> Iterator[Change]:
         fixed = words[at : at + FIXED]
         at += FIXED
         lists = []
-        for width in (2, 2, 1):
+        for width in (2, 1):
             end = at + 1 + width * int(words[at])
             lists.append(words[at + 1 : end])
             at = end
-        records, producers, forgotten = lists
-        yield Change(fixed, _pairs(records), _pairs(producers), forgotten)
-
-
-def _pairs(words: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
-    return list(zip(words[::2], words[1::2], strict=True))
+        producers, forgotten = lists
+        pairs = list(zip(producers[::2], producers[1::2], strict=True))
+        yield Change(fixed, pairs, forgotten)
 
 
 class Redis:
@@ -96,9 +117,13 @@ class Redis:
         self.links: dict[Link, None] = {}
         self.channels: dict[bytes, dict[Link, None]] = {}
         self.is_up = True
-        self.dies_of: Callable[[], None] | None = None  # the next commit, once carried out
+        self.dies_of: Callable[[], None] | None = None  # the next commit, once carried out,
+        self.tears = False  # or in the midst of it
         self.starts = 0
         self.process = b""
+        self.torn: list[Effect] = []  # what the file has of it
+        self.after: dict[bytes, Any] | None = None  # the keys with that carried out
+        self.is_sealed = False  # a transaction has ended the torn one
         self.reign: int | None = None
         self.start()
 
@@ -108,6 +133,14 @@ class Redis:
         self.process = b"%08x" % self.starts
         self.reign = None
         self.is_up = True
+        if self.after is not None and self.is_sealed:
+            self.keys, self.after = self.after, None
+            self.moments = deque([dict(self.keys)], MOMENTS)
+        if self.torn:
+            self.after, torn, self.torn = dict(self.keys), self.torn, []
+            for effect in torn:
+                effect(self.after)
+        self.is_sealed = False
 
     def kill(self) -> None:
         """Everything but the keys is gone."""
@@ -120,13 +153,18 @@ class Redis:
         """Lose the last writes, as a replica that takes over does which had not got them."""
         kept = self.moments[-1 - min(writes, len(self.moments) - 1)]
         before = self._records()
-        self.keys = dict(kept)
+        self.keys, self.torn, self.after = dict(kept), [], None
         self.moments = deque([kept], MOMENTS)
         self.lost |= before - self._records()
 
     def _records(self) -> set[bytes]:
-        streams = (value for value in self.keys.values() if isinstance(value, tuple))
-        return {data for stream in streams for _, data in stream}
+        streams = (key for key, value in self.keys.items() if isinstance(value, tuple))
+        return {data for key in streams for _, data in self.records(key)}
+
+    def records(self, key: bytes) -> list[tuple[int, bytes]]:
+        """The records of a stream, each with its position, as a reader should see them."""
+        latest = {one.start: one for one in self.keys.get(key, ())}
+        return [record for one in latest.values() for record in one.records]
 
     # Commands
 
@@ -148,16 +186,15 @@ class Redis:
             return [function(words[3 : 3 + count], words[3 + count :])]
         return [getattr(self, f"_{name.decode()}")(words[1:])]
 
-    def _write(self, key: bytes, value: object) -> None:
-        self.keys[key] = value
-
-    def _unlink(self, *keys: bytes) -> None:
-        for key in keys:
-            value = self.keys.pop(key, None)
-            if isinstance(value, tuple):
-                self.lost |= {data for _, data in value}
-
-    def _written(self) -> None:
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        """Also where what was torn was carried out before, as it will be after the next start."""
+        before = self._records()
+        for effect in effects:
+            assert effect(self.keys), "XADD with an id that is no higher"
+        self.lost |= before - self._records()
+        if self.after is not None:
+            for effect in effects:
+                effect(self.after)
         self.moments.append(dict(self.keys))
 
     def _publish(self, kind: bytes, channel: bytes, message: bytes) -> None:
@@ -170,24 +207,24 @@ class Redis:
     def _xrange(self, words: Sequence[bytes]) -> Reply:
         key, first, last = words
         begin, end = int(first[:-2]), int(last[1:-2])
-        return [_entry(*one) for one in self.keys.get(key, ()) if begin <= one[0] < end]
+        return [one.words for one in self.keys.get(key, ()) if begin <= one.start < end]
 
     def _xrevrange(self, words: Sequence[bytes]) -> Reply:
-        end = int(words[1][1:-2])
-        return [_entry(*one) for one in reversed(self.keys.get(words[0], ())) if one[0] < end][:1]
+        last = int(words[1])
+        before = [one for one in self.keys.get(words[0], ()) if one.start <= last]
+        return [one.words for one in before[-1:]]
 
     def _zadd(self, words: Sequence[bytes]) -> Reply:
         key, moment, path = words[0], float(words[-2]), words[-1]
         noted = self.keys.get(key, {})
         if b"LT" not in words or moment < noted.get(path, moment + 1):
-            self._write(key, {**noted, path: moment})
-            self._written()
+            self._carry_out([_set(key, {**noted, path: moment})])
         return 0
 
     def _zrem(self, words: Sequence[bytes]) -> Reply:
         noted = self.keys.get(words[0], {})
-        self._write(words[0], {path: at for path, at in noted.items() if path != words[1]})
-        self._written()
+        rest = {path: at for path, at in noted.items() if path != words[1]}
+        self._carry_out([_set(words[0], rest)])
         return 0
 
     def _zrangebyscore(self, words: Sequence[bytes]) -> Reply:
@@ -206,7 +243,7 @@ class Redis:
             self.reign = past
         elif self.reign is None or is_later:
             now = int(self.clock() * 10**6)
-            self.reign = max(now, (past if is_later else 0) + 1 + now % 10**6)
+            self.reign = now if now > past else past + 1 + now % 10**6
         return self.reign
 
     def _commit(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
@@ -214,8 +251,8 @@ class Redis:
         changes = list(parse_changes(argv[4:]))
         stands = before = True
         for at, change in enumerate(changes):
-            meta = self.keys.get(keys[4 * at], {})
-            retired = self.keys.get(keys[4 * at + 3])
+            meta = self.keys.get(keys[3 * at], {})
+            retired = self.keys.get(keys[3 * at + 2])
             v, tokens = meta.get(b"v", b""), meta.get(b"w" + gateway, b"").split()
             if change.s or v:
                 before = before and change.token in tokens
@@ -229,55 +266,93 @@ class Redis:
             return [1]
         if not stands:
             return [0, self.current_reign(), self._standing(keys)]
-        for at, change in enumerate(changes):
-            self._apply(keys[4 * at : 4 * at + 4], argv, change)
-            kind = b"smessage" if publish == b"SPUBLISH" else b"message"
-            self._publish(kind, keys[4 * at], change.message)
-            if change.is_gone:
-                self._publish(b"message", gone, change.expected + b" " + keys[4 * at])
-        self._written()
+        if self.tears:
+            effects = self._effects(keys, argv, changes)
+            self.torn += effects[: self.chance.randrange(len(effects) + 1)]
+            return [0]  # which nobody gets: it dies of it
+        self._carry_out(self._effects(keys, argv, changes))
+        self.is_sealed = True
+        self._tell(keys, publish, gone, changes)
         return [1]
+
+    def _tell(
+        self, keys: Sequence[bytes], publish: bytes, gone: bytes, changes: Sequence[Change]
+    ) -> None:
+        for at, change in enumerate(changes):
+            kind = b"smessage" if publish == b"SPUBLISH" else b"message"
+            self._publish(kind, keys[3 * at], change.message)
+            if change.is_gone:
+                self._publish(b"message", gone, change.expected + b" " + keys[3 * at])
 
     _settle = _commit
 
     def _standing(self, keys: Sequence[bytes]) -> Reply:
-        meta = self.keys.get(keys[0], {})
-        return [meta.get(b"s"), self._producers(keys[2]), self.keys.get(keys[3])]
+        return [self._fields(keys[0]), self.keys.get(keys[2])]
 
-    def _producers(self, key: bytes) -> list[bytes]:
+    def _fields(self, key: bytes) -> list[bytes]:
         return [word for pair in self.keys.get(key, {}).items() for word in pair]
 
-    def _apply(self, keys: Sequence[bytes], argv: Sequence[bytes], change: Change) -> None:
-        meta, records, producers, retired = keys
+    def _effects(
+        self, keys: Sequence[bytes], argv: Sequence[bytes], changes: Sequence[Change]
+    ) -> list[Effect]:
+        """The commands of a commit, in their order."""
+        return [
+            effect
+            for at, change in enumerate(changes)
+            for effect in self._effects_of(keys[3 * at : 3 * at + 3], argv, change)
+        ]
+
+    def _effects_of(
+        self, keys: Sequence[bytes], argv: Sequence[bytes], change: Change
+    ) -> list[Effect]:
+        meta, records, retired = keys
+        effects = self._looked_at(meta) if change.expected else [_unlink(meta, records)]
         if not change.s:
-            self._write(retired, change.grave(argv[3]))
-            self._unlink(meta, records, producers)
-            return
-        if not change.expected:
-            self._unlink(records, producers)
-        stream = self.keys.get(records, ())
-        added = tuple((int(start), data) for start, data in change.records)
-        for last, following in zip((*stream[-1:], *added), added, strict=False):
-            assert last is following or last[0] < following[0], "XADD with an id that is no higher"
-        kept = {**self.keys.get(producers, {}), **dict(change.producers)}
-        self._write(producers, {k: v for k, v in kept.items() if k not in change.forgotten})
-        before = self.keys.get(meta, {})
+            gone = {b"v": b"", b"s": b""}
+            return [*effects, _set(retired, change.grave(argv[3])), _hset(meta, gone)]
+        if change.forgotten:
+            effects.append(_hdel(meta, change.forgotten))
+        r = argv[0] + b" " + self.process
+        effects.append(_hset(meta, {b"r": r}))
+        start, data, lengths = change.fixed[9:]
+        if start:
+            effects.append(_xadd(records, Entry(int(start), int(argv[0]), data, lengths)))
+        before = self.keys.get(meta, {}) if change.expected else {}
         tokens = (change.token, *before.get(b"w" + argv[3], b"").split()[:3])
-        first = change.first
-        self.lost |= {data for start, data in stream if start < first}
-        self._write(records, tuple(one for one in (*stream, *added) if one[0] >= first))
         written = {
             b"v": change.v,
-            b"r": argv[0] + b" " + self.process,
+            b"r": r,
             b"s": change.s,
             b"w" + argv[3]: b" ".join(tokens),
+            **({b"f": change.first} if change.first else {}),
+            **dict(change.producers),
         }
-        self._write(meta, {**before, **written})
+        return [*effects, _hset(meta, written)]
+
+    def _looked_at(self, meta: bytes) -> list[Effect]:
+        fields = self.keys.get(meta, {})
+        ours = b"%d %b" % (self.current_reign(fields.get(b"r")), self.process)
+        if not fields or fields.get(b"r") == ours:
+            return []
+        return [_set(meta, {**fields, b"r": ours})]
+
+    def _purge(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
+        if not self.keys.get(keys[0], {}).get(b"v"):
+            self._carry_out([_unlink(*keys)])
+        return 0
+
+    def _trim(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
+        first = int(self.keys.get(keys[0], {}).get(b"f", 0))
+        self._carry_out([_xtrim(keys[1], first)])
+        return 0
 
     def _load(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
         meta = self.keys.get(keys[0], {})
         reign = self.current_reign(meta.get(b"r"))
-        return [reign, meta.get(b"s"), self._producers(keys[2]), self.keys.get(keys[3])]
+        if effects := self._looked_at(keys[0]):
+            self._carry_out(effects)
+            self.is_sealed = True
+        return [reign, self._fields(keys[0]), self.keys.get(keys[2])]
 
     def _confirm(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
         meta = self.keys.get(keys[0], {})
@@ -291,5 +366,53 @@ class Redis:
         return self.current_reign()
 
 
-def _entry(start: int, data: bytes) -> Reply:
-    return [b"%d-1" % start, [b"d", data]]
+def _set(key: bytes, value: object) -> Effect:
+    def effect(keys: dict[bytes, Any]) -> bool:
+        keys[key] = value
+        return True
+
+    return effect
+
+
+def _unlink(*names: bytes) -> Effect:
+    def effect(keys: dict[bytes, Any]) -> bool:
+        for name in names:
+            keys.pop(name, None)
+        return True
+
+    return effect
+
+
+def _hset(key: bytes, fields: Mapping[bytes, bytes]) -> Effect:
+    def effect(keys: dict[bytes, Any]) -> bool:
+        keys[key] = {**keys.get(key, {}), **fields}
+        return True
+
+    return effect
+
+
+def _hdel(key: bytes, names: Sequence[bytes]) -> Effect:
+    def effect(keys: dict[bytes, Any]) -> bool:
+        keys[key] = {name: value for name, value in keys.get(key, {}).items() if name not in names}
+        return True
+
+    return effect
+
+
+def _xadd(key: bytes, entry: Entry) -> Effect:
+    def effect(keys: dict[bytes, Any]) -> bool:
+        stream = keys.get(key, ())
+        if any(one[:2] >= entry[:2] for one in stream[-1:]):
+            return False
+        keys[key] = (*stream, entry)
+        return True
+
+    return effect
+
+
+def _xtrim(key: bytes, first: int) -> Effect:
+    def effect(keys: dict[bytes, Any]) -> bool:
+        keys[key] = tuple(one for one in keys.get(key, ()) if one.start >= first)
+        return True
+
+    return effect

@@ -98,7 +98,7 @@ class World:
     def calm(self) -> None:
         """Nothing befalls anybody any more."""
         self.is_quiet = True
-        self.redis.dies_of = None
+        self.redis.dies_of, self.redis.tears = None, False
         self.chance.haste = 0.1
 
     # What is so
@@ -106,7 +106,7 @@ class World:
     def state(self, path: str) -> StreamState | None:
         """What stands in Redis."""
         encoded = self.redis.keys.get(NAMES.meta(path).encode(), {}).get(b"s")
-        return None if encoded is None else msgspec.json.decode(encoded, type=StreamState)
+        return msgspec.json.decode(encoded, type=StreamState) if encoded else None
 
     def content(self, path: str) -> bytes:
         """All that is kept of a stream."""
@@ -115,7 +115,7 @@ class World:
             return b""
         content, position = b"", 0
         for segment in (*state.lineage, Segment(state.stream_id, state.tail, state.path)):
-            for start, data in self.redis.keys.get(NAMES.records(segment.path).encode(), ()):
+            for start, data in self.redis.records(NAMES.records(segment.path).encode()):
                 if position <= start < segment.end:
                     content += data
             position = segment.end
@@ -171,6 +171,8 @@ class World:
             self._doom,
             self._doom,
         ]
+        if not self.plan.loses:  # where it comes back with the same clock and the same file
+            misfortunes += [self._tear, self._tear]
         often = self.chance.choice((0.1, 0.5, 1.5))
         while not self.is_quiet:
             await asyncio.sleep(self.chance.uniform(0, often))
@@ -201,12 +203,16 @@ class World:
 
     def _doom(self) -> None:
         """Redis carries the next commit out, and nobody is told of it by this process."""
-        self.redis.dies_of = self._restart
+        self.redis.dies_of, self.redis.tears = self._restart, False
+
+    def _tear(self) -> None:
+        """Redis dies in the midst of writing the next commit to its file."""
+        self.redis.dies_of, self.redis.tears = self._restart, True
 
     def _restart(self) -> None:
         if not self.redis.is_up:
             return
-        self.redis.dies_of = None
+        self.redis.dies_of, self.redis.tears = None, False
         self.redis.kill()
         back = 0
         if self.plan.loses and self.chance.one_in(2):

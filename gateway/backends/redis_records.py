@@ -1,0 +1,131 @@
+"""Records in Redis: a commit's are one entry of the stream's key, and reads take entries apart.
+
+An entry's ID is `START-REIGN`: the position of its first record, and the history in which it was
+added. Of two entries with one START the later one counts, and none does that begins at or past the
+tail: Redis may add what a crash kept from being committed (see scripts/headgate.lua).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.backends.redis_wire import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.backends.redis_wire import Reply
+    from gateway.protocol.state import Record, StreamState
+
+AT_ONCE = 4096  # entries that are taken out of a reply in one turn, of about a millisecond
+
+
+class Stretch(NamedTuple):
+    """Records that are read from one key: those that begin from `begin` on and before `stop`."""
+
+    stream_id: int
+    path: str
+    begin: int
+    stop: int
+
+    def calls(self, key: str) -> tuple[bytes, bytes]:
+        """The entry in which the first of them is, and those that follow."""
+        return (
+            pack("XREVRANGE", key, self.begin, "-", "COUNT", 1),
+            pack("XRANGE", key, f"{self.begin + 1}-0", f"({max(self.begin + 1, self.stop)}-0"),
+        )
+
+
+def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
+    """Where the records between two positions are.
+
+    The last may be the stream's own, which may have grown since the state was known.
+    """
+    found: list[Stretch] = []
+    for segment in state.lineage:
+        if start < min(end, segment.end):
+            stop = min(end, segment.end)
+            found.append(Stretch(segment.stream_id, segment.path, start, stop))
+            start = segment.end
+    if start < end:
+        found.append(Stretch(state.stream_id, state.path, start, end))
+    return found
+
+
+def entry(records: Sequence[Record]) -> tuple[int | str, bytes, str]:
+    """START, bytes and lengths of what a commit adds: no START for nothing, no lengths for one."""
+    if not records:
+        return "", b"", ""
+    start = records[0].end - len(records[0].data)
+    if len(records) == 1:
+        return start, records[0].data, ""
+    lengths = " ".join(str(len(record.data)) for record in records)
+    return start, b"".join(record.data for record in records), lengths
+
+
+def start_of(found: Reply) -> int:
+    """Where an entry's first record begins."""
+    return int(found[0].partition(b"-")[0])
+
+
+def _records(fields: Reply) -> Sequence[bytes]:
+    """The records of an entry."""
+    data = fields[1]
+    if len(fields) == 2:
+        return (data,)
+    ends = [0, *accumulate(map(int, fields[3].split()))]
+    return [data[begin:end] for begin, end in pairwise(ends)]
+
+
+class Run:
+    """Records from a position on, as far as they follow each other."""
+
+    __slots__ = ("_limit", "datas", "is_inside", "position")
+
+    def __init__(self, start: int) -> None:
+        self.position = start
+        self.datas: list[bytes] = []
+        self.is_inside = False  # the first that was found begins before `start`, and ends after it
+        self._limit = 0
+
+    async def extend(self, stretch: Stretch, entries: list[Reply], tail: int) -> None:
+        """Take the records of a stretch, if it begins here; `entries` are emptied.
+
+        A chunk may be a hundred thousand entries, so others have their turn in between. To let go
+        of all of them at once takes its time, too.
+        """
+        if stretch.begin != self.position:
+            return
+        self._limit = min(stretch.stop, tail)
+        last: list[Reply] = []
+        while entries:
+            part, entries[:AT_ONCE] = last + entries[:AT_ONCE], ()
+            last = part[-1:]
+            if not self._take_all(part):
+                return
+            if entries:
+                await asyncio.sleep(0)
+        self._take_all([*last, None])
+
+    def _take_all(self, part: Sequence[Reply]) -> bool:
+        """Take all entries but the last, and none after which another one has the same START."""
+        starts = [-1 if one is None else start_of(one) for one in part]
+        return all(
+            begin == following or self._take(begin, one[1])
+            for one, (begin, following) in zip(part, pairwise(starts), strict=False)
+        )
+
+    def _take(self, begin: int, fields: Reply) -> bool:
+        """Take an entry's records; False where one is missing, or no more are wanted."""
+        for data in _records(fields):
+            end = begin + len(data)
+            if begin == self.position and begin < self._limit:
+                self.datas.append(data)
+                self.position = end
+            elif end > self.position:
+                self.is_inside = begin < self.position and not self.datas
+                return False
+            begin = end
+        return True
