@@ -276,23 +276,22 @@ class RedisLog:
     # Committing
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        """One call for all changes, which must be `atomic`."""
+        """One call for the one change."""
+        (change,) = changes
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        key = self._names.meta(changes[0].state.path)
-        commit = self._calls.commit(changes, next(self._tokens))
+        key = self._names.meta(change.state.path)
+        commit = self._calls.commit(change, next(self._tokens))
         committed = partial(self._committed, key, done)
-        for change in changes:
-            if tidy := self._calls.tidy(change):
-                done.add_done_callback(partial(self._tidy, key, tidy))
-        notes = self._deadlines.notes(changes)
-        if not notes:
-            self._write(key, [commit], committed)
-            return done
+        if tidy := self._calls.tidy(change):
+            done.add_done_callback(partial(self._tidy, key, tidy))
+        note = self._deadlines.note(change)
         index = self._names.deadlines
-        if self._servers.together([key, index]):
-            self._write(key, [*notes, commit], committed)
+        if note is None:
+            self._write(key, [commit], committed)
+        elif self._servers.together([key, index]):
+            self._write(key, [note, commit], committed)
         else:
-            self._write(index, notes, lambda _: self._write(key, [commit], committed))
+            self._write(index, [note], lambda _: self._write(key, [commit], committed))
         return done
 
     def _write(

@@ -28,13 +28,12 @@ class Deadlines:
         self._calls = calls
         self._ask = ask
 
-    def notes(self, changes: Sequence[Change]) -> list[bytes]:
-        """The calls before a commit: too early does no harm, and too late would."""
-        return [
-            self._calls.note(change.state.path, moment, new=change.expected is None)
-            for change in changes
-            if not change.removes and (moment := _due(change.state)) is not None
-        ]
+    def note(self, change: Change) -> bytes | None:
+        """The call before a commit: too early does no harm, and too late would."""
+        moment = _due(change.state)
+        if change.removes or moment is None:
+            return None
+        return self._calls.note(change.state.path, moment, new=change.expected is None)
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams, at most `limit`, whose time has come."""

@@ -92,37 +92,22 @@ class Calls(NamedTuple):
     channels: Channels
     gateway: str
 
-    def commit(self, changes: Sequence[Change], token: int) -> bytes:
+    def commit(self, change: Change, token: int) -> bytes:
         """Compare and write; what adds no data is taken even when memory has run out.
 
         By its token, the gateway's own and higher each time, a commit that is sent again knows that
         it was carried out, whatever others did since.
         """
-        keys: list[str] = []
-        words: list[bytes | str | int] = []
-        for change in changes:
-            keys += self.names.keys(change.state.path)
-            words += self._change(change, token)
-        grows = any(change.records or change.expected is None for change in changes)
-        return pack(
-            "FCALL",
-            f"headgate_{'commit' if grows else 'settle'}_{VERSION}",
-            len(keys),
-            *keys,
-            changes[0].state.reign,
-            "SPUBLISH" if self.channels.sharded else "PUBLISH",
-            self.names.gone,
-            self.gateway,
-            *words,
-        )
-
-    @staticmethod
-    def _change(change: Change, token: int) -> list[bytes | str | int]:
         state = change.state
         expected = "" if change.expected is None else _version(state, change.expected)
         size = sum(len(record.data) for record in change.records)
         news = change if size <= MOST_NEWS else msgspec.structs.replace(change, records=())
+        grows = change.records or change.expected is None
         words: list[bytes | str | int] = [
+            state.reign,
+            "SPUBLISH" if self.channels.sharded else "PUBLISH",
+            self.names.gone,
+            self.gateway,
             expected,
             _version(state, state.version + 1 if change.removes else state.version),
             token,
@@ -133,12 +118,14 @@ class Calls(NamedTuple):
             RETIRED_S,
             "1" if change.removes or state.soft_deleted else "",
             *entry(change.records),
-            len(change.producers),
+            2 * len(change.producers),
         ]
         for name, producer in change.producers:
             words += (PRODUCER + name.encode(), _encode(producer))
-        forgotten = [PRODUCER + name.encode() for name in change.forgotten]
-        return [*words, len(forgotten), *forgotten]
+        words += (PRODUCER + name.encode() for name in change.forgotten)
+        function = f"headgate_{'commit' if grows else 'settle'}_{VERSION}"
+        keys = self.names.keys(state.path)
+        return pack("FCALL", function, len(keys), *keys, *words)
 
     def load(self, path: str) -> bytes:
         """Everything about a stream but its records."""

@@ -49,6 +49,7 @@ FACTORIES: dict[str, Factory] = {
     "sqlite": lambda folder, max_retired: SqliteLog(folder, max_retired=max_retired),
     "redis": lambda folder, max_retired: redis_log(),
 }
+ATOMIC = ["memory", "sqlite"]  # whose commits may be of several streams
 # Whose history it is that a log's streams are changed in.
 REIGNS: weakref.WeakKeyDictionary[Log, int] = weakref.WeakKeyDictionary()
 REDIS: list[RedisServer] = []  # the one that the session has started
@@ -126,6 +127,12 @@ def removed(state: StreamState) -> Change:
     return Change(state, state.version, removes=True)
 
 
+async def commit_each(log: Log, *changes: Change) -> None:
+    """One after the other."""
+    for change in changes:
+        await log.commit([change])
+
+
 async def loaded(log: Log, path: str) -> StreamState | None:
     return (await log.load(path)).place.state
 
@@ -187,7 +194,7 @@ async def test_every_field_of_a_state_comes_back(log: Log) -> None:
         deadline=0.1 + 0.2,
         reign=REIGNS[log],
     )
-    await log.commit([base, Change(state, None), Change(other, None)])
+    await commit_each(log, base, Change(state, None), Change(other, None))
     assert [await loaded(log, one.path) for one in (state, other)] == [state, other]
 
 
@@ -241,6 +248,7 @@ async def test_a_version_that_is_not_as_expected_is_a_conflict(log: Log, wrong: 
     assert await log.read(state, 0, 100) == Chunk(state, 0, 6, (b"one", b"two"))
 
 
+@pytest.mark.parametrize("kind", ATOMIC, indirect=True)
 @pytest.mark.parametrize("position", [0, 1, 2])
 async def test_a_commit_of_several_changes_is_all_or_nothing(log: Log, position: int) -> None:
     standing = created(log, "standing", b"a")
@@ -350,6 +358,7 @@ async def test_large_commits_and_records_come_back(log: Log) -> None:
     assert chunk == Chunk(change.state, 0, change.state.tail, tuple(datas))
 
 
+@pytest.mark.parametrize("kind", ATOMIC, indirect=True)
 async def test_many_streams_fit_one_commit(log: Log) -> None:
     changes = [created(log, f"s{number}", b"x") for number in range(1201)]
     await log.commit(changes)
@@ -386,7 +395,7 @@ async def test_a_read_ends_at_the_first_record_end_at_or_past_its_end(
     log: Log, start: int, end: int, stop: int, records: tuple[bytes, ...]
 ) -> None:
     change = created(log, "s", b"abc", b"de", b"fghi")
-    await log.commit([created(log, "before", b"xyz"), change, created(log, "after", b"xyz")])
+    await commit_each(log, created(log, "before", b"xyz"), change, created(log, "after", b"xyz"))
     assert await log.read(change.state, start, end) == Chunk(change.state, start, stop, records)
 
 
@@ -450,7 +459,7 @@ async def test_forks_read_what_each_level_of_their_line_wrote(log: Log) -> None:
         lineage=(Segment(root.state.stream_id, 2, root.state.path),),
         tail=2,
     )
-    await log.commit([root, one, two, empty])
+    await commit_each(log, root, one, two, empty)
     whole = {"one": b"aabbddee", "two": b"aabbddff", "empty": b"aa"}
     for change in (one, two, empty):
         state, data = change.state, whole[change.state.path]
@@ -464,7 +473,7 @@ async def test_forks_read_what_each_level_of_their_line_wrote(log: Log) -> None:
             with pytest.raises(BadRequest):
                 await log.read(state, start, 99)
     # What the sources write afterwards is none of the forks' business.
-    await log.commit([appended(root.state, b"gg"), appended(one.state, b"hh")])
+    await commit_each(log, appended(root.state, b"gg"), appended(one.state, b"hh"))
     assert b"".join((await log.read(two.state, 0, 99)).records) == whole["two"]
 
 
@@ -475,7 +484,7 @@ async def test_a_deep_line_of_forks_is_read_through(log: Log) -> None:
         lineage = (*below.lineage, Segment(below.stream_id, below.tail, below.path))
         data = b"%d," % level
         changes.append(created(log, str(level), data, lineage=lineage, tail=below.tail + len(data)))
-    await log.commit(changes)
+    await commit_each(log, *changes)
     chunk = await log.read(changes[-1].state, 0, 10**6)
     assert b"".join(chunk.records) == b"".join(b"%d," % level for level in range(101))
 
@@ -485,7 +494,7 @@ async def test_a_soft_deleted_stream_is_still_read_by_those_who_know_it(log: Log
     fork = created(
         log, "fork", b"bb", lineage=(Segment(root.state.stream_id, 2, root.state.path),), tail=4
     )
-    await log.commit([root, fork])
+    await commit_each(log, root, fork)
     await log.commit([appended(root.state, soft_deleted=True)])
     await reclaimed(log)
     assert b"".join((await log.read(fork.state, 0, 99)).records) == b"aabb"
@@ -608,23 +617,22 @@ async def test_the_bound_on_generations_holds_within_one_commit(
 async def test_streams_are_found_once_their_deadline_is_there(
     log: Log, now: float, paths: list[str]
 ) -> None:
-    await log.commit(
-        [
-            created(log, "a", deadline=10.0),
-            created(log, "b", deadline=20.0),
-            created(log, "never"),
-        ]
+    await commit_each(
+        log,
+        created(log, "a", deadline=10.0),
+        created(log, "b", deadline=20.0),
+        created(log, "never"),
     )
     assert sorted(await log.expired(now, 10)) == paths
 
 
 async def test_expired_streams_are_given_out_in_portions(log: Log) -> None:
     changes = [created(log, f"s{number}", deadline=1.0) for number in range(5)]
-    await log.commit(changes)
+    await commit_each(log, *changes)
     found = list(await log.expired(2.0, 3))
     assert len(set(found)) == 3
     states = {change.state.path: change.state for change in changes}
-    await log.commit([removed(states[path]) for path in found])
+    await commit_each(log, *(removed(states[path]) for path in found))
     rest = list(await log.expired(2.0, 3))
     assert sorted([*found, *rest]) == sorted(states)
 
@@ -648,14 +656,14 @@ async def test_reclaiming_ends_and_takes_nothing_that_stands(log: Log) -> None:
         )
         for number in range(3)
     ]
-    await log.commit([standing, *doomed])
-    await log.commit([removed(change.state) for change in doomed])
+    await commit_each(log, standing, *doomed)
+    await commit_each(log, *(removed(change.state) for change in doomed))
     await reclaimed(log)
     assert await reclaimed(log) == 0
     chunk = await log.read(standing.state, 0, 10**6)
     assert b"".join(chunk.records) == b"".join(b"%d," % number for number in range(2500))
     again = [created(log, f"doomed{number}", b"new", generation=1) for number in range(3)]
-    await log.commit(again)
+    await commit_each(log, *again)
     assert [(await log.read(one.state, 0, 9)).records for one in again] == [(b"new",)] * 3
 
 

@@ -13,7 +13,7 @@ from gateway.backends.redis_rows import LIBRARY, VERSION
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.epochs import position_of
 from gateway.protocol.offsets import parse_offset
-from tests.backends.contract import appended, created
+from tests.backends.contract import appended, commit_each, created
 from tests.backends.redis_logs import Hearing, connected, until
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
@@ -236,7 +236,7 @@ async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) 
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:
             old = [created(log, f"s{number}", b"one") for number in range(3)]
-            await log.commit(old)
+            await commit_each(log, *old)
             await asyncio.to_thread(server.restart)
             await until(lambda: log.trouble() is None)
             for change in old:

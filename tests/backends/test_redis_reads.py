@@ -12,7 +12,7 @@ from gateway.errors import BadRequest, HeadgateError, RecordDamaged, StreamGone,
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.retention import Retention
 from gateway.protocol.state import Segment
-from tests.backends.contract import appended, created, loaded, removed
+from tests.backends.contract import appended, commit_each, created, loaded, removed
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ async def test_an_index_entry_of_what_is_not_there_is_taken_away(
 ) -> None:
     never = created(log, "never")
     over = created(log, "over", deadline=2.0)
-    await log.commit([never, over])
+    await commit_each(log, never, over)
     stale = {f"gone{number}": 1.0 for number in range(300)} | {"never": 1.5}
     for path, score in stale.items():
         server.command("ZADD", names.deadlines, score, path)
@@ -185,7 +185,7 @@ async def test_the_end_of_a_stream_and_of_a_part_of_it_are_due(
 @pytest.mark.parametrize("limit", [1, 4, 5, 6])
 async def test_no_more_paths_are_given_out_than_were_asked_for(log: RedisLog, limit: int) -> None:
     paths = [f"s{number}" for number in range(5)]
-    await log.commit([created(log, path, deadline=1.0) for path in paths])
+    await commit_each(log, *(created(log, path, deadline=1.0) for path in paths))
     found = await log.expired(2.0, limit)
     assert len(found) == len(set(found)) == min(limit, 5)
     assert set(found) <= set(paths)

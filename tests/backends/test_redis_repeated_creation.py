@@ -24,7 +24,7 @@ async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: P
             await log.commit([change])
             await log.commit([removed(change.state)])
             calls = Calls(Names("headgate"), Sharded(), "0" * 8)
-            answer = server.command(*words(calls.commit([change], 1)))
+            answer = server.command(*words(calls.commit(change, 1)))
             assert answer[0] == 0
             assert (await log.load("s")).place.state is None
 

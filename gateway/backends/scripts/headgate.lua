@@ -80,43 +80,15 @@ end
 
 local MOST_FIELDS = 128 -- told with a conflict; more are left to be loaded
 
-local function standing(keys, at)
+local function standing(keys)
   local fields = false
-  if redis.call('HLEN', keys[at]) <= MOST_FIELDS then
-    fields = redis.call('HGETALL', keys[at])
+  if redis.call('HLEN', keys[1]) <= MOST_FIELDS then
+    fields = redis.call('HGETALL', keys[1])
   end
-  return {fields, redis.call('GET', keys[at + 2])}
+  return {fields, redis.call('GET', keys[3])}
 end
 
-local function holds(key, kind)
-  local found = redis.call('TYPE', key).ok
-  return found == kind or found == 'none'
-end
-
--- What changes in one stream, from ARGV[at] on:
---   expected  the v that must stand, '' when no stream may
---   v, token  what stands afterwards
---   s         the state, '' to remove the stream
---   message   to be published on the stream's channel
---   first     position before which nothing is kept any more, '' for all of it
---   generation, seconds  of a removed stream, and for how long it is remembered
---   gone      '1' when nothing that is kept of the stream may be given out any more, else ''
---   START, bytes, lengths  of the records: no START when there are none, no lengths for one
---   set       how many producers, then field and value of each
---   forgotten how many producers, then the field of each
-local FIXED = 12
 local MOST_WRITERS = 64 -- processes that are restarted leave their names behind
-
-local function after(argv, at)
-  at = at + FIXED
-  at = at + 1 + 2 * argv[at]
-  return at + 1 + argv[at]
-end
-
--- What is left at the path of a stream that was removed.
-local function grave(argv, at)
-  return table.concat({argv[at + 6], argv[at + 1], argv[4], argv[at + 2]}, ' ')
-end
 
 -- The gateways that wrote, with one more; the oldest are forgotten.
 local function writers(meta, name, known)
@@ -132,107 +104,107 @@ local function writers(meta, name, known)
   return names
 end
 
--- Nothing is rolled back when a command fails, as for a right that was taken from the user: what
--- makes the commit one comes last.
-local function apply(keys, key, argv, at, known)
-  local meta, records, retired = keys[key], keys[key + 1], keys[key + 2]
-  local v, token, s, first = argv[at + 1], argv[at + 2], argv[at + 3], argv[at + 5]
-  if argv[at] == '' then
-    redis.call('UNLINK', meta, records) -- if anything is left
+-- Written once more, so that replicas can be waited for.
+local function repeated(keys, gateway, tokens, seconds)
+  if tokens then
+    redis.call('HSET', keys[1], 'w' .. gateway, tokens)
   else
-    looked_at(meta, known.r)
+    redis.call('EXPIRE', keys[3], seconds)
   end
-  if s == '' then
-    redis.call('SET', retired, grave(argv, at), 'EX', argv[at + 7])
-    redis.call('HSET', meta, 'v', '', 's', '')
-    return
-  end
-  local r = argv[1] .. ' ' .. process
-  local written = {'v', v, 'r', r, 's', s, 'w' .. argv[4],
-    token .. ' ' .. (known.tokens or ''):match('^%S* ?%S* ?%S*')}
-  if not known.tokens then
-    written[#written + 1] = 'g'
-    written[#written + 1] = writers(meta, argv[4], known.writers)
-  end
-  if first ~= '' then
-    written[#written + 1] = 'f'
-    written[#written + 1] = first
-  end
-  local set = at + FIXED
-  for i = set + 1, set + 2 * argv[set] do
-    written[#written + 1] = argv[i]
-  end
-  local forgotten = set + 1 + 2 * argv[set]
-  for i = forgotten + 1, forgotten + argv[forgotten] do
-    redis.call('HDEL', meta, argv[i])
-  end
-  redis.call('HSET', meta, 'r', r)
-  local start, data, lengths = argv[at + 9], argv[at + 10], argv[at + 11]
-  if start ~= '' then
-    local id = start .. '-' .. argv[1]
-    if lengths == '' then
-      redis.call('XADD', records, id, 'd', data)
-    else
-      redis.call('XADD', records, id, 'd', data, 'n', lengths)
-    end
-  end
-  redis.call('HSET', meta, unpack(written))
+  return {1}
 end
 
-local FIRST = 5 -- argument of the changes
+local LISTS = 17 -- argument of the lists
 
--- KEYS   those of each stream that changes
--- ARGV   reign: under which the changes were decided; publish: PUBLISH or SPUBLISH; gone: the
---        channel on which removals are published too, as "v META"; the gateway's name; the changes
+-- KEYS   those of one stream
+-- ARGV    1 reign      under which the change was decided
+--         2 publish    PUBLISH or SPUBLISH
+--         3 removals   the channel on which removals are published too, as "v META"
+--         4 gateway    its name
+--         5 expected   the v that must stand, '' when no stream may
+--         6 v, 7 token what stands afterwards
+--         8 s          the state, '' to remove the stream
+--         9 message    to be published on the stream's channel
+--        10 first      position before which nothing is kept any more, '' for all of it
+--        11 generation, 12 seconds  of a removed stream, and for how long it is remembered
+--        13 gone       '1' when nothing that is kept of the stream may be given out any more, else ''
+--        14 START, 15 bytes, 16 lengths  of the records: no START for none, no lengths for one
+--        17 set        how many words: field and value of each producer that changed
+--        ... forgotten the fields of producers
 -- A stream that was removed is not created again by the call that created it.
 -- Returns {1} when everything was written, now or by an earlier call with these arguments, else
---        {0, reign} and for the first stream {fields of meta or nil, retired or nil}.
+--        {0, reign, {fields of meta or nil, retired or nil}}.
 local function commit(keys, argv)
-  local stands, before, known = true, true, {}
-  local at = FIRST
-  for key = 1, #keys, 3 do
-    local found = redis.call('HMGET', keys[key], 'v', 'r', 'w' .. argv[4], 'g')
-    local v = found[1] or ''
-    if not holds(keys[key + 1], 'stream') then
-      return redis.error_reply('WRONGTYPE a key of the stream holds the wrong kind of value')
-    end
-    known[key] = {r = found[2], tokens = found[3], writers = found[4]}
-    if argv[at + 3] == '' and v == '' then
-      before = before and redis.call('GET', keys[key + 2]) == grave(argv, at)
-    else
-      before = before and (' ' .. (found[3] or '') .. ' '):find(' ' .. argv[at + 2] .. ' ', 1, true)
-    end
-    stands = stands and v == argv[at] and argv[1] == current_reign(found[2])
-    if stands and v == '' then
-      -- Also false when this very commit was carried out before, and what it created removed since.
-      local last = string.match(redis.call('GET', keys[key + 2]) or '', '^%d+')
-      stands = not last or tonumber(last) < tonumber(argv[at + 6])
-    end
-    if not redis.acl_check_cmd('HSET', keys[key], 'v', '') then
-      return redis.error_reply('NOPERM no right to run hset on ' .. keys[key])
-    end
-    at = after(argv, at)
+  local meta, records, retired = unpack(keys)
+  local asked, publish, removals, gateway, expected, v, token, s, message, first, generation, seconds,
+    gone, start, data, lengths = unpack(argv)
+  local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g')
+  local stood, seen, tokens, names = found[1] or '', found[2], found[3], found[4]
+  local grave = table.concat({generation, v, gateway, token}, ' ')
+  local kind = redis.call('TYPE', records).ok
+  if kind ~= 'stream' and kind ~= 'none' then
+    return redis.error_reply('WRONGTYPE a key of the stream holds the wrong kind of value')
   end
-  if before then
-    -- Written once more, so that replicas can be waited for.
-    if known[1].tokens then
-      redis.call('HSET', keys[1], 'w' .. argv[4], known[1].tokens)
-    else
-      redis.call('EXPIRE', keys[3], argv[FIRST + 7])
+  if not redis.acl_check_cmd('HSET', meta, 'v', '') then
+    return redis.error_reply('NOPERM no right to run hset on ' .. meta)
+  end
+  if s == '' and stood == '' then
+    if redis.call('GET', retired) == grave then
+      return repeated(keys, gateway, false, seconds)
     end
-    return {1}
+  elseif (' ' .. (tokens or '') .. ' '):find(' ' .. token .. ' ', 1, true) then
+    return repeated(keys, gateway, tokens, seconds)
+  end
+  local stands = stood == expected and asked == current_reign(seen)
+  if stands and stood == '' then
+    -- Also false when this very commit was carried out before, and what it created removed since.
+    local last = string.match(redis.call('GET', retired) or '', '^%d+')
+    stands = not last or tonumber(last) < tonumber(generation)
   end
   if not stands then
-    return {0, current_reign(), standing(keys, 1)}
+    return {0, current_reign(), standing(keys)}
   end
-  at = FIRST
-  for key = 1, #keys, 3 do
-    apply(keys, key, argv, at, known[key])
-    redis.pcall(argv[2], keys[key], argv[at + 4]) -- what is written stays, whoever may not publish
-    if argv[at + 8] ~= '' then
-      redis.pcall('PUBLISH', argv[3], argv[at] .. ' ' .. keys[key])
+
+  if expected == '' then
+    redis.call('UNLINK', meta, records) -- if anything is left
+    tokens, names = false, false
+  else
+    looked_at(meta, seen)
+  end
+  if s == '' then
+    redis.call('SET', retired, grave, 'EX', seconds)
+    redis.call('HSET', meta, 'v', '', 's', '')
+  else
+    local r = asked .. ' ' .. process
+    local written = {'v', v, 'r', r, 's', s, 'w' .. gateway,
+      token .. ' ' .. (tokens or ''):match('^%S* ?%S* ?%S*')}
+    local function write(field, value)
+      written[#written + 1] = field
+      written[#written + 1] = value
     end
-    at = after(argv, at)
+    if not tokens then
+      write('g', writers(meta, gateway, names))
+    end
+    if first ~= '' then
+      write('f', first)
+    end
+    local rest = LISTS + 1 + argv[LISTS]
+    for i = LISTS + 1, rest - 1, 2 do
+      write(argv[i], argv[i + 1])
+    end
+    for i = rest, #argv do
+      redis.call('HDEL', meta, argv[i])
+    end
+    redis.call('HSET', meta, 'r', r)
+    if start ~= '' then
+      local several = lengths ~= '' and {'n', lengths} or {}
+      redis.call('XADD', records, start .. '-' .. asked, 'd', data, unpack(several))
+    end
+    redis.call('HSET', meta, unpack(written))
+  end
+  redis.pcall(publish, meta, message) -- what is written stays, whoever may not publish
+  if gone ~= '' then
+    redis.pcall('PUBLISH', removals, expected .. ' ' .. meta)
   end
   return {1}
 end

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.backends.redis_rows import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.backends.redis_wire import Reply
     from tests.streams.simulation.chance import Chance
@@ -22,50 +22,6 @@ if TYPE_CHECKING:
     Effect = Callable[[dict[bytes, Any]], bool]
 
 MOMENTS = 64  # how many writes back a replica may lag
-FIXED = 12  # words of a change before its lists
-
-
-class Change(NamedTuple):
-    """One stream's part of a commit."""
-
-    fixed: Sequence[bytes]
-    producers: Sequence[tuple[bytes, bytes]]
-    forgotten: Sequence[bytes]
-
-    @property
-    def expected(self) -> bytes:
-        return self.fixed[0]
-
-    @property
-    def v(self) -> bytes:
-        return self.fixed[1]
-
-    @property
-    def token(self) -> bytes:
-        return self.fixed[2]
-
-    @property
-    def s(self) -> bytes:
-        return self.fixed[3]
-
-    @property
-    def message(self) -> bytes:
-        return self.fixed[4]
-
-    @property
-    def first(self) -> bytes:
-        return self.fixed[5]
-
-    @property
-    def generation(self) -> bytes:
-        return self.fixed[6]
-
-    @property
-    def is_gone(self) -> bool:
-        return bool(self.fixed[8])
-
-    def grave(self, gateway: bytes) -> bytes:
-        return b" ".join((self.generation, self.v, gateway, self.token))
 
 
 class Entry(NamedTuple):
@@ -89,20 +45,21 @@ class Entry(NamedTuple):
         return [(self.start + begin, self.data[begin:end]) for begin, end in ends]
 
 
-def parse_changes(words: Sequence[bytes]) -> Iterator[Change]:
-    """The changes of a commit."""
-    at = 0
-    while at < len(words):
-        fixed = words[at : at + FIXED]
-        at += FIXED
-        lists = []
-        for width in (2, 1):
-            end = at + 1 + width * int(words[at])
-            lists.append(words[at + 1 : end])
-            at = end
-        producers, forgotten = lists
-        pairs = list(zip(producers[::2], producers[1::2], strict=True))
-        yield Change(fixed, pairs, forgotten)
+class Commit:
+    """The arguments of a commit."""
+
+    def __init__(self, argv: Sequence[bytes]) -> None:
+        self.reign, self.publish, self.removals, self.gateway = argv[:4]
+        self.expected, self.v, self.token, self.s, self.message, self.first = argv[4:10]
+        self.generation, _, gone, self.start, self.data, self.lengths = argv[10:16]
+        self.is_gone = bool(gone)
+        rest = 17 + int(argv[16])
+        self.producers = dict(zip(argv[17:rest:2], argv[18:rest:2], strict=True))
+        self.forgotten = argv[rest:]
+
+    @property
+    def grave(self) -> bytes:
+        return b" ".join((self.generation, self.v, self.gateway, self.token))
 
 
 class Redis:
@@ -247,85 +204,64 @@ class Redis:
         return self.reign
 
     def _commit(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
-        reign, publish, gone, gateway = argv[:4]
-        changes = list(parse_changes(argv[4:]))
-        stands = before = True
-        for at, change in enumerate(changes):
-            meta = self.keys.get(keys[3 * at], {})
-            retired = self.keys.get(keys[3 * at + 2])
-            v, tokens = meta.get(b"v", b""), meta.get(b"w" + gateway, b"").split()
-            if change.s or v:
-                before = before and change.token in tokens
-            else:
-                before = before and retired == change.grave(gateway)
-            seen = meta.get(b"r")
-            stands = stands and v == change.expected and int(reign) == self.current_reign(seen)
-            if stands and not v and retired is not None:
-                stands = int(retired.split()[0]) < int(change.generation)
-        if before:
+        asked = Commit(argv)
+        if self._was_before(keys, asked):
             return [1]
-        if not stands:
-            return [0, self.current_reign(), self._standing(keys)]
+        if not self._stands(keys, asked):
+            return [0, self.current_reign(), [self._fields(keys[0]), self.keys.get(keys[2])]]
+        effects = self._effects(keys, asked)
         if self.tears:
-            effects = self._effects(keys, argv, changes)
             self.torn += effects[: self.chance.randrange(len(effects) + 1)]
             return [0]  # which nobody gets: it dies of it
-        self._carry_out(self._effects(keys, argv, changes))
+        self._carry_out(effects)
         self.is_sealed = True
-        self._tell(keys, publish, gone, changes)
+        kind = b"smessage" if asked.publish == b"SPUBLISH" else b"message"
+        self._publish(kind, keys[0], asked.message)
+        if asked.is_gone:
+            self._publish(b"message", asked.removals, asked.expected + b" " + keys[0])
         return [1]
 
-    def _tell(
-        self, keys: Sequence[bytes], publish: bytes, gone: bytes, changes: Sequence[Change]
-    ) -> None:
-        for at, change in enumerate(changes):
-            kind = b"smessage" if publish == b"SPUBLISH" else b"message"
-            self._publish(kind, keys[3 * at], change.message)
-            if change.is_gone:
-                self._publish(b"message", gone, change.expected + b" " + keys[3 * at])
+    def _was_before(self, keys: Sequence[bytes], asked: Commit) -> bool:
+        meta = self.keys.get(keys[0], {})
+        if asked.s or meta.get(b"v"):
+            return asked.token in meta.get(b"w" + asked.gateway, b"").split()
+        return bool(self.keys.get(keys[2]) == asked.grave)
+
+    def _stands(self, keys: Sequence[bytes], asked: Commit) -> bool:
+        meta, retired = self.keys.get(keys[0], {}), self.keys.get(keys[2])
+        v = meta.get(b"v", b"")
+        if v != asked.expected or int(asked.reign) != self.current_reign(meta.get(b"r")):
+            return False
+        return bool(v) or retired is None or int(retired.split()[0]) < int(asked.generation)
 
     _settle = _commit
-
-    def _standing(self, keys: Sequence[bytes]) -> Reply:
-        return [self._fields(keys[0]), self.keys.get(keys[2])]
 
     def _fields(self, key: bytes) -> list[bytes]:
         return [word for pair in self.keys.get(key, {}).items() for word in pair]
 
-    def _effects(
-        self, keys: Sequence[bytes], argv: Sequence[bytes], changes: Sequence[Change]
-    ) -> list[Effect]:
+    def _effects(self, keys: Sequence[bytes], asked: Commit) -> list[Effect]:
         """The commands of a commit, in their order."""
-        return [
-            effect
-            for at, change in enumerate(changes)
-            for effect in self._effects_of(keys[3 * at : 3 * at + 3], argv, change)
-        ]
-
-    def _effects_of(
-        self, keys: Sequence[bytes], argv: Sequence[bytes], change: Change
-    ) -> list[Effect]:
         meta, records, retired = keys
-        effects = self._looked_at(meta) if change.expected else [_unlink(meta, records)]
-        if not change.s:
+        effects = self._looked_at(meta) if asked.expected else [_unlink(meta, records)]
+        if not asked.s:
             gone = {b"v": b"", b"s": b""}
-            return [*effects, _set(retired, change.grave(argv[3])), _hset(meta, gone)]
-        if change.forgotten:
-            effects.append(_hdel(meta, change.forgotten))
-        r = argv[0] + b" " + self.process
+            return [*effects, _set(retired, asked.grave), _hset(meta, gone)]
+        if asked.forgotten:
+            effects.append(_hdel(meta, asked.forgotten))
+        r = asked.reign + b" " + self.process
         effects.append(_hset(meta, {b"r": r}))
-        start, data, lengths = change.fixed[9:]
-        if start:
-            effects.append(_xadd(records, Entry(int(start), int(argv[0]), data, lengths)))
-        before = self.keys.get(meta, {}) if change.expected else {}
-        tokens = (change.token, *before.get(b"w" + argv[3], b"").split()[:3])
+        if asked.start:
+            entry = Entry(int(asked.start), int(asked.reign), asked.data, asked.lengths)
+            effects.append(_xadd(records, entry))
+        before = self.keys.get(meta, {}) if asked.expected else {}
+        tokens = (asked.token, *before.get(b"w" + asked.gateway, b"").split()[:3])
         written = {
-            b"v": change.v,
+            b"v": asked.v,
             b"r": r,
-            b"s": change.s,
-            b"w" + argv[3]: b" ".join(tokens),
-            **({b"f": change.first} if change.first else {}),
-            **dict(change.producers),
+            b"s": asked.s,
+            b"w" + asked.gateway: b" ".join(tokens),
+            **({b"f": asked.first} if asked.first else {}),
+            **asked.producers,
         }
         return [*effects, _hset(meta, written)]
 
