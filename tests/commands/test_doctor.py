@@ -43,6 +43,7 @@ def server(_server: RedisServer) -> RedisServer:
         "appendfsync": "everysec",
         "save": "",
         "no-appendfsync-on-rewrite": "no",
+        "aof-load-truncated": "yes",
         "auto-aof-rewrite-percentage": "100",
         "maxmemory": "0",
         "maxmemory-policy": "noeviction",
@@ -80,6 +81,12 @@ def server(_server: RedisServer) -> RedisServer:
             "persistence",
             "warning",
             "grows with every append",
+        ),
+        (
+            "appendonly yes aof-load-truncated no",
+            "persistence",
+            "note",
+            "does not start until redis-check-aof --fix",
         ),
         ("save 3600|1", "persistence", "warning", "Only snapshots are kept (save 3600 1)"),
         ("save ''", "persistence", "warning", "Nothing is kept on disk"),
@@ -331,11 +338,11 @@ def test_the_memory_of_streams_is_measured(server: RedisServer) -> None:
     server.command("SET", "headgate:{one}:retired", "1")
     server.command("HSET", "other:{three}", "v", "1.1")
 
-    told = only(found(server.url), "streams", "All 2 streams with 1,010 records: ")
+    told = only(found(server.url), "streams", "All 2 streams with 1,010 commits: ")
 
     assert told.level == "note"
-    per_record = float(told.says.rpartition(", ")[2].partition(" B a record")[0])
-    assert 100 < per_record < 200
+    each = float(told.says.rpartition(", ")[2].partition(" B a commit")[0])
+    assert 100 < each < 200
 
 
 def test_of_many_streams_a_sample_is_measured(server: RedisServer) -> None:
@@ -343,7 +350,7 @@ def test_of_many_streams_a_sample_is_measured(server: RedisServer) -> None:
         for i in range(2000):
             pipeline.hset(f"headgate:{{{i}}}", "v", "1.1")
         pipeline.execute()
-    assert only(found(server.url), "streams", "A sample of 200 streams with 0 records: ")
+    assert only(found(server.url), "streams", "A sample of 200 streams with 0 commits: ")
 
 
 def test_many_short_streams_are_told_how_they_take_less(server: RedisServer) -> None:
@@ -361,7 +368,7 @@ def test_streams_are_looked_for_under_the_prefix_and_database(server: RedisServe
     with server.client() as client:
         client.select(3)
         client.hset("mine:{a}", "v", "1.1")
-    assert only(found(f"{server.url}/3?prefix=mine"), "streams", "All 1 stream with 0 records")
+    assert only(found(f"{server.url}/3?prefix=mine"), "streams", "All 1 stream with 0 commits")
     assert only(found(f"{server.url}/3"), "streams", "No streams are here")
     assert only(found(f"{server.url}?prefix=mine"), "streams", "No streams are here")
 

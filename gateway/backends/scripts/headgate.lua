@@ -137,7 +137,7 @@ local LISTS = 17 -- argument of the lists
 local function commit(keys, argv)
   local meta, records, retired = unpack(keys)
   local asked, publish, removals, gateway, expected, v, token, s, message, first, generation, seconds,
-    gone, start, data, lengths = unpack(argv)
+    gone, start, data, lengths = unpack(argv, 1, 16)
   local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g')
   local stood, seen, tokens, names = found[1] or '', found[2], found[3], found[4]
   local grave = table.concat({generation, v, gateway, token}, ' ')

@@ -32,6 +32,7 @@ SETTINGS = (
     "appendfsync",
     "save",
     "no-appendfsync-on-rewrite",
+    "aof-load-truncated",
     "auto-aof-rewrite-percentage",
     "stop-writes-on-bgsave-error",
     "min-replicas-to-write",

@@ -88,6 +88,14 @@ def _rewriting(server: Server) -> Iterator[Finding]:
             "nothing is synced, and a crash of the machine loses what was acknowledged meanwhile.",
             "Set no-appendfsync-on-rewrite no.",
         )
+    if server.config.get("aof-load-truncated") == "no":
+        yield Finding(
+            "note",
+            DISK,
+            "aof-load-truncated no: after a crash in the midst of a write Redis does not start "
+            "until redis-check-aof --fix has run. Streams lose nothing by yes.",
+            "Set aof-load-truncated yes, unless other data in this Redis needs no.",
+        )
     if server.number("auto-aof-rewrite-percentage") == 0:
         yield Finding(
             "warning",

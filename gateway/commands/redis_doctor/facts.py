@@ -28,10 +28,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StreamSize:
-    """The memory of one stream with all its keys, and how many records it has."""
+    """The memory of one stream with all its keys, and how many commits its records are of."""
 
     used: int
-    records: int
+    commits: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,13 +177,13 @@ def _streams(server: Server) -> Iterator[Finding]:
         yield Finding("note", "streams", f"No streams {where} yet.")
         return
     used = sorted(size.used for size in sizes)
-    records = sum(size.records for size in sizes)
+    commits = sum(size.commits for size in sizes)
     which = "All" if server.sample.is_all else "A sample of"
-    each = f", {show_bytes(sum(used) / records)} a record" if records else ""
+    each = f", {show_bytes(sum(used) / commits)} a commit" if commits else ""
     yield Finding(
         "note",
         "streams",
-        f"{which} {count(len(sizes), 'stream')} with {count(records, 'record')}: "
+        f"{which} {count(len(sizes), 'stream')} with {count(commits, 'commit')}: "
         f"{show_bytes(used[len(used) // 2])} a stream in the median, {show_bytes(used[-1])} the "
         f"largest{each}.",
         _smaller_blocks(server, used),
