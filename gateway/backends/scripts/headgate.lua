@@ -19,6 +19,8 @@
 --   - What a commit does to a stream is done by its last command, a single HSET. An entry that was
 --     added before begins at the tail, past which nobody reads; the next commit begins there, too,
 --     and its entry has a later reign, so that it is added behind the other, and the one that counts.
+--     The reign is later whatever the clock says, as each stream was written the one before it: no
+--     commit stands under a reign that no earlier call has put into r.
 --   - Nothing is destroyed by a commit: what it leaves over is taken away by calls of their own.
 --   - What is in meta is put in its place once more when it is first looked at under a reign, so
 --     that nothing comes between what was seen then and what follows it.
@@ -62,18 +64,32 @@ end
 
 local AT_ONCE = 1000 -- words of one command
 
--- Returns the reign. r is the stream's, as it was found.
-local function looked_at(meta, r)
-  local now = current_reign(r)
-  local ours = now .. ' ' .. process
-  if r and r ~= ours then
-    local fields, copy = redis.call('HGETALL', meta), meta .. ':copy'
-    redis.call('UNLINK', copy)
-    for i = 1, #fields, AT_ONCE do
-      redis.call('HSET', copy, unpack(fields, i, math.min(i + AT_ONCE - 1, #fields)))
+-- Puts what is in meta in its place once more. Not where the copy may not be written, as while its
+-- slot moves to another node of a cluster.
+local function rewrite(meta)
+  local fields, copy = redis.call('HGETALL', meta), meta .. ':copy'
+  redis.pcall('UNLINK', copy)
+  for i = 1, #fields, AT_ONCE do
+    local last = math.min(i + AT_ONCE - 1, #fields)
+    if type(redis.pcall('HSET', copy, unpack(fields, i, last))) == 'table' then
+      return
     end
-    redis.call('HSET', copy, 'r', ours)
-    redis.call('RENAME', copy, meta)
+  end
+  redis.pcall('RENAME', copy, meta)
+end
+
+-- Returns the reign, and what r is under it; seen is the stream's.
+local function reign_of(seen)
+  local now = current_reign(seen)
+  return now, now .. ' ' .. process
+end
+
+-- Returns the reign, under which the stream has been looked at then.
+local function look(meta, seen)
+  local now, ours = reign_of(seen)
+  if seen and seen ~= ours then
+    rewrite(meta)
+    redis.call('HSET', meta, 'r', ours)
   end
   return now
 end
@@ -155,28 +171,28 @@ local function commit(keys, argv)
   elseif (' ' .. (tokens or '') .. ' '):find(' ' .. token .. ' ', 1, true) then
     return repeated(keys, gateway, tokens, seconds)
   end
-  local stands = stood == expected and asked == current_reign(seen)
+  local now, ours = reign_of(seen)
+  local stands = stood == expected and asked == now and (stood == '' or seen == ours)
   if stands and stood == '' then
     -- Also false when this very commit was carried out before, and what it created removed since.
     local last = string.match(redis.call('GET', retired) or '', '^%d+')
     stands = not last or tonumber(last) < tonumber(generation)
   end
   if not stands then
-    return {0, current_reign(), standing(keys)}
+    return {0, look(meta, seen), standing(keys)}
   end
 
+  redis.call('HSET', meta, 'r', ours)
   if expected == '' then
-    redis.call('UNLINK', meta, records) -- if anything is left
+    -- Also of a torn creation: as there is a field now, this is in the file whatever else there is.
+    redis.call('UNLINK', meta, records)
     tokens, names = false, false
-  else
-    looked_at(meta, seen)
   end
   if s == '' then
     redis.call('SET', retired, grave, 'EX', seconds)
     redis.call('HSET', meta, 'v', '', 's', '')
   else
-    local r = asked .. ' ' .. process
-    local written = {'v', v, 'r', r, 's', s, 'w' .. gateway,
+    local written = {'v', v, 'r', ours, 's', s, 'w' .. gateway,
       token .. ' ' .. (tokens or ''):match('^%S* ?%S* ?%S*')}
     local function write(field, value)
       written[#written + 1] = field
@@ -195,7 +211,6 @@ local function commit(keys, argv)
     for i = rest, #argv do
       redis.call('HDEL', meta, argv[i])
     end
-    redis.call('HSET', meta, 'r', r)
     if start ~= '' then
       local several = lengths ~= '' and {'n', lengths} or {}
       redis.call('XADD', records, start .. '-' .. asked, 'd', data, unpack(several))
@@ -212,7 +227,7 @@ end
 -- KEYS   those of one stream
 -- Returns {reign, fields of meta, retired or nil}
 local function load(keys)
-  local now = looked_at(keys[1], redis.call('HGET', keys[1], 'r'))
+  local now = look(keys[1], redis.call('HGET', keys[1], 'r'))
   return {now, redis.call('HGETALL', keys[1]), redis.call('GET', keys[3])}
 end
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.streams.simulation.chance import Chance
     from tests.streams.simulation.link import Link
 
-    # A command on keys; False when it is refused.
+    # A command on keys; False when it does nothing, and is not written to the file.
     Effect = Callable[[dict[bytes, Any]], bool]
 
 MOMENTS = 64  # how many writes back a replica may lag
@@ -147,11 +147,10 @@ class Redis:
         """Also where what was torn was carried out before, as it will be after the next start."""
         before = self._records()
         for effect in effects:
-            assert effect(self.keys), "XADD with an id that is no higher"
-        self.lost |= before - self._records()
-        if self.after is not None:
-            for effect in effects:
+            is_written = effect(self.keys)
+            if is_written and self.after is not None:
                 effect(self.after)
+        self.lost |= before - self._records()
         self.moments.append(dict(self.keys))
 
     def _publish(self, kind: bytes, channel: bytes, message: bytes) -> None:
@@ -208,10 +207,13 @@ class Redis:
         if self._was_before(keys, asked):
             return [1]
         if not self._stands(keys, asked):
-            return [0, self.current_reign(), [self._fields(keys[0]), self.keys.get(keys[2])]]
+            now = self._look(keys[0])
+            return [0, now, [self._fields(keys[0]), self.keys.get(keys[2])]]
         effects = self._effects(keys, asked)
         if self.tears:
-            self.torn += effects[: self.chance.randrange(len(effects) + 1)]
+            copy = dict(self.keys)
+            written = [effect for effect in effects if effect(copy)]
+            self.torn += written[: self.chance.randrange(len(written) + 1)]
             return [0]  # which nobody gets: it dies of it
         self._carry_out(effects)
         self.is_sealed = True
@@ -230,9 +232,12 @@ class Redis:
     def _stands(self, keys: Sequence[bytes], asked: Commit) -> bool:
         meta, retired = self.keys.get(keys[0], {}), self.keys.get(keys[2])
         v = meta.get(b"v", b"")
-        if v != asked.expected or int(asked.reign) != self.current_reign(meta.get(b"r")):
+        now = self.current_reign(meta.get(b"r"))
+        if v != asked.expected or int(asked.reign) != now:
             return False
-        return bool(v) or retired is None or int(retired.split()[0]) < int(asked.generation)
+        if v:
+            return bool(meta[b"r"] == b"%d %b" % (now, self.process))
+        return retired is None or int(retired.split()[0]) < int(asked.generation)
 
     _settle = _commit
 
@@ -242,16 +247,19 @@ class Redis:
     def _effects(self, keys: Sequence[bytes], asked: Commit) -> list[Effect]:
         """The commands of a commit, in their order."""
         meta, records, retired = keys
-        effects = self._looked_at(meta) if asked.expected else [_unlink(meta, records)]
+        r = asked.reign + b" " + self.process
+        effects = [_hset(meta, {b"r": r})]
+        if not asked.expected:
+            effects.append(_unlink(meta, records))
         if not asked.s:
             gone = {b"v": b"", b"s": b""}
             return [*effects, _set(retired, asked.grave), _hset(meta, gone)]
         if asked.forgotten:
             effects.append(_hdel(meta, asked.forgotten))
-        r = asked.reign + b" " + self.process
-        effects.append(_hset(meta, {b"r": r}))
         if asked.start:
             entry = Entry(int(asked.start), int(asked.reign), asked.data, asked.lengths)
+            standing = self.keys.get(records, ()) if asked.expected else ()
+            assert all(one[:2] < entry[:2] for one in standing), "XADD with an id that is no higher"
             effects.append(_xadd(records, entry))
         before = self.keys.get(meta, {}) if asked.expected else {}
         tokens = (asked.token, *before.get(b"w" + asked.gateway, b"").split()[:3])
@@ -265,12 +273,14 @@ class Redis:
         }
         return [*effects, _hset(meta, written)]
 
-    def _looked_at(self, meta: bytes) -> list[Effect]:
+    def _look(self, meta: bytes) -> int:
         fields = self.keys.get(meta, {})
-        ours = b"%d %b" % (self.current_reign(fields.get(b"r")), self.process)
-        if not fields or fields.get(b"r") == ours:
-            return []
-        return [_set(meta, {**fields, b"r": ours})]
+        now = self.current_reign(fields.get(b"r"))
+        ours = b"%d %b" % (now, self.process)
+        if fields and fields.get(b"r") != ours:
+            self._carry_out([_set(meta, {**fields, b"r": ours})])
+            self.is_sealed = True
+        return now
 
     def _purge(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
         if not self.keys.get(keys[0], {}).get(b"v"):
@@ -283,11 +293,7 @@ class Redis:
         return 0
 
     def _load(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
-        meta = self.keys.get(keys[0], {})
-        reign = self.current_reign(meta.get(b"r"))
-        if effects := self._looked_at(keys[0]):
-            self._carry_out(effects)
-            self.is_sealed = True
+        reign = self._look(keys[0])
         return [reign, self._fields(keys[0]), self.keys.get(keys[2])]
 
     def _confirm(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
@@ -312,9 +318,8 @@ def _set(key: bytes, value: object) -> Effect:
 
 def _unlink(*names: bytes) -> Effect:
     def effect(keys: dict[bytes, Any]) -> bool:
-        for name in names:
-            keys.pop(name, None)
-        return True
+        found = [name for name in names if keys.pop(name, None) is not None]
+        return bool(found)
 
     return effect
 
@@ -329,8 +334,9 @@ def _hset(key: bytes, fields: Mapping[bytes, bytes]) -> Effect:
 
 def _hdel(key: bytes, names: Sequence[bytes]) -> Effect:
     def effect(keys: dict[bytes, Any]) -> bool:
-        keys[key] = {name: value for name, value in keys.get(key, {}).items() if name not in names}
-        return True
+        before = keys.get(key, {})
+        keys[key] = {name: value for name, value in before.items() if name not in names}
+        return len(keys[key]) < len(before)
 
     return effect
 
@@ -348,7 +354,8 @@ def _xadd(key: bytes, entry: Entry) -> Effect:
 
 def _xtrim(key: bytes, first: int) -> Effect:
     def effect(keys: dict[bytes, Any]) -> bool:
-        keys[key] = tuple(one for one in keys.get(key, ()) if one.start >= first)
-        return True
+        before = keys.get(key, ())
+        keys[key] = tuple(one for one in before if one.start >= first)
+        return len(keys[key]) < len(before)
 
     return effect

@@ -171,7 +171,7 @@ class World:
             self._doom,
             self._doom,
         ]
-        if not self.plan.loses:  # where it comes back with the same clock and the same file
+        if not self.plan.loses:  # where it comes back with the same file
             misfortunes += [self._tear, self._tear]
         often = self.chance.choice((0.1, 0.5, 1.5))
         while not self.is_quiet:
@@ -215,8 +215,8 @@ class World:
         self.redis.dies_of, self.redis.tears = None, False
         self.redis.kill()
         back = 0
-        if self.plan.loses and self.chance.one_in(2):
-            back = self.chance.choice((0, 1, 1, 2, 3, 5, 20))
+        if self.chance.one_in(2):
+            back = self.chance.choice((0, 1, 1, 2, 3, 5, 20)) if self.plan.loses else 0
             self.skew_s = self.chance.choice((0.0, 0.0, -3.0, 3.0))
         self.note(f"Redis is killed, and loses {back} writes")
         if back:
