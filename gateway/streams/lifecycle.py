@@ -13,7 +13,7 @@ from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.lifecycle import Created, Place
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.hot import HotStream
@@ -168,9 +168,9 @@ class Lifecycle:
             await self._commit_together(others)
         except Conflict as lost:  # any other failure does not say that there is no fork
             source = first.state
-            if lost.stands is None or lost.stands.place.reign == others[0].state.reign:
+            if lost.stands is not None and _never_was(others[0].state, lost.stands.place):
                 await self._racing(lambda: self._release(source.path, source.stream_id))
-            raise  # in another history it may be that the fork is there yet, and the source is kept
+            raise
 
     async def _release(self, path: str, stream_id: int) -> None:
         hot = await self._table.load(path)
@@ -184,3 +184,12 @@ class Lifecycle:
             except Conflict:
                 continue
         raise LogUnavailable("too many writers met on this stream: nothing was stored")
+
+
+def _never_was(fork: StreamState, place: Place) -> bool:
+    """Whether what stands at its path says that a fork did not come to be.
+
+    It may come true yet in another history, and who removed it since has released its source.
+    """
+    is_retired = place.retired is not None and place.retired >= fork.generation
+    return place.reign == fork.reign and not is_retired

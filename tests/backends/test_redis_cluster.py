@@ -252,6 +252,20 @@ async def test_reads_of_what_is_known_are_served_while_its_slot_moves(gateways: 
         assert (await gateways.log.read(state, 1, 9)).records == (b"1",)
 
 
+async def test_a_stream_is_looked_at_under_a_new_reign_while_its_slot_moves(
+    gateways: Gateways,
+) -> None:
+    service = Service(gateways.log)
+    await service.create("s")
+    await service.lifecycle.delete("s")  # else a key is missing, and the server has it waited for
+    await service.create("s", b"one")
+    state = await service.present("s")
+    meta = gateways.names.meta("s")
+    gateways.owner("s").command("HSET", meta, "r", f"{state.reign - 1} 00000000")
+    with Move(gateways, "s"):
+        assert await loaded(gateways.log, "s") == state
+
+
 @pytest.mark.parametrize("taken", [0, 1, 2])
 async def test_appends_are_waited_with_until_their_slot_has_moved(
     gateways: Gateways, taken: int

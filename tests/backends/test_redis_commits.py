@@ -14,10 +14,12 @@ import pytest
 
 from gateway.backends.base import Conflict, Loaded
 from gateway.errors import LogUnavailable
+from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.epochs import position_of
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, ProducerState, Stamp
+from gateway.streams.appender import MAX_FOLD
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import LossyProxy, connected, until
 from tests.streams.service import Service
@@ -119,6 +121,19 @@ async def test_so_many_producers_are_told_with_a_conflict(
         assert conflict.value.stands.producers == producers
     else:
         assert conflict.value.stands is None
+
+
+async def test_all_producers_of_a_stream_may_be_forgotten_at_once(log: RedisLog) -> None:
+    names = [f"p{number}" for number in range(MAX_PRODUCERS)]
+    change = created(log, "s")
+    await log.commit([change])
+    for begin in range(0, MAX_PRODUCERS, MAX_FOLD):
+        some = dict.fromkeys(names[begin : begin + MAX_FOLD], ProducerState(0, 0, 1.5))
+        change = with_producers(appended(change.state), **some)
+        await log.commit([change])
+    change = with_producers(appended(change.state), *names, new=ProducerState(0, 0, 1.5))
+    await log.commit([change])
+    assert list((await log.load("s")).producers) == ["new"]
 
 
 async def test_a_conflict_tells_that_nothing_stands_any_more(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis_rows import Calls, Names
 from tests.backends.contract import created, removed
-from tests.backends.redis_logs import connected
+from tests.backends.redis_logs import LossyProxy, connected, until
+from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.redis_servers import RedisServer
 
 
 class Sharded:
@@ -27,6 +31,28 @@ async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: P
             answer = server.command(*words(calls.commit(change, 1)))
             assert answer[0] == 0
             assert (await log.load("s")).place.state is None
+
+
+async def test_a_fork_that_was_removed_before_it_was_sent_again_releases_its_source_once(
+    server: RedisServer, names: Names
+) -> None:
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+        connected(f"{server.url}?prefix={names.prefix}") as other,
+    ):
+        service, beside = Service(log), Service(other)
+        await service.create("s", b"past ")
+        await beside.fork("kept", "s")
+        for word in (b"headgate_settle", b"headgate_commit"):  # the reference, and the fork
+            proxy.lose_next(word, after=True)
+        forking = asyncio.create_task(service.fork("f", "s"))
+        await until(lambda: proxy.lost == 2)
+        await beside.lifecycle.delete("f")
+        assert (await forking).new
+        await beside.lifecycle.delete("s")
+        await beside.lifecycle.delete("f")
+        assert await beside.data("kept") == b"past "
 
 
 def words(packed: bytes) -> list[bytes]:

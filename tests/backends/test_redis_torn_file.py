@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from gateway.backends.base import Conflict
+from gateway.backends.redis_rows import Calls, Names
 from gateway.errors import StreamClosed, StreamNotFound
 from gateway.protocol.state import Stamp
+from tests.backends.contract import appended, created
 from tests.backends.redis_logs import connected
+from tests.backends.test_redis_repeated_creation import Sharded, words
 from tests.streams.service import Service
 from tests.support.redis_servers import RedisServer, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from gateway.backends.redis import RedisLog
+    from gateway.protocol.state import StreamState
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 BASE = b"base a0 b0 "
@@ -236,3 +243,76 @@ async def restarted(
         seen.append(await content(service))
 
     await at(server, *steps, look)
+
+
+# ---------------------------------------------------------------- what came true late, and beneath
+
+
+END = b"*1\r\n$4\r\nEXEC\r\n"
+AHEAD = "2900000000000000 00000000"  # a reign of a server whose clock is far ahead
+
+
+async def tear_end(server: RedisServer) -> None:
+    """A crash in the midst of the end of the last transaction, and the next start."""
+    server.kill()
+    file = next((server.folder / "appendonlydir").glob("*.incr.aof"))
+    written = file.read_bytes()
+    assert written.endswith(END)
+    file.write_bytes(written[:-1])
+    await asyncio.to_thread(server.start)
+
+
+async def test_a_torn_creation_is_not_told_to_be_what_was_created_instead(tmp_path: Path) -> None:
+    with redis_server(tmp_path, **DURABLE) as server:
+        async with connected(server.url) as log:
+            change = created(log, "new", b"torn")
+            call = words(Calls(Names("headgate"), Sharded(), "0" * 8).commit(change, 1))
+        assert server.command(*call) == [1]
+        await tear_end(server)
+        async with connected(server.url) as log:
+            await log.commit([created(log, "new", b"acknowledged")])
+        await asyncio.to_thread(server.restart)
+        assert server.command(*call)[0] == 0
+
+
+async def told(log: RedisLog, state: StreamState) -> StreamState:
+    """A stream of an earlier reign as a refused commit tells that it goes on."""
+    with pytest.raises(Conflict) as conflict:
+        await log.commit([appended(state)])
+    stands = conflict.value.stands
+    assert stands is not None
+    assert stands.place.state is not None
+    return stands.place.state
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["create", "append"])
+async def test_a_clock_that_was_ahead_keeps_no_entry_from_being_added(
+    tmp_path: Path, is_new: bool
+) -> None:
+    """Redis adds none whose reign is before that of an entry which came true late."""
+    with redis_server(tmp_path, **DURABLE) as server:
+        async with connected(server.url) as log:
+            await log.commit([created(log, "ahead")])
+            before = created(log, "s")
+            if not is_new:
+                await log.commit([before])
+        await asyncio.to_thread(server.restart)
+        server.command("HSET", "headgate:{ahead}", "r", AHEAD)
+        async with connected(server.url) as log:
+            await log.load("ahead")
+        async with connected(server.url) as log:
+            if is_new:
+                torn = created(log, "s", b"torn")
+            else:
+                torn = appended(await told(log, before.state), b"torn")
+            await log.commit([torn])
+        await tear_end(server)
+        seen: list[dict[str, bytes]] = []
+        await restarted(server, seen, create_s, lambda service: service.append("s", b"so"))
+        await restarted(server, seen)
+        assert seen == [{"s": b"so"}, {"s": b"so"}]
+
+
+async def create_s(service: Service) -> None:
+    """Or find it there."""
+    await service.create("s")

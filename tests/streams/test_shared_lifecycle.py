@@ -207,6 +207,21 @@ async def test_a_fork_that_did_not_come_to_be_releases_its_source() -> None:
     assert await standing(service, "s") == ""
 
 
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_fork_that_was_begun_in_another_history_keeps_its_source(tells: bool) -> None:
+    """It may come true yet; so the reference stays, besides that of the fork that is made then."""
+    service, log, _ = two(apart=True)
+    await service.create("s", b"past")
+    log.commits.clear()
+    log.tells = tells
+    forking = asyncio.create_task(service.fork("f", "s"))
+    await turns()  # the reference is on its way
+    log.server.reign += 1
+    log.commits.set()
+    assert (await forking).new
+    assert await references(service, "s") == 2
+
+
 async def test_two_equal_forks_that_meet_are_one_reference() -> None:
     service, log, other = two(apart=True)
     await service.create("s", b"past")

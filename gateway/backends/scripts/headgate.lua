@@ -62,22 +62,6 @@ local function current_reign(seen)
   return reign
 end
 
-local AT_ONCE = 1000 -- words of one command
-
--- Puts what is in meta in its place once more. Not where the copy may not be written, as while its
--- slot moves to another node of a cluster.
-local function rewrite(meta)
-  local fields, copy = redis.call('HGETALL', meta), meta .. ':copy'
-  redis.pcall('UNLINK', copy)
-  for i = 1, #fields, AT_ONCE do
-    local last = math.min(i + AT_ONCE - 1, #fields)
-    if type(redis.pcall('HSET', copy, unpack(fields, i, last))) == 'table' then
-      return
-    end
-  end
-  redis.pcall('RENAME', copy, meta)
-end
-
 -- Returns the reign, and what r is under it; seen is the stream's.
 local function reign_of(seen)
   local now = current_reign(seen)
@@ -88,7 +72,7 @@ end
 local function look(meta, seen)
   local now, ours = reign_of(seen)
   if seen and seen ~= ours then
-    rewrite(meta)
+    redis.call('RESTORE', meta, 0, redis.call('DUMP', meta), 'REPLACE')
     redis.call('HSET', meta, 'r', ours)
   end
   return now
@@ -153,7 +137,7 @@ local LISTS = 17 -- argument of the lists
 local function commit(keys, argv)
   local meta, records, retired = unpack(keys)
   local asked, publish, removals, gateway, expected, v, token, s, message, first, generation, seconds,
-    gone, start, data, lengths = unpack(argv, 1, 16)
+    gone, start, data, lengths = unpack(argv, 1, LISTS - 1)
   local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g')
   local stood, seen, tokens, names = found[1] or '', found[2], found[3], found[4]
   local grave = table.concat({generation, v, gateway, token}, ' ')
@@ -266,7 +250,8 @@ local function probe(_, argv)
   local needed = {
     {'xadd', key, '*', 'd', ''}, {'xtrim', key, 'MAXLEN', '0'}, {'type', key},
     {'hset', key, 'v', ''}, {'hdel', key, 'v'}, {'hmget', key, 'v'}, {'hgetall', key}, {'hget', key, 'r'},
-    {'hlen', key}, {'unlink', key}, {'rename', key, key}, {'get', key}, {'set', key, ''},
+    {'hlen', key}, {'unlink', key}, {'dump', key},
+    {'restore', key, '0', ''}, {'get', key}, {'set', key, ''},
     {'expire', key, '1'}, {'xrange', key, '-', '+'}, {'xrevrange', key, '+', '-'},
     {'zadd', index, '0', ''}, {'zrem', index, ''}, {'zrangebyscore', index, '0', '0'},
     {'spublish', key, ''}, {'ssubscribe', key}, {'publish', gone, ''}, {'subscribe', gone},
