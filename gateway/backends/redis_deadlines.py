@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Deadlines:
-    """Notes of streams that expire, or are trimmed by age."""
+    """Notes of streams that expire, are trimmed by age, or were removed."""
 
     def __init__(self, calls: Calls, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`ask` takes a key and a call for the server that has it."""
@@ -30,8 +30,8 @@ class Deadlines:
 
     def note(self, change: Change) -> bytes | None:
         """The call before a commit: too early does no harm, and too late would."""
-        moment = _due(change.state)
-        if change.removes or moment is None:
+        moment = 0.0 if change.removes else _due(change.state)  # what is left over is looked for
+        if moment is None:
             return None
         return self._calls.note(change.state.path, moment, new=change.expected is None)
 
@@ -57,6 +57,7 @@ class Deadlines:
         except LogUnavailable:  # of this stream: the others' time must come all the same
             return None
         if moment is None:
+            await self._ask(self._calls.names.meta(path), self._calls.purge(path))
             await self._ask(self._key, self._calls.note_nothing(path))
         elif moment > now:
             await self._ask(self._key, self._calls.note(path, moment, new=False))

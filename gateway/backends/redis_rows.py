@@ -154,8 +154,13 @@ class Calls(NamedTuple):
         state = change.state
         if not (change.removes or state.first):
             return None
-        function = f"headgate_{'purge' if change.removes else 'trim'}_{VERSION}"
-        return pack("FCALL", function, 2, *self.names.keys(state.path)[:2])
+        if change.removes:
+            return self.purge(state.path)
+        return pack("FCALL", f"headgate_trim_{VERSION}", 2, *self.names.keys(state.path)[:2])
+
+    def purge(self, path: str) -> bytes:
+        """What takes away all of a stream that was removed, and nothing of one that stands."""
+        return pack("FCALL", f"headgate_purge_{VERSION}", 2, *self.names.keys(path)[:2])
 
     def note(self, path: str, moment: float, *, new: bool) -> bytes:
         """When a stream is to be looked at: for a new one, no later than was noted before."""

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.backends.redis_rows import Names
 from tests.backends import contract
-from tests.backends.contract import created
+from tests.backends.contract import created, removed
 from tests.backends.redis_logs import PATIENCE_S, connected
 
 if TYPE_CHECKING:
@@ -42,3 +42,20 @@ async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
         async with asyncio.timeout(PATIENCE_S):
             assert await log.expired(4.0, 10) == []
             assert await log.expired(5.0, 10) == ["s"]
+
+
+async def test_what_a_removed_stream_has_left_is_taken_away(server: RedisServer) -> None:
+    """The gateway that removed it may be gone before it has purged it."""
+    names = Names(uuid.uuid4().hex)
+    async with connected(f"{server.url}?prefix={names.prefix}") as log:
+        change = created(log, "s", b"one")
+        await log.commit([change])
+        left = [server.command("DUMP", key) for key in names.keys("s")[:2]]
+        await log.commit([removed(change.state)])
+        assert server.command("ZRANGE", names.deadlines, 0, -1) == [b"s"]
+        await log.load("s")
+        for key, value in zip(names.keys("s"), left, strict=False):
+            server.command("RESTORE", key, 0, value, "REPLACE")
+        server.command("HSET", names.meta("s"), "v", "", "s", "")
+        assert await log.expired(0.0, 10) == []
+        assert server.command("EXISTS", *names.keys("s")[:2], names.deadlines) == 0

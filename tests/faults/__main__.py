@@ -14,8 +14,9 @@ import click
 from tests.faults.disasters import Failover, SplitBrain
 from tests.faults.memory import Load, measure
 from tests.faults.redis_failovers import lose_again_and_again, roaming_gateways
-from tests.faults.redis_torture import EVERY_WRITE, Fleet
+from tests.faults.redis_torture import EVERY_WRITE, Fleet, Kills
 from tests.faults.redis_torture import torture as torture_redis
+from tests.faults.tears import tearable
 from tests.faults.torture import torture
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
@@ -64,14 +65,15 @@ def _torture(folder: Path, kills: int, seed: int) -> bool:
 
 
 def _torture_redis(folder: Path, kills: int, seed: int) -> bool:
-    """That many kills of Redis, and as many of gateways."""
+    """That many kills of Redis, half of them in the midst of a write, and as many of gateways."""
+    wanted = Kills(redis=kills - kills // 2, gateways=kills, tears=kills // 2)
     click.echo(f"redis: {kills} kills of each kind, seed {seed}")
 
     async def run(url: str, server: RedisServer) -> RedisReport:
         async with Fleet(url, [server], GATEWAYS, seed) as fleet:
-            return await torture_redis(fleet, kills, kills, seed)
+            return await torture_redis(fleet, wanted, seed)
 
-    with redis_server(folder, **EVERY_WRITE) as server:
+    with redis_server(folder, tearable(folder), **EVERY_WRITE) as server:
         report = asyncio.run(run(server.url, server))
     return _tell("redis", report, report.faults, held=report.is_clean())
 

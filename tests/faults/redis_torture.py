@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import aiohttp
 
@@ -16,6 +16,7 @@ from tests.faults.ledger import Faults, Ledger
 from tests.faults.prefixes import Prefixes
 from tests.faults.readback import read_back
 from tests.faults.roaming import PAUSE_S, REFUSED, RoamingReader
+from tests.faults.tears import arm, await_tear
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.processes import Headgate
 
@@ -40,6 +41,20 @@ EVERY_WRITE = {"appendonly": "yes", "appendfsync": "always"}
 QUICK = {"HEADGATE_LONG_POLL_TIMEOUT": "2", "HEADGATE_SSE_HEARTBEAT": "1"}
 
 
+class Kills(NamedTuple):
+    """How often what is killed, and how."""
+
+    redis: int
+    gateways: int
+    tears: int = 0
+    """Of Redis in the midst of a write. It takes another start until all that does is there."""
+
+    def shuffled(self, chance: random.Random) -> list[str]:
+        kills = ["redis"] * self.redis + ["gateway"] * self.gateways + ["tear"] * self.tears
+        chance.shuffle(kills)
+        return kills
+
+
 @dataclass(slots=True)
 class Report:
     """What a run did and what it found."""
@@ -47,6 +62,8 @@ class Report:
     seed: int
     redis_kills: int = 0
     gateway_kills: int = 0
+    tears: int = 0
+    """Kills of Redis that left a part of a commit in its file."""
     cuts: int = 0
     """Connections of clients that a proxy broke."""
     acked: int = 0
@@ -67,7 +84,7 @@ class Report:
 
     @property
     def kills(self) -> int:
-        return self.redis_kills + self.gateway_kills
+        return self.redis_kills + self.gateway_kills + self.tears
 
     def fault(self, text: str) -> None:
         self.gaps += 1
@@ -82,9 +99,9 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"redis_kills={self.redis_kills} gateway_kills={self.gateway_kills} cuts={self.cuts} "
-            f"acked={self.acked} repeated={self.repeated} lost={self.faults.lost} "
-            f"doubled={self.faults.duplicated} torn={self.faults.torn} "
+            f"redis_kills={self.redis_kills} gateway_kills={self.gateway_kills} "
+            f"tears={self.tears} cuts={self.cuts} acked={self.acked} repeated={self.repeated} "
+            f"lost={self.faults.lost} doubled={self.faults.duplicated} torn={self.faults.torn} "
             f"misplaced={self.faults.misplaced} readers={self.read_ends} resumed={self.resumed} "
             f"gaps={self.gaps} writers_go_on_p50={self.wait_ms(0.5):.0f}ms "
             f"p99={self.wait_ms(0.99):.0f}ms max={self.wait_ms(1):.0f}ms seed={self.seed}"
@@ -136,12 +153,10 @@ def session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
 
-async def torture(fleet: Fleet, redis_kills: int, gateway_kills: int, seed: int) -> Report:
-    """Kill that many times under load; stops early after the first act with a broken promise."""
+async def torture(fleet: Fleet, wanted: Kills, seed: int) -> Report:
+    """Kill so often or more under load; stops early after the first act with a broken promise."""
     report = Report(seed)
-    chance = random.Random(seed)
-    kills = ["redis"] * redis_kills + ["gateway"] * gateway_kills
-    chance.shuffle(kills)
+    kills = wanted.shuffled(random.Random(seed))
     acts = [kills[at : at + KILLS_PER_ACT] for at in range(0, len(kills), KILLS_PER_ACT)]
     for number, act in enumerate(acts):
         try:
@@ -173,6 +188,8 @@ class _Act:
         ]
         self.prefixes = [Prefixes(ledger) for ledger in self.ledgers]
         self.readers = [self._reader(turn) for turn in range(READERS)]
+        self.torn: list[RedisServer] = []
+        """Servers that have not been killed again since."""
         self.is_over = False
         self.since = time.monotonic()
         self.gone_on: dict[int, float] = {}
@@ -193,9 +210,9 @@ class _Act:
                     load.create_task(self._write(writer))
                 try:
                     for kill in kills:
-                        await self._go_on()
-                        await asyncio.sleep(self.chance.uniform(0.05, 0.5))
                         await self._kill(kill)
+                    while self.torn:
+                        await self._kill("redis")
                     await self._go_on()
                 finally:
                     self.is_over = True
@@ -212,22 +229,35 @@ class _Act:
     # ---------------------------------------------------------------- faults
 
     async def _kill(self, what: str) -> None:
+        await self._go_on()
+        await asyncio.sleep(self.chance.uniform(0.05, 0.5))
         for proxy in self.fleet.proxies:
             proxy.at_most = CUT_BYTES
-        if what == "redis":
+        if what == "gateway":
+            await self._kill_gateway()
+            return
+        if what == "tear":
             server = self.chance.choice(self.fleet.redis)
-            server.kill()
-            self.report.redis_kills += 1
-            await asyncio.sleep(self.chance.uniform(0, 0.5))
-            await asyncio.to_thread(server.start)
-            self._possible_again()
+            arm(server, self.chance.getrandbits(32))
+            await asyncio.to_thread(await_tear, server)
+            self.torn.append(server)
+            self.report.tears += 1
         else:
-            gateway = self.chance.choice(self.fleet.gateways)
-            gateway.kill()
-            self._possible_again()
-            self.report.gateway_kills += 1
-            await asyncio.sleep(self.chance.uniform(0, 0.5))
-            await asyncio.to_thread(_start, gateway)
+            server = self.chance.choice(self.torn or self.fleet.redis)
+            server.kill()
+            self.torn = [other for other in self.torn if other is not server]
+            self.report.redis_kills += 1
+        await asyncio.sleep(self.chance.uniform(0, 0.5))
+        await asyncio.to_thread(server.start)
+        self._possible_again()
+
+    async def _kill_gateway(self) -> None:
+        gateway = self.chance.choice(self.fleet.gateways)
+        gateway.kill()
+        self._possible_again()
+        self.report.gateway_kills += 1
+        await asyncio.sleep(self.chance.uniform(0, 0.5))
+        await asyncio.to_thread(_start, gateway)
 
     def _possible_again(self) -> None:
         self.gone_on = {}

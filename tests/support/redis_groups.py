@@ -8,6 +8,7 @@ from tests.support.ports import free_port
 from tests.support.redis_servers import HOST, RedisServer, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -233,7 +234,13 @@ class ClusterServers(_Group):
     """A cluster of nodes that share the slots evenly, each with so many replicas."""
 
     def __init__(
-        self, folder: Path, nodes: int = 3, *, replicas: int = 0, options: Options | None = None
+        self,
+        folder: Path,
+        nodes: int = 3,
+        *,
+        replicas: int = 0,
+        options: Options | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         clustered = {
@@ -248,7 +255,8 @@ class ClusterServers(_Group):
             port = free_port()
             self._bus[port] = free_port()
             own = {**clustered, "cluster-port": str(self._bus[port])}
-            self.servers.append(RedisServer(folder / f"node-{port}", port, own))
+            node = RedisServer(folder / f"node-{port}", port, own, environment=environment)
+            self.servers.append(node)
         self.nodes = self.servers[:nodes]
         self.replicas = self.servers[nodes:]
 

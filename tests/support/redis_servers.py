@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -52,6 +53,7 @@ class RedisServer:
         options: Options | None = None,
         *,
         arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -61,6 +63,7 @@ class RedisServer:
         self.password = password if isinstance(password, str) else None
         self._conf = folder / "redis.conf"
         self._arguments = arguments
+        self._environment = {**os.environ, **(environment or {})}
         self._write_conf({**_DEFAULTS, "port": str(self.port), "dir": str(folder), **given})
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -102,7 +105,7 @@ class RedisServer:
         """Start and wait until it accepts connections, whatever it answers."""
         with (self.folder / "log").open("ab") as log:
             command = [PROGRAM, str(self._conf), *self._arguments]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         wait_until(self._accepts, f"{self!r} to accept", self.output)
         return self
 
@@ -171,9 +174,12 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path, **options: str) -> Iterator[RedisServer]:
+def redis_server(
+    folder: Path, environment: Mapping[str, str] | None = None, /, **options: str
+) -> Iterator[RedisServer]:
     """A started server that is killed when the block ends; `_` in a name stands for `-`."""
-    server = RedisServer(folder, options={n.replace("_", "-"): v for n, v in options.items()})
+    given = {name.replace("_", "-"): value for name, value in options.items()}
+    server = RedisServer(folder, options=given, environment=environment)
     try:
         yield server.start()
     finally:
