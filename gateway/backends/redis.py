@@ -281,9 +281,7 @@ class RedisLog:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = self._names.meta(change.state.path)
         commit = self._calls.commit(change, next(self._tokens))
-        committed = partial(self._committed, key, done)
-        if tidy := self._calls.tidy(change):
-            done.add_done_callback(partial(self._tidy, key, tidy))
+        committed = partial(self._committed, key, self._calls.tidy(change), done)
         note = self._deadlines.note(change)
         index = self._names.deadlines
         if note is None:
@@ -299,13 +297,15 @@ class RedisLog:
     ) -> None:
         Errand(self, key, calls, done, commits=True).go()
 
-    def _tidy(self, key: str, call: bytes, committed: asyncio.Future[None]) -> None:
-        if not committed.cancelled() and committed.exception() is None:
-            self._write(key, [call], lambda _: None)
-
     def _committed(
-        self, key: str, done: asyncio.Future[None], answer: Answer | LogUnavailable
+        self,
+        key: str,
+        tidy: bytes | None,
+        done: asyncio.Future[None],
+        answer: Answer | LogUnavailable,
     ) -> None:
+        if tidy and not isinstance(answer, LogUnavailable) and answer[0][-1] == [1, 1]:
+            self._write(key, [tidy], lambda _: None)
         if done.done():  # whoever waited was cancelled; the commit stands or falls all the same
             return
         if isinstance(answer, LogUnavailable):
@@ -327,7 +327,7 @@ class RedisLog:
 
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Only those of one stream: of several, a crash may let some come true and others not."""
-        return len({change.state.path for change in changes}) <= 1
+        return len(changes) <= 1
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""

@@ -1,4 +1,4 @@
-"""Creation, forks, deletion and expiry: several streams in one commit, repeated when it races."""
+"""Creation, forks, deletion and expiry: in one commit where the log can, repeated when it races."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis import RedisLog
+from gateway.backends.redis_rows import Calls, Names
 from gateway.backends.redis_servers import RedisSettings
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
@@ -70,6 +71,21 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not is_so():
             await asyncio.sleep(0.002)
+
+
+class _Sharded:
+    sharded = True
+
+
+def commit_words(change: Change) -> list[bytes]:
+    """The words of a commit by a gateway that is none."""
+    packed = Calls(Names("headgate"), _Sharded(), "0" * 8).commit(change, 1)
+    found, rest = [], packed.partition(b"\r\n")[2]
+    while rest:
+        length, _, rest = rest[1:].partition(b"\r\n")
+        found.append(rest[: int(length)])
+        rest = rest[int(length) + 2 :]
+    return found
 
 
 class LossyProxy(Listener):

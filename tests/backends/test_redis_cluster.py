@@ -14,7 +14,7 @@ from gateway.protocol.appends import Appended
 from gateway.protocol.epochs import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, Stamp
-from tests.backends.contract import created, loaded
+from tests.backends.contract import loaded
 from tests.backends.redis_logs import Hearing, connected, until
 from tests.streams.service import Service
 from tests.support.redis_groups import ClusterServers
@@ -125,14 +125,6 @@ async def test_streams_of_every_node_are_served_through_every_gateway(gateways: 
     for path in paths:
         await beside.lifecycle.delete(path)
         assert await loaded(gateways.log, path) is None
-
-
-async def test_changes_of_one_slot_alone_are_one_commit(gateways: Gateways) -> None:
-    paths = gateways.on_each_node()
-    changes = [created(gateways.log, path) for path in paths]
-    assert not gateways.log.atomic(changes)
-    assert gateways.log.atomic([changes[0], changes[0]])
-    assert gateways.log.atomic(changes[:1])
 
 
 async def test_a_line_of_forks_goes_over_all_nodes(gateways: Gateways) -> None:

@@ -147,6 +147,12 @@ async def test_a_conflict_tells_that_nothing_stands_any_more(
     assert conflict.value.stands == Loaded(Place(None, 4, change.state.reign), {})
 
 
+async def test_a_commit_is_of_one_stream(log: RedisLog) -> None:
+    changes = [created(log, "s"), created(log, "f")]
+    assert log.atomic(changes[:1])
+    assert not log.atomic(changes)
+
+
 async def test_two_prefixes_are_two_logs(server: RedisServer, log: RedisLog) -> None:
     await log.commit([created(log, "s", b"one", deadline=1.0)])
     async with connected(f"{server.url}?prefix={uuid.uuid4().hex}") as apart:

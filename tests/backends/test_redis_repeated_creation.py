@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis_rows import Calls, Names
 from tests.backends.contract import created, removed
-from tests.backends.redis_logs import LossyProxy, connected, until
+from tests.backends.redis_logs import LossyProxy, commit_words, connected, until
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.backends.redis_rows import Names
     from tests.support.redis_servers import RedisServer
-
-
-class Sharded:
-    sharded = True
 
 
 async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: Path) -> None:
@@ -27,8 +23,7 @@ async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: P
             change = created(log, "s", b"one", generation=7)
             await log.commit([change])
             await log.commit([removed(change.state)])
-            calls = Calls(Names("headgate"), Sharded(), "0" * 8)
-            answer = server.command(*words(calls.commit(change, 1)))
+            answer = server.command(*commit_words(change))
             assert answer[0] == 0
             assert (await log.load("s")).place.state is None
 
@@ -53,13 +48,3 @@ async def test_a_fork_that_was_removed_before_it_was_sent_again_releases_its_sou
         await beside.lifecycle.delete("s")
         await beside.lifecycle.delete("f")
         assert await beside.data("kept") == b"past "
-
-
-def words(packed: bytes) -> list[bytes]:
-    """The words of a packed command."""
-    found, rest = [], packed.partition(b"\r\n")[2]
-    while rest:
-        length, _, rest = rest[1:].partition(b"\r\n")
-        found.append(rest[: int(length)])
-        rest = rest[int(length) + 2 :]
-    return found

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.backends.base import Conflict
-from gateway.backends.redis_rows import Calls, Names
 from gateway.errors import StreamClosed, StreamNotFound
 from gateway.protocol.state import Stamp
 from tests.backends.contract import appended, created
-from tests.backends.redis_logs import connected
-from tests.backends.test_redis_repeated_creation import Sharded, words
+from tests.backends.redis_logs import commit_words, connected
 from tests.streams.service import Service
 from tests.support.redis_servers import RedisServer, redis_server
 
@@ -265,7 +263,7 @@ async def test_a_torn_creation_is_not_told_to_be_what_was_created_instead(tmp_pa
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:
             change = created(log, "new", b"torn")
-            call = words(Calls(Names("headgate"), Sharded(), "0" * 8).commit(change, 1))
+            call = commit_words(change)
         assert server.command(*call) == [1]
         tear_end(server)
         await asyncio.to_thread(server.start)

@@ -132,14 +132,14 @@ local LISTS = 17 -- argument of the lists
 --        17 set        how many words: field and value of each producer that changed
 --        ... forgotten the fields of producers
 -- A stream that was removed is not created again by the call that created it.
--- Returns {1} when everything was written, now or by an earlier call with these arguments, else
---        {0, reign, {fields of meta or nil, retired or nil}}.
+-- Returns {1} when everything was written, now or by an earlier call with these arguments, and
+--        {1, 1} when it leaves something over, else {0, reign, {fields of meta or nil, retired or nil}}
 local function commit(keys, argv)
   local meta, records, retired = unpack(keys)
   local asked, publish, removals, gateway, expected, v, token, s, message, first, generation, seconds,
     gone, start, data, lengths = unpack(argv, 1, LISTS - 1)
-  local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g')
-  local stood, seen, tokens, names = found[1] or '', found[2], found[3], found[4]
+  local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g', 'f')
+  local stood, seen, tokens, names, kept = found[1] or '', found[2], found[3], found[4], found[5]
   local grave = table.concat({generation, v, gateway, token}, ' ')
   local kind = redis.call('TYPE', records).ok
   if kind ~= 'stream' and kind ~= 'none' then
@@ -170,7 +170,7 @@ local function commit(keys, argv)
   if expected == '' then
     -- Also of a torn creation: as there is a field now, this is in the file whatever else there is.
     redis.call('UNLINK', meta, records)
-    tokens, names = false, false
+    tokens, names, kept = false, false, false
   end
   if s == '' then
     redis.call('SET', retired, grave, 'EX', seconds)
@@ -205,6 +205,9 @@ local function commit(keys, argv)
   if gone ~= '' then
     redis.pcall('PUBLISH', removals, expected .. ' ' .. meta)
   end
+  if s == '' or first ~= (kept or '') then
+    return {1, 1}
+  end
   return {1}
 end
 
@@ -238,8 +241,8 @@ end
 
 -- KEYS   meta and records of a stream that was removed
 local function purge(keys)
-  local v = redis.call('HGET', keys[1], 'v')
-  return (not v or v == '') and redis.call('UNLINK', keys[1], keys[2])
+  local found = redis.call('HMGET', keys[1], 'v', 'r')
+  return found[2] and (found[1] or '') == '' and redis.call('UNLINK', keys[1], keys[2])
 end
 
 -- ARGV   the prefix of keys and channels

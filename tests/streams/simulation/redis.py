@@ -210,6 +210,7 @@ class Redis:
             now = self._look(keys[0])
             return [0, now, [self._fields(keys[0]), self.keys.get(keys[2])]]
         effects = self._effects(keys, asked)
+        kept = self.keys.get(keys[0], {}).get(b"f", b"") if asked.expected else b""
         if self.tears:
             copy = dict(self.keys)
             written = [effect for effect in effects if effect(copy)]
@@ -221,7 +222,7 @@ class Redis:
         self._publish(kind, keys[0], asked.message)
         if asked.is_gone:
             self._publish(b"message", asked.removals, asked.expected + b" " + keys[0])
-        return [1]
+        return [1, 1] if not asked.s or asked.first != kept else [1]
 
     def _was_before(self, keys: Sequence[bytes], asked: Commit) -> bool:
         meta = self.keys.get(keys[0], {})
