@@ -24,8 +24,8 @@
 --   - Nothing is destroyed by a commit: what it leaves over is taken away by calls of their own.
 --   - What is in meta is put in its place once more when it is first looked at under a reign, so
 --     that nothing comes between what was seen then and what follows it.
---   - Each commit writes by two commands at least: the end of its transaction ends a torn one, too,
---     or all single commands up to it would be forgotten with it.
+--   - That, and a creation, are two commands at least: the end of their transaction ends a torn one,
+--     too, or all single commands up to it would be forgotten with it.
 
 -- A number that no other history of this data has: it lives in the interpreter of this one process,
 -- which begins anew when the process does, and when a full resync replaces what the process has.
@@ -166,9 +166,8 @@ local function commit(keys, argv)
     return {0, look(meta, seen), standing(keys)}
   end
 
-  redis.call('HSET', meta, 'r', ours)
   if expected == '' then
-    -- Also of a torn creation: as there is a field now, this is in the file whatever else there is.
+    redis.call('HSET', meta, 'r', ours) -- else the next was not in the file where nothing is there
     redis.call('UNLINK', meta, records)
     tokens, names, kept = false, false, false
   end

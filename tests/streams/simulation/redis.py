@@ -79,6 +79,8 @@ class Redis:
         self.starts = 0
         self.process = b""
         self.torn: list[Effect] = []  # what the file has of it
+        self.open: list[Effect] = []  # what was left of it there by the last start
+        self.before: dict[bytes, Any] = {}  # the keys then
         self.after: dict[bytes, Any] | None = None  # the keys with that carried out
         self.is_sealed = False  # a transaction has ended the torn one
         self.reign: int | None = None
@@ -90,12 +92,15 @@ class Redis:
         self.process = b"%08x" % self.starts
         self.reign = None
         self.is_up = True
-        if self.after is not None and self.is_sealed:
-            self.keys, self.after = self.after, None
+        if self.after is not None:
+            if not self.is_sealed and self.torn:  # what is torn now follows what was torn before
+                self.torn = [*self.open, *self.torn]
+            self.keys = self.after if self.is_sealed else self.before
             self.moments = deque([dict(self.keys)], MOMENTS)
-        if self.torn:
-            self.after, torn, self.torn = dict(self.keys), self.torn, []
-            for effect in torn:
+        self.open, self.torn, self.after = self.torn, [], None
+        if self.open:
+            self.before, self.after = dict(self.keys), dict(self.keys)
+            for effect in self.open:
                 effect(self.after)
         self.is_sealed = False
 
@@ -217,7 +222,7 @@ class Redis:
             self.torn += written[: self.chance.randrange(len(written) + 1)]
             return [0]  # which nobody gets: it dies of it
         self._carry_out(effects)
-        self.is_sealed = True
+        self.is_sealed = self.is_sealed or len(effects) > 1
         kind = b"smessage" if asked.publish == b"SPUBLISH" else b"message"
         self._publish(kind, keys[0], asked.message)
         if asked.is_gone:
@@ -249,9 +254,9 @@ class Redis:
         """The commands of a commit, in their order."""
         meta, records, retired = keys
         r = asked.reign + b" " + self.process
-        effects = [_hset(meta, {b"r": r})]
+        effects: list[Effect] = []
         if not asked.expected:
-            effects.append(_unlink(meta, records))
+            effects += [_hset(meta, {b"r": r}), _unlink(meta, records)]
         if not asked.s:
             gone = {b"v": b"", b"s": b""}
             return [*effects, _set(retired, asked.grave), _hset(meta, gone)]
