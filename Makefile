@@ -8,7 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-JOBS ?= 2
+# Of two cores: most tests wait most of the time.
+JOBS ?= 4
 SOURCES := gateway admin cdn_configs tests
 ARGS ?=
 
