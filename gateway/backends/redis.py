@@ -281,7 +281,7 @@ class RedisLog:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = self._names.meta(change.state.path)
         commit = self._calls.commit(change, next(self._tokens))
-        committed = partial(self._committed, key, self._calls.tidy(change), done)
+        committed = partial(self._committed, change, done)
         note = self._deadlines.note(change)
         index = self._names.deadlines
         if note is None:
@@ -298,14 +298,11 @@ class RedisLog:
         Errand(self, key, calls, done, commits=True).go()
 
     def _committed(
-        self,
-        key: str,
-        tidy: bytes | None,
-        done: asyncio.Future[None],
-        answer: Answer | LogUnavailable,
+        self, change: Change, done: asyncio.Future[None], answer: Answer | LogUnavailable
     ) -> None:
-        if tidy and not isinstance(answer, LogUnavailable) and answer[0][-1] == [1, 1]:
-            self._write(key, [tidy], lambda _: None)
+        key = self._names.meta(change.state.path)
+        if not isinstance(answer, LogUnavailable) and answer[0][-1] == [1, 1]:
+            self._write(key, [self._calls.tidy(change)], lambda _: None)
         if done.done():  # whoever waited was cancelled; the commit stands or falls all the same
             return
         if isinstance(answer, LogUnavailable):

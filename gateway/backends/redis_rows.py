@@ -149,14 +149,12 @@ class Calls(NamedTuple):
         """A stream without its producers."""
         return pack("FCALL", f"headgate_state_{VERSION}", 1, self.names.meta(path))
 
-    def tidy(self, change: Change) -> bytes | None:
+    def tidy(self, change: Change) -> bytes:
         """What takes away what a commit has left over: records, or all of a stream."""
-        state = change.state
-        if not (change.removes or state.first):
-            return None
+        path = change.state.path
         if change.removes:
-            return self.purge(state.path)
-        return pack("FCALL", f"headgate_trim_{VERSION}", 2, *self.names.keys(state.path)[:2])
+            return self.purge(path)
+        return pack("FCALL", f"headgate_trim_{VERSION}", 2, *self.names.keys(path)[:2])
 
     def purge(self, path: str) -> bytes:
         """What takes away all of a stream that was removed, and nothing of one that stands."""
