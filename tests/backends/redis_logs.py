@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.protocol.state import Change
+    from tests.support.redis_servers import RedisServer
 
 PATIENCE_S = 15.0  # for what takes milliseconds on an idle machine
 
@@ -149,3 +150,13 @@ class LossyProxy(Listener):
     def _cut(self) -> None:
         self.lost += 1
         raise ConnectionResetError
+
+
+@contextlib.asynccontextmanager
+async def lossy(server: RedisServer, names: Names) -> AsyncIterator[tuple[LossyProxy, RedisLog]]:
+    """A log behind a proxy that loses what it is told to."""
+    async with (
+        LossyProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        yield proxy, log

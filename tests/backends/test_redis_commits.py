@@ -21,7 +21,7 @@ from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, ProducerState, Stamp
 from gateway.streams.appender import MAX_FOLD
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
-from tests.backends.redis_logs import LossyProxy, connected, until
+from tests.backends.redis_logs import connected, lossy, until
 from tests.streams.service import Service
 from tests.support.redis_servers import RedisServer, redis_server
 
@@ -216,10 +216,7 @@ KINDS: dict[str, Callable[[RedisLog, StreamState], Change]] = {
 async def test_a_commit_that_is_sent_again_is_stored_once(
     server: RedisServer, names: Names, kind: str, after: bool
 ) -> None:
-    async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
-    ):
+    async with lossy(server, names) as (proxy, log):
         base = created(log, "s", b"one")
         await log.commit([base])
         change = KINDS[kind](log, base.state)
@@ -237,10 +234,7 @@ async def test_a_commit_that_is_sent_again_is_stored_once(
 async def test_appends_that_share_a_lost_connection_are_all_stored_once(
     server: RedisServer, names: Names
 ) -> None:
-    async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
-    ):
+    async with lossy(server, names) as (proxy, log):
         changes = [created(log, f"s{number}", b"%d" % number) for number in range(200)]
         for after in (True, False, True):
             proxy.lose_next(b"headgate_commit", after=after)
@@ -255,8 +249,7 @@ async def test_a_commit_that_was_overtaken_before_it_was_sent_again_is_not_store
 ) -> None:
     """Another gateway has built on it meanwhile, so it is not the last that was written."""
     async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+        lossy(server, names) as (proxy, log),
         connected(f"{server.url}?prefix={names.prefix}") as other,
     ):
         service, beside = Service(log), Service(other)
@@ -273,10 +266,7 @@ async def test_a_commit_that_the_same_gateway_overtook_is_not_stored_again(
     server: RedisServer, names: Names
 ) -> None:
     """A fork writes to its source too, and does not wait for what is sent again."""
-    async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
-    ):
+    async with lossy(server, names) as (proxy, log):
         service = Service(log)
         await service.create("s")
         proxy.lose_next(b"headgate_commit", after=True)
@@ -307,10 +297,7 @@ async def test_names_that_gateways_leave_behind_are_few(
 async def test_a_read_whose_answer_is_lost_is_asked_again(
     server: RedisServer, names: Names
 ) -> None:
-    async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
-    ):
+    async with lossy(server, names) as (proxy, log):
         change = created(log, "s", b"one")
         await log.commit([change])
         questions: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [
@@ -329,10 +316,7 @@ async def test_a_read_whose_answer_is_lost_is_asked_again(
 async def test_two_commits_of_one_gateway_from_one_version_are_told_apart_after_a_loss(
     server: RedisServer, names: Names
 ) -> None:
-    async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
-    ):
+    async with lossy(server, names) as (proxy, log):
         base = created(log, "s")
         await log.commit([base])
         proxy.lose_next(b"headgate_commit", after=True)

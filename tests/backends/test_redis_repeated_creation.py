@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.backends.contract import created, removed
-from tests.backends.redis_logs import LossyProxy, commit_words, connected, until
+from tests.backends.redis_logs import commit_words, connected, lossy, until
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
 
@@ -32,8 +32,7 @@ async def test_a_fork_that_was_removed_before_it_was_sent_again_releases_its_sou
     server: RedisServer, names: Names
 ) -> None:
     async with (
-        LossyProxy(server.port) as proxy,
-        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+        lossy(server, names) as (proxy, log),
         connected(f"{server.url}?prefix={names.prefix}") as other,
     ):
         service, beside = Service(log), Service(other)
