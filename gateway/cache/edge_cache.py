@@ -64,6 +64,8 @@ class EdgeCache:
         self._passed: OrderedDict[Hashable, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
+        # Whether what a flight has brought is of the stream that is there now.
+        self.is_of_now: Callable[[Flight, Landed | None], bool] = lambda *_: True
         self.collapsed = 0
         self.fetched = 0
 
@@ -168,7 +170,7 @@ class EdgeCache:
         status = f"fwd={_reason(old)}; fwd-status={held.status}{'; collapsed' if collapsed else ''}"
         age = _age(held, self._clock())
         lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
-        return Given(held, lines, current=not flight.of_the_past, source=reader)
+        return Given(held, lines, current=flight.is_current, source=reader)
 
     def _given(self, flight: Flight, landed: Landed, old: Held | None, *, collapsed: bool) -> Given:
         held, how = landed
@@ -185,7 +187,7 @@ class EdgeCache:
         stored = "; stored" if held.keep else ""
         name = "COLLAPSED" if collapsed else "REVALIDATED" if how is How.CONFIRMED else "MISS"
         lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
-        return Given(held, lines, current=not flight.of_the_past)
+        return Given(held, lines, current=flight.is_current)
 
     def _take_off(self, key: Hashable, ask: Ask, old: Held | None, *, shared: bool) -> Flight:
         flight = Flight(key, ask, old, self._rules, self._clock, LONGEST_KEPT)
@@ -212,6 +214,8 @@ class EdgeCache:
             del self._of_path[flight.ask.path]
         error = landed.exception()
         if error is None:
+            if not self.is_of_now(flight, landed.result()):
+                flight.of_the_past = flight.outdated = True
             self._settle(flight, landed.result())
         elif isinstance(error, StreamGone | OriginBehind):
             self._forget_another(flight.ask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache import policy
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _NOT_ASKED_FOR = frozenset({206, 304})
 
 
+_numbers = count()
+
+
 class How(Enum):
     """What became of the request."""
 
@@ -46,7 +50,7 @@ class Flight:
 
     `landed` is None for an answer that is not kept for others: it must not be, or is too long to
     be. Once it has begun, `shared` says whether it may be joined; equal requests find it under
-    `key`. `old` is a kept answer to be validated.
+    `key`, and a later one has a higher `number`. `old` is a kept answer to be validated.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Flight:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.key = key
+        self.number = next(_numbers)
         self.ask = ask
         self.begun: asyncio.Future[Held] = loop.create_future()
         self.landed: asyncio.Future[Landed | None] = loop.create_future()
@@ -71,6 +76,11 @@ class Flight:
         self._rules = rules
         self._clock = clock
         self._longest = longest
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no write has passed by while it was under way, so that it tells of now."""
+        return not (self.of_the_past or self.outdated)
 
     async def fly(self, send: Send) -> None:
         """Carry it out. Whatever happens is told by the two futures, and to who reads the body."""

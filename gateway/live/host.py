@@ -63,8 +63,11 @@ class Host(Protocol[V, N]):
     ) -> tuple[Response, bytes] | None:
         """The answer with what came after the waiter's position; None when the news lack it."""
 
-    def poll_ended(self, view: V, parked: Parked) -> tuple[Response, bytes]:
-        """The answer without data: the time is over, or the stream is closed."""
+    def poll_ended(self, view: V, parked: Parked) -> tuple[Response, bytes] | None:
+        """The answer without data: the time is over, or the stream is closed.
+
+        None where it is not known that there are none.
+        """
 
     def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
         """The answer when there is none."""
@@ -72,7 +75,10 @@ class Host(Protocol[V, N]):
     def late_poll(
         self, view: V, parked: Parked
     ) -> Coroutine[None, None, tuple[Response, bytes] | None]:
-        """The answer to a waiter whose position is not in the news; None to wait on."""
+        """The answer to a waiter whose position is not in the news; None to wait on.
+
+        There is one when its time is over.
+        """
 
     def cut(self, view: V, start: str, news: Sequence[N]) -> list[Cut]:
         """News that follow `start` as data events."""

@@ -69,10 +69,11 @@ class Polls(Generic[V, N]):
         """Answer with what went wrong those at the feed's tail, who alone are sure to be there."""
         feed = self._feed
         for waiter, parked in list(self._parked.items()):
-            if parked.position == feed.tail:
+            ended = self._host.poll_ended(feed.view, parked)
+            if parked.position == feed.tail or ended is None:
                 self._answer(waiter, self._host.refusal(reason))
             else:
-                self._answer(waiter, self._host.poll_ended(feed.view, parked))
+                self._answer(waiter, ended)
 
     def tell(self, news: Sequence[N]) -> None:
         """Answer those for whom there is news."""
@@ -86,11 +87,15 @@ class Polls(Generic[V, N]):
             key = (parked.position, parked.read.cursor)
             if key not in rendered:
                 rendered[key] = self._answer_with(parked, news)
-            answer = rendered[key]
-            if answer is None:
-                self._answer_late(waiter, parked)
-            else:
-                self._answer(waiter, answer)
+            self._answer_or_read(waiter, parked, rendered[key])
+
+    def _answer_or_read(
+        self, waiter: Waiter, parked: Parked, answer: tuple[Response, bytes] | None
+    ) -> None:
+        if answer is None:
+            self._answer_late(waiter, parked)
+        else:
+            self._answer(waiter, answer)
 
     def _answer_with(self, parked: Parked, news: Sequence[N]) -> tuple[Response, bytes] | None:
         if parked.position == self._feed.position:
@@ -100,7 +105,7 @@ class Polls(Generic[V, N]):
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
         feed = self._feed
-        rendered: dict[tuple[str, int | None], tuple[Response, bytes]] = {}
+        rendered: dict[tuple[str, int | None], tuple[Response, bytes] | None] = {}
         refusals = None if feed.lost is None else self._refusals(feed.lost)
         for waiter, parked in list(self._parked.items()):
             if parked.deadline > now:
@@ -113,7 +118,7 @@ class Polls(Generic[V, N]):
             key = (parked.position, parked.read.cursor)
             if key not in rendered:
                 rendered[key] = self._host.poll_ended(feed.view, parked)
-            self._answer(waiter, rendered[key])
+            self._answer_or_read(waiter, parked, rendered[key])
 
     def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
         """In turn, as often as wanted: each names another time to come back at."""

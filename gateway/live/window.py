@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import HeadgateError
 from gateway.protocol.content import is_json, json_messages
 from gateway.protocol.followed import Span, is_whole, joined
+from gateway.protocol.offsets import BEGINNING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,9 +86,7 @@ class Window:
         begin, stop = self._places.get(start), self._places.get(end)
         if self._ended or (begin is None) is (stop is None):
             return
-        if is_json(self._content_type) and len(body) > LONGEST_COUNTED:
-            return
-        if not is_whole(self._content_type, body):
+        if not self._is_counted(body):
             return
         length = self._length(body)
         if begin is not None:
@@ -96,6 +95,50 @@ class Window:
         elif stop is not None:
             self._know(start, stop - length)
             self._extend(_Piece(Span(start, end, body), stop - length), stop)
+
+    def contradicts(self, start: str, end: str, body: bytes) -> bool:
+        """Whether what somebody read cannot be of this stream.
+
+        Between the same offsets lie other data, or so many that the order of offsets forbids it.
+        """
+        begin, stop = self._places.get(start), self._places.get(end)
+        if (begin is None and stop is None) or not self._is_counted(body):
+            return False
+        length = self._length(body)
+        if begin is None:
+            begin = (stop or 0) - length
+        if stop not in {None, begin + length}:
+            return True
+        stop = begin + length
+        if not (self._is_in_order(start, begin) and self._is_in_order(end, stop)):
+            return True
+        return any(self._differs(piece, begin, stop, body) for piece in self._pieces)
+
+    def _is_in_order(self, offset: str, place: int) -> bool:
+        return all(
+            at <= place if known < offset else at >= place
+            for known, at in self._places.items()
+            if BEGINNING not in {known, offset} and known != offset
+        )
+
+    def _differs(self, piece: _Piece, begin: int, stop: int, body: bytes) -> bool:
+        """Whether a piece has other data than were read between two places, where both have any."""
+        news = piece.span.body
+        if piece.begin >= stop or not self._is_counted(news):
+            return False
+        end = min(stop, piece.begin + self._length(news))
+        start = max(begin, piece.begin)
+        if start >= end:
+            return False
+        one, other = self._units(news), self._units(body)
+        mine = one[start - piece.begin : end - piece.begin]
+        return mine != other[start - begin : end - begin]
+
+    def _is_counted(self, body: bytes) -> bool:
+        """Whether a body's places can be told, at little cost."""
+        if is_json(self._content_type) and len(body) > LONGEST_COUNTED:
+            return False
+        return is_whole(self._content_type, body)
 
     def _extend(self, older: _Piece, end: int) -> None:
         """Let what somebody read from further back take the place of what it covers."""
@@ -139,7 +182,10 @@ class Window:
             del self._places[oldest]
 
     def _length(self, body: bytes) -> int:
-        return len(self._messages(body)) if is_json(self._content_type) else len(body)
+        return len(self._units(body))
+
+    def _units(self, body: bytes) -> Sequence[bytes] | memoryview:
+        return self._messages(body) if is_json(self._content_type) else memoryview(body)
 
     def _rest(self, body: bytes, skipped: int) -> bytes:
         if not is_json(self._content_type):

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import BadRequest
 from gateway.protocol import caching, repair
-from gateway.protocol.content import is_json, is_text
+from gateway.protocol.content import is_json, is_text, media_type
 from gateway.protocol.cursors import next_cursor, parse_cursor
 from gateway.protocol.offsets import BEGINNING, is_plain
 from gateway.protocol.paths import canonical_path, canonical_query
@@ -121,12 +121,22 @@ class View(NamedTuple):
     cors: str = ""  # whose pages may read, where the origin says so
 
 
+def goes_past(one: View, known: View) -> bool:
+    """Whether a stream goes on past the end of the one that is known, or is of another type."""
+    return known.tail < one.tail or not is_of_type(known.content_type, one.content_type)
+
+
 class Span(NamedTuple):
     """A piece of a stream, from offset to offset, as the origin's body gave it."""
 
     start: str
     end: str
     body: bytes
+
+
+def is_of_type(one: str, other: str) -> bool:
+    """Whether data of these content types can be of one stream, which keeps its type for ever."""
+    return media_type(one) == media_type(other)
 
 
 def is_whole(content_type: str, body: bytes) -> bool:
@@ -190,9 +200,14 @@ def _lifetime(view: View, now: float, freshness: Freshness | None) -> str:
     return caching.data_lifetime(freshness, remaining, at_tail=True)
 
 
+def is_end(view: View, offset: str) -> bool:
+    """Whether nothing is known to follow an offset, as a 204 has to say (section 5.7)."""
+    return offset == view.tail and view.caught_up
+
+
 def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
     """204: the time is over, or the stream is closed."""
-    at_tail = offset == view.tail and view.caught_up
+    at_tail = is_end(view, offset)
     closed = at_tail and view.closed
     lifetime = caching.NO_STORE if closed or view.private else caching.POLL_TIMEOUT
     return Response(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.collapse import Collapse
 from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.flight import How
+from gateway.cache.incarnations import Incarnations
 from gateway.cache.setbacks import ANOTHER_STREAM
 from gateway.cache.store import Store
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
@@ -16,13 +18,21 @@ from gateway.live.host import Cut
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW
-from gateway.web.edge_watch import LONGEST_READ, Watch, is_coded, refuse, said_of_data
+from gateway.web.edge_watch import (
+    LONGEST_READ,
+    Watch,
+    is_coded,
+    refuse,
+    view_of,
+    watch_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from gateway.backends.origin import Origin
     from gateway.cache.edge_cache import EdgeCache, Given
+    from gateway.cache.flight import Flight, Landed
     from gateway.live.feed import Feed
     from gateway.live.host import FeedSettings, Parked
     from gateway.protocol.followed import EdgeRead
@@ -56,6 +66,8 @@ class EdgeFeeds:
         self.clock: Callable[[], float] = shared.clock
         self._cache = cache
         cache.another = self.forget
+        cache.is_of_now = self._is_of_now
+        self._incarnations = Incarnations()
         self._shared = shared
         self.budget = Budget(NEWS_BYTES)
         self._watches: dict[Hashable, Watch] = {}
@@ -130,6 +142,25 @@ class EdgeFeeds:
         """Whether a stream is known to end at an offset, since it is followed."""
         watch = self._watches.get(key)
         return watch is not None and watch.knows_tail(offset)
+
+    def _is_of_now(self, flight: Flight, landed: Landed | None) -> bool:
+        """Whether a read has found the stream that is there, and not one before it.
+
+        Where it shows that what is followed or kept is of another one, that is of the past.
+        """
+        ask, held = flight.ask, flight.begun.result() if landed is None else landed.held
+        stood_in = landed is not None and landed.how is How.STOOD_IN
+        if held.facts is None or flight.of_the_past or stood_in:
+            return True
+        key = watch_key(ask.host, ask.read, ask.identity)
+        if self._incarnations.is_past(key, held.facts.content_type, flight.number):
+            return False
+        watch = self._watches.get(key)
+        if watch is not None and watch.is_another(ask.start, held.facts, landed and held.body):
+            watch.over(StreamGone(ANOTHER_STREAM))
+        if self._incarnations.is_another(key, held.facts.content_type, flight.number):
+            self.forget(ask.path)
+        return True
 
     # Keeper
 
@@ -208,8 +239,10 @@ class EdgeFeeds:
             response = followed.data(view.view, parked.read, span, self.clock())
         return None if response is None else self._shared.collapsed(response)
 
-    def poll_ended(self, view: Watch, parked: Parked) -> tuple[Response, bytes]:
-        """204."""
+    def poll_ended(self, view: Watch, parked: Parked) -> tuple[Response, bytes] | None:
+        """204, which says that there is nothing more; None where that is not known."""
+        if not followed.is_end(view.view, parked.position):
+            return None
         now = self.clock()
         return self._shared.collapsed(
             followed.poll_ended(view.view, parked.read, parked.position, now)
@@ -219,12 +252,14 @@ class EdgeFeeds:
         """A problem."""
         return self._shared.collapsed(self._shared.problem(reason))
 
-    def out_of_time(self, watch: Watch, read: Read, position: str) -> Response:
+    async def out_of_time(self, watch: Watch, read: Read, position: str) -> Response:
         """The answer for a poll that has waited long enough."""
         lost = watch.feed.lost
         if lost is not None:
             return self._shared.problem(lost)
-        return followed.poll_ended(watch.view, read, position, self.clock())
+        if followed.is_end(watch.view, position):
+            return followed.poll_ended(watch.view, read, position, self.clock())
+        return await self._read_for(watch, read, position)
 
     def news(self, watch: Watch, read: Read, position: str) -> Response | None:
         """The answer for a poll that is a little behind."""
@@ -250,13 +285,20 @@ class EdgeFeeds:
 
     async def late_poll(self, view: Watch, parked: Parked) -> tuple[Response, bytes] | None:
         """The answer for a waiter whose offset lies between those that the news have."""
-        given, facts = await self._whole(view.place, parked.position)
+        response = await self._read_for(view, parked.read, parked.position)
+        is_over = parked.deadline <= asyncio.get_running_loop().time()
+        return self._shared.collapsed(response) if response.body or is_over else None
+
+    async def _read_for(self, watch: Watch, read: Read, position: str) -> Response:
+        """The answer for a poll, from the cache or the origin."""
+        given, facts = await self._more(watch, position)
+        known = view_of(watch.place, position, given, facts)
         if facts.is_empty:
-            return None
-        span = Span(parked.position, facts.next_offset, given.held.body)
-        view.read_by_somebody(span, given)
-        known = view_of(view.place, parked.position, given, facts)
-        return self._shared.collapsed(followed.data(known, parked.read, span, self.clock()))
+            known = known._replace(caught_up=True)
+            return followed.poll_ended(known, read, facts.next_offset, self.clock())
+        span = Span(position, facts.next_offset, given.held.body)
+        watch.read_by_somebody(span, given)
+        return followed.data(known, read, span, self.clock())
 
     def cut(self, view: Watch, start: str, news: Sequence[Span]) -> list[Cut]:
         """News as one data event."""
@@ -270,7 +312,7 @@ class EdgeFeeds:
         span = view.since(start)
         if span is not None:
             return _cut(view.view.content_type, span)
-        entry = self._events.get((view.place.key, start), self.clock())
+        entry = self._events.get(_event_key(view, start), self.clock())
         return None if entry is None else Cut(entry.data_event, entry.end)
 
     async def read_events(self, view: Watch, start: str) -> Cut:
@@ -280,7 +322,7 @@ class EdgeFeeds:
 
     async def _read_events(self, view: Watch, start: str) -> Cut:
         place, forgotten = view.place, self._forgotten
-        given, facts = await self._whole(place, start)
+        given, facts = await self._more(view, start)
         if facts.is_empty:
             self.standing(place.key, view_of(place, start, given, facts), ends=True)
             return Cut(b"", start)
@@ -288,15 +330,27 @@ class EdgeFeeds:
         for _ in range(followed.MOST_JOINED):
             if facts.up_to_date or not followed.is_cut(facts.content_type, body):
                 break
-            given, facts = await self._whole(place, facts.next_offset)
+            given, facts = await self._more(view, facts.next_offset)
             body, until = body + given.held.body, min(until, given.held.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
         view.read_by_somebody(span, given)
         cut = _cut(facts.content_type, span)
         if given.held.keep and not facts.up_to_date and forgotten == self._forgotten:
             groups = (place.read.path,)
-            self._events.put(EventChunk((place.key, start), groups, *cut, expires_at=until))
+            self._events.put(EventChunk(_event_key(view, start), groups, *cut, expires_at=until))
         return cut
+
+    async def _more(self, watch: Watch, start: str) -> tuple[Given, StreamRead]:
+        """What a followed stream has after an offset. Raises StreamGone when another one is there.
+
+        A copy of another type is of a stream before it: then the origin is asked.
+        """
+        for _ in range(2):
+            given, facts = await self._whole(watch.place, start)
+            if followed.is_of_type(facts.content_type, watch.view.content_type):
+                return given, facts
+            self.forget(watch.place.read.path)
+        raise StreamGone(ANOTHER_STREAM)
 
     async def _whole(self, place: Place, offset: str) -> tuple[Given, StreamRead]:
         given = await self.catch_up(place, offset)
@@ -329,23 +383,9 @@ class EdgeFeeds:
         return view_of(place, NOW, given, facts)
 
 
-def view_of(place: Place, offset: str, given: Given, facts: StreamRead) -> View:
-    """The stream as an answer shows it; a copy knows that nothing has followed only of an end."""
-    closed = facts.closed and facts.up_to_date
-    fields = given.held.fields()
-    said = repair.said(fields, ignore_no_store=offset == NOW)
-    return View(
-        place.read.path,
-        facts.content_type,
-        facts.next_offset,
-        closed,
-        closed or (facts.up_to_date and given.current),
-        place.ask.personal or repair.is_private(said),
-        place.ask.lifetime,
-        # Of older parts an origin may say something else than of the tail.
-        said_of_data(given.held, place.ask) if facts.up_to_date else None,
-        cors=repair.cors(fields),
-    )
+def _event_key(watch: Watch, start: str) -> Hashable:
+    """What rendered events are kept under: data of another type are rendered otherwise."""
+    return watch.place.key, watch.view.content_type, start
 
 
 def _cut(content_type: str, span: Span) -> Cut:

@@ -16,6 +16,7 @@ from gateway.errors import (
     BadRequest,
     LoopDetected,
     MethodNotAllowed,
+    OriginBehind,
     OriginBroken,
     OriginTimeout,
 )
@@ -27,9 +28,8 @@ from gateway.protocol.requests import Live, is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
 from gateway.web import bodies, live_answers
 from gateway.web.answers import Answered, Relayed
-from gateway.web.edge_feeds import view_of
 from gateway.web.edge_route import sender
-from gateway.web.edge_watch import Place
+from gateway.web.edge_watch import Place, view_of, watch_key
 from gateway.web.edge_writes import Write, apply
 from gateway.web.request_lines import base_url, scheme
 
@@ -95,7 +95,7 @@ class EdgeOperations:
         if "Range" in request.headers and route.cache.passes(ask):
             # It is too long to be cut from the whole.
             return await self._pass_on(request, route, read)
-        watch = route.feeds.peek(route.watch_key(ask.host, read, ask.identity))
+        watch = route.feeds.peek(watch_key(ask.host, read, ask.identity))
         if watch is not None and watch.knows_tail(_offset(read)):
             response = followed.empty(watch.view, read, self._shared.clock())
             return Answered(response, cache_status.COLLAPSED)
@@ -133,9 +133,7 @@ class EdgeOperations:
         live_answers.check_open(self._shared)
         last_event_id = request.headers.get("Last-Event-ID")
         read = followed.resumed(read, last_event_id)
-        place = Place(
-            route.watch_key(ask.host, read, ask.identity), read, ask.plain(route.identity)
-        )
+        place = Place(watch_key(ask.host, read, ask.identity), read, ask.plain(route.identity))
         if read.live is Live.LONG_POLL:
             return await self._poll(request, route.feeds, place)
         return await self._events(request, route.feeds, place, resumes=bool(last_event_id))
@@ -167,7 +165,7 @@ class EdgeOperations:
         assert watch is not None, "made on the way here"
         waiting = live_answers.poll(request, feeds.join(watch), place.read, position)
         return await _in_time(waiting, until) or Answered(
-            feeds.out_of_time(watch, place.read, position), cache_status.COLLAPSED
+            await feeds.out_of_time(watch, place.read, position), cache_status.COLLAPSED
         )
 
     async def _events(
@@ -175,8 +173,23 @@ class EdgeOperations:
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
         watch = feeds.peek(place.key)
-        read, start = place.read, _position(place.read, watch)
+        start = _position(place.read, watch)
         if watch is None or not watch.reaches(start):
+            begun = await self._begin_events(request, feeds, place, start, resumes=resumes)
+            if isinstance(begun, Answered):
+                return begun
+            watch, start = begun
+        live_answers.check_open(self._shared)
+        feed = feeds.join(watch)
+        head = responses.event_stream(watch.view.content_type, watch.view.cors)
+        live_answers.stream_events(request, self._shared, feed, head, place.read, start)
+        return None
+
+    async def _begin_events(
+        self, request: BaseRequest, feeds: EdgeFeeds, place: Place, start: str, *, resumes: bool
+    ) -> Answered | tuple[Watch, str]:
+        """The followed stream, and where to go on, after a read; or an answer without events."""
+        for _ in range(MOST_LOOKS):
             given = await feeds.catch_up(place, start)
             facts = given.held.facts
             if facts is None:
@@ -184,27 +197,21 @@ class EdgeOperations:
             view = view_of(place, start, given, facts)
             if resumes and facts.is_empty and view.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
-                ended = followed.poll_ended(view, read, view.tail, self._shared.clock())
+                ended = followed.poll_ended(view, place.read, view.tail, self._shared.clock())
                 return Answered(ended, given.cache)
-            ends = facts.up_to_date or facts.is_empty
-            watch = feeds.standing(place.key, view, ends=ends)
+            watch = feeds.standing(place.key, view, ends=facts.up_to_date or facts.is_empty)
             if watch is None:
                 known = view if view.caught_up or view.closed else await feeds.tail(place)
                 live_answers.check_open(self._shared)
-                if known.tail < facts.next_offset and not given.current:
-                    feeds.forget(read.path)  # the copy is of a longer stream: read what there is
-                    return await self._events(request, feeds, place, resumes=resumes)
+                if followed.goes_past(view, known) and not given.current:
+                    feeds.forget(place.read.path)  # it is a copy: read what there is
+                    continue
                 watch = feeds.watch(place, known)
             if start == NOW or facts.is_empty:
-                start = facts.next_offset
-            else:
-                span = Span(start, facts.next_offset, given.held.body)
-                watch.read_by_somebody(span, given)
-        live_answers.check_open(self._shared)
-        feed = feeds.join(watch)
-        head = responses.event_stream(watch.view.content_type, watch.view.cors)
-        live_answers.stream_events(request, self._shared, feed, head, read, start)
-        return None
+                return watch, facts.next_offset
+            watch.read_by_somebody(Span(start, facts.next_offset, given.held.body), given)
+            return watch, start
+        raise OriginBehind("the stream was made anew again and again while it was read")
 
     # Everything else
 

@@ -18,6 +18,7 @@ from gateway.protocol.followed import EdgeRead, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.telemetry.logs import log
 from gateway.web.edge_feeds import EdgeFeeds
+from gateway.web.edge_watch import watch_key
 from gateway.web.request_lines import canonical_host, host
 
 if TYPE_CHECKING:
@@ -138,16 +139,9 @@ class EdgeRoute:
             return ""
         return blake2b(repr(values).encode(), key=self._secret, digest_size=16).hexdigest()
 
-    @staticmethod
-    def watch_key(
-        host: str, read: EdgeRead, identity: str
-    ) -> tuple[str, str, tuple[str, ...], str]:
-        """Readers with an equal key share one feed."""
-        return host, read.path, read.others, identity
-
     def _tail_of(self, ask: Ask) -> Callable[[str], bool]:
         """Whether the stream that everybody reads there is known to end at an offset."""
-        return partial(self.feeds.is_tail, self.watch_key(ask.host, ask.read, ""))
+        return partial(self.feeds.is_tail, watch_key(ask.host, ask.read, ""))
 
     async def _send(self, ask: Ask, old: Held | None) -> OriginAnswer:
         fields: CIMultiDict[str] = ask.fields
@@ -182,7 +176,7 @@ class EdgeRoute:
         assert isinstance(read, EdgeRead), "parsed by this route"
         if "Via" in headers or any(name in headers for name in self.identity):
             return False
-        watch = self.feeds.peek(self.watch_key(headers.get("Host", ""), read, ""))
+        watch = self.feeds.peek(watch_key(headers.get("Host", ""), read, ""))
         if watch is None or read.offset is None:
             return False
         if watch.feed.closed or watch.feed.position != read.offset:

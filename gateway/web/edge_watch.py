@@ -16,7 +16,7 @@ from gateway.live.host import Host
 from gateway.live.window import Window
 from gateway.protocol import followed, repair
 from gateway.protocol.followed import Span, View
-from gateway.protocol.offsets import is_plain
+from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -93,22 +93,45 @@ class Watch:
     def is_current(self) -> bool:
         """Whether the stream is known as it is right now, as far as anybody can."""
         feed = self.feed
-        heard = self._expected <= feed.tail and not self._expects_end
-        current = self.confirmed and feed.caught_up and feed.lost is None
-        return heard and current and not feed.closed
+        return self.confirmed and feed.caught_up and feed.lost is None and not feed.closed
 
     def expect(self, next_offset: str, *, closed: bool) -> None:
         """Something was written: the tail is not known before the origin's poll tells of it."""
         if self.feed.closed and not (closed and next_offset == self.feed.tail):
             self.over(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end
+            return
         self._expected = max(self._expected, next_offset)
         self._expects_end = self._expects_end or closed
+        if not self._has_heard(self.view.tail, closed=self.view.closed):
+            self.view = self.view._replace(caught_up=False)
+            self.feed.caught_up = False
+            self.edition = next(_editions)
+
+    def _has_heard(self, tail: str, *, closed: bool) -> bool:
+        """Whether a tail is not before what was written through this gateway."""
+        return self._expected <= tail and (closed or not self._expects_end)
+
+    def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
+        """Whether an answer of the origin, its body if it is whole, is not of this stream."""
+        view = self.view._replace(
+            content_type=facts.content_type,
+            tail=facts.next_offset,
+            closed=facts.closed and facts.up_to_date,
+        )
+        if self.is_contradicted(view, ends=facts.up_to_date or facts.is_empty):
+            return True
+        if body is None or facts.is_coded or start == NOW:
+            return False
+        return self._window.contradicts(start, facts.next_offset, body)
 
     def is_contradicted(self, view: View, *, ends: bool) -> bool:
-        """Whether a stream that was closed is seen to go on, or to end elsewhere, as another one.
+        """Whether a read shows that another stream is at the path: of another type, for example.
 
-        Nobody follows it any more, and who waits here would wait for ever.
+        Where a closed one is seen to go on, or to end elsewhere, nobody follows it any more, and
+        who waits here would wait for ever.
         """
+        if not followed.is_of_type(view.content_type, self.view.content_type):
+            return True
         if not self.feed.closed or (view.closed and view.tail == self.feed.tail):
             return False
         return ends or view.closed or view.tail > self.feed.tail
@@ -131,8 +154,10 @@ class Watch:
 
     def read_by_somebody(self, span: Span, given: Given) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
-        said = said_of_data(given.held, self.place.ask)
-        if said is None or self._tells_less(span, given.held.facts):
+        said, facts = said_of_data(given.held, self.place.ask), given.held.facts
+        if said is None or facts is None or self._tells_less(span, facts):
+            return
+        if not followed.is_of_type(facts.content_type, self.view.content_type):
             return
         sure = self._doubted_at is None  # else it may be of another stream
         if sure and given.current and given.source is None and not is_coded(given.held):
@@ -140,9 +165,9 @@ class Watch:
         if span.end == self.view.tail:  # of older parts an origin may say something else
             self._note_reads_say(said)
 
-    def _tells_less(self, span: Span, facts: StreamRead | None) -> bool:
+    def _tells_less(self, span: Span, facts: StreamRead) -> bool:
         """Whether it is the whole of a shorter stream: old, or of another one."""
-        return facts is not None and facts.up_to_date and span.end < self.view.tail
+        return facts.up_to_date and span.end < self.view.tail
 
     @property
     def knows_what_reads_say(self) -> bool:
@@ -171,12 +196,13 @@ class Watch:
         """Tell the keeper and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
         polls_say = self.view.polls_say if polled.said is None else polled.said
+        closed = polled.closed and polled.caught_up
         self.view = view = View(
             self.view.place,
-            polled.content_type or self.view.content_type,
+            self.view.content_type,
             polled.end,
-            polled.closed and polled.caught_up,
-            polled.caught_up,
+            closed,
+            polled.caught_up and self._has_heard(polled.end, closed=closed),
             self._is_private(self.view.reads_say, polls_say),
             self.view.lifetime,
             self.view.reads_say,
@@ -272,6 +298,8 @@ class Watch:
         end = headers.get("Stream-Next-Offset", question.start if nothing else "")
         if not is_plain(end) or "Content-Encoding" in headers:
             raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
+        if content_type and not followed.is_of_type(content_type, self.view.content_type):
+            raise Ended(StreamGone(ANOTHER_STREAM))
         if not followed.is_whole(content_type, body):
             raise OriginBroken("the origin's answer to a read of a JSON stream is no array")
         try:
@@ -300,6 +328,30 @@ class Watch:
     def _said(self, headers: MultiMapping[str]) -> str:
         ignore = self._keeper.ignores_no_store and not self.place.ask.personal
         return repair.said(headers, ignore_no_store=ignore)
+
+
+def watch_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:
+    """What readers have in common who share one feed: to others it may be another stream."""
+    return host, read.path, read.others, identity
+
+
+def view_of(place: Place, offset: str, given: Given, facts: StreamRead) -> View:
+    """The stream as an answer shows it; a copy knows that nothing has followed only of an end."""
+    closed = facts.closed and facts.up_to_date
+    fields = given.held.fields()
+    said = repair.said(fields, ignore_no_store=offset == NOW)
+    return View(
+        place.read.path,
+        facts.content_type,
+        facts.next_offset,
+        closed,
+        closed or (facts.up_to_date and given.current),
+        place.ask.personal or repair.is_private(said),
+        place.ask.lifetime,
+        # Of older parts an origin may say something else than of the tail.
+        said_of_data(given.held, place.ask) if facts.up_to_date else None,
+        cors=repair.cors(fields),
+    )
 
 
 def said_of_data(held: Held, ask: Ask) -> str | None:

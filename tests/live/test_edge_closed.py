@@ -126,7 +126,7 @@ async def test_an_append_that_passes_by_makes_a_copy_old_that_says_closed() -> N
         assert (await gateway.ask(whole)).body == b"xy"
 
 
-async def test_a_poll_whose_time_is_over_amid_the_news_does_not_call_it_the_tail() -> None:
+async def test_a_poll_whose_time_is_over_amid_the_news_is_told_the_rest() -> None:
     """The origin has told of a part, and not that it was all."""
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
@@ -140,8 +140,9 @@ async def test_a_poll_whose_time_is_over_amid_the_news_does_not_call_it_the_tail
         origin.instead = a_part
         origin.append(b"b", b"c")
         assert news(await waiter.answer()) == (200, b"b", "0002", None)
+        origin.instead = None
         gateway.polls_wait(0.05)
-        assert news(await gateway.ask(get(at("0002")))) == (204, b"", "0002", None)
+        assert news(await gateway.ask(get(at("0002")))) == (200, b"c", "0003", "true")
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.errors import OriginBroken
 from tests.live.edge import S, following, live, up_to
 from tests.support.raw_origin import Wire, answer, until
 
@@ -57,12 +58,11 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
 
         origin.instead = tell_late
         waiter = Waiting()
-        gateway.polls_wait(0.1)
         gateway.edge.feeds.join(watch).park(waiter, watch.place.read, "0001")
         await until(lambda: f"{S}?offset=0001" in origin.catch_ups)
-        await until(lambda: waiter.statuses == [204])
-        gateway.polls_wait(30)
+        watch.feed.lose(OriginBroken("for a moment"))
+        assert waiter.statuses == [502]
         gateway.edge.feeds.join(watch).park(waiter, watch.place.read, "0001")
         go.set()
         await until(lambda: len(waiter.statuses) == 2)
-        assert waiter.statuses == [204, 200]
+        assert waiter.statuses == [502, 200]

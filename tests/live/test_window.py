@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,58 @@ def test_what_it_gives_out_is_what_lies_behind(
         for count in range(MESSAGES + 1):
             news = window.since(offset(count))
             assert news is None or news == span(content_type, count, tail)
+
+
+@pytest.mark.parametrize("content_type", KINDS)
+@given(st.integers(0, 10), STEPS)
+def test_nothing_that_is_read_of_the_stream_contradicts_its_news(
+    content_type: str, tail: int, steps: Sequence[tuple[str, int, int]]
+) -> None:
+    window = Window(content_type, offset(tail), Budget(PLENTY))
+    for what, one, other in steps:
+        begin, end = sorted((one, other))
+        begin = 0 if what == "learn from the beginning" else begin
+        assert not window.contradicts(offset(begin), offset(end), body(content_type, begin, end))
+        if what == "news" and other > tail:
+            window.append(span(content_type, tail, other))
+            tail = other
+        elif what != "news":
+            window.learn(offset(begin), offset(end), body(content_type, begin, end))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "data", "contradicts"),
+    [
+        ("b", "d", b"BBCC", False),
+        ("b", "d", b"BBCX", True),  # other data
+        ("b", "d", b"BBC", True),  # between offsets that are farther apart
+        ("a", "c", b"AABB", False),  # from farther back than the news reach
+        ("a", "c", b"AAXB", True),
+        ("b", "e", b"BBCCDD", False),  # farther than they reach
+        ("b", "e", b"BBXCDD", True),
+        ("b", "e", b"B", True),  # a later offset, nearer
+        ("c", "cc", b"C", False),
+        ("c", "cc", b"CC", False),  # nothing was between the two
+        ("c", "cc", b"CCC", True),  # an earlier offset, farther
+        ("-1", "d", b"CC", False),  # nothing is before the beginning but that
+        ("x", "z", b"any", False),  # nothing is known of either
+    ],
+)
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
+def test_what_cannot_be_of_the_stream_is_told(
+    content_type: str, start: str, end: str, data: bytes, contradicts: bool
+) -> None:
+    window = Window(content_type, "b", Budget(PLENTY))
+    for piece in (Span("b", "c", b"BB"), Span("c", "d", b"CC")):
+        window.append(piece._replace(body=in_type(content_type, piece.body)))
+    assert window.contradicts(start, end, in_type(content_type, data)) is contradicts
+
+
+def in_type(content_type: str, letters: bytes) -> bytes:
+    """A body of so many units."""
+    if content_type == "application/json":
+        return json.dumps([*letters.decode()]).encode()
+    return letters
 
 
 @pytest.mark.parametrize("content_type", KINDS)

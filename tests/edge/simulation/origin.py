@@ -87,7 +87,7 @@ class Origin:
     def make_anew(self, stream: Stream, units: int) -> None:
         """Lose a stream and have another of about this length at its path."""
         stream.was_lost |= stream.current is not None
-        making = stream.begin(self.loop.time())
+        making = stream.begin(self.loop.time(), self.chance)
         while len(making.units) < units:
             making.append(making.piece(self.chance, 12))
         stream.note(self.loop.time())
@@ -221,7 +221,9 @@ class Origin:
     # What it answers
 
     async def _reply(self, request: Request) -> Reply:
-        stream, now = self.streams[request.name], self.loop.time()
+        stream, now = self.streams.get(request.name), self.loop.time()
+        if stream is None:  # a check of its health
+            return Reply(404, [])
         if request.method != "GET":
             reply = answers.write(stream, request, self.chance, now)
             self.wake()

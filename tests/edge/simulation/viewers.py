@@ -56,7 +56,7 @@ class Viewer:
         version = self.stream.versions[-1]
         if version.making is None:
             return True
-        tail = self.stream.offset(version.making, version.tail)
+        tail = self.stream.makings[version.making].offset(version.tail)
         return self.position == tail and self.closed == version.closed
 
     def leave(self) -> None:
@@ -85,7 +85,7 @@ class Viewer:
         return got
 
     def _take(self, got: Got) -> None:
-        if got.status in {404, 410}:
+        if got.status in {400, 404, 410}:
             self.position, self.closed = BEGINNING, False
         elif got.status in {200, 204}:
             self.position = got.fields["stream-next-offset"]
@@ -161,35 +161,45 @@ class Follower(Viewer):
         asked = self._loop.time()
         target = f"{PREFIX}/{self.stream.name}?live=sse&offset={self.position}"
         leaves = asked + self._chance.uniform(0, 20)
+        coded = False
         client = self._client
         async for told in client.events(target, self._fields):
             if isinstance(told, Got):
                 if told.status not in {200, 204}:
                     self._judge.answer(self._edge.name, self.stream, self.position, told, target)
-                if told.status in {404, 410}:
+                if told.status in {400, 404, 410}:
                     self.position = BEGINNING
+                coded = told.fields.get("stream-sse-data-encoding") == "base64"
                 self.closed = self.closed or told.status == 204
                 continue
-            self._hear(told, asked)
+            self._hear(told, asked, coded=coded)
             if not self.is_quiet and self._chance.random() < 0.05:
                 await client.stall(self._chance.uniform(0, 6))
             if not self.is_quiet and self._loop.time() > leaves:
                 self.leave()
                 return
 
-    def _hear(self, told: Told, asked: float) -> None:
+    def _hear(self, told: Told, asked: float, *, coded: bool) -> None:
         judge, stream = self._judge, self.stream
         if len(told.data) > 1:
             judge.complain(f"{self!r} was told of more than one piece: {told}")
         body = told.data[0] if told.data else b""
         versions = stream.within(asked - FOR_EVER_S, self._loop.time())
         floor = judge.floor(self._edge.name, stream, asked)
-        what = f"{self!r} {told}"
+        what = f"{self!r} {told} floor {floor}"
         judge.answers += 1
+        end = stream.parsed(told.offset)
+        makings = [
+            one
+            for one in stream.of(end, versions)
+            if one.number >= floor.first and one.nature.is_coded is coded
+        ]
         if not judge.is_cut(stream, self.position):
-            judge.units(stream, self.position, told.offset, body, versions, floor, what)
-        if told.closed and not judge.ends_closed(stream, told.offset, versions):
+            judge.units(stream, self.position, end, body, makings, what)
+        if told.closed and not judge.ends_closed(stream, end, versions):
             judge.complain(f"not closed: {what}")
+        if told.up_to_date:
+            judge.tail(stream, end, versions, floor)
         self.position, self.closed = told.offset, told.closed
 
 

@@ -36,7 +36,6 @@ CATCHES_UP_S = (
     POLL_PATIENCE_S + STALE_S + MAX_AGE_S + 30
 )  # a hung poll, copies of the past, a pause
 SEES_S = 8.0  # how late an append in calm may be seen
-TYPES = ("text/plain; charset=utf-8", "application/json", "application/octet-stream")
 LATEST_S = 15.0  # a write may be that late
 HERD = 12
 _KINDS: tuple[type[Poller | Follower | Glancer], ...] = (
@@ -56,7 +55,8 @@ class World:
     loop: SimulatedLoop
     chance: random.Random
     origin: Origin
-    edges: list[Edge]
+    edges: list[Edge]  # the nearest to the origin first, or all of them before it
+    in_a_row: bool
     judge: Judge
     viewers: list[Poller | Follower | Glancer] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -81,9 +81,8 @@ class World:
 
     def _make_streams(self) -> None:
         for number in range(self.chance.randint(1, 2)):
-            name, kind = f"s{number}", self.chance.choice(TYPES)
-            stream = Stream(name, kind, numbered=self.origin.habits.numbered)
-            self.origin.streams[name] = stream
+            name = f"s{number}"
+            stream = self.origin.streams[name] = Stream(name, self.origin.habits.natures)
             self.origin.make_anew(stream, self.chance.choice([0, 5, 50]))
 
     def _come(self) -> None:
@@ -146,7 +145,7 @@ class World:
     async def _wrote(self, stream: Stream, method: str, *, closes: bool = False) -> None:
         at = self.chance.randrange(len(self.edges))
         client = Client(self.loop, self.edges[at].address)
-        fields = {"Content-Type": stream.content_type} if method in {"PUT", "POST"} else {}
+        fields = {"Content-Type": "text/plain"} if method in {"PUT", "POST"} else {}
         if closes:
             fields["Stream-Closed"] = "true"
         empty = method != "POST" or (closes and self.chance.random() < 0.5)
@@ -157,12 +156,13 @@ class World:
         if got is None or got.status >= 300 or "x-making" not in got.fields or method == "HEAD":
             return
         making = int(got.fields["x-making"])
-        through = [edge.name for edge in self.edges[: at + 1]]
+        nearest = 0 if self.in_a_row else at
+        through = [edge.name for edge in self.edges[nearest : at + 1]]
         if method == "DELETE":
             self.judge.wrote(through, stream, making, 0, first=making + 1)
         else:
-            _, tail = stream.parsed(got.fields["stream-next-offset"])
-            self.judge.wrote(through, stream, making, tail, first=0)
+            tail = stream.parsed(got.fields["stream-next-offset"])
+            self.judge.wrote(through, stream, making, tail.at, first=0)
 
     async def _change_behind_their_backs(self) -> None:
         while True:
@@ -247,8 +247,9 @@ class World:
 
     def _count(self, stream: Stream, targets: list[str]) -> None:
         reads = [one for one in targets if f"/{stream.name}?offset=" in one and "=now" not in one]
-        habits = self.origin.habits
-        kept = not habits.ends_by_closing and habits.lifetime not in NEVER_SHARED
+        assert stream.current is not None, "it was made for the calm"
+        shared = stream.current.nature.lifetime not in NEVER_SHARED
+        kept = shared and not self.origin.habits.ends_by_closing
         many = {one: reads.count(one) for one in reads if reads.count(one) > 1}
         if kept and many and edge_cache.LONGEST_KEPT > 1000:
             self.judge.complain(f"more than one request: {many}")
@@ -294,15 +295,17 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 def _world(seed: int, loop: SimulatedLoop, chance: random.Random) -> World:
     origin = Origin(loop, ORIGIN, Habits.by(chance), random.Random(chance.random()))
-    tiers = 2 if chance.random() < 0.3 else 1
+    many = 2 if chance.random() < 0.4 else 1
+    in_a_row = many > 1 and chance.random() < 0.7
     stale_s = chance.choice([0, 0, 20])
     edges: list[Edge] = []
     nearer = ORIGIN
-    for tier in range(tiers):
-        address = (f"10.0.1.{tier + 1}", 80)
-        edges.append(Edge(loop, f"edge-{tier + 1}", address, nearer, stale_s))
-        nearer = address
-    return World(seed, loop, chance, origin, edges, Judge(loop.time, tiers))
+    for number in range(1, many + 1):
+        address = (f"10.0.1.{number}", 80)
+        edges.append(Edge(loop, f"edge-{number}", address, nearer, stale_s))
+        nearer = address if in_a_row else ORIGIN
+    judge = Judge(loop.time, tiers=many if in_a_row else 1)
+    return World(seed, loop, chance, origin, edges, in_a_row, judge)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,43 @@
+"""Which stream is at a path, told by the types that are found there."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.cache.incarnations import MAX_STREAMS, Incarnations
+
+
+def test_a_stream_of_another_type_is_another_one() -> None:
+    seen = Incarnations()
+    assert not seen.is_another("s", "text/plain", 1)
+    assert not seen.is_another("s", "Text/Plain; charset=utf-8", 2)
+    assert seen.is_another("s", "application/json", 3)
+    assert not seen.is_another("other", "text/plain", 4)
+
+
+@pytest.mark.parametrize(
+    ("number", "content_type", "past"),
+    [
+        (4, "application/json", True),
+        (4, "text/plain", False),
+        (6, "application/json", False),
+    ],
+)
+def test_what_was_asked_before_another_type_was_found_is_of_the_past(
+    number: int, content_type: str, past: bool
+) -> None:
+    seen = Incarnations()
+    seen.is_another("s", "text/plain", 5)
+    assert seen.is_past("s", content_type, number) is past
+
+
+@pytest.mark.parametrize(
+    ("others", "known"), [(MAX_STREAMS - 2, True), (MAX_STREAMS - 1, True), (MAX_STREAMS, False)]
+)
+def test_what_was_read_the_longest_ago_is_forgotten_at_the_bound(others: int, known: bool) -> None:
+    seen = Incarnations()
+    seen.is_another("s", "text/plain", 0)
+    for number in range(others):
+        seen.is_another(number, "text/plain", number)
+    assert len(seen) == min(others + 1, MAX_STREAMS)
+    assert seen.is_another("s", "application/json", MAX_STREAMS) is known

@@ -1,0 +1,153 @@
+"""A stream made anew behind the gateway's back: nothing of one life enters an answer of another."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.edge import S, at, confirmed, following, live, news, polling, text, up_to
+from tests.support.raw_origin import Steps, answer, until
+from tests.web.serving import PREFIX, edge_serving, get, post, put, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.web.serving import Serving
+
+KINDS = ["text/plain", "application/json", "application/octet-stream"]
+CHANGES = [(old, new) for old in KINDS for new in KINDS if old != new]
+CODED = "Stream-SSE-Data-Encoding"
+
+
+@asynccontextmanager
+async def before(origin: Serving) -> AsyncIterator[Serving]:
+    """A gateway before another one, whose offsets differ from one life to the next."""
+    async with edge_serving(f"http://127.0.0.1:{origin.port}{PREFIX}") as gateway:
+        yield gateway
+
+
+async def test_a_poll_at_the_end_of_a_new_stream_is_not_told_the_middle_of_the_old_one() -> None:
+    async with serving() as origin, before(origin) as gateway:
+        await origin.ask(put("s", body=b"the old stream"))
+        await gateway.ask(get(at("-1")))
+        closing = request("POST", S, "Stream-Closed: true", "Content-Type: text/plain", body=b"!")
+        assert (await gateway.ask(closing)).status in {200, 204}
+        assert (await gateway.ask(get(at("-1")))).body == b"the old stream!"
+        await origin.ask(request("DELETE", "s"))
+        await origin.ask(put("s", body=b"new"))
+        gateway.clock.advance(3600)
+        read = await gateway.ask(get(f"{S}?offset=-1"))
+        assert read.body == b"new"
+        end = read.get("Stream-Next-Offset")
+        assert end is not None
+        gateway.polls_wait(0.2)
+        assert news(await gateway.ask(get(at(end)))) == (204, b"", end, "true")
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES)
+async def test_events_are_framed_as_the_stream_wants_that_they_are_of(old: str, new: str) -> None:
+    """A copy of the old stream is kept, and perhaps rendered, when another one takes its place."""
+    before_, after = (b'"1"', b'"2"') if old != KINDS[0] else (b"1", b'"2"')
+    async with live(before_, content_type=old) as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).status == 200
+        origin.pieces, origin.content_type = [after], new
+        client = await gateway.connect()
+        client.send(get(at("-1", "sse")))
+        head = await client.answer(to_head=True)
+        told = text(await client.events_until(lambda events: len(events) >= 2))
+        kind, piece = (new, after) if told in _events(new, after) else (old, before_)
+        assert told in _events(kind, piece)
+        assert head.get(CODED) == ("base64" if kind == KINDS[2] else None)
+
+
+def _events(kind: str, piece: bytes) -> set[str]:
+    if kind == KINDS[2]:
+        return {base64.b64encode(piece).decode()}
+    return {f"[{piece.decode()}]" if kind == KINDS[1] else piece.decode()}
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES)
+async def test_an_event_stream_ends_when_the_type_changes(old: str, new: str) -> None:
+    async with live(b'"1"', content_type=old) as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.content_type = new
+        origin.append(b'"2"')
+        assert text(await viewer.events_to_the_end()) == ""
+        assert (await waiter.answer()).status == 410
+        await until(lambda: gateway.limits.feeds == 0)
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES)
+async def test_a_read_of_another_type_ends_what_is_followed(old: str, new: str) -> None:
+    """The poll at the old stream hangs on."""
+    async with live(b'"1"', content_type=old) as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.pieces, origin.content_type = [b'"2"', b'"3"'], new
+        got = await gateway.ask(get(f"{S}?offset=-1"))
+        assert got.body == (b'["2","3"]' if new == KINDS[1] else b'"2""3"')
+        assert text(await viewer.events_to_the_end()) == ""
+
+
+async def test_a_read_of_other_bytes_ends_what_is_followed() -> None:
+    async with live(b"a", b"b") as (origin, gateway):
+        assert (await gateway.ask(get(at("-1")))).body == b"ab"
+        waiter = await polling(gateway, "0002")
+        await origin.polled(1)
+        origin.pieces = [b"x", b"y", b"z"]
+        assert (await gateway.ask(get(f"{S}?offset=-1", "X-Own-Way: 1"))).body == b"ab"  # kept
+        gateway.clock.advance(3600)
+        assert (await gateway.ask(get(f"{S}?offset=-1", "X-Own-Way: 1"))).body == b"xyz"
+        assert (await waiter.answer()).status == 410
+
+
+async def test_an_answer_of_the_old_type_that_comes_late_is_not_kept() -> None:
+    async with live(b"old") as (origin, gateway):
+        origin.says = ["Cache-Control: max-age=3600"]
+        told = ("Content-Type: text/plain", "Stream-Next-Offset: 0001", *origin.says)
+        late = origin.instead = Steps(b"", answer(b"old", *told))
+        early = await gateway.connect()
+        early.send(get(f"{S}?offset=-1"))
+        await until(lambda: late.sent == 1)
+        origin.instead = None
+        origin.pieces, origin.content_type = [b"n", b"e"], KINDS[2]
+        assert (await gateway.ask(get(f"{S}?offset=0001"))).body == b"e"
+        late.go()
+        assert (await early.answer()).body == b"old"
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"ne"
+
+
+async def test_nobody_is_told_that_he_is_up_to_date_before_an_acknowledged_append_is_heard_of() -> (
+    None
+):
+    """The origin answers long-polls late."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        assert await up_to(viewer, "0001") == ""
+        await origin.polled(1)
+        await confirmed(gateway)
+        origin.pieces.append(b"b")  # nothing tells the poll yet
+        assert (await gateway.ask(post(S, b"b"))).status == 204
+        gateway.polls_wait(0.05)
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
+        origin.pieces.append(b"c")
+        assert (await gateway.ask(post(S, b"c"))).status == 204
+        got = await gateway.ask(get(f"{S}?offset=0001"))
+        assert (got.body, got.get("Stream-Up-To-Date")) == (b"bc", "true")
+        origin.tell()
+        assert await up_to(viewer, "0003") == "bc"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_poll_right_after_a_read_of_the_tail_says_that_it_is_the_tail(times: int) -> None:
+    """Its time is over before the origin's own poll is."""
+    async with live(b"a") as (_, gateway):
+        gateway.polls_wait(0.1)
+        for _ in range(times):
+            assert (await gateway.ask(get(f"{S}?offset=0001"))).status == 200
+        assert news(await gateway.ask(get(at("0001")))) == (204, b"", "0001", "true")
