@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
-_HOST = re.compile(r"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
+LAST_PORT = 65535
 _SCHEMES = frozenset({"http", "https"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -34,8 +36,23 @@ def asked_id(request: BaseRequest) -> str | None:
 
 @lru_cache(maxsize=1024)
 def is_host(named: str) -> bool:
-    """Whether a Host field is one that a URL could hold; it may be empty."""
-    return not named or _HOST.fullmatch(named) is not None
+    """Whether a Host field is one that a URL could hold (RFC 3986 section 3.2); it may be empty."""
+    if not named:
+        return True
+    match = _HOST.fullmatch(named)
+    return (
+        match is not None
+        and int(match["port"] or 0) <= LAST_PORT
+        and (match["ipv6"] is None or _is_ipv6(match["ipv6"]))
+    )
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def host(request: BaseRequest) -> str:

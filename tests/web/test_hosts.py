@@ -1,0 +1,72 @@
+"""Whom a request says that it is for: what no URL could hold is refused before anything is done."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from gateway.web.request_lines import is_host
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import EDGE, PREFIX, edge_serving
+
+NO_HOSTS = [
+    "[1]",
+    "[]",
+    "[:]",
+    "[1.2.3.4]",
+    "[::1.2.3]",
+    "[::1]x",
+    "[::1%25eth0]",
+    "a:65536",
+    "[::1]:65536",
+    "a@b",
+    "a b",
+    "a/b",
+]
+HOSTS = ["", "a", "a:0", "a:65535", "10.0.0.1:80", "[::1]", "[::ffff:10.0.0.1]:65535", "a_b.~c"]
+
+
+def asked(method: str, path: str, host: str) -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain\r\n"
+    length = "" if method in {"GET", "HEAD", "DELETE"} else "Content-Length: 1\r\n"
+    return f"{head}{length}\r\n{'x' if length else ''}".encode()
+
+
+@pytest.mark.parametrize("prefix", [EDGE, PREFIX])
+@pytest.mark.parametrize("host", NO_HOSTS)
+async def test_a_request_for_no_host_is_refused_before_anything_is_done(
+    host: str, prefix: str
+) -> None:
+    async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
+        for method in ("PUT", "POST", "DELETE", "GET", "HEAD"):
+            told = await gateway.ask(asked(method, f"{prefix}/s", host))
+            assert told.status == 400, method
+        assert origin.heard == []
+        assert (await gateway.ask(asked("HEAD", f"{PREFIX}/s", "a"))).status == 404
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_what_a_url_can_hold_is_a_host(host: str) -> None:
+    async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
+        assert (await gateway.ask(asked("POST", f"{EDGE}/s", host))).status == 200
+        assert len(origin.heard) == 1
+
+
+@given(st.one_of(st.text("[]:.019afg~", max_size=12), st.ip_addresses().map(lambda ip: f"[{ip}]")))
+def test_every_parser_of_urls_takes_a_host(named: str) -> None:
+    if named and is_host(named):
+        parsed, other = urlsplit(f"http://{named}/s"), URL(f"http://{named}/s")
+        assert parsed.port == other.port or parsed.port is None
+        assert parsed.hostname
+
+
+async def test_a_target_for_no_host_is_refused() -> None:
+    async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
+        for target in (f"http://[1]{EDGE}/s", f"http://a:65536{EDGE}/s"):
+            told = await gateway.ask(asked("POST", target, "a"))
+            assert told.status == 400
+        assert origin.heard == []
