@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponseError
@@ -29,7 +30,7 @@ from gateway.errors import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, Callable
+    from collections.abc import AsyncIterable, Iterator
 
     from aiohttp import ClientResponse, ClientSession
     from multidict import CIMultiDict
@@ -46,13 +47,13 @@ class Origin:
         self._checks = HealthChecks(
             self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
-        self._in_flight = 0
+        self.in_flight = 0  # requests, each from before it is sent until its answer is released
         self._tls: ssl.SSLContext | None = None
         self._pooled: ClientSession | None = None
         self._unpooled: ClientSession | None = None
 
     def __repr__(self) -> str:
-        return f"Origin({self._settings.prefix!r}, {self._in_flight} in flight, {self._servers!r})"
+        return f"Origin({self._settings.prefix!r}, {self.in_flight} in flight, {self._servers!r})"
 
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
@@ -93,7 +94,7 @@ class Origin:
         *,
         poll: bool = False,
     ) -> OriginAnswer:
-        """The answer to a request, once its head is there.
+        """The answer to a request, once its head is there; who has it releases it.
 
         Raises OriginUnreachable when nothing was sent, OriginTimeout, OriginBroken, LimitReached,
         BadRequest when a header cannot be sent, and whatever the body raises.
@@ -102,38 +103,39 @@ class Origin:
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout
         request = Request(method, target, headers, body, wait_s, poll)
-        if poll:
-            return await self._answer(request, lambda: None)
-        if self._in_flight >= settings.max_requests:
+        with ExitStack() as held:
+            if not poll:
+                held.enter_context(self._slot())
+            response, server = await self._answer(request, held)
+            return OriginAnswer(response, server.url, settings.read_timeout, held)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """One of the requests that may be at the origin. Raises LimitReached."""
+        most = self._settings.max_requests
+        if self.in_flight >= most:
             raise LimitReached(
-                f"as many requests wait for the origin as may: max_origin_requests, "
-                f"{settings.max_requests}"
+                f"as many requests wait for the origin as may: max_origin_requests, {most}"
             )
-        self._in_flight += 1
+        self.in_flight += 1
         try:
-            return await self._answer(request, self._finished)
-        except BaseException:
-            self._finished()
-            raise
+            yield
+        finally:
+            self.in_flight -= 1
 
-    def _finished(self) -> None:
-        self._in_flight -= 1
-
-    async def _answer(self, request: Request, released: Callable[[], None]) -> OriginAnswer:
+    async def _answer(self, request: Request, held: ExitStack) -> tuple[ClientResponse, Server]:
+        """What the first server that answers says, and which it is; `held` has its connection."""
         attempt = Attempt(request, self._servers.first())
         asked = {attempt.server}
         while True:
             try:
-                response = await self._ask(attempt)
+                return await self._ask(attempt, held), attempt.server
             except HeadgateError as error:
                 following = self._following(attempt, error, asked)
                 if following is None:
                     raise
                 attempt = following
                 asked.add(attempt.server)
-            else:
-                url = attempt.server.url
-                return OriginAnswer(response, url, self._settings.read_timeout, released)
 
     def _following(
         self, attempt: Attempt, error: HeadgateError, asked: set[Server]
@@ -149,7 +151,7 @@ class Origin:
             server = attempt.server
         return attempt.at(server, is_repetition=True)
 
-    async def _ask(self, attempt: Attempt) -> ClientResponse:
+    async def _ask(self, attempt: Attempt, held: ExitStack) -> ClientResponse:
         request = attempt.request
         client = self._unpooled if attempt.is_repetition else self._pooled
         assert client is not None, "not open"
@@ -163,6 +165,7 @@ class Origin:
                     allow_redirects=False,
                     trace_request_ctx=attempt,
                 )
+                held.callback(response.release)
         except (ClientError, OSError) as error:
             raise self._failure(attempt, error) from error
         finally:

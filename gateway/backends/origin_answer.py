@@ -11,7 +11,8 @@ from aiohttp import ClientError, HttpVersion10, HttpVersion11, hdrs
 from gateway.errors import OriginBroken, OriginTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
+    from contextlib import ExitStack
 
     from aiohttp import ClientResponse
     from multidict import CIMultiDictProxy
@@ -23,14 +24,17 @@ BODYLESS = frozenset({204, 304})
 
 
 class OriginAnswer:
-    """An answer whose head is there; the body is still to be read, or to be released."""
+    """An answer whose head is there; the body is still to be read, or to be released.
+
+    It takes over what is `held` for it: a place among the requests, a connection.
+    """
 
     def __init__(
         self,
         response: ClientResponse,
         server: str,
         read_timeout: float,
-        released: Callable[[], None],
+        held: ExitStack,
     ) -> None:
         self.status = response.status
         self.reason = response.reason or ""
@@ -45,11 +49,10 @@ class OriginAnswer:
         )
         self._response = response
         self._read_timeout = read_timeout
-        self._released: Callable[[], None] | None = released
         self._lost: BaseException | None = None
-        self._connection_closed: asyncio.Future[None] | None = None
         if not response.content.is_eof():
-            self._watch_connection()
+            self._watch_connection(held)
+        self._held = held.pop_all()
 
     def __repr__(self) -> str:
         return f"OriginAnswer({self.status}, {self.server!r})"
@@ -77,14 +80,8 @@ class OriginAnswer:
         return bytes(body)
 
     def release(self) -> None:
-        """Give the connection back, or close it when something is unread."""
-        if self._released is None:
-            return
-        released, self._released = self._released, None
-        if self._connection_closed is not None:
-            self._connection_closed.remove_done_callback(self._when_closed)
-        self._response.release()
-        released()
+        """Give the connection back, or close it when something is unread; safe to call twice."""
+        self._held.close()
 
     async def _part(self) -> bytes:
         """What has come, or comes next; empty at the end."""
@@ -103,7 +100,7 @@ class OriginAnswer:
             raise OriginBroken("the origin's answer was cut short") from cause
         return part
 
-    def _watch_connection(self) -> None:
+    def _watch_connection(self, held: ExitStack) -> None:
         """Have the body broken off with its connection.
 
         aiohttp closes a connection on which a chunk is malformed, and never tells the body's
@@ -119,7 +116,7 @@ class OriginAnswer:
         closed.remove_done_callback(_look)
         closed.add_done_callback(_look)
         closed.add_done_callback(self._when_closed)
-        self._connection_closed = closed
+        held.callback(closed.remove_done_callback, self._when_closed)
 
     def _when_closed(self, closed: asyncio.Future[None]) -> None:
         self._lost = closed.exception()

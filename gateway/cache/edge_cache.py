@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +35,7 @@ MAX_PASSED = 10_000  # such keys: about 2 MB
 class Given(NamedTuple):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
-    `source` has the body when it is not whole yet.
+    `source` has the body when it is not whole yet, for as long as the asker holds it.
     """
 
     held: Held
@@ -80,8 +81,11 @@ class EdgeCache:
             (held for held in slot.variants if held.is_for(ask.headers)), ask.headers
         )
 
-    async def answer(self, ask: Ask) -> Given:
-        """The answer to a GET. Raises NotCached and what the origin's failures are called."""
+    async def answer(self, ask: Ask, held_by: ExitStack) -> Given:
+        """The answer to a GET. Raises NotCached and what the origin's failures are called.
+
+        A body that is not whole yet is read until `held_by` is closed.
+        """
         held = self.find(ask)
         now = self._clock()
         decision = policy.decide(None if held is None else held.stored, now)
@@ -95,7 +99,7 @@ class EdgeCache:
         self._store.misses += 1
         if policy.only_if_cached(ask.headers):
             raise NotCached("only-if-cached: there is no answer here that is fresh")
-        return await self._fetch(ask, held)
+        return await self._fetch(ask, held, held_by)
 
     def hit(self, held: Held, x_cache: str, now: float) -> Given:
         """A kept answer for one who asked for it."""
@@ -109,7 +113,7 @@ class EdgeCache:
 
     # Fetching
 
-    async def _fetch(self, ask: Ask, old: Held | None) -> Given:
+    async def _fetch(self, ask: Ask, old: Held | None, held_by: ExitStack) -> Given:
         """The answer of a request that is under way for the same, else of one more.
 
         What an answer varies with is known only when it has begun. Those for whom it is none join
@@ -117,9 +121,9 @@ class EdgeCache:
         """
         varies = self._varies(ask)
         shared = not self.passes(ask)
-        while (flight := self._flights.get(_key(ask, varies))) is not None:
+        while (flight := self._joinable(_key(ask, varies))) is not None:
             self.collapsed += 1
-            given = await self._taken(flight, ask, old, collapsed=True)
+            given = await self._taken(flight, ask, old, held_by, collapsed=True)
             if given is not None:
                 return given
             old = self.find(ask)  # it may have been forgotten meanwhile
@@ -129,15 +133,19 @@ class EdgeCache:
                 break
             varies = more
         flight = self._take_off(_key(ask, varies), ask, old, shared=shared)
-        given = await self._taken(flight, ask, old, collapsed=False)
+        given = await self._taken(flight, ask, old, held_by, collapsed=False)
         assert given is not None, "it was asked for this very request"
         return given
+
+    def _joinable(self, key: Hashable) -> Flight | None:
+        flight = self._flights.get(key)
+        return None if flight is None or flight.given_up else flight
 
     def _refresh(self, ask: Ask, old: Held, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
         key = _key(ask, self._varies(ask))
         if not (old.is_asked_for or key in self._flights or now < old.rests_until):
-            self._take_off(key, ask, old, shared=True)
+            self._take_off(key, ask, old, shared=True).is_wanted = True
 
     def _varies(self, ask: Ask) -> frozenset[str]:
         """The fields that are known to select among the answers to a URL."""
@@ -147,26 +155,47 @@ class EdgeCache:
         return frozenset(name for held in slot.variants for name, _ in held.stored.vary)
 
     async def _taken(
-        self, flight: Flight, ask: Ask, old: Held | None, *, collapsed: bool
+        self,
+        flight: Flight,
+        ask: Ask,
+        old: Held | None,
+        held_by: ExitStack,
+        *,
+        collapsed: bool,
     ) -> Given | None:
         """What a flight brings, whole or as it comes; None for one who may not have it."""
         if collapsed and not flight.shared:
             return None
-        reader = flight.body.reader()
-        try:
+        with ExitStack() as waiting:
+            reader = flight.reader()
+            waiting.callback(self._left, flight, reader)
             held = await asyncio.shield(flight.begun)
             if collapsed and not (flight.shared and policy.selects(ask.headers, held.stored)):
-                reader.release()
                 return None
             patience_s = JOINED_S if collapsed else TOGETHER_S
             await asyncio.wait([flight.landed], timeout=patience_s)
             landed = flight.landed.result() if flight.landed.done() else None
-        except BaseException:
-            reader.release()
-            raise
-        if landed is not None:
-            reader.release()
-            return self._given(flight, landed, old, collapsed=collapsed)
+            if landed is not None:
+                return self._given(flight, landed, old, collapsed=collapsed)
+            given = self._begun(flight, held, old, reader, collapsed=collapsed)
+            held_by.push(waiting.pop_all())
+        return given
+
+    @staticmethod
+    def _left(flight: Flight, reader: PartsReader) -> None:
+        """One fewer waits."""
+        reader.release()
+        flight.check_wanted()
+
+    def _begun(
+        self,
+        flight: Flight,
+        held: Held,
+        old: Held | None,
+        reader: PartsReader,
+        *,
+        collapsed: bool,
+    ) -> Given:
         status = f"fwd={_reason(old)}; fwd-status={held.status}{'; collapsed' if collapsed else ''}"
         age = _age(held, self._clock())
         lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
@@ -219,7 +248,7 @@ class EdgeCache:
             self._settle(flight, landed.result())
         elif isinstance(error, StreamGone | OriginBehind):
             self._forget_another(flight.ask)
-        else:
+        elif not flight.given_up:
             self._let_rest(flight)
 
     def _forget_another(self, ask: Ask) -> None:
@@ -255,17 +284,15 @@ class EdgeCache:
 
     async def read(self, ask: Ask, limit: int) -> Given:
         """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
-        given = await self.answer(ask)
-        if given.source is None:
-            return given
-        body = bytearray()
-        try:
+        with ExitStack() as held_by:
+            given = await self.answer(ask, held_by)
+            if given.source is None:
+                return given
+            body = bytearray()
             async for part in given.source.parts():
                 body += part
                 if len(body) > limit:
                     raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
-        finally:
-            given.source.release()
         given.held.body = bytes(body)
         return given._replace(source=None)
 

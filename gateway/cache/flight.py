@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.origin import OriginAnswer
     from gateway.cache.held import Ask, Held
+    from gateway.cache.parts import PartsReader
     from gateway.cache.rules import Rules
 
     # Asks the origin, whether the kept answer still stands if there is one.
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
 _NOT_ASKED_FOR = frozenset({206, 304})
+# For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
+# come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
+FINISH_S = 10.0
+NOBODY = "nobody waited for the origin's answer any more"
 
 
 _numbers = count()
@@ -72,6 +78,9 @@ class Flight:
         self.shared = True
         self.outdated = False  # a write has passed by: not to be kept, nor joined
         self.of_the_past = False  # perhaps of another stream than is there now
+        self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
+        self.given_up = False  # nobody waited any more, so it says nothing of the origin
+        self._time: asyncio.Timeout | None = None
         self.old = old
         self._rules = rules
         self._clock = clock
@@ -85,15 +94,43 @@ class Flight:
     async def fly(self, send: Send) -> None:
         """Carry it out. Whatever happens is told by the two futures, and to who reads the body."""
         try:
-            await self._fly(send)
+            async with asyncio.timeout(None) as self._time:
+                self.check_wanted()  # all may have left before it began
+                await self._fly(send)
         except HeadgateError as error:
             self._fail(error)
         except asyncio.CancelledError:
-            self._fail(OriginBroken("nobody waited for the origin's answer any more"))
+            self._fail(OriginBroken(NOBODY))
             raise
+        except TimeoutError:
+            self._fail(OriginBroken(NOBODY))
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
             log.exception("origin.answer_unusable", target=self.ask.path)
             self._fail(OriginBroken("the origin's answer could not be used"))
+        finally:
+            self._time = None
+
+    def reader(self) -> PartsReader:
+        """One more who waits for it."""
+        if self._time is not None:
+            self._time.reschedule(None)
+        return self.body.reader()
+
+    def check_wanted(self) -> None:
+        """End it when nobody waits for it any more; what will be kept has FINISH_S to come.
+
+        Before its head is there nothing of it has come, nor is it known whether it may be kept: an
+        origin that is slow to begin would be kept busy by whoever asks and leaves.
+        """
+        if self._time is None or self.given_up or self.body.is_read:
+            return  # it has not begun, or is over, or wanted
+        if not self.begun.done():
+            self.given_up = not self.is_wanted
+        else:
+            self.given_up = self.body.passed_on or self.outdated or not self.begun.result().keep
+        if self.given_up or self.begun.done():
+            now = asyncio.get_running_loop().time()
+            self._time.reschedule(now if self.given_up else now + FINISH_S)
 
     async def _fly(self, send: Send) -> None:
         try:
@@ -107,9 +144,10 @@ class Flight:
 
     async def _ask(self, send: Send, old: Held | None) -> None:
         asked = self._clock()
-        answer = await send(old)
-        times = policy.Times(asked, self._clock())
-        try:
+        with ExitStack() as held:
+            answer = await send(old)
+            held.callback(answer.release)
+            times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
                 if self._rules.confirms(old, answer.headers):
                     new = self._rules.confirmed(self.ask, old, answer.headers, times)
@@ -123,8 +161,6 @@ class Flight:
                 )
             elif not (policy.is_error(answer.status) and self._stand_in()):
                 await self._gather(answer, times)
-        finally:
-            answer.release()
 
     def _stand_in(self) -> bool:
         """Let what is kept do instead of the origin's answer, if it may."""
@@ -144,6 +180,7 @@ class Flight:
         if too_long or not (held.joinable and answer.complete_by_length):
             self._pass_on()
         self.begun.set_result(held)
+        self.check_wanted()
         async for part in parts:
             self.body.add(part)
             if self.body.size > self._longest:

@@ -27,7 +27,7 @@ JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a secon
 
 
 class Source(Protocol):
-    """Where a body comes from in parts; to be released, whatever becomes of it."""
+    """Where a body comes from in parts. It is held until its end, its release, or the request's."""
 
     def parts(self) -> AsyncIterator[bytes]:
         """The parts. Raises HeadgateError when they end too early."""
@@ -113,14 +113,6 @@ class PartsResponse(WireResponse):
         self._patience_s = patience_s
         self._chunked = chunked
 
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Write the head."""
-        try:
-            return await super().prepare(request)
-        except BaseException:
-            self._source.release()
-            raise
-
     async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
         """Relay the body. One that is cut short is cut for the client too, and never ended."""
         request = self._protocol
@@ -139,8 +131,6 @@ class PartsResponse(WireResponse):
         except asyncio.CancelledError:
             _cut(request)
             raise
-        finally:
-            self._source.release()
         if self._chunked and request.transport is not None:
             request.transport.write(http1.LAST_CHUNK)
         await super().write_eof()

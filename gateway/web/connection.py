@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.http import HttpVersion11
@@ -46,6 +47,7 @@ class Connection(RequestHandler):
         "_deadline",
         "_early",
         "_fast",
+        "_given_back",
         "_held",
         "_late",
         "_later",
@@ -71,6 +73,7 @@ class Connection(RequestHandler):
         self._whole = True  # each piece of input so far was one request without a body
         self._more = False  # the parser stopped at its bound and keeps the rest
         self._on_lost: Callable[[Connection], None] | None = None
+        self._given_back: ExitStack | None = None  # with the end of aiohttp's request
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
@@ -243,8 +246,20 @@ class Connection(RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self._busy -= 1
+            given_back, self._given_back = self._given_back, None
+            if given_back is not None:
+                given_back.close()
             if self._shared.closing and not self._busy:
                 self.server.tell_idle()
+
+    def held(self) -> ExitStack:
+        """What the request in aiohttp's hands holds: given back when it is over, however it ends.
+
+        It is over when the client has taken the answer, or is gone.
+        """
+        if self._given_back is None:
+            self._given_back = ExitStack()
+        return self._given_back
 
     @property
     def is_idle(self) -> bool:

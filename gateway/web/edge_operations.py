@@ -31,6 +31,7 @@ from gateway.web.answers import Answered, Relayed
 from gateway.web.edge_route import sender
 from gateway.web.edge_watch import Place, view_of, watch_key
 from gateway.web.edge_writes import Write, apply
+from gateway.web.live_answers import connection_of
 from gateway.web.request_lines import base_url, scheme
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class EdgeOperations:
     async def operate(self, request: BaseRequest, target: str, route: EdgeRoute) -> Answered | None:
         """The answer; None when the connection was handed over."""
         try:
-            return await self._operate(request, target, route)
+            if policy.invalidates(request.method, 200):
+                return await self._operate(request, target, route)  # its outcome has to be known
+            async with live_answers.staying(request):
+                return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
             route.trouble(error, request.path)
             raise
@@ -105,7 +109,7 @@ class EdgeOperations:
                 now, freshness = self._shared.clock(), route.freshness
                 data = followed.data(watch.view, read, span, now, freshness)
                 return Answered(data, cache_status.COLLAPSED)
-        given = await route.cache.answer(ask)
+        given = await route.cache.answer(ask, connection_of(request).held())
         facts = given.held.facts
         if watch is not None and facts is not None:
             span = Span(_offset(read), facts.next_offset, given.held.body)
@@ -163,7 +167,7 @@ class EdgeOperations:
             if watch.feed.position <= position:
                 break  # else it has moved on while we asked
         assert watch is not None, "made on the way here"
-        waiting = live_answers.poll(request, feeds.join(watch), place.read, position)
+        waiting = live_answers.poll(feeds.join(watch), place.read, position)
         return await _in_time(waiting, until) or Answered(
             await feeds.out_of_time(watch, place.read, position), cache_status.COLLAPSED
         )
@@ -218,8 +222,10 @@ class EdgeOperations:
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
         fields = _passed_on(request, route)
         body = bodies.parts(request, self._shared.timeouts) if request.can_read_body else None
+        held = connection_of(request).held()
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)
+            held.callback(answer.release)
         except (OriginBroken, OriginTimeout):
             if policy.invalidates(request.method, 200):
                 self._wrote(route, Write(prefix=route.prefix, path=read.path))  # it may have been
@@ -334,10 +340,9 @@ def _present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answ
     if held.status == 200 and not conditions.wants_all(request.headers):
         fields = held.fields()
         if conditions.not_modified(request.headers, 200, fields):
-            if source is not None:
-                source.release()
             _, _, lines = head.partition(b"\r\n")
-            return _answered(held, 304, http1.status_line(304) + lines, b"", None, given.cache)
+            unread = source or b""
+            return _answered(held, 304, http1.status_line(304) + lines, unread, None, given.cache)
         ranged = source is None and request.method == "GET"
         if ranged and (part := _part(request, held, fields)) is not None:
             status, head, body = part

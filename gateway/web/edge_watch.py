@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -281,13 +282,12 @@ class Watch:
         read, start = self.place.read, question.start
         target = read.poll(start, question.cursor) if question.waits else read.catch_up(start)
         fields = self.place.ask.fields
-        answer = await self._keeper.origin.send("GET", target, fields, poll=question.waits)
-        try:
+        with ExitStack() as held:
+            answer = await self._keeper.origin.send("GET", target, fields, poll=question.waits)
+            held.callback(answer.release)
             if answer.status not in {200, 204}:
                 refuse(answer.status)
             body = await answer.read(LONGEST_READ)
-        finally:
-            answer.release()
         return self._polled(question, answer.status, answer.headers, body)
 
     def _polled(

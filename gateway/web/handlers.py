@@ -190,7 +190,7 @@ def _relay(
     status, body = answer.status, answer.body
     if request.method == "HEAD" or not http1.has_body(status):
         if not isinstance(body, bytes):
-            body.release()
+            body.release()  # at once, however long the client takes for the head
         length = b"" if answer.length is None else b"Content-Length: %d\r\n" % answer.length
         wire = b"".join((answer.head, lines, length if status != 204 else b"", b"\r\n"))
         return WireResponse(status, wire, keep_alive=keep_alive, abandon=abandon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ServerStopping
@@ -14,6 +15,8 @@ from gateway.web.connection import Connection
 from gateway.web.request_lines import asked_id
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aiohttp.web_request import BaseRequest
 
     from gateway.live.feed import Feed
@@ -25,15 +28,8 @@ if TYPE_CHECKING:
 class _Poll:
     """A long-poll whose answer a task waits for."""
 
-    def __init__(self, feed: Feed[Any, Any]) -> None:
+    def __init__(self) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._feed = feed
-
-    def lost(self, connection: Connection) -> None:  # noqa: ARG002 - a connection tells it
-        """The client is gone."""
-        self._feed.leave(self)
-        if not self.answered.done():
-            self.answered.set_exception(ConnectionResetError("the client is gone"))
 
     def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
         """Take the answer as a value."""
@@ -41,21 +37,44 @@ class _Poll:
             self.answered.set_result(response)
 
 
-async def poll(request: BaseRequest, feed: Feed[Any, Any], read: Read, position: str) -> Answered:
-    """The answer to a long-poll at `position`, once there is one."""
-    connection = request.protocol
-    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
-    if request.transport is None:
-        feed.left()
-        raise ConnectionResetError("the client is gone")
-    waiter = _Poll(feed)
+async def poll(feed: Feed[Any, Any], read: Read, position: str) -> Answered:
+    """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
+    waiter = _Poll()
     feed.park(waiter, read, position)
-    connection.tell_loss(waiter.lost)
     try:
         return Answered(await waiter.answered, cache_status.COLLAPSED)
     finally:
-        connection.tell_loss(None)
         feed.leave(waiter)
+
+
+def connection_of(request: BaseRequest) -> Connection:
+    """The connection that a request came on."""
+    connection = request.protocol
+    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
+    return connection
+
+
+@asynccontextmanager
+async def staying(request: BaseRequest) -> AsyncIterator[None]:
+    """While the client is there: what is waited for ends as it leaves, in a ConnectionResetError.
+
+    Not for writes, whose outcome has to be known.
+    """
+    connection = connection_of(request)
+    if request.transport is None:
+        raise ConnectionResetError("the client is gone")
+    loop = asyncio.get_running_loop()
+    stay = asyncio.timeout(None)
+    try:
+        async with stay:
+            connection.tell_loss(lambda _: stay.reschedule(loop.time()))
+            yield
+    except TimeoutError:
+        if not stay.expired():
+            raise
+        raise ConnectionResetError("the client is gone") from None
+    finally:
+        connection.tell_loss(None)
 
 
 def check_open(shared: Shared) -> None:
@@ -86,8 +105,7 @@ def stream_events(
     )
     wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
     transport.write(wire)
-    connection = request.protocol
-    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
+    connection = connection_of(request)
     reader = EventReader(
         transport,
         feed,

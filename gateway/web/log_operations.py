@@ -71,8 +71,9 @@ class LogOperations:
         live_answers.check_open(self._shared)
         state = answer.state
         if read.live is Live.LONG_POLL:
-            feed = route.feeds.join(answer.hot, state)
-            return await live_answers.poll(request, feed, read, state.offset(answer.start))
+            async with live_answers.staying(request):
+                feed = route.feeds.join(answer.hot, state)
+                return await live_answers.poll(feed, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             ended = responses.poll_ended(state, read, route.clock())

@@ -119,6 +119,9 @@ OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], Number]] = {
     least("headgate_origin_up", "1 while a server of the origin can be reached.", "route"): (
         lambda route: route.origin.trouble() is None
     ),
+    gauge("headgate_origin_requests", "Requests at the origin, of max_origin_requests.", "route"): (
+        lambda route: route.origin.in_flight
+    ),
     counter("headgate_origin_fetches_total", "Reads that were passed on.", "route"): (
         lambda route: route.cache.fetched
     ),

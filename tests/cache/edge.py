@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -50,6 +50,7 @@ class Stage:
 
     def __init__(self, origin: Origin, rules: Rules, store_bytes: int) -> None:
         self.origin = origin
+        self.held = ExitStack()
         self.clock = ManualClock()
         self.store: Store[Kept] = Store(store_bytes)
         self.tails: set[tuple[str, str]] = set()
@@ -92,7 +93,11 @@ class Stage:
 
     async def given(self, query: str = "", *fields: tuple[str, str]) -> Given:
         """The answer as the cache gives it."""
-        return await self.cache.answer(self.ask(query, *fields))
+        return await self.answer(self.ask(query, *fields))
+
+    async def answer(self, ask: Ask) -> Given:
+        """The same for a request that is made already. Its reader holds it until all is over."""
+        return await self.cache.answer(ask, self.held)
 
     async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
         """The whole answer."""
@@ -140,5 +145,6 @@ async def staged(
     try:
         yield stage
     finally:
+        stage.held.close()
         await stage.cache.close()
         await origin.close()

@@ -784,7 +784,7 @@ async def test_a_write_elsewhere_changes_nothing() -> None:
 async def test_a_copy_does_not_outlive_its_stream() -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
         lifetime = Lifetime(expires_at=stage.clock() + 30)
-        given = await stage.cache.answer(stage.ask("offset=1", lifetime=lifetime))
+        given = await stage.answer(stage.ask("offset=1", lifetime=lifetime))
         assert given.held.fields()["Cache-Control"].startswith("public, max-age=30,")
         stage.clock.advance(29)
         assert (await stage.get("offset=1")).x_cache == "HIT"
@@ -796,7 +796,7 @@ async def test_a_read_that_keeps_its_stream_alive_comes_to_the_origin() -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
         for _ in range(2):
             ask = stage.ask("offset=1", lifetime=Lifetime(ttl_s=3600))
-            assert b"X-Cache: MISS" in (await stage.cache.answer(ask)).cache
+            assert b"X-Cache: MISS" in (await stage.answer(ask)).cache
         assert len(raw.heard) == 2
 
 

@@ -104,14 +104,91 @@ async def test_a_waiter_may_leave() -> None:
         assert [(await leader).body, (await other).body] == [b"data", b"data"]
 
 
-async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
+@pytest.mark.parametrize("left", [2, 3])
+async def test_what_has_not_begun_is_fetched_until_the_last_one_leaves(left: int) -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
-        for reader in await readers_of(stage, raw, 3):
+    async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
+        readers = await readers_of(stage, raw, 3)
+        for reader in readers[:left]:
             reader.cancel()
+        await asyncio.wait(readers[:left])
+        if left == len(readers):
+            await until(lambda: stage.origin.in_flight == 0)
+        else:
+            assert stage.origin.in_flight == 1
+        steps.go()
+        bodies = [(await reader).body for reader in readers[left:]]
+        assert bodies == [b"data"] * (len(readers) - left)
+        assert (await stage.get()).body == (b"data" if bodies else b"anew")
+
+
+async def test_who_comes_as_the_last_one_leaves_asks_anew() -> None:
+    async with RawOrigin(silence, answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+        (leader,) = await readers_of(stage, raw, 1)
+        leader.cancel()
+        await asyncio.wait([leader])
+        assert (await stage.get()).body == b"data"
+        assert stage.origin.in_flight == 0
+
+
+async def test_a_refresh_goes_on_though_nobody_waits_for_it() -> None:
+    old = answer(b"old", "Cache-Control: max-age=1, stale-while-revalidate=60")
+    steps = Steps(b"", answer(b"new", MINUTE))
+    async with RawOrigin(old, steps) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(2)
+        assert (await stage.get()).x_cache == "STALE"
+        await until(lambda: steps.sent == 1)
+        steps.go()
+        await until(lambda: stage.origin.in_flight == 0)
+        assert (await stage.get()).body == b"new"
+
+
+async def begun_and_left(stage: Stage, steps: Steps) -> None:
+    """The head is there, and the only reader gone."""
+    given = await stage.given()
+    assert given.source is not None
+    assert steps.sent == 1
+    stage.held.close()
+
+
+async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
+    steps = Steps(head(4, MINUTE) + b"da", b"ta")
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        await begun_and_left(stage, steps)
         steps.go()
         await until(lambda: stage.cache.find(stage.ask()) is not None)
         assert (await stage.get()).x_cache == "HIT"
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
+    comes_back: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.cache.flight.FINISH_S", 0.2)
+    steps = Steps(head(4, MINUTE) + b"da", b"ta")
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        await begun_and_left(stage, steps)
+        again = asyncio.create_task(stage.get()) if comes_back else None
+        await asyncio.sleep(0.3)  # longer than that
+        assert stage.origin.in_flight == comes_back
+        steps.go()
+        if again is not None:
+            assert (await again).body == b"data"
+        assert (stage.cache.find(stage.ask()) is not None) is comes_back
+
+
+@pytest.mark.parametrize("field", [NOT_KEPT, MINUTE])
+async def test_what_will_not_be_kept_ends_with_its_last_reader(field: str) -> None:
+    """Also between two parts, and what a write has made old while it came."""
+    steps = Steps(head(4, field) + b"da", b"ta")
+    async with RawOrigin(steps) as raw, staged(raw) as stage:
+        given = await stage.given()
+        assert given.source is not None
+        stage.cache.forget(stage.ask().path)
+        stage.held.close()
+        await until(lambda: stage.origin.in_flight == 0)
 
 
 async def test_what_cannot_be_kept_is_not_fetched_for_nobody() -> None:

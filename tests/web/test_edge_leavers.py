@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.web import edge_feeds
-from tests.support.raw_origin import RawOrigin, answer, silence, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, silence, until
 from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
@@ -119,3 +119,65 @@ async def test_nothing_is_left_of_those_who_have_left(
         assert origin.heard
     gc.collect()
     assert complaints == []
+
+
+READS = [
+    get(f"{EDGE}/s"),
+    get(f"{EDGE}/s", "Cookie: a"),
+    get(f"{EDGE}/s?offset=0001&live=long-poll"),
+    get(f"{EDGE}/s?offset=0001&live=sse"),
+    get(f"{EDGE}/s?offset=now&live=sse"),
+    request("HEAD", f"{EDGE}/s"),
+    request("OPTIONS", f"{EDGE}/s"),
+]
+
+
+@pytest.mark.parametrize("read", READS)
+async def test_a_read_ends_when_its_client_leaves(read: bytes) -> None:
+    """Else whoever asks and leaves would keep a slow origin busy for everybody."""
+    async with (
+        RawOrigin(silence) as origin,
+        edge_serving(origin, {"max_origin_requests": 1}) as gateway,
+    ):
+        client = await gateway.connect()
+        client.send(read)
+        await until(lambda: len(origin.heard) == 1)
+        assert gateway.edge.origin.in_flight == 1
+        assert (await gateway.ask(get(f"{EDGE}/other"))).status == 503
+        client.close()
+        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: origin.closed == 1)
+
+
+async def test_a_read_goes_on_while_one_client_waits_for_it() -> None:
+    steps = Steps(b"", answer(b"data", "Cache-Control: max-age=60"))
+    async with RawOrigin(steps) as origin, edge_serving(origin) as gateway:
+        clients = [await gateway.connect() for _ in range(3)]
+        for client in clients:
+            client.send(get(f"{EDGE}/s"))
+        await until(lambda: gateway.edge.cache.collapsed == 2)
+        for client in clients[:2]:
+            client.close()
+        await until(lambda: gateway.limits.connections == 1)
+        assert gateway.edge.origin.in_flight == 1
+        steps.go()
+        assert (await clients[2].answer()).body == b"data"
+        await until(lambda: gateway.edge.origin.in_flight == 0)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_a_write_goes_on_when_its_client_leaves(method: str) -> None:
+    """The origin may have done it: what is kept is of the past once that is known."""
+    steps = Steps(b"", answer(status="204 No Content"))
+    kept = answer(b"old", "Cache-Control: max-age=60")
+    async with RawOrigin(kept, steps, kept) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(get(f"{EDGE}/s"))
+        client = await gateway.connect()
+        client.send(request(method, f"{EDGE}/s"))
+        await until(lambda: steps.sent == 1)
+        client.close()
+        await until(lambda: gateway.limits.connections == 0)
+        assert gateway.edge.origin.in_flight == 1
+        steps.go()
+        await until(lambda: gateway.edge.origin.in_flight == 0)
+        assert (await gateway.ask(get(f"{EDGE}/s"))).get("x-cache") == "MISS"

@@ -92,7 +92,7 @@ class Edge:
             "readers": limits.live_readers,
             "connections": limits.connections,
             "flights": len(cache._flights) + len(cache._of_path) + len(cache._tasks),
-            "in flight": self.route.origin._in_flight,
+            "in flight": self.route.origin.in_flight,
         }
         store = self.shared.store
         entries = [*store._new.values(), *store._used.values()]
