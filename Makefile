@@ -91,6 +91,7 @@ bench: setup-bench  ## Measure against nginx, nchan and the reference server
 torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
 	$(BIN)/python -m tests.faults --kills 1000
 	$(BIN)/python -m tests.faults --memory
+	$(BIN)/python -m tests.faults --raises
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf

@@ -82,15 +82,19 @@ class Feed(Generic[V, N]):
         """Whether anybody waits for the stream right now."""
         return bool(self._polls or self._readers)
 
+    def __contains__(self, reader: EventReader) -> bool:
+        """Whether an SSE reader is served by it."""
+        return reader in self._readers
+
     # Long-poll
 
     def park(self, waiter: Waiter, read: Read, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
         self._arm(self._polls.park(waiter, read, position))
 
-    def leave(self, waiter: Waiter) -> None:
-        """The waiter's client is gone."""
-        self._polls.leave(waiter)
+    def leave(self, waiter: Waiter) -> bool:
+        """The waiter's client is gone; whether it waited still."""
+        return self._polls.leave(waiter)
 
     # SSE
 

@@ -48,10 +48,12 @@ class Polls(Generic[V, N]):
             self._answer_late(waiter, parked)
         return deadline
 
-    def leave(self, waiter: Waiter) -> None:
-        """The waiter's client is gone."""
-        if self._parked.pop(waiter, None) is not None:
-            self._feed.left()
+    def leave(self, waiter: Waiter) -> bool:
+        """The waiter's client is gone; whether it waited still."""
+        if self._parked.pop(waiter, None) is None:
+            return False
+        self._feed.left()
+        return True
 
     def hurry(self, now: float) -> None:
         """End everybody's time."""

@@ -72,7 +72,7 @@ class Connection(RequestHandler):
         self._late = b""
         self._whole = True  # each piece of input so far was one request without a body
         self._more = False  # the parser stopped at its bound and keeps the rest
-        self._on_lost: Callable[[Connection], None] | None = None
+        self._on_lost: Callable[[Connection], object] | None = None
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
@@ -273,12 +273,12 @@ class Connection(RequestHandler):
         if self.transport is not None:
             self.transport.write(wire)
 
-    def take(self, on_lost: Callable[[Connection], None] | None) -> None:
+    def take(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Keep the connection for an answer that comes later."""
         self._taken = True
         self._on_lost = on_lost
 
-    def tell_loss(self, on_lost: Callable[[Connection], None] | None) -> None:
+    def tell_loss(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Whom to tell when the client leaves while a task waits for its answer."""
         self._on_lost = on_lost
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gateway.cache.collapse import Collapse
@@ -97,12 +98,15 @@ class EdgeFeeds:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
         watch = self.standing(place.key, view, ends=True)
         if watch is None:
-            self._shared.limits.feed_begins()
-            watch = Watch(place, view, self)
-            self._watches[place.key] = watch
-            self._of_path.setdefault(place.read.path, set()).add(watch)
-            self._none.clear()
-            self._linger(watch)
+            with ExitStack() as held:
+                held.enter_context(self._shared.limits.feed())
+                watch = Watch(place, view, self)
+                held.callback(watch.end)
+                self._linger(watch)
+                self._watches[place.key] = watch
+                self._of_path.setdefault(place.read.path, set()).add(watch)
+                self._none.clear()
+                watch.held = held.pop_all()
         return watch
 
     def found(self, place: Place, view: View, given: Given, position: str) -> Response | None:
@@ -202,8 +206,7 @@ class EdgeFeeds:
         others.discard(watch)
         if not others:
             del self._of_path[path]
-        watch.end()
-        self._shared.limits.feeds -= 1
+        watch.held.close()
         if not self._watches:
             self._rendered.clear()
             self._none.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
@@ -167,7 +168,7 @@ class EdgeOperations:
             if watch.feed.position <= position:
                 break  # else it has moved on while we asked
         assert watch is not None, "made on the way here"
-        waiting = live_answers.poll(feeds.join(watch), place.read, position)
+        waiting = live_answers.poll(partial(feeds.join, watch), place.read, position)
         return await _in_time(waiting, until) or Answered(
             await feeds.out_of_time(watch, place.read, position), cache_status.COLLAPSED
         )
@@ -184,9 +185,9 @@ class EdgeOperations:
                 return begun
             watch, start = begun
         live_answers.check_open(self._shared)
-        feed = feeds.join(watch)
+        join = partial(feeds.join, watch)
         head = responses.event_stream(watch.view.content_type, watch.view.cors)
-        live_answers.stream_events(request, self._shared, feed, head, place.read, start)
+        live_answers.stream_events(request, self._shared, join, head, place.read, start)
         return None
 
     async def _begin_events(

@@ -75,6 +75,7 @@ class Watch:
         self._said_at = asyncio.get_running_loop().time()
         self._doubted_at: float | None = None  # loop time: perhaps it is another stream since then
         self.closing: asyncio.TimerHandle | None = None
+        self.held = ExitStack()  # what it takes as long as the stream is followed
         self.feed: Feed[Watch, Span] = Feed(self, view.tail, keeper, closed=view.closed)
         self.feed.caught_up = view.caught_up
         self._keeper = keeper

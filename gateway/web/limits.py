@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from gateway.errors import LimitReached
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Limits:
@@ -53,12 +59,17 @@ class Limits:
         """One live reader fewer."""
         self.live_readers -= 1
 
-    def feed_begins(self) -> None:
-        """Count one more followed stream; raises when it is too many."""
+    @contextmanager
+    def feed(self) -> Iterator[None]:
+        """Count a followed stream for as long as it is; raises when it is too many."""
         if self.feeds >= self.max_feeds:
             self.feeds_refused += 1
             raise LimitReached("max_feeds is reached: too many streams are followed already")
         self.feeds += 1
+        try:
+            yield
+        finally:
+            self.feeds -= 1
 
     def connection_lost(self) -> None:
         """One connection fewer."""

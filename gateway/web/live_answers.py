@@ -15,7 +15,7 @@ from gateway.web.connection import Connection
 from gateway.web.request_lines import asked_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp.web_request import BaseRequest
 
@@ -24,27 +24,33 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.web.shared import Shared
 
+    Join = Callable[[], Feed[Any, Any]]  # one more reader of a feed; raises at their limit
+
 
 class _Poll:
     """A long-poll whose answer a task waits for."""
 
     def __init__(self) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.has_left = False  # with its answer
 
     def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
         """Take the answer as a value."""
+        self.has_left = True
         if response is not None and not self.answered.done():
             self.answered.set_result(response)
 
 
-async def poll(feed: Feed[Any, Any], read: Read, position: str) -> Answered:
+async def poll(join: Join, read: Read, position: str) -> Answered:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     waiter = _Poll()
-    feed.park(waiter, read, position)
+    feed = join()
     try:
+        feed.park(waiter, read, position)
         return Answered(await waiter.answered, cache_status.COLLAPSED)
     finally:
-        feed.leave(waiter)
+        if not waiter.has_left and not feed.leave(waiter):
+            feed.left()
 
 
 def connection_of(request: BaseRequest) -> Connection:
@@ -86,7 +92,7 @@ def check_open(shared: Shared) -> None:
 def stream_events(
     request: BaseRequest,
     shared: Shared,
-    feed: Feed[Any, Any],
+    join: Join,
     head: Response,
     read: Read,
     start: str,
@@ -94,7 +100,6 @@ def stream_events(
     """Write the head, then let the feed have the connection."""
     transport = request.transport
     if transport is None:
-        feed.left()
         raise ConnectionResetError("the client is gone")
     chunked = request.version.minor > 0
     common = shared.lines.own(
@@ -104,18 +109,22 @@ def stream_events(
         cors=not head.names_pages,
     )
     wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
-    transport.write(wire)
     connection = connection_of(request)
-    reader = EventReader(
-        transport,
-        feed,
-        start,
-        cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}"),
-        chunked=chunked,
-        host=connection.server,
-    )
-    reader.paused = connection.writing_paused  # by an answer that the client has not read yet
-    connection.hand_over(reader)
-    feed.join(reader)
+    cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
+    feed = join()
+    reader = None
+    try:
+        reader = EventReader(
+            transport, feed, start, cursor, chunked=chunked, host=connection.server
+        )
+        reader.paused = connection.writing_paused  # by an answer that the client has not read yet
+        transport.write(wire)
+        connection.hand_over(reader)
+        feed.join(reader)
+    except BaseException:
+        transport.abort()  # an error can no longer have a status
+        if reader is None or reader not in feed:
+            feed.left()  # else it leaves with its connection
+        raise
     if shared.log.enabled:
         shared.log.line("GET", request.path_qs, 200, 0, "sse")

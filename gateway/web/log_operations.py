@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
@@ -72,18 +73,18 @@ class LogOperations:
         state = answer.state
         if read.live is Live.LONG_POLL:
             async with live_answers.staying(request):
-                feed = route.feeds.join(answer.hot, state)
-                return await live_answers.poll(feed, read, state.offset(answer.start))
+                join = partial(route.feeds.join, answer.hot, state)
+                return await live_answers.poll(join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             ended = responses.poll_ended(state, read, route.clock())
             return Answered(ended, cache_status.BYPASS)
         live = await route.feeds.prepare(answer)
         live_answers.check_open(self._shared)
-        feed = route.feeds.join(live.hot, live.state)
+        join = partial(route.feeds.join, live.hot, live.state)
         head = responses.event_stream(live.state.content_type)
         start = live.state.offset(live.start)
-        live_answers.stream_events(request, self._shared, feed, head, read, start)
+        live_answers.stream_events(request, self._shared, join, head, read, start)
         return None
 
     async def _append(self, request: BaseRequest, route: LogRoute, name: str) -> Response:

@@ -1,4 +1,4 @@
-"""The long runs: `python -m tests.faults --kills 1000`, `--memory`, `--redis-kills 200`."""
+"""The long runs: `python -m tests.faults --kills 1000`, `--memory`, `--raises` and others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.faults.memory import Load, measure
 from tests.faults.redis_failovers import lose_again_and_again, roaming_gateways
 from tests.faults.redis_torture import EVERY_WRITE, Fleet, Kills
 from tests.faults.redis_torture import torture as torture_redis
+from tests.faults.requests_that_fail import KINDS, calls_of, faults_of
 from tests.faults.tears import tearable
 from tests.faults.torture import torture
 from tests.support.processes import Headgate
@@ -38,7 +39,10 @@ BOUND_BYTES = 150_000_000
 @click.option("--memory", is_flag=True, help="Measure 5,000 readers, 500 of whom never read.")
 @click.option("--redis-kills", type=click.IntRange(min=0), default=0, help="... Redis, gateways.")
 @click.option("--failovers", type=click.IntRange(min=0), default=0, help="Lose the last writes.")
-def main(kills: int, seed: int | None, memory: bool, redis_kills: int, failovers: int) -> None:
+@click.option("--raises", is_flag=True, help="Let each call on the way of a request raise.")
+def main(
+    kills: int, seed: int | None, memory: bool, redis_kills: int, failovers: int, raises: bool
+) -> None:
     """Run what takes too long for every change; the exit status tells whether it held."""
     held = True
     seed = random.randrange(1 << 32) if seed is None else seed
@@ -51,7 +55,19 @@ def main(kills: int, seed: int | None, memory: bool, redis_kills: int, failovers
             held &= _torture_redis(Path(folder) / "redis", redis_kills, seed)
         if failovers:
             held &= _fail_over(Path(folder) / "failovers", failovers, seed)
+        if raises:
+            held &= asyncio.run(_raise_everywhere())
     sys.exit(0 if held else 1)
+
+
+async def _raise_everywhere() -> bool:
+    held = True
+    for kind in KINDS:
+        calls = await calls_of(kind)
+        faults = await faults_of(kind, calls)
+        click.echo(f"{kind}: {len(calls)} calls that raise, {len(faults)} faults {faults or ''}")
+        held &= not faults
+    return held
 
 
 def _torture(folder: Path, kills: int, seed: int) -> bool:
