@@ -125,7 +125,7 @@ def connection_server(
 
 
 def _freshness(route: RouteSettings) -> Freshness:
-    return Freshness(route.max_age, route.stale_while_revalidate, route.tail_max_age)
+    return Freshness(route.chunk_lifetime, route.stale_while_revalidate, route.tail_max_age)
 
 
 def _feeds(settings: Settings) -> FeedSettings:

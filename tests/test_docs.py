@@ -18,6 +18,7 @@ import pytest
 from gateway.errors import HeadgateError, SequenceGap, StartError
 from gateway.protocol import appends, caching, chunks, cursors, lifecycle, paths, responses
 from gateway.settings import Route, Settings, load
+from gateway.settings.route import MINUTE_S
 from tests.support.processes import Headgate
 from tests.test_architecture import ROOT, layers, sources
 from tests.web.serving import get, put, serving
@@ -269,7 +270,9 @@ FRESHNESS = caching.Freshness()
         (r"at most ([\d,]+) producers", 1, appends.MAX_PRODUCERS),
         (r"unused for a (week)", 7 * 24 * 3600, appends.PRODUCER_IDLE_S),
         (r"fork chain may be (\d+) deep", 1, lifecycle.MAX_FORK_DEPTH),
-        (r"data by catch-up \| `public, max-age=(\d+)", 1, FRESHNESS.max_age),
+        (r"of this stream \| `public, max-age=(\d+)", 1, FRESHNESS.chunk_max_age),
+        (r"else `max-age=(\d+)`", 1, MINUTE_S),
+        (r"`no-cache, s-maxage=(\d+)`", 1, FRESHNESS.tail_max_age),
         (r"stale-while-revalidate=(\d+)`", 1, FRESHNESS.stale_while_revalidate),
         (r"data by long-poll \| `public, max-age=(\d+)`", 1, cursors.INTERVAL_S),
         (r"`Retry-After` is 1 to (\d+) s", 1, responses.AGAIN_S[-1]),

@@ -90,7 +90,7 @@ def test_routes_of_a_file_are_a_table_with_the_longest_prefix_first(tmp_path: Pa
         [[routes]]
         prefix = "/a/deep"
         origin = "file:./deep"
-        max_age = 0
+        chunk_max_age = 0
         stale_while_revalidate = 1
         tail_max_age = 2
         """
@@ -98,7 +98,7 @@ def test_routes_of_a_file_are_a_table_with_the_longest_prefix_first(tmp_path: Pa
     deep = Route(
         prefix="/a/deep",
         origin="file:./deep",
-        max_age=0,
+        chunk_max_age=0,
         stale_while_revalidate=1,
         tail_max_age=2,
     )
@@ -392,7 +392,7 @@ def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Pat
 
 
 def test_every_setting_for_servers_is_refused_without_one() -> None:
-    for_all = {"prefix", "origin", "max_age", "stale_while_revalidate", "tail_max_age"}
+    for_all = {"prefix", "origin", "chunk_max_age", "stale_while_revalidate", "tail_max_age"}
     for key in Route.model_fields.keys() - for_all:
         default = Route.model_fields[key].default
         with pytest.raises(ValidationError, match=r"must be left out: memory: is no "):
@@ -433,7 +433,7 @@ def test_every_setting_for_redis_is_refused_without_it() -> None:
 
 
 def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> None:
-    for_all = {"prefix", "origin", "max_age", "stale_while_revalidate", "tail_max_age"}
+    for_all = {"prefix", "origin", "chunk_max_age", "stale_while_revalidate", "tail_max_age"}
     for key in Route.model_fields.keys() - for_all - FOR_REDIS - FOR_BOTH:
         default = Route.model_fields[key].default
         with pytest.raises(ValidationError) as refusal:
@@ -547,7 +547,7 @@ prefix = "/a"
 origin = "memory:"
 [[routes]]
 prefix = "/b/"
-max_agee = 3
+tail_max_agee = 3
 """
     environment = {"HEADGATE_LOGLEVEL": "info", "HEADGATE_LOG_FORMAT": "JSON"}
 
@@ -559,7 +559,7 @@ max_agee = 3
         f"h.toml:7: routes[1].origin is missing; it must be {ORIGIN_KIND}.",
         'h.toml:8: routes[1].prefix is "/b/", but must be a path such as /v1/stream: it starts '
         "with a slash, does not end with one, and holds letters, digits, '-', '.', '_' and '~'.",
-        "h.toml:9: routes[1].max_agee is not a setting; the nearest is max_age.",
+        "h.toml:9: routes[1].tail_max_agee is not a setting; the nearest is tail_max_age.",
         "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG_LEVEL.",
         '--body-timeout is "soon", but must be a number of seconds, from 0.1 to 3,600.',
         'HEADGATE_LOG_FORMAT is "JSON", but must be one of auto, json, console.',

@@ -35,13 +35,22 @@ MAX_PASSED = 10_000  # such keys: about 2 MB
 class Given(NamedTuple):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
-    `source` has the body when it is not whole yet, for as long as the asker holds it.
+    `source` has the body when it is not whole yet, for as long as the asker holds it. A copy
+    `is_fresh` while it says what the origin did, also of the stream's tail.
     """
 
     held: Held
     cache: bytes
     current: bool
     source: PartsReader | None = None
+    is_fresh: bool = False
+
+    @property
+    def tail_is_known(self) -> bool:
+        """Whether it may say that it reached the tail, if it did."""
+        slot = self.held.slot
+        told = self.current or self.is_fresh
+        return told or (slot is not None and slot.knows_tail(self.held))
 
 
 class EdgeCache:
@@ -109,7 +118,7 @@ class EdgeCache:
         lines = cache_status.lines(
             x_cache, f"hit; ttl={ttl}", age=held.stored.age(now), hits=held.slot.hits
         )
-        return Given(held, lines, current=False)
+        return Given(held, lines, current=False, is_fresh=held.stored.is_fresh(now))
 
     # Fetching
 

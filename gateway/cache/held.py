@@ -9,7 +9,7 @@ from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.policy import Stored
 from gateway.cache.store import Kept
-from gateway.protocol import cache_status, http1, repair
+from gateway.protocol import cache_status, caching, http1, repair
 from gateway.protocol.followed import EdgeRead
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.requests import Live
@@ -27,7 +27,6 @@ _OF_THE_WAY = frozenset(
 )
 NEXT_OFFSET = "Stream-Next-Offset"
 UP_TO_DATE = "Stream-Up-To-Date"
-UP_TO_DATE_LINE = b"Stream-Up-To-Date: true\r\n"
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -100,8 +99,7 @@ class Held:
 
     It is `joinable` when those may have it who asked for the same while it came.
 
-    `head` is its status line and header lines, but for Age and its like, framing, and the line
-    that says that the stream's tail was reached: a copy cannot know that.
+    `head` is its status line and header lines, but for Age and its like, and framing.
     """
 
     __slots__ = (
@@ -121,6 +119,7 @@ class Held:
         "own_cors",
         "own_date",
         "rests_until",
+        "said",
         "slot",
         "status",
         "stored",
@@ -136,6 +135,7 @@ class Held:
         self.keep = False
         self.joinable = False
         self.is_ours = False  # that it may be kept is our word, not the origin's
+        self.said: list[tuple[str, str]] = []  # of caches by the origin, where that is shortened
         self.stored = Stored(status, 0, 0)
         self.facts: StreamRead | None = None
         self.is_tail = False
@@ -148,7 +148,7 @@ class Held:
         self.tagged_as: tuple[str, str] | None = None  # path and offset, where it has no ETag yet
         self.slot: Slot | None = None
         self.fitting: MultiMapping[str] | None = None  # of the last request it fitted
-        self._moment = (b"", b"", False)
+        self._moment = (b"", b"")
         self._around_hits = (b"", b"")
 
     @property
@@ -162,9 +162,8 @@ class Held:
         facts = self.facts
         if self.tagged_as is not None and facts is not None:
             path, start = self.tagged_as
-            tag = repair.made_tag(
-                path, start, facts.next_offset, body, closed=facts.closed, coded=facts.is_coded
-            )
+            mark = caching.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
+            tag = repair.made_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
             self.head += http1.field_lines([("ETag", tag)])
 
     def is_for(self, headers: MultiMapping[str]) -> bool:
@@ -180,19 +179,24 @@ class Held:
             and (facts.up_to_date or facts.is_empty or not tails_are_told)
         )
 
-    def tail_line(self, *, known: bool) -> bytes:
-        """The line that says that the tail was reached, which has to be `known` to be there still.
+    def told(self, *, known: bool) -> bytes:
+        """Its head; a stale copy says that it reached the tail only where that is `known`.
 
-        An empty answer is kept for a second only, and has to say so, or readers would ask again.
+        Its tag says the same, or else a 304 would confirm what is not known. An empty answer has to
+        say so, or readers would ask again.
         """
-        if not self.is_tail or self.facts is None or not self.facts.up_to_date:
-            return b""
-        return UP_TO_DATE_LINE if known or self.facts.is_empty else b""
+        facts = self.facts
+        if known or not self.is_tail or facts is None or facts.is_empty or not facts.up_to_date:
+            return self.head
+        fields = self.fields()
+        del fields[UP_TO_DATE]
+        if "ETag" in fields:
+            fields["ETag"] = repair.untailed(fields["ETag"])
+        return http1.status_line(self.status) + http1.field_lines(fields.items())
 
     def fields(self) -> CIMultiDict[str]:
         """Its header fields."""
-        lines = self.head[self.head.index(b"\r\n") + 2 :]
-        return CIMultiDict(http1.parse_field_lines(lines))
+        return fields_of(self.head)
 
     def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
         """The whole head of a hit that was counted, with the lines of the moment that it needs.
@@ -201,7 +205,7 @@ class Held:
         """
         slot = self.slot
         assert slot is not None, "it is kept"
-        moment = (date, connection, self.is_tail and slot.knows_tail(self))
+        moment = (date, connection)
         if moment != self._moment:
             self._moment = moment
             self._around_hits = self._at_moment(moment, cors, now)
@@ -209,15 +213,14 @@ class Held:
         return b"%b%d%b" % (before, slot.hits, after)
 
     def _at_moment(
-        self, moment: tuple[bytes, bytes, bool], cors: bytes, now: float
+        self, moment: tuple[bytes, bytes], cors: bytes, now: float
     ) -> tuple[bytes, bytes]:
-        date, connection, known = moment
+        date, connection = moment
         stored = self.stored
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
         begin = b"".join(
             (
                 self.head,
-                self.tail_line(known=known),
                 date if self.own_date else b"",
                 cors if self.own_cors else b"",
                 connection,
@@ -272,6 +275,12 @@ class Slot(Kept):
         slot = Slot(self.key, self.path, variants, self._is_tail)
         slot.hits = self.hits
         return slot
+
+
+def fields_of(head: bytes) -> CIMultiDict[str]:
+    """The header fields of an answer's head."""
+    lines = head[head.index(b"\r\n") + 2 :]
+    return CIMultiDict(http1.parse_field_lines(lines))
 
 
 def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.cache import policy
+from gateway.cache import policy, tails
 from gateway.cache.directives import age_of, governing, normalised
 from gateway.cache.held import NEXT_OFFSET, UP_TO_DATE, Ask, Held, no_store
 from gateway.cache.policy import Defaults, Stored, Times
@@ -64,13 +64,12 @@ class Rules(msgspec.Struct):
     def confirmed(self, ask: Ask, held: Held, headers: MultiMapping[str], times: Times) -> Held:
         """A kept answer that the origin has just said still stands."""
         known = held.fields()
-        if held.is_ours:
+        if held.is_ours or held.said:
             for name in repair.LIFETIMES:
                 known.popall(name, None)
+            known.extend(held.said)
         fields = policy.updated(known, response_fields(headers, self.via))
         facts = None if held.facts is None else _renewed(held.facts, headers)
-        if facts is not None and facts.up_to_date:
-            fields[UP_TO_DATE] = "true"
         new = self._held(ask, held.status, fields, facts, times)
         new.body = held.body
         new.validators = held.validators
@@ -85,24 +84,23 @@ class Rules(msgspec.Struct):
         times: Times,
     ) -> Held:
         is_ours = False
+        said: list[tuple[str, str]] = []
         if facts is not None:
             fields, repairs = self._repaired(ask, fields, facts, times)
             is_ours = "cache_control" in repairs
+            said = self._shortened(fields, facts, is_ours=is_ours)
         if status >= 400:
             fields = no_store(fields)
         stored = policy.storable("GET", ask.headers, status, fields, times, self.defaults)
         age = age_of(fields)
         fields = CIMultiDict(fields)
-        for name in (
-            *cache_status.OF_THE_ANSWER,
-            *(() if "Stream-Closed" in fields else (UP_TO_DATE,)),
-        ):
+        for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         held = Held(status, http1.status_line(status) + http1.field_lines(fields.items()))
         is_public = policy.is_public(ask.headers, fields) and not is_ours
         # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
         # reader somebody, is for others only when the origin says so.
-        held.is_ours = is_ours
+        held.is_ours, held.said = is_ours, said
         held.keep = stored is not None and (
             is_public or not (ask.personal or "Set-Cookie" in fields)
         )
@@ -120,6 +118,22 @@ class Rules(msgspec.Struct):
         held.own_date = "Date" not in fields
         held.own_cors = "Access-Control-Allow-Origin" not in fields
         return held
+
+    def _shortened(
+        self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
+    ) -> list[tuple[str, str]]:
+        """Say of the tail what holds now; what the origin had said of it to caches, if it was more.
+
+        What it says of the stream's tail is told in one spelling, so that a copy can leave it out.
+        """
+        fields.popall(UP_TO_DATE, None)
+        if facts.up_to_date:
+            fields[UP_TO_DATE] = "true"
+        if is_ours or not facts.reaches_open_tail:
+            return []
+        said = tails.shorten(fields, self.freshness.tail_max_age)
+        self.repairs.update(["tail"] if said else [])
+        return said
 
     def _repaired(
         self, ask: Ask, fields: CIMultiDict[str], facts: StreamRead, times: Times

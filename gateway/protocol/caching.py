@@ -10,7 +10,7 @@ import msgspec
 from gateway.protocol.cursors import INTERVAL_S
 
 if TYPE_CHECKING:
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.chunks import Chunk
 
 NO_STORE = "Cache-Control: no-store\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"
@@ -18,24 +18,17 @@ EVENT_STREAM = "Cache-Control: no-cache, no-transform\r\n"
 # Stored for longer, an empty answer hides appends; unstorable, it turns a CDN's request
 # collapsing into a queue. One second at the edge is the middle way.
 EDGE_SECOND = "CDN-Cache-Control: public, max-age=1\r\nSurrogate-Control: public, max-age=1\r\n"
-EMPTY_TAIL = f"Cache-Control: no-cache\r\n{EDGE_SECOND}"
 POLL_TIMEOUT = f"{NO_STORE}{EDGE_SECOND}"
 
 _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|$)')
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """A route's lifetimes, in seconds, for answers that carry data."""
+    """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail."""
 
-    max_age: int = 60
+    chunk_max_age: int = 86_400
     stale_while_revalidate: int = 300
-    tail_max_age: int = 60
-
-
-def unshortened_until(freshness: Freshness, expires_at: float) -> float:
-    """Until when an answer's lifetime does not depend on when its stream ends (epoch seconds)."""
-    longest = max(freshness.max_age, freshness.tail_max_age, INTERVAL_S)
-    return expires_at - longest - freshness.stale_while_revalidate
+    tail_max_age: int = 1
 
 
 def fields(lines: str) -> list[tuple[str, str]]:
@@ -45,10 +38,28 @@ def fields(lines: str) -> list[tuple[str, str]]:
     ]
 
 
-def data_lifetime(freshness: Freshness, remaining_s: float | None, *, at_tail: bool) -> str:
-    """Cache-Control for data: what is there never changes, but must not outlive the stream."""
-    age = freshness.tail_max_age if at_tail else freshness.max_age
-    stale = freshness.stale_while_revalidate
+def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str:
+    """What caches may do with an answer that the next append makes old.
+
+    It tells its reader that there is no more, so browsers ask again each time. Shared caches hold
+    it for a moment in which equal requests are one. Some of them, as Varnish, know no other field
+    than s-maxage.
+    """
+    age = freshness.tail_max_age
+    if remaining_s is not None:
+        age = min(age, max(0, int(remaining_s)))
+    if not age:
+        return "Cache-Control: no-cache\r\n"
+    edge = f"public, max-age={age}"
+    return (
+        f"Cache-Control: no-cache, s-maxage={age}\r\n"
+        f"CDN-Cache-Control: {edge}\r\nSurrogate-Control: {edge}\r\n"
+    )
+
+
+def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
+    """Cache-Control for a whole chunk: it never changes, but must not outlive its stream."""
+    age, stale = freshness.chunk_max_age, freshness.stale_while_revalidate
     if remaining_s is not None:
         left = max(0, int(remaining_s))
         age, stale = min(age, left), min(stale, max(0, left - age))
@@ -61,10 +72,19 @@ def poll_lifetime(remaining_s: float | None) -> str:
     return f"Cache-Control: public, max-age={age}\r\n"
 
 
-def etag(state: StreamState, start: int, end: int, *, closed: bool) -> str:
-    """A strong validator of one range; closure changes it, or 304 would hide the end."""
-    ends = f"{state.offset(start)}:{state.offset(end)}"
-    return f'"{state.stream_id:x}:{ends}{":closed" if closed else ""}"'
+def tag_mark(*, closed: bool, at_tail: bool) -> str:
+    """The end of a tag, by which it differs where a header does that a 304 would leave as it was.
+
+    Else a 304 would hide the end of a stream, or confirm that there is no more where there is.
+    """
+    return ":closed" if closed else ":tail" if at_tail else ""
+
+
+def etag(chunk: Chunk) -> str:
+    """A strong validator of one range, and of what the answer says of the stream's end."""
+    state = chunk.state
+    ends = f"{state.offset(chunk.start)}:{state.offset(chunk.end)}"
+    return f'"{state.stream_id:x}:{ends}{tag_mark(closed=chunk.closed, at_tail=chunk.at_tail)}"'
 
 
 def matches(if_none_match: str, tag: str) -> bool:

@@ -177,7 +177,8 @@ def data(
     """
     at_tail = span.end == view.tail and view.caught_up
     closed = span.end == view.tail and view.closed
-    tag = repair.made_tag(view.place, span.start, span.end, span.body, closed=closed)
+    mark = caching.tag_mark(closed=closed, at_tail=at_tail)
+    tag = repair.made_tag(view.place, span.start, span.end, span.body, mark)
     return Response(
         200,
         f"{SECURITY}{view.cors}{_lifetime(view, now, freshness)}"
@@ -197,7 +198,7 @@ def _lifetime(view: View, now: float, freshness: Freshness | None) -> str:
     remaining = view.lifetime.remaining(now)
     if freshness is None:
         return caching.poll_lifetime(remaining)
-    return caching.data_lifetime(freshness, remaining, at_tail=True)
+    return caching.tail_lifetime(freshness, remaining)
 
 
 def is_end(view: View, offset: str) -> bool:
@@ -218,9 +219,9 @@ def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
     )
 
 
-def empty(view: View, read: Read, now: float) -> Response:
+def empty(view: View, read: Read, now: float, freshness: Freshness) -> Response:
     """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
-    lifetime = caching.PRIVATE if view.private else caching.EMPTY_TAIL
+    lifetime = caching.PRIVATE if view.private else caching.tail_lifetime(freshness)
     return Response(
         200,
         f"{SECURITY}{view.cors}{lifetime}Content-Type: {view.content_type}\r\n"

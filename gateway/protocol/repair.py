@@ -36,6 +36,7 @@ _OF_PAGES = (
     "Access-Control-Expose-Headers",
 )
 _CLOSED_TAG = re.compile(r':c(losed)?"$')
+_TAIL_TAG = re.compile(r':tail"$')
 EMPTY_BYTES = 2  # a body that is longer holds data: `[]` is a JSON stream's empty one
 
 
@@ -48,6 +49,11 @@ class StreamRead(msgspec.Struct, frozen=True):
     closed: bool
     is_empty: bool
     is_coded: bool  # compressed
+
+    @property
+    def reaches_open_tail(self) -> bool:
+        """Whether the next append makes it old, as far as it says."""
+        return (self.up_to_date or self.is_empty) and not self.closed
 
 
 def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> StreamRead | None:
@@ -109,11 +115,11 @@ def is_private(lines: str) -> bool:
 
 
 def made_tag(
-    path: str, start: str, end: str, body: bytes, *, closed: bool, coded: bool = False
+    path: str, start: str, end: str, body: bytes, mark: str, *, coded: bool = False
 ) -> str:
     """An ETag for an answer that has none. Of another stream at the path the body differs."""
     stream, content = xxhash.xxh3_64_hexdigest(path.encode()), xxhash.xxh3_64_hexdigest(body)
-    tag = f'"{stream}:{start}:{end}:{content}{":closed" if closed else ""}"'
+    tag = f'"{stream}:{start}:{end}:{content}{mark}"'
     return f"W/{tag}" if coded else tag
 
 
@@ -184,9 +190,14 @@ def _lifetime(
         return caching.fields(caching.PRIVATE)
     if read.offset == NOW:
         return caching.fields(caching.NO_STORE)
-    if facts.is_empty and not facts.closed:
-        return caching.fields(caching.EMPTY_TAIL)
-    return caching.fields(caching.data_lifetime(freshness, remaining, at_tail=facts.up_to_date))
+    if facts.reaches_open_tail:
+        return caching.fields(caching.tail_lifetime(freshness, remaining))
+    return caching.fields(caching.chunk_lifetime(freshness, remaining))
+
+
+def untailed(text: str) -> str:
+    """A tag, or the lines with it, of an answer that does not say that the tail was reached."""
+    return _TAIL_TAG.sub('"', text)
 
 
 def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
@@ -195,8 +206,9 @@ def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
         return ["etag"]
     if _TAG.fullmatch(tag) is None:
         tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
-    if facts.closed and _CLOSED_TAG.search(tag) is None:
-        tag = f'{tag[:-1]}:closed"'
+    tag = untailed(tag)  # it may be of a copy that was at the tail
+    if not (facts.closed and _CLOSED_TAG.search(tag)):
+        tag = f'{tag[:-1]}{caching.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)}"'
     if "Content-Encoding" in fields and not tag.startswith("W/"):
         tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
     if tag == fields.get("ETag"):

@@ -39,6 +39,7 @@ from gateway.errors import (
 from gateway.protocol import caching, chunks
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
+from gateway.protocol.offsets import Offset, format_offset
 from gateway.protocol.requests import Live
 
 if TYPE_CHECKING:
@@ -161,20 +162,43 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     state = chunk.state
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
-        remaining = state.deadline - now
+        remaining = same_until(state, now) - now
     if read.live is Live.LONG_POLL:
         lifetime = caching.poll_lifetime(remaining)
-    elif chunk.start == chunk.end and not chunk.closed:
-        lifetime = caching.EMPTY_TAIL
+    elif _is_for_good(chunk, read):
+        lifetime = caching.chunk_lifetime(freshness, remaining)
     else:
-        lifetime = caching.data_lifetime(freshness, remaining, at_tail=chunk.at_tail)
+        lifetime = caching.tail_lifetime(freshness, remaining)
     return Response(
         200,
         f"{SECURITY}{lifetime}Content-Type: {state.content_type}\r\n"
-        f"ETag: {caching.etag(state, chunk.start, chunk.end, closed=chunk.closed)}\r\n"
+        f"ETag: {caching.etag(chunk)}\r\n"
         f"{_position_fields(chunk, read, now)}",
         read_body(state.content_type, chunk.records),
     )
+
+
+def same_until(state: StreamState, now: float) -> float:
+    """Until when an answer of now may be repeated as it is, of a stream with a moment of expiry.
+
+    An answer lives for half of what is left to its stream at most, so for the other half a copy of
+    it does not outlive the stream either.
+    """
+    assert state.deadline is not None, "the stream expires"
+    return now + (state.deadline - now) / 2
+
+
+def _is_for_good(chunk: Chunk, read: Read) -> bool:
+    """Whether the read's URL never gets another answer, for as long as its stream stands.
+
+    A URL without an offset, or with one that is the beginning of any stream, is that of the next
+    stream at the path, too.
+    """
+    if not isinstance(read.offset, Offset):
+        return False
+    if chunk.state.offset(chunk.start) != format_offset(*read.offset):
+        return False
+    return chunk.closed or (chunk.complete and not chunk.at_tail)
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:

@@ -22,7 +22,8 @@ from gateway.settings.kinds import (
 )
 from gateway.settings.redis_origin import RedisOrigin, is_redis, parse_redis, without_passwords
 
-YEAR_S = 365 * 24 * 3600
+MINUTE_S, DAY_S = 60, 24 * 3600
+YEAR_S = 365 * DAY_S
 LONGEST_S = 3600
 GIB = 1 << 30
 
@@ -37,8 +38,12 @@ class Route(BaseModel):
         description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
         "preferred one first."
     )
-    max_age: WholeSeconds = Field(
-        60, ge=0, le=YEAR_S, description="How long caches may keep a catch-up answer."
+    chunk_max_age: WholeSeconds = Field(
+        DAY_S,
+        ge=0,
+        le=YEAR_S,
+        description="How long caches may keep a whole chunk. Where an offset may come to mean "
+        "other data, that is for any origin but file:PATH, it is 60 unless it is given.",
     )
     stale_while_revalidate: WholeSeconds = Field(
         300,
@@ -47,10 +52,11 @@ class Route(BaseModel):
         description="How long after that caches may serve it while they ask for a new one.",
     )
     tail_max_age: WholeSeconds = Field(
-        60,
+        1,
         ge=0,
-        le=YEAR_S,
-        description="The same as max_age, for an answer that reached the tail of the stream.",
+        le=LONGEST_S,
+        description="How long shared caches may keep an answer that reached the tail of an open "
+        "stream; browsers ask again each time.",
     )
     stale_if_error: WholeSeconds = Field(
         300,
@@ -173,6 +179,17 @@ class Route(BaseModel):
         if origin is not None and not is_redis(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no Redis")
         return value
+
+    @property
+    def chunk_lifetime(self) -> int:
+        """How long caches may keep a whole chunk, in seconds.
+
+        Streams in memory begin anew with the process, a failover of Redis may lose the end of a
+        chunk, and what the offsets of other servers mean after a stream was made anew is theirs.
+        """
+        if self.origin.startswith("file:") or "chunk_max_age" in self.model_fields_set:
+            return self.chunk_max_age
+        return MINUTE_S
 
     @property
     def origins(self) -> tuple[str, ...]:

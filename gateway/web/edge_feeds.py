@@ -60,9 +60,11 @@ class EdgeFeeds:
         shared: Shared,
         *,
         ignores_no_store: bool,
+        tail_max_age: int,
     ) -> None:
         self.origin = origin
         self.ignores_no_store = ignores_no_store
+        self.tail_max_age = tail_max_age
         self.settings = settings
         self.clock: Callable[[], float] = shared.clock
         self._cache = cache

@@ -11,7 +11,7 @@ from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditions, policy
 from gateway.cache.directives import age_of
-from gateway.cache.held import no_store
+from gateway.cache.held import fields_of, no_store
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -102,7 +102,7 @@ class EdgeOperations:
             return await self._pass_on(request, route, read)
         watch = route.feeds.peek(watch_key(ask.host, read, ask.identity))
         if watch is not None and watch.knows_tail(_offset(read)):
-            response = followed.empty(watch.view, read, self._shared.clock())
+            response = followed.empty(watch.view, read, self._shared.clock(), route.freshness)
             return Answered(response, cache_status.COLLAPSED)
         if watch is not None and watch.is_current and conditions.wants_all(request.headers):
             span = watch.since(_offset(read)) if watch.knows_what_reads_say else None
@@ -115,9 +115,7 @@ class EdgeOperations:
         if watch is not None and facts is not None:
             span = Span(_offset(read), facts.next_offset, given.held.body)
             watch.read_by_somebody(span, given)
-        slot = given.held.slot
-        known = given.current or (slot is not None and slot.knows_tail(given.held))
-        return _present(request, given, tail_is_known=known)
+        return _present(request, given, tail_is_known=given.tail_is_known)
 
     def _kept_head(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered | None:
         """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
@@ -337,9 +335,9 @@ def _offset(read: EdgeRead) -> str:
 def _present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
     held, source = given.held, given.source
-    head, body = held.head + held.tail_line(known=tail_is_known), held.body
+    head, body = held.told(known=tail_is_known), held.body
     if held.status == 200 and not conditions.wants_all(request.headers):
-        fields = held.fields()
+        fields = fields_of(head)
         if conditions.not_modified(request.headers, 200, fields):
             _, _, lines = head.partition(b"\r\n")
             unread = source or b""

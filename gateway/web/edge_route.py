@@ -62,7 +62,12 @@ class EdgeRoute:
         self.cache = EdgeCache(shared.store, rules, self._send, shared.clock, self._tail_of)
         self.lifetimes = Lifetimes()
         self.feeds = EdgeFeeds(
-            origin, self.cache, settings, shared, ignores_no_store=rules.ignore_no_store
+            origin,
+            self.cache,
+            settings,
+            shared,
+            ignores_no_store=rules.ignore_no_store,
+            tail_max_age=rules.freshness.tail_max_age,
         )
         self._drop_query = drop_query
         self._clock = shared.clock

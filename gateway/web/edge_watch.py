@@ -8,6 +8,9 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from multidict import CIMultiDict
+
+from gateway.cache import tails
 from gateway.cache.directives import normalised
 from gateway.cache.setbacks import ANOTHER_STREAM, PERSISTS_S
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone, StreamNotFound
@@ -53,6 +56,7 @@ class Keeper(Host["Watch", Span], Protocol):
 
     origin: Origin
     ignores_no_store: bool
+    tail_max_age: int
     budget: Budget
 
     def moved(self, watch: Watch) -> None:
@@ -310,7 +314,7 @@ class Watch:
         said = None if repair.is_nothing(content_type, body) else self._said(headers)
         caught_up = nothing or repair.is_true(headers, "Stream-Up-To-Date")
         if said is not None and caught_up and not question.waits:
-            self._note_reads_say(said)
+            self._note_reads_say(self._said(headers, of_the_tail=True))
         return Polled(
             end,
             headers.get("Stream-Cursor"),
@@ -326,8 +330,11 @@ class Watch:
         reads_are = self.view.private if reads_say is None else repair.is_private(reads_say)
         return self.place.ask.personal or reads_are or repair.is_private(polls_say)
 
-    def _said(self, headers: MultiMapping[str]) -> str:
+    def _said(self, headers: MultiMapping[str], *, of_the_tail: bool = False) -> str:
         ignore = self._keeper.ignores_no_store and not self.place.ask.personal
+        if of_the_tail:
+            headers = CIMultiDict(headers)
+            tails.shorten(headers, self._keeper.tail_max_age)
         return repair.said(headers, ignore_no_store=ignore)
 
 

@@ -132,8 +132,9 @@ class LogRoute:
     def _render(self, read: Read, chunk: Chunk) -> Entry:
         """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
-        response = responses.data(chunk, read, self.freshness, self.clock())
-        until = self._same_until(state)
+        now = self.clock()
+        response = responses.data(chunk, read, self.freshness, now)
+        until = _same_until(state, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
         entry = Entry(
@@ -141,7 +142,7 @@ class LogRoute:
             groups(state, until_change=until_change),
             http1.rest(response),
             fields=response.fields,
-            etag=caching.etag(state, chunk.start, chunk.end, closed=chunk.closed),
+            etag=caching.etag(chunk),
             expires_at=until,
         )
         if self.table.log.shared:
@@ -152,14 +153,6 @@ class LogRoute:
         if standing and (until is None or self.clock() < until):
             self._store.put(entry)
         return entry
-
-    def _same_until(self, state: StreamState) -> float | None:
-        """Until when an answer stays as it is, whatever the clock says; None for always."""
-        if state.lifetime.ttl_s is not None:
-            return 0.0  # each read must come to the stream, to restart its countdown
-        if state.lifetime.expires_at is None:
-            return None
-        return caching.unshortened_until(self.freshness, state.lifetime.expires_at)
 
     def stands(self, chunk: Chunk, *, until_change: bool) -> bool:
         """Whether what was read may be kept: `until_change` when an append makes it old."""
@@ -203,6 +196,13 @@ class LogRoute:
         """Let every live reader go, and wait until they have and no append is under way."""
         await self.feeds.drain()
         await self.appender.idle.wait()
+
+
+def _same_until(state: StreamState, now: float) -> float | None:
+    """Until when an answer stays as it is, whatever the clock says; None for always."""
+    if state.lifetime.ttl_s is not None:
+        return 0.0  # each read must come to the stream, to restart its countdown
+    return None if state.deadline is None else responses.same_until(state, now)
 
 
 def _conditional(entry: Entry, if_none_match: str | None) -> Entry | Response:

@@ -423,7 +423,7 @@ async def test_the_tail_of_a_followed_stream_costs_the_origin_nothing() -> None:
         asked = len(origin.catch_ups)
         got = await gateway.ask(get(f"{S}?offset=0001"))
         assert news(got) == (200, b"", "0001", "true")
-        assert got.get("Cache-Control") == "no-cache"
+        assert got.get("Cache-Control") == "no-cache, s-maxage=1"
         assert len(origin.catch_ups) == asked
 
 
@@ -437,19 +437,34 @@ async def test_the_tail_of_one_stream_says_nothing_of_another_at_the_same_path()
         assert (await gateway.ask(other)).get("Stream-Up-To-Date") == "true"
         kept = await gateway.ask(other)
         assert (kept.body, kept.get("X-Cache")) == (b"a", "HIT")
+        gateway.clock.advance(1)
+        origin.instead = reset
+        kept = await gateway.ask(other)
+        assert (kept.body, kept.get("X-Cache")) == (b"a", "STALE")
         assert kept.get("Stream-Up-To-Date") is None
 
 
-async def test_a_copy_up_to_the_tail_says_so_while_the_tail_is_known() -> None:
+async def test_a_copy_up_to_the_tail_says_so_for_a_second_and_while_the_tail_is_known() -> None:
     async with live(b"a") as (origin, gateway):
+        origin.says_of_reads = ['ETag: "1"']
         whole = get(f"{S}?offset=-1")
-        assert (await gateway.ask(whole)).get("Stream-Up-To-Date") == "true"
-        assert (await gateway.ask(whole)).get("Stream-Up-To-Date") is None
+        first, kept = [await gateway.ask(whole) for _ in range(2)]
+        assert (kept.get("X-Cache"), kept.get("Stream-Up-To-Date")) == ("HIT", "true")
+        assert kept.get("ETag") == first.get("ETag") == '"1:tail"'
+        origin.instead = reset
+        gateway.clock.advance(1)
+        kept = await gateway.ask(whole)
+        assert (kept.get("X-Cache"), kept.get("Stream-Up-To-Date")) == ("STALE", None)
+        assert kept.get("ETag") == '"1"'
+        unchanged = get(f"{S}?offset=-1", 'If-None-Match: "1:tail"')
+        assert (await gateway.ask(unchanged)).status == 200
+        origin.instead = None
         await polling(gateway, "0001")
         await origin.polled(1)
         await confirmed(gateway)
         kept = await gateway.ask(whole)
-        assert (kept.get("X-Cache"), kept.get("Stream-Up-To-Date")) == ("HIT", "true")
+        assert kept.get("Stream-Up-To-Date") == "true"
+        assert (await gateway.ask(unchanged)).status == 304
 
 
 async def test_after_a_write_through_the_gateway_the_origin_is_asked_for_the_tail() -> None:
@@ -543,7 +558,9 @@ async def test_news_do_not_outlive_their_stream_in_caches() -> None:
         for target in (f"{S}?offset=0000", at("0000")):
             got = await gateway.ask(get(target))
             assert news(got) == (200, b"a", "0001", "true")
-            assert "max-age=9" in (got.get("Cache-Control") or ""), target
+            told = got.get("Cache-Control") or ""
+            assert ("max-age=9" in told) is ("live=" in target), target
+            assert ("s-maxage=1" in told) is ("live=" not in target), target
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(1, 1), (2, 0), (3, 0)])

@@ -5,35 +5,60 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from gateway.protocol.caching import Freshness, data_lifetime, etag, matches, poll_lifetime
+from gateway.protocol.caching import (
+    Freshness,
+    chunk_lifetime,
+    etag,
+    matches,
+    poll_lifetime,
+    tail_lifetime,
+)
+from gateway.protocol.chunks import Chunk
 from gateway.protocol.state import StreamState
 
-FRESHNESS = Freshness(max_age=60, stale_while_revalidate=300, tail_max_age=5)
+FRESHNESS = Freshness(chunk_max_age=60, stale_while_revalidate=300, tail_max_age=5)
 
 
 @pytest.mark.parametrize(
-    ("at_tail", "remaining", "age", "stale"),
+    ("remaining", "age", "stale"),
     [
-        (False, None, 60, 300),
-        (True, None, 5, 300),
-        (False, 361.0, 60, 300),
-        (False, 360.0, 60, 300),
-        (False, 359.0, 60, 299),
-        (False, 61.0, 60, 1),
-        (False, 60.0, 60, 0),
-        (False, 59.9, 59, 0),
-        (True, 6.0, 5, 1),
-        (True, 4.2, 4, 0),
-        (False, 0.0, 0, 0),
-        (False, -7.0, 0, 0),
+        (None, 60, 300),
+        (361.0, 60, 300),
+        (360.0, 60, 300),
+        (359.0, 60, 299),
+        (61.0, 60, 1),
+        (60.0, 60, 0),
+        (59.9, 59, 0),
+        (0.0, 0, 0),
+        (-7.0, 0, 0),
     ],
 )
-def test_no_copy_outlives_its_stream(
-    at_tail: bool, remaining: float | None, age: int, stale: int
-) -> None:
-    line = data_lifetime(FRESHNESS, remaining, at_tail=at_tail)
+def test_no_copy_outlives_its_stream(remaining: float | None, age: int, stale: int) -> None:
+    line = chunk_lifetime(FRESHNESS, remaining)
     assert line == f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
+
+
+@pytest.mark.parametrize(("remaining", "age"), [(None, 5), (6.0, 5), (4.2, 4), (1.0, 1)])
+def test_what_reached_the_tail_is_held_for_a_moment_by_shared_caches_only(
+    remaining: float | None, age: int
+) -> None:
+    assert tail_lifetime(FRESHNESS, remaining) == (
+        f"Cache-Control: no-cache, s-maxage={age}\r\n"
+        f"CDN-Cache-Control: public, max-age={age}\r\n"
+        f"Surrogate-Control: public, max-age={age}\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("freshness", "remaining"),
+    [(FRESHNESS, 0.9), (FRESHNESS, -1.0), (Freshness(tail_max_age=0), None)],
+)
+def test_what_is_held_for_no_moment_is_asked_for_by_all(
+    freshness: Freshness, remaining: float | None
+) -> None:
+    assert tail_lifetime(freshness, remaining) == "Cache-Control: no-cache\r\n"
 
 
 @pytest.mark.parametrize(
@@ -43,11 +68,13 @@ def test_a_polls_data_lives_for_one_cursor_interval(remaining: float | None, age
     assert poll_lifetime(remaining) == f"Cache-Control: public, max-age={age}\r\n"
 
 
-def test_an_etag_names_stream_range_and_closure() -> None:
-    state = StreamState("s", 255, 2, "text/plain")
+def test_an_etag_names_stream_and_range_and_what_is_said_of_the_end() -> None:
+    state = StreamState("s", 255, 2, "text/plain", tail=10)
+    longer, closed = replace(state, tail=11), replace(state, closed=True)
     tag = '"ff:0000000000000002_0000000000000000:0000000000000002_0000000000000010'
-    assert etag(state, 0, 10, closed=False) == f'{tag}"'
-    assert etag(state, 0, 10, closed=True) == f'{tag}:closed"'
+    assert etag(Chunk(longer, 0, 10, ())) == f'{tag}"'
+    assert etag(Chunk(state, 0, 10, ())) == f'{tag}:tail"'
+    assert etag(Chunk(closed, 0, 10, ())) == f'{tag}:closed"'
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
+from gateway.protocol.caching import Freshness, tag_mark
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.followed import (
     EdgeRead,
@@ -316,7 +317,8 @@ def test_data_says_how_far_it_goes(view: View, end: str, more: dict[str, str]) -
         "Stream-Next-Offset": end,
         **more,
     }
-    assert tag == made_tag(S, "5", end, b"news", closed="Stream-Closed" in more)
+    mark = tag_mark(closed="Stream-Closed" in more, at_tail="Stream-Up-To-Date" in more)
+    assert tag == made_tag(S, "5", end, b"news", mark)
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -339,10 +341,11 @@ def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
     ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
 )
 def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
-    response = empty(VIEW._replace(content_type=content_type), parsed("offset=9"), NOW)
+    view = VIEW._replace(content_type=content_type)
+    response = empty(view, parsed("offset=9"), NOW, Freshness())
     assert (response.status, response.body) == (200, body)
     assert told(response.fields) == {
-        "Cache-Control": "no-cache",
+        "Cache-Control": "no-cache, s-maxage=1",
         "CDN-Cache-Control": "public, max-age=1",
         "Surrogate-Control": "public, max-age=1",
         "Content-Type": content_type,

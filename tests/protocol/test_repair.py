@@ -34,7 +34,7 @@ CURSOR = str(current_cursor(NOW))
 FRESHNESS = Freshness(60, 300, 10)
 FOREVER = Lifetime()
 PUBLIC = "public, max-age=60, stale-while-revalidate=300"
-AT_TAIL = "public, max-age=10, stale-while-revalidate=300"
+AT_TAIL = "no-cache, s-maxage=10"
 TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 
@@ -152,26 +152,27 @@ def test_data_before_the_tail_gets_the_routes_lifetime() -> None:
     ("fields", "body", "cache_control"),
     [
         ({"Stream-Up-To-Date": "true"}, b"data", AT_TAIL),
-        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"data", AT_TAIL),
-        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"", AT_TAIL),
+        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"data", PUBLIC),
+        ({"Stream-Up-To-Date": "true", "Stream-Closed": "true"}, b"", PUBLIC),
         ({}, b"data", PUBLIC),
     ],
 )
-def test_what_ends_at_the_tail_gets_the_tails_lifetime(
+def test_what_ends_at_the_open_tail_gets_the_tails_lifetime(
     fields: dict[str, str], body: bytes, cache_control: str
 ) -> None:
-    assert lines(mended(*fields.items(), body=body)[0]) == [("Cache-Control", cache_control)]
+    told = mended(*fields.items(), body=body)[0]
+    assert lines(told, "Cache-Control") == [("Cache-Control", cache_control)]
 
 
 @pytest.mark.parametrize(
     ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
 )
-def test_an_empty_tail_lives_for_a_second_at_the_edge_only(content_type: str, body: bytes) -> None:
+def test_an_empty_tail_lives_for_a_moment_at_the_edge_only(content_type: str, body: bytes) -> None:
     fields, _ = mended(("Content-Type", content_type), ("Stream-Up-To-Date", "true"), body=body)
     assert lines(fields) == [
-        ("Cache-Control", "no-cache"),
-        ("CDN-Cache-Control", "public, max-age=1"),
-        ("Surrogate-Control", "public, max-age=1"),
+        ("Cache-Control", AT_TAIL),
+        ("CDN-Cache-Control", "public, max-age=10"),
+        ("Surrogate-Control", "public, max-age=10"),
     ]
 
 
@@ -307,18 +308,19 @@ def test_a_missing_tag_is_not_made_before_the_body_is_whole() -> None:
 
 def test_a_made_tag_is_of_the_stream_the_range_and_the_bytes() -> None:
     """A stream that was made anew at the path may have the same length, and then other bytes."""
-    one = made_tag("/s", "5", "9", b"data", closed=False)
+    one = made_tag("/s", "5", "9", b"data", "")
     assert TAG.fullmatch(one)
-    assert made_tag("/s", "5", "9", b"data", closed=False) == one
+    assert made_tag("/s", "5", "9", b"data", "") == one
     others = {
-        made_tag("/t", "5", "9", b"data", closed=False),
-        made_tag("/s", "6", "9", b"data", closed=False),
-        made_tag("/s", "5", "8", b"data", closed=False),
-        made_tag("/s", "5", "9", b"atad", closed=False),
-        made_tag("/s", "5", "9", b"data", closed=True),
+        made_tag("/t", "5", "9", b"data", ""),
+        made_tag("/s", "6", "9", b"data", ""),
+        made_tag("/s", "5", "8", b"data", ""),
+        made_tag("/s", "5", "9", b"atad", ""),
+        made_tag("/s", "5", "9", b"data", ":closed"),
+        made_tag("/s", "5", "9", b"data", ":tail"),
     }
-    assert len(others | {one}) == 6
-    assert made_tag("/s", "5", "9", b"data", closed=False, coded=True) == f"W/{one}"
+    assert len(others | {one}) == 7
+    assert made_tag("/s", "5", "9", b"data", "", coded=True) == f"W/{one}"
 
 
 @pytest.mark.parametrize(
@@ -335,6 +337,24 @@ def test_a_made_tag_is_of_the_stream_the_range_and_the_bytes() -> None:
 def test_a_tag_that_is_blind_to_closure_sees_it(tag: str, made: str) -> None:
     assert tag_of(("ETag", tag), ("Stream-Closed", "true")) == made
     assert mended(("ETag", made), ("Stream-Closed", "true"))[1] == ["cache_control"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "up_to_date", "made"),
+    [
+        ('"9"', True, '"9:tail"'),
+        ('W/"9"', True, 'W/"9:tail"'),
+        ('"9:tail"', True, '"9:tail"'),
+        ('"9:tail"', False, '"9"'),
+        ('"9"', False, '"9"'),
+    ],
+)
+def test_a_tag_that_is_blind_to_the_tail_sees_it(tag: str, up_to_date: bool, made: str) -> None:
+    """Else a 304 would confirm that there is no more, when there is."""
+    told = [("Stream-Up-To-Date", "true")] if up_to_date else []
+    assert tag_of(("ETag", tag), *told) == made
+    closed = ("Stream-Closed", "true")
+    assert tag_of(("ETag", made), *told, closed) == f'{tag.replace(":tail", "")[:-1]}:closed"'
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])

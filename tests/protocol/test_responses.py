@@ -12,9 +12,10 @@ from gateway.errors import HeadgateError
 from gateway.protocol import responses
 from gateway.protocol.appends import Appended
 from gateway.protocol.caching import Freshness
-from gateway.protocol.chunks import Chunk
+from gateway.protocol.chunks import CHUNK_BYTES, Chunk
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
 from gateway.protocol.lifecycle import Created
+from gateway.protocol.offsets import Offset
 from gateway.protocol.requests import Live, Read
 from gateway.protocol.responses import Response
 from gateway.protocol.state import Lifetime, ProducerState, StreamState
@@ -26,7 +27,7 @@ TAIL = "0000000000000003_0000000000000005"
 START = "0000000000000003_0000000000000000"
 CATCH_UP = Read("/v1/stream/chat", "/v1/stream/chat?offset=-1", None, Live.CATCH_UP, None)
 POLL = Read("/v1/stream/chat", "/v1/stream/chat?live=long-poll", None, Live.LONG_POLL, None)
-FRESHNESS = Freshness(max_age=600, stale_while_revalidate=50, tail_max_age=40)
+FRESHNESS = Freshness(chunk_max_age=600, stale_while_revalidate=50, tail_max_age=40)
 NO_STORE = "Cache-Control: no-store"
 TYPE = "Content-Type: text/plain; charset=utf-8"
 NEXT = f"Stream-Next-Offset: {TAIL}"
@@ -131,38 +132,72 @@ def fresh(age: int, stale: int) -> str:
     return f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}"
 
 
-def test_data_before_the_tail_is_kept_long() -> None:
-    at = "0000000000000003_0000000000000003"
-    assert data(OPEN, 0, 3, b"ab", b"c", read=CATCH_UP) == answer(
+def asked_again(age: int = 40) -> tuple[str, ...]:
+    """By browsers each time, by shared caches after so many seconds."""
+    edge = f"public, max-age={age}"
+    if not age:
+        return ("Cache-Control: no-cache",)
+    return (
+        f"Cache-Control: no-cache, s-maxage={age}",
+        f"CDN-Cache-Control: {edge}",
+        f"Surrogate-Control: {edge}",
+    )
+
+
+NAMED = replace(CATCH_UP, offset=Offset(3, 0))
+WHOLE = "0000000000000003_0000000000262144"
+LONGER = replace(OPEN, tail=CHUNK_BYTES + 1)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_whole_chunk_is_kept_long_and_says_nothing_of_the_streams_end(closed: bool) -> None:
+    state = replace(LONGER, closed=closed)
+    assert data(state, 0, CHUNK_BYTES, b"ab", b"c", read=NAMED) == answer(
         200,
         fresh(600, 50),
         TYPE,
-        f'ETag: "2a:{START}:{at}"',
-        f"Stream-Next-Offset: {at}",
+        f'ETag: "2a:{START}:{WHOLE}"',
+        f"Stream-Next-Offset: {WHOLE}",
         "Stream-Cursor: 7",
         body=b"abc",
     )
 
 
-def test_data_before_the_tail_says_nothing_of_the_end_of_a_closed_stream() -> None:
-    at = "0000000000000003_0000000000000003"
-    assert data(CLOSED, 0, 3, b"abc", read=CATCH_UP) == answer(
-        200,
-        fresh(600, 50),
-        TYPE,
-        f'ETag: "2a:{START}:{at}"',
-        f"Stream-Next-Offset: {at}",
-        "Stream-Cursor: 7",
-        body=b"abc",
-    )
+@pytest.mark.parametrize(
+    ("state", "end", "offset", "lifetime"),
+    [
+        (LONGER, CHUNK_BYTES, Offset(3, 0), (fresh(600, 50),)),
+        (LONGER, CHUNK_BYTES - 1, Offset(3, 0), asked_again()),
+        (LONGER, CHUNK_BYTES, None, asked_again()),
+        (replace(LONGER, reign=1), CHUNK_BYTES, Offset(0, 0), asked_again()),
+        (replace(LONGER, tail=CHUNK_BYTES), CHUNK_BYTES, Offset(3, 0), asked_again()),
+        (CLOSED, 5, Offset(3, 0), (fresh(600, 50),)),
+        (CLOSED, 5, None, asked_again()),
+    ],
+    ids=[
+        "whole",
+        "not whole",
+        "from the beginning of whatever stream is there",
+        "the same, by an offset that all streams begin with",
+        "whole, at the tail",
+        "the end",
+        "the end of whatever stream is there",
+    ],
+)
+def test_only_what_an_url_means_for_good_is_kept_by_browsers(
+    state: StreamState, end: int, offset: Offset | None, lifetime: tuple[str, ...]
+) -> None:
+    got = data(state, 0, end, b"x", read=replace(CATCH_UP, offset=offset))
+    told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
+    assert tuple(told) == lifetime
 
 
-def test_data_up_to_the_tail_is_kept_as_long_as_the_tail_may_be() -> None:
-    assert data(OPEN, 0, 5, b"abcde", read=CATCH_UP) == answer(
+def test_data_up_to_the_tail_is_asked_for_again_each_time() -> None:
+    assert data(OPEN, 0, 5, b"abcde", read=NAMED) == answer(
         200,
-        fresh(40, 50),
+        *asked_again(),
         TYPE,
-        f'ETag: "2a:{START}:{TAIL}"',
+        f'ETag: "2a:{START}:{TAIL}:tail"',
         NEXT,
         AT_TAIL,
         "Stream-Cursor: 7",
@@ -171,9 +206,9 @@ def test_data_up_to_the_tail_is_kept_as_long_as_the_tail_may_be() -> None:
 
 
 def test_data_up_to_the_end_says_so_and_needs_no_cursor() -> None:
-    assert data(CLOSED, 0, 5, b"abcde", read=CATCH_UP) == answer(
+    assert data(CLOSED, 0, 5, b"abcde", read=NAMED) == answer(
         200,
-        fresh(40, 50),
+        fresh(600, 50),
         TYPE,
         f'ETag: "2a:{START}:{TAIL}:closed"',
         NEXT,
@@ -186,10 +221,9 @@ def test_data_up_to_the_end_says_so_and_needs_no_cursor() -> None:
 def test_nothing_yet_is_asked_for_again_each_time() -> None:
     assert data(OPEN, 5, 5, read=CATCH_UP) == answer(
         200,
-        "Cache-Control: no-cache",
-        *EDGE,
+        *asked_again(),
         TYPE,
-        f'ETag: "2a:{TAIL}:{TAIL}"',
+        f'ETag: "2a:{TAIL}:{TAIL}:tail"',
         NEXT,
         AT_TAIL,
         "Stream-Cursor: 7",
@@ -197,9 +231,9 @@ def test_nothing_yet_is_asked_for_again_each_time() -> None:
 
 
 def test_nothing_more_ever_is_kept_as_data_is() -> None:
-    assert data(CLOSED, 5, 5, read=CATCH_UP) == answer(
+    assert data(CLOSED, 5, 5, read=replace(NAMED, offset=Offset(3, 5))) == answer(
         200,
-        fresh(40, 50),
+        fresh(600, 50),
         TYPE,
         f'ETag: "2a:{TAIL}:{TAIL}:closed"',
         NEXT,
@@ -213,9 +247,9 @@ def test_json_messages_come_as_one_array() -> None:
     at = "0000000000000003_0000000000000004"
     assert data(state, 0, 4, b"1,2", b"3", read=CATCH_UP) == answer(
         200,
-        fresh(40, 50),
+        *asked_again(),
         "Content-Type: application/json",
-        f'ETag: "2a:{START}:{at}"',
+        f'ETag: "2a:{START}:{at}:tail"',
         f"Stream-Next-Offset: {at}",
         AT_TAIL,
         "Stream-Cursor: 7",
@@ -228,7 +262,7 @@ def test_a_polls_data_is_kept_for_one_cursor_interval() -> None:
         200,
         "Cache-Control: public, max-age=20",
         TYPE,
-        f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}"',
+        f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}:tail"',
         NEXT,
         AT_TAIL,
         "Stream-Cursor: 7",
@@ -264,24 +298,28 @@ EXPIRES = Lifetime(expires_at=NOW + 70.9, expires_text="2024-10-09T00:03:33.9Z")
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "deadline", "end", "catch_up", "poll"),
+    ("lifetime", "deadline", "whole", "tail", "poll_s"),
     [
-        (TTL_9, NOW + 2.0, 3, fresh(9, 0), "Cache-Control: public, max-age=9"),
-        (EXPIRES, NOW + 70.9, 3, fresh(70, 0), "Cache-Control: public, max-age=20"),
-        (EXPIRES, NOW + 70.9, 5, fresh(40, 30), "Cache-Control: public, max-age=20"),
-        (EXPIRES, NOW + 0.9, 5, fresh(0, 0), "Cache-Control: public, max-age=0"),
+        (TTL_9, NOW + 2.0, fresh(9, 0), asked_again(9), 9),
+        (EXPIRES, NOW + 70.9, fresh(35, 0), asked_again(35), 20),
+        (EXPIRES, NOW + 2.0, fresh(1, 0), asked_again(1), 1),
+        (EXPIRES, NOW + 1.9, fresh(0, 0), asked_again(0), 0),
     ],
-    ids=["a read restarts the window", "expiry", "expiry, at the tail", "as good as over"],
+    ids=["a read restarts the window", "half of what is left", "two seconds", "as good as over"],
 )
 def test_no_answer_is_kept_past_the_end_of_its_stream(
-    lifetime: Lifetime, deadline: float, end: int, catch_up: str, poll: str
+    lifetime: Lifetime, deadline: float, whole: str, tail: tuple[str, ...], poll_s: int
 ) -> None:
-    state = replace(OPEN, lifetime=lifetime, deadline=deadline)
-    for read, line in ((CATCH_UP, catch_up), (POLL, poll)):
-        timed = data(state, 0, end, b"x" * end, read=read)
-        plain = data(OPEN, 0, end, b"x" * end, read=read)
-        usual = next(one for one in plain.fields.split("\r\n") if one.startswith("Cache-Control"))
-        assert timed == Response(200, plain.fields.replace(usual, line), plain.body)
+    state = replace(LONGER, lifetime=lifetime, deadline=deadline)
+    for read, end, lines in (
+        (NAMED, CHUNK_BYTES, (whole,)),
+        (NAMED, CHUNK_BYTES + 1, tail),
+        (POLL, CHUNK_BYTES, (f"Cache-Control: public, max-age={poll_s}",)),
+    ):
+        at_tail = replace(state, tail=end) if lines is tail else state
+        got = data(at_tail, 0, end, b"x", read=read)
+        told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
+        assert tuple(told) == lines
 
 
 @pytest.mark.parametrize(

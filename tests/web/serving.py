@@ -230,7 +230,7 @@ class Serving:
         own = Route(
             prefix=PREFIX,
             origin="memory:",
-            max_age=freshness.max_age,
+            chunk_max_age=freshness.chunk_max_age,
             stale_while_revalidate=freshness.stale_while_revalidate,
             tail_max_age=freshness.tail_max_age,
         )

@@ -38,8 +38,7 @@ async def test_a_kept_answer_does_not_outlive_its_stream_either(
         lines = [f"If-None-Match: {first.get('ETag')}"] if validator else []
         answer = await client.ask(get("s?offset=-1", *lines))
         assert answer.status == (304 if validator else 200)
-        told = ages(answer.get("Cache-Control"))
-        assert told["max-age"] + told["stale-while-revalidate"] <= ends - gateway.clock()
+        assert sum(ages(answer.get("Cache-Control")).values()) <= ends - gateway.clock()
 
 
 async def test_an_expired_stream_is_not_answered_from_memory() -> None:

@@ -23,6 +23,7 @@ PATIENCE_S = 8.0  # for the head of an answer, and between its parts
 POLL_PATIENCE_S = 35.0
 MAX_AGE_S = 20
 STALE_S = 30
+TAIL_S = 1
 
 
 class Edge:
@@ -46,9 +47,9 @@ class Edge:
         route = Route(
             prefix=PREFIX,
             origin=f"http://{origin[0]}:{origin[1]}",
-            max_age=MAX_AGE_S,
+            chunk_max_age=MAX_AGE_S,
             stale_while_revalidate=STALE_S,
-            tail_max_age=MAX_AGE_S,
+            tail_max_age=TAIL_S,
             stale_if_error=stale_s,
             response_timeout=PATIENCE_S,
             read_timeout=PATIENCE_S,

@@ -1,0 +1,100 @@
+"""Lifetimes of answers that reached the open tail of a stream, where their origin gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.directives import (
+    Directives,
+    date_of,
+    governing,
+    parse_dictionary,
+    parse_directives,
+)
+from gateway.protocol.repair import LIFETIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import CIMultiDict, MultiMapping
+
+_AGES = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+_NEVER_FRESH = frozenset({"no-store", "no-cache"})
+_FOR_ALL = frozenset({"public", "s-maxage"})
+
+
+def shortened(fields: MultiMapping[str], longest_s: int) -> list[tuple[str, str]] | None:
+    """What an origin tells caches of an answer, for browsers to ask again each time.
+
+    Shared caches hold it for `longest_s` at most. For whom it is, and all else that was told,
+    stays. None where no more was allowed anyway.
+    """
+    browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
+    shared = governing(fields)
+    surrogates = Directives(parse_dictionary(fields.getall("Surrogate-Control", ())))
+    told_s = _shared_s(shared, fields)
+    is_short = told_s <= longest_s and "stale-while-revalidate" not in shared
+    if is_short and _asks_again(browsers) and _seconds(surrogates) <= longest_s:
+        return None
+    is_for_all = not _FOR_ALL.isdisjoint(shared.given) and "private" not in browsers
+    age = min(told_s, longest_s)
+    lines = [("Cache-Control", _for_browsers(browsers, age if is_for_all else 0))]
+    if age and "private" not in browsers:
+        kept = {name: value for name, value in shared.given.items() if name not in _AGES}
+        if is_for_all:
+            kept.setdefault("public", "")
+        edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
+        lines += [("CDN-Cache-Control", edge), ("Surrogate-Control", edge)]
+    elif shared.targeted:
+        lines.append(("CDN-Cache-Control", _said(shared.given, targeted=True)))
+    return lines
+
+
+def _for_browsers(told: Directives, shared_s: int) -> str:
+    kept = {name: value for name, value in told.given.items() if name not in _AGES}
+    if "no-store" not in kept:
+        kept.setdefault("no-cache", "")
+    if shared_s:
+        kept["s-maxage"] = str(shared_s)
+    return _said(kept, targeted=False)
+
+
+def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
+    plain = "?1" if targeted else ""  # how a member without an argument was parsed
+    return ", ".join(
+        name if value in {"", plain} else f"{name}={value}" for name, value in directives.items()
+    )
+
+
+def _asks_again(told: Directives) -> bool:
+    if not _NEVER_FRESH.isdisjoint(told.given):
+        return True
+    return told.seconds("max-age") == 0 and "stale-while-revalidate" not in told
+
+
+def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
+    """How long shared caches may use it without asking, in seconds."""
+    if "private" in told or not _NEVER_FRESH.isdisjoint(told.given):
+        return 0
+    for name in ("s-maxage", "max-age"):
+        seconds = told.seconds(name)
+        if seconds is not None:
+            return seconds
+    expires, date = date_of(fields, "Expires"), date_of(fields, "Date")
+    if told.targeted or expires is None or date is None:
+        return 0
+    return max(0, int(expires - date))
+
+
+def _seconds(told: Directives) -> int:
+    return told.seconds("max-age") or 0
+
+
+def shorten(fields: CIMultiDict[str], longest_s: int) -> list[tuple[str, str]]:
+    """Have `fields` say the same; returns what its origin had said, where that was more."""
+    lines = shortened(fields, longest_s)
+    if lines is None:
+        return []
+    said = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
+    fields.extend(lines)
+    return said

@@ -1,0 +1,76 @@
+"""What caches are told of an open stream's tail, where an origin told them more."""
+
+from __future__ import annotations
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.cache.tails import shorten
+
+DATE = ("Date", "Fri, 15 Jan 2027 08:00:00 GMT")
+LATER = ("Expires", "Fri, 15 Jan 2027 08:01:00 GMT")
+CONTROL, CDN, SURROGATE = "Cache-Control", "CDN-Cache-Control", "Surrogate-Control"
+
+
+def told(*fields: tuple[str, str], longest_s: int = 1) -> list[tuple[str, str]]:
+    headers = CIMultiDict(fields)
+    said = shorten(headers, longest_s)
+    assert not said or sorted(said) == sorted(one for one in fields if one[0] != "Date")
+    return [(name, value) for name, value in headers.items() if name != "Date"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no-store",
+        "no-cache",
+        "private, no-cache",
+        "max-age=0",
+        "public, max-age=0, s-maxage=1",
+        "no-cache, s-maxage=1",
+        "max-age=0, must-revalidate",
+    ],
+)
+def test_an_origin_that_allows_no_more_is_taken_at_its_word(said: str) -> None:
+    assert told((CONTROL, said)) == [(CONTROL, said)]
+
+
+@pytest.mark.parametrize(
+    ("said", "browsers", "shared"),
+    [
+        ("max-age=60", "no-cache", "max-age=1"),
+        ("public, max-age=60", "public, no-cache, s-maxage=1", "public, max-age=1"),
+        ("max-age=60, s-maxage=5", "no-cache, s-maxage=1", "public, max-age=1"),
+        (
+            "public, max-age=60, stale-while-revalidate=300, must-revalidate",
+            "public, must-revalidate, no-cache, s-maxage=1",
+            "public, must-revalidate, max-age=1",
+        ),
+        ("max-age=0, stale-while-revalidate=9", "no-cache", None),
+        ("private, max-age=60", "private, no-cache", None),
+        ('private="x", s-maxage=60', 'private="x", no-cache', None),
+    ],
+)
+def test_for_whom_it_is_stays_and_for_how_long_does_not(
+    said: str, browsers: str, shared: str | None
+) -> None:
+    edge = [] if shared is None else [(CDN, shared), (SURROGATE, shared)]
+    lines = told((CONTROL, said))
+    assert lines == [(CONTROL, browsers), *edge]
+    assert told(*lines) == lines
+
+
+@pytest.mark.parametrize(("longest_s", "age"), [(0, None), (1, 1), (59, 59), (60, 60), (61, 60)])
+def test_shared_caches_are_told_what_is_less(longest_s: int, age: int | None) -> None:
+    edge = [] if age is None else [(CDN, f"max-age={age}"), (SURROGATE, f"max-age={age}")]
+    assert told((CONTROL, "max-age=60"), longest_s=longest_s) == [(CONTROL, "no-cache"), *edge]
+    assert told(DATE, LATER, longest_s=longest_s) == [(CONTROL, "no-cache"), *edge]
+
+
+def test_a_word_for_the_edge_alone_is_shortened_or_stands() -> None:
+    longer = told((CONTROL, "no-store"), (CDN, "max-age=60, must-revalidate"))
+    short = "must-revalidate, max-age=1"
+    assert longer == [(CONTROL, "no-store"), (CDN, short), (SURROGATE, short)]
+    none = told((CONTROL, "max-age=60"), (CDN, "no-store"))
+    assert none == [(CONTROL, "no-cache"), (CDN, "no-store")]
+    assert told((CONTROL, "no-cache"), (SURROGATE, "max-age=60")) == [(CONTROL, "no-cache")]

@@ -1,0 +1,111 @@
+"""The official client in a browser, whose own cache keeps what answers allow."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import async_playwright
+
+from gateway.protocol.chunks import CHUNK_BYTES
+from tests.clients.readers import CHROMIUM
+from tests.edge.origins import reference
+from tests.support.processes import ROOT, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from playwright.async_api import Page
+
+PAGE = ROOT / "tests" / "clients" / "two_reads_page.html"
+MODULES = ROOT / "tests" / "node" / "node_modules"
+TEXT = {"Content-Type": "text/plain"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official client as one module, as pages have it."""
+    bundle = tmp_path_factory.mktemp("client") / "client.js"
+    source = MODULES / "@durable-streams" / "client" / "dist" / "index.js"
+    bundler = MODULES / ".bin" / "rolldown"
+    command = [bundler, source, "--platform", "browser", "--file", bundle]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60)
+    return bundle
+
+
+@pytest.fixture(params=["file", "reference"])
+def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        origin = f"file:{tmp_path}"
+        if request.param == "reference":
+            origin = stack.enter_context(reference()).url
+        yield stack.enter_context(headgate(origin)).streams
+
+
+@contextlib.asynccontextmanager
+async def page(client: Path) -> AsyncIterator[Page]:
+    """A page of another origin than the streams, in a browser with an empty cache."""
+
+    async def shown(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE)
+
+    async def script(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(client)
+
+    application = web.Application()
+    application.add_routes([web.get("/", shown), web.get("/client.js", script)])
+    path, _, *arguments = CHROMIUM
+    async with TestServer(application, host="127.0.0.1") as server, async_playwright() as tool:
+        browser = await tool.chromium.launch(executable_path=path, args=arguments)
+        try:
+            opened = await browser.new_page()
+            await opened.goto(str(server.make_url("/")))
+            await opened.wait_for_function("window.readAll !== undefined")
+            yield opened
+        finally:
+            await browser.close()
+
+
+async def read(page: Page, url: str, offset: str = "-1") -> dict[str, Any]:
+    told: dict[str, Any] = await page.evaluate(
+        "([url, offset]) => window.readAll(url, offset)", [url, offset]
+    )
+    return told
+
+
+async def test_what_is_read_again_at_once_has_what_was_appended_between(
+    client: Path, streams: str
+) -> None:
+    url = f"{streams}/s"
+    async with httpx.AsyncClient() as writer, page(client) as reader:
+        made = await writer.put(url, headers=TEXT, content="one")
+        begin = made.headers["Stream-Next-Offset"]
+        for offset, before in (("-1", "one"), (begin, "")):
+            first = await read(reader, url, offset)
+            assert (first["text"][: len(before)], first["upToDate"]) == (before, True)
+        await writer.post(url, headers=TEXT, content=" two")
+        for offset, text in (("-1", "one two"), (begin, " two")):
+            again = await read(reader, url, offset)
+            assert (again["text"], again["upToDate"]) == (text, True)
+
+
+async def test_what_is_confirmed_after_the_stream_has_grown_does_not_say_that_it_is_all(
+    client: Path, tmp_path: Path
+) -> None:
+    """A whole chunk at the tail has the same bytes later, when there is more."""
+    with headgate(f"file:{tmp_path}") as server:
+        url = f"{server.streams}/s"
+        async with httpx.AsyncClient() as writer, page(client) as reader:
+            await writer.put(url, headers=TEXT, content="x" * CHUNK_BYTES)
+            for more in ("", "more"):
+                if more:
+                    await writer.post(url, headers=TEXT, content=more)
+                whole = await read(reader, url)
+                assert len(whole["text"]) == CHUNK_BYTES
+                assert whole["upToDate"] is (not more)
