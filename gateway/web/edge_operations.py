@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditions, policy
-from gateway.cache.directives import age_of
-from gateway.cache.held import fields_of, no_store
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -21,14 +19,15 @@ from gateway.errors import (
     OriginBroken,
     OriginTimeout,
 )
-from gateway.protocol import cache_status, followed, forwarding, http1, repair, responses
+from gateway.protocol import cache_status, followed, forwarding, responses
 from gateway.protocol.followed import Span
 from gateway.protocol.offsets import BEGINNING, NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import Live, is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
 from gateway.web import bodies, live_answers
-from gateway.web.answers import Answered, Relayed
+from gateway.web.answers import Answered
+from gateway.web.edge_presentation import passed_back, present, relayed
 from gateway.web.edge_route import sender
 from gateway.web.edge_watch import Place, view_of, watch_key
 from gateway.web.edge_writes import Write, apply
@@ -42,10 +41,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from gateway.backends.origin import OriginAnswer
-    from gateway.cache.edge_cache import Given
-    from gateway.cache.held import Ask, Held
+    from gateway.cache.held import Ask
     from gateway.protocol.followed import EdgeRead
-    from gateway.web.answers import Source
     from gateway.web.edge_feeds import EdgeFeeds
     from gateway.web.edge_route import EdgeRoute
     from gateway.web.edge_watch import Watch
@@ -115,7 +112,7 @@ class EdgeOperations:
         if watch is not None and facts is not None:
             span = Span(_offset(read), facts.next_offset, given.held.body)
             watch.read_by_somebody(span, given)
-        return _present(request, given, tail_is_known=given.tail_is_known)
+        return present(request, given, tail_is_known=given.tail_is_known)
 
     def _kept_head(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered | None:
         """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
@@ -126,7 +123,7 @@ class EdgeOperations:
         now = self._shared.clock()
         if not held.stored.is_fresh(now):
             return None
-        return _present(request, route.cache.hit(held, "HIT", now), tail_is_known=False)
+        return present(request, route.cache.hit(held, "HIT", now), tail_is_known=False)
 
     # Live reads
 
@@ -155,7 +152,7 @@ class EdgeOperations:
                     return Answered(news, cache_status.COLLAPSED)
             given = await feeds.catch_up(place, position)
             if given.held.facts is None:
-                return _present(request, given, tail_is_known=True)
+                return present(request, given, tail_is_known=True)
             view = view_of(place, position, given, given.held.facts)
             there = feeds.found(place, view, given, position)
             if there is not None:
@@ -196,7 +193,7 @@ class EdgeOperations:
             given = await feeds.catch_up(place, start)
             facts = given.held.facts
             if facts is None:
-                return _present(request, given, tail_is_known=True)
+                return present(request, given, tail_is_known=True)
             view = view_of(place, start, given, facts)
             if resumes and facts.is_empty and view.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
@@ -231,7 +228,7 @@ class EdgeOperations:
             raise
         except RequestPayloadError as error:
             raise BadRequest(f"the body is not valid HTTP: {error}") from error
-        told = _passed_back(request, route, answer)
+        told = passed_back(request, route, answer)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))
             for target in policy.invalidated_also(base_url(request) + read.target, told):
@@ -240,7 +237,7 @@ class EdgeOperations:
                     self._wrote(route, Write(prefix=route.prefix, path=path))
         elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
             self._wrote(route, Write(prefix=route.prefix, path=read.path))
-        return _relayed(request, answer, told)
+        return relayed(request, answer, told)
 
     def _wrote(self, route: EdgeRoute, write: Write) -> None:
         apply(route, write)
@@ -330,75 +327,3 @@ def _lifetime(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> L
 
 def _offset(read: EdgeRead) -> str:
     return read.offset if isinstance(read.offset, str) else BEGINNING
-
-
-def _present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:
-    """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
-    held, source = given.held, given.source
-    head, body = held.told(known=tail_is_known), held.body
-    if held.status == 200 and not conditions.wants_all(request.headers):
-        fields = fields_of(head)
-        if conditions.not_modified(request.headers, 200, fields):
-            _, _, lines = head.partition(b"\r\n")
-            unread = source or b""
-            return _answered(held, 304, http1.status_line(304) + lines, unread, None, given.cache)
-        ranged = source is None and request.method == "GET"
-        if ranged and (part := _part(request, held, fields)) is not None:
-            status, head, body = part
-            return _answered(held, status, head, body, len(body), given.cache)
-    if source is not None:
-        return _answered(held, held.status, head, source, held.length, given.cache)
-    return _answered(held, held.status, head, body, len(body), given.cache)
-
-
-def _part(
-    request: BaseRequest, held: Held, fields: CIMultiDict[str]
-) -> tuple[int, bytes, bytes] | None:
-    """Status, head and body of the range that was asked for, if one was."""
-    size = len(held.body)
-    wanted = conditions.byte_range(request.headers, fields, size)
-    if wanted is None:
-        return None
-    _, _, lines = held.head.partition(b"\r\n")
-    if isinstance(wanted, conditions.Unsatisfiable):
-        date = f"Date: {fields['Date']}\r\n".encode() if not held.own_date else b""
-        line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
-        return 416, http1.status_line(416) + date + line, b""
-    begin, end = wanted
-    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
-    return 206, http1.status_line(206) + lines + line, held.body[begin:end]
-
-
-def _answered(
-    held: Held, status: int, head: bytes, body: bytes | Source, length: int | None, cache: bytes
-) -> Answered:
-    return Answered(Relayed(status, head, body, length, held.own_date, held.own_cors), cache)
-
-
-def _passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> CIMultiDict[str]:
-    """The fields of an answer as the client is told them."""
-    fields = forwarding.response_fields(answer.headers, route.via)
-    if answer.status >= 400:
-        no_store(fields)
-    elif request.method != "GET":
-        repair.of_no_read(fields)
-    forwarding.relocate(fields, route.origin.location, base_url(request))
-    return fields
-
-
-def _relayed(request: BaseRequest, answer: OriginAnswer, fields: CIMultiDict[str]) -> Answered:
-    age = int(age_of(fields))
-    for name in cache_status.OF_THE_ANSWER:
-        fields.popall(name, None)
-    head = http1.status_line(answer.status) + http1.field_lines(fields.items())
-    why = "bypass" if request.method == "GET" else "method"
-    cache = cache_status.lines("BYPASS", f"fwd={why}; fwd-status={answer.status}", age=age)
-    relayed = Relayed(
-        answer.status,
-        head,
-        answer,
-        http1.content_length(answer.headers.get("Content-Length")),
-        "Date" not in fields,
-        "Access-Control-Allow-Origin" not in fields,
-    )
-    return Answered(relayed, cache)

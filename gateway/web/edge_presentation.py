@@ -1,0 +1,95 @@
+"""An answer of the origin, kept or just come, as its reader is given it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache import conditions
+from gateway.cache.directives import age_of
+from gateway.cache.held import fields_of, no_store
+from gateway.protocol import cache_status, forwarding, http1, repair
+from gateway.web.answers import Answered, Relayed
+from gateway.web.request_lines import base_url
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+    from multidict import CIMultiDict
+
+    from gateway.backends.origin import OriginAnswer
+    from gateway.cache.edge_cache import Given
+    from gateway.cache.held import Held
+    from gateway.web.answers import Source
+    from gateway.web.edge_route import EdgeRoute
+
+
+def present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:
+    """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
+    held, source = given.held, given.source
+    head, body = held.told(known=tail_is_known), held.body
+    if held.status == 200 and not conditions.wants_all(request.headers):
+        fields = fields_of(head)
+        if conditions.not_modified(request.headers, 200, fields):
+            _, _, lines = head.partition(b"\r\n")
+            unread = source or b""
+            return _answered(held, 304, http1.status_line(304) + lines, unread, None, given.cache)
+        ranged = source is None and request.method == "GET"
+        if ranged and (part := _part(request, held, fields)) is not None:
+            status, head, body = part
+            return _answered(held, status, head, body, len(body), given.cache)
+    if source is not None:
+        return _answered(held, held.status, head, source, held.length, given.cache)
+    return _answered(held, held.status, head, body, len(body), given.cache)
+
+
+def _part(
+    request: BaseRequest, held: Held, fields: CIMultiDict[str]
+) -> tuple[int, bytes, bytes] | None:
+    """Status, head and body of the range that was asked for, if one was."""
+    size = len(held.body)
+    wanted = conditions.byte_range(request.headers, fields, size)
+    if wanted is None:
+        return None
+    _, _, lines = held.head.partition(b"\r\n")
+    if isinstance(wanted, conditions.Unsatisfiable):
+        date = f"Date: {fields['Date']}\r\n".encode() if not held.own_date else b""
+        line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
+        return 416, http1.status_line(416) + date + line, b""
+    begin, end = wanted
+    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
+    return 206, http1.status_line(206) + lines + line, held.body[begin:end]
+
+
+def _answered(
+    held: Held, status: int, head: bytes, body: bytes | Source, length: int | None, cache: bytes
+) -> Answered:
+    return Answered(Relayed(status, head, body, length, held.own_date, held.own_cors), cache)
+
+
+def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> CIMultiDict[str]:
+    """The fields of an answer as the client is told them."""
+    fields = forwarding.response_fields(answer.headers, route.via)
+    if answer.status >= 400:
+        no_store(fields)
+    elif request.method != "GET":
+        repair.of_no_read(fields)
+    forwarding.relocate(fields, route.origin.location, base_url(request))
+    return fields
+
+
+def relayed(request: BaseRequest, answer: OriginAnswer, fields: CIMultiDict[str]) -> Answered:
+    """What the origin says, its body as it comes."""
+    age = int(age_of(fields))
+    for name in cache_status.OF_THE_ANSWER:
+        fields.popall(name, None)
+    head = http1.status_line(answer.status) + http1.field_lines(fields.items())
+    why = "bypass" if request.method == "GET" else "method"
+    cache = cache_status.lines("BYPASS", f"fwd={why}; fwd-status={answer.status}", age=age)
+    relayed = Relayed(
+        answer.status,
+        head,
+        answer,
+        http1.content_length(answer.headers.get("Content-Length")),
+        "Date" not in fields,
+        "Access-Control-Allow-Origin" not in fields,
+    )
+    return Answered(relayed, cache)
