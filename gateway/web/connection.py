@@ -1,29 +1,35 @@
 """A client's connection: the requests that need no task are answered as soon as they are parsed.
 
 Leans on aiohttp's RequestHandler (3.14): `_parser`, `_messages`, `_waiter`, `_request_count`,
-`_next_keepalive_close_time`, `_paused`, `_reading_paused`, and on StreamReader's `_buffer`.
+`_next_keepalive_close_time`, `_paused`, `_reading_paused`, on `_ErrInfo`, an entry of `_messages`
+that stands for a refusal, and on StreamReader's `_buffer`.
 tests/web/test_connection_contract.py fails when those change.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpRequestParser, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
+from aiohttp.web_protocol import (
+    MAX_MSG_QUEUE_SIZE,
+    RequestHandler,
+    RequestPayloadError,
+    _ErrInfo,
+)
 
-from gateway.errors import HeadTooLarge, LimitReached
+from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
 from gateway.protocol import cache_status, http1
-from gateway.web.answers import WireResponse
+from gateway.telemetry.logs import log
+from gateway.web.answers import HandedOver
 from gateway.web.request_lines import is_host, is_one_head, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
@@ -43,14 +49,15 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_begun",
+        "_body",
         "_busy",
         "_deadline",
+        "_deaf",
         "_early",
         "_fast",
         "_given_back",
         "_held",
         "_late",
-        "_later",
         "_more",
         "_on_lost",
         "_shared",
@@ -61,17 +68,30 @@ class Connection(RequestHandler):
 
     def __init__(self, server: ConnectionServer, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
+        # One that gives several requests at a time loses them all when what follows is bad.
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=1,
+        )
         self.server = server
         self._fast = server.fast
         self._shared = server.shared
         self._busy = 0
         self._taken = False
-        self._later: deque[tuple[RawRequestMessage, StreamReader]] = deque()
         self._held = bytearray()
         self._early = b""
         self._late = b""
         self._whole = True  # each piece of input so far was one request without a body
-        self._more = False  # the parser stopped at its bound and keeps the rest
+        self._more = False  # the parser stopped after a request and may keep what follows
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
+        self._deaf = False  # what comes is not looked at: something before it was no HTTP
         self._on_lost: Callable[[Connection], object] | None = None
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
         self._begun = 0  # bytes of a head that is not whole yet
@@ -105,8 +125,11 @@ class Connection(RequestHandler):
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
-        self._later.clear()
         self._held.clear()
+        if exc is not None and not isinstance(exc, ConnectionError):
+            exc = ConnectionResetError(
+                str(exc)
+            )  # a network that is away, too, is a client that left
         super().connection_lost(exc)
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
@@ -122,70 +145,84 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what can be answered at once."""
-        if self._force_close or self._close:
+        if self._force_close or self._close or self._deaf:
             return
         if self._taken:
             self._hold(data)
-            return
-        if self._busy or self._messages or self._upgraded or self._payload_parser is not None:
-            before = self._request_count
+        elif self._upgraded or self._payload_parser is not None:
             super().data_received(data)
-            self._busy += self._request_count - before
-            self._whole = False
-            return
-        known = self._fast.heads.get(data) if self._whole else None
-        if known is None or not self._answered_again(known):
-            self._parse(data)
+        else:
+            known = self._fast.heads.get(data) if self._whole and self.is_idle else None
+            if known is None or not self._answered_again(known):
+                self._parse(data)
 
     def _parse(self, data: bytes) -> None:
-        """Parse and process; again while the parser stops at its bound of messages."""
-        while self._parser is not None and not (self._taken or self._busy or self._force_close):
-            try:
-                messages, upgraded, tail = self._parser.feed_data(data)
-            except HttpProcessingError as error:
-                self._refuse(error)
+        """Take one request after the other, up to one that is not whole or has to be waited for."""
+        while self._parser is not None and not (self._taken or self._force_close):
+            if not self._goes_on_after(data):
                 return
-            self._whole = self._whole and is_one_head(data, messages)
-            if upgraded:
-                self._upgraded = True
-                self._message_tail = tail
-            if not messages:
-                self._wait_for_head(len(data))
-                return
-            self._deadline = None
-            self._begun = 0
-            self._more = len(messages) >= MAX_MSG_QUEUE_SIZE
-            before = self._fast.answered
-            self._process(messages)
-            if self._whole and self._fast.answered > before:
-                self._fast.remember(data, messages[0][0])
-            if not self._more:
+            if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
+                self._pause_reading_for_buffer()  # aiohttp has us parse on when it has caught up
                 return
             data = b""
+
+    def _goes_on_after(self, data: bytes) -> bool:
+        """Parse up to the end of a request, and see to it; whether another one may follow."""
+        assert self._parser is not None, "the connection is there"
+        in_body = not self._body.is_eof()
+        try:
+            messages, upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._spoilt(error, in_body=in_body and not self._body.is_eof())
+            return False
+        self._whole = self._whole and is_one_head(data, messages)
+        self._more = not self._whole
+        if upgraded:
+            self._upgraded = True
+            self._message_tail = tail
+        if messages:
+            self._process(data, *messages[0])
+            return self._more and not upgraded
+        if in_body:
+            self._more = self._body.is_eof()
+        else:
+            self._more = False
+            self._wait_for_head(len(data))
+        return self._more
+
+    def _process(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
+        self._deadline = None
+        self._begun = 0
+        self._body = payload
+        before = self._fast.answered
+        if not (self.is_idle and self._is_sound_and_answered(message, payload)):
+            self._give_to_aiohttp(message, payload)
+        elif self._whole and self._fast.answered > before:
+            self._fast.remember(data, message)
 
     def _wait_for_head(self, more: int) -> None:
         """Bound what a client may send of a head, and the time that it takes."""
         self._begun += more
         if self._begun > HEAD_BYTES:
-            too_large = HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long")
-            self._last_words(self._shared.problem(too_large))
-        elif self._deadline is None and more:
+            self._end_with(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
+        elif self._deadline is None and self._begun and self.is_idle:
             self._deadline = self._loop.time() + self._shared.timeouts.header
 
-    def _process(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> None:
-        if len(messages) == 1:  # as nearly always
-            if not self._is_sound_and_answered(*messages[0]):
-                self._give_to_aiohttp(messages)
-            return
-        for at, (message, payload) in enumerate(messages):
-            if self._taken:
-                self._later.extend(messages[at:])
-                return
-            if not self._is_sound_and_answered(message, payload):
-                self._give_to_aiohttp(messages[at:])
-                if self._more:
-                    self._pause_reading_for_buffer()  # aiohttp parses on when it has caught up
-                return
+    def _spoilt(self, error: HttpProcessingError, *, in_body: bool) -> None:
+        """What came is no HTTP, and nobody can say where the next request would begin."""
+        if in_body:
+            self._deaf = True
+            self._body.set_exception(RequestPayloadError(error.message))
+        else:
+            self._end_with(refusal(error))
+
+    def _end_with(self, error: HeadgateError) -> None:
+        """Refuse, and end the connection, as soon as everything before is answered."""
+        self._deaf = True
+        if self.is_idle:
+            self._last_words(self._shared.problem(error))
+        else:
+            self._give_to_aiohttp(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
 
     def _is_sound_and_answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         return is_host(message.headers.get("Host", "")) and self._answered(message, payload)
@@ -223,11 +260,12 @@ class Connection(RequestHandler):
         if should_close:
             self.force_close()
 
-    def _give_to_aiohttp(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> None:
-        for message, payload in messages:
-            self._request_count += 1
-            self._busy += 1
-            self._messages.append((message, payload))
+    def _give_to_aiohttp(
+        self, message: RawRequestMessage | _ErrInfo, payload: StreamReader
+    ) -> None:
+        self._request_count += 1
+        self._busy += 1
+        self._messages.append((message, payload))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -249,6 +287,8 @@ class Connection(RequestHandler):
             given_back, self._given_back = self._given_back, None
             if given_back is not None:
                 given_back.close()
+            if self._begun and self.is_idle and self._deadline is None:  # its turn has come
+                self._deadline = self._loop.time() + self._shared.timeouts.header
             if self._shared.closing and not self._busy:
                 self.server.tell_idle()
 
@@ -296,11 +336,7 @@ class Connection(RequestHandler):
         transport.write(wire)
         self._taken = False
         self._stay_open()
-        if self._later:
-            messages = list(self._later)
-            self._later.clear()
-            self._process(messages)
-        if self._more and not self._taken:
+        if self._more:
             self._parse(b"")
         if self._held and not self._taken:
             held = bytes(self._held)
@@ -311,9 +347,6 @@ class Connection(RequestHandler):
             transport.close()
 
     # Refusing
-
-    def _refuse(self, error: HttpProcessingError) -> None:
-        self._last_words(self._shared.problem(refusal(error)))
 
     def _last_words(self, response: Response) -> None:
         """Answer, and close when it is sent: what follows on this connection means nothing."""
@@ -342,11 +375,18 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Give aiohttp's own refusals the form of ours."""
-        if isinstance(exc, HttpProcessingError):
-            self._refuse(exc)
-            return WireResponse(status, b"", keep_alive=False)
+        """Refuse in our own form."""
+        if isinstance(exc, HeadgateError):
+            self._last_words(self._shared.problem(exc))
+            return HandedOver()
         return super().handle_error(request, status, exc, message)
+
+    def log_exception(self, *args: Any, exc_info: BaseException | None = None, **kw: Any) -> None:  # noqa: ANN401 - aiohttp's
+        """Write of what went wrong in aiohttp's hands, but not of what any client can cause."""
+        if isinstance(exc_info, RequestPayloadError):  # of a body for which nobody waits any more
+            log.debug("request.body_broken", reason=str(exc_info))
+        else:
+            super().log_exception(*args, exc_info=exc_info, **kw)
 
     def too_slow(self, now: float) -> bool:
         """Whether the client's time for the head of a request is over."""

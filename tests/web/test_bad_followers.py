@@ -1,0 +1,219 @@
+"""What is no HTTP behind a request under way costs that one nothing, and is nobody's error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.web import connection
+from tests.support.raw_origin import RawOrigin, Steps, answer, silence
+from tests.web.serving import (
+    EDGE,
+    PREFIX,
+    Client,
+    Serving,
+    edge_serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+)
+
+BAD = b"NONSENSE\r\n\r\n"
+ORDINARY = "X-Request-Id: asked-for"
+CHUNKED = b"POST %s/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked"
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What an operator would be woken for."""
+    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
+
+
+async def after(client: Client, data: bytes, *, cut: int) -> None:
+    """Send the last so many bytes a moment after the others."""
+    client.send(data[: len(data) - cut])
+    if cut:
+        await asyncio.sleep(0.05)
+        client.send(data[len(data) - cut :])
+
+
+@pytest.mark.parametrize("cut", [0, len(BAD), len(BAD) + 1, 3])
+@pytest.mark.parametrize(
+    ("first", "status"),
+    [
+        (get("s?offset=-1"), 200),
+        (get("s?offset=-1", ORDINARY), 200),
+        (post("s", b"abc"), 204),
+        (post("s", b"abc", ORDINARY), 204),
+        (put("t", body=b"abc"), 201),
+        (request("DELETE", "s"), 204),
+        (get("s?offset=-1", ORDINARY) + get("s?offset=-1"), 200),
+        (post("s", b"abc", ORDINARY) + put("t", body=b"abc"), 204),
+    ],
+    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
+)
+async def test_whatever_follows_a_request_is_refused_behind_its_answer(
+    first: bytes, status: int, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        assert (await client.ask(put("s", body=b"one"))).status == 201
+        await after(client, first + BAD, cut=cut)
+        assert (await client.answer()).status == status
+        if first.count(b"HTTP/1.1") == 2:
+            assert (await client.answer()).status in {200, 201}
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        assert complaints(caplog) == []
+
+
+async def test_a_poll_under_way_is_answered_before_what_follows_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"0"))
+        client.send(get(f"s?live=long-poll&offset={offset(1)}") + BAD)
+        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"1"))
+        assert (await client.answer()).body == b"1"
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        assert complaints(caplog) == []
+
+
+@pytest.mark.parametrize("cut", [0, len(BAD), 3])
+async def test_an_origin_s_answer_under_way_is_given_before_what_follows_is_refused(
+    cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Steps(b"", answer(b"late"))
+    async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
+        client = await gateway.connect()
+        await after(client, get(f"{EDGE}/s") + BAD, cut=cut)
+        await gateway.until(lambda: script.sent == 1)
+        script.go()
+        assert (await client.answer()).body == b"late"
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        assert complaints(caplog) == []
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+async def test_a_body_that_turns_out_to_be_no_http_is_refused_at_once(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing more can come of it: nobody waits for the body's time to be over."""
+    async with RawOrigin(silence) as origin, edge_serving(origin, body_timeout=60.0) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(CHUNKED % prefix.encode() + b"\r\n\r\n3\r\nabc\r\n")
+        await gateway.until(lambda: gateway.ordinary == 2)
+        await asyncio.sleep(0.05)
+        client.send(b"zz\r\n")
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        assert complaints(caplog) == []
+
+
+async def test_a_bad_body_of_what_is_answered_without_it_is_nobody_s_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        client.send(CHUNKED.replace(b"POST", b"PATCH") % PREFIX.encode() + b"\r\n\r\n3\r\nabc\r\n")
+        assert (await client.answer()).status == 405
+        client.send(b"zz\r\n")
+        assert await client.rest() == b""
+        assert complaints(caplog) == []
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET", "PATCH"])
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+async def test_a_client_that_leaves_within_its_body_is_nobody_s_error(
+    prefix: str, method: str, length: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with RawOrigin(silence) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        head = f"{method} {prefix}/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{length}"
+        client.send(head.encode() + b"\r\n\r\n3\r\nabc\r\n")
+        await gateway.until(lambda: gateway.ordinary == 2)
+        with capture_logs() as own:
+            client.abort()
+            await gateway.until(lambda: gateway.limits.connections == 0)
+        assert [line for line in own if line["log_level"] in {"error", "critical"}] == []
+        assert complaints(caplog) == []
+
+
+async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.Connection:
+    """A connection whose client has sent a head while its first request is under way."""
+    client.send(get(f"{EDGE}/s"))
+    await gateway.until(lambda: gateway.ordinary == 1)
+    (made,) = gateway.server.connections
+    assert isinstance(made, connection.Connection)
+    client.send(head[:20_000])
+    await gateway.until(lambda: made._begun == len(head[:20_000]))
+    client.send(head[20_000:])
+    await gateway.until(lambda: made._begun == len(head))
+    return made
+
+
+@pytest.mark.parametrize(("more", "status"), [(-1, 404), (0, 404), (1, 431)])
+async def test_a_head_behind_a_request_under_way_is_bounded(more: int, status: int) -> None:
+    script = Steps(b"", answer(b"late"))
+    async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
+        head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
+        head += b"".join(b"X-%d: %s\r\n" % (n, b"v" * 4000) for n in range(8))
+        head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
+        client = await gateway.connect()
+        await _behind(gateway, client, head)
+        if status != 431:
+            client.send(b"\r\n\r\n")
+        script.go()
+        assert (await client.answer()).body == b"late"
+        assert (await client.answer()).status == status
+
+
+async def test_a_head_behind_a_request_has_its_time_from_when_it_is_its_turn() -> None:
+    script = Steps(b"", answer(b"late"))
+    async with RawOrigin(script) as origin, edge_serving(origin, header_timeout=0.2) as gateway:
+        client = await gateway.connect()
+        made = await _behind(gateway, client, b"GET /v1/stream/s HTTP/1.1\r\nHost:")
+        assert not made.too_slow(asyncio.get_running_loop().time() + 1)
+        script.go()
+        assert (await client.answer()).body == b"late"
+        assert await client.rest() == b""
+        assert gateway.limits.slow_requests == 1
+
+
+async def test_the_end_of_a_long_body_is_no_head() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        whole = post("s", b"x" * 300_000)
+        for _ in range(3):
+            for at in range(0, len(whole), 40_000):
+                client.send(whole[at : at + 40_000])
+                await asyncio.sleep(0.001)
+            assert (await client.answer()).status == 204
+
+
+@pytest.mark.parametrize("number", [31, 32, 33, 100])
+async def test_a_long_queue_behind_a_request_under_way_is_answered_in_order(number: int) -> None:
+    script = Steps(b"", answer(b"late"))
+    async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/s") + b"".join(put(f"t{n}") for n in range(number)) + BAD)
+        await gateway.until(lambda: script.sent == 1)
+        script.go()
+        assert (await client.answer()).body == b"late"
+        for _ in range(number):
+            assert (await client.answer()).status == 201
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
