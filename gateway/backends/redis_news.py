@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
 AGAIN_S = 0.1  # until a lost connection is made anew; the wait doubles up to
-LONGEST_AGAIN_S = 1.0
+LONGEST_AGAIN_S = 1.0  # so late may news come of a server that is back, and no later
 AT_ONCE = 1000  # channels in one command
 
 
@@ -252,16 +253,20 @@ class Ear:
             self._wire.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         wait = AGAIN_S
         while True:
             ended = asyncio.Event()
             wire = Wire(self._replies, partial(self._lost, ended))
-            if not await self._is_opened(wire):
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_AGAIN_S)
-                continue
-            wait = AGAIN_S
-            await self._stay(wire, ended)
+            began = loop.time()
+            if await self._is_opened(wire):
+                await self._stay(wire, ended)
+            if loop.time() - began >= LONGEST_AGAIN_S:
+                wait = AGAIN_S
+                continue  # it has served: most likely another one is had for the asking
+            # Not all gateways at the same moments.
+            await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            wait = min(2 * wait, LONGEST_AGAIN_S)
 
     async def _open(self, wire: Wire) -> None:
         await connected(self._connect, wire)

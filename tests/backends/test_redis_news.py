@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
+from redis.asyncio.connection import Connection
 
 from gateway.backends.redis_news import AT_ONCE, Ear
 from gateway.backends.redis_rows import MOST_NEWS
@@ -18,6 +21,7 @@ from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
 from tests.backends.redis_logs import PATIENCE_S, Hearing, connected, until
 from tests.streams.gated_log import turns
+from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -296,6 +300,50 @@ async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
         await until(lambda: made == 5)
     finally:
         await ear.close()
+
+
+def _connections(lives_s: float, within_s: float) -> list[float]:
+    """When an ear connects to a server that ends each connection after so long."""
+    made: list[float] = []
+    ends: list[socket.socket] = []
+
+    async def listen() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def connect(wire: Wire) -> None:
+            made.append(loop.time())
+            if len(made) > within_s * 20:  # far too many: let the test end
+                await asyncio.sleep(within_s)
+            ours, theirs = socket.socketpair()
+            ends.append(theirs)
+            connection = Connection()
+            connection._reader, connection._writer = await asyncio.open_connection(sock=ours)
+            wire.take_over(connection)
+            loop.call_later(lives_s, theirs.close)
+
+        servers = Servers(RedisSettings(parse_redis("redis://127.0.0.1")))
+        ear = Ear(servers, connect, None, lambda *_: None, lambda _: None)
+        ear.open()
+        await asyncio.sleep(within_s)
+        await ear.close()
+        for end in ends:
+            end.close()
+
+    virtual_time.run(listen())
+    return made
+
+
+@pytest.mark.parametrize("lives_s", [0.0, 0.45])
+def test_a_server_that_ends_each_connection_is_asked_for_one_now_and_then(lives_s: float) -> None:
+    made = _connections(lives_s, 60)
+    pauses = [after - before - lives_s for before, after in pairwise(made)]
+    assert all(0.05 <= pause <= 1 for pause in pauses[:4])  # a server that is back is soon heard
+    assert all(0.5 <= pause <= 1 for pause in pauses[4:])
+    assert len({round(pause, 6) for pause in pauses}) > 10  # gateways do not come together
+
+
+def test_a_connection_that_has_served_is_made_anew_at_once() -> None:
+    assert _connections(1.0, 5.5) == pytest.approx([0, 1, 2, 3, 4, 5])
 
 
 async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
