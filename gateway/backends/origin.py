@@ -13,7 +13,6 @@ from gateway.backends.origin_attempt import Attempt, Request, trace
 from gateway.backends.origin_connections import (
     nothing_written,
     session,
-    tls_context,
     try_connection,
     why_unreachable,
 )
@@ -27,6 +26,7 @@ from gateway.errors import (
     OriginTimeout,
     OriginUnreachable,
 )
+from gateway.settings import trust
 
 if TYPE_CHECKING:
     import ssl
@@ -57,7 +57,7 @@ class Origin:
 
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
-        self._tls = tls_context(self._settings)
+        self._tls = trust.context(self._settings.tls_ca, verify=self._settings.tls_verify)
         self._pooled = session(self._settings, self._tls, trace(), pooled=True)
         self._unpooled = session(self._settings, self._tls, trace(), pooled=False)
         self._checks.start()

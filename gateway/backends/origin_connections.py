@@ -1,4 +1,4 @@
-"""Connections to an origin: how they are made, kept and trusted, and why one cannot be made."""
+"""Connections to an origin: how they are made and kept, and why one cannot be made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, hdrs
 
 from gateway.backends.origin_answer import HEAD_BYTES
-from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest
@@ -76,19 +75,6 @@ def session(
     # aiohttp repeats PUT and DELETE on another connection; the server may have done them already.
     made._retry_connection = False
     return made
-
-
-def tls_context(settings: OriginSettings) -> ssl.SSLContext:
-    """Whom to trust. Raises StartError when that cannot be read."""
-    try:
-        context = ssl.create_default_context(cafile=settings.tls_ca or None)
-    except OSError as cause:
-        why = "no certificate in it" if isinstance(cause, ssl.SSLError) else cause.strerror
-        raise StartError(f"cannot use {settings.tls_ca} (tls_ca): {why}") from cause
-    if not settings.tls_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def nothing_written(error: BaseException) -> bool:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import exceptions
 from redis.asyncio.connection import Connection, SSLConnection
 
+from gateway.settings import trust
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from ssl import SSLContext
 
     Address = tuple[str, int]
 
@@ -82,8 +86,18 @@ def _answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
 def connection_to(node: Address, options: Mapping[str, Any]) -> Connection:
     """A connection, not opened yet; the option `ssl` says whether it is encrypted."""
     others = dict(options)
-    kind = SSLConnection if others.pop("ssl", False) else Connection
-    return kind(host=node[0], port=node[1], **others)
+    if not others.pop("ssl", False):
+        return Connection(host=node[0], port=node[1], **others)
+    connection = SSLConnection(host=node[0], port=node[1], **others)
+    # The one that it makes trusts the system's authorities besides those that it is told of.
+    connection.ssl_context.context = _trusted(others["ssl_ca_certs"], others["ssl_check_hostname"])
+    return connection
+
+
+@lru_cache(maxsize=64)
+def _trusted(authorities: str | None, verify: bool) -> SSLContext:
+    """Made once: to read the system's takes longer than to connect."""
+    return trust.context(authorities or "", verify=verify)
 
 
 async def _ask(service: str, connection: Connection) -> Named:

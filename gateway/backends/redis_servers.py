@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import exceptions
@@ -18,7 +17,7 @@ from redis.crc import key_slot
 from gateway.backends.redis_lane import Unreachable
 from gateway.backends.redis_rows import LIBRARY
 from gateway.backends.redis_sentinels import connection_to, primary_of, words
-from gateway.errors import StartError
+from gateway.settings import trust
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -88,12 +87,7 @@ class Servers:
 
     def check(self) -> None:
         """Raises StartError when the authorities to trust cannot be read."""
-        authorities = self._settings.tls_ca
-        if authorities:
-            try:
-                ssl.create_default_context(cafile=authorities)
-            except (OSError, ssl.SSLError) as error:
-                raise StartError(f"tls_ca {authorities!r} cannot be used: {error}") from error
+        trust.context(self._settings.tls_ca)
 
     @property
     def is_cluster(self) -> bool:

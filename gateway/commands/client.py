@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.commands.failure import Failed
+from gateway.settings import trust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -157,7 +158,10 @@ class Stream:
 @contextlib.asynccontextmanager
 async def connect(target: Target) -> AsyncIterator[Stream]:
     """The stream, with a session that ends with the block."""
-    async with aiohttp.ClientSession(headers={"User-Agent": "headgate"}) as session:
+    tls = trust.context() if target.url.startswith("https:") else True
+    connector = aiohttp.TCPConnector(ssl=tls)
+    headers = {"User-Agent": "headgate"}
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         yield Stream(session, target)
 
 

@@ -141,6 +141,37 @@ def test_check_reads_the_environment_and_the_file_it_names(
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
+)
+@pytest.mark.parametrize("origin", ["https://h", "rediss://h"])
+def test_check_reads_the_files_that_settings_name(
+    origin: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
+) -> None:
+    authority, folder = tmp_path / "ca.pem", tmp_path / "streams"
+    if written is not None:
+        authority.write_text(written)
+    folder.write_text("")
+    config = tmp_path / "h.toml"
+    config.write_text(
+        f"""
+        [[routes]]
+        prefix = "/a"
+        origin = "{origin}"
+        tls_ca = "{authority}"
+        [[routes]]
+        prefix = "/b"
+        origin = "file:{folder}"
+        """
+    )
+    done = cli("check", "--config", str(config))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert sorted(done.stderr.decode().splitlines()) == [
+        f"headgate: cannot use {authority} (tls_ca): {why}.",
+        f"headgate: cannot use {folder} (origin): it is no folder.",
+    ]
+
+
 MISTAKES = """\
 headgate: {config}:1: sse_heartbeat is 0, but must be a number of seconds, from 0.1 to 3,600.
 headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
