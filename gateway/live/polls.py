@@ -68,9 +68,15 @@ class Polls(Generic[V, N]):
                 self._answer(waiter, next(refusals))
 
     def break_off(self, reason: HeadgateError) -> None:
-        """Answer with what went wrong those at the feed's tail, who alone are sure to be there."""
+        """Answer with what went wrong those at the feed's tail, who alone are sure to be there.
+
+        Who asked for the beginning gets it, wherever it is now.
+        """
         feed = self._feed
         for waiter, parked in list(self._parked.items()):
+            if parked.read.offset is None:
+                self._answer_late(waiter, parked)
+                continue
             ended = self._host.poll_ended(feed.view, parked)
             if parked.position == feed.tail or ended is None:
                 self._answer(waiter, self._host.refusal(reason))

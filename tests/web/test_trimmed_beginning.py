@@ -99,6 +99,37 @@ async def test_who_asks_for_what_is_gone_is_told(to: str, live: str) -> None:
         assert answer.status == 410
 
 
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_poll_that_waits_for_the_beginning_gets_it_wherever_it_is_by_then(
+    kept: bool,
+) -> None:
+    """What it waited for is gone before the gateway hears of it, but it asked for no offset."""
+    log = SharedLog()
+    async with serving(log) as gateway:
+        beside = SharedLog(log)
+        other = Service(beside, gateway.clock)
+        empty = (await other.create("s", b"")).state
+        clients = [await gateway.connect() for _ in range(2)]
+        clients[0].send(get("s?offset=-1&live=long-poll"))
+        clients[1].send(get(f"s?offset={empty.offset(0)}&live=long-poll"))
+        await gateway.until(lambda: gateway.limits.live_readers == 2)
+        await other.append("s", b"gone")
+        if kept:
+            await other.append("s", b"kept")
+        state = (await other.table.load("s")).state
+        assert state is not None
+        await other.table.commit([appended(state, first=4)])
+        (change,) = beside.committed[-1]
+        log.news.heard(change)
+        assert (await clients[1].answer()).status == 410
+        if not kept:  # nothing is there now, and it goes on waiting
+            await other.append("s", b"kept")
+            (change,) = beside.committed[-1]
+            log.news.heard(change)
+        answer = await clients[0].answer()
+        assert (answer.status, answer.body) == (200, b"kept")
+
+
 async def test_what_was_trimmed_while_it_was_read_is_not_kept() -> None:
     """Else all who begin anew would be led to where nothing is kept, again and again."""
     log = MovingLog()
