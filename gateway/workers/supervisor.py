@@ -133,19 +133,22 @@ class Supervisor:
     # What it tells
 
     async def health(self) -> Health:
-        """Ready when every worker is."""
+        """Ready when a worker is: while another one is away, those that serve have its share."""
         stopping = "stopping" if self._stop.is_set() else None
-        checks: dict[str, str | None] = {"server": stopping}
+        workers: dict[str, str | None] = {}
         logs, notes = [], []
         for seat, report in zip(self._seats, await self._reports(), strict=True):
             if report is None:
-                checks[f"worker {seat.number}"] = seat.trouble or "does not answer"
+                workers[f"worker {seat.number}"] = seat.trouble or "does not answer"
                 continue
             of_worker = dict(report.health.checks)
-            checks[f"worker {seat.number}"] = of_worker.pop("server")
+            workers[f"worker {seat.number}"] = of_worker.pop("server")
             logs.append((seat.number, of_worker))
             notes.append((seat.number, report.health.notes))
-        return Health({**checks, **_merged(logs)}, _merged(notes))
+        checks, noted = {"server": stopping, **_merged(logs)}, _merged(notes)
+        if None in workers.values():
+            return Health(checks, {**workers, **noted})
+        return Health({**checks, **workers}, noted)
 
     async def measure(self) -> Snapshot:
         """Of all workers together, and of this process."""

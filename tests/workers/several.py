@@ -73,7 +73,12 @@ class Several(Headgate):
         return str(self.readyz().json()["checks"].get(name))
 
     def is_ready(self) -> bool:
-        return self.readyz().status == 200
+        """Whether it is to be sent requests, and every worker serves."""
+        answer = self.readyz()
+        workers = {
+            reason for name, reason in answer.json()["checks"].items() if name.startswith("worker ")
+        }
+        return answer.status == 200 and workers <= {"ok"}  # a single one is told as the server
 
     def metrics(self) -> dict[str, float]:
         """Each sample of `/metrics`, with its labels in its name."""
