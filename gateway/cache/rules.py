@@ -171,13 +171,14 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
 def _may_be_joined(
     ask: Ask, held: Held, fields: CIMultiDict[str], facts: StreamRead | None
 ) -> bool:
-    """Of what is not kept: failures, the tail, and what one reader asks for twice at once.
+    """Of what is not kept: failures, absence, the tail, and what one reader asks for twice at once.
 
-    Else all who wait would go and ask an origin that fails. What sets a cookie is for one request.
+    Else all who wait would go and ask an origin that fails, or for what is not there yet. What
+    sets a cookie is for one request.
     """
     if "Set-Cookie" in fields or held.stored.vary == policy.OF_ONE_REQUEST:
         return False
-    failed = held.status >= 500 or held.status == 429
+    failed = held.status >= 500 or held.status in {404, 429}
     is_tail = ask.read.offset == NOW and facts is not None
     return failed or is_tail or (ask.personal and "no-store" not in governing(fields))
 

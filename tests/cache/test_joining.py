@@ -89,6 +89,23 @@ async def test_those_for_whom_it_is_another_variant_ask_together(
         assert len(raw.heard) == 3
 
 
+@pytest.mark.parametrize("said", ["X: -", "Cache-Control: no-store"])
+async def test_those_who_ask_for_what_is_not_there_ask_together(said: str) -> None:
+    """Viewers of a stream that is about to be created; once it may be, nobody joins any more."""
+    numbers = Numbers(said, status="404 Not Found")
+    async with RawOrigin(numbers) as raw, staged(raw) as stage:
+        readers = await crowd(raw, stage, *(() for _ in range(20)))
+        stage.cache.forget(PATH)
+        late = asyncio.create_task(stage.get())
+        await heard(raw, 2)
+        numbers.go()
+        numbers.go()
+        assert {(await reader).body for reader in readers} | {(await late).body} == {b"1", b"2"}
+        assert len(raw.heard) == 2
+        numbers.go()
+        assert (await stage.get()).body == b"3"  # it is not kept
+
+
 async def test_those_of_known_variants_do_not_wait_for_each_other() -> None:
     first, second = Steps(b"", answer(b"a", MINUTE)), answer(b"de", MINUTE, "Vary: Accept-Language")
     known = answer(b"en", "Cache-Control: max-age=1", "Vary: Accept-Language")
