@@ -187,6 +187,16 @@ class OriginBroken(HeadgateError):
     code = "origin_broken"
 
 
+class OriginBusy(HeadgateError):
+    """The origin refuses for now, by 429 or 5xx. `again_s` is when it wants to be asked again."""
+
+    code = "origin_busy"
+
+    def __init__(self, detail: str, again_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.again_s = again_s
+
+
 class OriginBehind(HeadgateError):
     """The stream ends before where it is read: it is another one, or a replica lags."""
 
@@ -206,4 +216,4 @@ class NotCached(HeadgateError):
 
 
 # What an HTTP origin does not do as it should.
-OF_THE_ORIGIN = (OriginBehind, OriginBroken, OriginTimeout, OriginUnreachable)
+OF_THE_ORIGIN = (OriginBehind, OriginBroken, OriginBusy, OriginTimeout, OriginUnreachable)

@@ -19,6 +19,7 @@ _QUOTED = r'"(?:[^"\\]|\\.)*+"'
 _WELL_QUOTED = re.compile(rf'[^"]*+(?:{_QUOTED}[^"]*+)*+')
 _MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"])++')
 _DIGITS = re.compile(r"[0-9]+")
+LONGEST_AGAIN_S = 60  # who waits for news is not sent away for longer by what one answer said
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
@@ -153,6 +154,18 @@ def age_of(headers: MultiMapping[str]) -> int:
     """The Age field in seconds: the first value counts, nonsense is none (RFC 9111 section 5.1)."""
     given = members(headers.getall("Age", ())[:1])
     return (delta_seconds(given[0]) or 0) if given else 0
+
+
+def again_s(headers: MultiMapping[str]) -> int | None:
+    """When to ask again by Retry-After, in seconds, of which only so many are believed."""
+    given = headers.get("Retry-After", "")
+    wait = delta_seconds(given.strip(" \t"))
+    if wait is None:
+        moment, now = parse_date(given), date_of(headers, "Date")
+        if moment is None or now is None:
+            return None
+        wait = int(moment - now)
+    return min(max(wait, 1), LONGEST_AGAIN_S)
 
 
 def date_of(headers: MultiMapping[str], name: str) -> float | None:

@@ -22,6 +22,7 @@ from gateway.errors import (
     NotOffered,
     OriginBehind,
     OriginBroken,
+    OriginBusy,
     OriginTimeout,
     OriginUnreachable,
     ProducerFenced,
@@ -91,6 +92,7 @@ STATUS: dict[type[HeadgateError], int] = {
     ServerStopping: 503,
     OriginBroken: 502,
     OriginBehind: 503,
+    OriginBusy: 503,
     OriginUnreachable: 502,
     NotCached: 504,
     OriginTimeout: 504,
@@ -268,6 +270,9 @@ def problem(error: HeadgateError, again_s: int) -> Response:
             | OriginUnreachable()
         ):
             fields += f"Retry-After: {again_s}\r\n"
+        case OriginBusy():
+            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than the origin wants
+            fields += f"Retry-After: {wait_s}\r\n"
         case _:
             pass
     return _document(status, error.code, error.detail, fields)

@@ -19,14 +19,8 @@ from gateway.live.host import Cut
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW
-from gateway.web.edge_watch import (
-    LONGEST_READ,
-    Watch,
-    is_coded,
-    refuse,
-    view_of,
-    watch_key,
-)
+from gateway.web.edge_views import is_coded, view_of
+from gateway.web.edge_watch import LONGEST_READ, Watch, refuse, watch_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -362,7 +356,7 @@ class EdgeFeeds:
         facts = given.held.facts
         if facts is None:
             try:
-                refuse(given.held.status)
+                refuse(given.held.status, given.held.fields())
             except Ended as end:
                 raise end.reason from end
             raise OriginBroken("the origin's answer to a read is none of the protocol")

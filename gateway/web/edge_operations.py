@@ -29,7 +29,8 @@ from gateway.web import bodies, live_answers
 from gateway.web.answers import Answered
 from gateway.web.edge_presentation import passed_back, present, relayed
 from gateway.web.edge_route import sender
-from gateway.web.edge_watch import Place, view_of, watch_key
+from gateway.web.edge_views import view_of
+from gateway.web.edge_watch import Place, watch_key
 from gateway.web.edge_writes import Write, apply
 from gateway.web.live_answers import connection_of
 from gateway.web.request_lines import base_url, scheme

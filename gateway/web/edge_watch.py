@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from multidict import CIMultiDict
 
 from gateway.cache import tails
-from gateway.cache.directives import normalised
+from gateway.cache.directives import again_s
 from gateway.cache.setbacks import ANOTHER_STREAM, PERSISTS_S
-from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone, StreamNotFound
+from gateway.errors import (
+    HeadgateError,
+    OriginBehind,
+    OriginBroken,
+    OriginBusy,
+    StreamGone,
+    StreamNotFound,
+)
 from gateway.live.feed import Feed
 from gateway.live.follower import Ended, Polled, Question, follow
 from gateway.live.host import Host
@@ -22,6 +29,7 @@ from gateway.protocol import followed, repair
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
+from gateway.web.edge_views import is_coded, said_of_data
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -30,13 +38,12 @@ if TYPE_CHECKING:
 
     from gateway.backends.origin import Origin
     from gateway.cache.edge_cache import Given
-    from gateway.cache.held import Ask, Held
+    from gateway.cache.held import Ask
     from gateway.live.budget import Budget
     from gateway.protocol.followed import EdgeRead
     from gateway.protocol.repair import StreamRead
 
 LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
-OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
 SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
 PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
 
@@ -291,7 +298,7 @@ class Watch:
             answer = await self._keeper.origin.send("GET", target, fields, poll=question.waits)
             held.callback(answer.release)
             if answer.status not in {200, 204}:
-                refuse(answer.status)
+                refuse(answer.status, answer.headers)
             body = await answer.read(LONGEST_READ)
         return self._polled(question, answer.status, answer.headers, body)
 
@@ -343,49 +350,16 @@ def watch_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple
     return host, read.path, read.others, identity
 
 
-def view_of(place: Place, offset: str, given: Given, facts: StreamRead) -> View:
-    """The stream as an answer shows it; a copy knows that nothing has followed only of an end."""
-    closed = facts.closed and facts.up_to_date
-    fields = given.held.fields()
-    said = repair.said(fields, ignore_no_store=offset == NOW)
-    return View(
-        place.read.path,
-        facts.content_type,
-        facts.next_offset,
-        closed,
-        closed or (facts.up_to_date and given.current),
-        place.ask.personal or repair.is_private(said),
-        place.ask.lifetime,
-        # Of older parts an origin may say something else than of the tail.
-        said_of_data(given.held, place.ask) if facts.up_to_date else None,
-        cors=repair.cors(fields),
-    )
-
-
-def said_of_data(held: Held, ask: Ask) -> str | None:
-    """What the origin tells caches of a stream's data; None of another variant than is followed."""
-    facts = held.facts
-    varied = any(
-        name not in OF_NO_STREAM and normalised(name, ask.headers) != value
-        for name, value in held.stored.vary
-    )
-    if facts is None or facts.is_empty or varied:
-        return None
-    return "" if held.is_ours else repair.said(held.fields(), ignore_no_store=False)
-
-
-def is_coded(held: Held) -> bool:
-    """Whether the bytes are compressed ones."""
-    return held.facts is not None and held.facts.is_coded
-
-
-def refuse(status: int) -> None:
+def refuse(status: int, headers: MultiMapping[str]) -> None:
     """Raise what a refused read means for those who follow the stream."""
     if status == 404:
         raise Ended(StreamNotFound("the stream was deleted"))
     if status == 410:
         raise Ended(StreamGone("the stream was deleted, or its offsets are of an earlier one"))
-    reason = OriginBroken(f"the origin answers a read of the stream with {status}")
-    if 400 <= status < 500 and status not in PASSING:
+    answers = f"the origin answers a read of the stream with {status}"
+    if status >= 500 or status in PASSING:
+        raise OriginBusy(answers, again_s(headers))
+    reason = OriginBroken(answers)
+    if status >= 400:
         raise Ended(reason)  # it is worth a new request, which the origin answers by itself
     raise reason

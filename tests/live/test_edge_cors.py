@@ -102,4 +102,4 @@ async def test_refusals_are_ours() -> None:
         origin.instead = answer(b"", *SAYS, status="500 Oops")
         origin.tell()
         got = await waiting.answer()
-        assert (got.status, said(got)) == (502, OURS)
+        assert (got.status, said(got)) == (503, OURS)

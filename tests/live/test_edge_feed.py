@@ -186,8 +186,31 @@ async def test_a_viewer_whose_catch_up_brings_nothing_does_not_ask_on_and_on() -
 # ---------------------------------------------------------------- lost and found
 
 
-@pytest.mark.parametrize("trouble", [close, reset, answer(status="500 Oops"), b"nonsense\r\n\r\n"])
-async def test_polls_are_told_of_trouble_and_viewers_wait(trouble: bytes | Play) -> None:
+DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08:00:09 GMT"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "again_s"),
+    [
+        (close, 502, "1"),
+        (reset, 502, "1"),
+        (b"nonsense\r\n\r\n", 502, "1"),
+        (answer(status="500 Oops"), 503, "1"),
+        (answer(status="429 Slow Down"), 503, "1"),
+        (answer(b"", "Retry-After: 7", status="503 Later"), 503, "7"),
+        (answer(b"", "Retry-After: 7", status="429 Slow Down"), 503, "7"),
+        (answer(b"", *DATES, status="503 Later"), 503, "9"),
+        (answer(b"", "Retry-After: 0", status="503 Later"), 503, "1"),
+        (answer(b"", "Retry-After: soon", status="503 Later"), 503, "1"),
+        (answer(b"", "Retry-After: -5", status="503 Later"), 503, "1"),
+        (answer(b"", "Retry-After: 59", status="503 Later"), 503, "59"),
+        (answer(b"", "Retry-After: 60", status="503 Later"), 503, "60"),
+        (answer(b"", "Retry-After: 61", status="503 Later"), 503, "60"),
+    ],
+)
+async def test_polls_are_told_of_trouble_and_viewers_wait(
+    trouble: bytes | Play, status: int, again_s: str
+) -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         waiter = await polling(gateway, "0001")
@@ -195,7 +218,7 @@ async def test_polls_are_told_of_trouble_and_viewers_wait(trouble: bytes | Play)
         origin.instead = trouble
         origin.tell()
         got = await waiter.answer()
-        assert (got.status, got.get("Retry-After")) == (502, "1")
+        assert (got.status, got.get("Retry-After")) == (status, again_s)
         origin.instead = None
         origin.append(b"b")
         assert await up_to(viewer, "0002") == "b"

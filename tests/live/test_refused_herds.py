@@ -72,7 +72,7 @@ async def test_polls_that_an_origins_trouble_ends() -> None:
         origin.instead = answer(status="500 Oops")
         origin.tell()
         answers = [await client.answer() for client in clients]
-        assert {answer.status for answer in answers} == {502}
+        assert {answer.status for answer in answers} == {503}
         assert told(answers) == IN_TURN
 
 

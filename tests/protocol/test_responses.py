@@ -398,6 +398,7 @@ REFUSALS = [
     ),
     Refusal(errors.OriginBroken("why"), 502, "origin_broken", "Origin broken", lines=LATER),
     Refusal(errors.OriginBehind("why"), 503, "origin_behind", "Origin behind", lines=LATER),
+    Refusal(errors.OriginBusy("why"), 503, "origin_busy", "Origin busy", lines=LATER),
     Refusal(
         errors.OriginTimeout("why"),
         504,
