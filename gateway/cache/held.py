@@ -9,10 +9,9 @@ from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.policy import Stored
 from gateway.cache.store import Kept
-from gateway.protocol import cache_status, caching, http1, repair
-from gateway.protocol.followed import EdgeRead
+from gateway.protocol import cache_status, caching, followed, http1, repair
+from gateway.protocol.followed import EdgeCatchUp
 from gateway.protocol.offsets import BEGINNING
-from gateway.protocol.requests import Live
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
@@ -30,14 +29,14 @@ UP_TO_DATE = "Stream-Up-To-Date"
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A GET as the cache sees it.
+    """A GET as the cache sees it: one that catches up, so that its answer can be for everybody.
 
     `headers` are the client's, `fields` what the origin is sent. A `personal` request comes from
     somebody in particular.
     """
 
     host: str
-    read: EdgeRead
+    read: EdgeCatchUp
     headers: MultiMapping[str]
     fields: CIMultiDict[str]
     identity: str  # of whom, hashed; empty for everybody
@@ -85,13 +84,7 @@ class Ask(msgspec.Struct, frozen=True):
 
     def elsewhere(self, offset: str) -> Ask:
         """The same reader's request to catch up from an offset."""
-        read = msgspec.structs.replace(
-            self.read,
-            target=self.read.catch_up(offset),
-            offset=None if offset == BEGINNING else offset,
-            live=Live.CATCH_UP,
-        )
-        return msgspec.structs.replace(self, read=read)
+        return msgspec.structs.replace(self, read=followed.catch_up(self.read, offset))
 
 
 class Held:

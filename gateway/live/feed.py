@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.live.event_reader import EventReader
     from gateway.live.host import Host, Waiter
-    from gateway.protocol.requests import Read
+    from gateway.protocol.requests import LongPoll
 
 PAUSE_SHARE = 0.25  # of a round's duration until the next one: 0.1 let the tail grow, 1 doubled p50
 LONGEST_PAUSE_S = 0.05
@@ -88,7 +88,7 @@ class Feed(Generic[V, N]):
 
     # Long-poll
 
-    def park(self, waiter: Waiter, read: Read, position: str) -> None:
+    def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
         self._arm(self._polls.park(waiter, read, position))
 

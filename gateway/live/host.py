@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.live.feed import Feed
-    from gateway.protocol.requests import Read
+    from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
 
 V = TypeVar("V")
@@ -27,7 +27,7 @@ class Parked(NamedTuple):
     """Where a waiter waits, an offset, and for how long (loop time)."""
 
     position: str
-    read: Read
+    read: LongPoll
     deadline: float
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.live.feed import Feed
     from gateway.live.host import Host, Waiter
-    from gateway.protocol.requests import Read
+    from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
 
 
@@ -40,7 +40,7 @@ class Polls(Generic[V, N]):
         """When the first one's time is over (loop time)."""
         return next(iter(self._parked.values())).deadline
 
-    def park(self, waiter: Waiter, read: Read, position: str) -> float:
+    def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; the end of its time."""
         deadline = asyncio.get_running_loop().time() + self._host.settings.long_poll_timeout
         parked = self._parked[waiter] = Parked(position, read, deadline)

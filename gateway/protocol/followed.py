@@ -13,7 +13,7 @@ from gateway.protocol.content import is_json, is_text, media_type
 from gateway.protocol.cursors import next_cursor, parse_cursor
 from gateway.protocol.offsets import BEGINNING, is_plain
 from gateway.protocol.paths import canonical_path, canonical_query
-from gateway.protocol.requests import Live, Read
+from gateway.protocol.requests import CatchUp, Events, LongPoll, echoed_cursor
 from gateway.protocol.responses import CLOSED, SECURITY, UP_TO_DATE, Response
 from gateway.protocol.state import Lifetime
 
@@ -21,35 +21,63 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.protocol.caching import Freshness
+    from gateway.protocol.requests import Read
 
 FOREVER: Final = Lifetime()
 MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more often is no text
 _OURS = frozenset({"offset", "live", "cursor"})
-_MODES = {"long-poll": Live.LONG_POLL, "sse": Live.SSE}
 
 
-class EdgeRead(Read, frozen=True):
-    """A GET below an HTTP origin. Its offset is the origin's, which only sorts and compares.
+# A GET below an HTTP origin. Its offset is the origin's, which only sorts and compares. `others`
+# are the query's parts that the protocol does not know, in canonical form.
 
-    `others` are the query's parts that the protocol does not know, in canonical form, or all of
-    them where the read is not clear: then the origin alone knows what it means.
+
+class EdgeCatchUp(CatchUp, frozen=True):
+    """One that is answered at once. Where it is not clear, only the origin knows what it means.
+
+    `others` are all of the query's parts then.
     """
 
     others: tuple[str, ...]
     is_clear: bool
 
-    def catch_up(self, offset: str) -> str:
-        """The target that reads from an offset."""
-        return self._target(f"offset={_in_query(offset)}")
 
-    def poll(self, offset: str, cursor: str | None) -> str:
-        """The target that waits at an offset."""
-        own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
-        return self._target(*own, "live=long-poll", f"offset={_in_query(offset)}")
+class EdgeLongPoll(LongPoll, frozen=True):
+    """One that waits for news."""
 
-    def _target(self, *own: str) -> str:
-        parts = sorted((*self.others, *own), key=lambda part: part.partition("=")[0])
-        return f"{self.path}?{'&'.join(parts)}"
+    others: tuple[str, ...]
+
+
+class EdgeEvents(Events, frozen=True):
+    """One that stays."""
+
+    others: tuple[str, ...]
+
+
+EdgeLive = EdgeLongPoll | EdgeEvents
+EdgeRead = EdgeCatchUp | EdgeLive
+_MODES: dict[str, type[EdgeLongPoll] | type[EdgeEvents]] = {
+    "long-poll": EdgeLongPoll,
+    "sse": EdgeEvents,
+}
+
+
+def catch_up(read: EdgeRead, offset: str) -> EdgeCatchUp:
+    """The read of the same resource from an offset: with nothing in it of who wants it."""
+    start = None if offset == BEGINNING else offset
+    target = _target(read, f"offset={_in_query(offset)}")
+    return EdgeCatchUp(read.path, target, start, read.others, is_clear=True)
+
+
+def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
+    """What waits for news at an offset. The cursor is the origin's own."""
+    own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
+    return _target(read, *own, "live=long-poll", f"offset={_in_query(offset)}")
+
+
+def _target(read: EdgeRead, *own: str) -> str:
+    parts = sorted((*read.others, *own), key=lambda part: part.partition("=")[0])
+    return f"{read.path}?{'&'.join(parts)}"
 
 
 def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
@@ -60,20 +88,16 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
     parts = query.text.split("&") if query.text else []
     own = [part for part in parts if part.partition("=")[0] in _OURS]
     offset = query.values.get("offset")
-    live = _MODES.get(query.values.get("live", ""), Live.CATCH_UP)
-    if not offset or "+" in offset or len(own) > len(_OURS & query.values.keys()):
-        live = Live.CATCH_UP  # a plus is a space to some
-    cursor = query.values.get("cursor")
-    is_clear = live is not Live.CATCH_UP or _is_plain_catch_up(own, query.values)
-    return EdgeRead(
-        path,
-        f"{path}?{query.text}" if query.text else path,
-        None if offset is None or offset == BEGINNING else _decoded(offset),
-        live,
-        parse_cursor(cursor) if cursor is not None and live is not Live.CATCH_UP else None,
-        tuple(part for part in parts if not (is_clear and part in own)),
-        is_clear,
-    )
+    target = f"{path}?{query.text}" if query.text else path
+    start = None if offset is None or offset == BEGINNING else _decoded(offset)
+    others = tuple(part for part in parts if part not in own)
+    mode = _MODES.get(query.values.get("live", ""))
+    # A plus is a space to some.
+    if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
+        cursor = parse_cursor(query.values.get("cursor", ""))
+        return mode(path, target, start, cursor, others)
+    is_clear = _is_plain_catch_up(own, query.values)
+    return EdgeCatchUp(path, target, start, others if is_clear else tuple(parts), is_clear)
 
 
 def _decoded(text: str) -> str:
@@ -95,9 +119,9 @@ def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
     )
 
 
-def resumed(read: EdgeRead, last_event_id: str | None) -> EdgeRead:
+def resumed(read: EdgeLive, last_event_id: str | None) -> EdgeLive:
     """The read from where the browser's EventSource was when its connection ended."""
-    if not last_event_id or read.live is not Live.SSE:
+    if not last_event_id or not isinstance(read, EdgeEvents):
         return read
     if not is_plain(last_event_id):
         raise BadRequest("Last-Event-ID is malformed: give back an id that came with an event")
@@ -219,7 +243,7 @@ def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
     )
 
 
-def empty(view: View, read: Read, now: float, freshness: Freshness) -> Response:
+def empty(view: View, read: CatchUp, now: float, freshness: Freshness) -> Response:
     """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
     lifetime = caching.PRIVATE if view.private else caching.tail_lifetime(freshness)
     return Response(
@@ -234,4 +258,5 @@ def empty(view: View, read: Read, now: float, freshness: Freshness) -> Response:
 def _end(view: View, read: Read, offset: str, now: float, *, closed: bool) -> str:
     if closed:
         return CLOSED
-    return f"Stream-Cursor: {next_cursor(now, read.cursor, f'{view.place}:{offset}')}\r\n"
+    cursor = next_cursor(now, echoed_cursor(read), f"{view.place}:{offset}")
+    return f"Stream-Cursor: {cursor}\r\n"

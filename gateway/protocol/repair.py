@@ -16,15 +16,15 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBehind
 from gateway.protocol import caching
 from gateway.protocol.content import is_json
-from gateway.protocol.cursors import next_cursor
+from gateway.protocol.cursors import current_cursor
 from gateway.protocol.offsets import BEGINNING, NOW, is_plain
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.protocol.caching import Freshness
-    from gateway.protocol.followed import EdgeRead
-    from gateway.protocol.requests import Read
+    from gateway.protocol.followed import EdgeCatchUp
+    from gateway.protocol.requests import CatchUp
     from gateway.protocol.state import Lifetime
 
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
@@ -130,7 +130,7 @@ def is_true(headers: MultiMapping[str], name: str) -> bool:
 
 def repaired(  # noqa: PLR0913 - what an answer's head depends on
     fields: MultiMapping[str],
-    read: EdgeRead,
+    read: EdgeCatchUp,
     facts: StreamRead,
     freshness: Freshness,
     now: float,
@@ -162,7 +162,7 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
     # One reader's cursor must be every reader's, so it is ours and never the origin's.
     fields.popall("Stream-Cursor", None)
     if not facts.closed:
-        fields["Stream-Cursor"] = str(next_cursor(now, read.cursor, f"{read.path}:{read.offset}"))
+        fields["Stream-Cursor"] = str(current_cursor(now))
     return fields, repairs
 
 
@@ -179,7 +179,7 @@ def _is_only_no_store(fields: MultiMapping[str]) -> bool:
 
 
 def _lifetime(
-    read: Read,
+    read: CatchUp,
     facts: StreamRead,
     freshness: Freshness,
     remaining: float | None,

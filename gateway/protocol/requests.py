@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,22 +32,33 @@ _RFC3339 = re.compile(
 )
 
 
-class Live(Enum):
-    """The read modes (sections 5.6 to 5.8)."""
-
-    CATCH_UP = "catch-up"
-    LONG_POLL = "long-poll"
-    SSE = "sse"
-
-
-class Read(msgspec.Struct, frozen=True):
-    """GET. `offset` is None for the beginning, NOW for the tail."""
+class _Read(msgspec.Struct, frozen=True):
+    """What every GET names. `offset` is None for the beginning, NOW for the tail."""
 
     path: str
     target: str
     offset: Offset | str | None
-    live: Live
+
+
+class CatchUp(_Read, frozen=True):
+    """GET of what is there (section 5.6). It has no cursor: its answer is for everybody."""
+
+
+class LongPoll(_Read, frozen=True):
+    """GET that waits for news (section 5.7)."""
+
     cursor: int | None
+
+
+class Events(_Read, frozen=True):
+    """GET that stays, by server-sent events (section 5.8)."""
+
+    cursor: int | None
+
+
+Live = LongPoll | Events
+Read = CatchUp | Live
+_MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse": Events}
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -83,6 +93,8 @@ class Create(msgspec.Struct, frozen=True):
 def parse_target(target: str) -> Read | HeadgateError:
     """A GET's target as a read, or what is wrong with it.
 
+    Equal reads have an equal `target`: the keys that count, sorted, the offset always there.
+
     Remembered, since a thousand viewers of a stream send the same few targets.
     """
     try:
@@ -95,41 +107,34 @@ def _parse_target(target: str) -> Read:
     raw_path, _, raw_query = target.partition("?")
     path = canonical_path(raw_path)
     query = parse_query(raw_query)
-    live = _live(query.get("live"))
-    offset = _read_offset(query.get("offset"), live)
-    cursor = parse_cursor(query["cursor"]) if "cursor" in query else None
-    return Read(path, _canonical_target(path, query), offset, live, cursor)
+    live = query.get("live")
+    if live is not None and live not in _MODES:
+        raise BadRequest("live must be long-poll or sse")
+    offset = _read_offset(query.get("offset"), is_live=live is not None)
+    start = f"offset={query.get('offset', offsets.BEGINNING)}"
+    if live is None:
+        return CatchUp(path, f"{path}?{start}", offset)
+    cursor = parse_cursor(query.get("cursor", ""))
+    echoed = "" if cursor is None else f"cursor={cursor}&"
+    return _MODES[live](path, f"{path}?{echoed}live={live}&{start}", offset, cursor)
+
+
+def echoed_cursor(read: Read) -> int | None:
+    """The cursor that a reader gives back; a read whose answer is for everybody has none."""
+    return None if isinstance(read, CatchUp) else read.cursor
 
 
 def resumed(read: Read, last_event_id: str | None) -> Read:
     """The read from where the browser's EventSource was when its connection ended."""
-    if not last_event_id or read.live is not Live.SSE:
+    if not last_event_id or not isinstance(read, Events):
         return read
     offset = parse_offset(last_event_id, "Last-Event-ID")
     return msgspec.structs.replace(read, offset=offset)
 
 
-def _canonical_target(path: str, query: Mapping[str, str]) -> str:
-    """The target as every equal request has it: known keys, sorted, the offset always there."""
-    parts = [f"{key}={query[key]}" for key in ("cursor", "live") if key in query]
-    return f"{path}?{'&'.join([*parts, 'offset=' + query.get('offset', offsets.BEGINNING)])}"
-
-
-def _live(text: str | None) -> Live:
-    match text:
-        case None:
-            return Live.CATCH_UP
-        case "long-poll":
-            return Live.LONG_POLL
-        case "sse":
-            return Live.SSE
-        case _:
-            raise BadRequest("live must be long-poll or sse")
-
-
-def _read_offset(text: str | None, live: Live) -> Offset | str | None:
+def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
     if text is None:
-        if live is not Live.CATCH_UP:
+        if is_live:
             raise BadRequest("offset is missing: a live read must say where to begin")
         return None
     if text == offsets.BEGINNING:

@@ -41,7 +41,7 @@ from gateway.protocol import caching, chunks
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.offsets import Offset, format_offset
-from gateway.protocol.requests import Live
+from gateway.protocol.requests import LongPoll, echoed_cursor
 
 if TYPE_CHECKING:
     from gateway.protocol.appends import Appended
@@ -165,7 +165,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
-    if read.live is Live.LONG_POLL:
+    if isinstance(read, LongPoll):
         lifetime = caching.poll_lifetime(remaining)
     elif _is_for_good(chunk, read):
         lifetime = caching.chunk_lifetime(freshness, remaining)
@@ -237,7 +237,7 @@ def _position_fields(chunk: Chunk, read: Read, now: float) -> str:
         fields += UP_TO_DATE
     if chunk.closed:
         return fields + CLOSED
-    cursor = next_cursor(now, read.cursor, f"{state.stream_id}:{chunk.start}")
+    cursor = next_cursor(now, echoed_cursor(read), f"{state.stream_id}:{chunk.start}")
     return f"{fields}Stream-Cursor: {cursor}\r\n"
 
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from gateway.cache.flight import Flight, Landed
     from gateway.live.feed import Feed
     from gateway.live.host import FeedSettings, Parked
-    from gateway.protocol.followed import EdgeRead
+    from gateway.protocol.followed import EdgeLongPoll
     from gateway.protocol.repair import StreamRead
-    from gateway.protocol.requests import Read
+    from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.web.edge_watch import Place
     from gateway.web.shared import Shared
@@ -105,12 +105,14 @@ class EdgeFeeds:
                 watch.held = held.pop_all()
         return watch
 
-    def found(self, place: Place, view: View, given: Given, position: str) -> Response | None:
+    def found(
+        self, place: Place, read: LongPoll, view: View, given: Given, position: str
+    ) -> Response | None:
         """The answer for a poll that has read from the origin; None when it has to wait."""
         now = self.clock()
         facts = given.held.facts
         if facts is None or facts.is_empty:
-            ended = followed.poll_ended(view, place.read, view.tail, now)
+            ended = followed.poll_ended(view, read, view.tail, now)
             return ended if view.closed else None
         span = Span(position, view.tail, given.held.body)
         limits = self._shared.limits
@@ -118,7 +120,7 @@ class EdgeFeeds:
             # It will be back at the next offset, and in a herd some always come too late for the
             # tail: so the stream is followed from now on.
             self.watch(place, view).read_by_somebody(span, given)
-        return followed.data(view, place.read, span, now)
+        return followed.data(view, read, span, now)
 
     def join(self, watch: Watch) -> Feed[Watch, Span]:
         """The feed, for one more reader; raises at the readers' limit."""
@@ -251,7 +253,7 @@ class EdgeFeeds:
         """A problem."""
         return self._shared.collapsed(self._shared.problem(reason))
 
-    async def out_of_time(self, watch: Watch, read: Read, position: str) -> Response:
+    async def out_of_time(self, watch: Watch, read: LongPoll, position: str) -> Response:
         """The answer for a poll that has waited long enough."""
         lost = watch.feed.lost
         if lost is not None:
@@ -260,12 +262,12 @@ class EdgeFeeds:
             return followed.poll_ended(watch.view, read, position, self.clock())
         return await self._read_for(watch, read, position)
 
-    def news(self, watch: Watch, read: Read, position: str) -> Response | None:
+    def news(self, watch: Watch, read: LongPoll, position: str) -> Response | None:
         """The answer for a poll that is a little behind."""
         span = watch.since(position)
         return None if span is None else followed.data(watch.view, read, span, self.clock())
 
-    def news_for(self, watch: Watch, read: EdgeRead) -> bytes | None:
+    def news_for(self, watch: Watch, read: EdgeLongPoll) -> bytes | None:
         """The same as bytes, rendered once for all who ask it."""
         assert isinstance(read.offset, str), "polls name one"
         now = self.clock()
@@ -288,7 +290,7 @@ class EdgeFeeds:
         is_over = parked.deadline <= asyncio.get_running_loop().time()
         return self._shared.collapsed(response) if response.body or is_over else None
 
-    async def _read_for(self, watch: Watch, read: Read, position: str) -> Response:
+    async def _read_for(self, watch: Watch, read: LongPoll, position: str) -> Response:
         """The answer for a poll, from the cache or the origin."""
         given, facts = await self._more(watch, position)
         known = view_of(watch.place, position, given, facts)

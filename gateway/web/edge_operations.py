@@ -20,10 +20,10 @@ from gateway.errors import (
     OriginTimeout,
 )
 from gateway.protocol import cache_status, followed, forwarding, responses
-from gateway.protocol.followed import Span
+from gateway.protocol.followed import EdgeCatchUp, EdgeLongPoll, Span
 from gateway.protocol.offsets import BEGINNING, NOW
 from gateway.protocol.paths import canonical_path
-from gateway.protocol.requests import Live, is_closing, parse_lifetime
+from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
 from gateway.web import bodies, live_answers
 from gateway.web.answers import Answered
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from gateway.backends.origin import OriginAnswer
-    from gateway.cache.held import Ask
-    from gateway.protocol.followed import EdgeRead
+    from gateway.protocol.followed import EdgeEvents, EdgeLive, EdgeRead
     from gateway.web.edge_feeds import EdgeFeeds
     from gateway.web.edge_route import EdgeRoute
     from gateway.web.edge_watch import Watch
@@ -80,11 +79,10 @@ class EdgeOperations:
         forwarding.check_loop(request.headers, route.via)
         read = route.parse(target)
         if request.method == "GET" and not request.can_read_body:
-            ask = route.ask(request, read)
-            if read.live is not Live.CATCH_UP:
-                return await self._live(request, route, ask, read)
-            return await self._get(request, route, ask, read)
-        if request.method == "HEAD":
+            if isinstance(read, EdgeCatchUp):
+                return await self._get(request, route, read)
+            return await self._live(request, route, read)
+        if request.method == "HEAD" and isinstance(read, EdgeCatchUp):
             kept = self._kept_head(request, route, read)
             if kept is not None:
                 return kept
@@ -92,9 +90,8 @@ class EdgeOperations:
 
     # Reads
 
-    async def _get(
-        self, request: BaseRequest, route: EdgeRoute, ask: Ask, read: EdgeRead
-    ) -> Answered:
+    async def _get(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
+        ask = route.ask(request, read)
         if "Range" in request.headers and route.cache.passes(ask):
             # It is too long to be cut from the whole.
             return await self._pass_on(request, route, read)
@@ -115,7 +112,9 @@ class EdgeOperations:
             watch.read_by_somebody(span, given)
         return present(request, given, tail_is_known=given.tail_is_known)
 
-    def _kept_head(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered | None:
+    def _kept_head(
+        self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp
+    ) -> Answered | None:
         """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
         ask = route.ask(request, read)
         held = route.cache.find(ask)
@@ -129,33 +128,36 @@ class EdgeOperations:
     # Live reads
 
     async def _live(
-        self, request: BaseRequest, route: EdgeRoute, ask: Ask, read: EdgeRead
+        self, request: BaseRequest, route: EdgeRoute, read: EdgeLive
     ) -> Answered | None:
         live_answers.check_open(self._shared)
         last_event_id = request.headers.get("Last-Event-ID")
         read = followed.resumed(read, last_event_id)
-        place = Place(watch_key(ask.host, read, ask.identity), read, ask.plain(route.identity))
-        if read.live is Live.LONG_POLL:
-            return await self._poll(request, route.feeds, place)
-        return await self._events(request, route.feeds, place, resumes=bool(last_event_id))
+        ask = route.ask(request, followed.catch_up(read, _offset(read)))
+        place = Place(watch_key(ask.host, read, ask.identity), ask.plain(route.identity))
+        if isinstance(read, EdgeLongPoll):
+            return await self._poll(request, route.feeds, place, read)
+        return await self._events(request, route.feeds, place, read, resumes=bool(last_event_id))
 
-    async def _poll(self, request: BaseRequest, feeds: EdgeFeeds, place: Place) -> Answered:
+    async def _poll(
+        self, request: BaseRequest, feeds: EdgeFeeds, place: Place, read: EdgeLongPoll
+    ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
         until = asyncio.get_running_loop().time() + feeds.settings.long_poll_timeout + ALONE_S
         watch = feeds.peek(place.key)
-        position = _position(place.read, watch)
+        position = _position(read, watch)
         for _ in range(MOST_LOOKS):
             if watch is not None:
                 if watch.feed.position == position and not watch.feed.closed:
                     break
-                news = feeds.news(watch, place.read, position)
+                news = feeds.news(watch, read, position)
                 if news is not None:
                     return Answered(news, cache_status.COLLAPSED)
             given = await feeds.catch_up(place, position)
             if given.held.facts is None:
                 return present(request, given, tail_is_known=True)
             view = view_of(place, position, given, given.held.facts)
-            there = feeds.found(place, view, given, position)
+            there = feeds.found(place, read, view, given, position)
             if there is not None:
                 return Answered(there, given.cache)
             live_answers.check_open(self._shared)
@@ -164,17 +166,23 @@ class EdgeOperations:
             if watch.feed.position <= position:
                 break  # else it has moved on while we asked
         assert watch is not None, "made on the way here"
-        waiting = live_answers.poll(partial(feeds.join, watch), place.read, position)
+        waiting = live_answers.poll(partial(feeds.join, watch), read, position)
         return await _in_time(waiting, until) or Answered(
-            await feeds.out_of_time(watch, place.read, position), cache_status.COLLAPSED
+            await feeds.out_of_time(watch, read, position), cache_status.COLLAPSED
         )
 
     async def _events(
-        self, request: BaseRequest, feeds: EdgeFeeds, place: Place, *, resumes: bool
+        self,
+        request: BaseRequest,
+        feeds: EdgeFeeds,
+        place: Place,
+        read: EdgeEvents,
+        *,
+        resumes: bool,
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
         watch = feeds.peek(place.key)
-        start = _position(place.read, watch)
+        start = _position(read, watch)
         if watch is None or not watch.reaches(start):
             begun = await self._begin_events(request, feeds, place, start, resumes=resumes)
             if isinstance(begun, Answered):
@@ -183,7 +191,7 @@ class EdgeOperations:
         live_answers.check_open(self._shared)
         join = partial(feeds.join, watch)
         head = responses.event_stream(watch.view.content_type, watch.view.cors)
-        live_answers.stream_events(request, self._shared, join, head, place.read, start)
+        live_answers.stream_events(request, self._shared, join, head, read, start)
         return None
 
     async def _begin_events(

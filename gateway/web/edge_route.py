@@ -14,7 +14,7 @@ from gateway.cache.held import Ask, Held, Slot
 from gateway.cache.lifetimes import Lifetimes
 from gateway.errors import HeadgateError
 from gateway.protocol import forwarding
-from gateway.protocol.followed import EdgeRead, parse_edge_target
+from gateway.protocol.followed import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.telemetry.logs import log
 from gateway.web.edge_feeds import EdgeFeeds
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from gateway.cache.rules import Rules
     from gateway.cache.store import Kept, Store
     from gateway.live.host import FeedSettings
-    from gateway.protocol.requests import Read
+    from gateway.protocol.followed import EdgeCatchUp, EdgeRead
+    from gateway.protocol.requests import LongPoll
     from gateway.web.connection import Connection
     from gateway.web.shared import Shared
 
@@ -109,7 +110,7 @@ class EdgeRoute:
 
     # Requests as the cache and the feeds see them
 
-    def ask(self, request: BaseRequest, read: EdgeRead) -> Ask:
+    def ask(self, request: BaseRequest, read: EdgeCatchUp) -> Ask:
         """A GET as its cache key, and as the origin will have it."""
         headers: MultiMapping[str] = request.headers
         if not forwarding.hop_names(headers) <= _CONNECTION_NAMES:
@@ -176,9 +177,9 @@ class EdgeRoute:
                 return held
         return None
 
-    def park(self, connection: Connection, read: Read, headers: MultiMapping[str]) -> bool:
+    def park(self, connection: Connection, read: LongPoll, headers: MultiMapping[str]) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
-        assert isinstance(read, EdgeRead), "parsed by this route"
+        assert isinstance(read, EdgeLongPoll), "parsed by this route"
         if "Via" in headers or any(name in headers for name in self.identity):
             return False
         watch = self.feeds.peek(watch_key(headers.get("Host", ""), read, ""))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.cache.edge_cache import Given
     from gateway.cache.held import Ask
     from gateway.live.budget import Budget
-    from gateway.protocol.followed import EdgeRead
+    from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.repair import StreamRead
 
 LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
@@ -51,11 +51,18 @@ _editions = count()
 
 
 class Place(NamedTuple):
-    """A stream as one kind of reader sees it, and what the origin is asked for it."""
+    """A stream as one kind of reader sees it, and what the origin is asked for it.
+
+    Nothing in it is of a single reader, but what all of the kind have in common.
+    """
 
     key: Hashable
-    read: EdgeRead
     ask: Ask
+
+    @property
+    def read(self) -> EdgeCatchUp:
+        """The stream's URL, as a read from somewhere in it."""
+        return self.ask.read
 
 
 class Keeper(Host["Watch", Span], Protocol):
@@ -292,7 +299,11 @@ class Watch:
 
     async def _fetched(self, question: Question) -> Polled:
         read, start = self.place.read, question.start
-        target = read.poll(start, question.cursor) if question.waits else read.catch_up(start)
+        target = (
+            followed.poll_target(read, start, question.cursor)
+            if question.waits
+            else followed.catch_up(read, start).target
+        )
         fields = self.place.ask.fields
         with ExitStack() as held:
             answer = await self._keeper.origin.send("GET", target, fields, poll=question.waits)

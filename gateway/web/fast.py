@@ -14,7 +14,7 @@ from gateway.errors import HeadgateError
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
 from gateway.protocol.paths import canonical_path
-from gateway.protocol.requests import Live, Read, parse_append, parse_target
+from gateway.protocol.requests import LongPoll, parse_append, parse_target
 from gateway.web.answers import JOINED_BYTES
 from gateway.web.edge_route import EdgeRoute
 from gateway.web.log_route import LogRoute
@@ -156,7 +156,7 @@ class Fast:
         return self._park_at(connection, route, read, name)
 
     @staticmethod
-    def _park_at(connection: Connection, route: LogRoute, read: Read, name: str) -> bool:
+    def _park_at(connection: Connection, route: LogRoute, read: LongPoll, name: str) -> bool:
         try:
             hot = route.table.peek(name)
             if hot is None or hot.state is None or not route.table.hears_of(hot):
@@ -172,13 +172,13 @@ class Fast:
         feed.park(connection, read, state.offset(state.tail))
         return True
 
-    def _parse_poll(self, target: str) -> tuple[LogRoute | EdgeRoute, Read, str] | None:
+    def _parse_poll(self, target: str) -> tuple[LogRoute | EdgeRoute, LongPoll, str] | None:
         try:
             route, name = self._routes.find(canonical_path(target.partition("?")[0]))
             read = parse_target(target) if isinstance(route, LogRoute) else route.parse(target)
         except HeadgateError:
             return None
-        if not isinstance(read, Read) or read.live is not Live.LONG_POLL:
+        if not isinstance(read, LongPoll):
             return None
         return route, read, name
 

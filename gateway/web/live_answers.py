@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.live.feed import Feed
-    from gateway.protocol.requests import Read
+    from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.web.shared import Shared
 
@@ -41,7 +41,7 @@ class _Poll:
             self.answered.set_result(response)
 
 
-async def poll(join: Join, read: Read, position: str) -> Answered:
+async def poll(join: Join, read: LongPoll, position: str) -> Answered:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     waiter = _Poll()
     feed = join()
@@ -94,7 +94,7 @@ def stream_events(
     shared: Shared,
     join: Join,
     head: Response,
-    read: Read,
+    read: Events,
     start: str,
 ) -> None:
     """Write the head, then let the feed have the connection."""

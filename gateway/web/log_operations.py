@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
 from gateway.protocol import cache_status, responses
 from gateway.protocol.paths import canonical_path, parse_query
-from gateway.protocol.requests import Live, Read, parse_append, parse_create, parse_target, resumed
+from gateway.protocol.requests import (
+    Events,
+    LongPoll,
+    Read,
+    parse_append,
+    parse_create,
+    parse_target,
+    resumed,
+)
 from gateway.web import bodies, live_answers
 from gateway.web.answers import Answered
 from gateway.web.log_feeds import LiveRead
@@ -71,7 +79,7 @@ class LogOperations:
             return answer
         live_answers.check_open(self._shared)
         state = answer.state
-        if read.live is Live.LONG_POLL:
+        if isinstance(read, LongPoll):
             async with live_answers.staying(request):
                 join = partial(route.feeds.join, answer.hot, state)
                 return await live_answers.poll(join, read, state.offset(answer.start))
@@ -79,6 +87,7 @@ class LogOperations:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             ended = responses.poll_ended(state, read, route.clock())
             return Answered(ended, cache_status.BYPASS)
+        assert isinstance(read, Events), "who only catches up has an answer"
         live = await route.feeds.prepare(answer)
         live_answers.check_open(self._shared)
         join = partial(route.feeds.join, live.hot, live.state)

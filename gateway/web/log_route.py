@@ -9,7 +9,7 @@ from gateway.cache.entries import Entry, drop, groups
 from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
 from gateway.protocol import cache_status, caching, chunks, http1, responses
 from gateway.protocol.offsets import NOW
-from gateway.protocol.requests import Live
+from gateway.protocol.requests import Events, LongPoll
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.moments import begins_alike
@@ -97,9 +97,9 @@ class LogRoute:
         state = self.table.present(hot)
         self.table.deadlines.touch(hot)
         start = chunks.start_position(state, read.offset)
-        if read.live is Live.SSE:
+        if isinstance(read, Events):
             return LiveRead(hot, state, start, read.offset is None)
-        if start == state.tail and read.live is Live.LONG_POLL:
+        if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
                 ended = responses.poll_ended(state, read, self.clock())
                 return Answered(ended, cache_status.MISS)

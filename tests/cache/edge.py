@@ -16,7 +16,7 @@ from gateway.cache.policy import Defaults
 from gateway.cache.rules import Rules
 from gateway.cache.store import Kept, Store
 from gateway.protocol.caching import Freshness
-from gateway.protocol.followed import parse_edge_target
+from gateway.protocol.followed import EdgeCatchUp, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.state import Lifetime
 from tests.streams.clock import ManualClock
@@ -73,6 +73,7 @@ class Stage:
         """A reader's request."""
         headers = CIMultiDict([("Host", "headgate.test"), *fields])
         read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
+        assert isinstance(read, EdgeCatchUp)
         identity = repr([(name, headers[name]) for name in IDENTITY if name in headers])
         coding = normalised("accept-encoding", headers) if "Accept-Encoding" in headers else ""
         sent = CIMultiDict(

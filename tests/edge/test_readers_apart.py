@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.protocol.cursors import MAX_JITTER_INTERVALS
 from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.events import Events
 from tests.faults.wire import Answer, Wire, ask
@@ -171,6 +172,39 @@ def test_no_credential_is_in_logs_answers_or_what_the_admin_listener_tells() -> 
         assert secret not in gateway.output()
         for path in ("/readyz", "/healthz", "/metrics"):
             assert secret not in repr(ask(gateway.admin_port, "GET", path))
+
+
+# ---------------------------------------------------------------- cursors
+
+FAR = ("999999999999999999", "999999999999999998", str(2**53 - 1), "9" * 15)
+
+
+@pytest.mark.parametrize("cursor", FAR)
+@pytest.mark.parametrize("live", ["long-poll", "sse"])
+def test_a_readers_cursor_is_in_nobody_elses_answer(club: Club, cursor: str, live: str) -> None:
+    path = club.path()
+    club.cache_control = None
+    before = int(club.read(f"{club.path()}?offset=-1", ANONYMOUS).headers["stream-cursor"])
+    with Wire(club.port) as wire:
+        target = f"{path}?offset=-1&live={live}&cursor={cursor}"
+        wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert wire.socket.recv(1).startswith(b"H")
+        others = [
+            club.read(f"{path}?offset=-1{more}", ANONYMOUS)
+            for more in ("", "", "&live=long-poll", f"&live=long-poll&cursor={before}")
+        ]
+    given = [int(answer.headers["stream-cursor"]) for answer in others]
+    assert all(before <= one <= before + 1 + MAX_JITTER_INTERVALS for one in given), given
+
+
+@pytest.mark.parametrize("cursor", [*FAR, "9" * 17, "9" * 19, "x", "-1", "1.5", "a%20b", ""])
+def test_every_cursor_that_is_given_out_is_taken_back(club: Club, cursor: str) -> None:
+    path = club.path()
+    club.cache_control = None
+    for _ in range(3):
+        answer = club.read(f"{path}?offset=-1&live=long-poll&cursor={cursor}", ANONYMOUS)
+        assert answer.status == 200
+        cursor = answer.headers["stream-cursor"]
 
 
 # ---------------------------------------------------------------- live

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
+from gateway.protocol.requests import LongPoll
 from tests.live.edge import S, following, live, up_to
 from tests.support.raw_origin import Wire, answer, until
 
@@ -50,6 +51,8 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
         await following(gateway, "0002")
         await origin.polled(1)
         (watch,) = gateway.edge.feeds._watches.values()
+        poll = gateway.edge.parse(f"{S}?offset=0001&live=long-poll")
+        assert isinstance(poll, LongPoll)
         go = asyncio.Event()
 
         async def tell_late(wire: Wire) -> None:
@@ -58,11 +61,11 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
 
         origin.instead = tell_late
         waiter = Waiting()
-        gateway.edge.feeds.join(watch).park(waiter, watch.place.read, "0001")
+        gateway.edge.feeds.join(watch).park(waiter, poll, "0001")
         await until(lambda: f"{S}?offset=0001" in origin.catch_ups)
         watch.feed.lose(OriginBroken("for a moment"))
         assert waiter.statuses == [502]
-        gateway.edge.feeds.join(watch).park(waiter, watch.place.read, "0001")
+        gateway.edge.feeds.join(watch).park(waiter, poll, "0001")
         go.set()
         await until(lambda: len(waiter.statuses) == 2)
         assert waiter.statuses == [502, 200]

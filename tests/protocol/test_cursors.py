@@ -6,31 +6,35 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest
 from gateway.protocol.cursors import (
     EPOCH_S,
     INTERVAL_S,
+    LARGEST,
     MAX_JITTER_INTERVALS,
+    current_cursor,
+    cursor_floor,
     next_cursor,
     parse_cursor,
 )
 
-LARGEST = 10**16 - 1
+FURTHEST = LARGEST - MAX_JITTER_INTERVALS  # that can be moved on
 NOW = st.floats(min_value=EPOCH_S, max_value=EPOCH_S + 10**10)
 
 
-@pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), (str(LARGEST), LARGEST)])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("007", 7), (str(FURTHEST - 1), FURTHEST - 1), (str(FURTHEST), FURTHEST)],
+)
 def test_a_cursor_is_a_whole_number(text: str, number: int) -> None:
     assert parse_cursor(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.0", " 1", "1\n", "x", "1" * 19, "٣"])
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest) as refusal:
-        parse_cursor(text)
-    assert refusal.value.detail == (
-        "cursor is malformed: give back a Stream-Cursor value unchanged"
-    )
+@pytest.mark.parametrize(
+    "text",
+    ["", "-1", "1.0", " 1", "1\n", "x", str(FURTHEST + 1), "0" * 17, "1" * 19, "9" * 5000, "٣"],
+)
+def test_what_was_never_given_out_counts_as_none(text: str) -> None:
+    assert parse_cursor(text) is None
 
 
 @pytest.mark.parametrize(
@@ -74,9 +78,30 @@ def test_the_step_differs_between_streams_and_positions_and_cursors() -> None:
     assert len(steps) > 30
 
 
-@given(st.integers(0, LARGEST))
-@example(LARGEST)
-@example(LARGEST - 1)
-def test_an_answered_cursor_is_one_that_is_taken_back(echoed: int) -> None:
-    answer = next_cursor(EPOCH_S + 1000.0, echoed, "7:11")
-    assert parse_cursor(str(answer)) == answer
+@given(
+    NOW,
+    st.integers(min_value=0).map(str)
+    | st.integers(0, LARGEST).map(str)
+    | st.integers(FURTHEST - 2, FURTHEST + 2).map(str)
+    | st.text("0123456789", max_size=20)
+    | st.text(),
+    st.text(),
+)
+@example(EPOCH_S, "9" * 18, "7:11")
+def test_whatever_cursor_comes_the_answers_are_taken_back_and_lead_on(
+    now: float, text: str, place: str
+) -> None:
+    for answer in (next_cursor, cursor_floor):
+        echoed = parse_cursor(text)
+        given_out = answer(now, echoed, place)
+        assert 0 <= given_out <= LARGEST
+        assert str(given_out) != text or given_out == 0
+        if given_out <= FURTHEST:
+            assert parse_cursor(str(given_out)) == given_out
+
+
+@given(NOW, st.text())
+def test_a_cursor_that_nobody_can_go_beyond_leads_back_to_the_clock(now: float, place: str) -> None:
+    echoed = parse_cursor(str(next_cursor(now, FURTHEST, place)))
+    assert echoed is None
+    assert next_cursor(now, echoed, place) == current_cursor(now)

@@ -13,9 +13,13 @@ from gateway.errors import BadRequest
 from gateway.protocol.caching import Freshness, tag_mark
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.followed import (
+    EdgeCatchUp,
+    EdgeEvents,
+    EdgeLongPoll,
     EdgeRead,
     Span,
     View,
+    catch_up,
     data,
     empty,
     is_cut,
@@ -23,13 +27,20 @@ from gateway.protocol.followed import (
     joined,
     parse_edge_target,
     poll_ended,
+    poll_target,
 )
 from gateway.protocol.repair import made_tag
-from gateway.protocol.requests import Live
+from gateway.protocol.requests import echoed_cursor
 
 NOW = 1_800_000_000.0
 CURSOR = current_cursor(NOW)
 S = "/v1/stream/s"
+
+
+def polling(query: str) -> EdgeLongPoll:
+    read = parsed(f"{query}&live=long-poll")
+    assert isinstance(read, EdgeLongPoll)
+    return read
 
 
 def parsed(query: str, *drop: str) -> EdgeRead:
@@ -64,23 +75,28 @@ def test_the_path_is_in_one_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "offset", "live", "cursor", "others"),
+    ("query", "offset", "kind", "cursor", "others"),
     [
-        ("", None, Live.CATCH_UP, None, ()),
-        ("offset=-1", None, Live.CATCH_UP, None, ()),
-        ("offset=now", "now", Live.CATCH_UP, None, ()),
-        ("offset=5&live=long-poll", "5", Live.LONG_POLL, None, ()),
-        ("offset=-1&live=sse", None, Live.SSE, None, ()),
-        ("offset=5&live=sse&cursor=7", "5", Live.SSE, 7, ()),
-        ("offset=5&cursor=7", "5", Live.CATCH_UP, None, ()),
-        ("b=2&offset=5&a=1&live=sse&Live=x", "5", Live.SSE, None, ("Live=x", "a=1", "b=2")),
+        ("", None, EdgeCatchUp, None, ()),
+        ("offset=-1", None, EdgeCatchUp, None, ()),
+        ("offset=now", "now", EdgeCatchUp, None, ()),
+        ("offset=5&live=long-poll", "5", EdgeLongPoll, None, ()),
+        ("offset=-1&live=sse", None, EdgeEvents, None, ()),
+        ("offset=5&live=sse&cursor=7", "5", EdgeEvents, 7, ()),
+        ("offset=5&cursor=7", "5", EdgeCatchUp, None, ()),
+        ("b=2&offset=5&a=1&live=sse&Live=x", "5", EdgeEvents, None, ("Live=x", "a=1", "b=2")),
     ],
 )
 def test_a_target_is_a_read(
-    query: str, offset: str | None, live: Live, cursor: int | None, others: tuple[str, ...]
+    query: str,
+    offset: str | None,
+    kind: type[EdgeRead],
+    cursor: int | None,
+    others: tuple[str, ...],
 ) -> None:
     read = parsed(query)
-    assert (read.offset, read.live, read.cursor, read.others) == (offset, live, cursor, others)
+    assert (read.offset, type(read), read.others) == (offset, kind, others)
+    assert echoed_cursor(read) == cursor
 
 
 @pytest.mark.parametrize(
@@ -98,7 +114,7 @@ def test_a_target_is_a_read(
     ],
 )
 def test_what_the_origin_could_take_for_something_else_is_left_to_it(query: str) -> None:
-    assert parsed(query).live is Live.CATCH_UP
+    assert isinstance(parsed(query), EdgeCatchUp)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +140,7 @@ def test_what_the_origin_could_take_for_something_else_is_left_to_it(query: str)
 def test_what_only_the_origin_can_judge_is_not_clear(query: str, clear: bool) -> None:
     """All of it then tells its feed and its stream from others."""
     read = parsed(query)
-    assert read.is_clear is clear
+    assert (not isinstance(read, EdgeCatchUp) or read.is_clear) is clear
     own = {part for part in read.others if part.partition("=")[0] in {"offset", "live", "cursor"}}
     assert own == (set() if clear else set(query.split("&")))
 
@@ -141,8 +157,10 @@ def test_what_only_the_origin_can_judge_is_not_clear(query: str, clear: bool) ->
 def test_an_offset_is_known_as_the_origin_gave_it(asked: str, offset: str, target: str) -> None:
     read = parsed(f"offset={asked}&live=sse")
     assert read.offset == offset
-    assert read.catch_up(offset) == f"{S}?{target}"
-    assert read.poll(offset, "a&b=c d") == f"{S}?cursor=a%26b%3Dc%20d&live=long-poll&{target}"
+    assert catch_up(read, offset).target == f"{S}?{target}"
+    assert (
+        poll_target(read, offset, "a&b=c d") == f"{S}?cursor=a%26b%3Dc%20d&live=long-poll&{target}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,17 +198,26 @@ def test_what_is_no_text_is_cut_or_not(body: bytes) -> None:
     assert is_cut("text/plain", body) <= (bool(body) and body[-1] >= 0x80)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "-1", "1" * 19])
-def test_a_cursor_that_is_none_is_refused_where_it_counts(cursor: str) -> None:
-    with pytest.raises(BadRequest):
-        parsed(f"offset=5&live=long-poll&cursor={cursor}")
+@given(
+    st.sampled_from(["live=sse&", "live=long-poll&", "live=sse&cursor=5&", "cursor=5&", ""]),
+    st.integers(min_value=0).map(str) | st.text("0123456789abc%2-&=", max_size=30),
+)
+def test_what_is_read_for_everybody_is_the_same_whatever_cursor_its_reader_has(
+    own: str, cursor: str
+) -> None:
+    try:
+        read = parsed(f"{own}offset=5&cursor={cursor}")
+    except BadRequest:
+        assume(False)
+    assume(not isinstance(read, EdgeCatchUp) and not read.others)
+    assert catch_up(read, "5") == catch_up(parsed("offset=5"), "5")
 
 
 def test_what_the_protocol_does_not_know_goes_along() -> None:
     read = parsed("z=1&offset=5&live=sse&cursor=7&a=2&utm_x=3", "utm_*")
-    assert read.catch_up("9") == f"{S}?a=2&offset=9&z=1"
-    assert read.poll("9", None) == f"{S}?a=2&live=long-poll&offset=9&z=1"
-    assert read.poll("9", "8") == f"{S}?a=2&cursor=8&live=long-poll&offset=9&z=1"
+    assert catch_up(read, "9").target == f"{S}?a=2&offset=9&z=1"
+    assert poll_target(read, "9", None) == f"{S}?a=2&live=long-poll&offset=9&z=1"
+    assert poll_target(read, "9", "8") == f"{S}?a=2&cursor=8&live=long-poll&offset=9&z=1"
 
 
 @given(
@@ -202,7 +229,11 @@ def test_what_the_protocol_does_not_know_goes_along() -> None:
 def test_a_derived_target_is_what_a_reader_would_be_kept_under(others: list[str], own: str) -> None:
     """Or else a catch-up by a viewer and one for its feed would not share an answer."""
     read = parsed("&".join([*others, f"{own}offset=5"]))
-    for target in (read.catch_up("9"), read.poll("9", "8"), read.poll("9", None)):
+    for target in (
+        catch_up(read, "9").target,
+        poll_target(read, "9", "8"),
+        poll_target(read, "9", None),
+    ):
         assert parse_edge_target(target, ()).target == target
 
 
@@ -286,7 +317,7 @@ def test_it_does_not_matter_in_which_steps_spans_are_joined(
 
 
 VIEW = View(S, "text/plain", "9", closed=False, caught_up=True)
-POLL = parsed("offset=5&live=long-poll")
+POLL = polling("offset=5")
 
 
 def told(fields: str) -> dict[str, str]:
@@ -342,7 +373,7 @@ def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
 )
 def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
     view = VIEW._replace(content_type=content_type)
-    response = empty(view, parsed("offset=9"), NOW, Freshness())
+    response = empty(view, catch_up(POLL, "9"), NOW, Freshness())
     assert (response.status, response.body) == (200, body)
     assert told(response.fields) == {
         "Cache-Control": "no-cache, s-maxage=1",
@@ -356,7 +387,7 @@ def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
 
 
 def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
-    read = parsed(f"offset=5&live=long-poll&cursor={CURSOR + 3}")
+    read = polling(f"offset=5&cursor={CURSOR + 3}")
     for response in (
         data(VIEW, read, Span("5", "9", b"x"), NOW),
         poll_ended(VIEW, read, "9", NOW),
@@ -365,7 +396,7 @@ def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
 
 
 def test_equal_polls_get_equal_cursors_and_others_differ() -> None:
-    read = parsed(f"offset=5&live=long-poll&cursor={CURSOR + 3}")
+    read = polling(f"offset=5&cursor={CURSOR + 3}")
     cursors = [
         told(data(VIEW, read, Span(start, "9", b"x"), NOW).fields)["Stream-Cursor"]
         for start in ("5", "5", "6", "7")

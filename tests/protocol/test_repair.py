@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBehind
 from gateway.protocol.caching import Freshness
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.followed import EdgeRead
+from gateway.protocol.followed import EdgeCatchUp
 from gateway.protocol.repair import (
     StreamRead,
     cors,
@@ -26,7 +26,6 @@ from gateway.protocol.repair import (
     said,
     stream_read,
 )
-from gateway.protocol.requests import Live
 from gateway.protocol.state import Lifetime
 
 NOW = 1_800_000_000.0
@@ -38,15 +37,15 @@ AT_TAIL = "no-cache, s-maxage=10"
 TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 
-def read(offset: str | None = "5") -> EdgeRead:
+def read(offset: str | None = "5") -> EdgeCatchUp:
     target = f"/v1/stream/s?offset={offset or -1}"
-    return EdgeRead("/v1/stream/s", target, offset, Live.CATCH_UP, None, (), is_clear=True)
+    return EdgeCatchUp("/v1/stream/s", target, offset, (), is_clear=True)
 
 
 def mended(
     *fields: tuple[str, str],
     body: bytes = b"data",
-    of: EdgeRead | None = None,
+    of: EdgeCatchUp | None = None,
     lifetime: Lifetime = FOREVER,
     personal: bool = False,
     ignore_no_store: bool = False,
@@ -295,7 +294,7 @@ def test_a_tag_without_quotes_gets_them(tag: str, made: str) -> None:
     assert ("etag" in repairs) is (made != tag)
 
 
-def tag_of(*fields: tuple[str, str], of: EdgeRead | None = None) -> str:
+def tag_of(*fields: tuple[str, str], of: EdgeCatchUp | None = None) -> str:
     found: str = mended(*fields, of=of)[0]["ETag"]
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone
 from gateway.live.host import Parked
 from gateway.protocol.chunks import CHUNK_BYTES
-from gateway.protocol.requests import Read, parse_target
+from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.state import Record
 from tests.live.test_feed import controls, follow, is_told, text
 from tests.protocol.events import parse_events
@@ -289,9 +289,9 @@ class Waiting:
         self.answers.append(response)
 
 
-def polling(offset: str) -> Read:
+def polling(offset: str) -> LongPoll:
     read = parse_target(f"/v1/stream/s?offset={offset}&live=long-poll")
-    assert isinstance(read, Read)
+    assert isinstance(read, LongPoll)
     return read
 
 
