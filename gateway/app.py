@@ -27,6 +27,7 @@ from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.live.host import FeedSettings
 from gateway.protocol.caching import Freshness
+from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
 from gateway.settings import shown_origin
 from gateway.streams.sweeper import Sweeper
@@ -103,7 +104,7 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Shared) -> Edge
         _freshness(route),
         Defaults(route.stale_if_error),
         shared.via,
-        route.identity,
+        IdentityHeaders(route.identity_headers, route.drop_headers),
         origin.location,
         ignore_no_store=route.no_store == "ignore",
     )

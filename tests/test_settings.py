@@ -344,7 +344,8 @@ def test_a_route_to_a_server_says_how_it_is_asked(tmp_path: Path) -> None:
             """
             stale_if_error = 0
             drop_query = ["fbclid", "utm_*", "ref"]
-            identity = ["authorization", "X-User"]
+            identity_headers = ["X-Colour", "x-shade"]
+            drop_headers = ["Cookie"]
             no_store = "ignore"
             connect_timeout = 1
             response_timeout = 2.5
@@ -360,7 +361,7 @@ def test_a_route_to_a_server_says_how_it_is_asked(tmp_path: Path) -> None:
     )
     (route,) = load(config, {}, {}).route_table
     assert route.drop_query == ("fbclid", "utm_*", "ref")
-    assert route.identity == ("authorization", "X-User")
+    assert (route.identity_headers, route.drop_headers) == (("X-Colour", "x-shade"), ("Cookie",))
     assert (route.stale_if_error, route.no_store) == (0, "ignore")
     assert OriginSettings.of(route) == OriginSettings(
         urls=("http://b",),
@@ -384,10 +385,11 @@ def test_a_server_is_asked_alike_whoever_has_the_defaults() -> None:
 
 @pytest.mark.parametrize("origin", ["memory:", "file:./data"])
 def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Path) -> None:
-    toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\nidentity = []\n'
+    toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\ndrop_headers = []\n'
     assert problems(toml, folder=tmp_path) == [
         f'h.toml:4: routes[0].tls_verify is "on", but must be left out: {origin} is no server.',
-        "h.toml:5: routes[0].identity is [], but must have Authorization in it.",
+        f"h.toml:5: routes[0].drop_headers is [], but must be left out: {origin} is no http "
+        "origin.",
     ]
 
 
@@ -453,8 +455,8 @@ def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> N
             '[1] is "cursor", but must not fit cursor, which the protocol needs',
         ),
         ("drop_query = 3", " is 3, but must be a list of query keys, such as utm_*"),
-        ('identity = ["Cookie"]', ' is ["Cookie"], but must have Authorization in it'),
-        ('identity = ["a:b"]', '[0] is "a:b", but must be the name of a header'),
+        ("identity_headers = 3", " is 3, but must be a list of header names"),
+        ('drop_headers = ["a:b"]', '[0] is "a:b", but must be the name of a header'),
         ('no_store = "drop"', ' is "drop", but must be one of keep, ignore'),
         ('health_path = "health"', ' is "health", but must be a path such as /health'),
         ('health_path = "/a#b"', ' is "/a#b", but must be a path such as /health'),

@@ -17,6 +17,7 @@ from gateway.protocol.state import Lifetime
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.repair import StreamRead
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
@@ -73,11 +74,12 @@ class Ask(msgspec.Struct, frozen=True):
         """What equal requests are equal in."""
         return self.key, self.identity, self.coding
 
-    def plain(self, identity: tuple[str, ...]) -> Ask:
+    def plain(self, identity: IdentityHeaders) -> Ask:
         """The same reader's request with nothing in it but who it is: live readers share it."""
-        kept = {name.lower() for name in identity} | _OF_THE_WAY
         fields = CIMultiDict(
-            (name, value) for name, value in self.fields.items() if name.lower() in kept
+            (name, value)
+            for name, value in self.fields.items()
+            if name.lower() in _OF_THE_WAY or identity.has(name)
         )
         fields["Accept-Encoding"] = "identity"
         return msgspec.structs.replace(self, fields=fields, coding="", headers=fields)
@@ -98,13 +100,14 @@ class Held:
     __slots__ = (
         "_around_hits",
         "_moment",
-        "anonymous",
         "body",
         "facts",
         "fitting",
         "head",
+        "identity",
         "is_asked_for",
         "is_ours",
+        "is_public",
         "is_tail",
         "joinable",
         "keep",
@@ -120,9 +123,10 @@ class Held:
         "validators",
     )
 
-    def __init__(self, status: int, head: bytes) -> None:
+    def __init__(self, status: int, head: bytes, identity: IdentityHeaders) -> None:
         self.status = status
         self.head = head
+        self.identity = identity
         self.body = b""
         self.length: int | None = None  # of the body, where the origin says it
         self.keep = False
@@ -133,7 +137,7 @@ class Held:
         self.facts: StreamRead | None = None
         self.is_tail = False
         self.validators: list[tuple[str, str]] = []  # as the origin knows them
-        self.anonymous: tuple[str, ...] = ()  # only for requests without these fields
+        self.is_public = False  # the origin says that it is for everybody, and not only for anybody
         self.own_date = False
         self.own_cors = False
         self.is_asked_for = False  # a request is under way that will tell whether it still stands
@@ -161,7 +165,7 @@ class Held:
 
     def is_for(self, headers: MultiMapping[str]) -> bool:
         """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
-        return not any(name in headers for name in self.anonymous)
+        return self.is_public or not self.identity.tell(headers)
 
     def of_stream(self, facts: StreamRead | None, *, tails_are_told: bool) -> None:
         """Note what it says of a stream: its tail may have been reached, and move on."""
@@ -256,7 +260,7 @@ class Slot(Kept):
         others = [
             held
             for held in self.variants
-            if (held.stored.vary, held.anonymous) != (new.stored.vary, new.anonymous)
+            if (held.stored.vary, held.is_public) != (new.stored.vary, new.is_public)
         ]
         return self._with([*others[1 - MAX_VARIANTS :], new])
 

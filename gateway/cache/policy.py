@@ -179,20 +179,13 @@ def _may_store(status: int, request_headers: MultiMapping[str], directives: Dire
     )
 
 
-def is_public(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:
-    """Whether a response is for everybody, though it was given to somebody (section 3.5).
+def is_public(headers: MultiMapping[str]) -> bool:
+    """Whether a response is for everybody, though it was given to somebody.
 
-    must-revalidate says so of what was given to an Authorization, and of nothing else.
+    Section 3.5 would have must-revalidate and s-maxage say so, too. But they are written for other
+    reasons, by people who do not expect one reader's answer to be given to the next one by them.
     """
-    directives = governing(headers)
-    by_authorization = "Authorization" in request_headers and not (
-        "Cookie" in request_headers or "Set-Cookie" in headers
-    )
-    return (
-        "public" in directives
-        or "s-maxage" in directives
-        or (by_authorization and "must-revalidate" in directives)
-    )
+    return "public" in governing(headers)
 
 
 def _is_of_use(stored: Stored, now: float) -> bool:

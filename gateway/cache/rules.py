@@ -18,6 +18,7 @@ from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair
 from gateway.protocol.caching import Freshness
 from gateway.protocol.forwarding import relocate, response_fields
+from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Rules(msgspec.Struct):
     freshness: Freshness
     defaults: Defaults
     via: str
-    identity: tuple[str, ...]
+    identity: IdentityHeaders
     located: Callable[[str], str | None]  # the path here of a URL at the origin
     ignore_no_store: bool
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
@@ -96,8 +97,9 @@ class Rules(msgspec.Struct):
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
-        held = Held(status, http1.status_line(status) + http1.field_lines(fields.items()))
-        is_public = policy.is_public(ask.headers, fields) and not is_ours
+        head = http1.status_line(status) + http1.field_lines(fields.items())
+        held = Held(status, head, self.identity)
+        is_public = policy.is_public(fields) and not is_ours
         # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
         # reader somebody, is for others only when the origin says so.
         held.is_ours, held.said = is_ours, said
@@ -106,7 +108,7 @@ class Rules(msgspec.Struct):
         )
         if ask.lifetime.ttl_s is not None:
             held.keep = False  # each read has to restart the countdown of its stream
-        held.anonymous = () if is_public else self.identity
+        held.is_public = is_public
         if stored is None:
             vary = policy.variant(ask.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)

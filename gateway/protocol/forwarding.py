@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from gateway.errors import LoopDetected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from multidict import MultiMapping
 
@@ -71,16 +71,21 @@ class Sender(NamedTuple):
 
 
 def request_fields(
-    headers: MultiMapping[str], sender: Sender, via: str, *, drop: frozenset[str], shared: bool
+    headers: MultiMapping[str],
+    sender: Sender,
+    via: str,
+    *,
+    drop: frozenset[str] = frozenset(),
+    keyed: Collection[str] | None = None,
 ) -> CIMultiDict[str]:
-    """The fields of a request for the origin.
+    """The fields of a request for the origin, without those that `drop` names.
 
-    A `shared` one is asked for everybody who asks the same: nothing of the client is left in it
-    that is not in the key, and `drop` names more that is to be left out.
+    One with `keyed` is asked for everybody who asks the same: what tells the origin of the client
+    is left out of it, but for the fields that are named there, which are in the key.
     """
     fields = end_to_end(headers, drop | {"host"})
-    if shared:
-        for name in {name.lower() for name in fields} - _KEYED:
+    if keyed is not None:
+        for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
             if _UNKEYED.search(name) is not None:
                 del fields[name]
     _append(fields, "Via", via)

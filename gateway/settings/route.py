@@ -69,10 +69,16 @@ class Route(BaseModel):
         description="Query keys that the origin is not sent and the cache does not look at; "
         "a * at the end stands for anything.",
     )
-    identity: HeaderNames = Field(
-        ("Authorization", "Cookie", "X-Api-Key"),
-        description="Request headers that make a reader somebody in particular: answers are "
-        "cached for each of their values apart. Authorization cannot be left out.",
+    identity_headers: HeaderNames = Field(
+        (),
+        description="Request headers by which the origin knows readers, besides those whose names "
+        "say so, such as Authorization, Cookie, X-Api-Key, X-Session-Id and X-Tenant-Id. Readers "
+        "with one share only what the origin says is public.",
+    )
+    drop_headers: HeaderNames = Field(
+        (),
+        description="Request headers that the origin is not sent with reads, and that tell no "
+        "readers apart: Cookie, where cookies do not matter to the streams.",
     )
     no_store: Literal["keep", "ignore"] = Field(
         "keep",
@@ -147,7 +153,8 @@ class Route(BaseModel):
     @field_validator(
         "stale_if_error",
         "drop_query",
-        "identity",
+        "identity_headers",
+        "drop_headers",
         "no_store",
         "response_timeout",
         "read_timeout",

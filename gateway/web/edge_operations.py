@@ -287,8 +287,6 @@ def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         request.headers,
         sender(request)._replace(scheme=scheme(request)),
         route.via,
-        drop=frozenset(),
-        shared=False,
     )
     source = _fork_source(request)
     if source is not None:
@@ -312,7 +310,7 @@ def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer)
     return (
         answer.status in {404, 410}
         and request.method in {"HEAD", "POST", "DELETE"}
-        and not any(name in request.headers for name in route.identity)
+        and not route.identity.tell(request.headers)
     )
 
 

@@ -58,7 +58,6 @@ class EdgeRoute:
         self.via = rules.via
         self.freshness = rules.freshness
         self.identity = rules.identity
-        self._left_out = frozenset({"authorization", "cookie"} - {*map(str.lower, rules.identity)})
         self._secret = secrets.token_bytes(32)
         self.cache = EdgeCache(shared.store, rules, self._send, shared.clock, self._tail_of)
         self.lifetimes = Lifetimes()
@@ -118,15 +117,15 @@ class EdgeRoute:
         coding = ""
         if "Accept-Encoding" in headers:
             coding = normalised("accept-encoding", headers)
-        identity = self._identity_of(headers)
+        known_by = self.identity.known_by(headers)
         # Of nobody in particular the origin need not know the page; CORS is added here.
-        left_out = self._left_out if identity else self._left_out | {"origin"}
+        page = frozenset() if known_by else frozenset({"origin"})
         fields = forwarding.request_fields(
             headers,
             sender(request),
             self.via,
-            drop=CONDITIONS | left_out | {"accept-encoding"},
-            shared=True,
+            drop=CONDITIONS | self.identity.dropped | page | {"accept-encoding"},
+            keyed=known_by,
         )
         fields["Accept-Encoding"] = coding or "identity"
         return Ask(
@@ -134,16 +133,16 @@ class EdgeRoute:
             read,
             headers,
             fields,
-            identity,
+            self._hashed([(name, headers.getall(name)) for name in known_by]),
             coding,
             self.lifetimes.of(read.path),
         )
 
-    def _identity_of(self, headers: MultiMapping[str]) -> str:
-        values = [(name, headers.getall(name)) for name in self.identity if name in headers]
-        if not values:
+    def _hashed(self, identity: list[tuple[str, list[str]]]) -> str:
+        """What tells one who is known by these from others; empty for anybody."""
+        if not identity:
             return ""
-        return blake2b(repr(values).encode(), key=self._secret, digest_size=16).hexdigest()
+        return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
 
     def _tail_of(self, ask: Ask) -> Callable[[str], bool]:
         """Whether the stream that everybody reads there is known to end at an offset."""
@@ -172,7 +171,7 @@ class EdgeRoute:
             if held.fitting is headers:
                 return held  # the same heads come again, and are parsed once
             if _fits(held, headers):
-                if "Authorization" not in headers and "Cookie" not in headers:
+                if not (held.is_public and held.identity.tell(headers)):
                     held.fitting = headers
                 return held
         return None
@@ -180,7 +179,7 @@ class EdgeRoute:
     def park(self, connection: Connection, read: LongPoll, headers: MultiMapping[str]) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
-        if "Via" in headers or any(name in headers for name in self.identity):
+        if "Via" in headers or self.identity.tell(headers):
             return False
         watch = self.feeds.peek(watch_key(headers.get("Host", ""), read, ""))
         if watch is None or read.offset is None:

@@ -13,6 +13,7 @@ from gateway.cache.entries import Entry
 from gateway.errors import HeadgateError
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
+from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, parse_append, parse_target
 from gateway.web.answers import JOINED_BYTES
@@ -58,9 +59,8 @@ class Fast:
         self._problem = shared.problem
         self._repeats = shared.repeats
         self._logs = any(isinstance(route, LogRoute) for route in routes)
-        self._identity = {"Authorization", "Cookie"}.union(
-            *(route.identity for route in routes if isinstance(route, EdgeRoute))
-        )
+        self._identities = [IdentityHeaders()]
+        self._identities += [route.identity for route in routes if isinstance(route, EdgeRoute)]
         self._edges = any(isinstance(route, EdgeRoute) for route in routes)
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
@@ -74,7 +74,7 @@ class Fast:
         headers = message.headers
         if len(head) > REMEMBERED_BYTES or message.method != "GET" or self._has_wishes(headers):
             return
-        if any(name in headers for name in self._identity):
+        if any(identity.tell(headers) for identity in self._identities):
             return
         if len(self.heads) >= REMEMBERED_HEADS:
             self.heads.clear()

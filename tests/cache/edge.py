@@ -18,6 +18,7 @@ from gateway.cache.store import Kept, Store
 from gateway.protocol.caching import Freshness
 from gateway.protocol.followed import EdgeCatchUp, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
+from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.state import Lifetime
 from tests.streams.clock import ManualClock
 from tests.support.cache_status import said
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"
-IDENTITY = ("Authorization", "Cookie")
+IDENTITY = IdentityHeaders()
 SETTINGS = OriginSettings(urls=(), prefix="/v1/stream", health_interval=0.05)
 
 
@@ -74,7 +75,7 @@ class Stage:
         headers = CIMultiDict([("Host", "headgate.test"), *fields])
         read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
         assert isinstance(read, EdgeCatchUp)
-        identity = repr([(name, headers[name]) for name in IDENTITY if name in headers])
+        identity = repr([(name, headers[name]) for name in IDENTITY.known_by(headers)])
         coding = normalised("accept-encoding", headers) if "Accept-Encoding" in headers else ""
         sent = CIMultiDict(
             (name, value)

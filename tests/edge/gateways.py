@@ -20,7 +20,7 @@ PREFIX = "/v1/stream"
 @contextlib.contextmanager
 def edge(
     origin: str,
-    settings: Mapping[str, float | str] | None = None,
+    settings: Mapping[str, float | str | list[str]] | None = None,
     *,
     environment: Mapping[str, str] | None = None,
     port: int | None = None,

@@ -11,6 +11,7 @@ import pytest
 from gateway.protocol.cursors import MAX_JITTER_INTERVALS
 from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.events import Events
+from tests.edge.gateways import edge
 from tests.faults.wire import Answer, Wire, ask
 from tests.support.processes import headgate
 
@@ -24,9 +25,29 @@ READERS: dict[str, tuple[str, ...]] = {
     "cat": ("Cookie: session=cat",),
     "dan": ("Cookie: session=dan",),
     "eve": ("Authorization: Bearer ann", "Cookie: session=eve"),
+    "fay": ("X-Auth-Token: fay",),
+    "gus": ("X-Auth-Token: gus",),
+    "hal": ("x-tenant-id: hal",),
     ANONYMOUS: (),
 }
 ROUNDS = 30
+IDENTIFYING = (
+    "X-Api-Key",
+    "Api-Key",
+    "Ocp-Apim-Subscription-Key",
+    "X-Auth-Token",
+    "X-Access-Token",
+    "X-Amz-Security-Token",
+    "X-Csrf-Token",
+    "X-Session-Id",
+    "X-Tenant-Id",
+    "X-User-Id",
+    "X-Forwarded-User",
+    "X-Remote-User",
+    "Cf-Access-Jwt-Assertion",
+    "X-Goog-Iap-Jwt-Assertion",
+    "X-Ms-Client-Principal-Id",
+)
 
 
 def _name(exchange: Exchange) -> str:
@@ -35,7 +56,9 @@ def _name(exchange: Exchange) -> str:
     if cookie:
         return cookie.removeprefix("session=")
     authorization = exchange.field("authorization")
-    return authorization.removeprefix("Bearer ") if authorization else ANONYMOUS
+    if authorization:
+        return authorization.removeprefix("Bearer ")
+    return exchange.field("x-auth-token") or exchange.field("x-tenant-id") or ANONYMOUS
 
 
 class Club:
@@ -77,6 +100,9 @@ def club() -> Iterator[Club]:
     [
         None,
         "max-age=600",
+        "max-age=600, must-revalidate",
+        "max-age=600, must-revalidate, proxy-revalidate",
+        "s-maxage=600",
         "private, max-age=600",
         "no-store",
         "no-cache",
@@ -94,6 +120,52 @@ def test_readers_at_once_get_their_own(club: Club, cache_control: str | None, qu
         answers = list(pool.map(lambda name: club.read(f"{path}?{query}", name), readers))
     assert {answer.status for answer in answers} == {200}
     assert [answer.body.decode() for answer in answers] == readers
+
+
+@pytest.mark.parametrize("name", IDENTIFYING)
+def test_a_reader_who_is_known_by_a_header_shares_nothing(club: Club, name: str) -> None:
+    path = club.path()
+    club.cache_control = "max-age=600, must-revalidate"
+    answers = [
+        club.read(path, ANONYMOUS, *fields)
+        for fields in ((f"{name}: one",), (f"{name}: two",), (), (f"{name}: three",), ())
+    ]
+    told = [one.field(name.lower()) for one in club.origin.seen if one.target == path]
+    assert told == ["one", "two", None, "three"]
+    cached = [answer.headers["x-cache"] for answer in answers]
+    assert cached == ["MISS", "MISS", "MISS", "MISS", "HIT"]
+
+
+@pytest.mark.parametrize("name", IDENTIFYING)
+def test_what_is_public_is_shared_with_readers_who_are_known_by_a_header(
+    club: Club, name: str
+) -> None:
+    path = club.path()
+    club.cache_control = "public, max-age=600"
+    answers = [club.read(path, ANONYMOUS, f"{name}: {value}") for value in ("one", "two")]
+    assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT"]
+
+
+def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
+    with BadOrigin() as origin, edge(origin.url, {"identity_headers": ["X-Colour"]}) as gateway:
+        club = Club(gateway.port, origin)
+        club.cache_control = "max-age=600"
+        cached = [
+            club.read("/v1/stream/a", ANONYMOUS, *fields).headers["x-cache"]
+            for fields in (("X-Colour: red",), ("X-Auth-Token: b",), (), ("X-Colour: blue",), ())
+        ]
+        assert cached == ["MISS", "MISS", "MISS", "MISS", "HIT"]
+        told = [one.field("x-colour") for one in origin.seen]
+        assert told == ["red", None, None, "blue"]
+
+
+def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_origin() -> None:
+    with BadOrigin() as origin, edge(origin.url, {"drop_headers": ["cookie"]}) as gateway:
+        club = Club(gateway.port, origin)
+        club.cache_control = "max-age=600"
+        answers = [club.read("/v1/stream/a", reader) for reader in ("cat", "dan", ANONYMOUS)]
+        assert {answer.body for answer in answers} == {ANONYMOUS.encode()}
+        assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT", "HIT"]
 
 
 def test_what_is_said_to_be_public_is_shared(club: Club) -> None:

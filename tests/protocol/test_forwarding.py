@@ -35,9 +35,9 @@ def asked(
     *fields: tuple[str, str],
     sender: Sender = SENDER,
     drop: frozenset[str] = frozenset(),
-    shared: bool = False,
+    keyed: tuple[str, ...] | None = None,
 ) -> list[tuple[str, str]]:
-    made = request_fields(CIMultiDict(fields), sender, VIA, drop=drop, shared=shared)
+    made = request_fields(CIMultiDict(fields), sender, VIA, drop=drop, keyed=keyed)
     return list(made.items())
 
 
@@ -49,9 +49,9 @@ def forwarded(sender: Sender) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"host", "content-length", "expect"}))
-@pytest.mark.parametrize("shared", [True, False])
-def test_fields_of_the_connection_end_here(name: str, shared: bool) -> None:
-    assert asked((name.title(), "x"), ("Accept", "text/plain"), shared=shared) == [
+@pytest.mark.parametrize("keyed", [(), None])
+def test_fields_of_the_connection_end_here(name: str, keyed: tuple[str, ...] | None) -> None:
+    assert asked((name.title(), "x"), ("Accept", "text/plain"), keyed=keyed) == [
         ("Accept", "text/plain"),
         *OURS,
     ]
@@ -164,7 +164,7 @@ UNKEYED = [
 
 @pytest.mark.parametrize("name", UNKEYED)
 def test_a_shared_request_says_nothing_that_its_key_does_not(name: str) -> None:
-    assert asked((name, "evil.example"), shared=True) == OURS
+    assert asked((name, "evil.example"), keyed=()) == OURS
 
 
 @pytest.mark.parametrize("name", UNKEYED)
@@ -174,14 +174,20 @@ def test_a_request_of_ones_own_says_what_the_client_said(name: str) -> None:
     assert ("evil.example" in said) is not replaced
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-User", "X-User", "X-Remote-User"])
+def test_what_is_in_the_key_of_a_shared_request_is_said(name: str) -> None:
+    assert asked((name, "ann"), keyed=(name.lower(),)) == [(name, "ann"), *OURS]
+    assert asked((name, "ann"), keyed=()) == OURS
+
+
 @pytest.mark.parametrize("name", ["X-Real-IPv6", "X-Shipping", "User-Agent", "Accept"])
 def test_a_name_that_only_resembles_one_is_left(name: str) -> None:
-    assert asked((name, "x"), shared=True) == [(name, "x"), *OURS]
+    assert asked((name, "x"), keyed=()) == [(name, "x"), *OURS]
 
 
 @pytest.mark.parametrize("name", sorted(CONDITIONS))
 def test_what_is_to_be_left_out_is(name: str) -> None:
-    assert asked((name.title(), "x"), ("X-A", "1"), drop=CONDITIONS, shared=True) == [
+    assert asked((name.title(), "x"), ("X-A", "1"), drop=CONDITIONS, keyed=()) == [
         ("X-A", "1"),
         *OURS,
     ]

@@ -1,0 +1,62 @@
+"""Which request headers make a reader somebody in particular."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multidict import MultiMapping
+
+REMEMBERED_NAMES = 1024  # a few dozen are common; clients can send long ones, then this is 8 MB
+
+# By what they are about, since each product has its own, and one that is missed gives a reader's
+# answer to others, where one too many only costs a request. In turn: credentials; what stands for
+# a session; who somebody is, as told by himself or by a proxy that has asked him (oauth2-proxy,
+# IAP, Cloudflare Access, Easy Auth, Kong, Pomerium ...); on whose account.
+_SAYS_WHO = re.compile(
+    r"(^|-)("
+    r"auth|authentication|authorization|authenticated|webauth|dpop|signature|assertion|jwt|oidc"
+    r"|(access|id|auth|api|security|session|csrf|xsrf)?tokens?|secret|password|credentials?"
+    r"|([a-z]*api|app|access|auth|functions?|license|master|service|subscription)-?key"
+    r"|client-?(cert|id|secret)|cert|cf-access"
+    r"|cookies?|session|session-?id|csrf|xsrf"
+    r"|user(?!-agent)|userid|username|userinfo|login|e-?mail|principal|identity|consumer|claims?"
+    r"|groups?|roles?|scopes?|permissions?|device-id|member"
+    r"|tenant|tenantid|org|organi[sz]ation|account|customer|company|workspace|team|project|realm"
+    r")(-|$)"
+)
+# What browsers alone set (Sec-Fetch-User), and what is for the gateway and goes no further.
+_SAYS_NOTHING = re.compile(r"sec-|proxy-")
+
+
+class IdentityHeaders:
+    """Those whose names say so and those `added`, without those `dropped`; case does not count."""
+
+    def __init__(self, added: Iterable[str] = (), dropped: Iterable[str] = ()) -> None:
+        self._added = frozenset(name.lower() for name in added)
+        self.dropped = frozenset(name.lower() for name in dropped)
+        self._are = lru_cache(REMEMBERED_NAMES)(self._is_one)
+
+    def _is_one(self, name: str) -> bool:
+        name = name.lower()
+        if name in self._added or name in self.dropped:
+            return name not in self.dropped
+        return _SAYS_WHO.search(name) is not None and _SAYS_NOTHING.match(name) is None
+
+    def has(self, name: str) -> bool:
+        """Whether a header is one of them."""
+        return self._are(name)
+
+    def known_by(self, headers: MultiMapping[str]) -> list[str]:
+        """Those that a request has, in lower case; none when it comes from anybody."""
+        if not self.tell(headers):
+            return []
+        return sorted({name.lower() for name in headers if self._are(name)})
+
+    def tell(self, headers: MultiMapping[str]) -> bool:
+        """Whether a request comes from somebody in particular."""
+        return any(map(self._are, headers))
