@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
-_OF_THE_WAY = frozenset(
-    {"via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
-)
+_OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
+_OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
 NEXT_OFFSET = "Stream-Next-Offset"
 UP_TO_DATE = "Stream-Up-To-Date"
 
@@ -75,11 +74,15 @@ class Ask(msgspec.Struct, frozen=True):
         return self.key, self.identity, self.coding
 
     def plain(self, identity: IdentityHeaders) -> Ask:
-        """The same reader's request with nothing in it but who it is: live readers share it."""
+        """The same reader's request with nothing in it but who it is: live readers share it.
+
+        Of nobody in particular not even the address: it is that of whoever happened to be first.
+        """
+        kept = _OF_THE_WAY | _OF_THE_SENDER if self.personal else _OF_THE_WAY
         fields = CIMultiDict(
             (name, value)
             for name, value in self.fields.items()
-            if name.lower() in _OF_THE_WAY or identity.has(name)
+            if name.lower() in kept or identity.has(name)
         )
         fields["Accept-Encoding"] = "identity"
         return msgspec.structs.replace(self, fields=fields, coding="", headers=fields)

@@ -176,13 +176,17 @@ def _may_be_joined(
     """Of what is not kept: failures, absence, the tail, and what one reader asks for twice at once.
 
     Else all who wait would go and ask an origin that fails, or for what is not there yet. What
-    sets a cookie is for one request.
+    sets a cookie is for one request, and so is what is private to somebody who did not say who he
+    is.
     """
+    said = governing(fields)
     if "Set-Cookie" in fields or held.stored.vary == policy.OF_ONE_REQUEST:
         return False
+    if "private" in said and not ask.personal:
+        return False  # the origin knows its readers by something that says nothing to us
     failed = held.status >= 500 or held.status in {404, 429}
     is_tail = ask.read.offset == NOW and facts is not None
-    return failed or is_tail or (ask.personal and "no-store" not in governing(fields))
+    return failed or is_tail or (ask.personal and "no-store" not in said)
 
 
 def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], ask: Ask) -> Stored:

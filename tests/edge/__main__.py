@@ -1,4 +1,4 @@
-"""The long runs: `python -m tests.edge viewers`, `python -m tests.edge zipf`."""
+"""The long runs: `python -m tests.edge viewers`, `zipf` or `identities`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from tests.edge import zipf as popularity
 from tests.edge.audience import Show, Style, Tools, perform
 from tests.edge.gateways import PREFIX, edge
+from tests.edge.identities import mixed_reads
 from tests.edge.origins import LONG_POLL_S, own_log, reference
 
 START = 10
@@ -61,6 +62,20 @@ def zipf(reads: int) -> None:
         click.echo(f"exponent {exponent}: {ratios.all:.1%} of all, {ratios.top:.1%} of the top 100")
         held &= exponent < 1 or ratios.top >= 0.95
     sys.exit(0 if held else 1)
+
+
+@main.command()
+@click.option("--reads", default=100_000, show_default=True)
+@click.option("--identities", default=50, show_default=True)
+def identities(reads: int, identities: int) -> None:
+    """Mix the reads of people who have nothing in common, and look for one in another's answer."""
+    count = mixed_reads(reads, identities)
+    click.echo(str(count))
+    for leak in count.leaks[:10]:
+        click.echo(leak)
+    if count.missing:
+        click.echo(f"did not happen, so nothing is shown of it: {', '.join(count.missing)}")
+    sys.exit(1 if count.leaks or count.missing else 0)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ READERS: dict[str, tuple[str, ...]] = {
     ANONYMOUS: (),
 }
 ROUNDS = 30
+UP_TO_DATE = "Stream-Up-To-Date: true"
 IDENTIFYING = (
     "X-Api-Key",
     "Api-Key",
@@ -199,6 +200,22 @@ def test_answer_that_sets_a_cookie_is_for_one_reader(club: Club) -> None:
     assert "HIT" not in {answer.headers["x-cache"] for answer in answers}
 
 
+@pytest.mark.parametrize("says", ["private", "private, max-age=600", "private, no-store"])
+def test_what_is_private_is_not_for_those_who_asked_at_the_same_time(says: str) -> None:
+    tail = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", f"Cache-Control: {says}")
+    with (
+        BadOrigin() as origin,
+        headgate(origin.url) as gateway,
+        Wire(gateway.port) as one,
+        Wire(gateway.port) as other,
+    ):
+        for wire in (one, other):
+            wire.send(b"GET /v1/stream/a?offset=now HTTP/1.1\r\nHost: a\r\n\r\n")
+        for body in (b"one", b"other"):
+            origin.next().answer(body, "Content-Type: text/plain", *tail)
+        assert {one.answer().body, other.answer().body} == {b"one", b"other"}
+
+
 @pytest.mark.parametrize(
     "ending", ["/x.css", "/x.js", "/logo.png", ";.js", "/static/x.svg", ".css", "%3B.js", "%3F.css"]
 )
@@ -293,6 +310,27 @@ def test_readers_of_events_get_their_own(club: Club) -> None:
 def _first_event(club: Club, path: str, reader: str) -> str:
     with Events(club.port, f"{path}?offset=-1&live=sse", *READERS[reader]) as events:
         return events.data().decode()
+
+
+@pytest.mark.parametrize("live", ["long-poll", "sse"])
+def test_of_live_readers_who_are_nobody_the_origin_is_told_nothing(live: str) -> None:
+    said = ("User-Agent: me", "X-Forwarded-For: 192.0.2.1", "Referer: http://me/", "X-Custom: me")
+    with BadOrigin() as origin, headgate(origin.url) as gateway, Wire(gateway.port) as wire:
+        target = f"/v1/stream/a?offset=-1&live={live}&cursor=7"
+        lines = [f"GET {target} HTTP/1.1", "Host: a.example", *said, "", ""]
+        wire.send("\r\n".join(lines).encode())
+        first = origin.next()
+        first.answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 1_0", UP_TO_DATE)
+        for asked, its_target in (
+            (first, "offset=-1"),
+            (origin.next(), "live=long-poll&offset=1_0"),
+        ):
+            assert asked.target == f"/v1/stream/a?{its_target}"
+            assert {name for name, _ in asked.fields} <= {
+                *("host", "accept", "accept-encoding", "user-agent", "via"),
+                *("x-forwarded-host", "x-forwarded-proto"),
+            }
+            assert "me" not in {value for _, value in asked.fields}
 
 
 def test_waiting_readers_of_one_stream_get_their_own() -> None:
