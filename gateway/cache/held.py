@@ -11,7 +11,6 @@ from gateway.cache.policy import Stored
 from gateway.cache.store import Kept
 from gateway.protocol import cache_status, caching, followed, http1, repair
 from gateway.protocol.followed import EdgeCatchUp
-from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Ask(msgspec.Struct, frozen=True):
     @property
     def start(self) -> str:
         """The offset that it reads from."""
-        return self.read.offset if isinstance(self.read.offset, str) else BEGINNING
+        return followed.start_of(self.read)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -69,6 +69,11 @@ def catch_up(read: EdgeRead, offset: str) -> EdgeCatchUp:
     return EdgeCatchUp(read.path, target, start, read.others, is_clear=True)
 
 
+def start_of(read: EdgeRead) -> str:
+    """The offset that it reads from."""
+    return read.offset if isinstance(read.offset, str) else BEGINNING
+
+
 def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
     """What waits for news at an offset. The cursor is the origin's own."""
     own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []

@@ -21,7 +21,7 @@ from gateway.errors import (
 )
 from gateway.protocol import cache_status, followed, forwarding, responses
 from gateway.protocol.followed import EdgeCatchUp, EdgeLongPoll, Span
-from gateway.protocol.offsets import BEGINNING, NOW
+from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
@@ -96,11 +96,11 @@ class EdgeOperations:
             # It is too long to be cut from the whole.
             return await self._pass_on(request, route, read)
         watch = route.feeds.peek(watch_key(ask.host, read, ask.identity))
-        if watch is not None and watch.knows_tail(_offset(read)):
+        if watch is not None and watch.knows_tail(ask.start):
             response = followed.empty(watch.view, read, self._shared.clock(), route.freshness)
             return Answered(response, cache_status.COLLAPSED)
         if watch is not None and watch.is_current and conditions.wants_all(request.headers):
-            span = watch.since(_offset(read)) if watch.knows_what_reads_say else None
+            span = watch.since(ask.start) if watch.knows_what_reads_say else None
             if span is not None:
                 now, freshness = self._shared.clock(), route.freshness
                 data = followed.data(watch.view, read, span, now, freshness)
@@ -108,7 +108,7 @@ class EdgeOperations:
         given = await route.cache.answer(ask, connection_of(request).held())
         facts = given.held.facts
         if watch is not None and facts is not None:
-            span = Span(_offset(read), facts.next_offset, given.held.body)
+            span = Span(ask.start, facts.next_offset, given.held.body)
             watch.read_by_somebody(span, given)
         return present(request, given, tail_is_known=given.tail_is_known)
 
@@ -133,7 +133,7 @@ class EdgeOperations:
         live_answers.check_open(self._shared)
         last_event_id = request.headers.get("Last-Event-ID")
         read = followed.resumed(read, last_event_id)
-        ask = route.ask(request, followed.catch_up(read, _offset(read)))
+        ask = route.ask(request, followed.catch_up(read, followed.start_of(read)))
         place = Place(watch_key(ask.host, read, ask.identity), ask.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route.feeds, place, read)
@@ -277,17 +277,14 @@ async def _in_time(waiting: Awaitable[Answered], until: float) -> Answered | Non
 
 def _position(read: EdgeRead, watch: Watch | None) -> str:
     """Where a live read begins; `now` is known while the stream is followed."""
-    offset = _offset(read)
+    offset = followed.start_of(read)
     return watch.feed.tail if offset == NOW and watch is not None and watch.is_current else offset
 
 
 def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
     """The fields of a request as the origin is told them."""
-    fields = forwarding.request_fields(
-        request.headers,
-        sender(request)._replace(scheme=scheme(request)),
-        route.via,
-    )
+    asker = sender(request)._replace(scheme=scheme(request))
+    fields = forwarding.request_fields(request.headers, asker, route.via)
     source = _fork_source(request)
     if source is not None:
         path = route.origin.path(source)
@@ -330,7 +327,3 @@ def _lifetime(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> L
         return Lifetime(ttl_s=0)  # it knows what it means, we do not, so nothing is kept
     source = _fork_source(request)
     return followed.FOREVER if source is None else route.lifetimes.of(source)
-
-
-def _offset(read: EdgeRead) -> str:
-    return read.offset if isinstance(read.offset, str) else BEGINNING
