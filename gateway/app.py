@@ -107,6 +107,7 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Shared) -> Edge
         IdentityHeaders(route.identity_headers, route.drop_headers),
         origin.location,
         ignore_no_store=route.no_store == "ignore",
+        shares_s_maxage=route.s_maxage == "share",
     )
     return EdgeRoute(route.prefix, origin, rules, route.drop_query, _feeds(settings), shared)
 

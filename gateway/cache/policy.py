@@ -179,13 +179,15 @@ def _may_store(status: int, request_headers: MultiMapping[str], directives: Dire
     )
 
 
-def is_public(headers: MultiMapping[str]) -> bool:
+def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
     """Whether a response is for everybody, though it was given to somebody.
 
     Section 3.5 would have must-revalidate and s-maxage say so, too. But they are written for other
     reasons, by people who do not expect one reader's answer to be given to the next one by them.
+    So `s_maxage` counts only where a route says so.
     """
-    return "public" in governing(headers)
+    said = governing(headers)
+    return "public" in said or (s_maxage and "s-maxage" in said)
 
 
 def _is_of_use(stored: Stored, now: float) -> bool:

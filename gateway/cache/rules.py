@@ -37,6 +37,7 @@ class Rules(msgspec.Struct):
     identity: IdentityHeaders
     located: Callable[[str], str | None]  # the path here of a URL at the origin
     ignore_no_store: bool
+    shares_s_maxage: bool = False
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
     setbacks: Setbacks = msgspec.field(default_factory=Setbacks)
     tails_are_told: bool = False
@@ -84,7 +85,7 @@ class Rules(msgspec.Struct):
         facts: StreamRead | None,
         times: Times,
     ) -> Held:
-        is_ours = False
+        is_ours, is_public = False, policy.is_public(fields, s_maxage=self.shares_s_maxage)
         said: list[tuple[str, str]] = []
         if facts is not None:
             fields, repairs = self._repaired(ask, fields, facts, times)
@@ -99,16 +100,14 @@ class Rules(msgspec.Struct):
             fields.popall(name, None)  # told for each answer anew
         head = http1.status_line(status) + http1.field_lines(fields.items())
         held = Held(status, head, self.identity)
-        is_public = policy.is_public(fields) and not is_ours
         # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
         # reader somebody, is for others only when the origin says so.
-        held.is_ours, held.said = is_ours, said
+        held.is_ours, held.said, held.is_public = is_ours, said, is_public and not is_ours
         held.keep = stored is not None and (
-            is_public or not (ask.personal or "Set-Cookie" in fields)
+            held.is_public or not (ask.personal or "Set-Cookie" in fields)
         )
         if ask.lifetime.ttl_s is not None:
             held.keep = False  # each read has to restart the countdown of its stream
-        held.is_public = is_public
         if stored is None:
             vary = policy.variant(ask.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)

@@ -41,10 +41,9 @@ def shortened(fields: MultiMapping[str], longest_s: int) -> list[tuple[str, str]
     lines = [("Cache-Control", _for_browsers(browsers, age if is_for_all else 0))]
     if age and "private" not in browsers:
         kept = {name: value for name, value in shared.given.items() if name not in _AGES}
-        if is_for_all:
-            kept.setdefault("public", "")
         edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
-        lines += [("CDN-Cache-Control", edge), ("Surrogate-Control", edge)]
+        also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
+        lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
         lines.append(("CDN-Cache-Control", _said(shared.given, targeted=True)))
     return lines

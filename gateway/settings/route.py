@@ -85,6 +85,11 @@ class Route(BaseModel):
         description="What a no-store of the origin does to reads of streams: keep obeys it, "
         "ignore caches them as if it were not there.",
     )
+    s_maxage: Literal["keep", "share"] = Field(
+        "keep",
+        description="What an s-maxage of the origin does to what a reader was given who is known "
+        "by a header: keep leaves it to that reader, share gives it to all, as public does.",
+    )
     connect_timeout: Seconds = Field(
         5.0, ge=0.1, le=LONGEST_S, description="How long connecting to one server may take."
     )
@@ -156,6 +161,7 @@ class Route(BaseModel):
         "identity_headers",
         "drop_headers",
         "no_store",
+        "s_maxage",
         "response_timeout",
         "read_timeout",
         "poll_timeout",

@@ -40,7 +40,6 @@ def test_an_origin_that_allows_no_more_is_taken_at_its_word(said: str) -> None:
     [
         ("max-age=60", "no-cache", "max-age=1"),
         ("public, max-age=60", "public, no-cache, s-maxage=1", "public, max-age=1"),
-        ("max-age=60, s-maxage=5", "no-cache, s-maxage=1", "public, max-age=1"),
         (
             "public, max-age=60, stale-while-revalidate=300, must-revalidate",
             "public, must-revalidate, no-cache, s-maxage=1",
@@ -58,6 +57,15 @@ def test_for_whom_it_is_stays_and_for_how_long_does_not(
     lines = told((CONTROL, said))
     assert lines == [(CONTROL, browsers), *edge]
     assert told(*lines) == lines
+
+
+def test_an_s_maxage_stays_one() -> None:
+    """It says for how long, and to some caches for whom."""
+    assert told((CONTROL, "max-age=60, s-maxage=5")) == [
+        (CONTROL, "no-cache, s-maxage=1"),
+        (CDN, "max-age=1, s-maxage=1"),
+        (SURROGATE, "max-age=1"),
+    ]
 
 
 @pytest.mark.parametrize(("longest_s", "age"), [(0, None), (1, 1), (59, 59), (60, 60), (61, 60)])

@@ -160,6 +160,17 @@ def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
         assert told == ["red", None, None, "blue"]
 
 
+def test_what_has_an_s_maxage_is_shared_where_the_route_says_so() -> None:
+    with BadOrigin() as origin, edge(origin.url, {"s_maxage": "share"}) as gateway:
+        club = Club(gateway.port, origin)
+        club.cache_control = "max-age=600, s-maxage=600"
+        answers = [club.read("/v1/stream/a", reader) for reader in ("ann", "bob", ANONYMOUS)]
+        assert {answer.body for answer in answers} == {b"ann"}
+        club.cache_control = "max-age=600, must-revalidate"
+        answers = [club.read("/v1/stream/b", reader) for reader in ("ann", "bob", ANONYMOUS)]
+        assert [answer.body for answer in answers] == [b"ann", b"bob", ANONYMOUS.encode()]
+
+
 def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_origin() -> None:
     with BadOrigin() as origin, edge(origin.url, {"drop_headers": ["cookie"]}) as gateway:
         club = Club(gateway.port, origin)

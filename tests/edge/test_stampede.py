@@ -49,6 +49,7 @@ def test_cold_read_of_a_thousand_is_one_request_a_chunk(
     # The reference answers with all there is, Headgate with a chunk.
     chunks = 1 if isinstance(origin, Reference) else -(-APPENDS * APPEND_BYTES // CHUNK_BYTES)
     before = origin.counts()
+    began = time.monotonic()
     with edge(origin.url) as gateway:
         for _ in range(2):  # the second wave finds everything
             with tools.viewers(
@@ -56,7 +57,10 @@ def test_cold_read_of_a_thousand_is_one_request_a_chunk(
             ) as readers:
                 assert readers.result()["complete"] == READERS
     asked = origin.counts() - before
-    assert asked.reads == asked.catch_up == chunks
+    assert asked.reads == asked.catch_up
+    # The beginning of a path and the tail of a stream are asked for again after a second each.
+    seconds = time.monotonic() - began
+    assert chunks <= asked.catch_up <= chunks + 2 * (1 + seconds)
 
 
 def test_readers_of_one_answer_who_do_not_read_it_hold_no_copies() -> None:
