@@ -112,10 +112,9 @@ class Log(Protocol):
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start` up to the first record end at or past `end`, or to the tail.
 
-        The chunk's state is the stream as it stood when the records were read; that of a shared
-        log may be a moment younger. Raises
-        StreamNotFound when the stream is gone, BadRequest when `start` is inside a record,
-        RecordDamaged when a checksum does not match.
+        A `start` inside a record is where that record begins. The chunk's state is the stream as
+        it stood when the records were read; that of a shared log may be a moment younger. Raises
+        StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
         """
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.base import Conflict, Loaded, SoleLog
 from gateway.errors import StreamNotFound
-from gateway.protocol.chunks import Chunk, check_aligned, segments_from
+from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import Place
 
 if TYPE_CHECKING:
@@ -107,14 +107,16 @@ class MemoryLog(SoleLog):
         stands = self._states.get(state.path)
         if stands is None or stands.stream_id != state.stream_id:
             raise StreamNotFound("the stream was deleted")
-        position, found = start, []
+        position = start
+        found: list[bytes] = []
         for segment in segments_from(stands, start):
             records = self._records[segment.stream_id]
             first = bisect_right(records.ends, position)
             stop = bisect_left(records.ends, min(end, segment.end)) + 1
             datas = records.datas[first:stop]
             if datas:
-                check_aligned(position, records.ends[first] - len(datas[0]))
+                if not found:
+                    start = position = records.ends[first] - len(datas[0])
                 position += sum(map(len, datas))
                 found += datas
             if position >= end:

@@ -18,7 +18,7 @@ from gateway.backends.redis_primary import Primary
 from gateway.backends.redis_records import Run, stretches
 from gateway.backends.redis_rows import Calls, Names, decode_news, loaded, standing, stands, stood
 from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
-from gateway.errors import BadRequest, LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
+from gateway.errors import LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.epochs import agreed
 from gateway.telemetry.logs import log
@@ -37,7 +37,6 @@ OPEN_S = 1.0  # a start waits no longer for Redis: whoever needs it is told that
 COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same
 SURVEY_S = 1.0  # between two looks at which servers a cluster has
 ID_BITS = 62  # drawn at random: gateways need not agree on ids
-INSIDE = "offset is not one that this stream gave out: it lies inside a record"
 MISSING = "a record is missing in Redis: its key was evicted, or changed by somebody else"
 UNREPLICATED = (
     "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
@@ -233,8 +232,8 @@ class RedisLog:
             await run.extend(place, entries, was.tail)
         kept = read[-1][0].stop if read else end
         if run.position < min(kept, state.tail, was.tail):
-            raise BadRequest(INSIDE) if run.is_inside else RecordDamaged(MISSING)
-        return Chunk(now, start, run.position, tuple(run.datas))
+            raise RecordDamaged(MISSING)
+        return Chunk(now, run.start, run.position, tuple(run.datas))
 
     async def _read(
         self, state: StreamState, places: Sequence[Stretch]

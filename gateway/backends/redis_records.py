@@ -80,14 +80,16 @@ def _records(fields: Reply) -> Sequence[bytes]:
 
 
 class Run:
-    """Records from a position on, as far as they follow each other."""
+    """Records from a position on, as far as they follow each other.
 
-    __slots__ = ("_limit", "datas", "is_inside", "position")
+    The first is the one in which `start` is, and then it begins there.
+    """
+
+    __slots__ = ("_limit", "datas", "position", "start")
 
     def __init__(self, start: int) -> None:
-        self.position = start
+        self.start = self.position = start
         self.datas: list[bytes] = []
-        self.is_inside = False  # the first that was found begins before `start`, and ends after it
         self._limit = 0
 
     async def extend(self, stretch: Stretch, entries: list[Reply], tail: int) -> None:
@@ -121,11 +123,12 @@ class Run:
         """Take an entry's records; False where one is missing, or no more are wanted."""
         for data in _records(fields):
             end = begin + len(data)
+            if not self.datas and begin < self.position < end:
+                self.start = self.position = begin
             if begin == self.position and begin < self._limit:
                 self.datas.append(data)
                 self.position = end
             elif end > self.position:
-                self.is_inside = begin < self.position and not self.datas
                 return False
             begin = end
         return True

@@ -11,7 +11,6 @@ import zlib
 from typing import TYPE_CHECKING
 
 from gateway.errors import RecordDamaged
-from gateway.protocol.chunks import check_aligned
 
 if TYPE_CHECKING:
     from gateway.protocol.state import Change, Segment, StreamState
@@ -29,13 +28,16 @@ def row_of(change: Change) -> tuple[object, ...]:
 
 
 class Taken:
-    """The records that a read has taken so far, checked as they come."""
+    """The records that a read has taken so far, checked as they come.
 
-    __slots__ = ("position", "records", "state")
+    The first is the one in which `start` is, and then it begins there.
+    """
+
+    __slots__ = ("position", "records", "start", "state")
 
     def __init__(self, state: StreamState, start: int) -> None:
         self.state = state
-        self.position = start
+        self.start = self.position = start
         self.records: list[bytes] = []
 
     def row(
@@ -45,12 +47,13 @@ class Taken:
         if _checksum(segment.stream_id, row_end, sizes, data) != crc:
             raise self.damage("damaged")
         at = row_end - len(data)
-        if at > self.position:
+        if at > self.position or (self.records and at < self.position):
             raise self.damage("missing")
         offset, last = 0, min(end, segment.end)
         for length in _lengths(sizes, data):
             if at + length > self.position:
-                check_aligned(self.position, at)
+                if not self.records:
+                    self.start = at
                 self.records.append(data[offset : offset + length])
                 self.position = at + length
                 if self.position >= last:

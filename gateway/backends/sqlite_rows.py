@@ -145,7 +145,7 @@ class Reader:
                     raise taken.damage("missing")
                 if taken.position >= end:
                     break
-        return Chunk(state, start, taken.position, tuple(taken.records))
+        return Chunk(state, taken.start, taken.position, tuple(taken.records))
 
     def _rows(
         self, segment: Segment, start: int, end: int

@@ -157,7 +157,10 @@ class Fold:
 
     def _check_stream_seq(self, seq: str) -> None:
         if self._seq is not None and seq.encode() <= self._seq.encode():
-            raise SequenceRegression("Stream-Seq must be greater than the last one accepted")
+            raise SequenceRegression(
+                # Clients of other languages know the kind of a conflict by these two words.
+                "sequence conflict: Stream-Seq must be greater than the last one accepted"
+            )
 
     def _accept(self, append: Append, record: bytes) -> Appended:
         state = None

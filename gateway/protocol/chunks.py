@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.errors import BadRequest
-from gateway.protocol.epochs import position_of
+from gateway.protocol.epochs import reckoned_position
 from gateway.protocol.state import Segment, StreamState
 
 if TYPE_CHECKING:
@@ -20,7 +19,10 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """What one read saw at one moment: the records after `start`, and the stream as it stood."""
+    """What one read saw at one moment: the records after `start`, and the stream as it stood.
+
+    `start` is always where a record begins, wherever the reader asked from.
+    """
 
     state: StreamState
     start: int
@@ -53,12 +55,16 @@ def boundary(start: int) -> int:
 
 
 def start_position(state: StreamState, offset: Offset | str | None) -> int:
-    """Where a read begins: None is the first that is kept, NOW the tail (section 8)."""
+    """Where a read begins: None is the first that is kept, NOW the tail (section 8).
+
+    Past the tail it waits there. Of a log that others write to, too, `state` must have been
+    confirmed after the offset came, or it is one that another gateway has given out.
+    """
     if offset is None:
         return state.first
     if isinstance(offset, str):
         return state.tail
-    return position_of(state, offset)
+    return min(reckoned_position(state, offset), state.tail)
 
 
 def empty(state: StreamState) -> Chunk:
@@ -96,9 +102,3 @@ def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
         if segment.end > start:
             yield segment
     yield Segment(state.stream_id, state.tail, state.path)
-
-
-def check_aligned(start: int, first_start: int) -> None:
-    """Refuses a position inside a record: we never gave such an offset out."""
-    if first_start < start:
-        raise BadRequest("offset is not one that this stream gave out: it lies inside a record")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a reign never gives it out
 MICROSECONDS = 10**6
+PAST = "offset is past the tail of the stream"
 MAX_EPOCHS = 100  # kept with each stream; offsets of older ones are refused
 
 
@@ -61,16 +62,22 @@ def agreed(source: StreamState, fork: StreamState, position: int) -> int:
 
 
 def position_of(state: StreamState, offset: Offset) -> int:
-    """Where in the stream an offset is. Raises StreamGone, or BadRequest for one never given out.
+    """Where in the stream an offset is. Raises StreamGone, or BadRequest for one past the tail."""
+    position = reckoned_position(state, offset)
+    if position > state.tail:
+        raise BadRequest(PAST)
+    return position
 
-    A position we cannot know is told, never guessed: an answer as if caught up would lose data.
+
+def reckoned_position(state: StreamState, offset: Offset) -> int:
+    """The same for an offset that a client may have reckoned: past the tail, too.
+
+    That is of what is still to come: of what was lost, or of another stream, the generation tells.
     """
     position = offset.position
-    ahead = offset.generation > state.generation and not state.reign
-    if offset.generation == state.generation or ahead:
-        if ahead or position > state.tail:
-            raise BadRequest("offset is past the tail of the stream")
-    else:
+    if offset.generation > state.generation and not state.reign:
+        raise BadRequest(PAST)  # no stream at this path has been there yet
+    if offset.generation != state.generation:
         _check_epoch(state, offset)
     if position < state.first:
         raise StreamGone(

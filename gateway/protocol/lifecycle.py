@@ -112,6 +112,15 @@ def fork_position(source: StreamState, request: ForkRequest) -> int:
         ) from refusal
 
 
+def check_fork_begins(position: int, record_start: int) -> None:
+    """Refuse a position inside a record: a fork has whole records, and a sub-offset cuts one."""
+    if record_start < position:
+        raise BadRequest(
+            "Stream-Fork-Offset lies inside an append: give the offset before it, and"
+            " Stream-Fork-Sub-Offset"
+        )
+
+
 def fork_prefix(source: StreamState, request: ForkRequest, following: bytes | None) -> bytes:
     """The part of the record `following` the fork offset that the sub-offset takes in."""
     if request.sub_offset == 0:

@@ -80,6 +80,7 @@ class Lifecycle:
         following = None
         if position < source.tail:
             chunk = await self._table.log.read(source, position, position + 1)
+            rules.check_fork_begins(position, chunk.start)
             following = chunk.records[0]
         return rules.fork_prefix(source, fork, following)
 

@@ -14,6 +14,7 @@ from gateway.errors import HeadgateError
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
 from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.offsets import Offset
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, parse_append, parse_target
 from gateway.web.answers import JOINED_BYTES
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.protocol.appends import Appended
+    from gateway.protocol.state import StreamState
     from gateway.web.connection import Connection
     from gateway.web.routes import Routes
     from gateway.web.shared import Shared
@@ -162,7 +164,7 @@ class Fast:
             if hot is None or hot.state is None or not route.table.hears_of(hot):
                 return False
             state = route.table.present(hot)
-            if state.closed or start_position(state, read.offset) != state.tail:
+            if state.closed or not _is_at_tail(state, read.offset):
                 return False
             route.table.deadlines.touch(hot)
             feed = route.feeds.join(hot, state)
@@ -220,6 +222,13 @@ class Fast:
             return http1.serialize(self._problem(outcome), common + cache_status.BYPASS)
         common = self._lines.shared() + cache_status.OTHER_METHOD
         return http1.serialize(responses.appended(outcome), common)
+
+
+def _is_at_tail(state: StreamState, offset: Offset | str | None) -> bool:
+    """One past what is known of a stream goes the ordinary way: another gateway may know more."""
+    if isinstance(offset, Offset) and offset.position > state.tail:
+        return False
+    return start_position(state, offset) == state.tail
 
 
 def _head(message: RawRequestMessage) -> Head:

@@ -19,6 +19,7 @@ from gateway.live.feed import Feed
 from gateway.live.host import Cut
 from gateway.protocol import chunks, responses, sse
 from gateway.protocol.content import read_body
+from gateway.protocol.epochs import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
 from gateway.streams.catching_up import AGAIN_S
@@ -105,8 +106,7 @@ class LogFollower:
     async def _read_on(self) -> bool:
         """One chunk further; whether there is more."""
         state = self._latest
-        offset = parse_offset(self.feed.tail, "offset")
-        start = chunks.start_position(state, offset)
+        start = position_of(state, parse_offset(self.feed.tail, "offset"))
         if start == state.tail:
             self.feed.publish(state, self.feed.tail, (), closed=state.closed)
             return False
@@ -224,9 +224,10 @@ class LogFeeds:
         """Read from the log: the feed had gone past the waiter when it came."""
         hot = await self._route.table.load(view.path)
         state = self._route.table.present(hot)
-        begins = parked.read.offset is None  # and where that is may have moved on
-        offset = None if begins else parse_offset(parked.position, "offset")
-        start = chunks.start_position(state, offset)
+        if parked.read.offset is None:  # the beginning, which may have moved on
+            start = state.first
+        else:
+            start = position_of(state, parse_offset(parked.position, "offset"))
         if start == state.tail:
             return self.poll_ended(state, parked) if state.closed else None
         chunk = await self._route.chunk_for(parked.read, state, start)
@@ -255,7 +256,7 @@ class LogFeeds:
 
     async def _event(self, view: StreamState, start: str) -> EventChunk:
         self.events.misses += 1
-        position = chunks.start_position(view, parse_offset(start, "position"))
+        position = position_of(view, parse_offset(start, "position"))
         chunk = await self._route.chunk(view, position)
         until_change = not chunk.complete
         entry = EventChunk(

@@ -17,7 +17,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.backends.redis import RedisLog
 from gateway.backends.redis_servers import RedisSettings
 from gateway.backends.sqlite import SqliteLog
-from gateway.errors import BadRequest, StreamNotFound
+from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.state import (
@@ -399,15 +399,34 @@ async def test_a_read_ends_at_the_first_record_end_at_or_past_its_end(
     assert await log.read(change.state, start, end) == Chunk(change.state, start, stop, records)
 
 
-@pytest.mark.parametrize("start", [1, 2, 4, 6, 8])
-async def test_a_read_from_inside_a_record_is_refused(log: Log, start: int) -> None:
-    change = created(log, "s", b"abc", b"de", b"fghi")
+@pytest.mark.parametrize(
+    ("start", "end", "begin", "stop", "records"),
+    [
+        (1, 2, 0, 3, (b"abc",)),
+        (2, 3, 0, 3, (b"abc",)),
+        (2, 4, 0, 5, (b"abc", b"de")),
+        (4, 5, 3, 5, (b"de",)),
+        (4, 100, 3, 9, (b"de", b"fghi")),
+        (6, 100, 5, 9, (b"fghi",)),
+        (8, 100, 5, 9, (b"fghi",)),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["one commit", "three"])
+async def test_a_read_from_inside_a_record_begins_with_that_record(
+    log: Log,
+    start: int,
+    end: int,
+    begin: int,
+    stop: int,
+    records: tuple[bytes, ...],
+    together: bool,
+) -> None:
+    change = created(log, "s", *((b"abc", b"de", b"fghi") if together else (b"abc",)))
     await log.commit([change])
-    with pytest.raises(BadRequest) as refusal:
-        await log.read(change.state, start, 100)
-    assert refusal.value.detail == (
-        "offset is not one that this stream gave out: it lies inside a record"
-    )
+    for data in () if together else (b"de", b"fghi"):
+        change = appended(change.state, data)
+        await log.commit([change])
+    assert await log.read(change.state, start, end) == Chunk(change.state, begin, stop, records)
 
 
 async def test_a_read_sees_the_stream_as_it_stands_now(log: Log) -> None:
@@ -470,8 +489,8 @@ async def test_forks_read_what_each_level_of_their_line_wrote(log: Log) -> None:
                 assert await log.read(state, start, end) == Chunk(state, start, stop, parts)
         assert await log.read(state, len(data), 99) == Chunk(state, len(data), len(data), ())
         for start in range(1, len(data), 2):
-            with pytest.raises(BadRequest):
-                await log.read(state, start, 99)
+            parts = tuple(data[at : at + 2] for at in range(start - 1, len(data), 2))
+            assert await log.read(state, start, 99) == Chunk(state, start - 1, len(data), parts)
     # What the sources write afterwards is none of the forks' business.
     await commit_each(log, appended(root.state, b"gg"), appended(one.state, b"hh"))
     assert b"".join((await log.read(two.state, 0, 99)).records) == whole["two"]

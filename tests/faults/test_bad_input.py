@@ -121,10 +121,17 @@ def test_bad_parameter_is_named(text: str, wire: Wire, query: str, parameter: st
     _assert_goes_on(wire, answer)
 
 
-def test_offset_past_the_tail_is_no_empty_answer(text: str, wire: Wire) -> None:
+def test_offset_past_the_tail_waits_at_the_tail(text: str, wire: Wire) -> None:
     tail = wire.request("HEAD", text).next_offset
     generation, position = tail.split("_")
     answer = wire.request("GET", f"{text}?offset={generation}_{int(position) + 1:016d}")
+    assert (answer.status, answer.body, answer.next_offset) == (200, b"", tail)
+    assert answer.headers["stream-up-to-date"] == "true"
+
+
+def test_offset_of_a_stream_to_come_is_no_empty_answer(text: str, wire: Wire) -> None:
+    generation, position = wire.request("HEAD", text).next_offset.split("_")
+    answer = wire.request("GET", f"{text}?offset={int(generation) + 1:016d}_{position}")
     answer.assert_problem(400, "offset")
 
 

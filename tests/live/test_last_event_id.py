@@ -44,13 +44,14 @@ async def test_a_malformed_last_event_id_is_named(value: str) -> None:
         assert gateway.limits.live_readers == 0
 
 
-async def test_a_last_event_id_past_the_tail_is_refused() -> None:
+@pytest.mark.parametrize("past", [7, 8, 100])
+async def test_a_last_event_id_past_the_tail_waits_there(past: int) -> None:
     async with serving() as gateway:
         await fill(gateway)
-        answer = await gateway.ask(get("s?offset=-1&live=sse", f"Last-Event-ID: {offset(7)}"))
-        assert answer.status == 400
-        assert "past the tail" in json.loads(answer.body)["detail"]
-        assert gateway.limits.live_readers == 0
+        client = await resume(gateway, "s?offset=-1&live=sse", offset(past))
+        assert text(await up_to(client, 6)) == ""
+        await gateway.ask(post("s", b"and all of the rest"))
+        assert text(await up_to(client, 25)) == "and all of the rest"
 
 
 @pytest.mark.parametrize("asked", ["-1", offset(6)])

@@ -11,7 +11,6 @@ from gateway.protocol.chunks import (
     CHUNK_BYTES,
     Chunk,
     boundary,
-    check_aligned,
     empty,
     segments_from,
     start_position,
@@ -62,10 +61,14 @@ def test_a_known_offset_is_a_position(offset: Offset | str | None, position: int
     assert start_position(STATE, offset) == position
 
 
+@pytest.mark.parametrize("past", [1, 2, 10**15])
+def test_an_offset_past_the_tail_waits_there(past: int) -> None:
+    assert start_position(STATE, Offset(3, 100 + past)) == 100
+
+
 @pytest.mark.parametrize(
     ("offset", "kind", "detail"),
     [
-        (Offset(3, 101), BadRequest, "offset is past the tail of the stream"),
         (Offset(4, 0), BadRequest, "offset is past the tail of the stream"),
         (
             Offset(2, 0),
@@ -133,12 +136,3 @@ LINEAGE = (Segment(1, 10, "p"), Segment(2, 30, "q"))
 def test_a_forks_records_are_found_segment_by_segment(start: int, segments: list[Segment]) -> None:
     state = StreamState("s", 9, 3, "text/plain", tail=100, lineage=LINEAGE)
     assert list(segments_from(state, start)) == segments
-
-
-def test_a_position_inside_a_record_is_refused() -> None:
-    check_aligned(5, 5)
-    with pytest.raises(BadRequest) as refusal:
-        check_aligned(5, 4)
-    assert refusal.value.detail == (
-        "offset is not one that this stream gave out: it lies inside a record"
-    )

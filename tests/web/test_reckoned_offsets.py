@@ -1,0 +1,69 @@
+"""Offsets that clients have reckoned: inside an append, and past the tail."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.live.test_feed import follow, text, up_to
+from tests.web.serving import get, offset, post, put, serving
+
+
+async def test_an_offset_inside_an_append_reads_from_where_that_begins() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(post("s", b"two"))
+        exact = await gateway.ask(get(f"s?offset={offset(3)}"))
+        for position in (4, 5):
+            for _ in range(2):  # read from the log, and kept
+                answer = await gateway.ask(get(f"s?offset={offset(position)}"))
+                assert (answer.status, answer.body) == (200, b"two")
+                assert answer.get("ETag") == exact.get("ETag")
+                assert answer.get("Stream-Next-Offset") == offset(6)
+                assert answer.get("Stream-Up-To-Date") == "true"
+            event = await follow(gateway, f"s?offset={offset(position)}&live=sse")
+            assert text(await up_to(event, 6)) == "two"
+        tag = f"If-None-Match: {exact.get('ETag')}"
+        assert (await gateway.ask(get(f"s?offset={offset(4)}", tag))).status == 304
+
+
+@pytest.mark.parametrize("past", [1, 2, 1000])
+async def test_a_copy_of_the_answer_past_the_tail_goes_with_the_next_append(past: int) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        for _ in range(2):
+            answer = await gateway.ask(get(f"s?offset={offset(3 + past)}"))
+            assert (answer.status, answer.body) == (200, b"")
+            assert answer.get("Stream-Next-Offset") == offset(3)
+            assert answer.get("Stream-Up-To-Date") == "true"
+        await gateway.ask(post("s", b"x" * (past + 1)))
+        answer = await gateway.ask(get(f"s?offset={offset(3 + past)}"))
+        assert answer.body == b"x" * (past + 1)
+
+
+@pytest.mark.parametrize("past", [1, 1000])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_long_poll_past_the_tail_gets_what_comes_next(past: int, times: int) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        clients = [await gateway.connect() for _ in range(times)]
+        for client in clients:  # the first asks the log, the next is parked without
+            client.send(get(f"s?offset={offset(3 + past)}&live=long-poll"))
+            async with asyncio.timeout(5):
+                while gateway.limits.live_readers <= clients.index(client):
+                    await asyncio.sleep(0)
+        await gateway.ask(post("s", b"two"))
+        for client in clients:
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (200, b"two")
+            assert answer.get("Stream-Next-Offset") == offset(6)
+
+
+async def test_a_long_poll_past_the_end_of_a_closed_stream_is_told_of_it() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+        answer = await gateway.ask(get(f"s?offset={offset(4)}&live=long-poll"))
+        assert answer.status == 204
+        assert answer.get("Stream-Next-Offset") == offset(3)
+        assert answer.get("Stream-Closed") == "true"
