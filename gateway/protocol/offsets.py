@@ -23,6 +23,21 @@ def is_plain(offset: str) -> bool:
     return _PLAIN.fullmatch(offset) is not None
 
 
+_COUNTED = re.compile(r"([0-9]+_)([0-9]+)")
+
+
+def is_one_past(offset: str, end: str) -> bool:
+    """Whether an offset is an end plus one, as clients reckon who ask for what ends after it.
+
+    They do so with two numbers only, of which the second one counts bytes: of where it counts
+    appends, one more would be a whole one that is lost.
+    """
+    asked, told = _COUNTED.fullmatch(offset), _COUNTED.fullmatch(end)
+    if asked is None or told is None or len(offset) != len(end) or asked[1] != told[1]:
+        return False
+    return int(asked[2]) == int(told[2]) + 1
+
+
 class Offset(NamedTuple):
     """`position` counts the stream's own bytes; `generation` grows when a path is re-created."""
 

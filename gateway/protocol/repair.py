@@ -17,7 +17,7 @@ from gateway.errors import OriginBehind
 from gateway.protocol import caching
 from gateway.protocol.content import is_json
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.offsets import BEGINNING, NOW, is_plain
+from gateway.protocol.offsets import BEGINNING, NOW, is_one_past, is_plain
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -78,6 +78,12 @@ def check_end(start: object, end: str) -> None:
     """Raise OriginBehind when a stream ends before where it is read."""
     if isinstance(start, str) and start not in {BEGINNING, NOW} and end < start:
         raise OriginBehind("the origin tells of a stream that ends before this offset")
+
+
+def _waits_at_tail(start: object, facts: StreamRead) -> bool:
+    """Whether an origin takes a reckoned offset for the tail: nothing ends after it yet."""
+    reached = facts.is_empty and facts.up_to_date
+    return reached and isinstance(start, str) and is_one_past(start, facts.next_offset)
 
 
 def is_nothing(content_type: str, begin: bytes) -> bool:
@@ -144,7 +150,7 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
     A `personal` answer was given to somebody in particular: it is never made public. An ETag that
     is missing can be made when the body is whole. Raises OriginBehind.
     """
-    if read.is_clear:
+    if read.is_clear and not _waits_at_tail(read.offset, facts):
         check_end(read.offset, facts.next_offset)
     fields = CIMultiDict(fields)
     repairs = []
