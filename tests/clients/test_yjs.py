@@ -1,0 +1,53 @@
+"""The official Yjs server and clients: documents that were compacted open, with every log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.edge.origins import reference
+from tests.support.processes import ROOT, headgate
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCRIPT = ROOT / "tests" / "node" / "yjs.mjs"
+TIMEOUT_S = 90
+
+
+@contextlib.contextmanager
+def served(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of a gateway to a kind of log."""
+    with contextlib.ExitStack() as stack:
+        origin = {"memory": "memory:", "file": f"file:{folder}"}.get(kind)
+        if kind == "redis":
+            origin = f"redis://127.0.0.1:{stack.enter_context(redis_server(folder)).port}"
+        elif kind == "reference":
+            origin = stack.enter_context(reference()).url
+        elif kind == "headgate":
+            origin = stack.enter_context(headgate()).url
+        assert origin is not None
+        yield stack.enter_context(headgate(origin)).url
+
+
+@pytest.mark.timeout(TIMEOUT_S + 30)
+@pytest.mark.parametrize("kind", ["memory", "file", "redis", "reference", "headgate"])
+def test_a_document_opens_after_it_was_compacted(kind: str, tmp_path: Path) -> None:
+    with served(kind, tmp_path) as url:
+        run = subprocess.run(
+            ["node", SCRIPT, url.removesuffix("/v1/stream")],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    assert run.returncode == 0, run.stderr[-4000:]
+    report = json.loads(run.stdout)
+    assert report["opened"] == [True, True]
+    assert report["snapshot"].endswith("_snapshot")
