@@ -171,13 +171,17 @@ class Server:
                 edge_writes.apply(route, write)
 
     async def health(self) -> admin.app.Health:
-        """Readiness depends on the logs. Origins are noted: kept answers do not need them."""
+        """Readiness depends on the logs. Origins and losses are noted."""
         server = None if self._started else "starting"
         if self._shared.closing:
             server = "stopping"
         logs = {f"log {prefix}": backend.trouble() for prefix, backend in self._logs.items()}
+        # Kept answers do not need the origins.
         origins = {f"origin {prefix}": at.trouble() for prefix, at in self._origins.items()}
-        return admin.app.Health({"server": server, **logs}, origins)
+        # No reason to send readers elsewhere: what is left is served, and nobody else has more.
+        losses = {f"loss {prefix}": backend.loss() for prefix, backend in self._logs.items()}
+        told = {name: loss for name, loss in losses.items() if loss is not None}
+        return admin.app.Health({"server": server, **logs}, {**origins, **told})
 
     def numbers(self) -> metrics.Snapshot:
         """What is measured in this process."""

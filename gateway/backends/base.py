@@ -126,6 +126,9 @@ class Log(Protocol):
     def trouble(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
 
+    def loss(self) -> str | None:
+        """What an operator has not taken note of yet: that acknowledged appends are lost."""
+
 
 class SoleLog:
     """The parts of a log that only this process writes to: nobody else can move its streams."""
@@ -150,3 +153,7 @@ class SoleLog:
     def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log
         """Any."""
         return True
+
+    def loss(self) -> str | None:
+        """Nothing that would be known of."""
+        return None

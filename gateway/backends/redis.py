@@ -139,6 +139,10 @@ class RedisLog:
         troubles = (one.trouble for one in self._primaries.values())
         return next((trouble for trouble in troubles if trouble is not None), self._news.trouble)
 
+    def loss(self) -> str | None:
+        """It is not known what a Redis had acknowledged."""
+        return None
+
     @property
     def followed(self) -> int:
         """Streams whose changes are told."""

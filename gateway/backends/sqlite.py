@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from gateway.backends.base import Conflict, Loaded, SoleLog
-from gateway.backends.sqlite_file import DataFolder
+from gateway.backends.sqlite_file import DataFileLost, DataFolder
+from gateway.backends.sqlite_recovery import cut_behind, recover
 from gateway.backends.sqlite_rows import Reader, Writer
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged, StartError
 from gateway.telemetry.logs import log
@@ -60,6 +61,8 @@ class SqliteLog(SoleLog):
         self._local = threading.local()
         self._open_readers: list[Reader] = []
         self._ids = itertools.count()
+        self._reign = 0
+        self._damaged: Sequence[Path] = ()
         self._trouble: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.groups = 0
@@ -71,6 +74,7 @@ class SqliteLog(SoleLog):
         self._loop = asyncio.get_running_loop()
         writer = await asyncio.to_thread(self._open_writer)
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
+        self._reign = writer.reign()
         self._readers = ThreadPoolExecutor(READERS, "headgate-log-read")
         self._thread = threading.Thread(
             target=self._write, args=(writer,), name="headgate-log-write", daemon=True
@@ -80,7 +84,16 @@ class SqliteLog(SoleLog):
     def _open_writer(self) -> Writer:
         self._folder.prepare()
         try:
-            return Writer(self._folder.connect(), self._max_retired)
+            connection = self._folder.connect()
+            try:
+                recover(self._folder, connection)
+                self._folder.hold()
+                self._damaged = self._folder.damaged()
+            except BaseException:
+                connection.close()
+                self._folder.release()
+                raise
+            return Writer(connection, self._max_retired)
         except apsw.Error as error:
             self._folder.release()
             raise StartError(
@@ -127,14 +140,16 @@ class SqliteLog(SoleLog):
         reader: Reader | None = getattr(self._local, "reader", None)
         try:
             if reader is None:
-                reader = Reader(self._folder.connect(read_only=True))
+                connection = self._folder.connect(read_only=True)
+                self._folder.check_names()
+                reader = Reader(connection, self._reign)
                 self._open_readers.append(reader)
                 self._local.reader = reader
             return read(reader)
         except RecordDamaged as damage:
             log.error("log.damaged", file=str(self._folder.file), reason=damage.detail)
             raise
-        except apsw.Error as error:
+        except (apsw.Error, DataFileLost) as error:
             log.error("log.unreadable", file=str(self._folder.file), reason=repr(error))
             raise LogUnavailable("the log cannot be read now") from error
 
@@ -149,12 +164,30 @@ class SqliteLog(SoleLog):
         """One small step on the writer thread, after what waits there."""
         assert self._loop is not None, "not open"
         done: asyncio.Future[object] = self._loop.create_future()
-        self._jobs.put(_Job(done, task=lambda writer: writer.reclaim()))
+        self._jobs.put(_Job(done, task=self._tidy))
         return bool(await done)
+
+    def _tidy(self, writer: Writer) -> bool:
+        self._damaged = self._folder.damaged()
+        return writer.reclaim()
 
     def trouble(self) -> str | None:
         """The last failure, until a commit of the reopened file went through."""
         return self._trouble
+
+    def damaged(self) -> Sequence[Path]:
+        """The damaged WALs that are kept in the folder, as of a second ago, the newest last."""
+        return self._damaged
+
+    def loss(self) -> str | None:
+        """What was lost, for as long as the damaged WAL that shows it is in the folder."""
+        kept = self.damaged()
+        if not kept:
+            return None
+        return (
+            "the WAL was damaged and acknowledged appends are lost, since when their offsets are"
+            f" refused: move {kept[-1]} away when you have taken note"
+        )
 
     def _write(self, opened: Writer) -> None:
         """The writer thread: whatever waits becomes one transaction."""
@@ -220,23 +253,36 @@ class SqliteLog(SoleLog):
         the place of the failed one, before it takes anybody's data.
         """
         try:
+            self._folder.check()
             if writer is None:
-                writer = Writer(self._folder.connect(), self._max_retired)
-                writer.prove()
+                writer = self._reopened()
             result = step(writer)
+            self._folder.hold()  # before anybody is told that it stands
+        except DataFileLost as error:  # what is open stays so: the file may be put back
+            return writer, self._failed(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, writers must hear of it
-            if self._trouble is None:
-                log.error("log.failed", file=str(self._folder.file), reason=repr(error))
-            self._trouble = f"the log cannot be written: {error}"
+            failure = self._failed(error)
             if writer is not None:
                 writer.close()
-            return None, LogUnavailable(
-                "the log cannot be written now: nothing of this request was stored"
-            )
+            self._folder.let_go()
+            return None, failure
         if self._trouble is not None:
             log.info("log.recovered", file=str(self._folder.file))
             self._trouble = None
         return writer, result
+
+    def _reopened(self) -> Writer:
+        connection = self._folder.connect()
+        cut_behind(self._folder, connection)
+        writer = Writer(connection, self._max_retired)
+        writer.prove()
+        return writer
+
+    def _failed(self, error: Exception) -> LogUnavailable:
+        if self._trouble is None:
+            log.error("log.failed", file=str(self._folder.file), reason=repr(error))
+        self._trouble = f"the log cannot be written: {error}"
+        return LogUnavailable("the log cannot be written now: nothing of this request was stored")
 
 
 def _settle(group: list[_Job], outcomes: list[object]) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
 from gateway.errors import StartError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
 SCHEMA_VERSION = 1
@@ -51,14 +50,27 @@ create table meta (name text primary key, value integer not null) strict, withou
 """
 
 
+class DataFileLost(Exception):
+    """What is at the name of the data file or its WAL is not what is open."""
+
+
+class _Held(NamedTuple):
+    """A file as it was when it was last looked at."""
+
+    place: tuple[int, int]  # its device and its number there
+    size: int
+
+
 class DataFolder:
     """`headgate.db` in a folder, locked by `headgate.lock`, which holds the process id."""
 
     def __init__(self, folder: Path, vfs: str | None = None) -> None:
         self.folder = folder
         self.file = folder / "headgate.db"
+        self.wal = folder / "headgate.db-wal"
         self._vfs = vfs
         self._lock: int | None = None
+        self._open_files: dict[Path, _Held] = {}
 
     def prepare(self) -> None:
         """Make the folder, look at the file without touching it, lock, and create it if absent."""
@@ -67,6 +79,7 @@ class DataFolder:
             self._check_header()
             self._take_lock()
             if not self.file.exists():
+                self._check_alone()
                 self._create()
         except OSError as error:
             self.release()
@@ -97,6 +110,15 @@ class DataFolder:
                 f"({SCHEMA_VERSION}): start the newer Headgate; it was left as it is"
             )
 
+    def _check_alone(self) -> None:
+        """A WAL would be taken into whatever file is at the name."""
+        if self.wal.exists() and self.wal.stat().st_size:
+            self.release()
+            raise StartError(
+                f"{self.file} is gone and {self.wal.name} is there: put the data file back, or"
+                " move the other away to begin with no streams"
+            )
+
     def _take_lock(self) -> None:
         lock = os.open(self.folder / "headgate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -122,9 +144,22 @@ class DataFolder:
         )
         connection.close()
         new.rename(self.file)
+        self.sync()
+
+    def sync(self) -> None:
+        """Make the names in the folder durable."""
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         os.fsync(folder)
         os.close(folder)
+
+    def name_for_damaged(self, stamp: str) -> Path:
+        """Where a damaged WAL is kept; names sort by age."""
+        names = (f"{self.wal}.damaged-{stamp}.{number}" for number in itertools.count())
+        return next(path for path in map(Path, names) if not path.exists())
+
+    def damaged(self) -> list[Path]:
+        """The damaged WALs that are kept, the newest last."""
+        return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
 
     def connect(self, *, read_only: bool = False) -> apsw.Connection:
         """A connection to the file, durable at each commit."""
@@ -137,8 +172,42 @@ class DataFolder:
             connection.execute(f"pragma {pragma}").fetchall()
         return connection
 
+    def hold(self) -> None:
+        """Go by the files as they are now. Raises DataFileLost when they are not those before."""
+        self.check_names()
+        self._open_files = {path: _look(path) for path in (self.file, self.wal)}
+
+    def let_go(self) -> None:
+        """The connection that writes is closed: only which data file it was still counts."""
+        if self.file in self._open_files:
+            self._open_files = {self.file: self._open_files[self.file]._replace(size=0)}
+
+    def check(self) -> None:
+        """Raise DataFileLost when somebody took away, replaced or cut what is open."""
+        self.check_names()
+        # The WAL's length does not count: who looks into the data file may copy the WAL into it.
+        held = self._open_files.get(self.file)
+        if held is not None and _look(self.file).size < held.size:
+            raise DataFileLost(f"{self.file} was cut short under the running server")
+
+    def check_names(self) -> None:
+        """Raise DataFileLost when a file is not at its name any more."""
+        for path, held in self._open_files.items():
+            try:
+                found = _look(path)
+            except FileNotFoundError as error:
+                raise DataFileLost(f"{path} was removed under the running server") from error
+            if found.place != held.place:
+                raise DataFileLost(f"{path} was replaced under the running server")
+
     def release(self) -> None:
         """Let another process have the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        self._open_files = {}
+
+
+def _look(path: Path) -> _Held:
+    found = path.stat()
+    return _Held((found.st_dev, found.st_ino), found.st_size)

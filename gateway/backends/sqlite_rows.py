@@ -19,6 +19,7 @@ from gateway.backends.base import Loaded
 from gateway.backends.sqlite_records import Taken
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
+from gateway.protocol.epochs import raised
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.state import (
     Change,
@@ -57,7 +58,8 @@ FIELDS = {
 }
 COLUMNS = ", ".join([*FIELDS, "detail"])
 UPSERT = (
-    " on conflict (id) do update set version=excluded.version, tail=excluded.tail,"
+    " on conflict (id) do update set generation=excluded.generation, version=excluded.version,"
+    " tail=excluded.tail,"
     " closed=excluded.closed, deadline=excluded.deadline, soft_deleted=excluded.soft_deleted,"
     " refs=excluded.refs, detail=excluded.detail"
 )
@@ -101,10 +103,11 @@ def _state(row: tuple[object, ...]) -> StreamState:
 
 
 class Reader:
-    """Reads over one connection; every answer is of one moment."""
+    """Reads over one connection, under one reign; every answer is of one moment."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, reign: int) -> None:
         self._connection = connection
+        self._reign = reign
 
     def close(self) -> None:
         """Close the connection."""
@@ -119,10 +122,15 @@ class Reader:
                 " (select value from meta where name='generation_floor'))",
                 (path,),
             )
-            state = _state(row) if row is not None else None
+            state = self._state(row) if row is not None else None
             producers = self._producers(state.stream_id) if state is not None else {}
-        generation = retired[0] if retired is not None else None
-        return Loaded(Place(state, generation if isinstance(generation, int) else None), producers)
+        generation = retired[0] if retired is not None and isinstance(retired[0], int) else None
+        return Loaded(Place(state, generation, self._reign), producers)
+
+    def _state(self, row: tuple[object, ...]) -> StreamState:
+        """A stream as it goes on under the present reign."""
+        state = _state(row)
+        return raised(state, self._reign) if self._reign else state
 
     def _producers(self, stream_id: int) -> dict[str, ProducerState]:
         rows = self._connection.execute(
@@ -136,7 +144,7 @@ class Reader:
             row = self._one(f"select {COLUMNS} from streams where id=?", (known.stream_id,))
             if row is None:
                 raise StreamNotFound("the stream was deleted")
-            state = _state(row)
+            state = self._state(row)
             taken = Taken(state, start)
             for segment in segments_from(state, start):
                 for row in self._rows(segment, taken.position, end):
@@ -189,6 +197,10 @@ class Writer:
             "select max(coalesce((select max(id) from streams), 0),"
             " coalesce((select max(stream) from doomed), 0))"
         )
+
+    def reign(self) -> int:
+        """In which history of the file its streams are changed; 0 before any was lost."""
+        return self._number("select coalesce((select value from meta where name='reign'), 0)")
 
     def prove(self) -> None:
         """A commit of our own: shows that the file takes writes again."""

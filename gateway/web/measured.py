@@ -107,6 +107,9 @@ OF_LOGS: dict[Metric, Callable[[LogRoute], Number]] = {
     counter("headgate_log_histories_total", "Times that a server's history changed.", "route"): (
         _log(RedisLog, lambda log: log.histories)
     ),
+    gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"): (
+        _log(SqliteLog, lambda log: len(log.damaged()))
+    ),
     counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"): (
         _log(SqliteLog, lambda log: log.groups)
     ),

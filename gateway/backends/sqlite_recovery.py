@@ -1,0 +1,121 @@
+"""What a crash left in the WAL: what SQLite takes from it, and what to do about the rest.
+
+Where a transaction that had been committed may be lost, the log goes on under a new reign, so that
+no offset is given out twice (`protocol.epochs`). Where it is sure that one is, the WAL is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gateway.backends import sqlite_wal
+from gateway.errors import StartError
+from gateway.protocol.epochs import MICROSECONDS
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.backends.sqlite_file import DataFolder
+
+MAX_KEPT = 4  # WALs of some 16 MB each; the oldest goes for a fifth
+
+
+def recover(folder: DataFolder, connection: apsw.Connection) -> None:
+    """Look at what SQLite left in the WAL, and make it safe to write behind. Raises StartError.
+
+    Whenever it ends, before or after any of its steps, the next start finds out the same.
+    """
+    page_size = connection.pragma("page_size")
+    found = sqlite_wal.remains(folder.wal, _taken(connection), page_size)
+    if found.is_torn or found.is_damage:
+        kept = _keep(folder, connection) if found.is_damage else None
+        _begin_reign(connection)
+        _tell(folder, found, kept)
+    if found.frames:
+        cut_behind(folder, connection)
+
+
+def cut_behind(folder: DataFolder, connection: apsw.Connection) -> None:
+    """Take away what is behind the last commit, or it would look like damage one day."""
+    size = sqlite_wal.bytes_of(_taken(connection), connection.pragma("page_size"))
+    with folder.wal.open("rb+") as wal:
+        if os.fstat(wal.fileno()).st_size > size:
+            wal.truncate(size)
+            os.fsync(wal.fileno())
+
+
+def _taken(connection: apsw.Connection) -> int:
+    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return max(frames, 0)
+
+
+def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
+    """Copy the damaged WAL; what is left must fit together, or nothing is touched.
+
+    It does not where the damage came after pages of later transactions had been copied into the
+    data file, and before the WAL was begun anew.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    verdict = connection.execute("pragma integrity_check(1)").fetchone()
+    if verdict != ("ok",):
+        raise StartError(
+            f"{folder.wal} is damaged, and without it {folder.file} is not sound: both were left"
+            " as they are; restore a backup"
+        )
+    try:
+        kept = _copy(folder)
+    except OSError as error:
+        raise StartError(
+            f"{folder.wal} is damaged and a copy of it cannot be kept ({error.strerror}): it was"
+            " left as it is; make room, or move it away to begin without it"
+        ) from error
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+    return kept
+
+
+def _copy(folder: DataFolder) -> Path:
+    kept = folder.name_for_damaged(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    try:
+        shutil.copyfile(folder.wal, kept)
+        with kept.open("rb") as copy:
+            os.fsync(copy.fileno())
+    except OSError:
+        kept.unlink(missing_ok=True)
+        raise
+    folder.sync()
+    for old in folder.damaged()[:-MAX_KEPT]:
+        old.unlink()
+    return kept
+
+
+def _begin_reign(connection: apsw.Connection) -> None:
+    connection.execute(
+        "begin immediate; insert into meta values ('reign', ?)"
+        " on conflict (name) do update set value=max(value + 1, excluded.value); commit",
+        (time.time_ns() * MICROSECONDS // 10**9,),
+    )
+
+
+def _tell(folder: DataFolder, found: sqlite_wal.Remains, kept: Path | None) -> None:
+    if kept is None:
+        log.warning(
+            "log.torn",
+            file=str(folder.wal),
+            frames=found.frames,
+            reason="the last transaction is not whole: it was not acknowledged, if power was cut",
+        )
+    else:
+        log.error(
+            "log.wal_damaged",
+            file=str(folder.wal),
+            frames=found.frames,
+            commits=found.commits,
+            kept=str(kept),
+            reason="acknowledged transactions are lost: offsets of them are refused from now on",
+        )

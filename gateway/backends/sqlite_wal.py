@@ -1,0 +1,170 @@
+"""What a write-ahead log holds behind the last transaction that SQLite takes from it.
+
+SQLite stops at the first frame that does not check, however many follow. Those that follow are
+known by their salts, which are 64 random bits of each time that the file is begun anew: a frame
+with others was there before. One transaction that is not whole may be one that a power cut met, so
+long as nothing follows its commit: every commit is synced before the next transaction writes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEADER_BYTES = 32
+FRAME_BYTES = 24  # before each page
+SECTOR = 512  # a disk writes that much whole or not at all
+BIG_ENDIAN = b"\x37\x7f\x06\x83"  # the magic number of files whose checksums are of such words
+MASK = 0xFFFFFFFF
+
+_Checksum = tuple[int, int]
+_read_checksum = struct.Struct(">II").unpack
+
+
+class Remains(NamedTuple):
+    """The frames of this WAL that SQLite did not take, and the commits among them.
+
+    `is_torn` when they are more than the beginning of a transaction that a killed process left.
+    """
+
+    frames: int
+    commits: int
+    is_torn: bool
+    is_damage: bool
+
+
+class _Frame(NamedTuple):
+    at: int
+    head: bytes
+
+    @property
+    def salts(self) -> bytes:
+        return self.head[8:16]
+
+    @property
+    def stored(self) -> _Checksum:
+        first, second = _read_checksum(self.head[16:24])
+        return first, second
+
+    @property
+    def commits(self) -> bool:
+        """Whether it ends a transaction, as its head says."""
+        return any(self.head[4:8])
+
+    @property
+    def is_of_one_write(self) -> bool:
+        """Whether no cut can have left the salts of a new frame and the rest of an old one."""
+        return self.at % SECTOR + 16 <= SECTOR
+
+
+class _Wal:
+    """An open WAL and what its frames go by."""
+
+    def __init__(self, file: BinaryIO, page_size: int, header: bytes) -> None:
+        self._file = file
+        self._page_size = page_size
+        self.order = ">" if header.startswith(BIG_ENDIAN) else "<"
+
+    def frames(self, first: int) -> Iterator[_Frame]:
+        """Those that are there in full, from the `first`, which is 0 for the one at the front."""
+        at = bytes_of(first, self._page_size)
+        size = os.fstat(self._file.fileno()).st_size
+        while at + FRAME_BYTES + self._page_size <= size:
+            self._file.seek(at)
+            yield _Frame(at, self._file.read(FRAME_BYTES))
+            at += FRAME_BYTES + self._page_size
+
+    def checks(self, frame: _Frame, before: _Checksum) -> bool:
+        """Whether a frame is what was written after another; its salts do not count."""
+        self._file.seek(frame.at + FRAME_BYTES)
+        content = frame.head[:8] + self._file.read(self._page_size)
+        return _checksum(before, content, self.order) == frame.stored
+
+
+def bytes_of(frames: int, page_size: int) -> int:
+    """How long a WAL of so many frames is."""
+    return HEADER_BYTES + frames * (FRAME_BYTES + page_size)
+
+
+def remains(file: Path, taken: int, page_size: int) -> Remains:
+    """What follows the first `taken` frames, which SQLite could use. Holds one page at most."""
+    with file.open("rb") as opened:
+        header = opened.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
+            return Remains(0, 0, is_torn=False, is_damage=False)
+        wal = _Wal(opened, page_size, header)
+        if taken or _is_sound(header, wal.order):
+            before = _last(wal, taken, header)
+            return _behind(wal, taken, before, header[16:24])
+        salts = _salts(wal, header)
+        if salts is None:
+            return Remains(0, 0, is_torn=False, is_damage=False)
+        found = _behind(wal, 0, (0, 0), salts)
+    # The header is synced before the first frame is written: no cut damages it.
+    return found._replace(is_damage=found.commits > 0)
+
+
+def _last(wal: _Wal, taken: int, header: bytes) -> _Checksum:
+    """The checksum from which the first frame that was not taken goes on."""
+    if taken:
+        return next(wal.frames(taken - 1)).stored
+    return _stored(header)
+
+
+def _behind(wal: _Wal, taken: int, before: _Checksum, salts: bytes) -> Remains:
+    frames = commits = 0
+    is_whole = is_ours = True  # of what is there so far; of the frame before
+    is_damage = False
+    for frame in wal.frames(taken):
+        bears_them = frame.salts == salts
+        # Damaged salts do not make it another's; those of old frames are looked at but once.
+        checks = (is_whole or not frame.is_of_one_write or not bears_them) and (
+            is_ours and wal.checks(frame, before)
+        )
+        is_ours = bears_them or checks
+        before = frame.stored
+        if not is_ours:
+            continue
+        is_damage = is_damage or commits > 0
+        is_whole = is_whole and checks and bears_them
+        frames += 1
+        commits += frame.commits and (checks or frame.is_of_one_write)
+    return Remains(frames, commits, bool(frames and not is_whole) or commits > 0, is_damage)
+
+
+def _is_sound(header: bytes, order: str) -> bool:
+    return _checksum((0, 0), header[:24], order) == _stored(header)
+
+
+def _stored(header: bytes) -> _Checksum:
+    first, second = _read_checksum(header[24:])
+    return first, second
+
+
+def _salts(wal: _Wal, header: bytes) -> bytes | None:
+    """The salts of a WAL whose header is damaged: those of its first frames that check."""
+    wal.order = "<" if sys.byteorder == "little" else ">"
+    # The checksum of the header may be what is damaged.
+    seeds = {_stored(header), _checksum((0, 0), header[:24], wal.order)}
+    before = None
+    for frame in wal.frames(0):
+        if before in {None, frame.salts} and any(wal.checks(frame, seed) for seed in seeds):
+            return frame.salts
+        before, seeds = frame.salts, {frame.stored}
+    return None
+
+
+def _checksum(seed: _Checksum, content: bytes, order: str) -> _Checksum:
+    """SQLite's, which goes on from the checksum before."""
+    first, second = seed
+    words = iter(struct.unpack(f"{order}{len(content) // 4}I", content[: len(content) // 8 * 8]))
+    for one, other in zip(words, words, strict=True):
+        first = (first + one + second) & MASK
+        second = (second + other + first) & MASK
+    return first, second

@@ -1,0 +1,162 @@
+"""Data files that are damaged, removed or replaced: appends are refused, and somebody is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.disk import append, content, create
+from tests.faults.wire import ask
+from tests.support.processes import Headgate, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILE, WAL = "headgate.db", "headgate.db-wal"
+DEADLINE_S = 20.0
+
+
+def _readiness(server: Headgate) -> tuple[int, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(f"{server.admin_url}/readyz", timeout=5) as answer:
+            return answer.status, json.load(answer)["checks"]
+    except urllib.error.HTTPError as answer:
+        return answer.code, json.load(answer)["checks"]
+
+
+def _damaged_wals(server: Headgate) -> float:
+    text = ask(server.admin_port, "GET", "/metrics").body.decode()
+    (line,) = (it for it in text.splitlines() if it.startswith("headgate_log_damaged_wals{"))
+    return float(line.split()[-1])
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.05)
+
+
+def test_damaged_wal_is_told_to_operators_readers_and_producers(tmp_path: Path) -> None:
+    stamp = {"producer_id": "p", "producer_epoch": "0"}
+    with headgate(f"file:{tmp_path}") as server:
+        create(server, "log", b"first ")
+        kept = append(server, "log", b"second ").next_offset
+        before = (tmp_path / WAL).stat().st_size
+        lost = [
+            ask(
+                server.port,
+                "POST",
+                "/v1/stream/log",
+                b"lost ",
+                content_type="text/plain",
+                producer_seq=str(number),
+                **stamp,
+            ).next_offset
+            for number in range(3)
+        ]
+        assert (_damaged_wals(server), _readiness(server)) == (
+            0,
+            (200, {"server": "ok", "log /v1/stream": "ok"}),
+        )
+        server.kill()
+        wal = bytearray((tmp_path / WAL).read_bytes())
+        wal[before + 1000] ^= 4
+        (tmp_path / WAL).write_bytes(wal)
+        server.start()
+        assert content(server, "log") == b"first second "
+        assert append(server, "log", b"LOST LOST LOST ").status == 204
+        for offset in lost:
+            for live in ("", "&live=long-poll", "&live=sse"):
+                answer = ask(server.port, "GET", f"/v1/stream/log?offset={offset}{live}")
+                answer.assert_problem(410, "the log has lost", kept)
+        answer = ask(server.port, "GET", f"/v1/stream/log?offset={kept}")
+        assert (answer.status, answer.body) == (200, b"LOST LOST LOST ")
+        assert answer.next_offset > max(lost)
+        gap = ask(
+            server.port,
+            "POST",
+            "/v1/stream/log",
+            b"more",
+            content_type="text/plain",
+            producer_seq="3",
+            **stamp,
+        )
+        assert (gap.status, gap.headers["producer-expected-seq"]) == (409, "0")
+        status, checks = _readiness(server)
+        (aside,) = tmp_path.glob(f"{WAL}.damaged-*")
+        assert status == 200
+        assert str(aside) in checks["loss /v1/stream"]
+        assert aside.read_bytes() == bytes(wal)
+        assert _damaged_wals(server) == 1
+        assert "log.wal_damaged" in server.output()
+        aside.rename(tmp_path.with_name("noted"))
+        _until(lambda: "loss /v1/stream" not in _readiness(server)[1])
+        assert _damaged_wals(server) == 0
+
+
+def _moved_away(file: Path) -> None:
+    file.rename(file.with_suffix(".away"))
+
+
+def _replaced(file: Path) -> None:
+    copy = file.with_suffix(".copy")
+    shutil.copy(file, copy)
+    file.rename(file.with_suffix(".away"))
+    copy.rename(file)
+
+
+@pytest.mark.parametrize("name", [FILE, WAL])
+@pytest.mark.parametrize("lose", [_moved_away, _replaced])
+def test_lost_file_is_noticed_at_the_next_commit_and_may_be_put_back(
+    lose: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    word = "removed" if lose is _moved_away else "replaced"
+    with headgate(f"file:{tmp_path}") as server:
+        create(server, "log", b"first ")
+        lose(file)
+        append(server, "log", b"refused ").assert_problem(503, "nothing of this request was stored")
+        status, checks = _readiness(server)
+        assert status == 503
+        assert f"{file} was {word} under the running server" in checks["log /v1/stream"]
+        assert content(server, "log") == b"first "
+        file.with_suffix(".away").rename(file)
+        assert append(server, "log", b"second ").status == 204
+        assert _readiness(server)[0] == 200
+        server.kill()
+        server.start()
+        assert content(server, "log") == b"first second "
+
+
+def test_data_file_that_is_cut_short_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        create(server, "log", b"x" * 100_000)
+        assert server.terminate() == 0
+        server.start()
+        assert append(server, "log", b"more").status == 204
+        with (tmp_path / FILE).open("rb+") as file:
+            file.truncate(8192)
+        append(server, "log", b"refused ").assert_problem(503)
+        status, checks = _readiness(server)
+        assert status == 503
+        assert "was cut short" in checks["log /v1/stream"]
+
+
+def test_restart_without_the_data_file_begins_no_empty_one_over_its_wal(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        create(server, "log", b"first ")
+        (tmp_path / FILE).rename(tmp_path / "away")
+        server.kill()
+        with pytest.raises(AssertionError, match="put the data file back"):
+            server.start()
+        (tmp_path / "away").rename(tmp_path / FILE)
+        server.start()
+        assert content(server, "log") == b"first "
