@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -126,11 +127,30 @@ class Log(Protocol):
     def trouble(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
 
+    def takes_removals(self) -> bool:
+        """Whether streams can be removed, perhaps although it takes no appends."""
+
     def loss(self) -> str | None:
         """What an operator has not taken note of yet: that acknowledged appends are lost."""
 
 
-class SoleLog:
+class PlainLog(abc.ABC):
+    """The parts of a log that has no room put by, and does not know of what it has lost."""
+
+    @abc.abstractmethod
+    def trouble(self) -> str | None:
+        """As of any log."""
+
+    def takes_removals(self) -> bool:
+        """As it takes appends."""
+        return self.trouble() is None
+
+    def loss(self) -> str | None:
+        """Nothing that would be known of."""
+        return None
+
+
+class SoleLog(PlainLog):
     """The parts of a log that only this process writes to: nobody else can move its streams."""
 
     shared = False
@@ -153,7 +173,3 @@ class SoleLog:
     def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log
         """Any."""
         return True
-
-    def loss(self) -> str | None:
-        """Nothing that would be known of."""
-        return None

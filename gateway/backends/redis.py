@@ -9,7 +9,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.base import Conflict, Loaded
+from gateway.backends.base import Conflict, Loaded, PlainLog
 from gateway.backends.redis_deadlines import Deadlines
 from gateway.backends.redis_errand import Errand
 from gateway.backends.redis_lane import Unreachable
@@ -43,7 +43,7 @@ UNREPLICATED = (
 )
 
 
-class RedisLog:
+class RedisLog(PlainLog):
     """`redis:` and its kin."""
 
     shared = True
@@ -138,10 +138,6 @@ class RedisLog:
             return self._servers.trouble
         troubles = (one.trouble for one in self._primaries.values())
         return next((trouble for trouble in troubles if trouble is not None), self._news.trouble)
-
-    def loss(self) -> str | None:
-        """It is not known what a Redis had acknowledged."""
-        return None
 
     @property
     def followed(self) -> int:

@@ -15,6 +15,7 @@ import apsw
 from gateway.backends.base import Conflict, Loaded, SoleLog
 from gateway.backends.sqlite_file import DataFileLost, DataFolder
 from gateway.backends.sqlite_recovery import cut_behind, recover
+from gateway.backends.sqlite_reserve import AT_ONCE, FULL, Reserve, removes
 from gateway.backends.sqlite_rows import Reader, Writer
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged, StartError
 from gateway.telemetry.logs import log
@@ -64,6 +65,9 @@ class SqliteLog(SoleLog):
         self._reign = 0
         self._damaged: Sequence[Path] = ()
         self._trouble: str | None = None
+        self._reserve = Reserve(folder / "headgate.reserve")
+        self._is_full = False  # the last failure was for want of room
+        self._owes = False  # removed streams have room to give back
         self._loop: asyncio.AbstractEventLoop | None = None
         self.groups = 0
         self.commits = 0
@@ -84,21 +88,36 @@ class SqliteLog(SoleLog):
     def _open_writer(self) -> Writer:
         self._folder.prepare()
         try:
-            connection = self._folder.connect()
+            self._reserve.make()
             try:
-                recover(self._folder, connection)
-                self._folder.hold()
-                self._damaged = self._folder.damaged()
-            except BaseException:
-                connection.close()
-                self._folder.release()
-                raise
-            return Writer(connection, self._max_retired)
+                return self._opened()
+            except apsw.Error:  # even to look into the file takes some room
+                if not self._reserve.release():
+                    raise
+                return self._opened()
         except apsw.Error as error:
             self._folder.release()
             raise StartError(
                 f"the data file {self._folder.file} cannot be used: {error}"
             ) from error
+        except (OSError, StartError) as error:
+            self._folder.release()
+            if isinstance(error, StartError):
+                raise
+            raise StartError(
+                f"the data folder {self._folder.folder} cannot be used: {error.strerror}"
+            ) from error
+
+    def _opened(self) -> Writer:
+        connection = self._folder.connect()
+        try:
+            recover(self._folder, connection)
+            self._folder.hold()
+            self._damaged = self._folder.damaged()
+            return Writer(connection, self._max_retired)
+        except BaseException:
+            connection.close()
+            raise
 
     async def close(self) -> None:
         """Let what is under way finish, then close the file and release the folder."""
@@ -112,6 +131,7 @@ class SqliteLog(SoleLog):
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+            await asyncio.to_thread(self._reserve.give_up)
         self._folder.release()
 
     def new_stream_id(self) -> int:
@@ -169,11 +189,21 @@ class SqliteLog(SoleLog):
 
     def _tidy(self, writer: Writer) -> bool:
         self._damaged = self._folder.damaged()
-        return writer.reclaim()
+        if self._reserve.make():
+            self._owes = writer.reclaim()
+        else:
+            self._owes = writer.reclaim(spare_pages=0)
+            writer.empty_wal()
+            self._reserve.make()
+        return self._owes
 
     def trouble(self) -> str | None:
         """The last failure, until a commit of the reopened file went through."""
-        return self._trouble
+        return self._trouble or (None if self._reserve.is_held else FULL)
+
+    def takes_removals(self) -> bool:
+        """Also of a full disk, as far as the reserve goes."""
+        return self._trouble is None or self._is_full
 
     def damaged(self) -> Sequence[Path]:
         """The damaged WALs that are kept in the folder, as of a second ago, the newest last."""
@@ -226,10 +256,39 @@ class SqliteLog(SoleLog):
         outcomes: dict[_Job, object] = dict(zip(commits, stood, strict=True))
         for job in group:
             if job.task is not None:
-                writer, outcomes[job] = self._guarded(writer, job.task)
+                writer, outcomes[job] = self._run_task(writer, job.task)
         return writer, [outcomes[job] for job in group]
 
+    def _run_task(
+        self, writer: Writer | None, task: Callable[[Writer], object]
+    ) -> tuple[Writer | None, object]:
+        writer, outcome = self._guarded(writer, task)
+        if self._is_full and self._owes and self._reserve.release():
+            writer, outcome = self._guarded(writer, task)
+        return writer, outcome
+
     def _commit_all(
+        self, writer: Writer | None, commits: list[Sequence[Change]]
+    ) -> tuple[Writer | None, list[object]]:
+        """Commit; what only removes has the reserve for it when there is no room."""
+        outcomes: list[object] = [LogUnavailable(f"{FULL}: nothing of this request was stored")]
+        outcomes *= len(commits)
+        if self._reserve.make():
+            writer, outcomes = self._commit_group(writer, commits)
+            if not self._is_full:
+                return writer, outcomes
+        removing = [number for number, changes in enumerate(commits) if removes(changes)]
+        if removing:
+            self._reserve.release()
+        for start in range(0, len(removing), AT_ONCE):
+            part = removing[start : start + AT_ONCE]
+            writer, stood = self._commit_group(writer, [commits[number] for number in part])
+            for number, outcome in zip(part, stood, strict=True):
+                outcomes[number] = outcome
+            writer, _ = self._guarded(writer, Writer.empty_wal)
+        return writer, outcomes
+
+    def _commit_group(
         self, writer: Writer | None, commits: list[Sequence[Change]]
     ) -> tuple[Writer | None, list[object]]:
         if not commits:
@@ -241,6 +300,7 @@ class SqliteLog(SoleLog):
         self.groups += 1
         self.commits += len(commits)
         assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
+        self._owes = self._owes or any(map(removes, commits))
         return writer, [None if stood else Conflict() for stood in result]
 
     def _guarded(
@@ -269,6 +329,7 @@ class SqliteLog(SoleLog):
         if self._trouble is not None:
             log.info("log.recovered", file=str(self._folder.file))
             self._trouble = None
+            self._is_full = False
         return writer, result
 
     def _reopened(self) -> Writer:
@@ -281,6 +342,7 @@ class SqliteLog(SoleLog):
     def _failed(self, error: Exception) -> LogUnavailable:
         if self._trouble is None:
             log.error("log.failed", file=str(self._folder.file), reason=repr(error))
+        self._is_full = isinstance(error, apsw.FullError)
         self._trouble = f"the log cannot be written: {error}"
         return LogUnavailable("the log cannot be written now: nothing of this request was stored")
 

@@ -322,12 +322,12 @@ class Writer:
             )
             self._retired -= 1
 
-    def reclaim(self) -> bool:
+    def reclaim(self, spare_pages: int = SPARE_PAGES) -> bool:
         """Free some records of a removed stream, or some pages; True when more remains."""
         connection = self._connection
         row = connection.execute("select stream from doomed limit 1").fetchone()
         if row is None:
-            return self._give_back()
+            return self._give_back(spare_pages)
         places: list[Any] = connection.execute(
             "select end, length(data) from messages where stream=? order by end limit ?",
             (*row, RECLAIM_ROWS),
@@ -344,12 +344,16 @@ class Writer:
                 connection.execute("delete from doomed where stream=?", row)
         return True
 
-    def _give_back(self) -> bool:
+    def _give_back(self, spare_pages: int) -> bool:
         free = self._number("pragma freelist_count")
-        if free <= SPARE_PAGES:
+        if free <= spare_pages:
             return False
         self._connection.execute(f"pragma incremental_vacuum({VACUUM_PAGES})").fetchall()
-        return free - VACUUM_PAGES > SPARE_PAGES
+        return free - VACUUM_PAGES > spare_pages
+
+    def empty_wal(self) -> None:
+        """Take all of the WAL into the data file, as far as no reader stands in the way."""
+        self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def _number(self, statement: str) -> int:
         for (number,) in self._connection.execute(statement):

@@ -52,9 +52,10 @@ class Sweeper:
     async def round(self) -> bool:
         """One round of everything; a step that fails is told, and the others go on.
 
-        A log in trouble has told of it, and is left alone. True when more streams are to be ended.
+        A log that takes no removals has told of it, and is left alone. True when more streams are
+        to be ended.
         """
-        if self._table.log.trouble() is not None:
+        if not self._table.log.takes_removals():
             return False
         paths = await self._step(self._table.log.expired(self._table.clock(), EXPIRIES)) or ()
         before = self.expired

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.sqlite import SqliteLog
+from gateway.backends.sqlite_reserve import RESERVE_BYTES, Reserve
+from gateway.errors import LogUnavailable
+from tests.backends.contract import created, removed
 from tests.faults import disk
 from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused, content, create
 from tests.faults.ledger import Faults, Ledger
@@ -22,6 +27,8 @@ APPENDS = 40
 MOST_REFUSALS = 400
 SLOW_S = 4.0
 ROUNDS = 3
+SMALL = 500
+LEAST_ROOM = 500_000  # which a removal needs
 
 
 @pytest.fixture
@@ -41,8 +48,14 @@ def _restart(server: Headgate) -> None:
     server.start()
 
 
+def _append_until_refused(server: Headgate, stream: str) -> None:
+    """The WAL has room of its own, up to some 16 MB."""
+    appends = (append(server, stream, b"x" * 40_000) for _ in range(1000))
+    assert_refused([next(answer for answer in appends if answer.status != 204)])
+
+
 def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(tmp_path: Path) -> None:
-    with disk.small_disk(tmp_path, "16m") as place, headgate(f"file:{place / 'data'}") as server:
+    with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
         create(server, "log", b"first ")
         ballast = disk.fill(place)
         bodies = [bytes([65 + number]) * 40_000 for number in range(disk.WRITERS)]
@@ -53,6 +66,100 @@ def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(tmp_p
         assert content(server, "log") == b"first second "
         _restart(server)
         assert content(server, "log") == b"first second "
+
+
+def test_full_disk_takes_deletions_until_there_is_room_again(tmp_path: Path) -> None:
+    streams = [f"s{number}" for number in range(60)]
+    with disk.small_disk(tmp_path, "96m") as place, headgate(f"file:{place / 'data'}") as server:
+        for name in streams:
+            create(server, name, b"x" * 500_000)
+        reserve = place / "data" / "headgate.reserve"
+        assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
+        disk.fill(place)
+        _append_until_refused(server, "s0")
+        deleted = 0
+        while append(server, streams[-1], b"more").status == 503:
+            answer = ask(server.port, "DELETE", f"/v1/stream/{streams[deleted]}")
+            assert answer.status == 204, (deleted, answer)
+            deleted += 1
+            assert deleted < len(streams)
+            time.sleep(0.05)
+        assert 0 < deleted < len(streams)
+        assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
+        assert ask(server.admin_port, "GET", "/readyz").status == 200
+        _restart(server)
+        for name in streams[:deleted]:
+            assert ask(server.port, "GET", f"/v1/stream/{name}").status == 404
+        for name in streams[deleted:-1]:
+            assert content(server, name) == b"x" * 500_000
+        assert content(server, streams[-1]) == b"x" * 500_000 + b"more"
+
+
+def test_full_disk_takes_as_many_small_deletions_as_there_are_streams(tmp_path: Path) -> None:
+    """What they free is less than what they write: the reserve must not run out."""
+    with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
+        create(server, "log", b"first ")
+        for number in range(SMALL):
+            create(server, f"s{number}", b"small")
+        ballast = disk.fill(place)
+        _append_until_refused(server, "log")
+        for number in range(SMALL):
+            assert ask(server.port, "DELETE", f"/v1/stream/s{number}").status == 204
+        ballast.unlink()
+        assert append(server, "log", b"second ").status == 204
+        assert ask(server.admin_port, "GET", "/readyz").status == 200
+
+
+@pytest.mark.parametrize("has_reserve", [True, False])
+async def test_log_opens_on_a_full_disk_and_takes_removals(
+    has_reserve: bool, tmp_path: Path
+) -> None:
+    """As after a crash, and after a stop when somebody else took the room."""
+    with disk.small_disk(tmp_path, "64m") as place:
+        log = SqliteLog(place / "data")
+        await log.open()
+        first = [created(log, f"s{number}", b"x" * 100_000) for number in range(3)]
+        await log.commit(first)
+        await log.close()
+        if has_reserve:
+            assert Reserve(place / "data" / "headgate.reserve").make()
+        ballast = disk.fill(place)
+        os.truncate(ballast, ballast.stat().st_size - LEAST_ROOM)
+        log = SqliteLog(place / "data")
+        await log.open()
+        refused = created(log, "new", b"x" * (4 * LEAST_ROOM if has_reserve else 1))
+        with pytest.raises(LogUnavailable):
+            await log.commit([refused])
+        assert log.trouble() is not None
+        for change in first:
+            await log.commit([removed(change.state)])
+        ballast.unlink()
+        await log.commit([refused])
+        assert log.trouble() is None
+        await log.close()
+        assert not (place / "data" / "headgate.reserve").exists()
+
+
+def test_full_disk_ends_streams_whose_time_is_over(tmp_path: Path) -> None:
+    with disk.small_disk(tmp_path, "96m") as place, headgate(f"file:{place / 'data'}") as server:
+        create(server, "log", b"first ")
+        for number in range(60):
+            answer = ask(
+                server.port,
+                "PUT",
+                f"/v1/stream/s{number}",
+                b"x" * 500_000,
+                content_type="text/plain",
+                stream_ttl="4",
+            )
+            assert answer.status == 201
+        disk.fill(place)
+        _append_until_refused(server, "log")
+        deadline = time.monotonic() + 30
+        while append(server, "log", b"second ").status == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert content(server, "log").endswith(b"second ")
 
 
 @pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])

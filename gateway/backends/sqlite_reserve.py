@@ -1,0 +1,80 @@
+"""Room on the disk that is kept for removals, so that a full disk can be emptied.
+
+A removal writes before it frees: some pages into the WAL, and then what the WAL has must have room
+in the data file. While the reserve is not there, nothing but removals is taken.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.protocol.state import Change
+
+# A WAL of 4000 pages may be all new to the data file, which then has to grow by 16 MB; the other
+# 4 MiB are for the removals: each is some ten pages, and the WAL is emptied after so many at once.
+RESERVE_BYTES = 20 * 1024 * 1024
+AT_ONCE = 50
+ROOM_BYTES = 4 * 1024 * 1024  # for appends besides, or they would run into the end at once
+
+FULL = (
+    f"the disk is full: only removals are taken until {(RESERVE_BYTES + ROOM_BYTES) >> 20} MiB"
+    " are free"
+)
+
+
+def removes(changes: Sequence[Change]) -> bool:
+    """Whether a commit takes a stream away and adds nothing."""
+    grows = any(change.records or change.expected is None for change in changes)
+    return not grows and any(change.removes or change.state.soft_deleted for change in changes)
+
+
+class Reserve:
+    """A file that takes room, and gives it up when it is needed."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.is_held = False
+
+    def make(self) -> bool:
+        """Have it, when there is room for it and for some appends; whether it is there."""
+        if self.is_held:
+            return True
+        there = self._file.exists() and self._file.stat().st_blocks * 512 >= RESERVE_BYTES
+        if there or (self._has_room() and self._allocate()):
+            self.is_held = True
+        return self.is_held
+
+    def _has_room(self) -> bool:
+        disk = os.statvfs(self._file.parent)
+        return disk.f_bavail * disk.f_frsize >= RESERVE_BYTES + ROOM_BYTES
+
+    def _allocate(self) -> bool:
+        file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(file, 0, RESERVE_BYTES)
+        except OSError:
+            self._file.unlink()
+            return False
+        finally:
+            os.close(file)
+        return True
+
+    def release(self) -> bool:
+        """Give the room to the removal that follows; whether there was any."""
+        if not self.is_held:
+            return False
+        log.warning("log.reserve_released", file=str(self._file))
+        self.give_up()
+        return True
+
+    def give_up(self) -> None:
+        """Take no room any more."""
+        self._file.unlink(missing_ok=True)
+        self.is_held = False

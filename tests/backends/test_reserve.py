@@ -1,0 +1,51 @@
+"""The room that is kept for removals: how much there must be for it, and what may use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.backends.memory import MemoryLog
+from gateway.backends.sqlite_reserve import RESERVE_BYTES, ROOM_BYTES, Reserve, removes
+from tests.backends.contract import appended, created, removed
+from tests.faults.disk import small_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = 4096
+
+
+@pytest.mark.parametrize(("more", "is_made"), [(-PAGE, False), (0, True), (PAGE, True)])
+def test_it_is_made_where_there_is_room_for_it_and_some_appends(
+    more: int, is_made: bool, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path, str(RESERVE_BYTES + ROOM_BYTES + more)) as place:
+        reserve = Reserve(place / "reserve")
+        assert reserve.make() == reserve.is_held == is_made
+        assert (place / "reserve").exists() == is_made
+        assert reserve.release() == is_made
+        assert list(place.iterdir()) == []
+
+
+def test_one_that_a_crash_left_is_used_again(tmp_path: Path) -> None:
+    with small_disk(tmp_path, str(RESERVE_BYTES + ROOM_BYTES)) as place:
+        assert Reserve(place / "reserve").make()
+        assert Reserve(place / "reserve").make()
+
+
+def test_only_what_takes_a_stream_away_and_adds_nothing_may_use_it() -> None:
+    log = MemoryLog()
+    new = created(log, "s", b"x")
+    closing = appended(new.state, closed=True)
+    hidden = appended(new.state, soft_deleted=True)
+    assert removes([removed(new.state)])
+    assert removes([hidden])
+    assert removes([removed(new.state), closing])  # as of a fork, with its source
+    assert not removes([closing])
+    assert not removes([new])
+    assert not removes([removed(new.state), new])
+    assert not removes([removed(new.state), appended(new.state, b"y")])
+    assert not removes([msgspec.structs.replace(new, expected=0)])
