@@ -70,7 +70,9 @@ class DataFolder:
         self.wal = folder / "headgate.db-wal"
         self._vfs = vfs
         self._lock: int | None = None
-        self._open_files: dict[Path, _Held] = {}
+        self._names = (str(self.file), str(self.wal))  # looked at with each commit
+        self._file_name = self._names[0]
+        self._open_files: dict[str, _Held] = {}
 
     def prepare(self) -> None:
         """Make the folder, look at the file without touching it, lock, and create it if absent."""
@@ -174,31 +176,33 @@ class DataFolder:
 
     def hold(self) -> None:
         """Go by the files as they are now. Raises DataFileLost when they are not those before."""
-        self.check_names()
-        self._open_files = {path: _look(path) for path in (self.file, self.wal)}
+        found = self.check_names()
+        self._open_files = found if len(found) > 1 else {it: _look(it) for it in self._names}
 
     def let_go(self) -> None:
         """The connection that writes is closed: only which data file it was still counts."""
-        if self.file in self._open_files:
-            self._open_files = {self.file: self._open_files[self.file]._replace(size=0)}
+        if self._file_name in self._open_files:
+            held = self._open_files[self._file_name]
+            self._open_files = {self._file_name: held._replace(size=0)}
 
     def check(self) -> None:
         """Raise DataFileLost when somebody took away, replaced or cut what is open."""
-        self.check_names()
+        found = self.check_names().get(self._file_name)
         # The WAL's length does not count: who looks into the data file may copy the WAL into it.
-        held = self._open_files.get(self.file)
-        if held is not None and _look(self.file).size < held.size:
+        if found is not None and found.size < self._open_files[self._file_name].size:
             raise DataFileLost(f"{self.file} was cut short under the running server")
 
-    def check_names(self) -> None:
-        """Raise DataFileLost when a file is not at its name any more."""
-        for path, held in self._open_files.items():
+    def check_names(self) -> dict[str, _Held]:
+        """What is open, as it is now. Raises DataFileLost when it is not at its name any more."""
+        now = {}
+        for name, held in self._open_files.items():
             try:
-                found = _look(path)
+                now[name] = _look(name)
             except FileNotFoundError as error:
-                raise DataFileLost(f"{path} was removed under the running server") from error
-            if found.place != held.place:
-                raise DataFileLost(f"{path} was replaced under the running server")
+                raise DataFileLost(f"{name} was removed under the running server") from error
+            if now[name].place != held.place:
+                raise DataFileLost(f"{name} was replaced under the running server")
+        return now
 
     def release(self) -> None:
         """Let another process have the folder."""
@@ -208,6 +212,6 @@ class DataFolder:
         self._open_files = {}
 
 
-def _look(path: Path) -> _Held:
-    found = path.stat()
+def _look(name: str) -> _Held:
+    found = os.stat(name)  # noqa: PTH116 - a path object costs as much as the call
     return _Held((found.st_dev, found.st_ino), found.st_size)
