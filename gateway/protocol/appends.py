@@ -124,7 +124,7 @@ class Fold:
             raise ContentTypeMismatch(
                 f"the stream holds {self._state.content_type}, not {append.content_type}"
             )
-        record = record_of(self._state.content_type, append.body)
+        record = record_of(self._state.content_type, append.body, append.record)
         if not record:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
         if self._tail + len(record) > MAX_POSITION:
@@ -178,7 +178,8 @@ class Fold:
         return self._outcome(state, stored=bool(record))
 
     def _remember(self, stamp: Stamp) -> ProducerState:
-        if self._producer(stamp) is None and self._producer_count() >= MAX_PRODUCERS:
+        near = len(self._known) + len(self._producers) >= MAX_PRODUCERS  # counting them takes long
+        if near and self._producer(stamp) is None and self._producer_count() >= MAX_PRODUCERS:
             self._forget_idle()
         state = ProducerState(stamp.epoch, stamp.seq, self._now)
         self._producers[stamp.producer_id] = state

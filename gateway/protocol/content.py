@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.json_slices import SLICE_BYTES, Slices, without_blanks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 JSON_TYPE = "application/json"
@@ -49,23 +51,66 @@ def is_text(content_type: str) -> bool:
 
 def json_messages(body: bytes) -> list[bytes]:
     """The messages of a JSON body, one array level flattened, their bytes as they were sent."""
-    try:
+    return list(map(bytes, _messages(body)))
+
+
+def _messages(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    with _telling():
         body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         value = bytes(_JSON_VALUE.decode(body)).strip(_JSON_SPACE)
-        if not value.startswith(b"["):
-            return [value]
-        return [bytes(item).strip(_JSON_SPACE) for item in _JSON_ARRAY.decode(value)]
+        return _JSON_ARRAY.decode(value) if value.startswith(b"[") else [value]
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Say what is wrong with a body."""
+    try:
+        yield
     except (ValueError, msgspec.DecodeError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from error
     except RecursionError as error:
         raise BadRequest("the body is not usable JSON: it is nested too deeply") from error
 
 
-def record_of(content_type: str, body: bytes) -> bytes:
-    """What one append stores: the body, or its JSON messages joined by commas; b"" for `[]`."""
+def record_of(content_type: str, body: bytes, made: bytes | BadRequest | None = None) -> bytes:
+    """What one append stores: the body, or its JSON messages joined by commas; b"" for `[]`.
+
+    `made` is what was made of a long JSON body already.
+    """
     if not is_json(content_type):
         return body
-    return b",".join(json_messages(body))
+    if isinstance(made, BadRequest):
+        raise made
+    return b",".join(_messages(body)) if made is None else made
+
+
+def is_long(content_type: str | None, body: bytes) -> bool:
+    """Whether to take a body apart would hold up others: `long_record` does it in steps."""
+    return len(body) > SLICE_BYTES and content_type is not None and is_json(content_type)
+
+
+def long_record(body: bytes) -> Generator[None, None, bytes | BadRequest]:
+    """What `record_of` makes of a long JSON body, or refuses, in steps of a few milliseconds."""
+    try:
+        with _telling():
+            return (yield from _long_record(body))
+    except BadRequest as refusal:
+        return refusal.with_traceback(None)
+
+
+def _long_record(body: bytes) -> Generator[None, None, bytes]:
+    begin, end = without_blanks(body)
+    is_array = body[begin] == ord("[") and body[end - 1] == ord("]") and end - begin > 1
+    slices = Slices(body[begin + is_array : end - is_array], begin + is_array)
+    yield
+    pieces, commas = [], 0
+    for piece in slices:
+        pieces.append(piece.text)
+        commas += piece.commas
+        yield
+    if commas and not is_array:
+        raise ValueError("JSON is malformed: trailing characters")
+    return b"".join(pieces)
 
 
 def read_body(content_type: str, records: Sequence[bytes]) -> bytes:
@@ -75,9 +120,19 @@ def read_body(content_type: str, records: Sequence[bytes]) -> bytes:
     return records[0] if len(records) == 1 else b"".join(records)
 
 
-def prefix_of(content_type: str, record: bytes, count: int) -> bytes | None:
-    """The first `count` messages (JSON) or bytes of a record; None when it holds fewer."""
+def prefix_of(content_type: str, record: bytes, count: int) -> Generator[None, None, bytes | None]:
+    """The first `count` messages (JSON) or bytes of a record; None when it holds fewer.
+
+    In steps of a few milliseconds, however long the record is.
+    """
     if not is_json(content_type):
         return record[:count] if count <= len(record) else None
-    messages = json_messages(b"[" + record + b"]")
-    return b",".join(messages[:count]) if count <= len(messages) else None
+    pieces: list[bytes] = []
+    commas = 0
+    for piece in Slices(record) if count else ():
+        if commas + piece.commas >= count:
+            return b"".join([*pieces, piece.first(count - commas)])
+        pieces.append(piece.text)
+        commas += piece.commas
+        yield
+    return b"".join(pieces) if not count or (pieces and count == commas + 1) else None

@@ -21,7 +21,7 @@ from gateway.protocol.requests import ForkRequest
 from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from gateway.protocol.requests import Create
 
@@ -73,7 +73,7 @@ def decide_create(
     if existing is not None:
         _check_same(existing, request, content_type, None)
         return Created(existing, new=False), ()
-    record = record_of(content_type, request.body) if request.body else b""
+    record = record_of(content_type, request.body, request.record) if request.body else b""
     state = StreamState(
         path=path,
         stream_id=stream_id,
@@ -121,11 +121,16 @@ def check_fork_begins(position: int, record_start: int) -> None:
         )
 
 
-def fork_prefix(source: StreamState, request: ForkRequest, following: bytes | None) -> bytes:
-    """The part of the record `following` the fork offset that the sub-offset takes in."""
+def fork_prefix(
+    source: StreamState, request: ForkRequest, following: bytes | None
+) -> Generator[None, None, bytes]:
+    """The part of the record `following` the fork offset that the sub-offset takes in.
+
+    In steps of a few milliseconds, however long the record is.
+    """
     if request.sub_offset == 0:
         return b""
-    prefix = prefix_of(source.content_type, following or b"", request.sub_offset)
+    prefix = yield from prefix_of(source.content_type, following or b"", request.sub_offset)
     if following is None or prefix is None:
         raise BadRequest("Stream-Fork-Sub-Offset is past the next data boundary of the source")
     return prefix
@@ -155,7 +160,7 @@ def decide_fork(
     if len(lineage) > MAX_FORK_DEPTH:
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep")
     own = [branch.prefix] if branch.prefix else []
-    if request.body and (body := record_of(content_type, request.body)):
+    if request.body and (body := record_of(content_type, request.body, request.record)):
         own.append(body)
     records, tail = _records(position, own)
     lifetime = _fork_lifetime(source.lifetime, request.lifetime)

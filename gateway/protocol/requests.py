@@ -62,13 +62,14 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST."""
+    """POST. `record` is what was made of a long JSON body already."""
 
     body: bytes
     content_type: str | None
     stream_seq: str | None
     producer: Stamp | None
     close: bool
+    record: bytes | BadRequest | None = None
 
 
 class ForkRequest(msgspec.Struct, frozen=True):
@@ -80,13 +81,14 @@ class ForkRequest(msgspec.Struct, frozen=True):
 
 
 class Create(msgspec.Struct, frozen=True):
-    """PUT. `content_type` is None when the client named none."""
+    """PUT. `content_type` is None when the client named none; `record` is as in an append."""
 
     body: bytes
     content_type: str | None
     lifetime: Lifetime
     close: bool
     fork: ForkRequest | None
+    record: bytes | BadRequest | None = None
 
 
 @lru_cache(maxsize=4096)

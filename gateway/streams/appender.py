@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     Decided = list[tuple[Append, Done, Appended | HeadgateError]]
 
 MAX_FOLD = 1024  # appends of one stream in one commit
+LONGEST_TURN_S = 0.005  # of deciding; then others have their turn, and what is decided is committed
+QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
@@ -79,10 +82,17 @@ class Appender:
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
         if self._submitted == seen or loop.time() >= until:
             dirty, self._dirty = self._dirty, []
-            for hot in dirty:
-                self._advance(hot)
+            self._advance_all(loop, deque(dirty))
         else:
             loop.call_soon(self._gather, loop, self._submitted, until)
+
+    def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[HotStream]) -> None:
+        turn_ends = loop.time() + LONGEST_TURN_S
+        while dirty:
+            self._advance(dirty.popleft())
+            if dirty and loop.time() >= turn_ends:
+                loop.call_soon(self._advance_all, loop, dirty)
+                return
 
     def _advance(self, hot: HotStream, sure: int = 0) -> None:
         """Commit what waits.
@@ -107,21 +117,39 @@ class Appender:
             self._wait_again(hot, decided[sure:])
             self._answer(decided[:sure])
             if len(decided) <= sure:
-                self._advance(hot, sure - len(decided))
+                self._advance_later(hot, sure - len(decided))
             else:
                 self._load(hot)
             return
         hot.committing = True
         self._table.commit((change,)).add_done_callback(partial(self._committed, hot, decided))
 
+    def _advance_later(self, hot: HotStream, sure: int) -> None:
+        """Go on with those who wait in another turn, and let nobody else do so before."""
+
+        def advance() -> None:
+            hot.committing = False
+            self._advance(hot, sure)
+
+        if hot.waiting:
+            hot.committing = True
+            asyncio.get_running_loop().call_soon(advance)
+
     def _decide(self, hot: HotStream, state: StreamState) -> tuple[Decided, Change | None]:
         """Take from those who wait, and what is to be committed for them."""
+        time = asyncio.get_running_loop().time
+        turn_ends, dear = time() + LONGEST_TURN_S, 0
         fold = Fold(state, hot.producers, self._table.clock(), self._retention)
         decided: Decided = []
         most_bytes = self._table.log.fold_bytes
         while hot.waiting and len(decided) < MAX_FOLD and fold.size < most_bytes:
             append, done = hot.waiting.popleft()
-            decided.append((append, done, fold.decide(append)))
+            outcome = fold.decide(append)
+            decided.append((append, done, outcome))
+            # A refusal may have taken long, too: it may rest on a look at all producers.
+            dear += len(append.body) if isinstance(outcome, Appended) else QUICK_BYTES
+            if dear >= QUICK_BYTES and time() >= turn_ends:
+                break
         change = fold.change()
         if change is None and self._table.log.repeats_wait:
             is_repeated = any(isinstance(outcome, Appended) for _, _, outcome in decided)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from gateway.backends.base import Conflict
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
+from gateway.protocol.content import is_long, long_record
+from gateway.protocol.json_slices import SLICE_BYTES
 from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 
 if TYPE_CHECKING:
@@ -33,10 +37,21 @@ class Lifecycle:
 
     async def create(self, path: str, request: Create, source_path: str | None) -> Created:
         """PUT; `source_path` is the fork's source when the request names one."""
+        request = await self._taken_apart(request, source_path)
         if request.fork is not None and source_path is not None:
             fork = request.fork
             return await self._racing(lambda: self._fork(path, request, fork, source_path))
         return await self._racing(lambda: self._create(path, request))
+
+    async def _taken_apart(self, request: Create, source_path: str | None) -> Create:
+        """The request with what is made of a long body, so that nobody waits while it is made."""
+        content_type = request.content_type
+        if content_type is None and source_path is not None and len(request.body) > SLICE_BYTES:
+            content_type = (await self._source(source_path)).content_type
+        if not is_long(content_type, request.body):
+            return request
+        record = await self._table.turns.take(long_record(request.body))
+        return msgspec.structs.replace(request, record=record)
 
     async def _create(self, path: str, request: Create) -> Created:
         hot = await self._place(path)
@@ -53,10 +68,14 @@ class Lifecycle:
     async def _fork(
         self, path: str, request: Create, fork: ForkRequest, source_path: str
     ) -> Created:
-        from_hot = await self._table.load(source_path)
-        source = rules.source_of(from_hot.state, self._table.deadlines.now(from_hot))
-        hot = await self._place(path)
+        source = await self._source(source_path)
         prefix = await self._prefix(source, fork)
+        if fork.sub_offset:  # may have taken a while, in which a source in use has moved on
+            stream_id = source.stream_id
+            source = await self._source(source_path)
+            if source.stream_id != stream_id:
+                raise Conflict
+        hot = await self._place(path)
         created, changes = rules.decide_fork(
             hot.place,
             path,
@@ -67,6 +86,10 @@ class Lifecycle:
         )
         await self._commit(self._begun(changes))
         return created
+
+    async def _source(self, path: str) -> StreamState:
+        hot = await self._table.load(path)
+        return rules.source_of(hot.state, self._table.deadlines.now(hot))
 
     def _begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
         if not self._retention:
@@ -82,7 +105,7 @@ class Lifecycle:
             chunk = await self._table.log.read(source, position, position + 1)
             rules.check_fork_begins(position, chunk.start)
             following = chunk.records[0]
-        return rules.fork_prefix(source, fork, following)
+        return await self._table.turns.take(rules.fork_prefix(source, fork, following))
 
     async def delete(self, path: str) -> None:
         """DELETE."""

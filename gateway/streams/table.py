@@ -11,6 +11,7 @@ from gateway.streams.catching_up import CatchingUp
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.hot import HotStream
 from gateway.streams.moments import follows_on, is_behind, is_rewritten, is_same
+from gateway.streams.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ class StreamTable:
         self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
         self._streams: dict[str, HotStream] = {}
         self._catching_up = CatchingUp(self._look)
+        self.turns = Turns()
 
     def __len__(self) -> int:
         return len(self._streams)

@@ -13,6 +13,7 @@ from gateway.cache.entries import Entry
 from gateway.errors import HeadgateError
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
+from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import Offset
 from gateway.protocol.paths import canonical_path
@@ -203,6 +204,8 @@ class Fast:
             if not isinstance(route, LogRoute):
                 return False
             append = parse_append(headers, body)
+            if is_long(append.content_type, body):
+                return False
         except HeadgateError as error:
             connection.write(self._wire(error))
             return True

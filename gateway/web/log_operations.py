@@ -6,8 +6,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
 from gateway.protocol import cache_status, responses
+from gateway.protocol.content import is_long, long_record
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.requests import (
     Events,
@@ -98,6 +101,9 @@ class LogOperations:
 
     async def _append(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
         append = parse_append(request.headers, await bodies.whole(request, self._shared))
+        if is_long(append.content_type, append.body):
+            record = await route.table.turns.take(long_record(append.body))
+            append = msgspec.structs.replace(append, record=record)
         done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
         route.appender.submit(name, append, done.set_result)
         outcome = await done

@@ -30,6 +30,7 @@ from gateway.protocol.state import (
     Segment,
     StreamState,
 )
+from tests.protocol.steps import whole
 
 NOW = 1_000_000.0
 TEXT = "text/plain"
@@ -307,7 +308,7 @@ def test_a_sub_offset_takes_the_beginning_of_the_next_record(
     sub_offset: int, following: bytes | None, prefix: bytes
 ) -> None:
     request = ForkRequest("/r", None, sub_offset)
-    assert lifecycle.fork_prefix(SOURCE, request, following) == prefix
+    assert whole(lifecycle.fork_prefix(SOURCE, request, following)) == prefix
 
 
 @pytest.mark.parametrize(("sub_offset", "following"), [(4, b"abc"), (1, None)])
@@ -315,7 +316,7 @@ def test_a_sub_offset_stays_inside_the_next_record(
     sub_offset: int, following: bytes | None
 ) -> None:
     with pytest.raises(BadRequest) as refusal:
-        lifecycle.fork_prefix(SOURCE, ForkRequest("/r", None, sub_offset), following)
+        whole(lifecycle.fork_prefix(SOURCE, ForkRequest("/r", None, sub_offset), following))
     assert refusal.value.detail == (
         "Stream-Fork-Sub-Offset is past the next data boundary of the source"
     )

@@ -1,0 +1,191 @@
+"""Long JSON in slices: the messages of a body that is too long to be taken apart in one go.
+
+A slice is made whole JSON by what stands for the brackets and strings that are open where it
+begins and where it ends, so that the same decoder takes all of it that takes short bodies. A cut
+lies behind a comma or within a string: there the open brackets are all that has to be known.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SLICE_BYTES = 32 * 1024  # of the shortest messages 4 ms of work on a slow machine
+# A number, a blank or brackets without a comma: no slice can end there. A megabyte takes 4 ms.
+LONGEST_RUN = 1 << 20
+
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_TO_COMMA_OR_STRING = re.compile(rb'[^,"]*+[,"]')
+_SPACE = b" \t\r\n"
+_BLANK = re.compile(rb"[ \t\r\n]*+")
+_TOO_LONG = f"a number or a blank is over {LONGEST_RUN:,} bytes long, or it is all blank"
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+# What stands for the outer brackets that are open at a cut.
+_OPEN = {ord("["): b"[", ord("{"): b'{"":'}
+_CLOSE = {ord("["): b"]", ord("{"): b"}"}
+
+
+class _Cut(NamedTuple):
+    """What stands before a slice that begins at a cut, and behind one that ends there."""
+
+    before: bytes
+    behind: bytes
+
+
+_COMMA = {ord("["): _Cut(b"[0,", b"0]"), ord("{"): _Cut(b'{"":0,', b'"":0}')}
+_VALUE = {ord("["): _Cut(b'["', b'"]'), ord("{"): _Cut(b'{"":"', b'"}')}
+_KEY = {ord("["): _VALUE[ord("[")], ord("{"): _Cut(b'{"', b'":0}')}
+_ENDS = {ord("["): _Cut(b"[", b"]")}
+
+
+class Slice(NamedTuple):
+    """Messages, or pieces of them: the first lacks `head` bytes, the last `tail` that are there."""
+
+    items: Sequence[msgspec.Raw]
+    head: int
+    tail: int
+    made_up: int  # commas that stand before the slice, not in it
+
+    @property
+    def text(self) -> bytes:
+        """The messages joined by commas, up to the cut."""
+        joined = b",".join(self.items)
+        return joined[self.head : len(joined) - self.tail]
+
+    @property
+    def commas(self) -> int:
+        """How many messages end in it, but for the very last."""
+        return len(self.items) - 1 - self.made_up
+
+    def first(self, count: int) -> bytes:
+        """The text up to, and without, the comma of that number."""
+        return b",".join(self.items[: count + self.made_up])[self.head :]
+
+
+class Slices:
+    """Goes through messages that commas divide, `offset` bytes into a body.
+
+    Raises ValueError for what is no JSON, and RecursionError for what is nested too deeply.
+    """
+
+    def __init__(self, text: bytes, offset: int = 0) -> None:
+        self._text = text
+        self._offset = offset
+        self._at = 0
+        self._stack = bytearray(b"[")  # the brackets that are open, with one around it all
+        self._cut = _ENDS
+        self._in_string = False
+
+    def __iter__(self) -> Iterator[Slice]:
+        """One slice after the other."""
+        while self._at < len(self._text):
+            yield self._next()
+
+    def _next(self) -> Slice:
+        begin, stack, cut = self._at, bytes(self._stack), self._cut
+        self._advance()
+        before = b"".join([*map(_OPEN.__getitem__, stack[:-1]), cut[stack[-1]].before])
+        if not self._stack:
+            raise ValueError("JSON is malformed: a bracket is closed that was not opened")
+        outer = map(_CLOSE.__getitem__, reversed(self._stack[:-1]))
+        if self._at == len(self._text):
+            after = b"]"
+        else:
+            after = b"".join([self._cut[self._stack[-1]].behind, *outer])
+        piece = self._text[begin : self._at]
+        piece.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+        try:
+            items = _ARRAY.decode(b"".join((before, piece, after)))
+        except msgspec.DecodeError as error:
+            raise ValueError(_placed(str(error), self._offset + begin - len(before))) from error
+        made_up = cut is _COMMA and len(stack) == 1
+        return Slice(items, len(before) - 1, len(after) - 1, int(made_up))
+
+    def _advance(self) -> None:
+        """Find the next cut, and what is open there."""
+        begin, end = self._at, self._at + SLICE_BYTES
+        if end >= len(self._text):
+            self._at = len(self._text)
+            return
+        bare = self._text[begin:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = bare[self._in_string :: 2]
+        was_in_string, self._in_string = self._in_string, self._in_string ^ (len(bare) % 2 == 0)
+        if self._in_string:
+            self._at = _between_characters(self._text, begin, end)
+            if not (was_in_string and len(bare) == 1):
+                self._enter_string(outside[-1])
+        else:
+            self._at = self._to_comma_or_string(end)
+            outside.append(self._text[end : self._at])
+            if self._at < len(self._text) and self._text[self._at - 1] == ord('"'):
+                self._in_string = True
+                self._enter_string((outside[-2] + outside[-1])[:-1])
+            else:
+                self._cut = _COMMA
+        self._note_brackets(b"".join(outside).translate(None, _NO_BRACKETS))
+
+    def _enter_string(self, before: bytes) -> None:
+        self._cut = _VALUE if before.rstrip().endswith(b":") else _KEY
+
+    def _to_comma_or_string(self, end: int) -> int:
+        found = _TO_COMMA_OR_STRING.match(self._text, end, end + LONGEST_RUN)
+        if found is not None:
+            return found.end()
+        if len(self._text) - end <= LONGEST_RUN:
+            return len(self._text)
+        raise ValueError(_TOO_LONG)
+
+    def _note_brackets(self, brackets: bytes) -> None:
+        stack = self._stack
+        for bracket in brackets.replace(b"[]", b"").replace(b"{}", b""):
+            if bracket in b"[{":
+                stack.append(bracket)
+            elif stack and stack[-1] == bracket - 2:  # so far apart ASCII has the two of a pair
+                stack.pop()
+            else:
+                stack.clear()
+                return
+
+
+def without_blanks(body: bytes) -> tuple[int, int]:
+    """Where the value of a long body begins and ends."""
+    blank = _BLANK.match(body, 0, LONGEST_RUN)
+    begin = blank.end() if blank is not None else 0
+    last = body[-LONGEST_RUN:]
+    behind = len(last) - len(last.rstrip(_SPACE))
+    if LONGEST_RUN in {begin, behind} or begin + behind >= len(body):
+        raise ValueError(_TOO_LONG)
+    return begin, len(body) - behind
+
+
+def _between_characters(text: bytes, begin: int, end: int) -> int:
+    """A place near `end`, which is within a string, that is in no escape and no character."""
+    for _ in range(3):
+        if text[end] & 0xC0 == 0x80:
+            end -= 1
+    escape = text.rfind(b"\\", begin, end)
+    length = 6 if text[escape + 1 : escape + 2] == b"u" else 2
+    if end - escape < length and _begins_escape(text, begin, escape):
+        end = escape
+    if _HIGH_SURROGATE.match(text, end - 6, end) and _begins_escape(text, begin, end - 6):
+        end -= 6
+    return end
+
+
+def _begins_escape(text: bytes, begin: int, at: int) -> bool:
+    """Whether a backslash begins an escape, and is not the second of one; `begin` is in none."""
+    before = text[begin:at]
+    return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
+
+
+def _placed(error: str, begin: int) -> str:
+    """A decoder's complaint about a slice, with the place in the whole."""
+    return _BYTE.sub(lambda found: f"(byte {max(0, begin + int(found[1]))})", error)

@@ -1,0 +1,107 @@
+"""Long JSON in slices: the same as in one go, wherever a slice may end."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest
+from gateway.protocol import json_slices
+from gateway.protocol.content import json_messages, long_record, prefix_of
+from tests.protocol.steps import whole
+from tests.protocol.test_content import JSON, SPACE, VALUES
+
+SHORTEST = 13  # bytes of a slice in which an escaped pair of surrogates still finds its place
+LONG = 3 * json_slices.SLICE_BYTES
+
+
+def in_one_go(body: bytes) -> bytes | None:
+    """The record, None when it is refused."""
+    try:
+        return b",".join(json_messages(body))
+    except BadRequest:
+        return None
+
+
+def in_slices(body: bytes, size: int) -> bytes | None:
+    """The same by slices of so many bytes."""
+    with patch.object(json_slices, "SLICE_BYTES", size):
+        record = whole(long_record(body))
+    return record if isinstance(record, bytes) else None
+
+
+TEXTS = st.tuples(SPACE, VALUES | st.sampled_from(['"\\ud83d\\ude00"', '"\\\\"']), SPACE).map(
+    "".join
+)
+BODIES = st.lists(TEXTS, max_size=6).map(lambda items: f"[{','.join(items)}]") | TEXTS
+PIECES = st.sampled_from([*'[]{},:"\\ 1u', "\\u", "\x01", "\\ud83d", '":'])
+
+
+@given(BODIES, st.integers(SHORTEST, 40))
+def test_slices_come_to_the_same_wherever_they_end(body: str, size: int) -> None:
+    wire = body.encode()
+    assert in_slices(wire, size) == in_one_go(wire)
+
+
+@given(BODIES, st.integers(0), PIECES, st.integers(0, 3), st.integers(SHORTEST, 40))
+@example("[1,2]", 3, ",", 1, SHORTEST)
+def test_what_is_no_json_is_refused_wherever_slices_end(
+    body: str, at: int, put: str, left_out: int, size: int
+) -> None:
+    place = at % (len(body) + 1)
+    wire = (body[:place] + put + body[place + left_out :]).encode()
+    assert in_slices(wire, size) == in_one_go(wire)
+
+
+@given(st.binary(max_size=60), st.integers(SHORTEST, 20))
+def test_bytes_that_are_no_text_are_refused_wherever_slices_end(inside: bytes, size: int) -> None:
+    wire = b'["' + inside + b'"]'
+    assert in_slices(wire, size) == in_one_go(wire)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=6), st.integers(SHORTEST, 40))
+def test_the_first_messages_are_found_wherever_slices_end(items: list[str], size: int) -> None:
+    messages = json_messages(f"[{','.join(items)}]".encode())
+    record = b",".join(messages)
+    with patch.object(json_slices, "SLICE_BYTES", size):
+        for count in range(len(messages) + 2):
+            expected = b",".join(messages[:count]) if count <= len(messages) else None
+            assert whole(prefix_of(JSON, record, count)) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'"' + b"x" * LONG + b'"',
+        b"[" + b"1," * LONG + b"1]",
+        b'{"a":[' + b'{"b":"c"},' * LONG + b"0]}",
+        b'["' + "\u20ac".encode() * LONG + b'"]',
+        b'["' + b"\\ud83d\\ude00" * LONG + b'"]',
+        b" " * LONG + b"[1]",
+        b"1" * json_slices.LONGEST_RUN,
+    ],
+    ids=lambda body: repr(body[:9]),
+)
+def test_long_bodies_are_kept_as_they_were_sent(body: bytes) -> None:
+    assert whole(long_record(body)) == in_one_go(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"[1,2" + b",3" * LONG + b",]", f"trailing comma in array (byte {5 + 2 * LONG})"),
+        (b"1," * LONG + b"1", "JSON is malformed: trailing characters"),
+        (b"[" * LONG, "it is nested too deeply"),
+        (b"[1" + b" " * (json_slices.LONGEST_RUN + LONG) + b",1]", "a number or a blank is over"),
+        (b"1" * (json_slices.LONGEST_RUN + LONG), "a number or a blank is over 1,048,576 bytes"),
+        (b" " * (json_slices.LONGEST_RUN + 1) + b"1", "a number or a blank is over"),
+    ],
+    ids=["comma", "no array", "deep", "blank amid", "number", "blank before"],
+)
+def test_a_long_body_that_is_refused_is_told_why(body: bytes, detail: str) -> None:
+    refusal = whole(long_record(body))
+    assert isinstance(refusal, BadRequest)
+    assert detail in refusal.detail
