@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+MAX_GROUP = 4096  # entries that one change makes old: to drop them all takes 15 ms
 ENTRY_OVERHEAD = 600  # bytes of an entry besides its answer: objects, key, index
 LARGEST_SHARE = 8  # an answer over an eighth of the store would push out too many others
 USED_SHARE = 0.8  # of the bytes, for what was asked for more than once
@@ -54,7 +55,7 @@ class Store(Generic[K]):
         self._new: OrderedDict[Hashable, K] = OrderedDict()
         self._used: OrderedDict[Hashable, K] = OrderedDict()
         self._used_bytes = 0
-        self._groups: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
+        self._groups: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -106,7 +107,7 @@ class Store(Generic[K]):
         if entry.size > self._max_bytes // LARGEST_SHARE:
             return False
         for group in entry.groups:
-            self._groups[group].add(entry.key)
+            self._join(group, entry.key)
         self.bytes += entry.size
         if was_used:
             self._use(entry)
@@ -116,6 +117,14 @@ class Store(Generic[K]):
             self.evictions += 1
             self._remove(next(iter((self._new or self._used).values())))
         return True
+
+    def _join(self, group: Hashable, key: Hashable) -> None:
+        keys = self._groups[group]
+        if len(keys) >= MAX_GROUP:
+            self.evictions += 1
+            oldest = next(iter(keys))
+            self._remove(self._used.get(oldest) or self._new[oldest])
+        self._groups[group][key] = None
 
     def of_group(self, group: Hashable) -> list[K]:
         """Every answer of a group."""
@@ -138,6 +147,6 @@ class Store(Generic[K]):
         self.bytes -= entry.size
         for group in entry.groups:
             keys = self._groups[group]
-            keys.discard(entry.key)
+            keys.pop(entry.key, None)
             if not keys:
                 del self._groups[group]

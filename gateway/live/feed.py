@@ -267,7 +267,13 @@ class Feed(Generic[V, N]):
         readers = list(self._live)
         if not readers:
             return
-        cuts = self._host.cut(self.view, start, news) or [Cut(b"", self.tail)]
+        cuts = self._host.cut(self.view, start, news)
+        if cuts is None:  # one after the other is brought on as if it had been away
+            self._live.clear()
+            for reader in readers:
+                self.advance(reader)
+            return
+        cuts = cuts or [Cut(b"", self.tail)]
         rendered: dict[int, list[bytes]] = {}
         for reader in readers:
             pieces = rendered.get(reader.cursor)

@@ -31,6 +31,9 @@ class Parked(NamedTuple):
     deadline: float
 
 
+LONGEST_ROUND = 512 * 1024  # bytes that are made into events at once: 12 ms for mere line ends
+
+
 class Cut(NamedTuple):
     """A data event, rendered but for its chunk's framing, and the offset at which its data ends."""
 
@@ -80,8 +83,8 @@ class Host(Protocol[V, N]):
         There is one when its time is over.
         """
 
-    def cut(self, view: V, start: str, news: Sequence[N]) -> list[Cut]:
-        """News that follow `start` as data events."""
+    def cut(self, view: V, start: str, news: Sequence[N]) -> list[Cut] | None:
+        """News that follow `start` as data events; None when they are too long for one turn."""
 
     def cached_events(self, view: V, start: str) -> Cut | None:
         """The data event of the chunk at `start`, when it is at hand."""

@@ -16,7 +16,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.live.feed import Feed
-from gateway.live.host import Cut
+from gateway.live.host import LONGEST_ROUND, Cut
 from gateway.protocol import chunks, responses, sse
 from gateway.protocol.content import read_body
 from gateway.protocol.epochs import position_of
@@ -235,8 +235,10 @@ class LogFeeds:
             responses.data(chunk, parked.read, self._route.freshness, self.clock())
         )
 
-    def cut(self, view: StreamState, start: str, news: Sequence[Record]) -> list[Cut]:
+    def cut(self, view: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
         """News as data events, cut where every catch-up would cut them."""
+        if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
+            return None
         begin = parse_offset(start, "position").position
         return [_cut(chunk) for chunk in chunks.cut(view, begin, news)]
 
@@ -262,11 +264,17 @@ class LogFeeds:
         entry = EventChunk(
             (view.stream_id, start),
             groups(view, until_change=until_change),
-            *_cut(chunk),
+            *await self._long_cut(chunk),
         )
         if self._route.stands(chunk, until_change=until_change):
             self.events.put(entry)
         return entry
+
+    async def _long_cut(self, chunk: Chunk) -> Cut:
+        content_type = chunk.state.content_type
+        body = read_body(content_type, chunk.records)
+        event = await self._route.table.turns.take(sse.long_data_event(content_type, body))
+        return Cut(event, chunk.state.offset(chunk.end))
 
     def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
         """Nobody reads the feed any more."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.protocol import sse
 from gateway.protocol.sse import HEARTBEAT, control_event, data_event
 from tests.protocol.events import Event, parse_events
+from tests.protocol.steps import whole
 
 TEXT = "text/plain"
 OFFSET = "0000000000000000_0000000000000007"
@@ -90,3 +93,22 @@ def test_events_follow_each_other_and_heartbeats_are_none() -> None:
         ("control", f'{{"streamNextOffset":"{OFFSET}","streamCursor":"1","upToDate":true}}'),
         ("data", "b"),
     ]
+
+
+PIECES = st.sampled_from(["\n", "\r", "\r\n", " ", "  ", "a", "data:", "é"])
+
+
+@given(
+    st.lists(PIECES, max_size=30).map("".join), st.integers(1, 5), st.sampled_from([TEXT, "a/b"])
+)
+def test_an_event_is_the_same_wherever_it_is_cut_to_be_made(
+    text: str, size: int, content_type: str
+) -> None:
+    body = text.encode()
+    with patch.object(sse, "SLICE_BYTES", 3 * size):
+        event = whole(sse.long_data_event(content_type, body))
+        assert event == sse.data_event(content_type, body)
+    assert event == sse.data_event(content_type, body)
+    if content_type == TEXT:
+        told = re.sub("\r\n|\r", "\n", text)
+        assert parse_events(event) == [Event("data", told)]
