@@ -21,6 +21,7 @@ from tests.bench import (
     redis_idle,
     redis_reads,
     sse,
+    stalls,
     tools,
     workers,
 )
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "redis-idle": redis_idle.bench,
     "redis-reads": redis_reads.bench,
     "workers": workers.bench,
+    "stalls": stalls.bench,
 }
 THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
 QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)

@@ -1,0 +1,54 @@
+"""`python -m tests.support.pinging PORT ADMIN_PORT PID`: how long a server keeps a client waiting.
+
+In a process of its own, whose interpreter does nothing else. Three requests take turns: a cached
+read, one that is not cached, and a health check. For each line of input it prints the worst wait
+since the last one, as seconds of the clock and seconds that all threads of the server were on a
+processor meanwhile: what others do on the machine is in the first, and not in the second.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+import time
+from pathlib import Path
+
+PAUSE_S = 0.001
+
+
+def on_processor_s(pid: int) -> float:
+    """How long the threads of a process have been on a processor."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def main() -> None:
+    """Ask until the input ends."""
+    port, admin_port, pid = map(int, sys.argv[1:])
+    gateway = socket.create_connection(("127.0.0.1", port))
+    admin = socket.create_connection(("127.0.0.1", admin_port))
+    asked = [
+        (gateway, b"GET /v1/stream/ping?offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (gateway, b"GET /v1/stream/ping?offset=now HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (admin, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ]
+    worst_s = worst_cpu_s = 0.0
+    while True:
+        for connection, request in asked:
+            began, cpu_s = time.perf_counter(), on_processor_s(pid)
+            connection.sendall(request)
+            if not connection.recv(65536):
+                raise SystemExit("the server has gone")
+            worst_s = max(worst_s, time.perf_counter() - began)
+            worst_cpu_s = max(worst_cpu_s, on_processor_s(pid) - cpu_s)
+            if select.select([sys.stdin], [], [], PAUSE_S)[0]:
+                if not sys.stdin.readline():
+                    return
+                sys.stdout.write(f"{worst_s} {worst_cpu_s}\n")
+                sys.stdout.flush()
+                worst_s = worst_cpu_s = 0.0
+
+
+if __name__ == "__main__":
+    main()
