@@ -127,9 +127,9 @@ class Connection(RequestHandler):
             self._on_lost = None
         self._held.clear()
         if exc is not None and not isinstance(exc, ConnectionError):
-            exc = ConnectionResetError(
-                str(exc)
-            )  # a network that is away, too, is a client that left
+            exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
+        if self._task_handler is not None and self._current_request is None:
+            self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
         super().connection_lost(exc)
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
