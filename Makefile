@@ -58,11 +58,11 @@ run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so o
 
 .PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench torture
 # Lint goes first and alone (it would disturb tests that measure time); the tests run even when
-# it fails, so that one run tells everything.
+# it fails, so that one run tells everything. What fails once is run again, alone.
 test: setup-test  ## Set up, lint and run every test
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=$$?; \
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.rerun -n $(JOBS) $(ARGS) || status=$$?; \
 	exit $$status
 
 lint: $(TEST_READY)  ## Formatting, ruff, mypy and the layers
@@ -113,7 +113,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 
 clean:  ## Remove everything that make made
-	rm -rf $(VENV) tests/node/node_modules tests/bench/bin build dist
+	rm -rf $(VENV) tests/node/node_modules tests/bench/bin build dist test-failures
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -33,6 +33,7 @@ NOT_SOURCES = {
     "dist",
     "headgate-data",
     "node_modules",
+    "test-failures",
 }
 
 # Run by a fresh interpreter: imports our modules and prints what they did besides, and which did.

@@ -1,0 +1,210 @@
+"""What the second run of failed tests tells, and what it leaves red."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import rerun
+from tests.outcomes import Failure, Outcomes
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Runner = Callable[..., subprocess.CompletedProcess[str]]
+
+FLAKY = """
+    from pathlib import Path
+
+    def test_second_try():
+        marker = Path("tried")
+        was_there = marker.exists()
+        marker.touch()
+        print("as a server would")
+        assert was_there, "first try"
+"""
+CRASH = """
+    import os
+
+    def test_crash():
+        os._exit(3)
+"""
+BROKEN = "import nothing_of_this_name\n"
+RED = "def test_red(): assert 1 == 2\n"
+GREEN = "def test_green(): pass\n"
+TEARDOWN = """
+    import pytest
+
+    @pytest.fixture
+    def sore():
+        yield
+        raise ValueError("sore")
+
+    def test_sore(sore): pass
+"""
+
+
+def project(folder: Path, modules: dict[str, str]) -> None:
+    """A folder of tests that has nothing to do with ours."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    for name, text in modules.items():
+        (folder / f"test_{name}.py").write_text(textwrap.dedent(text))
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.rerun", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    """Runs these modules."""
+
+    def run(*arguments: str, **modules: str) -> subprocess.CompletedProcess[str]:
+        project(tmp_path, modules)
+        with start(tmp_path, *arguments) as process:
+            output, _ = process.communicate(timeout=50)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    return run
+
+
+def closing(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout.rstrip().splitlines()[-1].strip("= ")
+
+
+def test_a_run_without_failures_is_one_run_and_ends_as_pytest_does(runner: Runner) -> None:
+    done = runner(green=GREEN)
+    assert done.returncode == 0
+    assert re.fullmatch(r"1 passed in [\d.]+s", closing(done)), done.stdout
+    assert "FLAKY" not in done.stdout
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_passes_alone_is_flaky_and_told_last(
+    runner: Runner, workers: str, tmp_path: Path
+) -> None:
+    done = runner("-n", workers, flaky=FLAKY, green=GREEN)
+    assert done.returncode == 0, done.stdout
+    *_, told, line, summary = done.stdout.rstrip().splitlines()
+    assert told == "test_flaky.py::test_second_try"
+    found = re.fullmatch(r" {4}--randomly-seed=(\d+), first log: (\S+)", line)
+    assert found is not None, line
+    assert done.stdout.count(f"--randomly-seed={found[1]}\n") == 2  # of both runs, as pytest tells
+    log = (tmp_path / found[2]).read_text()
+    assert "first try" in log
+    assert "as a server would" in log
+    assert summary.strip("= ") == "2 passed, 1 flaky"
+
+
+def test_what_fails_twice_is_red_beside_what_is_flaky(runner: Runner) -> None:
+    done = runner(flaky=FLAKY, red=RED, green=GREEN, teardown=TEARDOWN)
+    assert done.returncode == 1
+    twice, flaky = done.stdout.split("FAILED TWICE")[1].split("FLAKY")
+    assert {"test_red.py::test_red", "test_teardown.py::test_sore"} <= set(twice.splitlines())
+    assert "test_flaky.py::test_second_try" in flaky.splitlines()
+    assert closing(done) == "2 passed, 2 failed, 1 flaky"
+
+
+def test_options_choose_the_tests_of_the_first_run_alone(runner: Runner) -> None:
+    done = runner("-k", "second", "-p", "no:randomly", flaky=FLAKY, red=RED)
+    assert done.returncode == 0, done.stdout
+    assert "    -p no:randomly, first log: " in done.stdout
+    assert closing(done) == "1 passed, 1 flaky"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules", "status"),
+    [
+        ((), {"broken": BROKEN, "green": GREEN}, 2),
+        (("-n", "2"), {"broken": BROKEN, "flaky": FLAKY}, {1, 2}),
+        (("--continue-on-collection-errors",), {"broken": BROKEN, "flaky": FLAKY}, 1),
+        (("-n", "2"), {"crash": CRASH, "flaky": FLAKY}, 1),
+        (("-x", "-p", "no:randomly"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
+        (("-x", "-n", "2"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
+        (("-k", "none"), {"green": GREEN}, 5),
+        (("--no-such-option",), {"green": GREEN}, 4),
+        (("none.py",), {"green": GREEN}, 4),
+    ],
+)
+def test_whatever_else_goes_wrong_is_red_and_not_tried_again(
+    runner: Runner,
+    arguments: tuple[str, ...],
+    modules: dict[str, str],
+    status: int | set[int],
+) -> None:
+    done = runner(*arguments, **modules)
+    assert done.returncode in (status if isinstance(status, set) else {status}), done.stdout
+    assert "What failed, alone" not in done.stdout
+
+
+def failed(number: int) -> Outcomes:
+    failures = tuple(Failure(f"test_{each}", "told") for each in range(number))
+    return Outcomes(passed=5000, failures=failures, is_whole=True, seed=1)
+
+
+def test_many_failures_are_no_matter_of_chance() -> None:
+    assert rerun.reason_to_leave_it(failed(rerun.MAX_RERUN - 1)) is None
+    assert rerun.reason_to_leave_it(failed(rerun.MAX_RERUN)) is None
+    assert rerun.reason_to_leave_it(failed(rerun.MAX_RERUN + 1)) == (
+        f"{rerun.MAX_RERUN + 1} failed, and over {rerun.MAX_RERUN} are no matter of chance"
+    )
+
+
+def test_the_folder_of_logs_stays_small(runner: Runner, tmp_path: Path) -> None:
+    logs = tmp_path / "test-failures"
+    logs.mkdir()
+    for number in range(rerun.MAX_LOGS):
+        old = logs / f"{number}.log"
+        old.touch()
+        os.utime(old, (number, number))
+    long = FLAKY.replace('print("as', f'print("x" * {rerun.MAX_LOG_BYTES}, "as')
+    assert runner(flaky=long).returncode == 0
+    kept = sorted(path.name for path in logs.iterdir())
+    assert len(kept) == rerun.MAX_LOGS
+    assert "0.log" not in kept
+    assert max(path.stat().st_size for path in logs.iterdir()) == rerun.MAX_LOG_BYTES
+
+
+@pytest.mark.parametrize("at_try", ["first", "second"])
+def test_ctrl_c_ends_all(tmp_path: Path, at_try: str) -> None:
+    hanging = """
+        import sys, time
+        from pathlib import Path
+
+        def test_hangs(capfd):
+            marker = Path("tried")
+            if marker.exists() or "AT" == "first":
+                with capfd.disabled():
+                    print("hangs", flush=True)
+                time.sleep(60)
+            marker.touch()
+            assert False
+    """
+    project(tmp_path, {"hanging": hanging.replace("AT", at_try)})
+    with start(tmp_path) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "hangs" in line and "::" not in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 2, rest
+    assert "KeyboardInterrupt" in rest
+    assert "FLAKY" not in rest
