@@ -56,7 +56,7 @@ run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so o
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench torture
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench torture soak
 # Lint goes first and alone (it would disturb tests that measure time); the tests run even when
 # it fails, so that one run tells everything. What fails once is run again, alone.
 test: setup-test  ## Set up, lint and run every test
@@ -98,6 +98,12 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
 	$(BIN)/python -m tests.edge identities
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
+
+soak: setup-test  ## Fuzz requests and answers, an hour each (ARGS="--seconds 600 --seed 1")
+	@status=0; \
+	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
+	exit $$status
 
 # ---------------------------------------------------------------- housekeeping
 

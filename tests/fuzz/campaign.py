@@ -1,0 +1,146 @@
+"""A gateway, what fuzzes it for a while, and the account of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tests.edge.gateways import edge, impatient
+from tests.edge.origins import own_log
+from tests.faults.wire import ask
+from tests.fuzz import corpus
+from tests.fuzz.answers import PROBE, RIGHT, SpoilingOrigin
+from tests.fuzz.talk import Talkers
+from tests.fuzz.watch import Resources, Watch
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+    Kind = Literal["file", "http", "spoilt"]
+
+CLIENTS = 12
+PHASES = 4
+"""At least; the first is the warm-up, and each ends with a rest."""
+LONGEST_PHASE_S = 60.0
+_SETTINGS = {
+    "HEADGATE_LOG_FORMAT": "json",
+    "HEADGATE_LONG_POLL_TIMEOUT": "1",
+    "HEADGATE_HEADER_TIMEOUT": "2",
+    "HEADGATE_BODY_TIMEOUT": "2",
+    "HEADGATE_KEEPALIVE_TIMEOUT": "5",
+    "HEADGATE_CACHE_SIZE": "6MiB",
+}
+
+
+@dataclass(slots=True)
+class Account:
+    """What came of a campaign."""
+
+    kind: Kind
+    seed: int
+    transcript: Path
+    statuses: dict[str, int]
+    findings: list[str]
+    rests: list[Resources]
+    slowest_s: float = 0.0
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{status}: {count}" for status, count in sorted(self.statuses.items()))
+        memory = " ".join(f"{rest.resident_bytes >> 20}" for rest in self.rests)
+        files = " ".join(str(rest.files) for rest in self.rests)
+        lines = [
+            f"{self.kind}, --seed {self.seed}: {sum(self.statuses.values())} answers ({counts})",
+            f"  at rest: MiB {memory}; files {files}; slowest probe {self.slowest_s:.2f} s",
+            *(f"  FOUND {line}" for line in self.findings),
+        ]
+        if self.findings:
+            lines.append(f"  the last conversations: {self.transcript}")
+        return "\n".join(lines)
+
+
+async def run(kind: Kind, seconds: float, seed: int, folder: Path) -> Account:
+    """Fuzz a gateway of this kind for so long."""
+    folder.mkdir(exist_ok=True)
+    transcript = folder / f"fuzz-{kind}-{seed}.jsonl"
+    async with _gateway(kind, seed) as gateway:
+        talkers = Talkers(gateway.port, f"{kind}-{seed}", transcript, spoilt=kind != "spoilt")
+        with Watch(gateway, f"{PROBE}?offset=-1") as watch:
+            account = Account(kind, seed, transcript, talkers.statuses, watch.findings, [])
+            end, number = time.monotonic() + seconds, 0
+            length = min(seconds / PHASES, LONGEST_PHASE_S)
+            while number < 2 or time.monotonic() < end:
+                await talkers.phase(number, CLIENTS, length)
+                account.rests.append(await asyncio.to_thread(watch.rest))
+                number += 1
+            watch.compare(account.rests[0], account.rests[-1])
+            written = kind != "spoilt"
+            await asyncio.to_thread(_ask_again, gateway, watch.findings, is_written=written)
+        account.slowest_s = watch.slowest_s
+        account.findings += [
+            f"logged {count} times: {line}" for line, count in watch.logged.items()
+        ]
+        account.findings += talkers.findings
+        if account.findings:
+            talkers.write()
+    return account
+
+
+@contextlib.asynccontextmanager
+async def _gateway(kind: Kind, seed: int) -> AsyncIterator[Headgate]:
+    if kind == "spoilt":
+        async with SpoilingOrigin(f"{seed}") as origin:
+            with edge(origin.url, impatient(2.0, poll_timeout=2), environment=_SETTINGS) as gateway:
+                await asyncio.to_thread(_warm, gateway)
+                yield gateway
+    else:
+        with _kept() if kind == "file" else _before_own_log() as gateway:
+            created = ask(gateway.port, "PUT", PROBE, RIGHT, content_type="text/plain")
+            assert created.status == 201, created
+            yield gateway
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[Headgate]:
+    with (
+        tempfile.TemporaryDirectory(prefix="headgate-fuzz-") as folder,
+        headgate(f"file:{folder}/streams", environment=_SETTINGS) as gateway,
+    ):
+        yield gateway
+
+
+@contextlib.contextmanager
+def _before_own_log() -> Iterator[Headgate]:
+    with (
+        own_log(long_poll_s=1) as origin,
+        edge(origin.url, impatient(2.0, poll_timeout=3), environment=_SETTINGS) as gateway,
+    ):
+        yield gateway
+
+
+def _warm(gateway: Headgate) -> None:
+    assert ask(gateway.port, "GET", f"{PROBE}?offset=-1").body == RIGHT
+
+
+def _ask_again(gateway: Headgate, findings: list[str], *, is_written: bool) -> None:
+    """What was never touched is as before, and a new stream can still be written and read."""
+    if (found := ask(gateway.port, "GET", f"{PROBE}?offset=-1")).body != RIGHT:
+        findings.append(f"an untouched stream has become {found!r}")
+    if not is_written:
+        return
+    path = f"{corpus.PREFIX}/afterwards"
+    text = {"content_type": "text/plain"}
+    answers = [
+        ask(gateway.port, "PUT", path, b"one", **text),
+        ask(gateway.port, "POST", path, b"two", **text),
+        ask(gateway.port, "GET", f"{path}?offset=-1"),
+    ]
+    if [one.status for one in answers] != [201, 204, 200] or answers[-1].body != b"onetwo":
+        findings.append(f"a new stream is answered with {answers!r}")

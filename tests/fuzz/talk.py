@@ -1,0 +1,155 @@
+"""Connections that send what they are given, and note both sides of what was said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tests.fuzz import corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+QUIET_S = 0.15
+"""A connection that says nothing for so long has answered, or waits for more."""
+REPORTED = 10
+"""One is enough to look at; the first ones may be of several kinds."""
+KEPT = 20
+"""Conversations that a finding's transcript has: those that were last."""
+_RESET = struct.pack("ii", 1, 0)
+_FAILED = re.compile(rb'"code": ?"internal_error"|Server got itself in trouble')
+"""What the gateway, or aiohttp in it, says of itself; an origin's 500 is passed on."""
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_SHRINKS = 60
+"""Attempts to find a shorter conversation; each is one connection."""
+
+
+class Conversation:
+    """What went over one connection."""
+
+    def __init__(self, sent: list[bytes]) -> None:
+        self.sent = sent
+        self.received = b""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it had a 500 among its answers."""
+        return _FAILED.search(self.received) is not None
+
+    def told(self) -> dict[str, object]:
+        """For a transcript; bytes are Latin-1."""
+        return {
+            "sent": [part.decode("latin-1") for part in self.sent],
+            "received": self.received[:4000].decode("latin-1"),
+        }
+
+
+class Talkers:
+    """Many clients of one port; all that they send follows from the seed."""
+
+    def __init__(self, port: int, seed: str, transcript: Path, *, spoilt: bool) -> None:
+        self.port = port
+        self.statuses: dict[str, int] = {}
+        self.findings: list[str] = []
+        self._seed = seed
+        self._spoilt = spoilt  # or requests that keep the protocol
+        self._transcript = transcript
+        self._failed: list[Conversation] = []
+        self._last: deque[Conversation] = deque(maxlen=KEPT)
+
+    async def phase(self, number: int, clients: int, seconds: float) -> None:
+        """Talk over so many connections at a time, for so long."""
+        until = asyncio.get_running_loop().time() + seconds
+        await asyncio.gather(*(self._client(f"{number}-{one}", until) for one in range(clients)))
+
+    async def _client(self, name: str, until: float) -> None:
+        chance = random.Random(f"{self._seed}-{name}")
+        while asyncio.get_running_loop().time() < until:
+            conversation = Conversation([])
+            self._last.append(conversation)
+            with contextlib.suppress(OSError):
+                await self._talk(chance, conversation)
+            self._count(conversation)
+            if conversation.has_failed:
+                await self._report(conversation)
+
+    async def _talk(self, chance: random.Random, conversation: Conversation) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        cut = chance.random() < 0.15
+        try:
+            for request in corpus.conversation(chance, spoilt=self._spoilt):
+                parts = corpus.segments(chance, request)
+                for part in parts[: chance.randint(0, len(parts))] if cut else parts:
+                    conversation.sent.append(part)
+                    writer.write(part)
+                    await asyncio.sleep(0)
+                if not cut and not await _hear(reader, conversation):
+                    return
+            if cut and chance.random() < 0.5:
+                connection: socket.socket = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        finally:
+            writer.transport.abort()
+
+    def _count(self, conversation: Conversation) -> None:
+        for status in _STATUS.findall(conversation.received):
+            self.statuses[status.decode()] = self.statuses.get(status.decode(), 0) + 1
+
+    async def _report(self, conversation: Conversation) -> None:
+        if len(self.findings) < REPORTED:
+            self._failed.append(conversation)
+            lines = await self._shorter(b"".join(conversation.sent))
+            self.findings.append(f"500 to {lines[:1000]!r}")
+        self.write()
+
+    async def _shorter(self, sent: bytes) -> bytes:
+        """What still gets a 500 with each line left out that need not be there."""
+        lines = sent.splitlines(keepends=True)
+        at = tries = 0
+        while at < len(lines) and tries < _SHRINKS:
+            tries += 1
+            fewer = lines[:at] + lines[at + 1 :]
+            if await self._fails(b"".join(fewer)):
+                lines = fewer
+            else:
+                at += 1
+        return b"".join(lines)
+
+    async def _fails(self, sent: bytes) -> bool:
+        conversation = Conversation([sent])
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                writer.write(sent)
+                await _hear(reader, conversation)
+            finally:
+                writer.transport.abort()
+        return conversation.has_failed
+
+    def write(self) -> None:
+        """Keep the conversations that failed, and the last ones."""
+        told: Iterable[dict[str, object]] = [one.told() for one in (*self._failed, *self._last)]
+        lines = [json.dumps(one) for one in told]
+        self._transcript.write_text("\n".join(lines) + "\n")
+
+
+async def _hear(reader: asyncio.StreamReader, conversation: Conversation) -> bool:
+    """Take what is said until it is quiet; False when the connection has ended."""
+    while True:
+        try:
+            data = await asyncio.wait_for(reader.read(1 << 18), QUIET_S)
+        except TimeoutError:
+            return True
+        if not data:
+            return False
+        conversation.received += data
+        if len(conversation.received) > 1 << 20:  # long streams: their beginning tells enough
+            conversation.received = conversation.received[-(1 << 16) :]
