@@ -11,6 +11,7 @@ from gateway.backends.redis_rows import Calls, Names
 from gateway.backends.redis_servers import RedisSettings
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
+from tests.support import waiting
 from tests.support.listener import Listener
 
 if TYPE_CHECKING:
@@ -69,9 +70,7 @@ async def connected(
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait for something that is about to become true."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not is_so():
-            await asyncio.sleep(0.002)
+    await waiting.until(is_so, PATIENCE_S)
 
 
 class _Sharded:

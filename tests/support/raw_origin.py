@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.support import waiting
 from tests.support.listener import Listener
 
 if TYPE_CHECKING:
@@ -187,6 +188,4 @@ async def silence(wire: Wire) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what is to become so."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.002)  # it is looked at again then
+    await waiting.until(condition, PATIENCE_S)

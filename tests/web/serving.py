@@ -16,6 +16,7 @@ from gateway.web.fast import Fast
 from gateway.web.routes import Routes
 from tests.protocol.events import Event, parse_events
 from tests.streams.clock import ManualClock
+from tests.support import waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -277,9 +278,7 @@ class Serving:
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Wait for something that is about to become true."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not done():
-                await asyncio.sleep(0.001)
+        await waiting.until(done, PATIENCE_S)
 
     @property
     def edge(self) -> EdgeRoute:
