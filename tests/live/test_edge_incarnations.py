@@ -151,3 +151,25 @@ async def test_a_poll_right_after_a_read_of_the_tail_says_that_it_is_the_tail(ti
         for _ in range(times):
             assert (await gateway.ask(get(f"{S}?offset=0001"))).status == 200
         assert news(await gateway.ask(get(at("0001")))) == (204, b"", "0001", "true")
+
+
+@pytest.mark.parametrize("mode", ["long-poll", "sse"])
+async def test_a_read_that_was_under_way_at_a_deletion_tells_nobody_who_comes_later(
+    mode: str,
+) -> None:
+    """Nor does what is followed on its word, for the seconds that it lingers."""
+    async with live(b"a", b"b") as (origin, gateway):
+        told = ("Content-Type: text/plain", "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true")
+        late = origin.instead = Steps(b"", answer(b"ab", *told))
+        early = await gateway.connect()
+        early.send(get(at("-1", mode)))
+        await until(lambda: late.sent == 1)
+        origin.instead = None
+        assert (await gateway.ask(request("DELETE", S))).status == 204
+        origin.instead = answer(status="404 Not Found")
+        late.go()
+        assert (await early.answer()).status in {200, 404}  # it was asked before
+        for offset in ("-1", "0001", "0002"):
+            for later in ("long-poll", "sse"):
+                assert (await gateway.ask(get(at(offset, later)))).status == 404
+            assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 404
