@@ -152,12 +152,16 @@ class EdgeFeeds:
         """
         ask, held = flight.ask, flight.begun.result() if landed is None else landed.held
         stood_in = landed is not None and landed.how is How.STOOD_IN
-        if held.facts is None or flight.of_the_past or stood_in:
+        if flight.of_the_past or stood_in:
             return True
         key = watch_key(ask.host, ask.read, ask.identity)
+        watch = self._watches.get(key)
+        if held.status == 404 and watch is not None:
+            watch.over(StreamNotFound("the stream was deleted"))
+        if held.facts is None:
+            return True
         if self._incarnations.is_past(key, held.facts.content_type, flight.number):
             return False
-        watch = self._watches.get(key)
         if watch is not None and watch.is_another(ask.start, held.facts, landed and held.body):
             watch.over(StreamGone(ANOTHER_STREAM))
         if self._incarnations.is_another(key, held.facts.content_type, flight.number):

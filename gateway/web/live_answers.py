@@ -117,8 +117,8 @@ def stream_events(
         reader = EventReader(
             transport, feed, start, cursor, chunked=chunked, host=connection.server
         )
-        reader.paused = connection.writing_paused  # by an answer that the client has not read yet
         transport.write(wire)
+        reader.paused = connection.writing_paused  # by what the client has not read yet
         connection.hand_over(reader)
         feed.join(reader)
     except BaseException:

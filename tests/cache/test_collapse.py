@@ -90,6 +90,24 @@ async def test_a_waiter_that_leaves_takes_nothing_from_the_others(leaves: int) -
     assert outcomes == [1] * 9
 
 
+async def test_a_read_ends_with_the_last_who_waits_for_it() -> None:
+    collapse: Collapse[int] = Collapse()
+    reads = Reads()
+    held = len(asyncio.all_tasks())
+    waiting = await begun(collapse, reads, ["a"] * 3)
+    for task in waiting[:2]:
+        task.cancel()
+    await asyncio.gather(*waiting[:2], return_exceptions=True)
+    assert "a" in collapse
+    waiting[2].cancel()
+    (again,) = await begun(collapse, reads, ["a"])  # joins nothing that is about to end
+    assert reads.count == 2
+    assert len(asyncio.all_tasks()) == held + 2, "the one who waits, and the read"
+    reads.gate.set()
+    assert await again == 2
+    assert "a" not in collapse
+
+
 async def test_a_read_that_nobody_waits_for_any_more_ends_without_a_sound() -> None:
     loop = asyncio.get_running_loop()
     complaints: list[object] = []

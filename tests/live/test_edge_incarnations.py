@@ -173,3 +173,16 @@ async def test_a_read_that_was_under_way_at_a_deletion_tells_nobody_who_comes_la
             for later in ("long-poll", "sse"):
                 assert (await gateway.ask(get(at(offset, later)))).status == 404
             assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 404
+
+
+async def test_a_read_that_finds_nothing_ends_what_is_followed() -> None:
+    """The poll at the origin hangs on, and so would those who wait for its news."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = answer(status="404 Not Found")
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).status == 404
+        assert (await waiter.answer()).status == 404
+        assert text(await viewer.events_to_the_end()) == ""
+        await until(lambda: gateway.limits.feeds == 0)

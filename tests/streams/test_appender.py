@@ -17,7 +17,7 @@ from gateway.errors import (
 from gateway.protocol.appends import Appended
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.state import ProducerState, Stamp
-from gateway.streams.appender import MAX_CONFLICTS, MAX_FOLD
+from gateway.streams.appender import MAX_CONFLICTS, MAX_FOLD, UNKNOWN
 from tests.backends.contract import appended
 from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service
@@ -176,6 +176,56 @@ async def test_a_failed_commit_refuses_everything_decided_with_it() -> None:
     )
     assert [type(outcome) for outcome in outcomes] == [LogUnavailable] * 3
     assert await service.append("s", b"d") == stored(1)
+
+
+class Broken(Exception):
+    """What no log should raise."""
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+async def test_nobody_waits_for_ever_for_a_commit_that_raises_what_nobody_expects(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    with monkeypatch.context() as patch:
+        if when == "later":
+            log.failures.append(Broken())
+        else:
+            patch.setattr(log, "_version", raising)
+        waiting = [service.submit("s", b"a"), service.submit("s", b"b")]
+        outcomes = await asyncio.gather(*waiting)
+    assert [str(outcome) for outcome in outcomes] == [UNKNOWN] * 2
+    assert (service.appender.pending, service.appender.pending_bytes) == (0, 0)
+    assert service.appender.idle.is_set()
+    assert await service.append("s", b"c") == stored(1)
+
+
+def raising(*_: object) -> None:
+    raise Broken
+
+
+async def test_what_was_committed_is_known_of_when_telling_of_it_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service(GatedLog())
+    await service.create("s")
+    with monkeypatch.context() as patch:
+        patch.setattr(service.table.deadlines, "committed", raising)
+        assert await service.append("s", b"a") == stored(1)
+    assert await service.data("s") == b"a"
+    assert await service.append("s", b"b") == stored(2)
+
+
+async def test_a_load_that_raised_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = GatedLog()
+    await Service(log).create("s")
+    service = Service(log)
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "load", raising)
+        assert str(await service.submit("s", b"a")) == UNKNOWN
+    assert await service.append("s", b"b") == stored(1)
 
 
 async def test_a_close_holds_for_the_appends_behind_it() -> None:
