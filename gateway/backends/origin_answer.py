@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, HttpVersion10, HttpVersion11, hdrs
@@ -69,15 +70,15 @@ class OriginAnswer:
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises as `parts` does, and OriginBroken beyond the limit."""
-        body = bytearray()
+        body = BytesIO()  # gives out what was written to it without copying it once more
         try:
             async for part in self.parts():
-                body += part
-                if len(body) > limit:
+                body.write(part)
+                if body.tell() > limit:
                     raise OriginBroken(f"the origin's answer is over {limit} bytes")
         finally:
             self.release()
-        return bytes(body)
+        return body.getvalue()
 
     def release(self) -> None:
         """Give the connection back, or close it when something is unread; safe to call twice."""

@@ -7,12 +7,13 @@ of it, and need not ask the origin.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError
 from gateway.protocol.content import is_json, json_messages
-from gateway.protocol.followed import Span, is_whole, joined
+from gateway.protocol.followed import Span, begins_alike, is_whole, joined
 from gateway.protocol.offsets import BEGINNING
 
 if TYPE_CHECKING:
@@ -20,25 +21,37 @@ if TYPE_CHECKING:
 
     from gateway.live.budget import Budget
 
+    Units = Sequence[bytes] | memoryview
+
 WINDOW_BYTES = 1 << 20  # news kept for those who are a little behind
+MAX_PIECES = 1024  # they come in: to go through them all takes a millisecond
 MAX_KNOWN = 256  # offsets whose place is known: those of the news, and where readers came to
-LONGEST_COUNTED = 256 << 10  # bytes of JSON that are taken apart only to count its messages
+# JSON that is taken apart only to count its messages: bytes, and commas, of which there are no
+# fewer. So many of the shortest messages take 3 ms.
+LONGEST_COUNTED = 256 << 10
+MOST_COUNTED = 16 << 10
 
 
 class _Piece(NamedTuple):
     span: Span
     begin: int
+    end: int
 
 
 class Window:
-    """Places are counted in bytes, or in messages where the stream is JSON."""
+    """Places are counted in bytes, or in messages where the stream is JSON.
+
+    News that are too long to be counted, or to be kept for long, are at hand until others come;
+    and what is known of places begins anew behind them.
+    """
 
     def __init__(self, content_type: str, tail: str, budget: Budget) -> None:
         self._content_type = content_type
         self._budget = budget
         self._tail = tail
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: list[_Piece] = []
         self._bytes = 0
+        self._long: Span | None = None  # the latest news, if they are too long to be a piece
         self._places: dict[str, int] = {tail: 0}
         self._ended = False
 
@@ -47,32 +60,53 @@ class Window:
 
     def append(self, span: Span) -> None:
         """Add what follows the tail."""
+        if self._long is not None:
+            self.clear()
+        if len(span.body) > WINDOW_BYTES or not self._is_cheap(span.body):
+            self._begin_anew(span)
+        else:
+            self._append(span)
+        self._budget.take(self, self._bytes)
+
+    def _begin_anew(self, span: Span) -> None:
+        self.clear()
+        self._long, self._bytes = span, len(span.body)
+        self._tail = span.end
+        self._places = {span.end: 0}
+
+    def _append(self, span: Span) -> None:
         begin = self._places[self._tail]
         self._know(self._tail, begin)  # those who were up to date come from there next
-        self._pieces.append(_Piece(span, begin))
+        piece = _Piece(span, begin, begin + self._length(span.body))
+        self._pieces.append(piece)
         self._bytes += len(span.body)
-        while self._bytes > WINDOW_BYTES:
-            self._bytes -= len(self._pieces.popleft().span.body)
+        left = 0
+        while self._bytes > WINDOW_BYTES or len(self._pieces) - left > MAX_PIECES:
+            self._bytes -= len(self._pieces[left].span.body)
+            left += 1
+        del self._pieces[:left]
         self._tail = span.end
-        self._know(span.end, begin + self._length(span.body))
-        self._budget.take(self, self._bytes)
+        self._know(span.end, piece.end)
 
     @property
     def last(self) -> Span | None:
         """The latest piece of news, if it is at hand."""
-        return self._pieces[-1].span if self._pieces else None
+        return self._pieces[-1].span if self._pieces else self._long
 
     def agrees(self, body: bytes) -> bool:
         """Whether what is read from where the latest piece begins is that piece, or goes on."""
         last = b"" if self.last is None else self.last.body
         if not is_json(self._content_type):
             return body.startswith(last)
+        if not (self._is_cheap(last) and self._is_cheap(body)):
+            return begins_alike(last, body)
         messages = self._messages(last)
         return list(self._messages(body))[: len(messages)] == list(messages)
 
     def clear(self) -> None:
         """Keep no news; those that come are kept again."""
         self._pieces.clear()
+        self._long = None
         self._bytes = 0
 
     def end(self) -> None:
@@ -94,7 +128,7 @@ class Window:
             self._know(end, begin + length)
         elif stop is not None:
             self._know(start, stop - length)
-            self._extend(_Piece(Span(start, end, body), stop - length), stop)
+            self._extend(_Piece(Span(start, end, body), stop - length, stop))
 
     def contradicts(self, start: str, end: str, body: bytes) -> bool:
         """Whether what somebody read cannot be of this stream.
@@ -112,7 +146,8 @@ class Window:
         stop = begin + length
         if not (self._is_in_order(start, begin) and self._is_in_order(end, stop)):
             return True
-        return any(self._differs(piece, begin, stop, body) for piece in self._pieces)
+        units = self._units(body)
+        return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
 
     def _is_in_order(self, offset: str, place: int) -> bool:
         return all(
@@ -121,47 +156,48 @@ class Window:
             if BEGINNING not in {known, offset} and known != offset
         )
 
-    def _differs(self, piece: _Piece, begin: int, stop: int, body: bytes) -> bool:
+    def _differs(self, piece: _Piece, begin: int, stop: int, body: Units) -> bool:
         """Whether a piece has other data than were read between two places, where both have any."""
-        news = piece.span.body
-        if piece.begin >= stop or not self._is_counted(news):
-            return False
-        end = min(stop, piece.begin + self._length(news))
+        end = min(stop, piece.end)
         start = max(begin, piece.begin)
-        if start >= end:
+        if start >= end or not is_whole(self._content_type, piece.span.body):
             return False
-        one, other = self._units(news), self._units(body)
-        mine = one[start - piece.begin : end - piece.begin]
-        return mine != other[start - begin : end - begin]
+        mine = self._units(piece.span.body)[start - piece.begin : end - piece.begin]
+        return mine != body[start - begin : end - begin]
 
     def _is_counted(self, body: bytes) -> bool:
         """Whether a body's places can be told, at little cost."""
-        if is_json(self._content_type) and len(body) > LONGEST_COUNTED:
-            return False
-        return is_whole(self._content_type, body)
+        return self._is_cheap(body) and is_whole(self._content_type, body)
 
-    def _extend(self, older: _Piece, end: int) -> None:
+    def _is_cheap(self, body: bytes) -> bool:
+        """Whether to count a body holds nobody up."""
+        if not is_json(self._content_type):
+            return True
+        return len(body) <= LONGEST_COUNTED and body.count(b",") <= MOST_COUNTED
+
+    def _extend(self, older: _Piece) -> None:
         """Let what somebody read from further back take the place of what it covers."""
+        if self._long is not None:
+            return
         tail = self._places[self._tail]
         begin = self._pieces[0].begin if self._pieces else tail
-        if older.begin >= begin or not begin <= end <= tail:
+        if older.begin >= begin or not begin <= older.end <= tail:
             return
-        pieces = [older, *self._after(older.span.end, end)]
+        pieces = [older, *self._after(older.span.end, older.end)]
         size = sum(len(piece.span.body) for piece in pieces)
-        if size <= WINDOW_BYTES:
-            self._pieces = deque(pieces)
+        if size <= WINDOW_BYTES and len(pieces) <= MAX_PIECES:
+            self._pieces = pieces
             self._bytes = size
             self._budget.take(self, size)
 
     def _after(self, offset: str, place: int) -> list[_Piece]:
         """The news from a place on, the piece that it lies in cut there."""
-        found = []
-        for piece in self._pieces:
-            if piece.begin >= place:
-                found.append(piece)
-            elif piece.begin + self._length(piece.span.body) > place:
-                rest = self._rest(piece.span.body, place - piece.begin)
-                found.append(_Piece(Span(offset, piece.span.end, rest), place))
+        at = bisect_left(self._pieces, place, key=attrgetter("begin"))
+        found = self._pieces[at:]
+        if at and self._pieces[at - 1].end > place:
+            span, begin, end = self._pieces[at - 1]
+            rest = self._rest(span.body, place - begin)
+            found.insert(0, _Piece(Span(offset, span.end, rest), place, end))
         return found
 
     def since(self, offset: str) -> Span | None:
@@ -184,7 +220,7 @@ class Window:
     def _length(self, body: bytes) -> int:
         return len(self._units(body))
 
-    def _units(self, body: bytes) -> Sequence[bytes] | memoryview:
+    def _units(self, body: bytes) -> Units:
         return self._messages(body) if is_json(self._content_type) else memoryview(body)
 
     def _rest(self, body: bytes, skipped: int) -> bytes:

@@ -11,6 +11,7 @@ from gateway.errors import BadRequest
 from gateway.protocol import caching, repair
 from gateway.protocol.content import is_json, is_text, media_type
 from gateway.protocol.cursors import next_cursor, parse_cursor
+from gateway.protocol.json_slices import LONGEST_RUN, without_blanks
 from gateway.protocol.offsets import BEGINNING, is_plain
 from gateway.protocol.paths import canonical_path, canonical_query
 from gateway.protocol.requests import CatchUp, Events, LongPoll, echoed_cursor
@@ -170,8 +171,27 @@ def is_of_type(one: str, other: str) -> bool:
 
 def is_whole(content_type: str, body: bytes) -> bool:
     """Whether a body can be joined with others: a JSON stream's is an array (section 9.1)."""
-    text = body.strip() if is_json(content_type) else b""
-    return not text or (text.startswith(b"[") and text.endswith(b"]"))
+    if not is_json(content_type) or _inside(body) is not None:
+        return True
+    return len(body) <= LONGEST_RUN and not body.strip()
+
+
+def begins_alike(one: bytes, other: bytes) -> bool:
+    """Whether a JSON array is another one, or goes on behind it; spelled otherwise it is not."""
+    part, whole = _inside(one), _inside(other)
+    if part is None or whole is None:
+        return one == other
+    return other.startswith(memoryview(one)[slice(*part)], *whole)
+
+
+def _inside(body: bytes) -> tuple[int, int] | None:
+    """Where the items of an array begin and end, which is not looked through."""
+    try:
+        begin, end = without_blanks(body)
+    except ValueError:
+        return None
+    is_array = body[begin] == ord("[") and body[end - 1] == ord("]")
+    return (begin + 1, end - 1) if is_array else None
 
 
 def is_cut(content_type: str, body: bytes) -> bool:

@@ -25,7 +25,8 @@ def status_line(status: int) -> bytes:
 
 def serialize(response: Response, common: bytes) -> bytes:
     """A whole answer. `common` are the header lines of the moment: date, request id, CORS."""
-    return b"".join((_STATUS_LINES[response.status], common, rest(response)))
+    # A body may be megabytes, of which each copy is some milliseconds.
+    return b"".join((_STATUS_LINES[response.status], common, _head_rest(response), response.body))
 
 
 def has_body(status: int) -> bool:
@@ -62,10 +63,14 @@ def serialize_head(response: Response, common: bytes) -> bytes:
 
 def rest(response: Response) -> bytes:
     """What follows the status line and the common header lines; the same for every reader."""
+    return _head_rest(response) + response.body
+
+
+def _head_rest(response: Response) -> bytes:
     length = ""
     if response.status not in _BODYLESS:
         length = f"Content-Length: {len(response.body)}\r\n"
-    return _wire(f"{response.fields}{length}\r\n") + response.body
+    return _wire(f"{response.fields}{length}\r\n")
 
 
 def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:

@@ -7,18 +7,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gateway.cache.collapse import Collapse
-from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.flight import How
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.setbacks import ANOTHER_STREAM
-from gateway.cache.store import Store
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.live.budget import Budget
 from gateway.live.follower import Ended
-from gateway.live.host import Cut
-from gateway.protocol import followed, repair, sse
+from gateway.protocol import followed
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW
+from gateway.web.edge_events import EdgeEvents, are_long
 from gateway.web.edge_views import is_coded, view_of
 from gateway.web.edge_watch import LONGEST_READ, Watch, refuse, watch_key
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.cache.edge_cache import EdgeCache, Given
     from gateway.cache.flight import Flight, Landed
     from gateway.live.feed import Feed
-    from gateway.live.host import FeedSettings, Parked
+    from gateway.live.host import Cut, FeedSettings, Parked
     from gateway.protocol.followed import EdgeLongPoll
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import LongPoll
@@ -70,10 +68,9 @@ class EdgeFeeds:
         self._watches: dict[Hashable, Watch] = {}
         self._of_path: dict[str, set[Watch]] = {}
         self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
-        self._events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._reads: Collapse[Cut] = Collapse()
+        self._events = EdgeEvents(self)
         self._tails: Collapse[View] = Collapse()
-        self._forgotten = 0  # times: what was asked for before the last one may be of the past
+        self.forgotten = 0  # times: what was asked for before the last one may be of the past
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
@@ -181,7 +178,7 @@ class EdgeFeeds:
 
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path, or the stream there is another one."""
-        self._forgotten += 1
+        self.forgotten += 1
         self._cache.forget(path)
         self._events.drop(path)
 
@@ -240,6 +237,8 @@ class EdgeFeeds:
         """The news after the waiter's offset."""
         response = self.news(view, parked.read, parked.position)
         if response is None and news and news[0].start == parked.position:  # too long to be kept
+            if are_long(news):
+                news = news[:1]  # it comes back for the others
             span = followed.joined(view.view.content_type, news)
             response = followed.data(view.view, parked.read, span, self.clock())
         return None if response is None else self._shared.collapsed(response)
@@ -296,7 +295,7 @@ class EdgeFeeds:
 
     async def _read_for(self, watch: Watch, read: LongPoll, position: str) -> Response:
         """The answer for a poll, from the cache or the origin."""
-        given, facts = await self._more(watch, position)
+        given, facts = await self.more(watch, position)
         known = view_of(watch.place, position, given, facts)
         if facts.is_empty:
             known = known._replace(caught_up=True)
@@ -305,47 +304,19 @@ class EdgeFeeds:
         watch.read_by_somebody(span, given)
         return followed.data(known, read, span, self.clock())
 
-    def cut(self, view: Watch, start: str, news: Sequence[Span]) -> list[Cut]:
-        """News as one data event."""
-        if not news:
-            return []
-        assert news[0].start == start, "a follower leaves nothing out"
-        return [_cut(view.view.content_type, followed.joined(view.view.content_type, news))]
+    def cut(self, view: Watch, start: str, news: Sequence[Span]) -> list[Cut] | None:
+        """News as one data event; None when they are too long for one turn."""
+        return self._events.cut(view, start, news)
 
     def cached_events(self, view: Watch, start: str) -> Cut | None:
         """What follows `start`, when it is at hand."""
-        span = view.since(start)
-        if span is not None:
-            return _cut(view.view.content_type, span)
-        entry = self._events.get(_event_key(view, start), self.clock())
-        return None if entry is None else Cut(entry.data_event, entry.end)
+        return self._events.at_hand(view, start)
 
     async def read_events(self, view: Watch, start: str) -> Cut:
         """The same, from the cache or the origin."""
-        key = (view.place.key, start, self._forgotten)
-        return await self._reads.read(key, lambda: self._read_events(view, start))
+        return await self._events.read(view, start)
 
-    async def _read_events(self, view: Watch, start: str) -> Cut:
-        place, forgotten = view.place, self._forgotten
-        given, facts = await self._more(view, start)
-        if facts.is_empty:
-            self.standing(place.key, view_of(place, start, given, facts), ends=True)
-            return Cut(b"", start)
-        body, until = given.held.body, given.held.stored.fresh_until
-        for _ in range(followed.MOST_JOINED):
-            if facts.up_to_date or not followed.is_cut(facts.content_type, body):
-                break
-            given, facts = await self._more(view, facts.next_offset)
-            body, until = body + given.held.body, min(until, given.held.stored.fresh_until)
-        span = Span(start, facts.next_offset, body)
-        view.read_by_somebody(span, given)
-        cut = _cut(facts.content_type, span)
-        if given.held.keep and not facts.up_to_date and forgotten == self._forgotten:
-            groups = (place.read.path,)
-            self._events.put(EventChunk(_event_key(view, start), groups, *cut, expires_at=until))
-        return cut
-
-    async def _more(self, watch: Watch, start: str) -> tuple[Given, StreamRead]:
+    async def more(self, watch: Watch, start: str) -> tuple[Given, StreamRead]:
         """What a followed stream has after an offset. Raises StreamGone when another one is there.
 
         A copy of another type is of a stream before it: then the origin is asked.
@@ -381,19 +352,8 @@ class EdgeFeeds:
 
     async def tail(self, place: Place) -> View:
         """The stream as it ends now, from the origin itself; asked once for all who want it."""
-        return await self._tails.read((place.key, self._forgotten), lambda: self._tail(place))
+        return await self._tails.read((place.key, self.forgotten), lambda: self._tail(place))
 
     async def _tail(self, place: Place) -> View:
         given, facts = await self._whole(place, NOW)
         return view_of(place, NOW, given, facts)
-
-
-def _event_key(watch: Watch, start: str) -> Hashable:
-    """What rendered events are kept under: data of another type are rendered otherwise."""
-    return watch.place.key, watch.view.content_type, start
-
-
-def _cut(content_type: str, span: Span) -> Cut:
-    if repair.is_nothing(content_type, span.body):
-        return Cut(b"", span.end)
-    return Cut(sse.data_event(content_type, span.body), span.end)

@@ -172,6 +172,13 @@ class Watch:
             return None  # of a stream that may be no more
         return self._window.since(offset)
 
+    def latest(self, start: str) -> Span | None:
+        """The latest news, however long they are, for one who was told what is before them."""
+        last = self._window.last
+        if self._doubted_at is not None or last is None or last.start != start:
+            return None
+        return last
+
     def read_by_somebody(self, span: Span, given: Given) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
         said, facts = said_of_data(given.held, self.place.ask), given.held.facts

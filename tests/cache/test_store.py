@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cache.entries import Entry, drop, groups
-from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, USED_SHARE, Store
+from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
 from gateway.protocol.state import StreamState
 
 if TYPE_CHECKING:
@@ -72,6 +72,19 @@ def test_the_bound_holds_at_its_edge_and_the_oldest_goes(more: int, left: str) -
         store.put(entry("i", 1000))
         assert (store.bytes, store.evictions) == (8000, 1)
     assert kept(store, "abcdefgh") == left
+
+
+@pytest.mark.parametrize(("more", "first"), [(-1, True), (0, True), (1, False)])
+def test_what_one_change_makes_old_is_bounded_and_the_oldest_goes(more: int, first: bool) -> None:
+    store = store_of(1 << 30)
+    store.put(entry("other", stream_id=2))
+    for number in range(MAX_GROUP + more):
+        store.put(entry(str(number)))
+    assert (store.get("0", NOW) is not None) is first
+    assert store.get("1", NOW) is not None
+    assert store.get("other", NOW) is not None
+    assert len(store) == min(MAX_GROUP + more, MAX_GROUP) + 1
+    assert store.evictions == max(more, 0)
 
 
 def test_what_is_used_stays() -> None:

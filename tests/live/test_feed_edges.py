@@ -13,6 +13,7 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.live.event_reader import EventReader
 from gateway.live.feed import Feed
+from gateway.live.host import LONGEST_ROUND
 from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.responses import RESPONSE_HEADERS
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
@@ -537,3 +538,23 @@ async def test_pages_of_chosen_origins_alone_may_write(asked: bytes, status: int
             assert answer.get("Access-Control-Allow-Origin") == (
                 PAGE if origin == ALLOWED else None
             )
+
+
+# ---------------------------------------------------------------- long news
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_news_of_every_length_come_once_and_in_order(more: int) -> None:
+    """Over LONGEST_ROUND everybody leaves the round for them, and comes back for what follows."""
+    long = b"x" * (LONGEST_ROUND + more)
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"a"))
+        readers = [await follow(gateway, "s?offset=-1&live=sse") for _ in range(2)]
+        poll = await gateway.connect()
+        poll.send(get(f"s?offset={offset(1)}&live=long-poll"))
+        await gateway.until(lambda: gateway.limits.live_readers == 3)
+        await gateway.ask(post("s", long))
+        await gateway.ask(post("s", b"b"))
+        for reader in readers:
+            assert text(await up_to(reader, len(long) + 2)) == f"a{long.decode()}b"
+        assert (await poll.answer()).body == long

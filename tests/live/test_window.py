@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.live.budget import Budget
-from gateway.live.window import LONGEST_COUNTED, MAX_KNOWN, WINDOW_BYTES, Window
+from gateway.live.window import (
+    LONGEST_COUNTED,
+    MAX_KNOWN,
+    MAX_PIECES,
+    MOST_COUNTED,
+    WINDOW_BYTES,
+    Window,
+)
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:
@@ -169,6 +176,65 @@ def test_long_json_is_not_taken_apart_to_be_counted(more: int, known: bool) -> N
     window.learn("a", "b", b'["%b"]' % (b"x" * (LONGEST_COUNTED - 4 + more)))
     window.append(Span("a", "c", b'["x","y"]'))
     assert (window.since("b") is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("long", "there"),
+    [
+        (b'["%b"]' % (b"x" * (LONGEST_COUNTED - 5)), True),
+        (b'["%b"]' % (b"x" * (LONGEST_COUNTED - 4)), True),
+        (b'["%b"]' % (b"x" * (LONGEST_COUNTED - 3)), False),
+        (b"[%b]" % b",".join([b"1"] * MOST_COUNTED), True),
+        (b"[%b]" % b",".join([b"1"] * (MOST_COUNTED + 1)), True),
+        (b"[%b]" % b",".join([b"1"] * (MOST_COUNTED + 2)), False),
+    ],
+    ids=["n-1 bytes", "n bytes", "n+1 bytes", "n-1 commas", "n commas", "n+1 commas"],
+)
+def test_places_are_known_anew_behind_json_that_is_too_long_to_be_counted(
+    long: bytes, there: bool
+) -> None:
+    window = Window("application/json", "a", Budget(PLENTY))
+    window.append(Span("a", "b", b"[1,2]"))
+    window.append(Span("b", "c", long))
+    assert window.last == Span("b", "c", long)
+    assert (window.since("a") is not None) is (window.since("b") is not None) is there
+    window.append(Span("c", "e", b"[3,4]"))
+    window.learn("c", "d", b"[3]")
+    assert window.since("c") == Span("c", "e", b"[3,4]")
+    assert window.since("d") == Span("d", "e", b"[4]")
+    assert (window.since("b") is not None) is there
+
+
+def test_long_news_are_at_hand_until_others_come() -> None:
+    budget = Budget(PLENTY)
+    window = Window("application/json", "a", budget)
+    long = Span("a", "b", b'["%b"]' % (b"x" * LONGEST_COUNTED))
+    window.append(long)
+    window.learn("-1", "b", b"[1]")  # cannot take its place
+    assert (window.last, len(window), budget.bytes) == (long, len(long.body), len(long.body))
+    window.append(Span("b", "c", b"[2]"))
+    assert (window.last, len(window), budget.bytes) == (Span("b", "c", b"[2]"), 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("again", "agrees"),
+    [(b"%b]", True), (b"%b,1]", True), (b" %b ] ", True), (b"%b", False), (b"[1]", False)],
+)
+def test_long_news_are_told_by_their_bytes(again: bytes, agrees: bool) -> None:
+    window = Window("application/json", "a", Budget(PLENTY))
+    begin = b'["%b"' % (b"x" * LONGEST_COUNTED)
+    window.append(Span("a", "b", begin + b"]"))
+    assert window.agrees(again.replace(b"%b", begin)) is agrees
+
+
+@pytest.mark.parametrize(("more", "there"), [(-1, True), (0, True), (1, False)])
+def test_the_pieces_of_news_are_bounded(more: int, there: bool) -> None:
+    window = Window("text/plain", offset(1), Budget(PLENTY))
+    for number in range(1, MAX_PIECES + more + 1):
+        window.append(Span(offset(number), offset(number + 1), b"x"))
+        window.learn(offset(1), offset(number + 1), b"x" * number)  # else its place is forgotten
+    assert (window.since(offset(1)) is not None) is there
+    assert len(window) == min(MAX_PIECES, MAX_PIECES + more)
 
 
 # ---------------------------------------------------------------- many windows

@@ -31,13 +31,25 @@ class Followed(RuleBasedStateMachine):
         self.messages: list[str] = []
         self.heard = 0  # messages that the window was told of, from the first one on
 
-    @initialize(content_type=st.sampled_from([TEXT, JSON]), before=st.integers(0, 5))
-    def begin(self, content_type: str, before: int) -> None:
+    @initialize(
+        content_type=st.sampled_from([TEXT, JSON]),
+        before=st.integers(0, 5),
+        most=st.sampled_from([window.MOST_COUNTED, 2]),
+        pieces=st.sampled_from([window.MAX_PIECES, 3]),
+    )
+    def begin(self, content_type: str, before: int, most: int, pieces: int) -> None:
         self.content_type = content_type
+        self.bounds = pytest.MonkeyPatch()
+        self.bounds.setattr(window, "MOST_COUNTED", most)
+        self.bounds.setattr(window, "MAX_PIECES", pieces)
         for number in range(before):
             self.write(str(number))
         self.heard = before
         self.window = Window(content_type, self.offset(before), Budget(1 << 30))
+
+    def teardown(self) -> None:
+        if hasattr(self, "bounds"):
+            self.bounds.undo()
 
     def write(self, text: str) -> None:
         value = json.dumps(text) if self.content_type == JSON else text

@@ -105,3 +105,25 @@ def test_a_long_body_that_is_refused_is_told_why(body: bytes, detail: str) -> No
     refusal = whole(long_record(body))
     assert isinstance(refusal, BadRequest)
     assert detail in refusal.detail
+
+
+RUN, SLICE = json_slices.LONGEST_RUN, json_slices.SLICE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("body", "taken"),
+    [
+        (b"1" * (SLICE + RUN - 1), True),
+        (b"1" * (SLICE + RUN), True),
+        (b"1" * (SLICE + RUN + 1), False),
+        (b" " * (RUN - 1) + b"1", True),
+        (b" " * RUN + b"1", False),
+        (b"1" + b" " * (RUN - 1), True),
+        (b"1" + b" " * RUN, False),
+    ],
+    ids=["number n-1", "number n", "number n+1", "before n", "before n+1", "behind n", "n+1"],
+)
+def test_what_has_no_place_to_end_a_slice_is_bounded(body: bytes, taken: bool) -> None:
+    """A number counts from where the first slice might have ended."""
+    made = whole(long_record(body))
+    assert made == body.strip() if taken else isinstance(made, BadRequest)

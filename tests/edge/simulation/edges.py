@@ -85,7 +85,7 @@ class Edge:
         held = {
             "watches": len(feeds._watches),
             "paths": len(feeds._of_path),
-            "reads": len(feeds._reads._flights) + len(feeds._tails._flights),
+            "reads": len(feeds._events._reads._flights) + len(feeds._tails._flights),
             "rendered": len(feeds._rendered),
             "budget": feeds.budget.bytes,
             "budgeted": len(feeds.budget._sizes),
@@ -107,6 +107,9 @@ def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
     return {
         ("gateway.live.window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
         ("gateway.live.window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("gateway.live.window", "MAX_PIECES"): chance.choice([1024, 3]),
+        ("gateway.live.window", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
+        ("gateway.web.edge_events", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
         ("gateway.cache.edge_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
         ("gateway.cache.parts", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
         ("gateway.live.event_reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),

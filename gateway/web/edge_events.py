@@ -1,0 +1,102 @@
+"""Data events of an origin's streams, rendered once for all who are at the same place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.collapse import Collapse
+from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.store import Store
+from gateway.live.host import LONGEST_ROUND, Cut
+from gateway.protocol import followed, repair, sse
+from gateway.protocol.followed import Span
+from gateway.streams.turns import Turns
+from gateway.web.edge_views import view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from gateway.web.edge_feeds import EdgeFeeds
+    from gateway.web.edge_watch import Watch
+
+
+def are_long(news: Sequence[Span]) -> bool:
+    """Whether news are too many bytes to be dealt with at once."""
+    return sum(len(span.body) for span in news) > LONGEST_ROUND
+
+
+class EdgeEvents:
+    """What the SSE readers of `feeds` are given."""
+
+    def __init__(self, feeds: EdgeFeeds) -> None:
+        self._feeds = feeds
+        self._kept: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        self._reads: Collapse[Cut] = Collapse()
+        self._turns = Turns()
+
+    def drop(self, path: str) -> None:
+        """Keep nothing of what was read at a path."""
+        self._kept.drop(path)
+
+    def cut(self, watch: Watch, start: str, news: Sequence[Span]) -> list[Cut] | None:
+        """News as one data event; None when they are too long for one turn."""
+        if not news:
+            return []
+        assert news[0].start == start, "a follower leaves nothing out"
+        if are_long(news):
+            return None
+        content_type = watch.view.content_type
+        return [_cut(content_type, followed.joined(content_type, news))]
+
+    def at_hand(self, watch: Watch, start: str) -> Cut | None:
+        """What follows `start`, when it takes no waiting."""
+        span = watch.since(start)
+        if span is not None and not are_long([span]):
+            return _cut(watch.view.content_type, span)
+        entry = self._kept.get(_key(watch, start), self._feeds.clock())
+        return None if entry is None else Cut(entry.data_event, entry.end)
+
+    async def read(self, watch: Watch, start: str) -> Cut:
+        """The same from news that are long, the cache, or the origin."""
+        key = (watch.place.key, start, self._feeds.forgotten)
+        return await self._reads.read(key, lambda: self._read(watch, start))
+
+    async def _read(self, watch: Watch, start: str) -> Cut:
+        news = watch.since(start) or watch.latest(start)
+        if news is not None:
+            return await self._long_cut(watch.view.content_type, news)
+        feeds, place, forgotten = self._feeds, watch.place, self._feeds.forgotten
+        given, facts = await feeds.more(watch, start)
+        if facts.is_empty:
+            feeds.standing(place.key, view_of(place, start, given, facts), ends=True)
+            return Cut(b"", start)
+        body, until = given.held.body, given.held.stored.fresh_until
+        for _ in range(followed.MOST_JOINED):
+            if facts.up_to_date or not followed.is_cut(facts.content_type, body):
+                break
+            given, facts = await feeds.more(watch, facts.next_offset)
+            body, until = body + given.held.body, min(until, given.held.stored.fresh_until)
+        span = Span(start, facts.next_offset, body)
+        watch.read_by_somebody(span, given)
+        cut = await self._long_cut(facts.content_type, span)
+        if given.held.keep and not facts.up_to_date and forgotten == feeds.forgotten:
+            groups = (place.read.path,)
+            self._kept.put(EventChunk(_key(watch, start), groups, *cut, expires_at=until))
+        return cut
+
+    async def _long_cut(self, content_type: str, span: Span) -> Cut:
+        if repair.is_nothing(content_type, span.body):
+            return Cut(b"", span.end)
+        event = await self._turns.take(sse.long_data_event(content_type, span.body))
+        return Cut(event, span.end)
+
+
+def _key(watch: Watch, start: str) -> Hashable:
+    """What rendered events are kept under: data of another type are rendered otherwise."""
+    return watch.place.key, watch.view.content_type, start
+
+
+def _cut(content_type: str, span: Span) -> Cut:
+    if repair.is_nothing(content_type, span.body):
+        return Cut(b"", span.end)
+    return Cut(sse.data_event(content_type, span.body), span.end)
