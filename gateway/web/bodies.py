@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiohttp.streams import EMPTY_PAYLOAD
+
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
     from gateway.web.shared import Shared, Timeouts
@@ -43,6 +46,11 @@ async def parts(request: BaseRequest, timeouts: Timeouts) -> AsyncIterator[bytes
         waited_s += now() - began
         size += len(part)
         yield part
+
+
+def at_hand(payload: StreamReader) -> bytes:
+    """A body that has come. StreamReader's own methods would have the connection parse on."""
+    return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
 
 
 async def whole(request: BaseRequest, shared: Shared) -> bytes:

@@ -1,8 +1,8 @@
 """A client's connection: the requests that need no task are answered as soon as they are parsed.
 
 Leans on aiohttp's RequestHandler (3.14): `_parser`, `_messages`, `_waiter`, `_request_count`,
-`_next_keepalive_close_time`, `_paused`, `_reading_paused`, on `_ErrInfo`, an entry of `_messages`
-that stands for a refusal, and on StreamReader's `_buffer`.
+`_next_keepalive_close_time`, `_paused`, `_reading_paused`, and on `_ErrInfo`, an entry of
+`_messages` that stands for a refusal.
 tests/web/test_connection_contract.py fails when those change.
 """
 
@@ -25,6 +25,7 @@ from aiohttp.web_protocol import (
 from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
 from gateway.protocol import cache_status, http1
 from gateway.telemetry.logs import log
+from gateway.web import bodies
 from gateway.web.answers import HandedOver
 from gateway.web.request_lines import is_host, is_one_head, refusal
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
+AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
 
 
@@ -158,9 +160,15 @@ class Connection(RequestHandler):
 
     def _parse(self, data: bytes) -> None:
         """Take one request after the other, up to one that is not whole or has to be waited for."""
+        answered = 0
         while self._parser is not None and not (self._taken or self._force_close):
+            if answered == AT_ONCE and self.is_idle:
+                self._taken = True
+                self._loop.call_soon(self._go_on)
+                return
             if not self._goes_on_after(data):
                 return
+            answered += 1
             if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
                 self._pause_reading_for_buffer()  # aiohttp has us parse on when it has caught up
                 return
@@ -183,10 +191,8 @@ class Connection(RequestHandler):
         if messages:
             self._process(data, *messages[0])
             return self._more and not upgraded
-        if in_body:
-            self._more = self._body.is_eof()
-        else:
-            self._more = False
+        self._more = in_body and self._body.is_eof()
+        if not in_body:
             self._wait_for_head(len(data))
         return self._more
 
@@ -195,7 +201,7 @@ class Connection(RequestHandler):
         self._begun = 0
         self._body = payload
         before = self._fast.answered
-        if not (self.is_idle and self._is_sound_and_answered(message, payload)):
+        if not (self.is_idle and self._answered(message, payload)):
             self._give_to_aiohttp(message, payload)
         elif self._whole and self._fast.answered > before:
             self._fast.remember(data, message)
@@ -224,9 +230,6 @@ class Connection(RequestHandler):
         else:
             self._give_to_aiohttp(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
 
-    def _is_sound_and_answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        return is_host(message.headers.get("Host", "")) and self._answered(message, payload)
-
     def _answered_again(self, head: Head) -> bool:
         if self._paused or self._shared.closing or not self._fast.again(self, head):
             return False
@@ -236,14 +239,14 @@ class Connection(RequestHandler):
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
-        if self._paused or self._shared.closing:
+        if self._paused or self._shared.closing or not is_host(message.headers.get("Host", "")):
             return False
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)
         elif message.method == "POST" and not (message.should_close or message.chunked):
             # A body that made aiohttp pause reading is long: it goes the ordinary way.
             whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
-            taken = whole and self._fast.post(self, message, _body(payload))
+            taken = whole and self._fast.post(self, message, bodies.at_hand(payload))
         else:
             taken = False
         if taken:
@@ -330,10 +333,14 @@ class Connection(RequestHandler):
     def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
         """Write the answer that came later, and go on with what the client sent meanwhile."""
         self._on_lost = None
+        if self.transport is not None:
+            self.transport.write(wire)
+            self._go_on()
+
+    def _go_on(self) -> None:
         transport = self.transport
         if transport is None:
             return
-        transport.write(wire)
         self._taken = False
         self._stay_open()
         if self._more:
@@ -390,10 +397,4 @@ class Connection(RequestHandler):
 
     def too_slow(self, now: float) -> bool:
         """Whether the client's time for the head of a request is over."""
-        waits = self._deadline is not None and not self._taken and not self._busy
-        return waits and self._deadline is not None and now >= self._deadline
-
-
-def _body(payload: StreamReader) -> bytes:
-    """The whole body. Its own methods would make the connection parse on in the middle of this."""
-    return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
+        return self._deadline is not None and self.is_idle and now >= self._deadline

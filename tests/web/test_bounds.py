@@ -12,10 +12,21 @@ from structlog.testing import capture_logs
 
 from gateway.errors import LimitReached
 from gateway.protocol.responses import AGAIN_S
-from gateway.web.connection import Connection
+from gateway.web.connection import AT_ONCE, Connection
 from gateway.web.limits import Limits
 from tests.streams.gated_log import GatedLog, turns
-from tests.web.serving import Answer, Client, Serving, get, offset, post, put, request, serving
+from tests.web.serving import (
+    PATIENCE_S,
+    Answer,
+    Client,
+    Serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+)
 
 if TYPE_CHECKING:
     from tests.protocol.events import Event
@@ -220,3 +231,31 @@ async def test_a_client_that_leaves_amid_its_body_is_no_event(
         assert gateway.route.appender.pending == 0
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
         assert (await gateway.ask(request("HEAD", "t"))).status == 404
+
+
+# ---------------------------------------------------------------- requests behind each other
+
+
+@pytest.mark.parametrize("count", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 10 * AT_ONCE])
+async def test_requests_that_come_together_are_answered_in_their_order(count: int) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"0"))
+        client = await gateway.connect()
+        client.send(get("s?offset=-1") * count + post("s", b"1") + get(f"s?offset={offset(1)}"))
+        answers = [await client.answer() for _ in range(count + 2)]
+        assert [answer.body for answer in answers] == [b"0"] * count + [b"", b"1"]
+
+
+async def test_one_who_sends_many_requests_lets_others_have_their_turn() -> None:
+    many = 3 * AT_ONCE
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"0"))
+        await gateway.ask(get("s?offset=-1"))  # it is kept from now on
+        client = await gateway.connect()
+        client.send(get("s?offset=-1") * many)
+        async with asyncio.timeout(PATIENCE_S):
+            while not gateway.store.hits:
+                await asyncio.sleep(0)
+        assert AT_ONCE <= gateway.store.hits < many
+        for _ in range(many):
+            assert (await client.answer()).body == b"0"
