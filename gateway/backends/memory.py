@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from bisect import bisect_left, bisect_right
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.backends.base import Conflict, Loaded, SoleLog
@@ -108,7 +109,7 @@ class MemoryLog(SoleLog):
         if stands is None or stands.stream_id != state.stream_id:
             raise StreamNotFound("the stream was deleted")
         position = start
-        found: list[bytes] = []
+        found: list[list[bytes]] = []
         for segment in segments_from(stands, start):
             records = self._records[segment.stream_id]
             first = bisect_right(records.ends, position)
@@ -116,12 +117,12 @@ class MemoryLog(SoleLog):
             datas = records.datas[first:stop]
             if datas:
                 if not found:
-                    start = position = records.ends[first] - len(datas[0])
-                position += sum(map(len, datas))
-                found += datas
+                    start = records.ends[first] - len(datas[0])
+                position = records.ends[first + len(datas) - 1]
+                found.append(datas)
             if position >= end:
                 break
-        return Chunk(stands, start, position, tuple(found))
+        return Chunk(stands, start, position, tuple(chain.from_iterable(found)))
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams whose deadline has passed."""

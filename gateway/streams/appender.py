@@ -44,6 +44,7 @@ class Appender:
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
         self._dirty: list[HotStream] = []
+        self._unanswered: deque[tuple[Append, Done, Appended | HeadgateError]] = deque()
         self._submitted = 0
         self.idle = asyncio.Event()  # set while no append is under way
         self.idle.set()
@@ -212,12 +213,28 @@ class Appender:
         self._answer([(append, done, refusal) for append, done in refused])
 
     def _answer(self, decided: Decided) -> None:
-        for append, done, outcome in decided:
+        """Tell them what became of their appends, in turns: with an answer the next request begins.
+
+        A fold of a thousand takes 50 ms to be answered.
+        """
+        self._unanswered.extend(decided)
+        if len(self._unanswered) == len(decided):
+            self._answer_on()
+
+    def _answer_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + LONGEST_TURN_S
+        while self._unanswered:
+            append, done, outcome = self._unanswered[0]
             self.pending_bytes -= len(append.body)
             self.pending -= 1
             try:
                 done(outcome)
             except Exception:  # noqa: BLE001 - the others of the group must get their answers
                 log.exception("append.unanswered")
+            self._unanswered.popleft()
+            if self._unanswered and loop.time() >= turn_ends:
+                loop.call_soon(self._answer_on)
+                return
         if not self.pending:
             self.idle.set()

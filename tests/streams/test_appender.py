@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,7 @@ from gateway.errors import (
 from gateway.protocol.appends import Appended
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.state import ProducerState, Stamp
+from gateway.streams import appender
 from gateway.streams.appender import MAX_CONFLICTS, MAX_FOLD, UNKNOWN
 from tests.backends.contract import appended
 from tests.streams.gated_log import GatedLog, turns
@@ -71,6 +73,32 @@ async def test_nobody_is_answered_before_it_is_durable() -> None:
     assert first == Appended(format_offset(0, 1), closed=False, stored=True, producer=accepted)
     assert duplicate == Appended(format_offset(0, 1), closed=False, stored=False, producer=accepted)
     assert isinstance(refused, HeadgateError)
+
+
+def _note(answered: list[int], number: int, _: object) -> None:
+    answered.append(number)
+
+
+async def test_those_who_are_answered_together_are_answered_in_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long each answer takes, others wait for no more of them than fit in a turn."""
+    monkeypatch.setattr(appender, "LONGEST_TURN_S", 0.0)
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    before = len(log.committed)
+    answered: list[int] = []
+    writers = [service.submit("s", b"x") for _ in range(5)]
+    for number, writer in enumerate(writers):
+        writer.add_done_callback(partial(_note, answered, number))
+    seen = set()
+    while len(answered) < 5:
+        await asyncio.sleep(0)
+        seen.add(len(answered))
+    assert (answered, seen) == ([0, 1, 2, 3, 4], {0, 1, 2, 3, 4, 5})
+    assert len(log.committed) == before + 1
+    await asyncio.wait_for(service.appender.idle.wait(), 1)
 
 
 async def test_streams_do_not_wait_for_each_other() -> None:
