@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.machine import SERVER_CORE
 from tests.bench.report import Column, Section, at_most
 from tests.bench.servers import on_core
 from tests.support import stalls
-from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
     from tests.bench.rounds import Measured, Plan
@@ -19,12 +16,11 @@ LONGEST_MS = 50.0
 
 
 def bench(plan: Plan) -> Section:
-    """The catalogue on each kind of own log; of several rounds the best of each entry."""
-    found: dict[str, Measured] = {}
-    with tempfile.TemporaryDirectory(prefix="headgate-bench-") as folder:
-        for number in range(plan.rounds):
-            for origin in ("memory:", f"file:{Path(folder) / str(number)}"):
-                _measure(origin, found.setdefault(origin.partition(":")[0], {}))
+    """The catalogue on each kind of log; of several rounds the best of each entry."""
+    found: dict[str, Measured] = {kind: {} for kind in stalls.KINDS}
+    for _ in range(plan.rounds):
+        for kind, best in found.items():
+            _measure(kind, best)
     return Section(
         title="What others wait while one client is dealt with",
         columns=(Column("cpu_ms", "cpu ms", 1), Column("wall_ms", "ms", 1)),
@@ -41,14 +37,11 @@ def bench(plan: Plan) -> Section:
     )
 
 
-def _measure(origin: str, best: Measured) -> None:
-    server = Headgate(origin, preface=on_core(SERVER_CORE)).start()
-    try:
+def _measure(kind: str, best: Measured) -> None:
+    with stalls.started(kind, on_core(SERVER_CORE)) as server:
         for name, stall in stalls.stalls(server):
             known = best.get(name, {"cpu_ms": stall.cpu_ms, "wall_ms": stall.wall_ms})
             best[name] = {
                 "cpu_ms": min(known["cpu_ms"], stall.cpu_ms),
                 "wall_ms": min(known["wall_ms"], stall.wall_ms),
             }
-    finally:
-        server.close()

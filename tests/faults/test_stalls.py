@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.processes import headgate
-from tests.support.stalls import stalls
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.stalls import KINDS, stalls, started
 
 SIZE = 4 << 20  # of which what is dealt with in one go takes a second; `make bench` has 16 MiB
 # Each takes at most some 20 ms of a processor that has nothing else to do; four test processes that
@@ -21,13 +16,11 @@ TRIES = 3  # what only once took longer was no fault of what was sent
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", ["memory", "file"])
-def test_nobody_stops_the_others(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_stops_the_others(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     found: dict[str, float] = {}
     for _ in range(TRIES):
-        with headgate("memory:" if kind == "memory" else f"file:{tmp_path}/data") as server:
+        with started(kind) as server:
             for name, stall in stalls(server, SIZE):
                 took_ms = min(stall.wall_ms, stall.cpu_ms)
                 found[name] = min(found.get(name, took_ms), took_ms)

@@ -1,9 +1,9 @@
-"""`python -m tests.support.pinging PORT ADMIN_PORT PID`: how long a server keeps a client waiting.
+"""How long a server keeps a client waiting: `python -m tests.support.pinging` with arguments.
 
-In a process of its own, whose interpreter does nothing else. Three requests take turns: a cached
-read, one that is not cached, and a health check. For each line of input it prints the worst wait
-since the last one, as seconds of the clock and seconds that all threads of the server were on a
-processor meanwhile: what others do on the machine is in the first, and not in the second.
+They are its PORT, ADMIN_PORT and PID, and a TARGET or more, which take turns with a health check.
+In a process of its own, whose interpreter does nothing else. For each line of input it prints the
+worst wait since the last one, as seconds of the clock and seconds that all threads of the server
+were on a processor meanwhile: what others do on the machine is in the first, not in the second.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ def on_processor_s(pid: int) -> float:
 
 def main() -> None:
     """Ask until the input ends."""
-    port, admin_port, pid = map(int, sys.argv[1:])
+    port, admin_port, pid = map(int, sys.argv[1:4])
     gateway = socket.create_connection(("127.0.0.1", port))
     admin = socket.create_connection(("127.0.0.1", admin_port))
     asked = [
-        (gateway, b"GET /v1/stream/ping?offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n"),
-        (gateway, b"GET /v1/stream/ping?offset=now HTTP/1.1\r\nHost: x\r\n\r\n"),
+        *((gateway, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % it.encode()) for it in sys.argv[4:]),
         (admin, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
     ]
     worst_s = worst_cpu_s = 0.0

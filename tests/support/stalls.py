@@ -4,25 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice, repeat
+from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.processes import ROOT
+from multidict import CIMultiDict
+
+from gateway.streams.appender import MAX_FOLD
+from tests.support.processes import ROOT, Headgate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from tests.support.processes import Headgate
+    from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 16 << 20  # the default of `max_append`
 PATIENCE_S = 120.0
 AFTER_S = 0.1  # for what goes on when the client has its answer
 NOTHING: Mapping[str, str] = MappingProxyType({})
 JSON, TEXT, OCTETS = "application/json", "text/plain", "application/octet-stream"
+
+
+KINDS = ("memory", "file", "http")
+
+
+@contextlib.contextmanager
+def started(kind: str, preface: Sequence[str] = ()) -> Iterator[Headgate]:
+    """A server whose streams are in one of these places; behind `http` is another Headgate."""
+    with contextlib.ExitStack() as held:
+        origin = "memory:"
+        if kind == "http":
+            behind = Headgate(origin)
+            held.callback(behind.close)
+            origin = behind.start().url
+        elif kind == "file":
+            folder = tempfile.TemporaryDirectory(prefix="headgate-stalls-")
+            origin = f"file:{held.enter_context(folder)}"
+        server = Headgate(origin, preface=preface)
+        held.callback(server.close)
+        yield server.start()
 
 
 class Stall(NamedTuple):
@@ -48,7 +74,7 @@ def bodies(size: int) -> dict[str, tuple[str, bytes]]:
         "an array of digits": (JSON, array(b"1", size)),
         "an array of strings": (JSON, array(b'"x"', size)),
         "an array of objects": (JSON, array(b'{"a":1}', size)),
-        "digits two arrays deep": (JSON, b"[" + array(b"1", size)[:-2] + b"]"),
+        "digits two arrays deep": (JSON, b"[" + array(b"1", size - 2) + b"]"),
         "empty arrays": (JSON, array(b"[]", size)),
         "an object of many keys": (JSON, b"{" + array(b'"key":{}', size)[1:-1] + b"}"),
         "one long string": (JSON, string(b"x", size)),
@@ -69,6 +95,18 @@ def bodies(size: int) -> dict[str, tuple[str, bytes]]:
 IN = ("append", "create")
 OUT = ("append", "read", "events live", "events from the log", "a poll")
 GIVEN_OUT = ("an array of digits", "one long string", "text", "line ends", "lines", "bytes")
+BY_ORIGIN = (
+    "an array of digits",
+    "an array of strings",
+    "an array of objects",
+    "digits two arrays deep",
+    "empty arrays",
+    "one long string",
+    "line ends",
+)
+LINE, HEAD = 8000, 32_000  # bytes that the longest line of a head has room for, and the head
+CONNECTIONS = 64
+IN_A_ROW = 5000  # requests; so many are in one piece of input
 TAGS = {"tags": '"a",', "commas": ",", "letters": "a", "blanks": '"a" ', "weak tags": 'W/"a",'}
 
 
@@ -89,14 +127,49 @@ class Client:
 
     @contextlib.contextmanager
     def _sent(
-        self, method: str, path: str, body: bytes, fields: Mapping[str, str]
+        self, method: str, path: str, body: bytes = b"", fields: Mapping[str, str] = NOTHING
     ) -> Iterator[http.client.HTTPResponse]:
-        """The answer's head, on a connection of its own."""
+        """The answer's head."""
+        with (
+            self._asked(method, path, body, fields) as connection,
+            connection.getresponse() as response,
+        ):
+            yield response
+
+    @contextlib.contextmanager
+    def _asked(
+        self, method: str, path: str, body: bytes = b"", fields: Mapping[str, str] = NOTHING
+    ) -> Iterator[http.client.HTTPConnection]:
+        """A connection of its own, which the answer comes on."""
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
             connection.request(method, f"/v1/stream/{path}", body, fields)
-            with connection.getresponse() as response:
-                yield response
+            yield connection
+
+    def ask_much(self, requests: Iterable[bytes]) -> None:
+        """As many at a time as one commit may answer."""
+        left = iter(requests)
+        with contextlib.ExitStack() as held:
+            address = ("127.0.0.1", self._server.port)
+            connections = [
+                held.enter_context(socket.create_connection(address, PATIENCE_S))
+                for _ in range(CONNECTIONS)
+            ]
+            while some := list(islice(left, MAX_FOLD)):
+                shares = [some[number::CONNECTIONS] for number in range(CONNECTIONS)]
+                for connection, share in zip(connections, shares, strict=True):
+                    connection.sendall(b"".join(share))
+                for connection, share in zip(connections, shares, strict=True):
+                    _take_answers(connection, len(share))
+
+    def ask_in_a_row(self, request: bytes, count: int) -> None:
+        """The same again and again, without waiting for the answers."""
+        address = ("127.0.0.1", self._server.port)
+        with socket.create_connection(address, PATIENCE_S) as connection:
+            sending = Thread(target=connection.sendall, args=(request * count,))
+            sending.start()
+            _take_answers(connection, count)
+            sending.join()
 
     def fresh(self, content_type: str) -> str:
         """A new stream."""
@@ -125,16 +198,77 @@ class Client:
 
     def _read_events(self, name: str, body: bytes, content_type: str) -> None:
         """Follow a stream until it is closed, with a last append."""
-        with self._sent("GET", f"{name}?offset=-1&live=sse", b"", NOTHING) as reader:
+        with self._sent("GET", f"{name}?offset=-1&live=sse") as reader:
             closing = {"Content-Type": content_type, "Stream-Closed": "true"}
             self.ask("POST", name, body, closing)
             reader.read()
 
+    def be_followed(self, name: str, content_type: str, body: bytes) -> None:
+        """Append to a stream whose events somebody reads, while somebody else polls it."""
+        with (
+            self._sent("GET", f"{name}?offset=now&live=sse") as reader,
+            self._asked("GET", f"{name}?offset=-1&live=long-poll") as poll,
+        ):
+            self.ask("POST", name, body, {"Content-Type": content_type})
+            with poll.getresponse() as response:
+                response.read()
+            self.ask("POST", name, b"", {"Stream-Closed": "true"})
+            reader.read()
 
-def catalogue(server: Headgate, size: int) -> Iterator[tuple[str, Callable[[], object]]]:
+
+def _take_answers(connection: socket.socket, count: int) -> None:
+    last = b""
+    while count > 0:
+        part = connection.recv(1 << 20)
+        assert part, "the server has gone"
+        begin = b"HTTP/1.1 "
+        count -= (last + part).count(begin)
+        last = (last + part)[1 - len(begin) :]
+
+
+def _posts(name: str, count: int) -> Iterator[bytes]:
+    """Appends of one byte."""
+    head = f"POST /v1/stream/{name} HTTP/1.1\r\nHost: x\r\nContent-Type: {TEXT}\r\n"
+    return repeat(f"{head}Content-Length: 1\r\n\r\nx".encode(), count)
+
+
+def _cursors(name: str, count: int) -> Iterator[bytes]:
+    """Polls whose answers are kept apart."""
+    target = f"/v1/stream/{name}?offset=-1&live=long-poll&cursor="
+    return (f"GET {target}{it} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for it in range(count))
+
+
+Entries = Iterator[tuple[str, Callable[[], object]]]
+
+
+def catalogue(server: Headgate, size: int) -> Entries:
     """What is sent, by what it is called."""
     client = Client(server)
-    assert client.ask("PUT", "ping", b"x", {"Content-Type": TEXT}) == 201
+    closed = {"Content-Type": TEXT, "Stream-Closed": "true"}  # kept before an origin, too
+    assert client.ask("PUT", "ping", b"x", closed) == 201
+    if is_before_origin(server):
+        yield from _before_origin(client, size)
+    else:
+        yield from _to_own_log(client, size)
+    yield from _in_heads(client)
+
+
+def is_before_origin(server: Headgate) -> bool:
+    """Whether the streams are at another server."""
+    return server.origin.startswith("http:")
+
+
+def _before_origin(client: Client, size: int) -> Entries:
+    for body_name, (content_type, body) in bodies(size).items():
+        if body_name not in BY_ORIGIN:
+            continue
+        name = client.fresh(content_type)
+        yield f"followed: {body_name}", partial(client.be_followed, name, content_type, body)
+        for way in ("read", "events from the log"):
+            yield f"{way}: {body_name}", partial(client.dealt_with, way, content_type, body, name)
+
+
+def _to_own_log(client: Client, size: int) -> Entries:
     for body_name, (content_type, body) in bodies(size).items():
         for way in OUT if body_name in GIVEN_OUT else IN:
             name = client.fresh(content_type)
@@ -152,18 +286,35 @@ def catalogue(server: Headgate, size: int) -> Iterator[tuple[str, Callable[[], o
         "Stream-Fork-Sub-Offset": str(size // 2 - 10),
     }
     yield "a fork amid an array of digits", partial(client.ask, "PUT", f"{name}-fork", b"", fork)
+    name = client.fresh(TEXT)
+    yield "appends of a byte", partial(client.ask_much, _posts(name, size // 64))
+    for way in ("read", "events from the log"):
+        yield f"{way}: records of a byte", partial(client.dealt_with, way, TEXT, b"", name)
+    name = client.fresh(TEXT)
+    client.ask("POST", name, b"x", {"Content-Type": TEXT})
+    yield "polls with many cursors", partial(client.ask_much, _cursors(name, size // 512))
+    yield "an append behind them", partial(client.dealt_with, "append", TEXT, b"x", name)
+
+
+def _in_heads(client: Client) -> Entries:
     for tags, tag in TAGS.items():
-        fields = {"If-None-Match": (tag * 8000)[:8000]}
+        fields: CIMultiDict[str] = CIMultiDict(
+            [("If-None-Match", (tag * LINE)[:LINE])] * (HEAD // LINE)
+        )
         yield f"If-None-Match: {tags}", partial(client.ask, "GET", "ping?offset=-1", b"", fields)
-    query = "&".join(f"a{number}=1" for number in range(900))
-    yield "a long query", partial(client.ask, "GET", f"ping?{query}")
-    yield "a long offset", partial(client.ask, "GET", f"ping?offset={'9' * 8000}")
-    yield "a long path", partial(client.ask, "GET", "a/" * 3900 + "a")
-    yield "a path of escapes", partial(client.ask, "GET", "%41" * 2600)
-    seq = {"Content-Type": TEXT, "Stream-Seq": "9" * 8000}
-    yield "a long Stream-Seq", partial(client.ask, "POST", "ping", b"x", seq)
-    producer = {"Content-Type": TEXT, "Producer-Id": "9" * 8000, "Producer-Epoch": "0"}
-    yield "a long Producer-Id", partial(client.ask, "POST", "ping", b"x", producer)
+    for target in ("ping?offset=-1", "nothing", "ping?offset=bad"):
+        request = f"GET /v1/stream/{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        yield f"in a row: {target}", partial(client.ask_in_a_row, request, IN_A_ROW)
+    yield "a long query", partial(client.ask, "GET", f"ping?{('a&' * LINE)[:LINE]}")
+    yield "a query of values", partial(client.ask, "GET", f"ping?{('a=1&' * LINE)[:LINE]}")
+    yield "a long offset", partial(client.ask, "GET", f"ping?offset={'9' * LINE}")
+    yield "a long path", partial(client.ask, "GET", ("a/" * LINE)[:LINE])
+    yield "a path of escapes", partial(client.ask, "GET", ("%41" * LINE)[: LINE // 3 * 3])
+    name = client.fresh(TEXT)
+    seq = {"Content-Type": TEXT, "Stream-Seq": "9" * LINE}
+    yield "a long Stream-Seq", partial(client.ask, "POST", name, b"x", seq)
+    producer = {"Content-Type": TEXT, "Producer-Id": "9" * LINE, "Producer-Epoch": "0"}
+    yield "a long Producer-Id", partial(client.ask, "POST", name, b"x", producer)
 
 
 def stalls(server: Headgate, size: int = LONGEST) -> Iterator[tuple[str, Stall]]:
@@ -183,8 +334,15 @@ def _watch(server: Headgate) -> Iterator[Callable[[], Stall]]:
     """Another client; what is given tells how long it waited at most since it was last asked."""
     command = [sys.executable, "-m", "tests.support.pinging"]
     numbers = [str(number) for number in (server.port, server.admin_port, server.pid)]
+    # What is not cached is answered by an origin, whose own time is none of this server's.
+    offsets = ("-1",) if is_before_origin(server) else ("-1", "now")
+    targets = [f"/v1/stream/ping?offset={offset}" for offset in offsets]
     with subprocess.Popen(
-        [*command, *numbers], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [*command, *numbers, *targets],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     ) as other:
         assert other.stdin is not None, "a pipe"
         assert other.stdout is not None, "a pipe"
