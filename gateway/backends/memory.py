@@ -69,7 +69,10 @@ class MemoryLog(SoleLog):
         stood = all(self._version(change) == change.expected for change in changes)
         for change in changes if stood else ():
             self._apply(change)
-        loop.call_soon(_settle, done, stood)
+        if stood:
+            loop.call_soon(done.set_result, None)
+        else:
+            loop.call_soon(done.set_exception, Conflict())
         return done
 
     def _version(self, change: Change) -> int | None:
@@ -87,8 +90,8 @@ class MemoryLog(SoleLog):
             del self._records[state.stream_id]
             self._retire(state.path, state.generation)
             return
-        self._states[state.path] = state
         records = self._records.setdefault(state.stream_id, _Records())
+        self._states[state.path] = state
         for record in change.records:
             records.ends.append(record.end)
             records.datas.append(record.data)
@@ -136,12 +139,3 @@ class MemoryLog(SoleLog):
     def trouble(self) -> str | None:
         """Memory is always there."""
         return None
-
-
-def _settle(done: asyncio.Future[None], stood: bool) -> None:
-    if done.cancelled():
-        return
-    if stood:
-        done.set_result(None)
-    else:
-        done.set_exception(Conflict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.backends.base import Conflict
@@ -15,7 +16,7 @@ from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, StreamState
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from gateway.streams.table import StreamTable
 
     Done = Callable[[Appended | HeadgateError], None]
-    Decided = list[tuple[Append, Done, Appended | HeadgateError]]
+    Outcome = Appended | HeadgateError
+    Outcomes = Sequence[Outcome]  # of the first who wait
 
 MAX_FOLD = 1024  # appends of one stream in one commit
 LONGEST_TURN_S = 0.005  # of deciding; then others have their turn, and what is decided is committed
@@ -32,6 +34,8 @@ LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to jo
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
 MAX_CONFLICTS = 200
+TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
+UNKNOWN = "something failed here: it is not known whether this request was stored"
 
 
 class Appender:
@@ -44,7 +48,8 @@ class Appender:
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
         self._dirty: list[HotStream] = []
-        self._unanswered: deque[tuple[Append, Done, Appended | HeadgateError]] = deque()
+        self._unanswered: deque[tuple[Append, Done, Outcome]] = deque()
+        self._answering = False
         self._submitted = 0
         self.idle = asyncio.Event()  # set while no append is under way
         self.idle.set()
@@ -59,15 +64,15 @@ class Appender:
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             asyncio.get_running_loop().call_soon(done, refusal)
             return
+        hot = self._table.get(path)
         self.pending_bytes += len(append.body)
         self.pending += 1
         self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
-        hot = self._table.get(path)
         hot.waiting.append((append, done))
         if not hot.committing and len(hot.waiting) == 1:
-            self._later(hot)
+            self._guarded(hot, self._later)
 
     def _later(self, hot: HotStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
@@ -90,7 +95,9 @@ class Appender:
     def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[HotStream]) -> None:
         turn_ends = loop.time() + LONGEST_TURN_S
         while dirty:
-            self._advance(dirty.popleft())
+            hot = dirty.popleft()
+            if hot.waiting and not hot.committing:
+                self._guarded(hot, self._advance)
             if dirty and loop.time() >= turn_ends:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
@@ -101,8 +108,6 @@ class Appender:
         A commit shows that what was decided rests on what stands. Without one a shared log's
         state may be old, but for the first `sure` appends, who came before it was asked for.
         """
-        if hot.committing or not hot.waiting:
-            return
         if not self._table.log.shared:
             sure = len(hot.waiting)
         if hot.state is None:
@@ -115,56 +120,53 @@ class Appender:
             return
         decided, change = self._decide(hot, state)
         if change is None:
-            self._wait_again(hot, decided[sure:])
-            self._answer(decided[:sure])
+            self._answer(hot, decided[:sure])
             if len(decided) <= sure:
                 self._advance_later(hot, sure - len(decided))
             else:
                 self._load(hot)
             return
         hot.committing = True
-        self._table.commit((change,)).add_done_callback(partial(self._committed, hot, decided))
+        commit = self._table.commit((change,))
+        commit.add_done_callback(partial(self._guarded, hot, self._committed, decided))
 
     def _advance_later(self, hot: HotStream, sure: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
-
-        def advance() -> None:
-            hot.committing = False
-            self._advance(hot, sure)
-
         if hot.waiting:
             hot.committing = True
-            asyncio.get_running_loop().call_soon(advance)
+            asyncio.get_running_loop().call_soon(self._guarded, hot, self._go_on, sure)
 
-    def _decide(self, hot: HotStream, state: StreamState) -> tuple[Decided, Change | None]:
-        """Take from those who wait, and what is to be committed for them."""
+    def _go_on(self, hot: HotStream, sure: int) -> None:
+        hot.committing = False
+        self._advance(hot, sure)
+
+    def _decide(self, hot: HotStream, state: StreamState) -> tuple[Outcomes, Change | None]:
+        """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
         turn_ends, dear = time() + LONGEST_TURN_S, 0
         fold = Fold(state, hot.producers, self._table.clock(), self._retention)
-        decided: Decided = []
+        decided: list[Appended | HeadgateError] = []
         most_bytes = self._table.log.fold_bytes
-        while hot.waiting and len(decided) < MAX_FOLD and fold.size < most_bytes:
-            append, done = hot.waiting.popleft()
+        for append, _ in islice(hot.waiting, MAX_FOLD):
+            if fold.size >= most_bytes:
+                break
             outcome = fold.decide(append)
-            decided.append((append, done, outcome))
+            decided.append(outcome)
             # A refusal may have taken long, too: it may rest on a look at all producers.
             dear += len(append.body) if isinstance(outcome, Appended) else QUICK_BYTES
             if dear >= QUICK_BYTES and time() >= turn_ends:
                 break
         change = fold.change()
         if change is None and self._table.log.repeats_wait:
-            is_repeated = any(isinstance(outcome, Appended) for _, _, outcome in decided)
+            is_repeated = any(isinstance(outcome, Appended) for outcome in decided)
             change = touched(state)[0] if is_repeated else None
         return decided, change
 
     def _load(self, hot: HotStream) -> None:
         hot.committing = True
         loading = asyncio.get_running_loop().create_task(self._table.load(hot.path))
-        loading.add_done_callback(partial(self._loaded, hot, len(hot.waiting)))
-
-    @staticmethod
-    def _wait_again(hot: HotStream, decided: Decided) -> None:
-        hot.waiting.extendleft((append, done) for append, done, _ in reversed(decided))
+        loaded = partial(self._guarded, hot, self._loaded, len(hot.waiting))
+        loading.add_done_callback(loaded)
 
     def _loaded(self, hot: HotStream, sure: int, loading: asyncio.Task[HotStream]) -> None:
         hot.committing = False
@@ -172,7 +174,6 @@ class Appender:
         if isinstance(error, HeadgateError):
             self._refuse_waiting(hot, error, len(hot.waiting))
         elif error is not None:
-            self._refuse_waiting(hot, LogUnavailable("the log could not be read"), len(hot.waiting))
             raise error
         elif hot.absent:
             gone = StreamNotFound("there is no stream at this path")
@@ -180,61 +181,83 @@ class Appender:
         else:
             self._advance(hot, sure)
 
-    def _committed(self, hot: HotStream, decided: Decided, committed: asyncio.Future[None]) -> None:
+    def _committed(
+        self, hot: HotStream, decided: Outcomes, committed: asyncio.Future[None]
+    ) -> None:
         hot.committing = False
         error = committed.exception()
         if error is None:
             hot.conflicts = 0
-            self._answer(decided)
+            self._answer(hot, decided)
         elif isinstance(error, Conflict) and hot.conflicts < MAX_CONFLICTS:
             hot.conflicts += 1
-            self._table.lost(hot.path, error.stands)
-            self._wait_again(hot, decided)
-        else:
+            self._table.lost(hot.path, error.stands)  # those who wait are decided again
+        elif isinstance(error, Conflict | HeadgateError):
             hot.conflicts = 0
-            self._refuse(decided, error)
+            # Whatever was decided together with a failed append rests on it, and is refused too.
+            if isinstance(error, Conflict):
+                error = LogUnavailable(TOO_MANY_WRITERS)
+            self._answer(hot, [error] * len(decided))
+        else:
+            raise error
         if hot.waiting:
             self._later(hot)
 
-    def _refuse(self, decided: Decided, error: BaseException) -> None:
-        """Whatever was decided together with a failed append rests on it, and is refused too."""
-        refusal = (
-            error
-            if isinstance(error, HeadgateError)
-            else LogUnavailable("too many writers met on this stream: nothing was stored")
-        )
-        self._answer([(append, done, refusal) for append, done, _ in decided])
-
     def _refuse_waiting(self, hot: HotStream, refusal: HeadgateError, sure: int) -> None:
         """Refuse the first who wait, and have the others wait for what stands now."""
-        refused = [hot.waiting.popleft() for _ in range(min(sure, len(hot.waiting)))]
-        if hot.waiting:
+        others_wait = len(hot.waiting) > sure
+        self._answer(hot, [refusal] * min(sure, len(hot.waiting)))
+        if others_wait:
             self._load(hot)
-        self._answer([(append, done, refusal) for append, done in refused])
 
-    def _answer(self, decided: Decided) -> None:
-        """Tell them what became of their appends, in turns: with an answer the next request begins.
+    def _answer(self, hot: HotStream, outcomes: Outcomes) -> None:
+        """Tell the first of those who wait, who do not wait any more, in turns.
 
-        A fold of a thousand takes 50 ms to be answered.
+        With an answer the next request begins: a thousand of them take 50 ms.
         """
-        self._unanswered.extend(decided)
-        if len(self._unanswered) == len(decided):
+        for outcome in outcomes:
+            self._unanswered.append((*hot.waiting.popleft(), outcome))
+        if not self._answering:
             self._answer_on()
 
     def _answer_on(self) -> None:
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + LONGEST_TURN_S
-        while self._unanswered:
-            append, done, outcome = self._unanswered[0]
-            self.pending_bytes -= len(append.body)
-            self.pending -= 1
-            try:
-                done(outcome)
-            except Exception:  # noqa: BLE001 - the others of the group must get their answers
-                log.exception("append.unanswered")
-            self._unanswered.popleft()
-            if self._unanswered and loop.time() >= turn_ends:
-                loop.call_soon(self._answer_on)
-                return
-        if not self.pending:
-            self.idle.set()
+        self._answering = True
+        try:
+            while self._unanswered:
+                append, done, outcome = self._unanswered.popleft()
+                self.pending_bytes -= len(append.body)
+                self.pending -= 1
+                try:
+                    done(outcome)
+                except Exception:  # noqa: BLE001 - the others of the group must get their answers
+                    log.exception("append.unanswered")
+                if self._unanswered and loop.time() >= turn_ends:
+                    loop.call_soon(self._answer_on)
+                    return
+        finally:
+            self._answering = False
+            if not self.pending:
+                self.idle.set()
+
+    def _guarded(self, hot: HotStream, step: Callable[..., None], *arguments: object) -> None:
+        """Take a step with a stream's appends; whatever raises, they get an answer, and it goes on.
+
+        Where a change was on its way, nobody can say whether it stands, so that all who wait are
+        told so; those who come next are decided on what the log has.
+        """
+        try:
+            step(hot, *arguments)
+        except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
+            log.exception("append.failed", path=hot.path)
+            hot.committing = True  # until they are told, in another turn: a step may be their own
+            asyncio.get_running_loop().call_soon(self._give_up, hot)
+
+    def _give_up(self, hot: HotStream) -> None:
+        hot.committing = False
+        hot.conflicts = 0
+        try:
+            self._table.forget(hot.path)
+        finally:
+            self._answer(hot, [LogUnavailable(UNKNOWN)] * len(hot.waiting))

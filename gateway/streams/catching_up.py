@@ -47,6 +47,8 @@ class CatchingUp:
                 self._failed[path] = None
             except HeadgateError as damage:
                 log.error("stream.not_followed", path=path, reason=damage.detail)
+            except Exception:  # noqa: BLE001 - the others are still to be looked at
+                log.exception("stream.not_followed", path=path)
 
     def _try_again(self) -> None:
         failed, self._failed = self._failed, {}

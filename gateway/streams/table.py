@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.protocol.lifecycle import present
@@ -12,6 +13,7 @@ from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.hot import HotStream
 from gateway.streams.moments import follows_on, is_behind, is_rewritten, is_same
 from gateway.streams.turns import Turns
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +107,7 @@ class StreamTable:
         return False
 
     def _begin_loading(self, hot: HotStream) -> asyncio.Task[None]:
-        if hot.loading is None:
+        if hot.loading is None or hot.loading.done():
             hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
         return hot.loading
 
@@ -135,12 +137,16 @@ class StreamTable:
         hot.producers = producers
         hot.state = place.state
         hot.absent = place.state is None
-        self.deadlines.loaded(hot)
-        if hot.follower is not None:
-            if place.state is None:
-                hot.follower.ended()
-            else:
-                hot.follower.published(place.state, ())
+        try:
+            self.deadlines.loaded(hot)
+            if hot.follower is not None:
+                if place.state is None:
+                    hot.follower.ended()
+                else:
+                    hot.follower.published(place.state, ())
+        except BaseException:
+            self._forget(hot)  # it is taken in half
+            raise
 
     def present(self, hot: HotStream) -> StreamState:
         """The loaded stream's state as a client may use it; raises when it is gone."""
@@ -150,9 +156,14 @@ class StreamTable:
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit to the log; the table, the caches and the followers know before the caller."""
-        future = self.log.commit(changes)
         moments = [self._moment(change) for change in changes]
-        future.add_done_callback(lambda done: self._committed(done, changes, moments))
+        try:
+            future = self.log.commit(changes)
+        except BaseException:  # who knows how far it came
+            for change in changes:
+                self._lose_sight(change)
+            raise
+        future.add_done_callback(partial(self._committed, changes, moments))
         return future
 
     def _moment(self, change: Change) -> tuple[HotStream | None, int]:
@@ -162,19 +173,31 @@ class StreamTable:
 
     def _committed(
         self,
-        done: asyncio.Future[None],
         changes: Sequence[Change],
         moments: Sequence[tuple[HotStream | None, int]],
+        done: asyncio.Future[None],
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         for change, moment in zip(changes, moments, strict=True):
-            if moment == self._moment(change) or not self.log.shared:
-                self._apply(change)
-            else:  # an answer may come late: what was heard meanwhile may be older or newer
-                whole = change.removes or change.state.soft_deleted
-                self._caches.changed(change.state.stream_id, whole=whole)
-                self.heard(change)
+            try:
+                self._take_in(change, moment)
+            except Exception:  # noqa: BLE001 - it stands in the log, where all is to be had anew
+                log.exception("stream.lost_sight_of", path=change.state.path)
+                self._lose_sight(change)
+
+    def _take_in(self, change: Change, moment: tuple[HotStream | None, int]) -> None:
+        if moment == self._moment(change) or not self.log.shared:
+            self._apply(change)
+        else:  # an answer may come late: what was heard meanwhile may be older or newer
+            whole = change.removes or change.state.soft_deleted
+            self._caches.changed(change.state.stream_id, whole=whole)
+            self.heard(change)
+
+    def _lose_sight(self, change: Change) -> None:
+        """Know nothing of a stream any more, so that all is asked of the log."""
+        self._caches.changed(change.state.stream_id, whole=True)
+        self.missed(change.state.path)
 
     def _apply(self, change: Change) -> None:
         hot = self._streams.get(change.state.path)

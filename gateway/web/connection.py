@@ -1,9 +1,8 @@
 """A client's connection: the requests that need no task are answered as soon as they are parsed.
 
 Leans on aiohttp's RequestHandler (3.14): `_parser`, `_messages`, `_waiter`, `_request_count`,
-`_next_keepalive_close_time`, `_paused`, `_reading_paused`, and on `_ErrInfo`, an entry of
-`_messages` that stands for a refusal.
-tests/web/test_connection_contract.py fails when those change.
+`_next_keepalive_close_time`, `_paused`, `_reading_paused`, `_task_handler`, `_current_request`, and
+on `_ErrInfo`, a refusal among `_messages`. tests/web/test_connection_contract.py fails on a change.
 """
 
 from __future__ import annotations
