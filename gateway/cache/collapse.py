@@ -12,11 +12,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Flight(Generic[T]):
+    """A read under way, and how many wait for it."""
+
+    __slots__ = ("task", "waiters")
+
+    def __init__(self, task: asyncio.Task[T]) -> None:
+        self.task = task
+        self.waiters = 0
+
+
 class Collapse(Generic[T]):
-    """Reads in flight by key. A waiter that leaves takes nothing from the others."""
+    """Reads in flight by key. A waiter that leaves takes nothing from the others.
+
+    With the last one the read ends: whatever it holds must not be held for nobody.
+    """
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, asyncio.Task[T]] = {}
+        self._flights: dict[Hashable, _Flight[T]] = {}
         self.started = 0
         self.joined = 0
 
@@ -30,16 +43,28 @@ class Collapse(Generic[T]):
         An error reaches each waiter, and the next read begins anew.
         """
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or flight.task.done():
             self.started += 1
-            flight = asyncio.get_running_loop().create_task(read())
+            flight = _Flight(asyncio.get_running_loop().create_task(read()))
             self._flights[key] = flight
-            flight.add_done_callback(partial(self._landed, key))
+            flight.task.add_done_callback(partial(self._landed, key, flight))
         else:
             self.joined += 1
-        return await asyncio.shield(flight)
+        flight.waiters += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+            if not flight.waiters and not flight.task.done():
+                self._close(key, flight)
+                flight.task.cancel()
 
-    def _landed(self, key: Hashable, flight: asyncio.Task[T]) -> None:
-        del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()  # taken note of, even where every waiter has left
+    def _landed(self, key: Hashable, flight: _Flight[T], task: asyncio.Task[T]) -> None:
+        self._close(key, flight)
+        if not task.cancelled():
+            task.exception()  # taken note of, even where every waiter has left
+
+    def _close(self, key: Hashable, flight: _Flight[T]) -> None:
+        """Let nobody join any more."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache import policy
 from gateway.cache.directives import normalised
-from gateway.cache.flight import Flight, How, Landed
+from gateway.cache.flight import UNUSABLE, Flight, How, Landed
 from gateway.cache.held import Slot
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -239,17 +240,31 @@ class EdgeCache:
         flight.landed.add_done_callback(partial(self._landed, flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._over, flight))
         return flight
 
-    def _landed(self, flight: Flight, landed: asyncio.Future[Landed | None]) -> None:
-        """As soon as it is known what becomes of the answer, and before anybody has it."""
+    def _over(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        """Whatever has raised: nobody waits for it any more, nor finds it."""
+        self._take_out(flight)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("origin.answer_lost", target=flight.ask.path, exc_info=error)
+        if task.cancelled() or error is not None:
+            flight.fail(OriginBroken(UNUSABLE))
+
+    def _take_out(self, flight: Flight) -> None:
+        """Let nobody join any more, nor make it old: it is over, or all but."""
         self._close(flight)
         if flight.old is not None:
             flight.old.is_asked_for = False
-        others = self._of_path[flight.ask.path]
+        others = self._of_path.get(flight.ask.path, set())
         others.discard(flight)
         if not others:
-            del self._of_path[flight.ask.path]
+            self._of_path.pop(flight.ask.path, None)
+
+    def _landed(self, flight: Flight, landed: asyncio.Future[Landed | None]) -> None:
+        """As soon as it is known what becomes of the answer, and before anybody has it."""
+        self._take_out(flight)
         error = landed.exception()
         if error is None:
             if not self.is_of_now(flight, landed.result()):

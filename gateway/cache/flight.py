@@ -30,6 +30,7 @@ _NOT_ASKED_FOR = frozenset({206, 304})
 # For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
 # come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
 FINISH_S = 10.0
+UNUSABLE = "the origin's answer could not be used"
 NOBODY = "nobody waited for the origin's answer any more"
 
 
@@ -98,15 +99,15 @@ class Flight:
                 self.check_wanted()  # all may have left before it began
                 await self._fly(send)
         except HeadgateError as error:
-            self._fail(error)
+            self.fail(error)
         except asyncio.CancelledError:
-            self._fail(OriginBroken(NOBODY))
+            self.fail(OriginBroken(NOBODY))
             raise
         except TimeoutError:
-            self._fail(OriginBroken(NOBODY))
+            self.fail(OriginBroken(NOBODY))
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
             log.exception("origin.answer_unusable", target=self.ask.path)
-            self._fail(OriginBroken("the origin's answer could not be used"))
+            self.fail(OriginBroken(UNUSABLE))
         finally:
             self._time = None
 
@@ -211,7 +212,8 @@ class Flight:
             self.begun.set_result(landed.held)
         self.landed.set_result(landed)
 
-    def _fail(self, error: HeadgateError) -> None:
+    def fail(self, error: HeadgateError) -> None:
+        """Tell those who wait that there is nothing more to come, unless they have it all."""
         for future in (self.begun, self.landed):
             if not future.done():
                 future.set_exception(error)

@@ -81,13 +81,13 @@ class Store(Generic[K]):
         if was_used:
             self._used.move_to_end(key)
         else:
-            del self._new[key]
             self._use(entry)
         return entry
 
     def _use(self, entry: K) -> None:
-        self._used[entry.key] = entry
+        """Move it to those that were asked for again."""
         self._used_bytes += entry.size
+        self._used[entry.key] = self._new.pop(entry.key)
         while self._used_bytes > self._max_bytes * USED_SHARE:
             _, oldest = self._used.popitem(last=False)
             self._used_bytes -= oldest.size
@@ -106,13 +106,16 @@ class Store(Generic[K]):
             self._remove(standing)
         if entry.size > self._max_bytes // LARGEST_SHARE:
             return False
-        for group in entry.groups:
-            self._join(group, entry.key)
         self.bytes += entry.size
+        self._new[entry.key] = entry
+        try:
+            for group in entry.groups:
+                self._join(group, entry.key)
+        except BaseException:
+            self._remove(entry)  # what is in no group would not be dropped with it
+            raise
         if was_used:
             self._use(entry)
-        else:
-            self._new[entry.key] = entry
         while self.bytes > self._max_bytes or len(self) > self._max_entries:
             self.evictions += 1
             self._remove(next(iter((self._new or self._used).values())))

@@ -13,6 +13,7 @@ from gateway.protocol import http1
 
 if TYPE_CHECKING:
     from gateway.live.feed import Feed
+    from gateway.live.host import Cut
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 
@@ -36,10 +37,10 @@ class EventReader(asyncio.Protocol):
         "_heard",
         "_host",
         "_transport",
-        "busy",
         "cursor",
         "paused",
         "position",
+        "reading",
         "told_tail",
     )
 
@@ -60,7 +61,7 @@ class EventReader(asyncio.Protocol):
         self._heard = False
         self.position = position
         self.cursor = cursor
-        self.busy = False
+        self.reading: asyncio.Task[Cut] | None = None  # of what it is to be told next
         self.paused = False
         self.told_tail = False  # the last control event said that it is up to date
         transport.set_write_buffer_limits(high=HIGH_WATER)

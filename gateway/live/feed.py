@@ -19,7 +19,7 @@ from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.live.event_reader import EventReader
     from gateway.live.host import Host, Waiter
@@ -105,9 +105,22 @@ class Feed(Generic[V, N]):
         self._arm(min(end, self._last_write + self._host.settings.heartbeat))
         self.advance(reader)
 
-    def advance(self, reader: EventReader) -> None:
-        """Bring a reader on: into the rounds when it is where they are, else from the log."""
-        while reader in self._readers and not (reader.busy or reader.paused):
+    def advance(self, reader: EventReader, events: Cut | None = None) -> None:
+        """Bring a reader on: into the rounds when it is where they are, else from the log.
+
+        What was read for it comes first.
+        One that cannot be told, whatever raises, is cut off, and resumes by offset.
+        """
+        try:
+            if events is not None:
+                self._bring_on(reader, *events)
+            self._advance(reader)
+        except Exception:  # noqa: BLE001 - it would wait for ever
+            log.exception("events.untold")
+            self._drop(reader)
+
+    def _advance(self, reader: EventReader) -> None:
+        while reader in self._readers and not (reader.reading or reader.paused):
             if reader.position > self.position:
                 self._ahead[reader] = None
                 return
@@ -120,14 +133,14 @@ class Feed(Generic[V, N]):
                 return
             events = self._host.cached_events(self.view, reader.position)
             if events is None:
-                reader.busy = True
                 read = self._loop.create_task(self._host.read_events(self.view, reader.position))
                 read.add_done_callback(partial(self._caught_up, reader))
+                reader.reading = read
                 return
             self._bring_on(reader, *events)
 
     def _caught_up(self, reader: EventReader, done: asyncio.Task[Cut]) -> None:
-        reader.busy = False
+        reader.reading = None
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or reader not in self._readers:
             return
@@ -139,9 +152,8 @@ class Feed(Generic[V, N]):
         events = done.result()
         if events.end == reader.position:  # nothing yet of what the feed has heard of
             self._ahead[reader] = None
-            return
-        self._bring_on(reader, *events)
-        self.advance(reader)
+        else:
+            self.advance(reader, events)
 
     def _bring_on(self, reader: EventReader, data_event: bytes, end: str) -> None:
         reader.position = end
@@ -164,6 +176,8 @@ class Feed(Generic[V, N]):
     def _forget(self, reader: EventReader) -> bool:
         self._live.pop(reader, None)
         self._ahead.pop(reader, None)
+        if reader.reading is not None:
+            reader.reading.cancel()  # it may hold a place at the origin
         return self._readers.pop(reader, None) is not None
 
     def _tell(self, reader: EventReader, data_event: bytes = b"") -> None:
@@ -183,8 +197,13 @@ class Feed(Generic[V, N]):
     def _finish(self, reader: EventReader) -> None:
         """End the answer properly."""
         if self._forget(reader):
-            reader.end()
-            self.left()
+            try:
+                reader.end()
+            except BaseException:
+                reader.abort()
+                raise
+            finally:
+                self.left()
 
     def _drop(self, reader: EventReader) -> None:
         """Cut a reader off: it resumes by offset on a new connection."""
@@ -201,6 +220,26 @@ class Feed(Generic[V, N]):
                 self._timer = None
             self._host.feed_empty(self)
 
+    def cut_off(self) -> None:
+        """End every connection that waits: its client comes back with its offset.
+
+        Something has failed here, and nobody can say who has been told what.
+        """
+        self._round_waits = False
+        self._pending.clear()
+        self.position = self.tail
+        self._polls.abandon()
+        for reader in list(self._readers):
+            self._drop(reader)
+
+    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Take a step; whatever raises, nobody waits for ever."""
+        try:
+            step(*arguments)
+        except Exception:  # noqa: BLE001 - the rounds would stand still
+            log.exception("feed.failed")
+            self.cut_off()
+
     # Rounds
 
     def publish(
@@ -211,7 +250,7 @@ class Feed(Generic[V, N]):
         self.view, self.tail, self.closed, self.caught_up = view, tail, closed, caught_up
         self.lost = None
         self._pending.extend(news)
-        if news or closed or reached:
+        if self._pending or closed or reached:
             self._schedule()
 
     def lose(self, reason: HeadgateError) -> None:
@@ -240,13 +279,13 @@ class Feed(Generic[V, N]):
         self._round_waits = True
         wait = self._earliest - self._loop.time()
         if wait > 0:
-            self._loop.call_later(wait, self._round)
+            self._loop.call_later(wait, self._guarded, self._round)
         else:
-            self._loop.call_soon(self._round)
+            self._loop.call_soon(self._guarded, self._round)
 
     def _round(self) -> None:
         began = self._last_write = self._loop.time()
-        self._loop.call_soon(self._round_done, began)
+        self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
         self._polls.tell(news)
@@ -302,7 +341,7 @@ class Feed(Generic[V, N]):
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        self._timer = self._loop.call_at(due, self._tick)
+        self._timer = self._loop.call_at(due, self._guarded, self._tick)
 
     def _tick(self) -> None:
         """Whatever is due: poll timeouts, the end of old SSE answers, a heartbeat."""
@@ -333,7 +372,7 @@ class Feed(Generic[V, N]):
             if reader.paused:  # what it was sent would never leave
                 self._drop(reader)
                 continue
-            if not reader.busy:
+            if reader.reading is None:
                 self._tell(reader)
             self._finish(reader)
 

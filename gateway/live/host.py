@@ -22,6 +22,9 @@ class Waiter(Protocol):
     def answer(self, response: Response | None, wire: bytes) -> None:
         """Take the answer: as a value, and as the bytes shared by all who asked the same."""
 
+    def abandon(self) -> None:
+        """There is none, and the client has to ask again."""
+
 
 class Parked(NamedTuple):
     """Where a waiter waits, an offset, and for how long (loop time)."""

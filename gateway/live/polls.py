@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
 
+    _Late = asyncio.Task[tuple[Response, bytes] | None]
+
+
+UNTOLD = "what follows could not be read"
+
 
 class Polls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
@@ -30,7 +35,7 @@ class Polls(Generic[V, N]):
         self._feed = feed
         self._host = host
         self._parked: dict[Waiter, Parked] = {}
-        self._late: dict[Waiter, Parked] = {}  # the polls for which what they need is being read
+        self._late: dict[Waiter, _Late] = {}  # for whom what they need is being read
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -50,8 +55,9 @@ class Polls(Generic[V, N]):
 
     def leave(self, waiter: Waiter) -> bool:
         """The waiter's client is gone; whether it waited still."""
-        if self._parked.pop(waiter, None) is None:
+        if waiter not in self._parked:
             return False
+        self._unpark(waiter)
         self._feed.left()
         return True
 
@@ -134,38 +140,48 @@ class Polls(Generic[V, N]):
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
         """What the waiter needs is no news any more, so it is read for it."""
-        if self._late.get(waiter) is parked:
+        under_way = self._late.get(waiter)
+        if under_way is not None and not under_way.done():
             return
-        self._late[waiter] = parked
         late = self._host.late_poll(self._feed.view, parked)
-        read = asyncio.get_running_loop().create_task(late)
-        read.add_done_callback(partial(self._answer_read, waiter, parked))
+        read = self._late[waiter] = asyncio.get_running_loop().create_task(late)
+        read.add_done_callback(partial(self._answer_read, waiter))
 
-    def _answer_read(
-        self,
-        waiter: Waiter,
-        parked: Parked,
-        done: asyncio.Task[tuple[Response, bytes] | None],
-    ) -> None:
-        if self._late.get(waiter) is parked:
-            del self._late[waiter]
-        error = None if done.cancelled() else done.exception()
-        if done.cancelled() or self._parked.get(waiter) is not parked:
-            return
-        if error is None:
-            answer = done.result()
-        elif isinstance(error, HeadgateError):
-            answer = self._host.refusal(error)
-        else:
-            log.error("poll.unreadable", exc_info=error)
-            answer = self._host.refusal(OriginBroken("what follows could not be read"))
+    def _answer_read(self, waiter: Waiter, done: _Late) -> None:
+        if done.cancelled() or self._late.get(waiter) is not done:
+            return  # the waiter has left, or waits anew
+        del self._late[waiter]
+        try:
+            answer = self._answer_of(done)
+        except Exception:  # noqa: BLE001 - it must not wait for ever
+            log.exception("poll.unreadable")
+            answer = self._host.refusal(OriginBroken(UNTOLD))
         if answer is not None:
             self._answer(waiter, answer)
 
+    def _answer_of(self, done: _Late) -> tuple[Response, bytes] | None:
+        error = done.exception()
+        return self._host.refusal(error) if isinstance(error, HeadgateError) else done.result()
+
     def _answer(self, waiter: Waiter, answer: tuple[Response, bytes]) -> None:
-        del self._parked[waiter]
+        self._unpark(waiter)
         try:
             waiter.answer(*answer)
         except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
             log.exception("poll.unanswered")
+            waiter.abandon()
         self._feed.left()
+
+    def abandon(self) -> None:
+        """Answer nobody: something has failed here, of which the log tells."""
+        for waiter in list(self._parked):
+            self._unpark(waiter)
+            waiter.abandon()
+            self._feed.left()
+
+    def _unpark(self, waiter: Waiter) -> None:
+        """It waits no more, nor is anything read for it, which may hold a place at the origin."""
+        del self._parked[waiter]
+        late = self._late.pop(waiter, None)
+        if late is not None:
+            late.cancel()

@@ -66,6 +66,7 @@ class Connection(RequestHandler):
         "_whole",
         "server",
     )
+    abandon = RequestHandler.force_close  # of a Waiter
 
     def __init__(self, server: ConnectionServer, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)

@@ -69,14 +69,14 @@ class ConnectionServer(web.Server):
         connection.connection_made(transport)
 
     def _sweep_slow(self) -> None:
-        """One timer for all connections."""
+        """One timer for all connections. It goes on whatever raises."""
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
-        self.shared.repeats.turn(now)
         for connection in list(self._connections):
             if isinstance(connection, Connection) and connection.too_slow(now):
                 self.shared.limits.slow_requests += 1
                 connection.force_close()
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+        self.shared.repeats.turn(now)
 
     async def all_idle(self) -> None:
         """Wait, while the server stops, until no request is under way."""

@@ -17,6 +17,7 @@ from gateway.protocol import forwarding
 from gateway.protocol.followed import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.telemetry.logs import log
+from gateway.web import live_answers
 from gateway.web.edge_feeds import EdgeFeeds
 from gateway.web.edge_watch import watch_key
 from gateway.web.request_lines import canonical_host, host
@@ -190,11 +191,10 @@ class EdgeRoute:
                 connection.write(news)
             return news is not None
         try:
-            feed = self.feeds.join(watch)
+            join = partial(self.feeds.join, watch)
+            live_answers.park(connection, join, read, watch.feed.position)
         except HeadgateError:
             return False
-        connection.take(feed.leave)
-        feed.park(connection, read, watch.feed.position)
         return True
 
     async def drain(self) -> None:

@@ -6,7 +6,7 @@ which gives the same bytes.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.entries import Entry
@@ -18,6 +18,7 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import Offset
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, parse_append, parse_target
+from gateway.web import live_answers
 from gateway.web.answers import JOINED_BYTES
 from gateway.web.edge_route import EdgeRoute
 from gateway.web.log_route import LogRoute
@@ -168,11 +169,11 @@ class Fast:
             if state.closed or not _is_at_tail(state, read.offset):
                 return False
             route.table.deadlines.touch(hot)
-            feed = route.feeds.join(hot, state)
+            tail = state.offset(state.tail)
+            join = partial(route.feeds.join, hot, state)
+            live_answers.park(connection, join, read, tail)
         except HeadgateError:
             return False
-        connection.take(feed.leave)
-        feed.park(connection, read, state.offset(state.tail))
         return True
 
     def _parse_poll(self, target: str) -> tuple[LogRoute | EdgeRoute, LongPoll, str] | None:
@@ -212,7 +213,11 @@ class Fast:
         connection.take(None)
 
         def done(outcome: Appended | HeadgateError) -> None:
-            connection.answer(None, self._wire(outcome))
+            try:
+                connection.answer(None, self._wire(outcome))
+            except BaseException:
+                connection.abandon()
+                raise
 
         route.appender.submit(name, append, done)
         return True

@@ -6,8 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import ServerStopping
+from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.event_reader import EventReader
+from gateway.live.polls import UNTOLD
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.web.answers import Answered
@@ -39,6 +40,25 @@ class _Poll:
         self.has_left = True
         if response is not None and not self.answered.done():
             self.answered.set_result(response)
+
+    def abandon(self) -> None:
+        """There is no answer, which is known where it should have come from."""
+        self.has_left = True
+        if not self.answered.done():
+            self.answered.set_exception(OriginBroken(UNTOLD))
+
+
+def park(connection: Connection, join: Join, read: LongPoll, position: str) -> None:
+    """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
+    feed = join()
+    try:
+        connection.take(feed.leave)
+        feed.park(connection, read, position)
+    except BaseException:
+        connection.tell_loss(None)
+        if not feed.leave(connection):
+            feed.left()
+        raise
 
 
 async def poll(join: Join, read: LongPoll, position: str) -> Answered:

@@ -24,6 +24,7 @@ from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
 from gateway.streams.catching_up import AGAIN_S
 from gateway.streams.moments import begins_alike
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +101,9 @@ class LogFollower:
             self.feed.lose(trouble)
             path = self.feed.view.path
             asyncio.get_running_loop().call_later(AGAIN_S, self._route.table.missed, path)
+        except Exception:  # noqa: BLE001 - its readers would wait for what never comes
+            log.exception("stream.not_read", path=self.feed.view.path)
+            self.feed.cut_off()
         finally:
             self._reading = None
 
@@ -147,15 +151,26 @@ class LogFeeds:
     def join(self, hot: HotStream, state: StreamState) -> Feed[StreamState, Record]:
         """The stream's feed, made when somebody begins to watch; raises at the readers' limit."""
         self._shared.limits.reader_joins()
+        try:
+            return self._feed_of(hot, state)
+        except BaseException:
+            self._shared.limits.reader_left()
+            raise
+
+    def _feed_of(self, hot: HotStream, state: StreamState) -> Feed[StreamState, Record]:
         if isinstance(hot.follower, LogFollower):
             return hot.follower.feed
         feed: Feed[StreamState, Record] = Feed(
             state, state.offset(state.tail), self, closed=state.closed
         )
         hot.follower = LogFollower(feed, self._route)
-        self._route.table.follow(hot)
         self._feeds.add(feed)
         self._none.clear()
+        try:
+            self._route.table.follow(hot)
+        except BaseException:
+            self.feed_empty(feed)
+            raise
         return feed
 
     async def prepare(self, read: LiveRead) -> LiveRead:

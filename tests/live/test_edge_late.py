@@ -45,6 +45,9 @@ class Waiting:
         assert response is not None, "polls at an origin are answered with values"
         self.statuses.append(response.status)
 
+    def abandon(self) -> None:
+        raise AssertionError("there is an answer")
+
 
 async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() -> None:
     async with live(b"a", b"b") as (origin, gateway):

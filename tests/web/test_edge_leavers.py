@@ -181,3 +181,35 @@ async def test_a_write_goes_on_when_its_client_leaves(method: str) -> None:
         steps.go()
         await until(lambda: gateway.edge.origin.in_flight == 0)
         assert (await gateway.ask(get(f"{EDGE}/s"))).get("x-cache") == "MISS"
+
+
+class SlowHistory(RawOrigin):
+    """A stream of three parts: it tells the first and where it ends, and never the second."""
+
+    def __init__(self) -> None:
+        super().__init__(self._play)
+
+    async def _play(self, wire: Wire) -> None:
+        line = self.heard[-1].line
+        told = ("Content-Type: text/plain", "Cache-Control: no-store")
+        if "live=" in line or "0002" in line:
+            await silence(wire)
+        elif "now" in line:
+            await wire.send(
+                answer(b"", "Stream-Next-Offset: 0004", "Stream-Up-To-Date: true", *told)
+            )
+        else:
+            await wire.send(answer(b"data", "Stream-Next-Offset: 0002", *told))
+
+
+async def test_a_reader_of_events_who_leaves_takes_along_what_is_read_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edge_feeds, "LINGER_S", 0.02)
+    async with SlowHistory() as origin, edge_serving(origin) as gateway:
+        reader = await gateway.connect()
+        reader.send(get(f"{EDGE}/s?offset=0001&live=sse"))
+        await until(lambda: any("=0002" in heard.line for heard in origin.heard))
+        assert gateway.edge.origin.in_flight
+        reader.abort()
+        await gateway.until(lambda: gateway.edge.origin.in_flight == 0)

@@ -288,6 +288,9 @@ class Waiting:
         assert wire.endswith(response.body)
         self.answers.append(response)
 
+    def abandon(self) -> None:
+        raise AssertionError("there is an answer")
+
 
 def polling(offset: str) -> LongPoll:
     read = parse_target(f"/v1/stream/s?offset={offset}&live=long-poll")
