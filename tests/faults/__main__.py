@@ -16,7 +16,7 @@ from tests.faults.memory import Load, measure
 from tests.faults.redis_failovers import lose_again_and_again, roaming_gateways
 from tests.faults.redis_torture import EVERY_WRITE, Fleet, Kills
 from tests.faults.redis_torture import torture as torture_redis
-from tests.faults.requests_that_fail import KINDS, calls_of, faults_of
+from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
 from tests.faults.tears import tearable
 from tests.faults.torture import torture
 from tests.support.processes import Headgate
@@ -39,7 +39,7 @@ BOUND_BYTES = 150_000_000
 @click.option("--memory", is_flag=True, help="Measure 5,000 readers, 500 of whom never read.")
 @click.option("--redis-kills", type=click.IntRange(min=0), default=0, help="... Redis, gateways.")
 @click.option("--failovers", type=click.IntRange(min=0), default=0, help="Lose the last writes.")
-@click.option("--raises", is_flag=True, help="Let each call on the way of a request raise.")
+@click.option("--raises", is_flag=True, help="Let each call of a request raise.")
 def main(
     kills: int, seed: int | None, memory: bool, redis_kills: int, failovers: int, raises: bool
 ) -> None:
@@ -62,11 +62,14 @@ def main(
 
 async def _raise_everywhere() -> bool:
     held = True
+    count = 0
     for kind in KINDS:
-        calls = await calls_of(kind)
-        faults = await faults_of(kind, calls)
-        click.echo(f"{kind}: {len(calls)} calls that raise, {len(faults)} faults {faults or ''}")
-        held &= not faults
+        faults = await faults_in(kind)
+        wrong = await wrong_after(kind, faults)
+        count += len(faults)
+        click.echo(f"{kind}: {len(faults)} faults, {len(wrong)} that leave something {wrong or ''}")
+        held &= not wrong
+    click.echo(f"raises: {count} faults")
     return held
 
 

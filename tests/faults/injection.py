@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gateway
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -20,12 +21,32 @@ ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/", "backends/origin_health.py", "web/repeats.py")
 BY_TIMERS = frozenset({"ConnectionServer._sweep_slow", "Connection.too_slow"})
+# asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
+ACCEPTS = frozenset(
+    {"ConnectionServer.__call__", "Connection.__init__", "Connection.connection_made"}
+)
+# Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
+GUARDS = frozenset(
+    {
+        "Appender._advance_all",
+        "Appender._gather",
+        "Appender._guarded",
+        "EdgeCache._over",
+        "Feed._guarded",
+        "Fast.post.<locals>.done",
+        "Feed._caught_up",
+        "Feed.advance",
+        "StreamTable._committed",
+    }
+)
 # What gives something back has to run: it decides nothing, and asks nobody.
 GIVES_BACK = frozenset(
     {
         "Connection.connection_lost",
+        "Connection.tell_loss",
         "ConnectionServer.reader_lost",
         "EdgeCache._left",
+        "EdgeCache._take_out",
         "EdgeFeeds._forget",
         "EdgeFeeds.feed_empty",
         "EdgeFeeds._linger",
@@ -56,27 +77,41 @@ class Injected(RuntimeError):
 
 
 class Call(NamedTuple):
-    """The so-manieth call of a function, counted from 1."""
+    """The so-manieth call of a function, counted from 1; or the so-manieth time it goes on."""
 
     module: str
     function: str
     number: int
+    goes_on: bool = False
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.function}#{self.number}"
+        return f"{self.module}:{self.function}{'+' if self.goes_on else '#'}{self.number}"
+
+
+class Fault(NamedTuple):
+    """A call raises, or the client `leaves` as it comes."""
+
+    call: Call
+    leaves: bool
+
+    def __str__(self) -> str:
+        return f"{'leaves' if self.leaves else 'raises'} at {self.call}"
 
 
 class Watched:
-    """Notes the calls of functions of the gateway within the block, and lets one raise.
+    """Notes the calls of functions of the gateway within the block, and has one fault come.
 
-    A coroutine function is called once, however often it goes on after an await.
+    A coroutine function is called once, however often it goes on after an await. `turns` are
+    what the event loop, or what is built on it, has called: in between anything may happen.
     """
 
-    def __init__(self, fails: Call | None = None) -> None:
+    def __init__(self, fault: Fault | None, leave: Callable[[], None]) -> None:
         self.calls: list[Call] = []
+        self.turns: list[Call] = []
         self.has_failed = False
-        self._fails = fails
-        self._counted: Counter[tuple[str, str]] = Counter()
+        self._fault = fault
+        self._leave = leave
+        self._counted: Counter[tuple[str, str, bool]] = Counter()
 
     def __enter__(self) -> Self:
         sys.settrace(self._called)
@@ -92,17 +127,24 @@ class Watched:
 
     def _called(self, frame: FrameType, _event: str, _argument: object) -> None:
         code = frame.f_code
-        if not code.co_filename.startswith(ROOT) or code.co_code[frame.f_lasti + 1] & 3:
-            return  # the argument of RESUME: it goes on after a yield or an await
+        if not code.co_filename.startswith(ROOT) or code.co_name.startswith("<"):
+            return  # <lambda> and its like: a part of the function that it is written in
         module, function = code.co_filename.removeprefix(ROOT), code.co_qualname
-        if module.startswith(NOT_ON_THE_WAY) or function in BY_TIMERS | GIVES_BACK:
+        if module.startswith(NOT_ON_THE_WAY) or function in BY_TIMERS | ACCEPTS:
             return
-        if code.co_name.startswith("<"):
-            return  # a part of the function that it is written in
-        self._counted[module, function] += 1
-        call = Call(module, function, self._counted[module, function])
-        self.calls.append(call)
-        if call == self._fails:
-            self.has_failed = True
-            sys.settrace(None)
-            raise Injected(str(call))
+        goes_on = bool(code.co_code[frame.f_lasti + 1] & 3)  # as the argument of RESUME says
+        self._counted[module, function, goes_on] += 1
+        call = Call(module, function, self._counted[module, function, goes_on], goes_on)
+        if not (goes_on or function in GUARDS | GIVES_BACK):
+            self.calls.append(call)
+        if frame.f_back is None or not frame.f_back.f_code.co_filename.startswith(ROOT):
+            self.turns.append(call)
+        if self._fault is not None and call == self._fault.call:
+            self._come(self._fault)
+
+    def _come(self, fault: Fault) -> None:
+        self.has_failed = True
+        sys.settrace(None)
+        if not fault.leaves:
+            raise Injected(str(fault))
+        self._leave()
