@@ -39,7 +39,10 @@ async def parts(request: BaseRequest, timeouts: Timeouts) -> AsyncIterator[bytes
                 part = await request.content.readany()
         except TimeoutError as error:
             raise RequestTimeout("the rest of the body did not come in time") from error
-        except RuntimeError as error:  # what aiohttp says to who waits on a lost connection
+        except RuntimeError as error:
+            if request.transport is not None:
+                raise
+            # What aiohttp says to who waits on a lost connection.
             raise ConnectionResetError("the client is gone") from error
         if not part:
             return

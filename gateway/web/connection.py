@@ -88,8 +88,7 @@ class Connection(RequestHandler):
         self._busy = 0
         self._taken = False
         self._held = bytearray()
-        self._early = b""
-        self._late = b""
+        self._early = self._late = b""
         self._whole = True  # each piece of input so far was one request without a body
         self._more = False  # the parser stopped after a request and may keep what follows
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
