@@ -26,4 +26,4 @@ class Turns:
                 except StopIteration as stop:
                     result: T = stop.value
                     return result
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)  # still ours: who waits steps in a later pass

@@ -1,0 +1,71 @@
+"""Long work in steps: what others wait for, however many have some to do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.streams.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+STEPS = 3
+
+
+class Work:
+    """Counts the steps of all who have long work to do."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def steps(self, name: str) -> Generator[None, None, str]:
+        for _ in range(STEPS):
+            self.done.append(name)
+            yield
+        return name
+
+
+async def most_in_a_pass(work: Work, tasks: list[asyncio.Task[str]]) -> int:
+    """How many steps others wait for, at most, between two of their own turns."""
+    most = 0
+    while not all(task.done() for task in tasks):
+        before = len(work.done)
+        await asyncio.sleep(0)
+        most = max(most, len(work.done) - before)
+    return most
+
+
+@pytest.mark.parametrize("workers", [1, 2, 10])
+async def test_others_wait_for_one_step_however_many_have_long_work(workers: int) -> None:
+    turns, work = Turns(), Work()
+    names = [f"worker {number}" for number in range(workers)]
+    tasks = [asyncio.create_task(turns.take(work.steps(name))) for name in names]
+    assert await most_in_a_pass(work, tasks) == 1
+    assert [task.result() for task in tasks] == names
+    assert work.done == names * STEPS  # in turns
+
+
+async def test_who_leaves_amid_its_work_stops_nobody() -> None:
+    turns, work = Turns(), Work()
+    gone, stays = (asyncio.create_task(turns.take(work.steps(name))) for name in ("gone", "stays"))
+    while "stays" not in work.done:
+        await asyncio.sleep(0)
+    gone.cancel()
+    assert await stays == "stays"
+    assert work.done.count("stays") == STEPS
+
+
+async def test_work_that_fails_fails_for_its_owner_alone() -> None:
+    def fails() -> Generator[None, None, str]:
+        yield
+        raise ValueError("no JSON")
+
+    turns, work = Turns(), Work()
+    failing = asyncio.create_task(turns.take(fails()))
+    other = asyncio.create_task(turns.take(work.steps("other")))
+    with pytest.raises(ValueError, match="no JSON"):
+        await failing
+    assert await other == "other"
