@@ -149,7 +149,7 @@ class EdgeCache:
 
     def _joinable(self, key: Hashable) -> Flight | None:
         flight = self._flights.get(key)
-        return None if flight is None or flight.given_up else flight
+        return None if flight is None or flight.is_left else flight
 
     def _refresh(self, ask: Ask, old: Held, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""

@@ -33,7 +33,6 @@ FINISH_S = 10.0
 UNUSABLE = "the origin's answer could not be used"
 NOBODY = "nobody waited for the origin's answer any more"
 
-
 _numbers = count()
 
 
@@ -104,12 +103,18 @@ class Flight:
             self.fail(OriginBroken(NOBODY))
             raise
         except TimeoutError:
+            self.given_up = True
             self.fail(OriginBroken(NOBODY))
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
             log.exception("origin.answer_unusable", target=self.ask.path)
             self.fail(OriginBroken(UNUSABLE))
         finally:
             self._time = None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it ends, or has ended, since nobody waited: who wants the same asks anew."""
+        return self.given_up or (self._time is not None and self._time.expired())
 
     def reader(self) -> PartsReader:
         """One more who waits for it."""

@@ -179,6 +179,23 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
         assert (stage.cache.find(stage.ask()) is not None) is comes_back
 
 
+@pytest.mark.parametrize("passes", range(8))
+async def test_who_comes_as_its_while_is_over_asks_anew(
+    passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far the end of the request has come: it takes some passes of the loop."""
+    monkeypatch.setattr("gateway.cache.flight.FINISH_S", 0.0)
+    steps = Steps(head(4, MINUTE) + b"da", b"ta")
+    async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
+        await begun_and_left(stage, steps)
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        again = asyncio.create_task(stage.get())
+        await until(lambda: again.done() or len(raw.heard) == 2)
+        steps.go()
+        assert (await again).body in {b"data", b"anew"}
+
+
 @pytest.mark.parametrize("field", [NOT_KEPT, MINUTE])
 async def test_what_will_not_be_kept_ends_with_its_last_reader(field: str) -> None:
     """Also between two parts, and what a write has made old while it came."""
