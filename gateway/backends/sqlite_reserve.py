@@ -6,6 +6,7 @@ in the data file. While the reserve is not there, nothing but removals is taken.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,13 @@ class Reserve:
 
     def make(self) -> bool:
         """Have it, when there is room for it and for some appends; whether it is there."""
-        if self.is_held:
-            return True
-        there = self._file.exists() and self._file.stat().st_blocks * 512 >= RESERVE_BYTES
-        if there or (self._has_room() and self._allocate()):
-            self.is_held = True
+        if not self.is_held:
+            with contextlib.suppress(OSError):  # a folder that is away, or takes no file, has none
+                self.is_held = self._is_there() or (self._has_room() and self._allocate())
         return self.is_held
+
+    def _is_there(self) -> bool:
+        return self._file.exists() and self._file.stat().st_blocks * 512 >= RESERVE_BYTES
 
     def _has_room(self) -> bool:
         disk = os.statvfs(self._file.parent)
@@ -68,13 +70,14 @@ class Reserve:
 
     def release(self) -> bool:
         """Give the room to the removal that follows; whether there was any."""
-        if not self.is_held:
-            return False
-        log.warning("log.reserve_released", file=str(self._file))
-        self.give_up()
-        return True
+        is_given_up = self.is_held and self.give_up()
+        if is_given_up:
+            log.warning("log.reserve_released", file=str(self._file))
+        return is_given_up
 
-    def give_up(self) -> None:
-        """Take no room any more."""
-        self._file.unlink(missing_ok=True)
-        self.is_held = False
+    def give_up(self) -> bool:
+        """Take no room any more; False where the folder does not let go of it."""
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)
+            self.is_held = False
+        return not self.is_held

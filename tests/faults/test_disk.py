@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ SLOW_S = 4.0
 ROUNDS = 3
 SMALL = 500
 LEAST_ROOM = 500_000  # which a removal needs
+PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -138,6 +140,24 @@ async def test_log_opens_on_a_full_disk_and_takes_removals(
         assert log.trouble() is None
         await log.close()
         assert not (place / "data" / "headgate.reserve").exists()
+
+
+async def test_log_survives_that_its_folder_is_away_while_the_disk_is_full(tmp_path: Path) -> None:
+    """Nobody can tell then whether there is room again."""
+    with disk.small_disk(tmp_path, "24m") as place:
+        folder, away = place / "data", place / "away"
+        log = SqliteLog(folder)
+        await log.open()
+        assert log.trouble() is not None  # there is no room for the reserve
+        folder.rename(away)
+        for _ in range(2):
+            with pytest.raises(LogUnavailable):
+                async with asyncio.timeout(PATIENCE_S):
+                    await log.commit([created(log, "s", b"x")])
+        away.rename(folder)
+        with pytest.raises(LogUnavailable):
+            await log.commit([created(log, "s", b"x")])
+        await log.close()
 
 
 def test_full_disk_ends_streams_whose_time_is_over(tmp_path: Path) -> None:
