@@ -13,6 +13,7 @@ from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNo
 from gateway.protocol.appends import Appended, Fold
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
+from gateway.streams.turns import LONGEST_TURN_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Outcomes = Sequence[Outcome]  # of the first who wait
 
 MAX_FOLD = 1024  # appends of one stream in one commit
-LONGEST_TURN_S = 0.005  # of deciding; then others have their turn, and what is decided is committed
 QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that

@@ -1,4 +1,4 @@
-"""Long work in steps, one step of anybody's a pass of the loop."""
+"""Long work in steps, in turns: what others wait for is one turn, however many have such work."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LONGEST_TURN_S = 0.005  # then others have theirs; a pass of the loop costs little beside it
+
 
 class Turns:
-    """However many have long work to do, others wait for one step of it, and they take turns."""
+    """One has the turn in a pass of the loop: for LONGEST_TURN_S, and to the end of its step."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def take(self, steps: Generator[None, None, T]) -> T:
         """What the steps come to."""
+        time = asyncio.get_running_loop().time
         while True:
             async with self._lock:
+                turn_ends = time() + LONGEST_TURN_S
                 try:
-                    next(steps)
+                    while time() < turn_ends:
+                        next(steps)
                 except StopIteration as stop:
                     result: T = stop.value
                     return result
-                await asyncio.sleep(0)  # still ours: who waits steps in a later pass
+                await asyncio.sleep(0)  # with the lock: who waits for it steps in a later pass

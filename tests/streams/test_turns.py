@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.streams.turns import Turns
+from gateway.streams.turns import LONGEST_TURN_S, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,14 +16,19 @@ STEPS = 3
 
 
 class Work:
-    """Counts the steps of all who have long work to do."""
+    """Counts the steps of all who have long work to do. Each is as long as a turn, or no time."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_s: float = LONGEST_TURN_S) -> None:
         self.done: list[str] = []
+        self._step_s = step_s
 
     def steps(self, name: str) -> Generator[None, None, str]:
+        time = asyncio.get_running_loop().time
         for _ in range(STEPS):
             self.done.append(name)
+            ends = time() + self._step_s
+            while time() < ends:
+                pass
             yield
         return name
 
@@ -46,6 +51,12 @@ async def test_others_wait_for_one_step_however_many_have_long_work(workers: int
     assert await most_in_a_pass(work, tasks) == 1
     assert [task.result() for task in tasks] == names
     assert work.done == names * STEPS  # in turns
+
+
+async def test_short_steps_share_a_turn() -> None:
+    turns, work = Turns(), Work(step_s=0.0)
+    task = asyncio.create_task(turns.take(work.steps("worker")))
+    assert await most_in_a_pass(work, [task]) == STEPS
 
 
 async def test_who_leaves_amid_its_work_stops_nobody() -> None:
