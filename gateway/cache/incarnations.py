@@ -41,7 +41,8 @@ class Incarnations:
     def is_another(self, key: Hashable, content_type: str, number: int) -> bool:
         """Note what a request has found; whether it was another stream before."""
         seen = self._seen.pop(key, None)
-        self._seen[key] = _Seen(content_type, number)
+        latest = number if seen is None else max(number, seen.number)
+        self._seen[key] = _Seen(content_type, latest)
         if len(self._seen) > MAX_STREAMS:
             self._seen.popitem(last=False)
         return seen is not None and not is_of_type(content_type, seen.content_type)
