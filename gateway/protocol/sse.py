@@ -22,6 +22,11 @@ def data_event(content_type: str, body: bytes) -> bytes:
     return b"".join((_BEGIN, *_lines(content_type, body), b"\n\n"))
 
 
+def is_long(body: bytes) -> bool:
+    """Whether to render it may hold up others: `long_data_event` does it in steps."""
+    return len(body) > SLICE_BYTES
+
+
 def long_data_event(content_type: str, body: bytes) -> Generator[None, None, bytes]:
     """The same in steps of a few milliseconds, however long the body is."""
     event = BytesIO()  # gives out what was written to it without copying it once more

@@ -64,7 +64,7 @@ class EdgeEvents:
     async def _read(self, watch: Watch, start: str) -> Cut:
         news = watch.since(start) or watch.latest(start)
         if news is not None:
-            return await self._long_cut(watch.view.content_type, news)
+            return await self._rendered(watch.view.content_type, news)
         feeds, place, forgotten = self._feeds, watch.place, self._feeds.forgotten
         given, facts = await feeds.more(watch, start)
         if facts.is_empty:
@@ -78,15 +78,15 @@ class EdgeEvents:
             body, until = body + given.held.body, min(until, given.held.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
         watch.read_by_somebody(span, given)
-        cut = await self._long_cut(facts.content_type, span)
+        cut = await self._rendered(facts.content_type, span)
         if given.held.keep and not facts.up_to_date and forgotten == feeds.forgotten:
             groups = (place.read.path,)
             self._kept.put(EventChunk(_key(watch, start), groups, *cut, expires_at=until))
         return cut
 
-    async def _long_cut(self, content_type: str, span: Span) -> Cut:
-        if repair.is_nothing(content_type, span.body):
-            return Cut(b"", span.end)
+    async def _rendered(self, content_type: str, span: Span) -> Cut:
+        if not sse.is_long(span.body):
+            return _cut(content_type, span)
         event = await self._turns.take(sse.long_data_event(content_type, span.body))
         return Cut(event, span.end)
 

@@ -276,21 +276,23 @@ class LogFeeds:
         position = position_of(view, parse_offset(start, "position"))
         chunk = await self._route.chunk(view, position)
         until_change = not chunk.complete
-        is_long = chunk.end - chunk.start > sse.SLICE_BYTES
         entry = EventChunk(
             (view.stream_id, start),
             groups(view, until_change=until_change),
-            *(await self._long_cut(chunk) if is_long else _cut(chunk)),
+            *await self._rendered(chunk),
         )
         if self._route.stands(chunk, until_change=until_change):
             self.events.put(entry)
         return entry
 
-    async def _long_cut(self, chunk: Chunk) -> Cut:
-        """In steps, so that nobody waits while it is rendered."""
+    async def _rendered(self, chunk: Chunk) -> Cut:
         content_type = chunk.state.content_type
         body = read_body(content_type, chunk.records)
-        event = await self._route.table.turns.take(sse.long_data_event(content_type, body))
+        event = (
+            await self._route.table.turns.take(sse.long_data_event(content_type, body))
+            if sse.is_long(body)
+            else sse.data_event(content_type, body)
+        )
         return Cut(event, chunk.state.offset(chunk.end))
 
     def feed_empty(self, feed: Feed[StreamState, Record]) -> None:

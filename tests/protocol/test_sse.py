@@ -112,3 +112,10 @@ def test_an_event_is_the_same_wherever_it_is_cut_to_be_made(
     if content_type == TEXT:
         told = re.sub("\r\n|\r", "\n", text)
         assert parse_events(event) == [Event("data", told)]
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_what_fits_in_a_slice_is_not_long(more: int) -> None:
+    body = b"x" * (sse.SLICE_BYTES + more)
+    assert sse.is_long(body) is (more > 0)
+    assert whole(sse.long_data_event(TEXT, body)) == sse.data_event(TEXT, body)
