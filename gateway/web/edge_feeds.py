@@ -17,7 +17,7 @@ from gateway.protocol import followed
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW
 from gateway.web.edge_events import EdgeEvents, are_long
-from gateway.web.edge_views import is_coded, view_of
+from gateway.web.edge_views import is_coded, is_variant, view_of
 from gateway.web.edge_watch import LONGEST_READ, Watch, refuse, watch_key
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class EdgeFeeds:
         watch = self._watches.get(key)
         if held.status == 404 and watch is not None:
             watch.over(StreamNotFound("the stream was deleted"))
-        if held.facts is None:
+        if held.facts is None or is_variant(held):
             return True
         if self._incarnations.is_past(key, held.facts.content_type, flight.number):
             return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
+
 from gateway.cache.directives import normalised
 from gateway.protocol import repair
 from gateway.protocol.followed import View
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
     from gateway.web.edge_watch import Place
 
+ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
 
 
@@ -47,6 +50,16 @@ def said_of_data(held: Held, ask: Ask) -> str | None:
     if facts is None or facts.is_empty or varied:
         return None
     return "" if held.is_ours else repair.said(held.fields(), ignore_no_store=False)
+
+
+def is_variant(held: Held) -> bool:
+    """Whether it is what somebody has negotiated, and others are told otherwise of the stream."""
+    return any(
+        name not in OF_NO_STREAM
+        and not held.identity.has(name)
+        and normalised(name, ANYBODY) != value
+        for name, value in held.stored.vary
+    )
 
 
 def is_coded(held: Held) -> bool:

@@ -186,3 +186,18 @@ async def test_a_read_that_finds_nothing_ends_what_is_followed() -> None:
         assert (await waiter.answer()).status == 404
         assert text(await viewer.events_to_the_end()) == ""
         await until(lambda: gateway.limits.feeds == 0)
+
+
+async def test_a_variant_that_somebody_negotiates_is_no_other_stream() -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says = ["Vary: Accept"]
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        told = ("Content-Type: application/json", "Stream-Next-Offset: 0001", *origin.says)
+        origin.instead = answer(b'["a"]', *told)
+        read = await gateway.ask(get(f"{S}?offset=-1", "Accept: application/json"))
+        assert read.body == b'["a"]'
+        origin.instead = None
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"a"
+        origin.append(b"b")
+        assert await up_to(viewer, "0002") == "b"
