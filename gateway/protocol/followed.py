@@ -271,9 +271,11 @@ def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
 def empty(view: View, read: CatchUp, now: float, freshness: Freshness) -> Response:
     """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
     lifetime = caching.PRIVATE if view.private else caching.tail_lifetime(freshness)
+    mark = caching.tag_mark(closed=False, at_tail=True)
+    tag = repair.made_tag(view.place, view.tail, view.tail, b"", mark)
     return Response(
         200,
-        f"{SECURITY}{view.cors}{lifetime}Content-Type: {view.content_type}\r\n"
+        f"{SECURITY}{view.cors}{lifetime}Content-Type: {view.content_type}\r\nETag: {tag}\r\n"
         f"Stream-Next-Offset: {view.tail}\r\n{UP_TO_DATE}"
         f"{_end(view, read, view.tail, now, closed=False)}",
         b"[]" if is_json(view.content_type) else b"",

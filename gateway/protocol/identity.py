@@ -22,11 +22,13 @@ _SAYS_WHO = re.compile(
     r"auth|authentication|authorization|authenticated|webauth|dpop|signature|assertion|jwt|oidc"
     r"|(access|id|auth|api|security|session|csrf|xsrf)?tokens?|secret|password|credentials?"
     r"|([a-z]*api|app|access|auth|functions?|license|master|service|subscription)-?key"
-    r"|client-?(cert|id|secret)|cert|cf-access"
+    r"|client-?(cert|id|secret)|cert|(client-)?(s-)?dn|cf-access|bearer|passport"
     r"|cookies?|session|session-?id|csrf|xsrf"
     r"|user(?!-agent)|userid|username|userinfo|login|e-?mail|principal|identity|consumer|claims?"
-    r"|groups?|roles?|scopes?|permissions?|device-id|member"
+    r"|groups?|roles?|scopes?|permissions?|device-id|member|employee|guest|player|profile|student"
+    r"|act-as|actor|impersonate|owner|sub|subject|subject-dn|subscriber|uid"
     r"|tenant|tenantid|org|organi[sz]ation|account|customer|company|workspace|team|project|realm"
+    r"|merchant|shop"
     r")(-|$)"
 )
 # What browsers alone set (Sec-Fetch-User), and what is for the gateway and goes no further.

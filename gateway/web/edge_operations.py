@@ -245,7 +245,8 @@ class EdgeOperations:
                     path = canonical_path(target.partition("?")[0])
                     self._wrote(route, Write(prefix=route.prefix, path=path))
         elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
-            self._wrote(route, Write(prefix=route.prefix, path=read.path))
+            ended = not _is_unsure(request, answer)
+            self._wrote(route, Write(prefix=route.prefix, path=read.path, deleted=ended))
         return relayed(request, answer, told)
 
     def _wrote(self, route: EdgeRoute, write: Write) -> None:

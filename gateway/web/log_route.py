@@ -160,6 +160,8 @@ class LogRoute:
         if hot is None or hot.state is None:
             return False
         known, read = hot.state, chunk.state
+        if known.soft_deleted:
+            return False  # nobody reads it any more, but through its forks
         if (known.stream_id, known.generation) != (read.stream_id, read.generation):
             return False
         if chunk.start < known.first:

@@ -201,3 +201,23 @@ async def test_a_variant_that_somebody_negotiates_is_no_other_stream() -> None:
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"a"
         origin.append(b"b")
         assert await up_to(viewer, "0002") == "b"
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
+async def test_a_write_that_finds_no_stream_ends_what_is_known_of_a_closed_one(
+    method: str, status: str
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.close_stream(b"b")
+        assert (await waiter.answer()).body == b"b"
+        slow = await following(gateway, "0000")
+        assert (await gateway.ask(get(at("0001")))).body == b"b"
+        origin.instead = answer(status=status)
+        assert f"{(await gateway.ask(request(method, S))).status}" == status[:3]
+        for offset in ("-1", "0001", "0002"):
+            for mode in ("long-poll", "sse"):
+                assert (await gateway.ask(get(at(offset, mode)))).status in {404, 410}
+        await slow.events_to_the_end()

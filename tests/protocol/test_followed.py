@@ -380,6 +380,7 @@ def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
         "CDN-Cache-Control": "public, max-age=1",
         "Surrogate-Control": "public, max-age=1",
         "Content-Type": content_type,
+        "ETag": made_tag(VIEW.place, "9", "9", b"", ":tail"),
         "Stream-Next-Offset": "9",
         "Stream-Up-To-Date": "true",
         "Stream-Cursor": str(CURSOR),

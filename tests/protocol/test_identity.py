@@ -23,7 +23,10 @@ X-Goog-Iap-Jwt-Assertion X-Goog-Authenticated-User-Email X-Pomerium-Claim-Email
 X-Pomerium-Jwt-Assertion Tailscale-User-Login X-Endpoint-Api-UserInfo X-Hasura-Role
 X-Forwarded-Client-Cert Client-Cert X-SSL-Client-Cert X-Device-Id X-Roles X-Scopes X-Tenant-Id
 X-Tenant X-TenantId X-Org-Id X-Scope-OrgId X-Organization-Id X-Account-Id X-Workspace-Id
-X-Customer-Id X-Team-Id X-Project-Id X-Realm
+X-Customer-Id X-Team-Id X-Project-Id X-Realm X-SSL-Client-S-DN X-Ssl-Client-Dn
+Ssl-Client-Subject-Dn X-Uid X-Subscriber-Id X-Profile-Id X-Guest-Id X-Player-Id X-Student-Id
+X-Employee X-Sub X-Subject X-Actor X-Act-As X-Impersonate X-Owner X-Merchant-Id X-Shop-Id
+Passport Bearer
 """
 OF_NOBODY = """
 Host Connection Keep-Alive User-Agent X-User-Agent X-Amz-User-Agent Accept Accept-Language

@@ -142,6 +142,30 @@ async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).body == b"onetwo"
 
 
+async def test_a_read_that_a_deletion_overtook_is_not_kept_for_the_forks_of_its_stream() -> None:
+    """The stream's data stay for them, but nobody else reads it any more."""
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        fork = put("fork", "Stream-Forked-From: /v1/stream/s")
+        assert (await gateway.ask(fork)).status == 201
+        log.commits.clear()
+        log.reads.clear()
+        deleter, old = await gateway.connect(), await gateway.connect()
+        before = len(log.committed)
+        deleter.send(request("DELETE", "s"))
+        await gateway.until(lambda: len(log.committed) > before)
+        old.send(get("s?offset=-1"))  # it is read as it stands after the deletion
+        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await turns(20)
+        log.commits.set()
+        assert (await deleter.answer()).status == 204
+        log.reads.set()
+        assert (await old.answer()).status in {200, 410}
+        for query in ("", "?offset=-1", "?offset=-1&live=long-poll"):
+            assert (await gateway.ask(get(f"s{query}"))).status == 410
+
+
 async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
