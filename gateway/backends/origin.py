@@ -146,8 +146,8 @@ class Origin:
             return attempt.at(server, is_repetition=attempt.is_repetition)
         if attempt.is_repetition or not attempt.is_repeatable:
             return None
-        # A connection that the server closed while it was idle says nothing about the server.
-        if attempt.was_cut and (attempt.on_used_connection or server is None):
+        # A connection that was not fit for another request says nothing about the server.
+        if attempt.was_stale or (attempt.was_cut and server is None):
             server = attempt.server
         return attempt.at(server, is_repetition=True)
 
@@ -191,6 +191,7 @@ class Origin:
             return OriginTimeout(f"the origin {why}")
         if isinstance(error, ClientResponseError):
             attempt.server.answered()
+            attempt.was_garbled = True
             return OriginBroken("what the origin answered is no HTTP, or its head is too long")
         attempt.was_cut = True
         attempt.was_sent = not nothing_written(error)

@@ -43,6 +43,7 @@ class Attempt:
         self.was_begun = False  # there was a connection to send it on
         self.was_sent = True  # as far as anybody can tell
         self.was_cut = False  # the connection ended before the head of an answer
+        self.was_garbled = False  # what came was no HTTP
         self.upload_error: Exception | None = None
         self._clock: asyncio.Timeout | None = None
 
@@ -54,6 +55,14 @@ class Attempt:
         if not self.was_sent:
             return self.request.body is None or isinstance(self.request.body, bytes)
         return self.request.method in SAFE and self.request.body is None
+
+    @property
+    def was_stale(self) -> bool:
+        """Whether it may have failed for what its connection had been through before.
+
+        The server closed it while it was idle, or was not done with an earlier answer.
+        """
+        return self.on_used_connection and (self.was_cut or self.was_garbled)
 
     def at(self, server: Server | None, *, is_repetition: bool) -> Attempt | None:
         """The same request to another server, if there is one."""

@@ -15,6 +15,8 @@ from gateway.backends.origin_answer import HEAD_BYTES
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
@@ -48,6 +50,14 @@ class Connector(aiohttp.TCPConnector):
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
             connection.close()
+
+    def _release(
+        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        # The parser of the last answer would keep the beginning of another one to itself. Without
+        # it whatever comes counts as unread, and the next request gets a parser of its own.
+        protocol._parser = None
 
 
 def session(

@@ -126,7 +126,14 @@ FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
 
 
 @pytest.mark.parametrize(
-    "extra", [b"more", FORGED, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"HT"]
+    "extra",
+    [
+        b"more",
+        FORGED,
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        b"HT",
+        b"\r\n",
+    ],
 )
 async def test_what_follows_an_answer_is_not_the_next_one(extra: bytes) -> None:
     steps = Steps(answer(b"ok"), extra)
@@ -135,6 +142,7 @@ async def test_what_follows_an_answer_is_not_the_next_one(extra: bytes) -> None:
         steps.go()
         await until(lambda: steps.sent == 2)
         assert (await ask(origin)).body == b"second"
+        assert [heard.connection for heard in server.heard] == [1, 2]
 
 
 async def test_a_second_answer_in_the_packet_of_the_first_is_not_the_next_one() -> None:

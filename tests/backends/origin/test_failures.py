@@ -187,6 +187,34 @@ async def test_a_read_lost_on_a_used_connection_is_repeated_there_on_a_new_one()
         assert [heard.connection for heard in first.heard] == [1, 1, 2]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_read_that_meets_the_rest_of_an_earlier_answer_is_repeated_on_a_new_connection(
+    method: str,
+) -> None:
+    late = b"more" + answer()
+    async with RawOrigin(answer(b"ok"), late, answer()) as server, opened(server) as origin:
+        await ask(origin)
+        assert (await ask(origin, method)).status == 200
+        assert [heard.connection for heard in server.heard] == [1, 1, 2]
+
+
+async def test_a_write_that_meets_the_rest_of_an_earlier_answer_is_never_sent_again() -> None:
+    late = b"more" + answer()
+    async with RawOrigin(answer(b"ok"), late, answer()) as server, opened(server) as origin:
+        await ask(origin)
+        with pytest.raises(OriginBroken, match="no HTTP"):
+            await ask(origin, "POST", body=b"x")
+        assert [heard.connection for heard in server.heard] == [1, 1]
+
+
+async def test_a_read_that_gets_no_http_twice_is_told() -> None:
+    async with RawOrigin(answer(), b"more\r\n\r\n") as server, opened(server) as origin:
+        await ask(origin)
+        with pytest.raises(OriginBroken, match="no HTTP"):
+            await ask(origin)
+        assert [heard.connection for heard in server.heard] == [1, 1, 2]
+
+
 async def test_a_repeated_read_does_not_take_another_used_connection() -> None:
     both = asyncio.Barrier(2)
 
