@@ -131,14 +131,17 @@ class Watch:
             began, worked = time.monotonic(), _worked_s(self.gateway.pid)
             try:
                 wire.send(request("GET", self._probe))
-                status = wire.answer().status
+                found = wire.answer()
             except (OSError, ConnectionEnded):
                 wire.socket.close()
                 wire = Wire(self.gateway.port)
                 continue
             took = time.monotonic() - began
-            if status != 200:
-                self.findings.append(f"a valid request was answered with {status}")
+            if found.status != 200:
+                self.findings.append(
+                    f"a valid request, GET {self._probe}, was answered with {found.status}: "
+                    f"{found.body[:500]!r}"
+                )
             self.slowest_s = max(self.slowest_s, took)
             if took > PROMPT_S and (busy := _worked_s(self.gateway.pid) - worked) > PROMPT_S / 2:
                 self.findings.append(
