@@ -274,7 +274,7 @@ FRESHNESS = caching.Freshness()
         (r"else `max-age=(\d+)`", 1, MINUTE_S),
         (r"`no-cache, s-maxage=(\d+)`", 1, FRESHNESS.tail_max_age),
         (r"stale-while-revalidate=(\d+)`", 1, FRESHNESS.stale_while_revalidate),
-        (r"data by long-poll \| `public, max-age=(\d+)`", 1, cursors.INTERVAL_S),
+        (r"has not passed \| `public, max-age=(\d+)`", 1, cursors.INTERVAL_S),
         (r"`Retry-After` is 1 to (\d+) s", 1, responses.AGAIN_S[-1]),
         (r"Cursors count (\d+) s intervals", 1, cursors.INTERVAL_S),
     ],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
 
 from gateway.cache.directives import (
     Directives,
@@ -11,12 +14,13 @@ from gateway.cache.directives import (
     parse_dictionary,
     parse_directives,
 )
+from gateway.protocol import caching
 from gateway.protocol.repair import LIFETIMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from multidict import CIMultiDict, MultiMapping
+    from multidict import MultiMapping
 
 _AGES = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
 _NEVER_FRESH = frozenset({"no-store", "no-cache"})
@@ -97,3 +101,13 @@ def shorten(fields: CIMultiDict[str], longest_s: int) -> list[tuple[str, str]]:
     said = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
     fields.extend(lines)
     return said
+
+
+@lru_cache(maxsize=256)
+def shortened_lines(said: str, longest_s: int) -> str:
+    """The same of header lines, such as an origin says for every poll; nothing stays nothing."""
+    if not said:
+        return ""
+    fields = CIMultiDict(caching.fields(said))
+    shorten(fields, longest_s)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

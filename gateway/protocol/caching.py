@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.protocol.cursors import INTERVAL_S
+from gateway.protocol.cursors import INTERVAL_S, current_cursor
 
 if TYPE_CHECKING:
     from gateway.protocol.chunks import Chunk
@@ -66,8 +66,17 @@ def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     return f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
 
 
+def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:
+    """Whether who polls, and gives back this cursor, never asks for the same URL a second time.
+
+    Every other URL is that of later readers, too, and where it `is_fixed` to no stream's offset,
+    that of the next stream at the path: its answer says that there is no more, and must not stay.
+    """
+    return is_fixed and cursor is not None and cursor >= current_cursor(now)
+
+
 def poll_lifetime(remaining_s: float | None) -> str:
-    """Cache-Control for a long-poll's data: one cursor interval, after which the key differs."""
+    """Cache-Control for the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
     return f"Cache-Control: public, max-age={age}\r\n"
 

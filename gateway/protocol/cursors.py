@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import xxhash
@@ -32,6 +33,11 @@ def parse_cursor(text: str) -> int | None:
 def current_cursor(now: float) -> int:
     """The number of the interval that `now` lies in."""
     return int(now - EPOCH_S) // INTERVAL_S
+
+
+def same_until(echoed: int, now: float) -> float:
+    """Until when (epoch seconds) an echoed cursor stays what it is now: passed, or not."""
+    return math.inf if echoed < current_cursor(now) else EPOCH_S + (echoed + 1.0) * INTERVAL_S
 
 
 def cursor_floor(now: float, echoed: int | None, place: str) -> int:

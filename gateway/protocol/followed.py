@@ -12,7 +12,7 @@ from gateway.protocol import caching, repair
 from gateway.protocol.content import is_json, is_text, media_type
 from gateway.protocol.cursors import next_cursor, parse_cursor
 from gateway.protocol.json_slices import LONGEST_RUN, without_blanks
-from gateway.protocol.offsets import BEGINNING, is_plain
+from gateway.protocol.offsets import BEGINNING, NOW, is_plain
 from gateway.protocol.paths import canonical_path, canonical_query
 from gateway.protocol.requests import CatchUp, Events, LongPoll, echoed_cursor
 from gateway.protocol.responses import CLOSED, SECURITY, UP_TO_DATE, Response
@@ -217,20 +217,15 @@ def joined(content_type: str, spans: Sequence[Span]) -> Span:
     return Span(spans[0].start, spans[-1].end, body)
 
 
-def data(
-    view: View, read: Read, span: Span, now: float, freshness: Freshness | None = None
-) -> Response:
-    """200 with what came after a waiting reader's offset (section 5.7).
-
-    With `freshness`, for a reader who only catches up (section 5.6).
-    """
+def data(view: View, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
+    """200 with what came after the offset of a reader who catches up or waits (5.6, 5.7)."""
     at_tail = span.end == view.tail and view.caught_up
     closed = span.end == view.tail and view.closed
     mark = caching.tag_mark(closed=closed, at_tail=at_tail)
     tag = repair.made_tag(view.place, span.start, span.end, span.body, mark)
     return Response(
         200,
-        f"{SECURITY}{view.cors}{_lifetime(view, now, freshness)}"
+        f"{SECURITY}{view.cors}{_lifetime(view, read, now, freshness)}"
         f"Content-Type: {view.content_type}\r\nETag: {tag}\r\n"
         f"Stream-Next-Offset: {span.end}\r\n{UP_TO_DATE if at_tail else ''}"
         f"{_end(view, read, span.start, now, closed=closed)}",
@@ -238,14 +233,20 @@ def data(
     )
 
 
-def _lifetime(view: View, now: float, freshness: Freshness | None) -> str:
-    said = view.reads_say if freshness is not None else view.polls_say or view.reads_say
+def moves_on(read: LongPoll, now: float) -> bool:
+    """Whether a poll's URL is asked for once, at a stream whose offsets are the origin's."""
+    return caching.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
+
+
+def _lifetime(view: View, read: Read, now: float, freshness: Freshness) -> str:
+    waits = isinstance(read, LongPoll)
+    said = (view.polls_say or view.reads_say) if waits else view.reads_say
     if said:
         return said
     if view.private:
         return caching.PRIVATE
     remaining = view.lifetime.remaining(now)
-    if freshness is None:
+    if isinstance(read, LongPoll) and moves_on(read, now):
         return caching.poll_lifetime(remaining)
     return caching.tail_lifetime(freshness, remaining)
 

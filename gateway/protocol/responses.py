@@ -165,7 +165,9 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
-    if isinstance(read, LongPoll):
+    if isinstance(read, LongPoll) and caching.moves_on(
+        read.cursor, now, is_fixed=_is_fixed(chunk, read)
+    ):
         lifetime = caching.poll_lifetime(remaining)
     elif _is_for_good(chunk, read):
         lifetime = caching.chunk_lifetime(freshness, remaining)
@@ -191,16 +193,21 @@ def same_until(state: StreamState, now: float) -> float:
 
 
 def _is_for_good(chunk: Chunk, read: Read) -> bool:
-    """Whether the read's URL never gets another answer, for as long as its stream stands.
+    """Whether a catch-up's URL never gets another answer, for as long as its stream stands."""
+    if isinstance(read, LongPoll) or not _is_fixed(chunk, read):
+        return False
+    return chunk.closed or (chunk.complete and not chunk.at_tail)
+
+
+def _is_fixed(chunk: Chunk, read: Read) -> bool:
+    """Whether the read's offset is this stream's alone.
 
     A URL without an offset, or with one that is the beginning of any stream, is that of the next
     stream at the path, too.
     """
     if not isinstance(read.offset, Offset):
         return False
-    if chunk.state.offset(chunk.start) != format_offset(*read.offset):
-        return False
-    return chunk.closed or (chunk.complete and not chunk.at_tail)
+    return chunk.state.offset(chunk.start) == format_offset(*read.offset)
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:

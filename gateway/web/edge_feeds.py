@@ -6,6 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from gateway.cache import tails
 from gateway.cache.collapse import Collapse
 from gateway.cache.flight import How
 from gateway.cache.incarnations import Incarnations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.cache.flight import Flight, Landed
     from gateway.live.feed import Feed
     from gateway.live.host import Cut, FeedSettings, Parked
+    from gateway.protocol.caching import Freshness
     from gateway.protocol.followed import EdgeLongPoll
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import LongPoll
@@ -52,11 +54,11 @@ class EdgeFeeds:
         shared: Shared,
         *,
         ignores_no_store: bool,
-        tail_max_age: int,
+        freshness: Freshness,
     ) -> None:
         self.origin = origin
         self.ignores_no_store = ignores_no_store
-        self.tail_max_age = tail_max_age
+        self.freshness = freshness
         self.settings = settings
         self.clock: Callable[[], float] = shared.clock
         self._cache = cache
@@ -117,7 +119,7 @@ class EdgeFeeds:
             # It will be back at the next offset, and in a herd some always come too late for the
             # tail: so the stream is followed from now on.
             self.watch(place, view).read_by_somebody(span, given)
-        return followed.data(view, read, span, now)
+        return self._data(view, read, span)
 
     def join(self, watch: Watch) -> Feed[Watch, Span]:
         """The feed, for one more reader; raises at the readers' limit."""
@@ -240,7 +242,7 @@ class EdgeFeeds:
             if are_long(news):
                 news = news[:1]  # it comes back for the others
             span = followed.joined(view.view.content_type, news)
-            response = followed.data(view.view, parked.read, span, self.clock())
+            response = self._data(view.view, parked.read, span)
         return None if response is None else self._shared.collapsed(response)
 
     def poll_ended(self, view: Watch, parked: Parked) -> tuple[Response, bytes] | None:
@@ -268,7 +270,16 @@ class EdgeFeeds:
     def news(self, watch: Watch, read: LongPoll, position: str) -> Response | None:
         """The answer for a poll that is a little behind."""
         span = watch.since(position)
-        return None if span is None else followed.data(watch.view, read, span, self.clock())
+        return None if span is None else self._data(watch.view, read, span)
+
+    def _data(self, view: View, read: LongPoll, span: Span) -> Response:
+        """200 for a poll; where others ask for its URL, too, no more is said than of the tail."""
+        now = self.clock()
+        if not followed.moves_on(read, now):
+            said = view.polls_say or view.reads_say or ""
+            short = tails.shortened_lines(said, self.freshness.tail_max_age)
+            view = view._replace(polls_say=short)
+        return followed.data(view, read, span, now, self.freshness)
 
     def news_for(self, watch: Watch, read: EdgeLongPoll) -> bytes | None:
         """The same as bytes, rendered once for all who ask it."""
@@ -302,7 +313,7 @@ class EdgeFeeds:
             return followed.poll_ended(known, read, facts.next_offset, self.clock())
         span = Span(position, facts.next_offset, given.held.body)
         watch.read_by_somebody(span, given)
-        return followed.data(known, read, span, self.clock())
+        return self._data(known, read, span)
 
     def cut(self, view: Watch, start: str, news: Sequence[Span]) -> list[Cut] | None:
         """News as one data event; None when they are too long for one turn."""

@@ -68,7 +68,7 @@ class EdgeRoute:
             settings,
             shared,
             ignores_no_store=rules.ignore_no_store,
-            tail_max_age=rules.freshness.tail_max_age,
+            freshness=rules.freshness,
         )
         self._drop_query = drop_query
         self._clock = shared.clock

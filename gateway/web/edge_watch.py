@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.cache.edge_cache import Given
     from gateway.cache.held import Ask
     from gateway.live.budget import Budget
+    from gateway.protocol.caching import Freshness
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.repair import StreamRead
 
@@ -70,7 +71,7 @@ class Keeper(Host["Watch", Span], Protocol):
 
     origin: Origin
     ignores_no_store: bool
-    tail_max_age: int
+    freshness: Freshness
     budget: Budget
 
     def moved(self, watch: Watch) -> None:
@@ -359,7 +360,7 @@ class Watch:
         ignore = self._keeper.ignores_no_store and not self.place.ask.personal
         if of_the_tail:
             headers = CIMultiDict(headers)
-            tails.shorten(headers, self._keeper.tail_max_age)
+            tails.shorten(headers, self._keeper.freshness.tail_max_age)
         return repair.said(headers, ignore_no_store=ignore)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cache.collapse import Collapse
 from gateway.cache.entries import Entry, drop, groups
 from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
-from gateway.protocol import cache_status, caching, chunks, http1, responses
+from gateway.protocol import cache_status, caching, chunks, cursors, http1, responses
 from gateway.protocol.offsets import NOW
 from gateway.protocol.requests import Events, LongPoll
 from gateway.streams.appender import Appender
@@ -134,7 +134,7 @@ class LogRoute:
         state = chunk.state
         now = self.clock()
         response = responses.data(chunk, read, self.freshness, now)
-        until = _same_until(state, now)
+        until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
         entry = Entry(
@@ -200,11 +200,14 @@ class LogRoute:
         await self.appender.idle.wait()
 
 
-def _same_until(state: StreamState, now: float) -> float | None:
+def _same_until(state: StreamState, read: Read, now: float) -> float | None:
     """Until when an answer stays as it is, whatever the clock says; None for always."""
     if state.lifetime.ttl_s is not None:
         return 0.0  # each read must come to the stream, to restart its countdown
-    return None if state.deadline is None else responses.same_until(state, now)
+    ends = [] if state.deadline is None else [responses.same_until(state, now)]
+    if isinstance(read, LongPoll) and read.cursor is not None:
+        ends.append(cursors.same_until(read.cursor, now))
+    return min(ends, default=None)
 
 
 def _conditional(entry: Entry, if_none_match: str | None) -> Entry | Response:

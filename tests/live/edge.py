@@ -7,6 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import until
 from tests.web.serving import EDGE, Answer, Client, Serving, edge_serving, get
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.protocol.events import Event
 
 S = f"{EDGE}/s"
+# What makes a poll's URL one that is asked for once, on the gateway's clock, for an hour to come.
+NEXT_KEY = f"cursor={current_cursor(1_800_000_000) + 180}"
 
 
 @asynccontextmanager

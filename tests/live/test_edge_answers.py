@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.edge import S, at, confirmed, following, live, news, polling, text, told, up_to
+from tests.live.edge import (
+    NEXT_KEY,
+    S,
+    at,
+    confirmed,
+    following,
+    live,
+    news,
+    polling,
+    text,
+    told,
+    up_to,
+)
 from tests.support.raw_origin import answer, reset, until
 from tests.web.serving import get
 
@@ -183,7 +195,13 @@ async def test_what_the_origin_says_of_polls_goes_before_what_it_says_of_reads()
         await origin.polled(1)
         origin.append(b"b")
         await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
-        assert (await gateway.ask(get(at("0001")))).get("Cache-Control") == "max-age=2"
+        poll = await gateway.ask(get(at("0001", "long-poll", NEXT_KEY)))
+        assert poll.get("Cache-Control") == "max-age=2"
+        again = await gateway.ask(get(at("0001")))
+        assert (again.get("Cache-Control"), again.get("CDN-Cache-Control")) == (
+            "no-cache",
+            "max-age=1",
+        )
         read = await gateway.ask(get(f"{S}?offset=0001"))
         assert read.get("Cache-Control") == "no-cache"
         assert read.get("CDN-Cache-Control") == "max-age=1"

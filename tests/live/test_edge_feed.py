@@ -13,6 +13,7 @@ from gateway.live.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
 from gateway.web import edge_feeds
 from tests.live.edge import (
+    NEXT_KEY,
     S,
     at,
     confirmed,
@@ -578,12 +579,12 @@ async def test_news_do_not_outlive_their_stream_in_caches() -> None:
         await origin.polled(1)
         origin.append(b"a")
         await up_to(viewer, "0001")
-        for target in (f"{S}?offset=0000", at("0000")):
+        for target in (f"{S}?offset=0000", at("0000"), at("0000", "long-poll", NEXT_KEY)):
             got = await gateway.ask(get(target))
             assert news(got) == (200, b"a", "0001", "true")
             told = got.get("Cache-Control") or ""
-            assert ("max-age=9" in told) is ("live=" in target), target
-            assert ("s-maxage=1" in told) is ("live=" not in target), target
+            assert ("max-age=9" in told) is (NEXT_KEY in target), target
+            assert ("s-maxage=1" in told) is (NEXT_KEY not in target), target
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(1, 1), (2, 0), (3, 0)])

@@ -317,6 +317,11 @@ def test_it_does_not_matter_in_which_steps_spans_are_joined(
 
 
 VIEW = View(S, "text/plain", "9", closed=False, caught_up=True)
+ASKED_AGAIN = {
+    "Cache-Control": "no-cache, s-maxage=1",
+    "CDN-Cache-Control": "public, max-age=1",
+    "Surrogate-Control": "public, max-age=1",
+}
 POLL = polling("offset=5")
 
 
@@ -338,18 +343,36 @@ def told(fields: str) -> dict[str, str]:
     ],
 )
 def test_data_says_how_far_it_goes(view: View, end: str, more: dict[str, str]) -> None:
-    response = data(view, POLL, Span("5", end, b"news"), NOW)
+    response = data(view, POLL, Span("5", end, b"news"), NOW, Freshness())
     fields = told(response.fields)
     tag = fields.pop("ETag")
     assert (response.status, response.body) == (200, b"news")
     assert fields == {
-        "Cache-Control": "public, max-age=20",
+        **ASKED_AGAIN,
         "Content-Type": "text/plain",
         "Stream-Next-Offset": end,
         **more,
     }
     mark = tag_mark(closed="Stream-Closed" in more, at_tail="Stream-Up-To-Date" in more)
     assert tag == made_tag(S, "5", end, b"news", mark)
+
+
+@pytest.mark.parametrize(
+    ("query", "lifetime"),
+    [
+        (f"offset=5&cursor={CURSOR}", {"Cache-Control": "public, max-age=20"}),
+        (f"offset=5&cursor={CURSOR + 1}", {"Cache-Control": "public, max-age=20"}),
+        (f"offset=5&cursor={CURSOR - 1}", ASKED_AGAIN),
+        ("offset=5", ASKED_AGAIN),
+        (f"offset=-1&cursor={CURSOR}", ASKED_AGAIN),
+        (f"offset=now&cursor={CURSOR}", ASKED_AGAIN),
+    ],
+)
+def test_only_a_poll_whose_url_is_asked_for_once_is_kept(
+    query: str, lifetime: dict[str, str]
+) -> None:
+    fields = told(data(VIEW, polling(query), Span("5", "9", b"x"), NOW, Freshness()).fields)
+    assert {name: value for name, value in fields.items() if "-Control" in name} == lifetime
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -390,7 +413,7 @@ def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
 def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
     read = polling(f"offset=5&cursor={CURSOR + 3}")
     for response in (
-        data(VIEW, read, Span("5", "9", b"x"), NOW),
+        data(VIEW, read, Span("5", "9", b"x"), NOW, Freshness()),
         poll_ended(VIEW, read, "9", NOW),
     ):
         assert int(told(response.fields)["Stream-Cursor"]) > CURSOR + 3
@@ -399,7 +422,7 @@ def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
 def test_equal_polls_get_equal_cursors_and_others_differ() -> None:
     read = polling(f"offset=5&cursor={CURSOR + 3}")
     cursors = [
-        told(data(VIEW, read, Span(start, "9", b"x"), NOW).fields)["Stream-Cursor"]
+        told(data(VIEW, read, Span(start, "9", b"x"), NOW, Freshness()).fields)["Stream-Cursor"]
         for start in ("5", "5", "6", "7")
     ]
     assert cursors[0] == cursors[1]

@@ -257,10 +257,35 @@ def test_json_messages_come_as_one_array() -> None:
     )
 
 
-def test_a_polls_data_is_kept_for_one_cursor_interval() -> None:
-    assert data(OPEN, 3, 5, b"de", read=replace(POLL, cursor=6)) == answer(
+FOLLOWING = replace(POLL, offset=Offset(3, 3), cursor=7)
+
+
+@pytest.mark.parametrize(
+    ("read", "lifetime"),
+    [
+        (FOLLOWING, ("Cache-Control: public, max-age=20",)),
+        (replace(FOLLOWING, cursor=8), ("Cache-Control: public, max-age=20",)),
+        (replace(FOLLOWING, cursor=6), asked_again()),
+        (replace(FOLLOWING, cursor=None), asked_again()),
+        (replace(FOLLOWING, offset=None), asked_again()),
+        (replace(FOLLOWING, offset="now"), asked_again()),
+        (replace(FOLLOWING, offset=Offset(2, 3)), asked_again()),
+    ],
+    ids=["now's", "a later one", "passed", "none", "beginning", "tail", "all streams' offset"],
+)
+@pytest.mark.parametrize("state", [OPEN, CLOSED], ids=["open", "closed"])
+def test_only_a_poll_whose_url_is_asked_for_once_is_kept_for_one_cursor_interval(
+    state: StreamState, read: LongPoll, lifetime: tuple[str, ...]
+) -> None:
+    got = data(state, 3, 5, b"de", read=read)
+    told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
+    assert tuple(told) == lifetime
+
+
+def test_a_polls_data_says_where_it_ends() -> None:
+    assert data(OPEN, 3, 5, b"de", read=replace(FOLLOWING, cursor=6)) == answer(
         200,
-        "Cache-Control: public, max-age=20",
+        *asked_again(),
         TYPE,
         f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}:tail"',
         NEXT,
@@ -271,7 +296,7 @@ def test_a_polls_data_is_kept_for_one_cursor_interval() -> None:
 
 
 def test_a_polls_last_data_says_that_it_is_the_end() -> None:
-    assert data(CLOSED, 3, 5, b"de", read=POLL) == answer(
+    assert data(CLOSED, 3, 5, b"de", read=FOLLOWING) == answer(
         200,
         "Cache-Control: public, max-age=20",
         TYPE,
@@ -311,10 +336,11 @@ def test_no_answer_is_kept_past_the_end_of_its_stream(
     lifetime: Lifetime, deadline: float, whole: str, tail: tuple[str, ...], poll_s: int
 ) -> None:
     state = replace(LONGER, lifetime=lifetime, deadline=deadline)
+    poll = replace(FOLLOWING, offset=Offset(3, 0))
     for read, end, lines in (
         (NAMED, CHUNK_BYTES, (whole,)),
         (NAMED, CHUNK_BYTES + 1, tail),
-        (POLL, CHUNK_BYTES, (f"Cache-Control: public, max-age={poll_s}",)),
+        (poll, CHUNK_BYTES, (f"Cache-Control: public, max-age={poll_s}",)),
     ):
         at_tail = replace(state, tail=end) if lines is tail else state
         got = data(at_tail, 0, end, b"x", read=read)

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from gateway.protocol.chunks import CHUNK_BYTES
+from gateway.protocol.cursors import current_cursor
 from tests.streams.gated_log import GatedLog, turns
 from tests.web.serving import Serving, get, offset, post, put, request, serving
 
@@ -205,6 +206,39 @@ async def test_cursors_of_a_reader_never_go_backwards() -> None:
             assert told > cursor
             cursor = told
             gateway.clock.advance(1)
+
+
+@pytest.mark.parametrize(
+    ("passed", "cache", "told"),
+    [(0, "HIT", "public, max-age=20"), (20, "MISS", "no-cache, s-maxage=1")],
+)
+async def test_a_kept_poll_is_for_its_cursors_interval_only(
+    passed: int, cache: str, told: str
+) -> None:
+    """After it the URL is one that caches must not answer for long."""
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"one"))
+        target = f"s?offset={offset(0)}&live=long-poll&cursor={current_cursor(gateway.clock())}"
+        first = await client.ask(get(target))
+        assert first.get("Cache-Control") == "public, max-age=20"
+        gateway.clock.advance(passed)
+        again = await client.ask(get(target))
+        assert (again.body, again.get("X-Cache")) == (b"one", cache)
+        assert again.get("Cache-Control") == told
+
+
+async def test_a_poll_without_a_cursor_is_kept_here_until_the_next_append() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s", body=b"one"))
+        target = f"s?offset={offset(0)}&live=long-poll"
+        for cache, body in (("MISS", b"one"), ("HIT", b"one"), ("MISS", b"onetwo")):
+            got = await client.ask(get(target))
+            assert (got.body, got.get("X-Cache")) == (body, cache)
+            assert got.get("Cache-Control") == "no-cache, s-maxage=1"
+            if cache == "HIT":
+                await client.ask(post("s", b"two"))
 
 
 async def test_the_append_limit_holds_at_its_edge() -> None:
