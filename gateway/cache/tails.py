@@ -35,31 +35,30 @@ def shortened(fields: MultiMapping[str], longest_s: int) -> list[tuple[str, str]
     """
     browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
     shared = governing(fields)
-    surrogates = Directives(parse_dictionary(fields.getall("Surrogate-Control", ())))
     told_s = _shared_s(shared, fields)
     is_short = told_s <= longest_s and "stale-while-revalidate" not in shared
-    if is_short and _asks_again(browsers) and _seconds(surrogates) <= longest_s:
+    if is_short and _asks_again(browsers) and _are_short_for_surrogates(fields, longest_s):
         return None
     is_for_all = not _FOR_ALL.isdisjoint(shared.given) and "private" not in browsers
     age = min(told_s, longest_s)
-    lines = [("Cache-Control", _for_browsers(browsers, age if is_for_all else 0))]
+    lines = [("Cache-Control", _asked_again(browsers, age if is_for_all else 0))]
     if age and "private" not in browsers:
         kept = {name: value for name, value in shared.given.items() if name not in _AGES}
         edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
         lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
-        lines.append(("CDN-Cache-Control", _said(shared.given, targeted=True)))
+        lines.append(("CDN-Cache-Control", _asked_again(shared)))
     return lines
 
 
-def _for_browsers(told: Directives, shared_s: int) -> str:
+def _asked_again(told: Directives, shared_s: int = 0) -> str:
     kept = {name: value for name, value in told.given.items() if name not in _AGES}
     if "no-store" not in kept:
         kept.setdefault("no-cache", "")
     if shared_s:
         kept["s-maxage"] = str(shared_s)
-    return _said(kept, targeted=False)
+    return _said(kept, targeted=told.targeted)
 
 
 def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
@@ -89,8 +88,18 @@ def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
     return max(0, int(expires - date))
 
 
-def _seconds(told: Directives) -> int:
-    return told.seconds("max-age") or 0
+def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool:
+    """Whether nothing is said to surrogates alone, or no more than `longest_s` and well-formed.
+
+    Some of them read what is no dictionary, such as `max-age=1+60`.
+    """
+    if "Surrogate-Control" not in fields:
+        return True
+    told = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
+    if not _NEVER_FRESH.isdisjoint(told.given):
+        return True
+    seconds = told.seconds("max-age")
+    return seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in told
 
 
 def shorten(fields: CIMultiDict[str], longest_s: int) -> list[tuple[str, str]]:

@@ -161,6 +161,8 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
         repairs.append("no_store")
     if not any(name in fields for name in LIFETIMES if name != "Surrogate-Control"):
         remaining = lifetime.remaining(now)
+        if facts.reaches_open_tail:
+            fields.popall("Surrogate-Control", None)
         fields.extend(_lifetime(read, facts, freshness, remaining, personal=personal))
         repairs.append("cache_control")
     if read.offset != NOW:

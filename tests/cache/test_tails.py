@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.tails import shorten
+from gateway.cache.tails import shorten, shortened_lines
 
 DATE = ("Date", "Fri, 15 Jan 2027 08:00:00 GMT")
 LATER = ("Expires", "Fri, 15 Jan 2027 08:01:00 GMT")
@@ -82,3 +82,61 @@ def test_a_word_for_the_edge_alone_is_shortened_or_stands() -> None:
     none = told((CONTROL, "max-age=60"), (CDN, "no-store"))
     assert none == [(CONTROL, "no-cache"), (CDN, "no-store")]
     assert told((CONTROL, "no-cache"), (SURROGATE, "max-age=60")) == [(CONTROL, "no-cache")]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("public, max-age=60", "public, no-cache"),
+        ("max-age=60, must-revalidate", "must-revalidate, no-cache"),
+        ("max-age=0, stale-while-revalidate=60", "no-cache"),
+        ("no-store, stale-while-revalidate=60", "no-store"),
+    ],
+)
+def test_the_edge_keeps_nothing_of_a_tail_that_lives_for_no_moment(said: str, kept: str) -> None:
+    lines = told((CONTROL, "no-cache"), (CDN, said), longest_s=0)
+    assert lines == [(CONTROL, "no-cache"), (CDN, kept)]
+    assert told(*lines, longest_s=0) == lines
+
+
+def test_the_edge_keeps_nothing_of_what_is_private_to_a_browser() -> None:
+    lines = told((CONTROL, "private"), (CDN, "public, max-age=60"))
+    assert lines == [(CONTROL, "private, no-cache"), (CDN, "public, no-cache")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max-age=60",
+        "max-age=2",
+        "max-age=1+60",
+        "max-age=1, stale-while-revalidate=60",
+        'content="ESI/1.0"',
+    ],
+)
+@pytest.mark.parametrize("longest_s", [0, 1])
+def test_a_word_for_surrogates_alone_is_replaced(said: str, longest_s: int) -> None:
+    edge = [(CDN, "max-age=1"), (SURROGATE, "max-age=1")] if longest_s else []
+    control = (CONTROL, "max-age=60")
+    assert told(control, (SURROGATE, said), longest_s=longest_s) == [(CONTROL, "no-cache"), *edge]
+    assert told((CONTROL, "no-cache"), (SURROGATE, said), longest_s=longest_s) == [
+        (CONTROL, "no-cache")
+    ]
+
+
+@pytest.mark.parametrize("said", ["max-age=1", "max-age=0", "no-store", "no-cache"])
+def test_a_word_for_surrogates_that_allows_no_more_stands(said: str) -> None:
+    fields = [(CONTROL, "no-cache, s-maxage=1"), (SURROGATE, said)]
+    assert told(*fields) == fields
+
+
+@pytest.mark.parametrize("said", ["", f"Vary: Accept\r\n{CONTROL}: no-store\r\n"])
+def test_lines_that_allow_no_more_stay(said: str) -> None:
+    assert shortened_lines(said, 1) == said
+
+
+def test_lines_that_allow_more_say_the_same_as_the_fields_of_an_answer() -> None:
+    assert shortened_lines(f"{CONTROL}: public, max-age=60\r\nVary: Accept\r\n", 1) == (
+        f"Vary: Accept\r\n{CONTROL}: public, no-cache, s-maxage=1\r\n"
+        f"{CDN}: public, max-age=1\r\n{SURROGATE}: public, max-age=1\r\n"
+    )

@@ -17,8 +17,9 @@ from tests.live.edge import (
     told,
     up_to,
 )
+from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset, until
-from tests.web.serving import get
+from tests.web.serving import edge_serving, get
 
 E_ACUTE = "é".encode()
 
@@ -205,6 +206,26 @@ async def test_what_the_origin_says_of_polls_goes_before_what_it_says_of_reads()
         read = await gateway.ask(get(f"{S}?offset=0001"))
         assert read.get("Cache-Control") == "no-cache"
         assert read.get("CDN-Cache-Control") == "max-age=1"
+
+
+@pytest.mark.parametrize(
+    "by_origin",
+    [
+        "Cache-Control: public, max-age=60",
+        "CDN-Cache-Control: public, max-age=60",
+        "Surrogate-Control: public, max-age=60",
+    ],
+)
+async def test_a_tail_that_lives_for_no_moment_is_kept_by_nobody(by_origin: str) -> None:
+    async with LiveOrigin(b"a") as origin, edge_serving(origin, {"tail_max_age": 0}) as gateway:
+        origin.says_of_reads = [by_origin]
+        for asked in (1, 2):
+            got = await gateway.ask(get(f"{S}?offset=0000"))
+            assert (got.body, got.get("Stream-Up-To-Date")) == (b"a", "true")
+            assert len(origin.catch_ups) == asked
+            for name in ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control"):
+                said = got.get(name)
+                assert said is None or "no-cache" in said, name
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,13 @@ def test_an_empty_tail_lives_for_a_moment_at_the_edge_only(content_type: str, bo
     ]
 
 
+def test_a_word_for_surrogates_alone_does_not_outlast_the_tail() -> None:
+    fields, _ = mended(("Stream-Up-To-Date", "true"), ("Surrogate-Control", "max-age=60"))
+    assert lines(fields, "Surrogate-Control") == [("Surrogate-Control", "public, max-age=10")]
+    whole, _ = mended(("Surrogate-Control", "max-age=60"))
+    assert lines(whole, "Surrogate-Control") == [("Surrogate-Control", "max-age=60")]
+
+
 def test_a_read_of_now_is_not_stored_and_has_no_tag() -> None:
     fields, repairs = mended(("Stream-Up-To-Date", "true"), body=b"", of=read("now"))
     assert lines(fields) == [("Cache-Control", "no-store")]
