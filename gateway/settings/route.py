@@ -43,7 +43,8 @@ class Route(BaseModel):
         ge=0,
         le=YEAR_S,
         description="How long caches may keep a whole chunk. Where an offset may come to mean "
-        "other data, that is for any origin but file:PATH, it is 60 unless it is given.",
+        "other data, that is for any origin but file:PATH, it is 60 unless it is given. "
+        "What an http(s) origin says itself goes before it.",
     )
     stale_while_revalidate: WholeSeconds = Field(
         300,
@@ -56,7 +57,7 @@ class Route(BaseModel):
         ge=0,
         le=LONGEST_S,
         description="How long shared caches may keep an answer that reached the tail of an open "
-        "stream; browsers ask again each time.",
+        "stream; browsers ask again each time. Where an http(s) origin says less, that stands.",
     )
     stale_if_error: WholeSeconds = Field(
         300,
