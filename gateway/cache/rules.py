@@ -51,6 +51,9 @@ class Rules(msgspec.Struct):
             self.tails_are_told = True
         fields = response_fields(headers, self.via)
         relocate(fields, self.located)
+        if facts is not None and ask.read.is_clear:
+            facts = repair.kept_place(ask.start, facts)
+            fields[NEXT_OFFSET] = facts.next_offset
         held = self._held(ask, status, fields, facts, times)
         held.validators = policy.validators(headers)
         held.length = http1.content_length(headers.get("Content-Length"))

@@ -80,10 +80,15 @@ def check_end(start: object, end: str) -> None:
         raise OriginBehind("the origin tells of a stream that ends before this offset")
 
 
-def _waits_at_tail(start: object, facts: StreamRead) -> bool:
-    """Whether an origin takes a reckoned offset for the tail: nothing ends after it yet."""
-    reached = facts.is_empty and facts.up_to_date
-    return reached and isinstance(start, str) and is_one_past(start, facts.next_offset)
+def kept_place(start: str, facts: StreamRead) -> StreamRead:
+    """The facts for a reader whose reckoned offset an origin takes for the tail.
+
+    Nothing ends after it yet, so there the reader stays: the offset may as well be the true end,
+    and the origin a replica that lags by a byte, which would be read a second time.
+    """
+    if facts.is_empty and facts.up_to_date and is_one_past(start, facts.next_offset):
+        return msgspec.structs.replace(facts, next_offset=start)
+    return facts
 
 
 def is_nothing(content_type: str, begin: bytes) -> bool:
@@ -150,7 +155,7 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
     A `personal` answer was given to somebody in particular: it is never made public. An ETag that
     is missing can be made when the body is whole. Raises OriginBehind.
     """
-    if read.is_clear and not _waits_at_tail(read.offset, facts):
+    if read.is_clear:
         check_end(read.offset, facts.next_offset)
     fields = CIMultiDict(fields)
     repairs = []
