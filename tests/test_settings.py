@@ -457,6 +457,14 @@ def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> N
         ("drop_query = 3", " is 3, but must be a list of query keys, such as utm_*"),
         ("identity_headers = 3", " is 3, but must be a list of header names"),
         ('drop_headers = ["a:b"]', '[0] is "a:b", but must be the name of a header'),
+        *(
+            (
+                f'{key} = ["X-A", "{name}"]',
+                f'[1] is "{name}", but must be a header that the origin gets as readers send it',
+            )
+            for key in ("identity_headers", "drop_headers")
+            for name in ("Host", "via", "Content-Length", "Connection", "TE", "Transfer-Encoding")
+        ),
         ('no_store = "drop"', ' is "drop", but must be one of keep, ignore'),
         ('health_path = "health"', ' is "health", but must be a path such as /health'),
         ('health_path = "/a#b"', ' is "/a#b", but must be a path such as /health'),
@@ -467,6 +475,14 @@ def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> N
 def test_what_a_route_to_a_server_cannot_be_told(line: str, problem: str, tmp_path: Path) -> None:
     key = line.partition(" = ")[0]
     assert problems(http_route(line), folder=tmp_path) == [f"h.toml:4: routes[0].{key}{problem}."]
+
+
+def test_a_header_cannot_tell_readers_apart_and_be_dropped(tmp_path: Path) -> None:
+    toml = http_route('identity_headers = ["X-Who"]\ndrop_headers = ["Cookie", "x-who"]')
+    assert problems(toml, folder=tmp_path) == [
+        'h.toml:5: routes[0].drop_headers is ["Cookie", "x-who"], but must not have x-who, '
+        "which identity_headers has: choose one."
+    ]
 
 
 @pytest.mark.parametrize("prefix", ["/a", "/a/b", "/v1/stream", "/-._~"])

@@ -32,6 +32,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 _OF_THE_HOP = HOP_BY_HOP | {"content-length", "expect", "http2-settings"}
+# What each request for the origin has from the gateway, whatever came, or does not have at all.
+OF_THE_GATEWAY = _OF_THE_HOP | {"host", "via"}
 
 # Some origins answer as these ask them to, and say nothing of it in Vary: a shared answer must not
 # depend on what one client put into them. By what they are about, since each product has its own:

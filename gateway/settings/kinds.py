@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from gateway.protocol.forwarding import OF_THE_GATEWAY
 from gateway.protocol.paths import fits
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.redis_origin import is_redis, parse_redis, without_passwords
@@ -198,9 +199,11 @@ HEADER_NAMES_KIND = "a list of header names"
 
 
 def check_header_name(value: str) -> str:
-    """The name of a header."""
+    """The name of a header that the origin may be sent as it came."""
     if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) is None:
         raise ValueError("must be the name of a header")
+    if value.lower() in OF_THE_GATEWAY:
+        raise ValueError("must be a header that the origin gets as readers send it")
     return value
 
 

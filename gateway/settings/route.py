@@ -178,6 +178,16 @@ class Route(BaseModel):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
 
+    @field_validator("drop_headers")
+    @classmethod
+    def _are_not_known_by(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """What the origin is not sent, it cannot know readers by."""
+        known_by = {name.lower() for name in info.data.get("identity_headers", ())}
+        for name in names:
+            if name.lower() in known_by:
+                raise ValueError(f"must not have {name}, which identity_headers has: choose one")
+        return names
+
     @field_validator("connect_timeout", "tls_ca", "tls_verify")
     @classmethod
     def _is_for_servers(cls, value: object, info: ValidationInfo) -> object:
