@@ -113,8 +113,11 @@ class EdgeRoute:
     def ask(self, request: BaseRequest, read: EdgeCatchUp) -> Ask:
         """A GET as its cache key, and as the origin will have it."""
         headers: MultiMapping[str] = request.headers
-        if not forwarding.hop_names(headers) <= _CONNECTION_NAMES:
-            headers = forwarding.end_to_end(headers)  # what is not passed on selects nothing
+        dropped = self.identity.dropped
+        is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
+        # What is not passed on selects nothing, and nobody's answer is kept from others for it.
+        if not (is_plain and forwarding.hop_names(headers) <= _CONNECTION_NAMES):
+            headers = forwarding.end_to_end(headers, dropped)
         coding = ""
         if "Accept-Encoding" in headers:
             coding = normalised("accept-encoding", headers)
@@ -125,7 +128,7 @@ class EdgeRoute:
             headers,
             sender(request),
             self.via,
-            drop=CONDITIONS | self.identity.dropped | page | {"accept-encoding"},
+            drop=CONDITIONS | dropped | page | {"accept-encoding"},
             keyed=known_by,
         )
         fields["Accept-Encoding"] = coding or "identity"

@@ -180,6 +180,15 @@ def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_ori
         assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT", "HIT"]
 
 
+def test_readers_share_what_they_are_given_whatever_credentials_a_route_drops() -> None:
+    with BadOrigin() as origin, edge(origin.url, {"drop_headers": ["authorization"]}) as gateway:
+        club = Club(gateway.port, origin)
+        club.cache_control = "max-age=600"
+        answers = [club.read("/v1/stream/a", reader) for reader in ("ann", "bob", ANONYMOUS)]
+        assert {answer.body for answer in answers} == {ANONYMOUS.encode()}
+        assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT", "HIT"]
+
+
 def test_what_is_said_to_be_public_is_shared(club: Club) -> None:
     path = club.path()
     club.cache_control = "public, max-age=600"
