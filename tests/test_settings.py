@@ -601,9 +601,35 @@ def test_routes_that_share_a_prefix_or_a_folder_are_each_told_with_their_line(
     )
     assert problems(toml, folder=tmp_path) == [
         'h.toml:5: routes[1].prefix is "/a", but must not be the prefix of routes[0] too.',
-        'h.toml:9: routes[2].origin is "file:x/", but must not be the origin of routes[0] too.',
+        'h.toml:9: routes[2].origin is "file:x/", but must not be the origin of routes[0] too: '
+        f"both are {Path('x').absolute()}.",
         'h.toml:11: routes[3].prefix is "/a", but must not be the prefix of routes[0] too.',
     ]
+
+
+def test_two_routes_cannot_share_a_folder_under_two_names(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to("x")
+    (problem,) = problems(
+        two_routes(f"file:{tmp_path}/x", f"file:{tmp_path}/link/../link/y/.."), folder=tmp_path
+    )
+    assert problem.startswith("h.toml:6: routes[1].origin is ")
+    assert problem.endswith(" must not be the origin of routes[0] too: both are x.")
+
+
+def test_a_default_folder_that_is_a_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "headgate-data").write_text("")
+    with pytest.raises(SettingsError) as refusal:
+        load(None, {}, {}, look_at_files=True)
+    assert refusal.value.problems == (
+        "origin is file:./headgate-data unless it is given, "
+        "but must be a folder, or nothing yet: this is a file.",
+    )
+    routes = '[{"prefix": "/a", "origin": "memory:"}]'
+    assert load(None, {"HEADGATE_ROUTES": routes}, {}, look_at_files=True).routes
 
 
 def test_two_routes_may_both_live_in_memory(tmp_path: Path) -> None:

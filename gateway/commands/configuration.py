@@ -32,7 +32,7 @@ def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Setti
     from gateway.settings import SettingsError, load
 
     try:
-        return load(config, os.environ, flags)
+        return load(config, os.environ, flags, look_at_files=True)
     except SettingsError as refusal:
         for problem in refusal.problems:
             complain(problem)

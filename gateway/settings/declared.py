@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
@@ -19,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from gateway.settings import files
 from gateway.settings.kinds import (
     ROUTES_KIND,
     SIZE_KIND,
@@ -59,8 +59,7 @@ def _places(route: Route) -> Sequence[object]:
     """Where a log lives: a folder that one log locks, keys in Redis; memory is everybody's own."""
     if route.is_redis:
         return route.redis.places
-    path = route.origin.removeprefix("file:")
-    return () if path == route.origin else (PurePath(path),)
+    return (files.place(route.origin),) if route.origin.startswith(files.FILE) else ()
 
 
 def _repeated(
@@ -75,6 +74,8 @@ def _repeated(
             message = f"must not be the {key} of routes[{other}] too"
             if key == "origin" and route.is_redis:
                 message += ": they need databases or prefixes apart"
+            elif key == "origin":
+                message += f": both are {files.place(route.origin)}"
             yield InitErrorDetails(
                 type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
                 loc=(index, key),
@@ -193,6 +194,13 @@ class Settings(BaseModel):
     )
 
     _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
+
+    @field_validator("origin")
+    @classmethod
+    def _is_no_file(cls, origin: str, info: ValidationInfo) -> str:
+        if isinstance(info.context, files.Look) and info.context.only_route:
+            files.check_folder(origin, info)
+        return origin
 
     @field_validator("routes")
     @classmethod

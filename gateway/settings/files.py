@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import StartError
 from gateway.settings import trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.settings.declared import Settings
+    from pydantic import ValidationInfo
 
 FILE = "file:"
 
 
-def problems(settings: Settings) -> Iterator[str]:
-    """A sentence for each that a server with these settings could not use."""
-    for route in settings.route_table:
-        if route.tls_ca:
-            try:
-                trust.context(route.tls_ca)
-            except StartError as refusal:
-                yield f"{refusal.detail}."
-        if route.origin.startswith(FILE):
-            folder = Path(route.origin.removeprefix(FILE))
-            # Whether it can be written is for the user to say as whom the server runs.
-            if folder.exists() and not folder.is_dir():
-                yield f"cannot use {folder} (origin): it is no folder."
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The context of a validation that looks at files; `only_route` is without `routes`."""
+
+    only_route: bool
+
+
+def check_authorities(path: str, info: ValidationInfo) -> None:
+    """Refuse a file whose authorities a server could not trust."""
+    if not (isinstance(info.context, Look) and path):
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as cause:
+        raise ValueError(f"must be a file of authorities: {trust.why_not(cause)}") from cause
+
+
+def check_folder(origin: str, info: ValidationInfo) -> None:
+    """Refuse an origin in a folder that is none."""
+    if not (isinstance(info.context, Look) and origin.startswith(FILE)):
+        return
+    folder = origin.removeprefix(FILE)
+    # Whether it can be written is for the user to say as whom the server runs.
+    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - Path raises
+        raise ValueError("must be a folder, or nothing yet: this is a file")
+
+
+def place(origin: str) -> str:
+    """The one name of the folder behind an origin, by whatever links and ways it is written."""
+    return os.path.realpath(origin.removeprefix(FILE))  # Path.resolve raises where links go round

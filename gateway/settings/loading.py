@@ -21,6 +21,7 @@ from gateway.settings.declared import (
     declarations,
     variable,
 )
+from gateway.settings.files import Look
 from gateway.settings.kinds import ROUTE_KIND
 from gateway.settings.route import Route
 
@@ -134,11 +135,16 @@ class _TomlFile:
 
 
 def load(
-    config: Path | None, environment: Mapping[str, str], flags: Mapping[str, object]
+    config: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+    *,
+    look_at_files: bool = False,
 ) -> Settings:
     """The settings of a file, the environment and flags, each over the one before it.
 
-    Raises SettingsError with every problem there is.
+    Raises SettingsError with every problem there is; those of the files and folders that are
+    named are among them with `look_at_files`.
     """
     problems: list[_Problem] = []
     given = _from_file(config, problems) if config is not None else {}
@@ -158,7 +164,10 @@ def load(
         sentence = f"{both} exclude each other: give a route for each origin, or one origin."
         problems.append(_Problem(given["origin"].line(("origin",)), sentence))
     try:
-        settings = Settings.model_validate({key: item.value for key, item in given.items()})
+        settings = Settings.model_validate(
+            {key: item.value for key, item in given.items()},
+            context=Look(only_route="routes" not in given) if look_at_files else None,
+        )
     except ValidationError as refusal:
         problems += [_problem(error, given) for error in refusal.errors(include_url=False)]
         raise SettingsError(_in_order(problems)) from refusal
@@ -233,13 +242,14 @@ def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
     if item is not None:
         shown = _show(item.at(path, error["input"]))
         return _Problem(item.line(path), _sentence(error, item.subject(path), shown))
+    default = next(it.default for it in declarations() if it.key == key)
+    shown = f"{default} unless it is given"
+    if key not in DEPENDS_ON:  # what a default names is not as it should be
+        return _Problem(AFTER_THE_FILE, _sentence(error, key, shown))
     # A default clashes with another setting.
     cause = DEPENDS_ON[key]
-    default = next(it.default for it in declarations() if it.key == key)
     subject = f"{given[cause].where((cause,))}: {key}"
-    return _Problem(
-        given[cause].line((cause,)), _sentence(error, subject, f"{default} unless it is given")
-    )
+    return _Problem(given[cause].line((cause,)), _sentence(error, subject, shown))
 
 
 def _sentence(error: ErrorDetails, subject: str, shown: str) -> str:

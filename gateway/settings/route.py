@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from gateway.settings import files
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -177,6 +178,18 @@ class Route(BaseModel):
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
+
+    @field_validator("origin")
+    @classmethod
+    def _is_no_file(cls, origin: str, info: ValidationInfo) -> str:
+        files.check_folder(origin, info)
+        return origin
+
+    @field_validator("tls_ca")
+    @classmethod
+    def _has_authorities(cls, path: str, info: ValidationInfo) -> str:
+        files.check_authorities(path, info)
+        return path
 
     @field_validator("drop_headers")
     @classmethod

@@ -15,9 +15,13 @@ def context(authorities: str = "", *, verify: bool = True) -> ssl.SSLContext:
     try:
         made = ssl.create_default_context(cafile=authorities or None)
     except OSError as cause:
-        why = "no certificate in it" if isinstance(cause, ssl.SSLError) else cause.strerror
-        raise StartError(f"cannot use {authorities} (tls_ca): {why}") from cause
+        raise StartError(f"cannot use {authorities} (tls_ca): {why_not(cause)}") from cause
     if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made
+
+
+def why_not(cause: OSError) -> str | None:
+    """Why a file's authorities cannot be taken."""
+    return "no certificate in it" if isinstance(cause, ssl.SSLError) else cause.strerror

@@ -144,9 +144,11 @@ def test_check_reads_the_environment_and_the_file_it_names(
 @pytest.mark.parametrize(
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
 )
-@pytest.mark.parametrize("origin", ["https://h", "rediss://h"])
-def test_check_reads_the_files_that_settings_name(
-    origin: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
+@pytest.mark.parametrize(
+    ("command", "origin"), [(["check"], "https://h"), (["serve"], "rediss://h")]
+)
+def test_files_that_cannot_be_used_are_told_with_all_other_mistakes(
+    command: list[str], origin: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     authority, folder = tmp_path / "ca.pem", tmp_path / "streams"
     if written is not None:
@@ -162,14 +164,19 @@ def test_check_reads_the_files_that_settings_name(
         [[routes]]
         prefix = "/b"
         origin = "file:{folder}"
+        [[routes]]
+        prefix = "c"
+        origin = "memory:"
         """
     )
-    done = cli("check", "--config", str(config))
+    done = cli(*command, "--config", str(config))
     assert (done.returncode, done.stdout) == (2, b"")
-    assert sorted(done.stderr.decode().splitlines()) == [
-        f"headgate: cannot use {authority} (tls_ca): {why}.",
-        f"headgate: cannot use {folder} (origin): it is no folder.",
-    ]
+    first, second, third = done.stderr.decode().splitlines()
+    assert f"{config}:5: routes[0].tls_ca is " in first
+    assert first.endswith(f", but must be a file of authorities: {why}.")
+    assert f"{config}:8: routes[1].origin is " in second
+    assert second.endswith(", but must be a folder, or nothing yet: this is a file.")
+    assert f"{config}:10: routes[2].prefix is " in third
 
 
 MISTAKES = """\
