@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
-_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
+SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mistakes show sooner
 _SCHEMES = frozenset({"http", "https"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -37,14 +38,18 @@ def asked_id(request: BaseRequest) -> str | None:
 @lru_cache(maxsize=1024)
 def is_host(named: str) -> bool:
     """Whether a Host field is one that a URL could hold (RFC 3986 section 3.2); it may be empty."""
-    if not named:
-        return True
+    return not named or _fault_of_host(named) is None
+
+
+def _fault_of_host(named: str) -> str | None:
     match = _HOST.fullmatch(named)
-    return (
-        match is not None
-        and int(match["port"] or 0) <= LAST_PORT
-        and (match["ipv6"] is None or _is_ipv6(match["ipv6"]))
-    )
+    if match is None:
+        return "it is not HOST or HOST:PORT"
+    if int(match["port"] or 0) > LAST_PORT:
+        return f"its port is above {LAST_PORT}"
+    if match["ipv6"] is not None and not _is_ipv6(match["ipv6"]):
+        return "what is in its brackets is no IPv6 address"
+    return None
 
 
 def _is_ipv6(text: str) -> bool:
@@ -62,7 +67,7 @@ def host(request: BaseRequest) -> str:
 
 def canonical_host(named: str) -> str:
     """A host as every equal one is written: in lower case, without the port that is understood."""
-    return named.lower().removesuffix(":80")
+    return named.lower().removesuffix(":80").removesuffix(":")
 
 
 def is_own_page(request: BaseRequest, origin: str) -> bool:
@@ -82,15 +87,17 @@ def is_own_page(request: BaseRequest, origin: str) -> bool:
 
 def _without_port(named: str) -> str:
     """The ports that need not be said, left out."""
-    return named.removesuffix(":80").removesuffix(":443")
+    return named.removesuffix(":80").removesuffix(":443").removesuffix(":")
 
 
 def check(request: BaseRequest) -> None:
     """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1)."""
     if request.version not in {HttpVersion10, HttpVersion11}:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
-    if not is_host(request.headers.get("Host", "")):
-        raise BadRequest("Host names no host")
+    named = request.headers.get("Host", "")
+    if not is_host(named):
+        shown = ascii(named[:SHOWN_CHARACTERS])
+        raise BadRequest(f"Host {shown} names no host: {_fault_of_host(named)}")
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,21 +14,37 @@ from gateway.web.request_lines import is_host
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, edge_serving
 
-NO_HOSTS = [
-    "[1]",
-    "[]",
-    "[:]",
-    "[1.2.3.4]",
-    "[::1.2.3]",
-    "[::1]x",
-    "[::1%25eth0]",
-    "a:65536",
-    "[::1]:65536",
-    "a@b",
-    "a b",
-    "a/b",
+NO_IPV6 = "what is in its brackets is no IPv6 address"
+NO_PORT = "its port is above 65535"
+NO_SHAPE = "it is not HOST or HOST:PORT"
+NO_HOSTS = {
+    "[1]": NO_IPV6,
+    "[]": NO_SHAPE,
+    "[:]": NO_IPV6,
+    "[1.2.3.4]": NO_IPV6,
+    "[::1.2.3]": NO_IPV6,
+    "[::1]x": NO_SHAPE,
+    "[::1%25eth0]": NO_SHAPE,
+    "a:65536": NO_PORT,
+    "[::1]:65536": NO_PORT,
+    "a@b": NO_SHAPE,
+    "a b": NO_SHAPE,
+    "a/b": NO_SHAPE,
+    ":": NO_SHAPE,
+    "a::": NO_SHAPE,
+}
+HOSTS = [
+    "",
+    "a",
+    "a:",
+    "[::1]:",
+    "a:0",
+    "a:65535",
+    "10.0.0.1:80",
+    "[::1]",
+    "[::ffff:10.0.0.1]:65535",
+    "a_b.~c",
 ]
-HOSTS = ["", "a", "a:0", "a:65535", "10.0.0.1:80", "[::1]", "[::ffff:10.0.0.1]:65535", "a_b.~c"]
 
 
 def asked(method: str, path: str, host: str) -> bytes:
@@ -45,6 +62,9 @@ async def test_a_request_for_no_host_is_refused_before_anything_is_done(
         for method in ("PUT", "POST", "DELETE", "GET", "HEAD"):
             told = await gateway.ask(asked(method, f"{prefix}/s", host))
             assert told.status == 400, method
+            if method != "HEAD":
+                reason = f"Host '{host}' names no host: {NO_HOSTS[host]}"
+                assert json.loads(told.body)["detail"] == reason
         assert origin.heard == []
         assert (await gateway.ask(asked("HEAD", f"{PREFIX}/s", "a"))).status == 404
 
@@ -53,6 +73,14 @@ async def test_a_request_for_no_host_is_refused_before_anything_is_done(
 async def test_what_a_url_can_hold_is_a_host(host: str) -> None:
     async with RawOrigin(answer(b"made")) as origin, edge_serving(origin) as gateway:
         assert (await gateway.ask(asked("POST", f"{EDGE}/s", host))).status == 200
+        assert len(origin.heard) == 1
+
+
+async def test_a_host_with_an_empty_port_has_the_copy_of_the_one_without() -> None:
+    fresh = answer(b"x", "Stream-Next-Offset: 1", "Cache-Control: max-age=60")
+    async with RawOrigin(fresh) as origin, edge_serving(origin) as gateway:
+        for host in ("a", "a:", "a:80", "A"):
+            assert (await gateway.ask(asked("GET", f"{EDGE}/s", host))).status == 200
         assert len(origin.heard) == 1
 
 
