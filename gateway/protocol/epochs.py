@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a reign never gives it out
 MICROSECONDS = 10**6
 PAST = "offset is past the tail of the stream"
+NEVER = "offset was never given out: no stream at this path has been there yet"
 MAX_EPOCHS = 100  # kept with each stream; offsets of older ones are refused
 
 
@@ -76,7 +77,7 @@ def reckoned_position(state: StreamState, offset: Offset) -> int:
     """
     position = offset.position
     if offset.generation > state.generation and not state.reign:
-        raise BadRequest(PAST)  # no stream at this path has been there yet
+        raise BadRequest(NEVER)
     if offset.generation != state.generation:
         _check_epoch(state, offset)
     if position < state.first:

@@ -85,6 +85,7 @@ OTHER = (
 )
 EARLIER = "offset is of an earlier stream at this path: read from the beginning"
 AHEAD = "offset is past the tail of the stream"
+NEVER = "offset was never given out: no stream at this path has been there yet"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_generation_to_come_is_no_offset_of_a_log_that_loses_nothing() -> None
     state = StreamState("s", 9, 3, TEXT, tail=5)
     with pytest.raises(BadRequest) as refusal:
         position_of(state, Offset(4, 0))
-    assert refusal.value.detail == AHEAD
+    assert refusal.value.detail == NEVER
 
 
 def test_an_earlier_generation_without_epochs_is_that_of_an_earlier_stream() -> None:
