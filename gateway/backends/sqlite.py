@@ -66,6 +66,7 @@ class SqliteLog(SoleLog):
         self._damaged: Sequence[Path] = ()
         self._trouble: str | None = None
         self._reserve = Reserve(folder / "headgate.reserve")
+        self._is_told = False  # the log says that no appends are taken
         self._is_full = False  # the last failure was for want of room
         self._owes = False  # removed streams have room to give back
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,6 +78,7 @@ class SqliteLog(SoleLog):
         """Check, lock and open the data file; SQLite recovers what a crash left."""
         self._loop = asyncio.get_running_loop()
         writer = await asyncio.to_thread(self._open_writer)
+        self._tell()
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
         self._reign = writer.reign()
         self._readers = ThreadPoolExecutor(READERS, "headgate-log-read")
@@ -170,7 +172,7 @@ class SqliteLog(SoleLog):
             log.error("log.damaged", file=str(self._folder.file), reason=damage.detail)
             raise
         except (apsw.Error, DataFileLost) as error:
-            log.error("log.unreadable", file=str(self._folder.file), reason=repr(error))
+            log.error("log.unreadable", file=str(self._folder.file), reason=_words(error))
             raise LogUnavailable("the log cannot be read now") from error
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
@@ -326,10 +328,9 @@ class SqliteLog(SoleLog):
                 writer.close()
             self._folder.let_go()
             return None, failure
-        if self._trouble is not None:
-            log.info("log.recovered", file=str(self._folder.file))
-            self._trouble = None
-            self._is_full = False
+        self._trouble = None
+        self._is_full = False
+        self._tell()
         return writer, result
 
     def _reopened(self) -> Writer:
@@ -340,11 +341,29 @@ class SqliteLog(SoleLog):
         return writer
 
     def _failed(self, error: Exception) -> LogUnavailable:
-        if self._trouble is None:
-            log.error("log.failed", file=str(self._folder.file), reason=repr(error))
         self._is_full = isinstance(error, apsw.FullError)
-        self._trouble = f"the log cannot be written: {error}"
-        return LogUnavailable("the log cannot be written now: nothing of this request was stored")
+        self._trouble = f"the log cannot be written: {_words(error)}"
+        self._tell()
+        why = "the disk is full" if self._is_full else "the log cannot be written now"
+        return LogUnavailable(f"{why}: nothing of this request was stored")
+
+    def _tell(self) -> None:
+        """Log once that appends are not taken, and once that they are again."""
+        trouble = self.trouble()
+        if trouble is not None and not self._is_told:
+            log.error("log.failed", file=str(self._folder.file), reason=trouble)
+        elif trouble is None and self._is_told:
+            log.info("log.recovered", file=str(self._folder.file))
+        self._is_told = trouble is not None
+
+
+def _words(error: Exception) -> str:
+    """What went wrong with the file, for an operator."""
+    if isinstance(error, apsw.FullError):
+        return "the disk is full"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) or type(error).__name__
 
 
 def _settle(group: list[_Job], outcomes: list[object]) -> None:

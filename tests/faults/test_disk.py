@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.sqlite import SqliteLog
-from gateway.backends.sqlite_reserve import RESERVE_BYTES, Reserve
+from gateway.backends.sqlite_reserve import FULL, RESERVE_BYTES, Reserve
 from gateway.errors import LogUnavailable
 from tests.backends.contract import created, removed
 from tests.faults import disk
@@ -50,6 +51,16 @@ def _restart(server: Headgate) -> None:
     server.start()
 
 
+def _told(server: Headgate) -> list[tuple[str, str | None]]:
+    """What it has logged of its log's troubles, each with its reason."""
+    lines = map(json.loads, server.output().splitlines())
+    return [
+        (line["event"], line.get("reason"))
+        for line in lines
+        if line["event"] in {"log.failed", "log.recovered"}
+    ]
+
+
 def _append_until_refused(server: Headgate, stream: str) -> None:
     """The WAL has room of its own, up to some 16 MB."""
     appends = (append(server, stream, b"x" * 40_000) for _ in range(1000))
@@ -61,13 +72,38 @@ def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(tmp_p
         create(server, "log", b"first ")
         ballast = disk.fill(place)
         bodies = [bytes([65 + number]) * 40_000 for number in range(disk.WRITERS)]
-        assert_refused(append_at_once(server, "log", bodies))
+        refused = append_at_once(server, "log", bodies)
+        assert_refused(refused)
+        details = {json.loads(answer.body)["detail"] for answer in refused}
+        assert details == {"the disk is full: nothing of this request was stored"}
         assert content(server, "log") == b"first "
         ballast.unlink()
         assert append(server, "log", b"second ").status == 204
+        assert _told(server) == [
+            ("log.failed", "the log cannot be written: the disk is full"),
+            ("log.recovered", None),
+        ]
         assert content(server, "log") == b"first second "
         _restart(server)
         assert content(server, "log") == b"first second "
+
+
+def test_a_start_without_room_for_appends_is_told_and_its_end_too(tmp_path: Path) -> None:
+    with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
+        server.kill()
+        (place / "data" / "headgate.reserve").unlink()
+        ballast = disk.fill(place)
+        os.truncate(ballast, ballast.stat().st_size - RESERVE_BYTES)
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(server.start)
+            deadline = time.monotonic() + 10
+            while not _told(server) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            ballast.unlink()
+            starting.result()
+        while len(_told(server)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert _told(server) == [("log.failed", FULL), ("log.recovered", None)]
 
 
 def test_full_disk_takes_deletions_until_there_is_room_again(tmp_path: Path) -> None:
