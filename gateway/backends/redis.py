@@ -135,9 +135,9 @@ class RedisLog(PlainLog):
     def trouble(self) -> str | None:
         """What is wrong with the first server that takes no appends."""
         if self._servers.trouble is not None:
-            return self._servers.trouble
-        troubles = (one.trouble for one in self._primaries.values())
-        return next((trouble for trouble in troubles if trouble is not None), self._news.trouble)
+            return f"{self._servers}: {self._servers.trouble}"
+        ill = (one for one in self._primaries.values() if one.trouble is not None)
+        return next((f"{one.name}: {one.trouble}" for one in ill), self._news.trouble)
 
     @property
     def followed(self) -> int:

@@ -102,7 +102,7 @@ class Primary:
 
     def _switched(self) -> None:
         """The sentinels have made another server the primary: this one may only be frozen."""
-        log.info("log.switched", server=self._name)
+        log.info("log.switched", server=self.name)
         self.leave()
         self.look()
 
@@ -173,13 +173,13 @@ class Primary:
 
     def _ill(self, why: str) -> None:
         if not self._is_told:
-            log.error("log.failed", server=self._name, reason=why)
+            log.error("log.failed", server=self.name, reason=why)
         self._is_told = True
         self.trouble = why
 
     def _well(self, reign: int) -> None:
         if self._is_told:
-            log.info("log.recovered", server=self._name)
+            log.info("log.recovered", server=self.name)
         self._is_told = False
         self.trouble = None
         self._heard_reign(reign)
@@ -191,10 +191,11 @@ class Primary:
         is_other = bool(self.reign) or self.is_new
         self.reign = reign
         if is_other:
-            log.warning("log.history_changed", server=self._name, reign=reign)
+            log.warning("log.history_changed", server=self.name, reign=reign)
             self._changed()
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """The server, as operators know it."""
         host, port = self._address
         return f"{host}:{port}" if host else str(self._servers)

@@ -173,7 +173,7 @@ def test_gateway_starts_without_redis_and_serves_once_it_is_there(tmp_path: Path
     redis = RedisServer(tmp_path / "redis")
     gateway = gateway_to(redis.url)
     with _starting(redis, gateway) as started:
-        assert_not_ready(gateway, "refused")
+        assert_not_ready(gateway, f"127.0.0.1:{redis.port}: Connection refused")
         refused = [
             ask(gateway.port, "PUT", "/v1/stream/log", content_type="text/plain"),
             ask(gateway.port, "GET", "/v1/stream/log"),
