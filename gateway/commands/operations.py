@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.commands import input as stdin
@@ -27,10 +29,12 @@ from gateway.commands.output import (
 from gateway.commands.patience import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.commands.target import Target
+
+    Hint = Callable[[Refused], str]  # where an offset that is refused came from, and what to do
 
 T = TypeVar("T")
 
@@ -41,6 +45,8 @@ PATIENCE_S = 30.0
 LONGEST_WAIT_S = 4.0
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
+# What Headgate names of a stream that has lost a part.
+PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
 CLOSING = {"Stream-Closed": "true"}
 
 
@@ -149,10 +155,10 @@ async def read(
     target: Target, offset: str | None, offset_file: Path | None, *, as_lines: bool | None
 ) -> None:
     """Print from the offset to the tail, and tell where the next read begins."""
-    hint = f"--offset was {offset}" if offset else None
+    hint = _of_option(offset)
     if offset_file is not None:
         offset = _kept_offset(offset_file)
-        hint = f"the offset is that in {offset_file}: remove it to begin again" if offset else None
+        hint = partial(_of_file, offset_file) if offset else None
     async with connect(target) as stream:
         batches = catch_up(stream, offset or "-1")
         async with aclosing(_explained(batches, hint)) as told:
@@ -170,7 +176,7 @@ async def read(
 
 async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: bool | None) -> None:
     """Print what comes until the stream is closed or nobody reads any more."""
-    hint = f"--offset was {offset}" if offset else None
+    hint = _of_option(offset)
     with cancelled_when_closed():
         async with connect(target) as stream:
             # Its answer tells a wrong name from a passing fault, and where "now" is.
@@ -185,7 +191,7 @@ async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: b
                         write(lines(body) if by_line else body)
 
 
-async def _explained(batches: AsyncGenerator[T], hint: str | None) -> AsyncGenerator[T]:
+async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGenerator[T]:
     """The batches; when the very first is refused for its offset, where that came from."""
     has_begun = False
     try:
@@ -197,7 +203,17 @@ async def _explained(batches: AsyncGenerator[T], hint: str | None) -> AsyncGener
     except Refused as refusal:
         if has_begun or hint is None or refusal.status not in BAD_OFFSET:
             raise
-        raise Failed(f"{refusal}; {hint}") from refusal
+        raise Failed(f"{refusal}; {hint(refusal)}") from refusal
+
+
+def _of_option(offset: str | None) -> Hint | None:
+    return (lambda _: f"--offset was {offset}") if offset else None
+
+
+def _of_file(path: Path, refusal: Refused) -> str:
+    if named := PLACE_TO_GO_ON.search(str(refusal)):
+        return f"to go on there, put {named[1]} into {path}; to begin again, remove it"
+    return f"the offset is that in {path}: remove it to begin again"
 
 
 async def head(target: Target, *, as_json: bool) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.edge.bad_origin import BadOrigin
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -127,6 +129,31 @@ def test_an_offset_file_of_an_earlier_stream_is_named(
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().endswith(
         f"; the offset is that in {tmp_path}/offset: remove it to begin again.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "the log has lost what was before this offset: go on from 1000_0060",
+        "what follows offset is no longer kept: the stream begins at 1000_0060 now",
+    ],
+)
+def test_an_offset_file_is_told_the_place_to_go_on_from(
+    detail: str, cli: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "offset").write_text("1000_0090\n")
+    with BadOrigin() as origin:
+        origin.play = lambda exchange: exchange.answer(
+            json.dumps({"detail": detail}).encode(),
+            "Content-Type: application/problem+json",
+            status="410 Gone",
+        )
+        done = cli("read", f"{origin.url}/s", "--offset-file", str(tmp_path / "offset"))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().endswith(
+        f"{detail} (410 Gone); to go on there, put 1000_0060 into {tmp_path}/offset; "
+        "to begin again, remove it.\n"
     )
 
 
