@@ -233,9 +233,9 @@ class World:
             outcomes = await asyncio.gather(*(one.chase() for one in herd))
             if not all(outcomes) or not all(one.is_there for one in herd):
                 self.judge.complain(f"the herd did not come to the tail: {herd}")
-            self._count(
-                stream, [one.target for one in self.origin.asked[began:] if not one.whose[1]]
-            )
+            asked = self.origin.asked[began:]
+            theirs = f"1.1 {self.edges[0].name}", False  # the herd's edge, for anybody
+            self._count(stream, [one.target for one in asked if one.whose == theirs])
             for one in herd:
                 one.leave()
 
