@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 64 << 10
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 BODYLESS = frozenset({204, 304})
+CUT_SHORT = "the origin's answer was cut short"
 
 
 class OriginAnswer:
@@ -98,8 +99,18 @@ class OriginAnswer:
                 f"the origin sent no more of its answer for {self._read_timeout:g} s"
             ) from cause
         except (ClientError, OSError) as cause:
-            raise OriginBroken("the origin's answer was cut short") from cause
+            raise OriginBroken(CUT_SHORT) from cause
+        except RuntimeError as cause:  # what aiohttp says to who waits on a lost connection
+            if self._is_connected:
+                raise
+            raise OriginBroken(CUT_SHORT) from cause
         return part
+
+    @property
+    def _is_connected(self) -> bool:
+        connection = self._response.connection
+        protocol = None if connection is None else connection.protocol
+        return protocol is not None and protocol.is_connected()
 
     def _watch_connection(self, held: ExitStack) -> None:
         """Have the body broken off with its connection.
