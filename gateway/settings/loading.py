@@ -39,7 +39,7 @@ SERVICE_LINK = re.compile(
 )
 # A setting whose default may clash with what another one was given.
 DEPENDS_ON = {"admin": "listen", "max_pending_appends": "max_append"}
-SHOWN_CHARACTERS = 80
+SHOWN_CHARACTERS = 240  # of a value that is refused: of a path the end tells most
 AFTER_THE_FILE = 1 << 62
 
 

@@ -26,6 +26,9 @@ async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
     viewer.pause()
     origin.append(LONG)
     await origin.polled(2)
+    (watch,) = gateway.edge.feeds._watches.values()
+    (reader,) = watch.feed._readers
+    await until(lambda: reader.paused)  # long news come to it in a turn of their own
     origin.close_stream()
     await until(lambda: _is_closed(gateway))
 
