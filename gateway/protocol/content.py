@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def check_content_type(text: str) -> str:
     return text
 
 
+@lru_cache(128)
 def media_type(content_type: str) -> str:
     """The type without parameters, in lower case: what has to match."""
     return content_type.partition(";")[0].rstrip().lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.errors import BadRequest
@@ -45,6 +46,7 @@ class Offset(NamedTuple):
     position: int
 
 
+@lru_cache(1024)
 def format_offset(generation: int, position: int) -> str:
     """The text of an offset; sorts as the positions do."""
     return f"{generation:016d}_{position:016d}"

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Outcomes = Sequence[Outcome]  # of the first who wait
 
 MAX_FOLD = 1024  # appends of one stream in one commit
-QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
@@ -143,18 +142,15 @@ class Appender:
     def _decide(self, hot: HotStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
-        turn_ends, dear = time() + LONGEST_TURN_S, 0
+        turn_ends = time() + LONGEST_TURN_S
         fold = Fold(state, hot.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
         most_bytes = self._table.log.fold_bytes
         for append, _ in islice(hot.waiting, MAX_FOLD):
             if fold.size >= most_bytes:
                 break
-            outcome = fold.decide(append)
-            decided.append(outcome)
-            # A refusal may have taken long, too: it may rest on a look at all producers.
-            dear += len(append.body) if isinstance(outcome, Appended) else QUICK_BYTES
-            if dear >= QUICK_BYTES and time() >= turn_ends:
+            decided.append(fold.decide(append))
+            if time() >= turn_ends:
                 break
         change = fold.change()
         if change is None and self._table.log.repeats_wait:

@@ -26,7 +26,7 @@ from gateway.protocol import cache_status, http1
 from gateway.telemetry.logs import log
 from gateway.web import bodies
 from gateway.web.answers import HandedOver
-from gateway.web.request_lines import is_host, is_one_head, refusal
+from gateway.web.request_lines import is_host, is_one_request, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,15 +83,13 @@ class Connection(RequestHandler):
             max_msg_queue_size=1,
         )
         self.server = server
-        self._fast = server.fast
-        self._shared = server.shared
-        self._busy = 0
-        self._taken = False
+        self._fast, self._shared = server.fast, server.shared
+        self._busy, self._taken = 0, False
         self._held = bytearray()
         self._early = self._late = b""
-        self._whole = True  # each piece of input so far was one request without a body
+        self._whole = True  # each piece of input so far was one request
         self._more = False  # the parser stopped after a request and may keep what follows
-        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
+        self._body: StreamReader | None = None  # what is still to come of it
         self._deaf = False  # what comes is not looked at: something before it was no HTTP
         self._on_lost: Callable[[Connection], object] | None = None
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
@@ -153,7 +151,8 @@ class Connection(RequestHandler):
         elif self._upgraded or self._payload_parser is not None:
             super().data_received(data)
         else:
-            known = self._fast.heads.get(data) if self._whole and self.is_idle else None
+            may_be = self._whole and not self._busy and data.startswith(b"GET ")
+            known = self._fast.heads.get(data) if may_be else None
             if known is None or not self._answered_again(known):
                 self._parse(data)
 
@@ -176,34 +175,36 @@ class Connection(RequestHandler):
     def _goes_on_after(self, data: bytes) -> bool:
         """Parse up to the end of a request, and see to it; whether another one may follow."""
         assert self._parser is not None, "the connection is there"
-        in_body = not self._body.is_eof()
         try:
             messages, upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as error:
-            self._spoilt(error, in_body=in_body and not self._body.is_eof())
+            self._spoilt(error)
             return False
-        self._whole = self._whole and is_one_head(data, messages)
-        self._more = not self._whole
         if upgraded:
-            self._upgraded = True
-            self._message_tail = tail
-        if messages:
-            self._process(data, *messages[0])
-            return self._more and not upgraded
-        self._more = in_body and self._body.is_eof()
-        if not in_body:
-            self._wait_for_head(len(data))
-        return self._more
-
-    def _process(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
-        self._deadline = None
-        self._begun = 0
-        self._body = payload
+            self._upgraded, self._message_tail = True, tail
+        if not messages:
+            return self._goes_on_without_head(len(data))
+        message, payload = messages[0]
+        self._body = None if payload.is_eof() else payload
+        self._whole = self._whole and self._body is None and is_one_request(data, payload)
+        self._more = not self._whole
+        self._deadline, self._begun = None, 0
         before = self._fast.answered
-        if not (self.is_idle and self._answered(message, payload)):
+        if self._busy or self._taken or not self._answered(message, payload):
             self._give_to_aiohttp(message, payload)
-        elif self._whole and self._fast.answered > before:
+        elif self._fast.answered > before and self._whole:
             self._fast.remember(data, message)
+        return self._more and not upgraded
+
+    def _goes_on_without_head(self, more: int) -> bool:
+        """Of the request before, or of the next head, a part has come."""
+        self._whole = False
+        if self._body is None:
+            self._wait_for_head(more)
+        elif self._body.is_eof():
+            self._body = None
+            return True
+        return False
 
     def _wait_for_head(self, more: int) -> None:
         """Bound what a client may send of a head, and the time that it takes."""
@@ -213,9 +214,9 @@ class Connection(RequestHandler):
         elif self._deadline is None and self._begun and self.is_idle:
             self._deadline = self._loop.time() + self._shared.timeouts.header
 
-    def _spoilt(self, error: HttpProcessingError, *, in_body: bool) -> None:
+    def _spoilt(self, error: HttpProcessingError) -> None:
         """What came is no HTTP, and nobody can say where the next request would begin."""
-        if in_body:
+        if self._body is not None and not self._body.is_eof():
             self._deaf = True
             self._body.set_exception(RequestPayloadError(error.message))
         else:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.protocol.appends import Appended
-    from gateway.protocol.state import StreamState
     from gateway.web.connection import Connection
     from gateway.web.routes import Routes
     from gateway.web.shared import Shared
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
+REMEMBERED_PATHS = 2048  # of streams that are written to: 1 MB, at worst 10
 REMEMBERED_HEADS = 1024  # with what was parsed from them 4 MB; then all are forgotten
 REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
 _OK = http1.status_line(200)
@@ -67,6 +67,7 @@ class Fast:
         self._identities += [route.identity for route in routes if isinstance(route, EdgeRoute)]
         self._edges = any(isinstance(route, EdgeRoute) for route in routes)
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
+        self._stream = lru_cache(REMEMBERED_PATHS)(self._find)
         self.answered = 0
         self.heads: dict[bytes, Head] = {}
 
@@ -166,8 +167,11 @@ class Fast:
             if hot is None or hot.state is None or not route.table.hears_of(hot):
                 return False
             state = route.table.present(hot)
-            if state.closed or not _is_at_tail(state, read.offset):
+            offset = read.offset
+            if state.closed or start_position(state, offset) != state.tail:
                 return False
+            if isinstance(offset, Offset) and offset.position > state.tail:
+                return False  # another gateway may know more: it goes the ordinary way
             route.table.deadlines.touch(hot)
             tail = state.offset(state.tail)
             join = partial(route.feeds.join, hot, state)
@@ -176,9 +180,12 @@ class Fast:
             return False
         return True
 
+    def _find(self, path: str) -> tuple[LogRoute | EdgeRoute, str]:
+        return self._routes.find(canonical_path(path))
+
     def _parse_poll(self, target: str) -> tuple[LogRoute | EdgeRoute, LongPoll, str] | None:
         try:
-            route, name = self._routes.find(canonical_path(target.partition("?")[0]))
+            route, name = self._find(target.partition("?")[0])
             read = parse_target(target) if isinstance(route, LogRoute) else route.parse(target)
         except HeadgateError:
             return None
@@ -201,7 +208,7 @@ class Fast:
         ):
             return False
         try:
-            route, name = self._routes.find(canonical_path(target))
+            route, name = self._stream(target)
             if not isinstance(route, LogRoute):
                 return False
             append = parse_append(headers, body)
@@ -230,13 +237,6 @@ class Fast:
             return http1.serialize(self._problem(outcome), common + cache_status.BYPASS)
         common = self._lines.shared() + cache_status.OTHER_METHOD
         return http1.serialize(responses.appended(outcome), common)
-
-
-def _is_at_tail(state: StreamState, offset: Offset | str | None) -> bool:
-    """One past what is known of a stream goes the ordinary way: another gateway may know more."""
-    if isinstance(offset, Offset) and offset.position > state.tail:
-        return False
-    return start_position(state, offset) == state.tail
 
 
 def _head(message: RawRequestMessage) -> Head:

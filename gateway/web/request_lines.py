@@ -10,15 +10,11 @@ from urllib.parse import urlsplit
 
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aiohttp.http_exceptions import HttpProcessingError
-    from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
@@ -142,10 +138,9 @@ def target(request: BaseRequest) -> str:
     return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
 
 
-def is_one_head(data: bytes, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> bool:
-    """Whether a piece of input is the head of one request that has no body, and nothing else."""
-    return (
-        len(messages) == 1
-        and messages[0][1] is EMPTY_PAYLOAD
-        and data.find(b"\r\n\r\n") == len(data) - 4
-    )
+def is_one_request(data: bytes, payload: StreamReader) -> bool:
+    """Whether a piece of input is one request and nothing else; not if its body came in chunks.
+
+    `payload` is the whole body of the first request in it.
+    """
+    return data.find(b"\r\n\r\n") + 4 + payload.total_bytes == len(data)

@@ -83,13 +83,16 @@ async def test_those_who_are_answered_together_are_answered_in_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However long each answer takes, others wait for no more of them than fit in a turn."""
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 0.0)
     log = GatedLog()
     service = Service(log)
     await service.create("s")
+    log.commits.clear()
     before = len(log.committed)
     answered: list[int] = []
     writers = [service.submit("s", b"x") for _ in range(5)]
+    await turns()
+    monkeypatch.setattr(appender, "LONGEST_TURN_S", 0.0)
+    log.commits.set()
     for number, writer in enumerate(writers):
         writer.add_done_callback(partial(_note, answered, number))
     seen = set()
