@@ -56,7 +56,7 @@ run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so o
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench torture soak
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench paired torture soak
 # Lint goes first and alone (it would disturb tests that measure time); the tests run even when
 # it fails, so that one run tells everything. What fails once is run again, alone.
 test: setup-test  ## Set up, lint and run every test
@@ -87,6 +87,9 @@ format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 
 bench: setup-bench  ## Measure against nginx, nchan and the reference server
 	$(BIN)/python -m tests.bench $(ARGS)
+
+paired: setup-bench  ## Measure against another checkout, OTHER=folder
+	$(BIN)/python -m tests.bench.paired $(OTHER) $(ARGS)
 
 torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
 	$(BIN)/python -m tests.faults --kills 1000

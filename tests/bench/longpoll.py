@@ -26,11 +26,11 @@ def bench(plan: Plan) -> Section:
     numbers = itertools.count()
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
-        _follow(server, f"warm-{next(numbers)}", 50)
+        follow(server, f"warm-{next(numbers)}", 50)
         for pollers in plan.loads([5000], 1000):
 
             def once(pollers: int = pollers) -> Figures:
-                return _follow(server, f"poll-{next(numbers)}", pollers)
+                return follow(server, f"poll-{next(numbers)}", pollers)
 
             yield f"{pollers:,} pollers", undisturbed(once)
 
@@ -50,7 +50,8 @@ def bench(plan: Plan) -> Section:
     )
 
 
-def _follow(server: Server, stream: str, pollers: int) -> Figures:
+def follow(server: Server, stream: str, pollers: int) -> Figures:
+    """Make a stream, and give its messages to pollers that already wait."""
     server.create(stream, "application/json")
     path = server.append_path(stream)
     load = (server.port, pollers, MESSAGES, INTERVAL_US, server.pid, server.append_port)

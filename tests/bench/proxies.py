@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.bench.machine import TOOL_CORE
 from tests.bench.rounds import apart
 from tests.bench.servers import HERE, PINNED, HeadgateServer, Nginx, Reference, Server
+from tests.support.processes import HEADGATE as PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +56,11 @@ class HeadgateProxy(Proxy, HeadgateServer):
         through: bool = False,
         arguments: Sequence[str] = (),
         preface: Sequence[str] = PINNED,
+        program: Path = PROGRAM,
     ) -> None:
         self.origin = Origin()
         url = f"http://127.0.0.1:{self.origin.port}"
-        super().__init__(url, arguments=arguments, preface=preface)
+        super().__init__(url, arguments=arguments, preface=preface, program=program)
         self.label = "headgate, through" if through else HEADGATE
         self._through = through
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
 from tests.bench.tools import ToolFailed
 from tests.support.ports import free_port
-from tests.support.processes import Headgate
+from tests.support.processes import HEADGATE, Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -130,6 +130,7 @@ class HeadgateServer(Server):
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         preface: Sequence[str] = PINNED,
+        program: Path = HEADGATE,
     ) -> None:
         super().__init__()
         self.label = f"headgate {origin.partition(':')[0]}:"
@@ -138,6 +139,7 @@ class HeadgateServer(Server):
             arguments=arguments,
             environment={**PATIENT, **(environment or {})},
             preface=preface,
+            program=program,
         )
         self.port = self._headgate.port
 

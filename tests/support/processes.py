@@ -35,13 +35,14 @@ class Headgate:
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
         preface: Sequence[str] = (),
+        program: Path = HEADGATE,
     ) -> None:
         self.port = port or free_port()
         self.admin_port = free_port()
         self.origin = origin
         self.arguments = [
             *preface,
-            str(HEADGATE),
+            str(program),
             "serve",
             *("--listen", f"127.0.0.1:{self.port}"),
             *("--admin", f"127.0.0.1:{self.admin_port}"),

@@ -1,0 +1,151 @@
+"""`python -m tests.bench.paired OTHER [LOAD ...]`: this checkout beside another one.
+
+Both servers are up at once, on the same core, and take short turns, first one and then the other
+first; each turn of the one is set against the turn of the other beside it. So what the machine does
+meanwhile falls on both, and differences of a few per cent show that no two runs could tell apart.
+Both are started anew several times: where a process comes to lie in memory makes a difference too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import statistics
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from tests.bench import append, catchup, longpoll, machine, sse, tools
+from tests.bench.proxies import HeadgateProxy
+from tests.bench.report import WIDTH
+from tests.bench.rounds import tell
+from tests.bench.servers import HeadgateServer
+from tests.bench.tools import run
+from tests.support.processes import HEADGATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures
+
+STARTS = 5
+TURNS = 6
+MILLISECONDS = 500
+CONNECTIONS = 64
+NUMBERS = itertools.count()
+
+
+def main() -> int:
+    """0 when all was measured, 2 when nothing could be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.paired")
+    parser.add_argument("other", type=Path, help="the folder of another checkout, with its .venv")
+    parser.add_argument("load", nargs="*", help=f"of {', '.join(LOADS)}; all by default")
+    parser.add_argument("--starts", type=int, default=STARTS, help="of both servers")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.load) - set(LOADS):
+        parser.error(f"no such load: {', '.join(sorted(unknown))}")
+    other = arguments.other.resolve() / ".venv" / "bin" / "headgate"
+    if not other.exists():
+        parser.error(f"{other} is missing; `make setup` there installs it.")
+    try:
+        machine.prepare()
+        tools.build()
+        for load in arguments.load or LOADS:
+            _compare(load, other, arguments.starts)
+    except (machine.Unprepared, tools.ToolFailed) as failure:
+        tell(str(failure))
+        return 2
+    return 0
+
+
+def _compare(load: str, other: Path, starts: int) -> None:
+    ratios: dict[str, list[float]] = {"rate": [], "processor time each": [], "p50": []}
+    for _ in range(starts):
+        with contextlib.ExitStack() as stack:
+            ours, theirs = (LOADS[load](stack, program) for program in (HEADGATE, other))
+            ours()  # warm
+            theirs()
+            for number in range(TURNS):
+                if number % 2:
+                    mine, its = ours(), theirs()
+                else:
+                    its, mine = theirs(), ours()
+                ratios["rate"].append(mine["per_s"] / its["per_s"])
+                ratios["processor time each"].append(_time_each(mine) / _time_each(its))
+                ratios["p50"].append(mine["p50_ms"] / its["p50_ms"])
+    shown = "   ".join(f"{name} {spread(found)}" for name, found in ratios.items())
+    Console(width=WIDTH, highlight=False).print(f"{load:16} here / there: {shown}")
+
+
+def _time_each(figures: Figures) -> float:
+    return figures["server_cpu"] / figures["per_s"]
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """The median, and within which bounds the median of such a sample lies 19 times in 20."""
+    ordered, count = sorted(ratios), len(ratios)
+    reach = 0.98 * count**0.5  # the sign test's bounds, by the normal approximation
+    low = ordered[max(0, int(count / 2 - reach))]
+    high = ordered[min(count - 1, int(count / 2 + reach))]
+    return f"{statistics.median(ordered):.3f} ({low:.3f} to {high:.3f})"
+
+
+# ---------------------------------------------------------------- loads
+
+
+def _reads(stack: contextlib.ExitStack, server: Server) -> Callable[[], Figures]:
+    body = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "body"
+    body.write_bytes(catchup.BODY)
+    server.create("doc", "application/json", catchup.BODY)
+    load = ("load", "get", server.port, CONNECTIONS, MILLISECONDS, server.pid)
+    return partial(run, *load, body, catchup.PATH)
+
+
+def _own_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    return _reads(stack, stack.enter_context(HeadgateServer("memory:", program=program)))
+
+
+def _origin_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    return _reads(stack, stack.enter_context(HeadgateProxy(program=program)))
+
+
+def _appends(origin: str, stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    if origin == "file:":
+        append.DISK.mkdir(exist_ok=True)
+        origin += stack.enter_context(tempfile.TemporaryDirectory(dir=append.DISK))
+    server = stack.enter_context(HeadgateServer(origin, program=program))
+
+    def once() -> Figures:
+        return append.append(server, [f"append-{next(NUMBERS)}" for _ in range(8)], MILLISECONDS)
+
+    return once
+
+
+def _live(
+    follow: Callable[[Server, str, int], Figures],
+    readers: int,
+    stack: contextlib.ExitStack,
+    program: Path,
+) -> Callable[[], Figures]:
+    server = stack.enter_context(HeadgateServer("memory:", program=program))
+    return lambda: follow(server, f"live-{next(NUMBERS)}", readers)
+
+
+LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] = {
+    "reads": _own_reads,
+    "origin-reads": _origin_reads,
+    "memory-appends": partial(_appends, "memory:"),
+    "file-appends": partial(_appends, "file:"),
+    "sse-1000": partial(_live, sse.deliver, 1000),
+    "sse-5000": partial(_live, sse.deliver, 5000),
+    "longpoll-5000": partial(_live, longpoll.follow, 5000),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
