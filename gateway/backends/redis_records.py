@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis_wire import Reply
     from gateway.protocol.state import Record, StreamState
 
-AT_ONCE = 4096  # entries that are taken out of a reply in one turn, of about a millisecond
+LONGEST_TURN_S = 0.002  # of taking entries out of a reply, one of which is a thousand records
 
 
 class Stretch(NamedTuple):
@@ -95,29 +95,25 @@ class Run:
     async def extend(self, stretch: Stretch, entries: list[Reply], tail: int) -> None:
         """Take the records of a stretch, if it begins here; `entries` are emptied.
 
-        A chunk may be a hundred thousand entries, so others have their turn in between. To let go
-        of all of them at once takes its time, too.
+        A chunk may be a quarter of a million records, so others have their turn in between. To let
+        go of all of them at once takes its time, too.
         """
         if stretch.begin != self.position:
             return
         self._limit = min(stretch.stop, tail)
-        last: list[Reply] = []
+        time = asyncio.get_running_loop().time
+        turn_ends = time() + LONGEST_TURN_S
+        entries.reverse()
         while entries:
-            part, entries[:AT_ONCE] = last + entries[:AT_ONCE], ()
-            last = part[-1:]
-            if not self._take_all(part):
+            found = entries.pop()
+            begin = start_of(found)
+            if entries and start_of(entries[-1]) == begin:
+                continue  # the later one counts
+            if not self._take(begin, found[1]):
                 return
-            if entries:
+            if entries and time() >= turn_ends:
                 await asyncio.sleep(0)
-        self._take_all([*last, None])
-
-    def _take_all(self, part: Sequence[Reply]) -> bool:
-        """Take all entries but the last, and none after which another one has the same START."""
-        starts = [-1 if one is None else start_of(one) for one in part]
-        return all(
-            begin == following or self._take(begin, one[1])
-            for one, (begin, following) in zip(part, pairwise(starts), strict=False)
-        )
+                turn_ends = time() + LONGEST_TURN_S
 
     def _take(self, begin: int, fields: Reply) -> bool:
         """Take an entry's records; False where one is missing, or no more are wanted."""

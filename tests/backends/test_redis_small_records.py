@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis_records import AT_ONCE, Run, Stretch
+from gateway.backends import redis_records
+from gateway.backends.redis_records import Run, Stretch
 from gateway.backends.redis_wire import MUCH, Wire
 
 if TYPE_CHECKING:
@@ -27,8 +28,17 @@ def datas(count: int) -> list[bytes]:
     return [b"%02d" % (n % 100) for n in range(count)]
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
-async def test_others_have_their_turn_after_so_many_records(count: int) -> None:
+MANY = 5
+
+
+@pytest.fixture
+def always_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn is over after each entry."""
+    monkeypatch.setattr(redis_records, "LONGEST_TURN_S", 0.0)
+
+
+async def _turns_while(run: Run, reply: Reply) -> int:
+    """How often others have their turn while a reply is taken."""
     turns = 0
 
     async def turn() -> None:
@@ -38,30 +48,43 @@ async def test_others_have_their_turn_after_so_many_records(count: int) -> None:
             await asyncio.sleep(0)
 
     turning = asyncio.create_task(turn())
+    await run.extend(WHOLE, reply, ALL)
+    turning.cancel()
+    return turns
+
+
+@pytest.mark.usefixtures("always_long")
+@pytest.mark.parametrize("count", [0, 1, 2, MANY])
+async def test_others_have_their_turn_between_entries(count: int) -> None:
     reply = entries(count)
     run = Run(0)
-    await run.extend(WHOLE, reply, ALL)
+    assert await _turns_while(run, reply) == max(0, count - 1)
     assert run.datas == datas(count)
-    assert turns == max(0, (count - 1) // AT_ONCE)
     assert reply == []
-    turning.cancel()
 
 
-@pytest.mark.parametrize("missing", [AT_ONCE - 1, AT_ONCE, AT_ONCE + 1])
+async def test_what_takes_no_long_is_done_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_records, "LONGEST_TURN_S", 3600.0)
+    run = Run(0)
+    assert await _turns_while(run, entries(10_000)) == 0
+    assert run.datas == datas(10_000)
+
+
+@pytest.mark.usefixtures("always_long")
+@pytest.mark.parametrize("missing", range(1, MANY))
 async def test_what_is_missing_ends_it_wherever_it_is(missing: int) -> None:
-    reply = entries(2 * AT_ONCE)
+    reply = entries(MANY)
     del reply[missing]
     run = Run(0)
     await run.extend(WHOLE, reply, ALL)
-    assert run.datas == datas(2 * AT_ONCE)[:missing]
+    assert run.datas == datas(MANY)[:missing]
 
 
 async def test_two_places_follow_each_other() -> None:
-    count = AT_ONCE + 1
     run = Run(0)
-    await run.extend(Stretch(1, "source", 0, 2 * count), entries(count), ALL)
-    await run.extend(Stretch(2, "s", 2 * count, ALL), entries(2, 2 * count), ALL)
-    assert run.datas == datas(count) + datas(2)
+    await run.extend(Stretch(1, "source", 0, 2 * MANY), entries(MANY), ALL)
+    await run.extend(Stretch(2, "s", 2 * MANY, ALL), entries(2, 2 * MANY), ALL)
+    assert run.datas == datas(MANY) + datas(2)
 
 
 # ---------------------------------------------------------------- what counts of what is found
@@ -106,13 +129,14 @@ async def test_what_was_committed_is_taken(
     assert run.position == run.start + sum(map(len, taken))
 
 
-@pytest.mark.parametrize("at", [AT_ONCE - 2, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1])
-async def test_of_two_entries_the_later_counts_wherever_the_reply_is_cut(at: int) -> None:
-    reply = entries(2 * AT_ONCE)
+@pytest.mark.usefixtures("always_long")
+@pytest.mark.parametrize("at", range(MANY))
+async def test_of_two_entries_the_later_counts_wherever_a_turn_ends(at: int) -> None:
+    reply = entries(MANY)
     reply.insert(at, [b"%d-1" % (2 * at), [b"d", b"never"]])
     run = Run(0)
     await run.extend(WHOLE, reply, ALL)
-    assert run.datas == datas(2 * AT_ONCE)
+    assert run.datas == datas(MANY)
 
 
 @pytest.mark.parametrize("stop", range(1, 6))
