@@ -144,7 +144,7 @@ class Judge:
         if begin is not None and begin[:2] != end[:2]:
             self.complain(f"of another stream from {start} to {end}: {what}")
             return
-        if end.making is None and stream.was_lost and _CUT_CHARACTER in body:
+        if end.making is None and (stream.was_lost or self.lags) and _CUT_CHARACTER in body:
             return  # two makings that nothing tells apart, put together amid a character
         at = 0 if begin is None else begin.at
         if not any(
@@ -181,7 +181,9 @@ class Judge:
         # That nothing is said to follow may be as late as the origin's answer to a feed's poll.
         heard = got.fields.get("x-cache") == "COLLAPSED" and not (up_to_date or self.is_calm)
         too_old = not heard and self._is_before(end, seen, floor)
-        if too_old or (up_to_date and not any(one.tail == end.at for one in seen)):
+        # Behind a replica that lags, who is one past its tail stays there, whatever brought him.
+        tails = {one.tail + more for one in seen for more in range(1 + self.lags)}
+        if too_old or (up_to_date and end.at not in tails):
             self.complain(f"not the tail at {end}, floor {floor}: {what}")
 
     def tail(self, stream: Stream, end: Place, versions: list[Version], floor: Floor) -> None:
