@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONGEST_TURN_S = 0.005  # then others have theirs; a pass of the loop costs little beside it
+LONGEST_TURN_S = 0.002  # then others have theirs; a pass of the loop costs little beside it
 
 
 class Turns:

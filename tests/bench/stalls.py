@@ -12,7 +12,7 @@ from tests.support import stalls
 if TYPE_CHECKING:
     from tests.bench.rounds import Measured, Plan
 
-LONGEST_MS = 50.0
+LONGEST_MS = 20.0
 
 
 def bench(plan: Plan) -> Section:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, repeat
+from pathlib import Path
 from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ from multidict import CIMultiDict
 
 from gateway.streams.appender import MAX_FOLD
 from tests.support.processes import ROOT, Headgate
+from tests.support.redis_servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +33,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 JSON, TEXT, OCTETS = "application/json", "text/plain", "application/octet-stream"
 
 
-KINDS = ("memory", "file", "http")
+KINDS = ("memory", "file", "redis", "http")
 
 
 @contextlib.contextmanager
@@ -43,9 +45,13 @@ def started(kind: str, preface: Sequence[str] = ()) -> Iterator[Headgate]:
             behind = Headgate(origin)
             held.callback(behind.close)
             origin = behind.start().url
-        elif kind == "file":
-            folder = tempfile.TemporaryDirectory(prefix="headgate-stalls-")
-            origin = f"file:{held.enter_context(folder)}"
+        elif kind in {"file", "redis"}:
+            folder = held.enter_context(tempfile.TemporaryDirectory(prefix="headgate-stalls-"))
+            origin = f"file:{folder}"
+            if kind == "redis":
+                redis = RedisServer(Path(folder))
+                held.callback(redis.kill)
+                origin = redis.start().url
         server = Headgate(origin, preface=preface)
         held.callback(server.close)
         yield server.start()
