@@ -19,13 +19,13 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 import admin.app
-from gateway.backends.origin import Origin, OriginSettings
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.rules import Rules
 from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.live.host import FeedSettings
+from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.caching import Freshness
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
@@ -50,7 +50,7 @@ from gateway.web.shared import Shared, Timeouts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from gateway.settings import Address, Settings
     from gateway.settings import Route as RouteSettings
     from gateway.web.edge_writes import Write

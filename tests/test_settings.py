@@ -8,7 +8,7 @@ import pytest
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 
-from gateway.backends.origin import OriginSettings
+from gateway.origin.client import OriginSettings
 from gateway.settings import (
     Address,
     Route,

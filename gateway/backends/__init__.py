@@ -1,1 +1,1 @@
-"""Where logs live: one contract, `base.Log`, and a module for each kind."""
+"""Where logs live: one contract, `contract.Log`, and a module or a folder for each kind."""

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway.backends.base import Conflict, Loaded, SoleLog
+from gateway.backends.contract import Conflict, Loaded, SoleLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import Place

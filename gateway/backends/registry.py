@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.redis import RedisLog
-from gateway.backends.redis_servers import RedisSettings
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.topology import RedisSettings
+from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from gateway.settings import Route
 
 

@@ -19,11 +19,11 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from gateway.backends.origin import OriginAnswer
     from gateway.cache.held import Ask, Held
     from gateway.cache.parts import PartsReader
     from gateway.cache.rules import Rules
     from gateway.cache.store import Kept, Store
+    from gateway.origin.client import OriginAnswer
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come

@@ -17,10 +17,10 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-    from gateway.backends.origin import OriginAnswer
     from gateway.cache.held import Ask, Held
     from gateway.cache.parts import PartsReader
     from gateway.cache.rules import Rules
+    from gateway.origin.client import OriginAnswer
 
     # Asks the origin, whether the kept answer still stands if there is one.
     Send = Callable[[Held | None], Awaitable[OriginAnswer]]

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNotFound
 from gateway.protocol.appends import Appended, Fold
 from gateway.protocol.lifecycle import touched
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.hot import HotStream
-    from gateway.streams.table import StreamTable
+    from gateway.streams.active_stream import HotStream
+    from gateway.streams.stream_table import StreamTable
 
     Done = Callable[[Appended | HeadgateError], None]
     Outcome = Appended | HeadgateError

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.protocol.lifecycle import touched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.base import Loaded
+    from gateway.backends.contract import Loaded
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.hot import HotStream
+    from gateway.streams.active_stream import HotStream
 
 TOUCH_SHARE = 10  # where one process serves, it is written when it moved by a tenth of the TTL
 MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry stays punctual

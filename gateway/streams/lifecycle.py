@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.content import is_long, long_record
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.protocol.lifecycle import Created, Place
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.hot import HotStream
-    from gateway.streams.table import StreamTable
+    from gateway.streams.active_stream import HotStream
+    from gateway.streams.stream_table import StreamTable
 
 T = TypeVar("T")
 

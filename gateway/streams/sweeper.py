@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.streams.lifecycle import Lifecycle
-    from gateway.streams.table import StreamTable
+    from gateway.streams.stream_table import StreamTable
 
 T = TypeVar("T")
 

@@ -24,11 +24,11 @@ from gateway.web.edge_watch import LONGEST_READ, Watch, refuse, watch_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from gateway.backends.origin import Origin
     from gateway.cache.edge_cache import EdgeCache, Given
     from gateway.cache.flight import Flight, Landed
     from gateway.live.feed import Feed
     from gateway.live.host import Cut, FeedSettings, Parked
+    from gateway.origin.client import Origin
     from gateway.protocol.caching import Freshness
     from gateway.protocol.followed import EdgeLongPoll
     from gateway.protocol.repair import StreamRead

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
-    from gateway.backends.origin import OriginAnswer
+    from gateway.origin.client import OriginAnswer
     from gateway.protocol.followed import EdgeEvents, EdgeLive, EdgeRead
     from gateway.web.edge_feeds import EdgeFeeds
     from gateway.web.edge_route import EdgeRoute

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
-    from gateway.backends.origin import OriginAnswer
     from gateway.cache.edge_cache import Given
     from gateway.cache.held import Held
+    from gateway.origin.client import OriginAnswer
     from gateway.web.answers import Source
     from gateway.web.edge_route import EdgeRoute
 

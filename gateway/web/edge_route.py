@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.backends.origin import Origin, OriginAnswer
     from gateway.cache.rules import Rules
     from gateway.cache.store import Kept, Store
     from gateway.live.host import FeedSettings
+    from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll
     from gateway.web.connection import Connection

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.backends.origin import Origin
     from gateway.cache.edge_cache import Given
     from gateway.cache.held import Ask
     from gateway.live.budget import Budget
+    from gateway.origin.client import Origin
     from gateway.protocol.caching import Freshness
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.repair import StreamRead

@@ -22,8 +22,8 @@ from gateway.protocol.content import read_body
 from gateway.protocol.epochs import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
-from gateway.streams.catching_up import AGAIN_S
-from gateway.streams.moments import begins_alike
+from gateway.streams.reload_queue import AGAIN_S
+from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
-    from gateway.streams.hot import HotStream
+    from gateway.streams.active_stream import HotStream
     from gateway.web.log_route import LogRoute
     from gateway.web.shared import Shared
 

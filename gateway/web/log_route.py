@@ -12,13 +12,13 @@ from gateway.protocol.offsets import NOW
 from gateway.protocol.requests import Events, LongPoll
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
-from gateway.streams.moments import begins_alike
-from gateway.streams.table import StreamTable
+from gateway.streams.stream_table import StreamTable
+from gateway.streams.versions import begins_alike
 from gateway.web.answers import Answered
 from gateway.web.log_feeds import LiveRead, LogFeeds
 
 if TYPE_CHECKING:
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from gateway.cache.store import Store
     from gateway.live.host import FeedSettings
     from gateway.protocol.caching import Freshness

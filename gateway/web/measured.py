@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.backends.redis import RedisLog
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.sqlite.log import SqliteLog
 from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least
 from gateway.web.log_route import LogRoute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.edge_route import EdgeRoute
     from gateway.web.fast import Fast

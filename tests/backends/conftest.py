@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis_rows import Names
+from gateway.backends.redis.commands import Names
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 pytest.register_assert_rewrite("tests.backends.contract")

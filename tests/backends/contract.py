@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.base import Conflict, Loaded
+from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.memory import MemoryLog
-from gateway.backends.redis import RedisLog
-from gateway.backends.redis_servers import RedisSettings
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.topology import RedisSettings
+from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.lifecycle import Place
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from tests.support.redis_servers import RedisServer
 
     Factory = Callable[[Path, int], Log]

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis import RedisLog
-from gateway.backends.redis_rows import Calls, Names
-from gateway.backends.redis_servers import RedisSettings
+from gateway.backends.redis.commands import Calls, Names
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.topology import RedisSettings
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.support import waiting

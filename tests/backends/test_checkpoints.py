@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.sqlite.log import SqliteLog
 from tests.backends.contract import created, removed
 from tests.backends.test_power_loss import PAIR, SEED, Campaign, Cut, lost
 

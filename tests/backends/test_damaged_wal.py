@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 import pytest
 
-from gateway.backends.sqlite import SqliteLog
-from gateway.backends.sqlite_recovery import MAX_KEPT
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.backends.sqlite.recovery import MAX_KEPT
 from gateway.errors import StartError, StreamGone
 from gateway.protocol.epochs import position_of
 from gateway.protocol.offsets import parse_offset

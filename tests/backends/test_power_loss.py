@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 import pytest
 
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.protocol.state import Change, ProducerState, StreamState
 from tests.backends.contract import appended, created, removed, with_producers

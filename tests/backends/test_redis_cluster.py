@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
 
-from gateway.backends.redis_rows import Names
+from gateway.backends.redis.commands import Names
 from gateway.errors import StreamGone
 from gateway.protocol.appends import Appended
 from gateway.protocol.epochs import position_of
@@ -22,7 +22,7 @@ from tests.support.redis_groups import ClusterServers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 

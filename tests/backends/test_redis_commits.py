@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.base import Conflict, Loaded
+from gateway.backends.contract import Conflict, Loaded
 from gateway.errors import LogUnavailable
 from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.epochs import position_of
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.redis import RedisLog
-    from gateway.backends.redis_rows import Names
+    from gateway.backends.redis.commands import Names
+    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import Change, StreamState
 
 replace = msgspec.structs.replace

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.base import Conflict
-from gateway.backends.redis_rows import LIBRARY, VERSION
+from gateway.backends.contract import Conflict
+from gateway.backends.redis.commands import LIBRARY, VERSION
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.epochs import position_of
 from gateway.protocol.offsets import parse_offset
@@ -21,7 +21,7 @@ from tests.support.redis_servers import redis_server
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 

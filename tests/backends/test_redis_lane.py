@@ -11,9 +11,9 @@ import hiredis
 import pytest
 from redis.asyncio.connection import Connection
 
-from gateway.backends import redis_lane
-from gateway.backends.redis_lane import Lane, Unreachable
-from gateway.backends.redis_wire import pack
+from gateway.backends.redis import pipeline
+from gateway.backends.redis.connection import pack
+from gateway.backends.redis.pipeline import Lane, Unreachable
 from tests.backends.redis_logs import until
 from tests.streams.gated_log import turns
 from tests.support.listener import Listener
@@ -21,8 +21,8 @@ from tests.support.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.redis_lane import Answer
-    from gateway.backends.redis_wire import Wire
+    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.pipeline import Answer
 
 PATIENCE_S = 1.0
 ENDLESS_S = 60.0  # where patience is not what is tested: a busy machine may be still for a second
@@ -112,7 +112,7 @@ class Talk:
         packed = pack(name) + b"".join(map(pack, words))
         self.lane.ask(packed, self._done(name), 1 + len(words), expected)
 
-    def _done(self, name: str) -> redis_lane.Done:
+    def _done(self, name: str) -> pipeline.Done:
         return lambda answer: self.answers.update({name: answer})
 
     async def answered(self, name: str) -> Answer | Unreachable:
@@ -215,7 +215,7 @@ async def test_with_an_epilogue_all_are_answered_after_it() -> None:
 async def test_a_pipeline_is_bounded_by_bytes(
     monkeypatch: pytest.MonkeyPatch, are_long: str
 ) -> None:
-    monkeypatch.setattr(redis_lane, "MAX_PIPELINE_BYTES", 10_000)
+    monkeypatch.setattr(pipeline, "MAX_PIPELINE_BYTES", 10_000)
     names = [str(number) for number in range(6)]
     async with talking(Peer()) as talk:
         for name in names:

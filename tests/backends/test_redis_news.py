@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from redis.asyncio.connection import Connection
 
-from gateway.backends.redis_news import AT_ONCE, Ear
-from gateway.backends.redis_rows import MOST_NEWS
-from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
+from gateway.backends.redis.commands import MOST_NEWS
+from gateway.backends.redis.notifications import AT_ONCE, Ear
+from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.protocol.state import Change, ProducerState
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
@@ -26,8 +26,8 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.redis import RedisLog
-    from gateway.backends.redis_wire import Wire
+    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.retention import Retention
@@ -16,8 +16,8 @@ from tests.backends.contract import appended, commit_each, created, loaded, remo
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
-    from gateway.backends.redis import RedisLog
-    from gateway.backends.redis_rows import Names
+    from gateway.backends.redis.commands import Names
+    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 

@@ -13,7 +13,7 @@ from tests.support.redis_servers import redis_server
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.redis_rows import Names
+    from gateway.backends.redis.commands import Names
     from tests.support.redis_servers import RedisServer
 
 

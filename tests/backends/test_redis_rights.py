@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis import RedisLog
-from gateway.backends.redis_servers import RedisSettings
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.topology import RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.redis_logs import connected, until
@@ -19,7 +19,7 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.backends.redis_rows import Names
+    from gateway.backends.redis.commands import Names
     from tests.support.redis_servers import RedisServer
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import hiredis
 import pytest
 
-from gateway.backends import redis_sentinels
-from gateway.backends.redis_sentinels import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
+from gateway.backends.redis import sentinels
+from gateway.backends.redis.sentinels import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
 from gateway.errors import LogUnavailable
 from tests.backends.redis_logs import connected
 from tests.streams.service import Service
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.backends.redis_sentinels import Address
+    from gateway.backends.redis.sentinels import Address
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6380)
 OPTIONS = {"protocol": 2, "socket_connect_timeout": 5.0, "socket_timeout": 5.0}
@@ -75,7 +75,7 @@ async def watching(*sentinels: Sentinel) -> AsyncIterator[list[Address]]:
 @pytest.fixture
 def _all_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is not frozen is heard, on a busy machine, too."""
-    monkeypatch.setattr(redis_sentinels, "TOGETHER_S", 10.0)
+    monkeypatch.setattr(sentinels, "TOGETHER_S", 10.0)
 
 
 async def ask(nodes: list[Address], service: str = SERVICE) -> Address:

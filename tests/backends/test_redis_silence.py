@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends import redis_errand, redis_primary
-from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
-from gateway.backends.redis_wire import Wire
+from gateway.backends.redis import call, primary
+from gateway.backends.redis.connection import Wire
+from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 
@@ -44,8 +44,8 @@ async def silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
     """A server that has just fallen silent, a log there, and a stream in it."""
-    monkeypatch.setattr(redis_primary, "ANSWER_S", ANSWER_S)
-    monkeypatch.setattr(redis_errand, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(call, "PATIENCE_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = created(log, "s", b"one")
@@ -93,7 +93,7 @@ async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
 async def test_who_waited_is_answered_when_the_server_speaks_again(
     silent: tuple[RedisServer, RedisLog, StreamState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_errand, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(call, "PATIENCE_S", 60.0)
     server, log, state = silent
     change = appended(state, b"two")
     committing = log.commit([change])

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends import redis_records
-from gateway.backends.redis_records import Run, Stretch
-from gateway.backends.redis_wire import MUCH, Wire
+from gateway.backends.redis import records as redis_records
+from gateway.backends.redis.connection import MUCH, Wire
+from gateway.backends.redis.records import Run, Stretch
 
 if TYPE_CHECKING:
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.connection import Reply
 
 ALL = 1 << 40
 WHOLE = Stretch(1, "s", 0, ALL)

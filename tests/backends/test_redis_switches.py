@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.backends import redis_errand, redis_news, redis_primary, redis_switches
-from gateway.backends.redis_servers import RedisSettings, Servers
-from gateway.backends.redis_switches import Switches
+from gateway.backends.redis import call, failover_watch, notifications, primary
+from gateway.backends.redis.failover_watch import Switches
+from gateway.backends.redis.topology import RedisSettings, Servers
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected, until
@@ -32,9 +32,9 @@ FAILOVER_S = 60.0  # it takes two on an idle machine
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence makes nobody suspicious."""
-    monkeypatch.setattr(redis_primary, "ANSWER_S", FOR_EVER_S)
-    monkeypatch.setattr(redis_errand, "PATIENCE_S", FOR_EVER_S)
-    monkeypatch.setattr(redis_news, "PING_S", FOR_EVER_S)
+    monkeypatch.setattr(primary, "ANSWER_S", FOR_EVER_S)
+    monkeypatch.setattr(call, "PATIENCE_S", FOR_EVER_S)
+    monkeypatch.setattr(notifications, "PING_S", FOR_EVER_S)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ async def test_one_failover_is_told_once(server: RedisServer) -> None:
 async def test_the_same_failover_is_another_one_after_a_while(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_switches, "TOGETHER_S", 0.0)
+    monkeypatch.setattr(failover_watch, "TOGETHER_S", 0.0)
     async with Told(server) as told:
         told.tell(1, 2)
         told.tell(1, 2)
@@ -155,7 +155,7 @@ async def test_the_same_failover_is_another_one_after_a_while(
 async def test_a_sentinel_that_forbids_to_listen_is_told_of_once(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_news, "LONGEST_AGAIN_S", 0.0)
+    monkeypatch.setattr(notifications, "LONGEST_AGAIN_S", 0.0)
     user = uuid.uuid4().hex
     server.command("ACL", "SETUSER", user, "on", ">pw", "-@all", "+client|setname")
     told = Told(server, f"?sentinel_username={user}&sentinel_password=pw")

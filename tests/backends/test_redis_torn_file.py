@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.errors import StreamClosed, StreamNotFound
 from gateway.protocol.state import Stamp
 from tests.backends.contract import appended, created
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from gateway.backends.redis import RedisLog
+    from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import StreamState
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite_reserve import RESERVE_BYTES, ROOM_BYTES, Reserve, removes
+from gateway.backends.sqlite.reserve import RESERVE_BYTES, ROOM_BYTES, Reserve, removes
 from tests.backends.contract import appended, created, removed
 from tests.faults.disk import small_disk
 

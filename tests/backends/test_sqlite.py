@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from gateway.backends.sqlite import MAX_GROUP, SqliteLog
-from gateway.backends.sqlite_file import SCHEMA_VERSION
+from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
+from gateway.backends.sqlite.log import MAX_GROUP, SqliteLog
 from gateway.errors import RecordDamaged, StartError
 from tests.backends.contract import appended, created, opened, removed
 

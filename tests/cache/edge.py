@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.backends.origin import Origin, OriginSettings
 from gateway.cache.directives import normalised
 from gateway.cache.edge_cache import EdgeCache
 from gateway.cache.held import Ask, Held
 from gateway.cache.policy import Defaults
 from gateway.cache.rules import Rules
 from gateway.cache.store import Kept, Store
+from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.caching import Freshness
 from gateway.protocol.followed import EdgeCatchUp, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
@@ -26,8 +26,8 @@ from tests.support.cache_status import said
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.origin import OriginAnswer
     from gateway.cache.edge_cache import Given
+    from gateway.origin.client import OriginAnswer
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.sqlite import SqliteLog
-from gateway.backends.sqlite_reserve import FULL, RESERVE_BYTES, Reserve
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.backends.sqlite.reserve import FULL, RESERVE_BYTES, Reserve
 from gateway.errors import LogUnavailable
 from tests.backends.contract import created, removed
 from tests.faults import disk

@@ -10,7 +10,7 @@ from gateway.backends.memory import MemoryLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.base import Loaded
+    from gateway.backends.contract import Loaded
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
 

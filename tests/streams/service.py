@@ -12,13 +12,13 @@ from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.protocol.state import Lifetime, Stamp
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
-from gateway.streams.table import StreamTable
 from tests.streams.clock import ManualClock
 from tests.streams.gated_log import GatedLog
 
 if TYPE_CHECKING:
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from gateway.protocol.appends import Appended
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.state import StreamState

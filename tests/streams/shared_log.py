@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.backends.base import Conflict, Loaded
+from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.epochs import raised
@@ -16,7 +16,7 @@ from tests.streams.gated_log import GatedLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.base import Listener
+    from gateway.backends.contract import Listener
     from gateway.protocol.state import Change, StreamState
 
 

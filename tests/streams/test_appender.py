@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.errors import (
     HeadgateError,
     LimitReached,

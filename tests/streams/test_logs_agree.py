@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import HeadgateError
 from gateway.protocol import chunks
 from gateway.protocol.lifecycle import Created
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
 
     Act = Callable[[Service], Awaitable[object]]
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.backends.base import Conflict
+from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, LogUnavailable, StreamGone, StreamNotFound
 from gateway.protocol.retention import Retention
 from gateway.protocol.state import Lifetime

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.state import Change, Lifetime, StreamState
-from gateway.streams.catching_up import AGAIN_S
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
-from gateway.streams.table import LINGER_S
+from gateway.streams.reload_queue import AGAIN_S
+from gateway.streams.stream_table import LINGER_S
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import turns
 from tests.streams.readers import Readers
@@ -21,7 +21,7 @@ from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
-    from gateway.streams.hot import HotStream
+    from gateway.streams.active_stream import HotStream
 
 replace = msgspec.structs.replace
 RESTARTED = 1_900_000_000_000_000  # a reign later than any clock of these tests

@@ -21,7 +21,7 @@ from tests.support import waiting
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
     from gateway.cache.entries import Entry
     from gateway.cache.store import Store
     from gateway.web.edge_feeds import EdgeFeeds

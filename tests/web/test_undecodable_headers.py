@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite import SqliteLog
+from gateway.backends.sqlite.log import SqliteLog
 from tests.web.serving import get, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.base import Log
+    from gateway.backends.contract import Log
 
 STAMP = ("Producer-Epoch: 0", "Producer-Seq: 0")
 BAD = "\xff"  # one byte that no UTF-8 text has

@@ -182,7 +182,7 @@ def _libraries(client: Client) -> tuple[str, ...]:
 
 def _this_library() -> str:
     """Named after its text, so that two versions of it never meet."""
-    text = resources.files("gateway.backends").joinpath("scripts/headgate.lua").read_bytes()
+    text = resources.files("gateway.backends.redis").joinpath("headgate.lua").read_bytes()
     return f"headgate_{hashlib.sha256(text).hexdigest()[:12]}"
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.backends.origin import Origin, OriginSettings
+from gateway.origin.client import Origin, OriginSettings
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
-    from gateway.backends.origin import OriginAnswer
+    from gateway.origin.client import OriginAnswer
 
 PREFIX = "/v1/stream"
 TARGET = f"{PREFIX}/s"

@@ -114,7 +114,7 @@ async def test_a_connection_with_something_unread_is_closed() -> None:
 async def test_an_idle_connection_is_closed_before_the_origin_would(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.backends.origin_connections.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("gateway.origin.connections.KEEP_ALIVE_S", 0.05)
     async with RawOrigin(answer()) as server, opened(server) as origin:
         await ask(origin)
         await until(lambda: server.closed == 1)

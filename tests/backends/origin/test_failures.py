@@ -11,12 +11,12 @@ from aiohttp import ClientConnectionResetError, ClientOSError, ServerDisconnecte
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 
-from gateway.backends import origin_servers
-from gateway.backends.origin import ServerState
-from gateway.backends.origin_connections import nothing_written
-from gateway.backends.origin_health import FIRST_WAIT_S, HealthChecks
-from gateway.backends.origin_servers import Server
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
+from gateway.origin import servers
+from gateway.origin.client import ServerState
+from gateway.origin.connections import nothing_written
+from gateway.origin.health import FIRST_WAIT_S, HealthChecks
+from gateway.origin.servers import Server
 from tests.backends.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence, until
@@ -302,7 +302,7 @@ async def test_a_write_that_is_not_answered_goes_nowhere_else() -> None:
 async def test_two_silences_in_a_row_mean_that_a_server_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(origin_servers, "TRIED_EVERY_S", 60.0)
+    monkeypatch.setattr(servers, "TRIED_EVERY_S", 60.0)
     times = {"response_timeout": 0.5, "health_interval": 60}
     scripts = (silence, answer(), silence, silence)
     async with RawOrigin(*scripts) as server, opened(server, **times) as origin:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.origin_connections import try_connection
 from gateway.errors import OriginUnreachable, StartError
+from gateway.origin.connections import try_connection
 from tests.backends.origin.opening import ask, opened
 from tests.support.listener import Listener
 from tests.support.raw_origin import PATIENCE_S, RawOrigin, answer, until

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
-from gateway.backends.redis import RedisLog
-from gateway.backends.redis_lane import Unreachable
-from gateway.backends.redis_servers import RedisSettings, Servers
+from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.pipeline import Unreachable
+from gateway.backends.redis.topology import RedisSettings, Servers
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
 from gateway.streams.sweeper import Sweeper
@@ -20,8 +20,8 @@ from tests.web.serving import PREFIX, Client, Options, settings_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.backends.redis_servers import Address
-    from gateway.backends.redis_wire import Wire
+    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.topology import Address
     from tests.streams.simulation.redis import Redis
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """Redis in memory, as far as the log needs it: to be killed, cut off and put back at will.
 
-What scripts/headgate.lua does is done here by the same names; the contract stands there.
+What headgate.lua does is done here by the same names; the contract stands there.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections import deque
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.backends.redis_rows import VERSION
+from gateway.backends.redis.commands import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.connection import Reply
     from tests.streams.simulation.chance import Chance
     from tests.streams.simulation.link import Link
 

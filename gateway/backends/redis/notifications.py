@@ -7,17 +7,17 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis_lane import Unreachable, connected
-from gateway.backends.redis_servers import explained
-from gateway.backends.redis_wire import Refusal, Wire, pack
+from gateway.backends.redis.connection import Refusal, Wire, pack
+from gateway.backends.redis.pipeline import Unreachable, connected
+from gateway.backends.redis.topology import explained
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.redis_lane import Connect
-    from gateway.backends.redis_servers import Address, Servers
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.pipeline import Connect
+    from gateway.backends.redis.topology import Address, Servers
 
     # A channel and its message; None says that some may have been missed until now.
     Heard = Callable[[bytes, bytes | None], None]

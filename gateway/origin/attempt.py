@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict
 
-    from gateway.backends.origin_servers import Server
+    from gateway.origin.servers import Server
 
 
 SAFE = frozenset({aiohttp.hdrs.METH_GET, aiohttp.hdrs.METH_HEAD})

@@ -8,20 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.protocol.lifecycle import present
-from gateway.streams.catching_up import CatchingUp
+from gateway.streams.active_stream import HotStream
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
-from gateway.streams.hot import HotStream
-from gateway.streams.moments import follows_on, is_behind, is_rewritten, is_same
+from gateway.streams.reload_queue import CatchingUp
 from gateway.streams.turns import Turns
+from gateway.streams.versions import follows_on, is_behind, is_rewritten, is_same
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.base import Loaded, Log
+    from gateway.backends.contract import Loaded, Log
     from gateway.protocol.lifecycle import Place
     from gateway.protocol.state import Change, ProducerState, StreamState
-    from gateway.streams.hot import Caches
+    from gateway.streams.active_stream import Caches
 
 MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew

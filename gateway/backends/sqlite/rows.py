@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 import msgspec
 
-from gateway.backends import sqlite_records as records
-from gateway.backends.base import Loaded
-from gateway.backends.sqlite_records import Taken
+from gateway.backends.contract import Loaded
+from gateway.backends.sqlite import records as records
+from gateway.backends.sqlite.records import Taken
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.epochs import raised

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from gateway.backends import sqlite_wal
+from gateway.backends.sqlite import wal
 from gateway.errors import StartError
 from gateway.protocol.epochs import MICROSECONDS
 from gateway.telemetry.logs import log
@@ -21,7 +21,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.sqlite_file import DataFolder
+    from gateway.backends.sqlite.data_folder import DataFolder
 
 MAX_KEPT = 4  # WALs of some 16 MB each; the oldest goes for a fifth
 
@@ -32,7 +32,7 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     Whenever it ends, before or after any of its steps, the next start finds out the same.
     """
     page_size = connection.pragma("page_size")
-    found = sqlite_wal.remains(folder.wal, _taken(connection), page_size)
+    found = wal.remains(folder.wal, _taken(connection), page_size)
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
         _begin_reign(connection)
@@ -43,11 +43,11 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
 
 def cut_behind(folder: DataFolder, connection: apsw.Connection) -> None:
     """Take away what is behind the last commit, or it would look like damage one day."""
-    size = sqlite_wal.bytes_of(_taken(connection), connection.pragma("page_size"))
-    with folder.wal.open("rb+") as wal:
-        if os.fstat(wal.fileno()).st_size > size:
-            wal.truncate(size)
-            os.fsync(wal.fileno())
+    size = wal.bytes_of(_taken(connection), connection.pragma("page_size"))
+    with folder.wal.open("rb+") as open_wal:
+        if os.fstat(open_wal.fileno()).st_size > size:
+            open_wal.truncate(size)
+            os.fsync(open_wal.fileno())
 
 
 def _taken(connection: apsw.Connection) -> int:
@@ -102,7 +102,7 @@ def _begin_reign(connection: apsw.Connection) -> None:
     )
 
 
-def _tell(folder: DataFolder, found: sqlite_wal.Remains, kept: Path | None) -> None:
+def _tell(folder: DataFolder, found: wal.Remains, kept: Path | None) -> None:
     if kept is None:
         log.warning(
             "log.torn",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from gateway.backends.base import Conflict, Loaded, SoleLog
-from gateway.backends.sqlite_file import DataFileLost, DataFolder
-from gateway.backends.sqlite_recovery import cut_behind, recover
-from gateway.backends.sqlite_reserve import AT_ONCE, FULL, Reserve, removes
-from gateway.backends.sqlite_rows import Reader, Writer
+from gateway.backends.contract import Conflict, Loaded, SoleLog
+from gateway.backends.sqlite.data_folder import DataFileLost, DataFolder
+from gateway.backends.sqlite.recovery import cut_behind, recover
+from gateway.backends.sqlite.reserve import AT_ONCE, FULL, Reserve, removes
+from gateway.backends.sqlite.rows import Reader, Writer
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged, StartError
 from gateway.telemetry.logs import log
 

@@ -1,6 +1,6 @@
 """Streams as keys of Redis: their names, what is in them, and the calls that read and write them.
 
-The contract of each function stands beside it in scripts/headgate.lua.
+The contract of each function stands beside it in headgate.lua.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from gateway.backends.base import Loaded
-from gateway.backends.redis_records import entry
-from gateway.backends.redis_wire import pack
+from gateway.backends.contract import Loaded
+from gateway.backends.redis.connection import pack
+from gateway.backends.redis.records import entry
 from gateway.errors import RecordDamaged
 from gateway.protocol.epochs import raised
 from gateway.protocol.lifecycle import Place
@@ -22,8 +22,8 @@ from gateway.protocol.state import Change, ProducerState, StreamState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.redis_records import Stretch
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.records import Stretch
 
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
 # Other gateways that follow the stream need no read for what fits. More would be paid for by every
@@ -32,7 +32,7 @@ MOST_NEWS = 8 * 1024
 PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
 
-_SOURCE = resources.files(__package__).joinpath("scripts/headgate.lua").read_text()
+_SOURCE = resources.files(__package__).joinpath("headgate.lua").read_text()
 VERSION = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 LIBRARY = _SOURCE.replace("@VERSION@", VERSION)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis_lane import Lane, Unreachable
-from gateway.backends.redis_servers import explained
-from gateway.backends.redis_switches import Switches
-from gateway.backends.redis_wire import Refusal, pack
+from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.failover_watch import Switches
+from gateway.backends.redis.pipeline import Lane, Unreachable
+from gateway.backends.redis.topology import explained
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.redis_lane import Answer
-    from gateway.backends.redis_rows import Calls
-    from gateway.backends.redis_servers import Address, Servers
-    from gateway.backends.redis_wire import Wire
+    from gateway.backends.redis.commands import Calls
+    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.pipeline import Answer
+    from gateway.backends.redis.topology import Address, Servers
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
@@ -29,7 +29,7 @@ REPLICAS_S = 1.0  # the longest wait for replicas
 class Primary:
     """Appends go by one lane and reads by the other, so that neither waits for the other.
 
-    `trouble` says why it takes no appends, `reign` which history it has (see scripts/headgate.lua).
+    `trouble` says why it takes no appends, `reign` which history it has (see headgate.lua).
     """
 
     def __init__(

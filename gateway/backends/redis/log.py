@@ -9,15 +9,23 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.base import Conflict, Loaded, PlainLog
-from gateway.backends.redis_deadlines import Deadlines
-from gateway.backends.redis_errand import Errand
-from gateway.backends.redis_lane import Unreachable
-from gateway.backends.redis_news import News
-from gateway.backends.redis_primary import Primary
-from gateway.backends.redis_records import Run, stretches
-from gateway.backends.redis_rows import Calls, Names, decode_news, loaded, standing, stands, stood
-from gateway.backends.redis_servers import ONLY, RedisSettings, Servers
+from gateway.backends.contract import Conflict, Loaded, PlainLog
+from gateway.backends.redis.call import Errand
+from gateway.backends.redis.commands import (
+    Calls,
+    Names,
+    decode_news,
+    loaded,
+    standing,
+    stands,
+    stood,
+)
+from gateway.backends.redis.deadline_index import Deadlines
+from gateway.backends.redis.notifications import News
+from gateway.backends.redis.pipeline import Unreachable
+from gateway.backends.redis.primary import Primary
+from gateway.backends.redis.records import Run, stretches
+from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.epochs import agreed
@@ -26,11 +34,11 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.base import Listener
-    from gateway.backends.redis_lane import Answer
-    from gateway.backends.redis_records import Stretch
-    from gateway.backends.redis_servers import Address
-    from gateway.backends.redis_wire import Refusal, Reply
+    from gateway.backends.contract import Listener
+    from gateway.backends.redis.connection import Refusal, Reply
+    from gateway.backends.redis.pipeline import Answer
+    from gateway.backends.redis.records import Stretch
+    from gateway.backends.redis.topology import Address
     from gateway.protocol.state import Change, StreamState
 
 OPEN_S = 1.0  # a start waits no longer for Redis: whoever needs it is told that it is not there

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from gateway.backends.origin_servers import Server
+    from gateway.origin.servers import Server
 
     # Why a server is not well, or None.
     Check = Callable[[Server], Awaitable[str | None]]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis_rows import stood
+from gateway.backends.redis.commands import stood
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.backends.redis_rows import Calls
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.commands import Calls
+    from gateway.backends.redis.connection import Reply
     from gateway.protocol.state import Change, StreamState
 
 

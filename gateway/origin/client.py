@@ -8,16 +8,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponseError
 
-from gateway.backends.origin_answer import OriginAnswer, fault
-from gateway.backends.origin_attempt import Attempt, Request, trace
-from gateway.backends.origin_connections import (
-    nothing_written,
-    session,
-    try_connection,
-    why_unreachable,
-)
-from gateway.backends.origin_health import HealthChecks
-from gateway.backends.origin_servers import OriginSettings, Server, Servers, ServerState
 from gateway.errors import (
     BadRequest,
     HeadgateError,
@@ -26,6 +16,16 @@ from gateway.errors import (
     OriginTimeout,
     OriginUnreachable,
 )
+from gateway.origin.attempt import Attempt, Request, trace
+from gateway.origin.connections import (
+    nothing_written,
+    session,
+    try_connection,
+    why_unreachable,
+)
+from gateway.origin.health import HealthChecks
+from gateway.origin.response import OriginAnswer, fault
+from gateway.origin.servers import OriginSettings, Server, Servers, ServerState
 from gateway.settings import trust
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.redis_wire import Wire
+from gateway.backends.redis.connection import Wire
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.connection import Reply
 
     # Opens a connection and has it taken over by the wire. Raises Unreachable.
     Connect = Callable[[Wire], Awaitable[None]]

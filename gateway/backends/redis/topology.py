@@ -14,9 +14,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
-from gateway.backends.redis_lane import Unreachable
-from gateway.backends.redis_rows import LIBRARY
-from gateway.backends.redis_sentinels import connection_to, primary_of, words
+from gateway.backends.redis.commands import LIBRARY
+from gateway.backends.redis.pipeline import Unreachable
+from gateway.backends.redis.sentinels import connection_to, primary_of, words
 from gateway.settings import trust
 from gateway.telemetry.logs import log
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    from gateway.backends.redis_wire import Wire
+    from gateway.backends.redis.connection import Wire
     from gateway.settings import Route
     from gateway.settings.redis_origin import RedisOrigin
 

@@ -6,12 +6,12 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis_news import Ear
+from gateway.backends.redis.notifications import Ear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.redis_servers import Servers
+    from gateway.backends.redis.topology import Servers
 
 CHANNEL = b"+switch-master"  # SERVICE, then host and port of the old primary and of the new one
 TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds

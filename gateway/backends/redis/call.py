@@ -6,18 +6,18 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.backends.redis_lane import Unreachable
-from gateway.backends.redis_primary import UNLOADED
-from gateway.backends.redis_servers import explained
-from gateway.backends.redis_wire import Refusal, pack
+from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.pipeline import Unreachable
+from gateway.backends.redis.primary import UNLOADED
+from gateway.backends.redis.topology import explained
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.redis_lane import Answer, Lane
-    from gateway.backends.redis_primary import Primary
-    from gateway.backends.redis_servers import Address
+    from gateway.backends.redis.pipeline import Answer, Lane
+    from gateway.backends.redis.primary import Primary
+    from gateway.backends.redis.topology import Address
 
 PATIENCE_S = 6.0  # a call that may have been carried out is tried again for so long
 AGAIN_S = 0.1  # between two tries: a server that is back is not kept waiting

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, hdrs
 
-from gateway.backends.origin_answer import HEAD_BYTES
+from gateway.origin.response import HEAD_BYTES
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-    from gateway.backends.origin_servers import OriginSettings
+    from gateway.origin.servers import OriginSettings
 
 # Node closes a connection that was idle for 5 s, and tells nobody beforehand: a request that is
 # on its way then is lost, and a write that is lost cannot be repeated. So we close it first.

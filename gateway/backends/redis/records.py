@@ -2,7 +2,7 @@
 
 An entry's ID is `START-REIGN`: the position of its first record, and the history in which it was
 added. Of two entries with one START the later one counts, and none does that begins at or past the
-tail: Redis may add what a crash kept from being committed (see scripts/headgate.lua).
+tail: Redis may add what a crash kept from being committed (see headgate.lua).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import asyncio
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.redis_wire import pack
+from gateway.backends.redis.connection import pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.redis_wire import Reply
+    from gateway.backends.redis.connection import Reply
     from gateway.protocol.state import Record, StreamState
 
 LONGEST_TURN_S = 0.002  # of taking entries out of a reply, one of which is a thousand records

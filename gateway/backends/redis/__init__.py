@@ -1,0 +1,1 @@
+"""The log in Redis Streams, which several gateways share."""

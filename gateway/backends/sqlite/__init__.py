@@ -1,0 +1,1 @@
+"""The log in SQLite, in one folder of this machine."""
