@@ -21,12 +21,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 import admin.app
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
-from gateway.cache.rules import Rules
+from gateway.cache.response_rules import Rules
 from gateway.cache.store import Store
 from gateway.errors import StartError
-from gateway.live.host import FeedSettings
+from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
-from gateway.protocol.caching import Freshness
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
 from gateway.settings import shown_origin
@@ -35,16 +35,16 @@ from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
 from gateway.web import edge_writes
 from gateway.web.common_lines import CommonLines
-from gateway.web.connection_server import ConnectionServer
-from gateway.web.door import Door
 from gateway.web.edge_route import EdgeRoute
-from gateway.web.fast import Fast
+from gateway.web.fast_path import Fast
 from gateway.web.handlers import Handlers
 from gateway.web.limits import Limits
+from gateway.web.listener import Door
 from gateway.web.log_route import LogRoute
-from gateway.web.measured import snapshot
+from gateway.web.metrics import snapshot
 from gateway.web.requests_log import RequestsLog
-from gateway.web.routes import Routes
+from gateway.web.router import Routes
+from gateway.web.server import ConnectionServer
 from gateway.web.shared import Shared, Timeouts
 
 if TYPE_CHECKING:

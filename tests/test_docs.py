@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.errors import HeadgateError, SequenceGap, StartError
-from gateway.protocol import appends, caching, chunks, cursors, lifecycle, paths, responses
+from gateway.protocol import appends, cache_headers, chunks, cursors, lifecycle, paths, responses
 from gateway.settings import Route, Settings, load
 from gateway.settings.route import MINUTE_S
 from tests.support.processes import Headgate
@@ -258,7 +258,7 @@ def test_the_problem_that_is_shown_is_what_is_answered() -> None:
 
 
 KIB, MIB = 1 << 10, 1 << 20
-FRESHNESS = caching.Freshness()
+FRESHNESS = cache_headers.Freshness()
 
 
 @pytest.mark.parametrize(

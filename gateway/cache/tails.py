@@ -14,7 +14,7 @@ from gateway.cache.directives import (
     parse_dictionary,
     parse_directives,
 )
-from gateway.protocol import caching
+from gateway.protocol import cache_headers
 from gateway.protocol.repair import LIFETIMES
 
 if TYPE_CHECKING:
@@ -117,6 +117,6 @@ def shortened_lines(said: str, longest_s: int) -> str:
     """The same of header lines, such as an origin says for every poll; nothing stays nothing."""
     if not said:
         return ""
-    fields = CIMultiDict(caching.fields(said))
+    fields = CIMultiDict(cache_headers.fields(said))
     shorten(fields, longest_s)
     return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError
-from gateway.live.host import Cut, N, V
-from gateway.live.polls import Polls
+from gateway.live.contract import Cut, N, V
+from gateway.live.long_polls import Polls
 from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
@@ -21,8 +21,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.event_reader import EventReader
-    from gateway.live.host import Host, Waiter
+    from gateway.live.contract import Host, Waiter
+    from gateway.live.sse_reader import EventReader
     from gateway.protocol.requests import LongPoll
 
 PAUSE_SHARE = 0.25  # of a round's duration until the next one: 0.1 let the tail grow, 1 doubled p50

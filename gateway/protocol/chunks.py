@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.protocol.epochs import reckoned_position
+from gateway.protocol.generations import reckoned_position
 from gateway.protocol.state import Segment, StreamState
 
 if TYPE_CHECKING:

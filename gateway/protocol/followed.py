@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.protocol import caching, repair
+from gateway.protocol import cache_headers, repair
 from gateway.protocol.content import is_json, is_text, media_type
 from gateway.protocol.cursors import next_cursor, parse_cursor
 from gateway.protocol.json_slices import LONGEST_RUN, without_blanks
@@ -21,7 +21,7 @@ from gateway.protocol.state import Lifetime
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.protocol.caching import Freshness
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
 
 FOREVER: Final = Lifetime()
@@ -221,7 +221,7 @@ def data(view: View, read: Read, span: Span, now: float, freshness: Freshness) -
     """200 with what came after the offset of a reader who catches up or waits (5.6, 5.7)."""
     at_tail = span.end == view.tail and view.caught_up
     closed = span.end == view.tail and view.closed
-    mark = caching.tag_mark(closed=closed, at_tail=at_tail)
+    mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
     tag = repair.made_tag(view.place, span.start, span.end, span.body, mark)
     return Response(
         200,
@@ -235,7 +235,7 @@ def data(view: View, read: Read, span: Span, now: float, freshness: Freshness) -
 
 def moves_on(read: LongPoll, now: float) -> bool:
     """Whether a poll's URL is asked for once, at a stream whose offsets are the origin's."""
-    return caching.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
+    return cache_headers.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
 
 
 def _lifetime(view: View, read: Read, now: float, freshness: Freshness) -> str:
@@ -244,11 +244,11 @@ def _lifetime(view: View, read: Read, now: float, freshness: Freshness) -> str:
     if said:
         return said
     if view.private:
-        return caching.PRIVATE
+        return cache_headers.PRIVATE
     remaining = view.lifetime.remaining(now)
     if isinstance(read, LongPoll) and moves_on(read, now):
-        return caching.poll_lifetime(remaining)
-    return caching.tail_lifetime(freshness, remaining)
+        return cache_headers.poll_lifetime(remaining)
+    return cache_headers.tail_lifetime(freshness, remaining)
 
 
 def is_end(view: View, offset: str) -> bool:
@@ -260,7 +260,7 @@ def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
     """204: the time is over, or the stream is closed."""
     at_tail = is_end(view, offset)
     closed = at_tail and view.closed
-    lifetime = caching.NO_STORE if closed or view.private else caching.POLL_TIMEOUT
+    lifetime = cache_headers.NO_STORE if closed or view.private else cache_headers.POLL_TIMEOUT
     return Response(
         204,
         f"{SECURITY}{view.cors}{lifetime}Stream-Next-Offset: {offset}\r\n"
@@ -271,8 +271,8 @@ def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
 
 def empty(view: View, read: CatchUp, now: float, freshness: Freshness) -> Response:
     """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
-    lifetime = caching.PRIVATE if view.private else caching.tail_lifetime(freshness)
-    mark = caching.tag_mark(closed=False, at_tail=True)
+    lifetime = cache_headers.PRIVATE if view.private else cache_headers.tail_lifetime(freshness)
+    mark = cache_headers.tag_mark(closed=False, at_tail=True)
     tag = repair.made_tag(view.place, view.tail, view.tail, b"", mark)
     return Response(
         200,

@@ -16,7 +16,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, record_of
-from gateway.protocol.epochs import MICROSECONDS, inherited, position_of
+from gateway.protocol.generations import MICROSECONDS, inherited, position_of
 from gateway.protocol.requests import ForkRequest
 from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
 

@@ -14,7 +14,7 @@ import xxhash
 from multidict import CIMultiDict
 
 from gateway.errors import OriginBehind
-from gateway.protocol import caching
+from gateway.protocol import cache_headers
 from gateway.protocol.content import is_json
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.offsets import BEGINNING, NOW, is_one_past, is_plain
@@ -22,7 +22,7 @@ from gateway.protocol.offsets import BEGINNING, NOW, is_one_past, is_plain
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.protocol.caching import Freshness
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.followed import EdgeCatchUp
     from gateway.protocol.requests import CatchUp
     from gateway.protocol.state import Lifetime
@@ -200,12 +200,12 @@ def _lifetime(
     personal: bool,
 ) -> list[tuple[str, str]]:
     if personal:
-        return caching.fields(caching.PRIVATE)
+        return cache_headers.fields(cache_headers.PRIVATE)
     if read.offset == NOW:
-        return caching.fields(caching.NO_STORE)
+        return cache_headers.fields(cache_headers.NO_STORE)
     if facts.reaches_open_tail:
-        return caching.fields(caching.tail_lifetime(freshness, remaining))
-    return caching.fields(caching.chunk_lifetime(freshness, remaining))
+        return cache_headers.fields(cache_headers.tail_lifetime(freshness, remaining))
+    return cache_headers.fields(cache_headers.chunk_lifetime(freshness, remaining))
 
 
 def untailed(text: str) -> str:
@@ -221,7 +221,7 @@ def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
         tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
     tag = untailed(tag)  # it may be of a copy that was at the tail
     if not (facts.closed and _CLOSED_TAG.search(tag)):
-        tag = f'{tag[:-1]}{caching.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)}"'
+        tag = f'{tag[:-1]}{cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)}"'
     if "Content-Encoding" in fields and not tag.startswith("W/"):
         tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
     if tag == fields.get("ETag"):

@@ -37,7 +37,7 @@ from gateway.errors import (
     StreamNotFound,
     WebOriginRefused,
 )
-from gateway.protocol import caching, chunks
+from gateway.protocol import cache_headers, chunks
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.offsets import Offset, format_offset
@@ -45,7 +45,7 @@ from gateway.protocol.requests import LongPoll, echoed_cursor
 
 if TYPE_CHECKING:
     from gateway.protocol.appends import Appended
-    from gateway.protocol.caching import Freshness
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Read
@@ -119,7 +119,7 @@ def created(outcome: Created, location: str) -> Response:
     """201 with Location, or 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
     fields = (
-        f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
         f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}"
     )
@@ -131,7 +131,7 @@ def created(outcome: Created, location: str) -> Response:
 def appended(outcome: Appended) -> Response:
     """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
     fields = (
-        f"{SECURITY}{caching.NO_STORE}Stream-Next-Offset: {outcome.next_offset}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}Stream-Next-Offset: {outcome.next_offset}\r\n"
         f"{CLOSED if outcome.closed else ''}"
     )
     if outcome.producer is None:
@@ -142,7 +142,7 @@ def appended(outcome: Appended) -> Response:
 
 def deleted() -> Response:
     """204 (section 5.4)."""
-    return Response(204, f"{SECURITY}{caching.NO_STORE}")
+    return Response(204, f"{SECURITY}{cache_headers.NO_STORE}")
 
 
 def metadata(state: StreamState) -> Response:
@@ -153,7 +153,7 @@ def metadata(state: StreamState) -> Response:
         ttl = f"Stream-Expires-At: {lifetime.expires_text}\r\n"
     return Response(
         200,
-        f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
         f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}{ttl}",
     )
@@ -165,18 +165,18 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
-    if isinstance(read, LongPoll) and caching.moves_on(
+    if isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = caching.poll_lifetime(remaining)
+        lifetime = cache_headers.poll_lifetime(remaining)
     elif _is_for_good(chunk, read):
-        lifetime = caching.chunk_lifetime(freshness, remaining)
+        lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
-        lifetime = caching.tail_lifetime(freshness, remaining)
+        lifetime = cache_headers.tail_lifetime(freshness, remaining)
     return Response(
         200,
         f"{SECURITY}{lifetime}Content-Type: {state.content_type}\r\n"
-        f"ETag: {caching.etag(chunk)}\r\n"
+        f"ETag: {cache_headers.etag(chunk)}\r\n"
         f"{_position_fields(chunk, read, now)}",
         read_body(state.content_type, chunk.records),
     )
@@ -214,7 +214,7 @@ def tail(state: StreamState, read: Read, now: float) -> Response:
     """200 without data, never stored: the answer to `offset=now` (section 8)."""
     return Response(
         200,
-        f"{SECURITY}{caching.NO_STORE}Content-Type: {state.content_type}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
         f"{_position_fields(chunks.empty(state), read, now)}",
         b"[]" if is_json(state.content_type) else b"",
     )
@@ -222,7 +222,7 @@ def tail(state: StreamState, read: Read, now: float) -> Response:
 
 def poll_ended(state: StreamState, read: Read, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = caching.NO_STORE if state.closed else caching.POLL_TIMEOUT
+    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.POLL_TIMEOUT
     chunk = chunks.empty(state)
     return Response(204, f"{SECURITY}{lifetime}{_position_fields(chunk, read, now)}")
 
@@ -232,7 +232,7 @@ def event_stream(content_type: str, cors: str = "") -> Response:
     base64 = "" if is_text(content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
     return Response(
         200,
-        f"{SECURITY}{cors}{caching.EVENT_STREAM}Content-Type: text/event-stream\r\n"
+        f"{SECURITY}{cors}{cache_headers.EVENT_STREAM}Content-Type: text/event-stream\r\n"
         f"X-Accel-Buffering: no\r\n{base64}",
     )
 
@@ -254,7 +254,7 @@ def problem(error: HeadgateError, again_s: int) -> Response:
     `again_s` says when what passes is worth another try.
     """
     status = STATUS[type(error)]
-    fields = f"{SECURITY}{caching.NO_STORE}Content-Type: application/problem+json\r\n"
+    fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
         case StreamClosed():
             fields += f"{CLOSED}Stream-Next-Offset: {error.next_offset}\r\n"
@@ -287,7 +287,7 @@ def problem(error: HeadgateError, again_s: int) -> Response:
 
 def internal_error(request_id: str) -> Response:
     """500 for what should not happen; the id leads to the log line that says more."""
-    fields = f"{SECURITY}{caching.NO_STORE}Content-Type: application/problem+json\r\n"
+    fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 

@@ -24,9 +24,9 @@ from aiohttp.web_protocol import (
 from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
 from gateway.protocol import cache_status, http1
 from gateway.telemetry.logs import log
-from gateway.web import bodies
-from gateway.web.answers import HandedOver
-from gateway.web.request_lines import is_host, is_one_request, refusal
+from gateway.web import request_body
+from gateway.web.request_head import is_host, is_one_request, refusal
+from gateway.web.responses import HandedOver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
-    from gateway.web.connection_server import ConnectionServer
-    from gateway.web.fast import Head
+    from gateway.web.fast_path import Head
+    from gateway.web.server import ConnectionServer
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
@@ -246,7 +246,7 @@ class Connection(RequestHandler):
         elif message.method == "POST" and not (message.should_close or message.chunked):
             # A body that made aiohttp pause reading is long: it goes the ordinary way.
             whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
-            taken = whole and self._fast.post(self, message, bodies.at_hand(payload))
+            taken = whole and self._fast.post(self, message, request_body.at_hand(payload))
         else:
             taken = False
         if taken:

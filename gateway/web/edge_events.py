@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.collapse import Collapse
-from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.single_flight import Collapse
 from gateway.cache.store import Store
-from gateway.live.host import LONGEST_ROUND, Cut
+from gateway.live.contract import LONGEST_ROUND, Cut
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
 from gateway.streams.turns import Turns

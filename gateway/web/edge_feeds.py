@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from gateway.cache import tails
-from gateway.cache.collapse import Collapse
-from gateway.cache.flight import How
+from gateway.cache.fetch import How
 from gateway.cache.incarnations import Incarnations
-from gateway.cache.setbacks import ANOTHER_STREAM
+from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.cache.single_flight import Collapse
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.live.budget import Budget
 from gateway.live.follower import Ended
@@ -24,12 +24,12 @@ from gateway.web.edge_watch import LONGEST_READ, Watch, refuse, watch_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from gateway.cache.edge_cache import EdgeCache, Given
-    from gateway.cache.flight import Flight, Landed
+    from gateway.cache.fetch import Flight, Landed
+    from gateway.cache.http_cache import EdgeCache, Given
+    from gateway.live.contract import Cut, FeedSettings, Parked
     from gateway.live.feed import Feed
-    from gateway.live.host import Cut, FeedSettings, Parked
     from gateway.origin.client import Origin
-    from gateway.protocol.caching import Freshness
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.followed import EdgeLongPoll
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import LongPoll

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache import conditions
+from gateway.cache import conditional
+from gateway.cache.cached_response import fields_of, no_store
 from gateway.cache.directives import age_of
-from gateway.cache.held import fields_of, no_store
 from gateway.protocol import cache_status, forwarding, http1, repair
-from gateway.web.answers import Answered, Relayed
-from gateway.web.request_lines import base_url
+from gateway.web.request_head import base_url
+from gateway.web.responses import Answered, Relayed
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
-    from gateway.cache.edge_cache import Given
-    from gateway.cache.held import Held
+    from gateway.cache.cached_response import Held
+    from gateway.cache.http_cache import Given
     from gateway.origin.client import OriginAnswer
-    from gateway.web.answers import Source
     from gateway.web.edge_route import EdgeRoute
+    from gateway.web.responses import Source
 
 
 def present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
     held, source = given.held, given.source
     head, body = held.told(known=tail_is_known), held.body
-    if held.status == 200 and not conditions.wants_all(request.headers):
+    if held.status == 200 and not conditional.wants_all(request.headers):
         fields = fields_of(head)
-        if conditions.not_modified(request.headers, 200, fields):
+        if conditional.not_modified(request.headers, 200, fields):
             _, _, lines = head.partition(b"\r\n")
             unread = source or b""
             return _answered(held, 304, http1.status_line(304) + lines, unread, None, given.cache)
@@ -46,11 +46,11 @@ def _part(
 ) -> tuple[int, bytes, bytes] | None:
     """Status, head and body of the range that was asked for, if one was."""
     size = len(held.body)
-    wanted = conditions.byte_range(request.headers, fields, size)
+    wanted = conditional.byte_range(request.headers, fields, size)
     if wanted is None:
         return None
     _, _, lines = held.head.partition(b"\r\n")
-    if isinstance(wanted, conditions.Unsatisfiable):
+    if isinstance(wanted, conditional.Unsatisfiable):
         date = f"Date: {fields['Date']}\r\n".encode() if not held.own_date else b""
         line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
         return 416, http1.status_line(416) + date + line, b""

@@ -7,20 +7,20 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from gateway.cache import conditions, policy
+from gateway.cache import conditional, policy
+from gateway.cache.cached_response import Ask, Held, Slot
 from gateway.cache.directives import normalised
-from gateway.cache.edge_cache import EdgeCache
-from gateway.cache.held import Ask, Held, Slot
-from gateway.cache.lifetimes import Lifetimes
+from gateway.cache.http_cache import EdgeCache
+from gateway.cache.stream_lifetimes import Lifetimes
 from gateway.errors import HeadgateError
 from gateway.protocol import forwarding
 from gateway.protocol.followed import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.telemetry.logs import log
-from gateway.web import live_answers
+from gateway.web import live_responses
 from gateway.web.edge_feeds import EdgeFeeds
 from gateway.web.edge_watch import watch_key
-from gateway.web.request_lines import canonical_host, host
+from gateway.web.request_head import canonical_host, host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.cache.rules import Rules
+    from gateway.cache.response_rules import Rules
     from gateway.cache.store import Kept, Store
-    from gateway.live.host import FeedSettings
+    from gateway.live.contract import FeedSettings
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll
@@ -195,7 +195,7 @@ class EdgeRoute:
             return news is not None
         try:
             join = partial(self.feeds.join, watch)
-            live_answers.park(connection, join, read, watch.feed.position)
+            live_responses.park(connection, join, read, watch.feed.position)
         except HeadgateError:
             return False
         return True
@@ -212,7 +212,7 @@ class EdgeRoute:
 
 def _fits(held: Held, headers: MultiMapping[str]) -> bool:
     """Whether all of a kept answer is what a plain GET asks for."""
-    if not (held.is_for(headers) and conditions.wants_all(headers)):
+    if not (held.is_for(headers) and conditional.wants_all(headers)):
         return False
     return policy.selects(headers, held.stored)
 

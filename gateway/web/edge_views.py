@@ -12,8 +12,8 @@ from gateway.protocol.followed import View
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
-    from gateway.cache.edge_cache import Given
-    from gateway.cache.held import Ask, Held
+    from gateway.cache.cached_response import Ask, Held
+    from gateway.cache.http_cache import Given
     from gateway.protocol.repair import StreamRead
     from gateway.web.edge_watch import Place
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from gateway.cache import tails
 from gateway.cache.directives import again_s
-from gateway.cache.setbacks import ANOTHER_STREAM, PERSISTS_S
+from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.errors import (
     HeadgateError,
     OriginBehind,
@@ -21,9 +21,9 @@ from gateway.errors import (
     StreamGone,
     StreamNotFound,
 )
+from gateway.live.contract import Host
 from gateway.live.feed import Feed
 from gateway.live.follower import Ended, Polled, Question, follow
-from gateway.live.host import Host
 from gateway.live.window import Window
 from gateway.protocol import followed, repair
 from gateway.protocol.followed import Span, View
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.cache.edge_cache import Given
-    from gateway.cache.held import Ask
+    from gateway.cache.cached_response import Ask
+    from gateway.cache.http_cache import Given
     from gateway.live.budget import Budget
     from gateway.origin.client import Origin
-    from gateway.protocol.caching import Freshness
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.repair import StreamRead
 

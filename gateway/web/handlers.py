@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.cache.entries import Entry
+from gateway.cache.rendered import Entry
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -18,11 +18,11 @@ from gateway.errors import (
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.paths import canonical_path
 from gateway.telemetry.logs import log
-from gateway.web import request_lines
-from gateway.web.answers import Answered, HandedOver, PartsResponse, Relayed, WireResponse
-from gateway.web.edge_operations import EdgeOperations
-from gateway.web.log_operations import LogOperations
+from gateway.web import request_head
+from gateway.web.edge_handlers import EdgeOperations
+from gateway.web.hosted_handlers import LogOperations
 from gateway.web.log_route import LogRoute
+from gateway.web.responses import Answered, HandedOver, PartsResponse, Relayed, WireResponse
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
-    from gateway.web.routes import Routes
+    from gateway.web.router import Routes
     from gateway.web.shared import Shared
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,7 +52,7 @@ class Handlers:
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         began = asyncio.get_running_loop().time()
-        asked = request_lines.asked_id(request)
+        asked = request_head.asked_id(request)
         request_id = asked or self._lines.new_request_id()
         if self._repeats.looking:
             self._repeats.note(request.transport, request.method, request.path_qs, request.headers)
@@ -90,8 +90,8 @@ class Handlers:
         return response
 
     async def _operate(self, request: BaseRequest) -> Answered | None:
-        request_lines.check(request)
-        target = request_lines.target(request)
+        request_head.check(request)
+        target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
@@ -107,7 +107,7 @@ class Handlers:
         origin = request.headers.get("Origin")
         if origin is None or request.method in READING or self._lines.names(origin):
             return
-        if not request_lines.is_own_page(request, origin):
+        if not request_head.is_own_page(request, origin):
             raise WebOriginRefused(origin)
 
     def _response(

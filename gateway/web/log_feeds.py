@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.collapse import Collapse
-from gateway.cache.entries import EVENT_CHUNK_BYTES, EventChunk, groups
+from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
+from gateway.cache.single_flight import Collapse
 from gateway.cache.store import Store
 from gateway.errors import (
     BadRequest,
@@ -15,11 +15,11 @@ from gateway.errors import (
     StreamGone,
     StreamNotFound,
 )
+from gateway.live.contract import LONGEST_ROUND, Cut
 from gateway.live.feed import Feed
-from gateway.live.host import LONGEST_ROUND, Cut
 from gateway.protocol import chunks, responses, sse
 from gateway.protocol.content import read_body
-from gateway.protocol.epochs import position_of
+from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
 from gateway.streams.reload_queue import AGAIN_S
@@ -29,7 +29,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.live.host import FeedSettings, Parked
+    from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.collapse import Collapse
-from gateway.cache.entries import Entry, drop, groups
+from gateway.cache.rendered import Entry, drop, groups
+from gateway.cache.single_flight import Collapse
 from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
-from gateway.protocol import cache_status, caching, chunks, cursors, http1, responses
+from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.offsets import NOW
 from gateway.protocol.requests import Events, LongPoll
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.versions import begins_alike
-from gateway.web.answers import Answered
 from gateway.web.log_feeds import LiveRead, LogFeeds
+from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
-    from gateway.live.host import FeedSettings
-    from gateway.protocol.caching import Freshness
+    from gateway.live.contract import FeedSettings
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
@@ -142,7 +142,7 @@ class LogRoute:
             groups(state, until_change=until_change),
             http1.rest(response),
             fields=response.fields,
-            etag=caching.etag(chunk),
+            etag=cache_headers.etag(chunk),
             expires_at=until,
         )
         if self.table.log.shared:
@@ -211,6 +211,6 @@ def _same_until(state: StreamState, read: Read, now: float) -> float | None:
 
 
 def _conditional(entry: Entry, if_none_match: str | None) -> Entry | Response:
-    if if_none_match is not None and caching.matches(if_none_match, entry.etag):
+    if if_none_match is not None and cache_headers.matches(if_none_match, entry.etag):
         return responses.Response(304, entry.fields)
     return entry

@@ -14,7 +14,7 @@ from gateway import app
 from gateway.settings import Address
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
-from gateway.workers.seat import LAST_S, Seat
+from gateway.workers.worker_slot import LAST_S, Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

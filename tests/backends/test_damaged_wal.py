@@ -16,7 +16,7 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.recovery import MAX_KEPT
 from gateway.errors import StartError, StreamGone
-from gateway.protocol.epochs import position_of
+from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from tests.backends.contract import appended, created
 

@@ -11,7 +11,7 @@ import pytest
 from gateway.backends.redis.commands import Names
 from gateway.errors import StreamGone
 from gateway.protocol.appends import Appended
-from gateway.protocol.epochs import position_of
+from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, Stamp
 from tests.backends.contract import loaded

@@ -15,7 +15,7 @@ import pytest
 from gateway.backends.contract import Conflict, Loaded
 from gateway.errors import LogUnavailable
 from gateway.protocol.appends import MAX_PRODUCERS
-from gateway.protocol.epochs import position_of
+from gateway.protocol.generations import position_of
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, ProducerState, Stamp

@@ -11,7 +11,7 @@ import pytest
 from gateway.backends.contract import Conflict
 from gateway.backends.redis.commands import LIBRARY, VERSION
 from gateway.errors import LogUnavailable, StreamGone
-from gateway.protocol.epochs import position_of
+from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from tests.backends.contract import appended, commit_each, created
 from tests.backends.redis_logs import Hearing, connected, until

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
+from gateway.cache.cached_response import Ask, Held
 from gateway.cache.directives import normalised
-from gateway.cache.edge_cache import EdgeCache
-from gateway.cache.held import Ask, Held
+from gateway.cache.http_cache import EdgeCache
 from gateway.cache.policy import Defaults
-from gateway.cache.rules import Rules
+from gateway.cache.response_rules import Rules
 from gateway.cache.store import Kept, Store
 from gateway.origin.client import Origin, OriginSettings
-from gateway.protocol.caching import Freshness
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.followed import EdgeCatchUp, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.identity import IdentityHeaders
@@ -26,7 +26,7 @@ from tests.support.cache_status import said
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.cache.edge_cache import Given
+    from gateway.cache.http_cache import Given
     from gateway.origin.client import OriginAnswer
     from tests.support.raw_origin import RawOrigin
 

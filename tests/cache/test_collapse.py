@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.collapse import Collapse
+from gateway.cache.single_flight import Collapse
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.edge_cache import PASSED_S, REST_S
-from gateway.cache.held import MAX_VARIANTS
+from gateway.cache.cached_response import MAX_VARIANTS
+from gateway.cache.http_cache import PASSED_S, REST_S
 from gateway.errors import NotCached, OriginBroken
 from gateway.protocol.state import Lifetime
 from tests.cache.edge import PATH, Stage, staged

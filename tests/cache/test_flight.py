@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache import edge_cache
-from gateway.cache.edge_cache import LONGEST_KEPT
-from gateway.cache.parts import AHEAD_BYTES
+from gateway.cache import http_cache
+from gateway.cache.http_cache import LONGEST_KEPT
+from gateway.cache.shared_body import AHEAD_BYTES
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.cache.edge import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence, until
@@ -166,7 +166,7 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
     comes_back: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.cache.flight.FINISH_S", 0.2)
+    monkeypatch.setattr("gateway.cache.fetch.FINISH_S", 0.2)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
@@ -184,7 +184,7 @@ async def test_who_comes_as_its_while_is_over_asks_anew(
     passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far the end of the request has come: it takes some passes of the loop."""
-    monkeypatch.setattr("gateway.cache.flight.FINISH_S", 0.0)
+    monkeypatch.setattr("gateway.cache.fetch.FINISH_S", 0.0)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
@@ -404,7 +404,7 @@ async def test_a_long_answer_takes_little_memory() -> None:
 
 async def test_the_keys_that_are_passed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those passed last are remembered."""
-    monkeypatch.setattr(edge_cache, "MAX_PASSED", 2)
+    monkeypatch.setattr(http_cache, "MAX_PASSED", 2)
     async with RawOrigin(answer(b"x", NOT_KEPT)) as raw, staged(raw) as stage:
         for query in ("n=1", "n=2", "n=3"):
             await stage.get(query)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.edge_cache import LONGEST_KEPT
+from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.errors import OriginBroken
 from tests.cache.edge import PATH, staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, until
@@ -209,7 +209,7 @@ def head(*fields: str) -> bytes:
 
 async def test_one_who_joins_gets_a_slow_body_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long the whole of it takes is the origin's affair, and may be for ever."""
-    monkeypatch.setattr("gateway.cache.edge_cache.JOINED_S", 0.01)
+    monkeypatch.setattr("gateway.cache.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", b"cd", b"ef")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader = await stage.given()
@@ -245,7 +245,7 @@ async def test_one_who_joins_a_body_that_is_there_soon_gets_it_as_one() -> None:
 async def test_a_slow_body_that_is_cut_is_cut_for_those_who_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.cache.edge_cache.JOINED_S", 0.01)
+    monkeypatch.setattr("gateway.cache.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", then=close)
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         given = [await stage.given() for _ in range(3)]
@@ -277,7 +277,7 @@ async def test_a_body_that_turns_out_too_long_goes_on_to_all_who_read_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its length is not known before; whoever comes now asks for it anew."""
-    monkeypatch.setattr("gateway.cache.edge_cache.JOINED_S", 0.01)
+    monkeypatch.setattr("gateway.cache.http_cache.JOINED_S", 0.01)
     length = LONGEST_KEPT + 5_000_000
     chunk = b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000)
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.cache import parts
-from gateway.cache.parts import AHEAD_BYTES, Parts, PartsReader
+from gateway.cache import shared_body
+from gateway.cache.shared_body import AHEAD_BYTES, Parts, PartsReader
 from gateway.errors import OriginBroken
 from tests.support.raw_origin import until
 
@@ -82,7 +82,7 @@ async def test_one_who_leaves_is_waited_for_no_more() -> None:
 async def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parts, "SLOW_S", 1.0)
+    monkeypatch.setattr(shared_body, "SLOW_S", 1.0)
     body = Parts()
     quick, stalled, late = body.reader(), body.reader(), body.reader()
     body.pass_on()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.cache.conditions import Unsatisfiable, byte_range, not_modified
+from gateway.cache.conditional import Unsatisfiable, byte_range, not_modified
 from gateway.cache.policy import (
     OF_ONE_REQUEST,
     Decision,

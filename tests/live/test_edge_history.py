@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.setbacks import PERSISTS_S
+from gateway.cache.replica_lag import PERSISTS_S
 from gateway.web import edge_watch
 from tests.live.edge import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.live.host import LONGEST_ROUND
+from gateway.live.contract import LONGEST_ROUND
 from gateway.live.window import LONGEST_COUNTED, MOST_COUNTED
 from tests.live.edge import confirmed, following, live, news, polling, told, up_to
 

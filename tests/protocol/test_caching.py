@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.protocol.caching import (
+from gateway.protocol.cache_headers import (
     Freshness,
     chunk_lifetime,
     etag,

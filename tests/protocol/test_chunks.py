@@ -15,7 +15,7 @@ from gateway.protocol.chunks import (
     segments_from,
     start_position,
 )
-from gateway.protocol.epochs import NEVER
+from gateway.protocol.generations import NEVER
 from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.state import Segment, StreamState
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone
-from gateway.protocol.epochs import MAX_EPOCHS, ZERO, agreed, inherited, position_of, raised
+from gateway.protocol.generations import MAX_EPOCHS, ZERO, agreed, inherited, position_of, raised
 from gateway.protocol.offsets import Offset, format_offset, parse_offset
 from gateway.protocol.state import Epoch, StreamState
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.caching import Freshness, tag_mark
+from gateway.protocol.cache_headers import Freshness, tag_mark
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.followed import (
     EdgeCatchUp,

@@ -17,7 +17,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol import lifecycle
-from gateway.protocol.epochs import NEVER, position_of
+from gateway.protocol.generations import NEVER, position_of
 from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, Place
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.requests import Create, ForkRequest

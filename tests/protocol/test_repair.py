@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.errors import OriginBehind
-from gateway.protocol.caching import Freshness
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.followed import EdgeCatchUp
 from gateway.protocol.repair import (

@@ -11,7 +11,7 @@ from gateway import errors
 from gateway.errors import HeadgateError
 from gateway.protocol import responses
 from gateway.protocol.appends import Appended
-from gateway.protocol.caching import Freshness
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.chunks import CHUNK_BYTES, Chunk
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
 from gateway.protocol.lifecycle import Created

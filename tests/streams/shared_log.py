@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.chunks import Chunk
-from gateway.protocol.epochs import raised
+from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import Place
 from tests.streams.gated_log import GatedLog
 

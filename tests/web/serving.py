@@ -10,10 +10,10 @@ from aiohttp import web
 
 from gateway import app
 from gateway.backends.memory import MemoryLog
-from gateway.protocol.caching import Freshness
+from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
-from gateway.web.fast import Fast
-from gateway.web.routes import Routes
+from gateway.web.fast_path import Fast
+from gateway.web.router import Routes
 from tests.protocol.events import Event, parse_events
 from tests.streams.clock import ManualClock
 from tests.support import waiting
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from gateway.backends.contract import Log
-    from gateway.cache.entries import Entry
+    from gateway.cache.rendered import Entry
     from gateway.cache.store import Store
     from gateway.web.edge_feeds import EdgeFeeds
     from gateway.web.edge_route import EdgeRoute

@@ -11,7 +11,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import RequestTimeout
-from gateway.web import bodies
+from gateway.web import request_body
 from gateway.web.shared import Timeouts
 from tests.support import virtual_time
 
@@ -43,7 +43,7 @@ def take(
         sending = loop.create_task(send())
         size = 0
         try:
-            async for part in bodies.parts(request, Timeouts(10, TIMEOUT_S, rate, 20)):
+            async for part in request_body.parts(request, Timeouts(10, TIMEOUT_S, rate, 20)):
                 size += len(part)
                 await asyncio.sleep(pause_s)
         except RequestTimeout as error:

@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.web.door import Door
+from gateway.web.listener import Door
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, until

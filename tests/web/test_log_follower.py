@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone
-from gateway.live.host import Parked
+from gateway.live.contract import Parked
 from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.requests import LongPoll, parse_target
 from gateway.protocol.state import Record

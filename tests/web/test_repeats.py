@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.web import repeats
-from gateway.web.measured import snapshot
+from gateway.web.metrics import snapshot
 from gateway.web.repeats import LONGEST_SHOWN, LOOK_EVERY_S, LOOK_S, MOST_NOTED, OFTEN, Repeats
-from gateway.web.routes import Routes
+from gateway.web.router import Routes
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import (
     EDGE,

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import StreamGone
 from gateway.protocol.chunks import CHUNK_BYTES
-from gateway.protocol.epochs import raised
+from gateway.protocol.generations import raised
 from tests.backends.contract import appended
 from tests.live.test_feed import follow, is_told, text
 from tests.streams.service import Service

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from admin.app import Health
 from gateway.settings import Settings
 from gateway.web.edge_writes import Write
-from gateway.workers import seat as seats
+from gateway.workers import worker_slot as seats
 from gateway.workers.channel import Ask, Channel, Report, Started, Told
-from gateway.workers.seat import Seat
+from gateway.workers.worker_slot import Seat
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:

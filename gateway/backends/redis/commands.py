@@ -15,7 +15,7 @@ from gateway.backends.contract import Loaded
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.records import entry
 from gateway.errors import RecordDamaged
-from gateway.protocol.epochs import raised
+from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.state import Change, ProducerState, StreamState
 

@@ -28,7 +28,7 @@ from gateway.backends.redis.records import Run, stretches
 from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
-from gateway.protocol.epochs import agreed
+from gateway.protocol.generations import agreed
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

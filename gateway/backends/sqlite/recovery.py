@@ -1,7 +1,8 @@
 """What a crash left in the WAL: what SQLite takes from it, and what to do about the rest.
 
-Where a transaction that had been committed may be lost, the log goes on under a new reign, so that
-no offset is given out twice (`protocol.epochs`). Where it is sure that one is, the WAL is kept.
+Where a transaction that had been committed may be lost, the log goes on in a new generation, so
+that no offset is given out twice (`protocol.generations`). Where it is sure that one is, the WAL is
+kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import apsw
 
 from gateway.backends.sqlite import wal
 from gateway.errors import StartError
-from gateway.protocol.epochs import MICROSECONDS
+from gateway.protocol.generations import MICROSECONDS
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

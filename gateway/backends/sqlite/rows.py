@@ -19,7 +19,7 @@ from gateway.backends.sqlite import records as records
 from gateway.backends.sqlite.records import Taken
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
-from gateway.protocol.epochs import raised
+from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import Place
 from gateway.protocol.state import (
     Change,

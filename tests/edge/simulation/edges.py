@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.settings import Route
-from gateway.web.fast import Fast
-from gateway.web.routes import Routes
+from gateway.web.fast_path import Fast
+from gateway.web.router import Routes
 from tests.web.serving import Options, settings_of
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
         ("gateway.live.window", "MAX_PIECES"): chance.choice([1024, 3]),
         ("gateway.live.window", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
         ("gateway.web.edge_events", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
-        ("gateway.cache.edge_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
-        ("gateway.cache.parts", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
-        ("gateway.live.event_reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),
+        ("gateway.cache.http_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
+        ("gateway.cache.shared_body", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
+        ("gateway.live.sse_reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),
         ("gateway.web.edge_feeds", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
         ("gateway.web.edge_feeds", "LINGER_S"): chance.choice([5.0, 0.1]),
     }

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.cache import edge_cache
+from gateway.cache import http_cache
 from gateway.telemetry.logs import NAME
 from tests.edge.simulation.answers import NEVER_SHARED, Habits
 from tests.edge.simulation.client import Client
@@ -251,7 +251,7 @@ class World:
         shared = stream.current.nature.lifetime not in NEVER_SHARED
         kept = shared and not self.origin.habits.ends_by_closing
         many = {one: reads.count(one) for one in reads if reads.count(one) > 1}
-        if kept and many and edge_cache.LONGEST_KEPT > 1000:
+        if kept and many and http_cache.LONGEST_KEPT > 1000:
             self.judge.complain(f"more than one request: {many}")
 
     async def _followed_once(self) -> None:

@@ -12,8 +12,8 @@ from gateway.backends.redis.topology import RedisSettings, Servers
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
 from gateway.streams.sweeper import Sweeper
-from gateway.web.fast import Fast
-from gateway.web.routes import Routes
+from gateway.web.fast_path import Fast
+from gateway.web.router import Routes
 from tests.streams.simulation.link import Link
 from tests.web.serving import PREFIX, Client, Options, settings_of
 

@@ -11,7 +11,7 @@ import msgspec
 from gateway.backends.redis.commands import Names
 from gateway.errors import HeadgateError
 from gateway.protocol import chunks
-from gateway.protocol.epochs import raised
+from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import present
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Segment, StreamState

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.edge_route import EdgeRoute
-    from gateway.web.fast import Fast
-    from gateway.web.routes import Routes
+    from gateway.web.fast_path import Fast
+    from gateway.web.router import Routes
     from gateway.web.shared import Shared
 
     Number = float | None  # None for what a route does not have

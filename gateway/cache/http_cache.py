@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache import policy
+from gateway.cache.cached_response import Slot
 from gateway.cache.directives import normalised
-from gateway.cache.flight import UNUSABLE, Flight, How, Landed
-from gateway.cache.held import Slot
+from gateway.cache.fetch import UNUSABLE, Flight, How, Landed
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry.logs import log
@@ -19,9 +19,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from gateway.cache.held import Ask, Held
-    from gateway.cache.parts import PartsReader
-    from gateway.cache.rules import Rules
+    from gateway.cache.cached_response import Ask, Held
+    from gateway.cache.response_rules import Rules
+    from gateway.cache.shared_body import PartsReader
     from gateway.cache.store import Kept, Store
     from gateway.origin.client import OriginAnswer
 

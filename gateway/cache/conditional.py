@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.cache.directives import date_of, parse_date, parse_range
-from gateway.protocol.caching import matches
+from gateway.protocol.cache_headers import matches
 
 if TYPE_CHECKING:
     from multidict import MultiMapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.cache import conditions, policy
+from gateway.cache import conditional, policy
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -25,15 +25,15 @@ from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
-from gateway.web import bodies, live_answers
-from gateway.web.answers import Answered
+from gateway.web import live_responses, request_body
 from gateway.web.edge_presentation import passed_back, present, relayed
 from gateway.web.edge_route import sender
 from gateway.web.edge_views import view_of
 from gateway.web.edge_watch import Place, watch_key
 from gateway.web.edge_writes import Write, apply
-from gateway.web.live_answers import connection_of
-from gateway.web.request_lines import base_url, scheme
+from gateway.web.live_responses import connection_of
+from gateway.web.request_head import base_url, scheme
+from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -65,7 +65,7 @@ class EdgeOperations:
         try:
             if policy.invalidates(request.method, 200):
                 return await self._operate(request, target, route)  # its outcome has to be known
-            async with live_answers.staying(request):
+            async with live_responses.staying(request):
                 return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
             route.trouble(error, request.path)
@@ -99,7 +99,7 @@ class EdgeOperations:
         if watch is not None and watch.knows_tail(ask.start):
             response = followed.empty(watch.view, read, self._shared.clock(), route.freshness)
             return Answered(response, cache_status.COLLAPSED)
-        if watch is not None and watch.is_current and conditions.wants_all(request.headers):
+        if watch is not None and watch.is_current and conditional.wants_all(request.headers):
             span = watch.since(ask.start) if watch.knows_what_reads_say else None
             if span is not None:
                 now, freshness = self._shared.clock(), route.freshness
@@ -130,7 +130,7 @@ class EdgeOperations:
     async def _live(
         self, request: BaseRequest, route: EdgeRoute, read: EdgeLive
     ) -> Answered | None:
-        live_answers.check_open(self._shared)
+        live_responses.check_open(self._shared)
         last_event_id = request.headers.get("Last-Event-ID")
         read = followed.resumed(read, last_event_id)
         ask = route.ask(request, followed.catch_up(read, followed.start_of(read)))
@@ -160,13 +160,13 @@ class EdgeOperations:
             there = feeds.found(place, read, view, given, position)
             if there is not None:
                 return Answered(there, given.cache)
-            live_answers.check_open(self._shared)
+            live_responses.check_open(self._shared)
             position = view.tail
             watch = feeds.watch(place, view)
             if watch.feed.position <= position:
                 break  # else it has moved on while we asked
         assert watch is not None, "made on the way here"
-        waiting = live_answers.poll(partial(feeds.join, watch), read, position)
+        waiting = live_responses.poll(partial(feeds.join, watch), read, position)
         return await _in_time(waiting, until) or Answered(
             await feeds.out_of_time(watch, read, position), cache_status.COLLAPSED
         )
@@ -188,10 +188,10 @@ class EdgeOperations:
             if isinstance(begun, Answered):
                 return begun
             watch, start = begun
-        live_answers.check_open(self._shared)
+        live_responses.check_open(self._shared)
         join = partial(feeds.join, watch)
         head = responses.event_stream(watch.view.content_type, watch.view.cors)
-        live_answers.stream_events(request, self._shared, join, head, read, start)
+        live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
     async def _begin_events(
@@ -211,7 +211,7 @@ class EdgeOperations:
             watch = feeds.standing(place.key, view, ends=facts.up_to_date or facts.is_empty)
             if watch is None:
                 known = view if view.caught_up or view.closed else await feeds.tail(place)
-                live_answers.check_open(self._shared)
+                live_responses.check_open(self._shared)
                 if followed.goes_past(view, known) and not given.current:
                     feeds.forget(place.read.path)  # it is a copy: read what there is
                     continue
@@ -226,7 +226,7 @@ class EdgeOperations:
 
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
         fields = _passed_on(request, route)
-        body = bodies.parts(request, self._shared.timeouts) if request.can_read_body else None
+        body = request_body.parts(request, self._shared.timeouts) if request.can_read_body else None
         held = connection_of(request).held()
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)

@@ -9,7 +9,7 @@ from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.policy import Stored
 from gateway.cache.store import Kept
-from gateway.protocol import cache_status, caching, followed, http1, repair
+from gateway.protocol import cache_headers, cache_status, followed, http1, repair
 from gateway.protocol.followed import EdgeCatchUp
 from gateway.protocol.state import Lifetime
 
@@ -161,7 +161,7 @@ class Held:
         facts = self.facts
         if self.tagged_as is not None and facts is not None:
             path, start = self.tagged_as
-            mark = caching.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
+            mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
             tag = repair.made_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
             self.head += http1.field_lines([("ETag", tag)])
 

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache import policy
-from gateway.cache.parts import Parts
+from gateway.cache.shared_body import Parts
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry.logs import log
@@ -17,9 +17,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-    from gateway.cache.held import Ask, Held
-    from gateway.cache.parts import PartsReader
-    from gateway.cache.rules import Rules
+    from gateway.cache.cached_response import Ask, Held
+    from gateway.cache.response_rules import Rules
+    from gateway.cache.shared_body import PartsReader
     from gateway.origin.client import OriginAnswer
 
     # Asks the origin, whether the kept answer still stands if there is one.

@@ -10,13 +10,13 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache import policy, tails
+from gateway.cache.cached_response import NEXT_OFFSET, UP_TO_DATE, Ask, Held, no_store
 from gateway.cache.directives import age_of, governing, normalised
-from gateway.cache.held import NEXT_OFFSET, UP_TO_DATE, Ask, Held, no_store
 from gateway.cache.policy import Defaults, Stored, Times
-from gateway.cache.setbacks import ANOTHER_STREAM, Setbacks
+from gateway.cache.replica_lag import ANOTHER_STREAM, Setbacks
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair
-from gateway.protocol.caching import Freshness
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.forwarding import relocate, response_fields
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW

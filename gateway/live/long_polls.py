@@ -8,15 +8,15 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
-from gateway.live.host import N, Parked, V
+from gateway.live.contract import N, Parked, V
 from gateway.protocol.responses import AGAIN_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gateway.live.contract import Host, Waiter
     from gateway.live.feed import Feed
-    from gateway.live.host import Host, Waiter
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
 

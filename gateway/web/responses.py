@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_request import BaseRequest
 
-    from gateway.cache.entries import Entry
+    from gateway.cache.rendered import Entry
     from gateway.protocol.responses import Response
 
 

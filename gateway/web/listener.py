@@ -12,10 +12,10 @@ import socket
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
-from gateway.web.answers import JOINED_BYTES
+from gateway.web.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
-    from gateway.web.connection_server import ConnectionServer
+    from gateway.web.server import ConnectionServer
 
 BACKLOG = 4096  # a herd of reconnecting viewers comes at once
 READ_BYTES = 4 * 1024

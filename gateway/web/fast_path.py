@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.entries import Entry
+from gateway.cache.rendered import Entry
 from gateway.errors import HeadgateError
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
@@ -18,10 +18,10 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import Offset
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, parse_append, parse_target
-from gateway.web import live_answers
-from gateway.web.answers import JOINED_BYTES
+from gateway.web import live_responses
 from gateway.web.edge_route import EdgeRoute
 from gateway.web.log_route import LogRoute
+from gateway.web.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.appends import Appended
     from gateway.web.connection import Connection
-    from gateway.web.routes import Routes
+    from gateway.web.router import Routes
     from gateway.web.shared import Shared
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -175,7 +175,7 @@ class Fast:
             route.table.deadlines.touch(hot)
             tail = state.offset(state.tail)
             join = partial(route.feeds.join, hot, state)
-            live_answers.park(connection, join, read, tail)
+            live_responses.park(connection, join, read, tail)
         except HeadgateError:
             return False
         return True

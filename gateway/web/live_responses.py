@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OriginBroken, ServerStopping
-from gateway.live.event_reader import EventReader
-from gateway.live.polls import UNTOLD
+from gateway.live.long_polls import UNTOLD
+from gateway.live.sse_reader import EventReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
-from gateway.web.answers import Answered
 from gateway.web.connection import Connection
-from gateway.web.request_lines import asked_id
+from gateway.web.request_head import asked_id
+from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway.protocol import http1
 
 if TYPE_CHECKING:
+    from gateway.live.contract import Cut
     from gateway.live.feed import Feed
-    from gateway.live.host import Cut
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 

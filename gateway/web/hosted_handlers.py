@@ -21,10 +21,10 @@ from gateway.protocol.requests import (
     parse_target,
     resumed,
 )
-from gateway.web import bodies, live_answers
-from gateway.web.answers import Answered
+from gateway.web import live_responses, request_body
 from gateway.web.log_feeds import LiveRead
-from gateway.web.request_lines import base_url
+from gateway.web.request_head import base_url
+from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.protocol.appends import Appended
     from gateway.protocol.responses import Response
     from gateway.web.log_route import LogRoute
-    from gateway.web.routes import Routes
+    from gateway.web.router import Routes
     from gateway.web.shared import Shared
 
 
@@ -80,27 +80,27 @@ class LogOperations:
         answer = await route.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer
-        live_answers.check_open(self._shared)
+        live_responses.check_open(self._shared)
         state = answer.state
         if isinstance(read, LongPoll):
-            async with live_answers.staying(request):
+            async with live_responses.staying(request):
                 join = partial(route.feeds.join, answer.hot, state)
-                return await live_answers.poll(join, read, state.offset(answer.start))
+                return await live_responses.poll(join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             ended = responses.poll_ended(state, read, route.clock())
             return Answered(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "who only catches up has an answer"
         live = await route.feeds.prepare(answer)
-        live_answers.check_open(self._shared)
+        live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.hot, live.state)
         head = responses.event_stream(live.state.content_type)
         start = live.state.offset(live.start)
-        live_answers.stream_events(request, self._shared, join, head, read, start)
+        live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
     async def _append(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
-        append = parse_append(request.headers, await bodies.whole(request, self._shared))
+        append = parse_append(request.headers, await request_body.whole(request, self._shared))
         if is_long(append.content_type, append.body):
             record = await route.table.turns.take(long_record(append.body))
             append = msgspec.structs.replace(append, record=record)
@@ -112,7 +112,7 @@ class LogOperations:
         return responses.appended(outcome)
 
     async def _create(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
-        create = parse_create(request.headers, await bodies.whole(request, self._shared))
+        create = parse_create(request.headers, await request_body.whole(request, self._shared))
         source = None
         if create.fork is not None:
             source_route, source = self._routes.find(canonical_path(create.fork.source))
