@@ -23,37 +23,37 @@ from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import Rules
 from gateway.cache.store import Store
+from gateway.edge import invalidation
+from gateway.edge.route import EdgeRoute
 from gateway.errors import StartError
+from gateway.hosted.route import LogRoute
 from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
+from gateway.runtime.access_log import RequestsLog
+from gateway.runtime.common_headers import CommonLines
+from gateway.runtime.context import Shared, Timeouts
+from gateway.runtime.limits import Limits
 from gateway.settings import shown_origin
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
-from gateway.web import edge_writes
-from gateway.web.common_lines import CommonLines
-from gateway.web.edge_route import EdgeRoute
 from gateway.web.fast_path import Fast
 from gateway.web.handlers import Handlers
-from gateway.web.limits import Limits
 from gateway.web.listener import Door
-from gateway.web.log_route import LogRoute
 from gateway.web.metrics import snapshot
-from gateway.web.requests_log import RequestsLog
 from gateway.web.router import Routes
 from gateway.web.server import ConnectionServer
-from gateway.web.shared import Shared, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.backends.contract import Log
+    from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
     from gateway.settings import Route as RouteSettings
-    from gateway.web.edge_writes import Write
 
 LAST_WAIT_S = 0.1
 CUT_SHORT = 1  # the exit status after a second signal to stop
@@ -168,7 +168,7 @@ class Server:
         """Another worker has passed a write through."""
         for route in self._routes:
             if isinstance(route, EdgeRoute) and route.prefix == write.prefix:
-                edge_writes.apply(route, write)
+                invalidation.apply(route, write)
 
     async def health(self) -> admin.app.Health:
         """Readiness depends on the logs. Origins and losses are noted."""

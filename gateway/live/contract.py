@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
     from gateway.live.feed import Feed
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
+
+    Join = Callable[[], Feed[Any, Any]]  # one more reader of a feed; raises at their limit
 
 V = TypeVar("V")
 N = TypeVar("N")
@@ -24,6 +26,19 @@ class Waiter(Protocol):
 
     def abandon(self) -> None:
         """There is none, and the client has to ask again."""
+
+
+class Parkable(Waiter, Protocol):
+    """A client's connection, which can wait without a task."""
+
+    def write(self, wire: bytes) -> None:
+        """Write an answer that was ready at once."""
+
+    def take(self, on_lost: Callable[[Waiter], object] | None) -> None:
+        """Keep it for an answer that comes later, and say whom to tell when its client leaves."""
+
+    def tell_loss(self, on_lost: Callable[[Waiter], object] | None) -> None:
+        """Whom to tell from now on."""
 
 
 class Parked(NamedTuple):

@@ -15,7 +15,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.live.contract import Host, Waiter
+    from gateway.live.contract import Host, Join, Parkable, Waiter
     from gateway.live.feed import Feed
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
@@ -185,3 +185,16 @@ class Polls(Generic[V, N]):
         late = self._late.pop(waiter, None)
         if late is not None:
             late.cancel()
+
+
+def park(connection: Parkable, join: Join, read: LongPoll, position: str) -> None:
+    """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
+    feed = join()
+    try:
+        connection.take(feed.leave)
+        feed.park(connection, read, position)
+    except BaseException:
+        connection.tell_loss(None)
+        if not feed.leave(connection):
+            feed.left()
+        raise

@@ -130,3 +130,8 @@ def _place(pair: tuple[str, str]) -> str:
 def fits(pattern: str, key: str) -> bool:
     """Whether a query key is one of those that a pattern names."""
     return key.startswith(pattern[:-1]) if pattern.endswith("*") else key == pattern
+
+
+def canonical_host(named: str) -> str:
+    """A host as every equal one is written: in lower case, without the port that is understood."""
+    return named.lower().removesuffix(":80").removesuffix(":")

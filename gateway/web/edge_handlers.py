@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditional, policy
+from gateway.edge.invalidation import apply
+from gateway.edge.snapshots import view_of
+from gateway.edge.watch import Place, watch_key
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -21,19 +24,17 @@ from gateway.errors import (
 )
 from gateway.protocol import cache_status, followed, forwarding, responses
 from gateway.protocol.followed import EdgeCatchUp, EdgeLongPoll, Span
+from gateway.protocol.forwarding import Sender
 from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
+from gateway.runtime.answer import Answered
+from gateway.runtime.writes import Write
 from gateway.web import live_responses, request_body
 from gateway.web.edge_presentation import passed_back, present, relayed
-from gateway.web.edge_route import sender
-from gateway.web.edge_views import view_of
-from gateway.web.edge_watch import Place, watch_key
-from gateway.web.edge_writes import Write, apply
 from gateway.web.live_responses import connection_of
-from gateway.web.request_head import base_url, scheme
-from gateway.web.responses import Answered
+from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
+    from gateway.edge.route import EdgeRoute
+    from gateway.edge.watch import Watch
+    from gateway.edge.watches import EdgeFeeds
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.followed import EdgeEvents, EdgeLive, EdgeRead
-    from gateway.web.edge_feeds import EdgeFeeds
-    from gateway.web.edge_route import EdgeRoute
-    from gateway.web.edge_watch import Watch
-    from gateway.web.shared import Shared
+    from gateway.runtime.context import Shared
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
@@ -91,7 +92,7 @@ class EdgeOperations:
     # Reads
 
     async def _get(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
-        ask = route.ask(request, read)
+        ask = route.ask(request.headers, sender(request), read)
         if "Range" in request.headers and route.cache.passes(ask):
             # It is too long to be cut from the whole.
             return await self._pass_on(request, route, read)
@@ -116,7 +117,7 @@ class EdgeOperations:
         self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp
     ) -> Answered | None:
         """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
-        ask = route.ask(request, read)
+        ask = route.ask(request.headers, sender(request), read)
         held = route.cache.find(ask)
         if held is None or held.facts is not None:
             return None
@@ -133,7 +134,8 @@ class EdgeOperations:
         live_responses.check_open(self._shared)
         last_event_id = request.headers.get("Last-Event-ID")
         read = followed.resumed(read, last_event_id)
-        ask = route.ask(request, followed.catch_up(read, followed.start_of(read)))
+        beginning = followed.catch_up(read, followed.start_of(read))
+        ask = route.ask(request.headers, sender(request), beginning)
         place = Place(watch_key(ask.host, read, ask.identity), ask.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route.feeds, place, read)
@@ -328,3 +330,9 @@ def _lifetime(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> L
         return Lifetime(ttl_s=0)  # it knows what it means, we do not, so nothing is kept
     source = _fork_source(request)
     return followed.FOREVER if source is None else route.lifetimes.of(source)
+
+
+def sender(request: BaseRequest) -> Sender:
+    """Whose request it is."""
+    peer = request.remote or ""
+    return Sender(peer, request.scheme, host(request))

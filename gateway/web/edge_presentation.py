@@ -8,8 +8,8 @@ from gateway.cache import conditional
 from gateway.cache.cached_response import fields_of, no_store
 from gateway.cache.directives import age_of
 from gateway.protocol import cache_status, forwarding, http1, repair
+from gateway.runtime.answer import Answered, Relayed
 from gateway.web.request_head import base_url
-from gateway.web.responses import Answered, Relayed
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import Held
     from gateway.cache.http_cache import Given
+    from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
-    from gateway.web.edge_route import EdgeRoute
-    from gateway.web.responses import Source
+    from gateway.runtime.answer import Source
 
 
 def present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:

@@ -10,7 +10,10 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.rendered import Entry
+from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
+from gateway.hosted.route import LogRoute
+from gateway.live.long_polls import park
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
 from gateway.protocol.content import is_long
@@ -18,9 +21,6 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import Offset
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, parse_append, parse_target
-from gateway.web import live_responses
-from gateway.web.edge_route import EdgeRoute
-from gateway.web.log_route import LogRoute
 from gateway.web.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.protocol.appends import Appended
+    from gateway.runtime.context import Shared
     from gateway.web.connection import Connection
     from gateway.web.router import Routes
-    from gateway.web.shared import Shared
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
 REMEMBERED_PATHS = 2048  # of streams that are written to: 1 MB, at worst 10
@@ -175,7 +175,7 @@ class Fast:
             route.table.deadlines.touch(hot)
             tail = state.offset(state.tail)
             join = partial(route.feeds.join, hot, state)
-            live_responses.park(connection, join, read, tail)
+            park(connection, join, read, tail)
         except HeadgateError:
             return False
         return True

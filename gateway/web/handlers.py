@@ -15,14 +15,15 @@ from gateway.errors import (
     RequestTimeout,
     WebOriginRefused,
 )
+from gateway.hosted.route import LogRoute
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.paths import canonical_path
+from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry.logs import log
 from gateway.web import request_head
 from gateway.web.edge_handlers import EdgeOperations
 from gateway.web.hosted_handlers import LogOperations
-from gateway.web.log_route import LogRoute
-from gateway.web.responses import Answered, HandedOver, PartsResponse, Relayed, WireResponse
+from gateway.web.responses import HandedOver, PartsResponse, WireResponse
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
+    from gateway.runtime.context import Shared
     from gateway.web.router import Routes
-    from gateway.web.shared import Shared
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 CLIENT_GONE = 499  # what proxies log where nobody is left to be answered

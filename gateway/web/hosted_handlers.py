@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
+from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_status, responses
 from gateway.protocol.content import is_long, long_record
 from gateway.protocol.paths import canonical_path, parse_query
@@ -21,19 +22,18 @@ from gateway.protocol.requests import (
     parse_target,
     resumed,
 )
+from gateway.runtime.answer import Answered
 from gateway.web import live_responses, request_body
-from gateway.web.log_feeds import LiveRead
 from gateway.web.request_head import base_url
-from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
+    from gateway.hosted.route import LogRoute
     from gateway.protocol.appends import Appended
     from gateway.protocol.responses import Response
-    from gateway.web.log_route import LogRoute
+    from gateway.runtime.context import Shared
     from gateway.web.router import Routes
-    from gateway.web.shared import Shared
 
 
 class LogOperations:

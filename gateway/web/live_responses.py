@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.long_polls import UNTOLD
 from gateway.live.sse_reader import EventReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
+from gateway.runtime.answer import Answered
 from gateway.web.connection import Connection
 from gateway.web.request_head import asked_id
-from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from aiohttp.web_request import BaseRequest
 
-    from gateway.live.feed import Feed
+    from gateway.live.contract import Join
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
-    from gateway.web.shared import Shared
-
-    Join = Callable[[], Feed[Any, Any]]  # one more reader of a feed; raises at their limit
+    from gateway.runtime.context import Shared
 
 
 class _Poll:
@@ -46,19 +44,6 @@ class _Poll:
         self.has_left = True
         if not self.answered.done():
             self.answered.set_exception(OriginBroken(UNTOLD))
-
-
-def park(connection: Connection, join: Join, read: LongPoll, position: str) -> None:
-    """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
-    feed = join()
-    try:
-        connection.take(feed.leave)
-        feed.park(connection, read, position)
-    except BaseException:
-        connection.tell_loss(None)
-        if not feed.leave(connection):
-            feed.left()
-        raise
 
 
 async def poll(join: Join, read: LongPoll, position: str) -> Answered:

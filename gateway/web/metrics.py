@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.hosted.route import LogRoute
 from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least
-from gateway.web.log_route import LogRoute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.backends.contract import Log
+    from gateway.edge.route import EdgeRoute
+    from gateway.runtime.context import Shared
     from gateway.telemetry.metrics import Snapshot
-    from gateway.web.edge_route import EdgeRoute
     from gateway.web.fast_path import Fast
     from gateway.web.router import Routes
-    from gateway.web.shared import Shared
 
     Number = float | None  # None for what a route does not have
 

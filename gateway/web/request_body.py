@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
-    from gateway.web.shared import Shared, Timeouts
+    from gateway.runtime.context import Shared, Timeouts
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -12,6 +12,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
+from gateway.protocol.paths import canonical_host
 
 if TYPE_CHECKING:
     from aiohttp.http_exceptions import HttpProcessingError
@@ -59,11 +60,6 @@ def _is_ipv6(text: str) -> bool:
 def host(request: BaseRequest) -> str:
     """The host that the client asked for, in one spelling; empty when it does not say."""
     return canonical_host(request.headers.get("Host", ""))
-
-
-def canonical_host(named: str) -> str:
-    """A host as every equal one is written: in lower case, without the port that is understood."""
-    return named.lower().removesuffix(":80").removesuffix(":")
 
 
 def is_own_page(request: BaseRequest, origin: str) -> bool:

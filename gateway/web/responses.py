@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -13,49 +13,14 @@ from gateway.errors import HeadgateError
 from gateway.protocol import http1
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_request import BaseRequest
 
-    from gateway.cache.rendered import Entry
-    from gateway.protocol.responses import Response
+    from gateway.runtime.answer import Source
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
 JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a second write
-
-
-class Source(Protocol):
-    """Where a body comes from in parts. It is held until its end, its release, or the request's."""
-
-    def parts(self) -> AsyncIterator[bytes]:
-        """The parts. Raises HeadgateError when they end too early."""
-
-    def release(self) -> None:
-        """No more is wanted."""
-
-
-class Relayed(NamedTuple):
-    """An origin's answer: its head, line ends included, and its body or where it comes from.
-
-    `own_date` and `own_cors` say that the head lacks these lines, which we then add. A `length` of
-    None is not known before the end.
-    """
-
-    status: int
-    head: bytes
-    body: bytes | Source
-    length: int | None
-    own_date: bool
-    own_cors: bool
-
-
-class Answered(NamedTuple):
-    """An answer, and the header lines that say how the cache had part in it."""
-
-    answer: Entry | Response | Relayed
-    cache: bytes
 
 
 class WireResponse(web.StreamResponse):

@@ -9,8 +9,8 @@ from gateway.errors import StreamNotFound
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.web.edge_route import EdgeRoute
-    from gateway.web.log_route import LogRoute
+    from gateway.edge.route import EdgeRoute
+    from gateway.hosted.route import LogRoute
 
 
 class Routes:

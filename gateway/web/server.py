@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
+    from gateway.runtime.context import Shared
     from gateway.web.fast_path import Fast
-    from gateway.web.shared import Shared
 
 SWEEP_S = 0.5  # how late a slow client may be noticed
 

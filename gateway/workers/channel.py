@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.app import Health
+from gateway.runtime.writes import Write
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Snapshot
-from gateway.web.edge_writes import Write
 
 if TYPE_CHECKING:
     import socket

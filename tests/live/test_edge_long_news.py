@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from gateway.edge.recent_window import LONGEST_COUNTED, MOST_COUNTED
 from gateway.live.contract import LONGEST_ROUND
-from gateway.live.window import LONGEST_COUNTED, MOST_COUNTED
 from tests.live.edge import confirmed, following, live, news, polling, told, up_to
 
 JSON = "application/json"

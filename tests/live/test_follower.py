@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.live.follower import (
+from gateway.edge.follower import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
@@ -20,6 +19,7 @@ from gateway.live.follower import (
     backoff_s,
     follow,
 )
+from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from tests.support.virtual_time import run
 
 Step = Polled | Exception | tuple[float, Polled | Exception]

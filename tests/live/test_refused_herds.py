@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
-from gateway.web.log_feeds import LogFollower
+from gateway.hosted.feeds import LogFollower
 from tests.live.edge import live, polling
 from tests.support.raw_origin import answer
 from tests.web.serving import get, offset, post, put, serving

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.budget import Budget
-from gateway.live.window import (
+from gateway.edge.recent_window import (
     LONGEST_COUNTED,
     MAX_KNOWN,
     MAX_PIECES,
@@ -18,6 +17,7 @@ from gateway.live.window import (
     WINDOW_BYTES,
     Window,
 )
+from gateway.edge.window_budget import Budget
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:

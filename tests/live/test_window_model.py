@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.live import window
-from gateway.live.budget import Budget
-from gateway.live.window import Window
+from gateway.edge import recent_window
+from gateway.edge.recent_window import Window
+from gateway.edge.window_budget import Budget
 from gateway.protocol.followed import Span
 
 TEXT, JSON = "text/plain", "application/json"
@@ -34,14 +34,14 @@ class Followed(RuleBasedStateMachine):
     @initialize(
         content_type=st.sampled_from([TEXT, JSON]),
         before=st.integers(0, 5),
-        most=st.sampled_from([window.MOST_COUNTED, 2]),
-        pieces=st.sampled_from([window.MAX_PIECES, 3]),
+        most=st.sampled_from([recent_window.MOST_COUNTED, 2]),
+        pieces=st.sampled_from([recent_window.MAX_PIECES, 3]),
     )
     def begin(self, content_type: str, before: int, most: int, pieces: int) -> None:
         self.content_type = content_type
         self.bounds = pytest.MonkeyPatch()
-        self.bounds.setattr(window, "MOST_COUNTED", most)
-        self.bounds.setattr(window, "MAX_PIECES", pieces)
+        self.bounds.setattr(recent_window, "MOST_COUNTED", most)
+        self.bounds.setattr(recent_window, "MAX_PIECES", pieces)
         for number in range(before):
             self.write(str(number))
         self.heard = before
@@ -147,7 +147,7 @@ def test_one_who_is_ahead_of_the_news_is_told_when_they_come() -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
 def test_the_news_are_bounded(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(window, "WINDOW_BYTES", 100)
+    monkeypatch.setattr(recent_window, "WINDOW_BYTES", 100)
     made = news(b"a" * 50, b"b" * (50 + size))
     assert (made.since("0") is None) is (size > 0)
     assert made.since("1") is not None
@@ -155,7 +155,7 @@ def test_the_news_are_bounded(monkeypatch: pytest.MonkeyPatch, size: int) -> Non
 
 
 def test_known_offsets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "MAX_KNOWN", 4)
+    monkeypatch.setattr(recent_window, "MAX_KNOWN", 4)
     made = news(b"abcdefgh")
     for at in range(1, 7):
         made.learn("0", f"0.{at}", b"abcdefgh"[:at])

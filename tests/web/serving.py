@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.rendered import Entry
     from gateway.cache.store import Store
-    from gateway.web.edge_feeds import EdgeFeeds
-    from gateway.web.edge_route import EdgeRoute
-    from gateway.web.log_feeds import LogFeeds
+    from gateway.edge.route import EdgeRoute
+    from gateway.edge.watches import EdgeFeeds
+    from gateway.hosted.feeds import LogFeeds
     from tests.support.raw_origin import RawOrigin
 
 T = TypeVar("T")

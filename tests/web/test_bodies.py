@@ -11,8 +11,8 @@ from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import RequestTimeout
+from gateway.runtime.context import Timeouts
 from gateway.web import request_body
-from gateway.web.shared import Timeouts
 from tests.support import virtual_time
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from gateway.errors import LimitReached
 from gateway.protocol.responses import AGAIN_S
+from gateway.runtime.limits import Limits
 from gateway.web.connection import AT_ONCE, Connection
-from gateway.web.limits import Limits
 from tests.streams.gated_log import GatedLog, turns
 from tests.web.serving import (
     PATIENCE_S,

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.web import repeats
+from gateway.runtime import loop_detector
+from gateway.runtime.loop_detector import (
+    LONGEST_SHOWN,
+    LOOK_EVERY_S,
+    LOOK_S,
+    MOST_NOTED,
+    OFTEN,
+    Repeats,
+)
 from gateway.web.metrics import snapshot
-from gateway.web.repeats import LONGEST_SHOWN, LOOK_EVERY_S, LOOK_S, MOST_NOTED, OFTEN, Repeats
 from gateway.web.router import Routes
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import (
@@ -265,7 +272,7 @@ def test_half_a_second_of_every_ten() -> None:
 
 
 async def test_a_running_server_looks_by_itself_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(loop_detector, "LOOK_EVERY_S", 0.0)
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()

@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from admin.app import Health
+from gateway.runtime.writes import Write
 from gateway.settings import Settings
-from gateway.web.edge_writes import Write
 from gateway.workers import worker_slot as seats
 from gateway.workers.channel import Ask, Channel, Report, Started, Told
 from gateway.workers.worker_slot import Seat

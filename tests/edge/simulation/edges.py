@@ -13,7 +13,7 @@ from tests.web.serving import Options, settings_of
 if TYPE_CHECKING:
     import random
 
-    from gateway.web.shared import Shared
+    from gateway.runtime.context import Shared
     from tests.edge.simulation.network import Address, SimulatedLoop
 
 PREFIX = "/edge"
@@ -105,14 +105,14 @@ class Edge:
 def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
     """Bounds so small that short streams come to them, by module and name."""
     return {
-        ("gateway.live.window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
-        ("gateway.live.window", "MAX_KNOWN"): chance.choice([256, 4]),
-        ("gateway.live.window", "MAX_PIECES"): chance.choice([1024, 3]),
-        ("gateway.live.window", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
-        ("gateway.web.edge_events", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
+        ("gateway.edge.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
+        ("gateway.edge.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("gateway.edge.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
+        ("gateway.edge.recent_window", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
+        ("gateway.edge.events", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
         ("gateway.cache.http_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
         ("gateway.cache.shared_body", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
         ("gateway.live.sse_reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),
-        ("gateway.web.edge_feeds", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
-        ("gateway.web.edge_feeds", "LINGER_S"): chance.choice([5.0, 0.1]),
+        ("gateway.edge.watches", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
+        ("gateway.edge.watches", "LINGER_S"): chance.choice([5.0, 0.1]),
     }

@@ -29,13 +29,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.hosted.route import LogRoute
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
+    from gateway.runtime.context import Shared
     from gateway.streams.active_stream import HotStream
-    from gateway.web.log_route import LogRoute
-    from gateway.web.shared import Shared
 
 
 class LiveRead(NamedTuple):

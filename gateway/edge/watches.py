@@ -11,21 +11,22 @@ from gateway.cache.fetch import How
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.cache.single_flight import Collapse
+from gateway.edge.events import EdgeEvents, are_long
+from gateway.edge.follower import Ended
+from gateway.edge.snapshots import is_coded, is_variant, view_of
+from gateway.edge.watch import LONGEST_READ, Watch, refuse, watch_key
+from gateway.edge.window_budget import Budget
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
-from gateway.live.budget import Budget
-from gateway.live.follower import Ended
 from gateway.protocol import followed
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW
-from gateway.web.edge_events import EdgeEvents, are_long
-from gateway.web.edge_views import is_coded, is_variant, view_of
-from gateway.web.edge_watch import LONGEST_READ, Watch, refuse, watch_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from gateway.cache.fetch import Flight, Landed
     from gateway.cache.http_cache import EdgeCache, Given
+    from gateway.edge.watch import Place
     from gateway.live.contract import Cut, FeedSettings, Parked
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
-    from gateway.web.edge_watch import Place
-    from gateway.web.shared import Shared
+    from gateway.runtime.context import Shared
 
 MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news make them old
 LONGEST_RENDERED = 64 << 10

@@ -13,6 +13,9 @@ from multidict import CIMultiDict
 from gateway.cache import tails
 from gateway.cache.directives import again_s
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.follower import Ended, Polled, Question, follow
+from gateway.edge.recent_window import Window
+from gateway.edge.snapshots import is_coded, said_of_data
 from gateway.errors import (
     HeadgateError,
     OriginBehind,
@@ -23,13 +26,10 @@ from gateway.errors import (
 )
 from gateway.live.contract import Host
 from gateway.live.feed import Feed
-from gateway.live.follower import Ended, Polled, Question, follow
-from gateway.live.window import Window
 from gateway.protocol import followed, repair
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
-from gateway.web.edge_views import is_coded, said_of_data
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import Ask
     from gateway.cache.http_cache import Given
-    from gateway.live.budget import Budget
+    from gateway.edge.window_budget import Budget
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead

@@ -19,7 +19,7 @@ from gateway.protocol.offsets import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.live.budget import Budget
+    from gateway.edge.window_budget import Budget
 
     Units = Sequence[bytes] | memoryview
 

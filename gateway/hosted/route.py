@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from gateway.cache.rendered import Entry, drop, groups
 from gateway.cache.single_flight import Collapse
 from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
+from gateway.hosted.feeds import LiveRead, LogFeeds
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.offsets import NOW
 from gateway.protocol.requests import Events, LongPoll
+from gateway.runtime.answer import Answered
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.versions import begins_alike
-from gateway.web.log_feeds import LiveRead, LogFeeds
-from gateway.web.responses import Answered
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
-    from gateway.web.shared import Shared
+    from gateway.runtime.context import Shared
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 # A whole chunk never changes, and a removal is told; but whoever deletes keys tells nobody.

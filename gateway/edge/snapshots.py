@@ -14,8 +14,8 @@ from gateway.protocol.offsets import NOW
 if TYPE_CHECKING:
     from gateway.cache.cached_response import Ask, Held
     from gateway.cache.http_cache import Given
+    from gateway.edge.watch import Place
     from gateway.protocol.repair import StreamRead
-    from gateway.web.edge_watch import Place
 
 ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data

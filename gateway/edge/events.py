@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.single_flight import Collapse
 from gateway.cache.store import Store
+from gateway.edge.snapshots import view_of
 from gateway.live.contract import LONGEST_ROUND, Cut
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
 from gateway.streams.turns import Turns
-from gateway.web.edge_views import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from gateway.web.edge_feeds import EdgeFeeds
-    from gateway.web.edge_watch import Watch
+    from gateway.edge.watch import Watch
+    from gateway.edge.watches import EdgeFeeds
 
 
 def are_long(news: Sequence[Span]) -> bool:

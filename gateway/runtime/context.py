@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.protocol import cache_status, http1, responses
-from gateway.web.repeats import Repeats
+from gateway.runtime.loop_detector import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
-    from gateway.web.common_lines import CommonLines
-    from gateway.web.edge_writes import Write
-    from gateway.web.limits import Limits
-    from gateway.web.requests_log import RequestsLog
+    from gateway.runtime.access_log import RequestsLog
+    from gateway.runtime.common_headers import CommonLines
+    from gateway.runtime.limits import Limits
+    from gateway.runtime.writes import Write
 
 
 class Timeouts(NamedTuple):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gateway.telemetry.logs import request_line, requests_logged
 
 if TYPE_CHECKING:
+    from gateway.runtime.common_headers import CommonLines
     from gateway.settings import RequestLevel
-    from gateway.web.common_lines import CommonLines
 
 
 class RequestsLog:

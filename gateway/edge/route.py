@@ -12,30 +12,29 @@ from gateway.cache.cached_response import Ask, Held, Slot
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import EdgeCache
 from gateway.cache.stream_lifetimes import Lifetimes
+from gateway.edge.watch import watch_key
+from gateway.edge.watches import EdgeFeeds
 from gateway.errors import HeadgateError
+from gateway.live.long_polls import park
 from gateway.protocol import forwarding
 from gateway.protocol.followed import EdgeLongPoll, parse_edge_target
-from gateway.protocol.forwarding import CONDITIONS, Sender
+from gateway.protocol.forwarding import CONDITIONS
+from gateway.protocol.paths import canonical_host
 from gateway.telemetry.logs import log
-from gateway.web import live_responses
-from gateway.web.edge_feeds import EdgeFeeds
-from gateway.web.edge_watch import watch_key
-from gateway.web.request_head import canonical_host, host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.response_rules import Rules
     from gateway.cache.store import Kept, Store
-    from gateway.live.contract import FeedSettings
+    from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
+    from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
-    from gateway.web.connection import Connection
-    from gateway.web.shared import Shared
+    from gateway.runtime.context import Shared
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
@@ -110,9 +109,8 @@ class EdgeRoute:
 
     # Requests as the cache and the feeds see them
 
-    def ask(self, request: BaseRequest, read: EdgeCatchUp) -> Ask:
+    def ask(self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp) -> Ask:
         """A GET as its cache key, and as the origin will have it."""
-        headers: MultiMapping[str] = request.headers
         dropped = self.identity.dropped
         is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
         # What is not passed on selects nothing, and nobody's answer is kept from others for it.
@@ -126,7 +124,7 @@ class EdgeRoute:
         page = frozenset() if known_by else frozenset({"origin"})
         fields = forwarding.request_fields(
             headers,
-            sender(request),
+            sender,
             self.via,
             drop=CONDITIONS | dropped | page | {"accept-encoding"},
             keyed=known_by,
@@ -180,7 +178,7 @@ class EdgeRoute:
                 return held
         return None
 
-    def park(self, connection: Connection, read: LongPoll, headers: MultiMapping[str]) -> bool:
+    def park(self, connection: Parkable, read: LongPoll, headers: MultiMapping[str]) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
         if "Via" in headers or self.identity.tell(headers):
@@ -195,7 +193,7 @@ class EdgeRoute:
             return news is not None
         try:
             join = partial(self.feeds.join, watch)
-            live_responses.park(connection, join, read, watch.feed.position)
+            park(connection, join, read, watch.feed.position)
         except HeadgateError:
             return False
         return True
@@ -215,9 +213,3 @@ def _fits(held: Held, headers: MultiMapping[str]) -> bool:
     if not (held.is_for(headers) and conditional.wants_all(headers)):
         return False
     return policy.selects(headers, held.stored)
-
-
-def sender(request: BaseRequest) -> Sender:
-    """Whose request it is."""
-    peer = request.remote or ""
-    return Sender(peer, request.scheme, host(request))

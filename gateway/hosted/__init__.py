@@ -1,0 +1,1 @@
+"""Streams that are kept here, in a log of our own."""

@@ -1,0 +1,1 @@
+"""What the routes and connections of one process share."""

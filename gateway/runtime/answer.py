@@ -1,0 +1,43 @@
+"""An answer before it is written, and what is known of it besides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.cache.rendered import Entry
+    from gateway.protocol.responses import Response
+
+
+class Source(Protocol):
+    """Where a body comes from in parts. It is held until its end, its release, or the request's."""
+
+    def parts(self) -> AsyncIterator[bytes]:
+        """The parts. Raises HeadgateError when they end too early."""
+
+    def release(self) -> None:
+        """No more is wanted."""
+
+
+class Relayed(NamedTuple):
+    """An origin's answer: its head, line ends included, and its body or where it comes from.
+
+    `own_date` and `own_cors` say that the head lacks these lines, which we then add. A `length` of
+    None is not known before the end.
+    """
+
+    status: int
+    head: bytes
+    body: bytes | Source
+    length: int | None
+    own_date: bool
+    own_cors: bool
+
+
+class Answered(NamedTuple):
+    """An answer, and the header lines that say how the cache had part in it."""
+
+    answer: Entry | Response | Relayed
+    cache: bytes

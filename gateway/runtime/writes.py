@@ -1,0 +1,19 @@
+"""A write that passed through, as the other workers of this gateway hear of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.protocol.state import Lifetime
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One write to a stream. By itself it says that anything may be different there now."""
+
+    prefix: str  # of the route
+    path: str
+    only_grown: bool = False  # what lies before the old tail is as it was
+    deleted: bool = False
+    created: Lifetime | None = None
+    tail: str | None = None  # where the stream ends now, if the origin has told
+    closed: bool = False
