@@ -21,30 +21,30 @@ from aiohttp.http_exceptions import HttpProcessingError
 import admin.app
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
-from gateway.cache.response_rules import Rules
+from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Store
 from gateway.edge import invalidation
 from gateway.edge.route import EdgeRoute
 from gateway.errors import StartError
-from gateway.hosted.route import LogRoute
+from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
-from gateway.runtime.access_log import RequestsLog
-from gateway.runtime.common_headers import CommonLines
-from gateway.runtime.context import Shared, Timeouts
+from gateway.runtime.access_log import AccessLog
+from gateway.runtime.common_headers import CommonHeaders
+from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.settings import shown_origin
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
-from gateway.web.fast_path import Fast
+from gateway.web.fast_path import FastPath
 from gateway.web.handlers import Handlers
-from gateway.web.listener import Door
+from gateway.web.listener import ConnectionListener
 from gateway.web.metrics import snapshot
-from gateway.web.router import Routes
+from gateway.web.router import Router
 from gateway.web.server import ConnectionServer
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ CUT_SHORT = 1  # the exit status after a second signal to stop
 INSISTS_AFTER_S = 1.0
 
 
-def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Shared:
+def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
-    lines = CommonLines(clock, settings.cors_origins)
-    return Shared(
+    lines = CommonHeaders(clock, settings.cors_origins)
+    return Context(
         clock,
         Store(settings.cache_size),
         Limits(
@@ -75,7 +75,7 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Shared:
             max_pending_appends=settings.max_pending_appends,
         ),
         lines,
-        RequestsLog(settings.log_requests, lines),
+        AccessLog(settings.log_requests, lines),
         Timeouts(
             settings.header_timeout,
             settings.body_timeout,
@@ -85,9 +85,11 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Shared:
     )
 
 
-def log_route(settings: Settings, route: RouteSettings, backend: Log, shared: Shared) -> LogRoute:
+def log_route(
+    settings: Settings, route: RouteSettings, backend: Log, shared: Context
+) -> HostedRoute:
     """The route to an own log."""
-    return LogRoute(
+    return HostedRoute(
         route.prefix,
         backend,
         _freshness(route),
@@ -97,10 +99,10 @@ def log_route(settings: Settings, route: RouteSettings, backend: Log, shared: Sh
     )
 
 
-def edge_route(settings: Settings, route: RouteSettings, shared: Shared) -> EdgeRoute:
+def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> EdgeRoute:
     """The route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route))
-    rules = Rules(
+    rules = ResponseRules(
         _freshness(route),
         Defaults(route.stale_if_error),
         shared.via,
@@ -113,7 +115,7 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Shared) -> Edge
 
 
 def connection_server(
-    settings: Settings, routes: Routes, fast: Fast, shared: Shared
+    settings: Settings, routes: Router, fast: FastPath, shared: Context
 ) -> ConnectionServer:
     """What serves the connections of clients of these routes."""
     return ConnectionServer(
@@ -151,12 +153,12 @@ class Server:
             self._shared.tell_others = tell_others
         self._logs: dict[str, Log] = {}
         self._origins: dict[str, Origin] = {}
-        self._routes = Routes([self._route(route) for route in settings.route_table])
-        self._fast = Fast(self._routes, self._shared)
+        self._routes = Router([self._route(route) for route in settings.route_table])
+        self._fast = FastPath(self._routes, self._shared)
         self._started = False
         self._open = AsyncExitStack()
 
-    def _route(self, route: RouteSettings) -> LogRoute | EdgeRoute:
+    def _route(self, route: RouteSettings) -> HostedRoute | EdgeRoute:
         if route.is_http:
             edge = edge_route(self._settings, route, self._shared)
             self._origins[route.prefix] = edge.origin
@@ -218,7 +220,7 @@ class Server:
         runner = web.ServerRunner(connections, shutdown_timeout=LAST_WAIT_S)
         await runner.setup()
         self._open.push_async_callback(runner.cleanup)
-        self._door = Door(connections)
+        self._door = ConnectionListener(connections)
         listen = settings.listen
         with telling(listen, "listen"):
             await self._door.open(listen.host, listen.port, shared=self._is_worker)

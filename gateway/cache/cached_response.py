@@ -91,7 +91,7 @@ class Ask(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, read=followed.catch_up(self.read, offset))
 
 
-class Held:
+class CachedResponse:
     """One answer. `keep` says whether it may be kept, `stored` decides about it then.
 
     It is `joinable` when those may have it who asked for the same while it came.
@@ -145,7 +145,7 @@ class Held:
         self.is_asked_for = False  # a request is under way that will tell whether it still stands
         self.rests_until = 0.0  # the origin has just failed to say whether it still stands
         self.tagged_as: tuple[str, str] | None = None  # path and offset, where it has no ETag yet
-        self.slot: Slot | None = None
+        self.slot: Variants | None = None
         self.fitting: MultiMapping[str] | None = None  # of the last request it fitted
         self._moment = (b"", b"")
         self._around_hits = (b"", b"")
@@ -230,7 +230,7 @@ class Held:
         return begin, b"%b%b\r\n" % (after, length)
 
 
-class Slot(Kept):
+class Variants(Kept):
     """The variants kept under one key; `is_tail` tells whether a stream is known to end there."""
 
     __slots__ = ("_is_tail", "path", "variants")
@@ -239,7 +239,7 @@ class Slot(Kept):
         self,
         key: Hashable,
         path: str,
-        variants: list[Held],
+        variants: list[CachedResponse],
         is_tail: Callable[[str], bool],
     ) -> None:
         groups: tuple[Hashable, ...] = (("path", path),)
@@ -253,11 +253,11 @@ class Slot(Kept):
         for held in variants:
             held.slot = self
 
-    def knows_tail(self, held: Held) -> bool:
+    def knows_tail(self, held: CachedResponse) -> bool:
         """Whether what a variant reached is still the tail of its stream."""
         return held.facts is not None and self._is_tail(held.facts.next_offset)
 
-    def with_variant(self, new: Held) -> Slot:
+    def with_variant(self, new: CachedResponse) -> Variants:
         """The slot with one more variant, or another in place of one for the same requests."""
         others = [
             held
@@ -266,12 +266,12 @@ class Slot(Kept):
         ]
         return self._with([*others[1 - MAX_VARIANTS :], new])
 
-    def without(self, old: Held) -> Slot:
+    def without(self, old: CachedResponse) -> Variants:
         """The slot without a variant that stands no more."""
         return self._with([held for held in self.variants if held is not old])
 
-    def _with(self, variants: list[Held]) -> Slot:
-        slot = Slot(self.key, self.path, variants, self._is_tail)
+    def _with(self, variants: list[CachedResponse]) -> Variants:
+        slot = Variants(self.key, self.path, variants, self._is_tail)
         slot.hits = self.hits
         return slot
 

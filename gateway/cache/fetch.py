@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache import policy
-from gateway.cache.shared_body import Parts
+from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry.logs import log
@@ -17,13 +17,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-    from gateway.cache.cached_response import Ask, Held
-    from gateway.cache.response_rules import Rules
-    from gateway.cache.shared_body import PartsReader
+    from gateway.cache.cached_response import Ask, CachedResponse
+    from gateway.cache.response_rules import ResponseRules
+    from gateway.cache.shared_body import SharedBodyReader
     from gateway.origin.client import OriginAnswer
 
     # Asks the origin, whether the kept answer still stands if there is one.
-    Send = Callable[[Held | None], Awaitable[OriginAnswer]]
+    Send = Callable[[CachedResponse | None], Awaitable[OriginAnswer]]
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
 _NOT_ASKED_FOR = frozenset({206, 304})
@@ -47,11 +47,11 @@ class How(Enum):
 class Landed(NamedTuple):
     """A whole answer, and how it came."""
 
-    held: Held
+    held: CachedResponse
     how: How
 
 
-class Flight:
+class SharedFetch:
     """`begun` is done when the answer's head is known, `landed` when all is.
 
     `landed` is None for an answer that is not kept for others: it must not be, or is too long to
@@ -63,8 +63,8 @@ class Flight:
         self,
         key: Hashable,
         ask: Ask,
-        old: Held | None,
-        rules: Rules,
+        old: CachedResponse | None,
+        rules: ResponseRules,
         clock: Callable[[], float],
         longest: int,
     ) -> None:
@@ -72,9 +72,9 @@ class Flight:
         self.key = key
         self.number = next(_numbers)
         self.ask = ask
-        self.begun: asyncio.Future[Held] = loop.create_future()
+        self.begun: asyncio.Future[CachedResponse] = loop.create_future()
         self.landed: asyncio.Future[Landed | None] = loop.create_future()
-        self.body = Parts()
+        self.body = SharedBody()
         self.shared = True
         self.outdated = False  # a write has passed by: not to be kept, nor joined
         self.of_the_past = False  # perhaps of another stream than is there now
@@ -116,7 +116,7 @@ class Flight:
         """Whether it ends, or has ended, since nobody waited: who wants the same asks anew."""
         return self.given_up or (self._time is not None and self._time.expired())
 
-    def reader(self) -> PartsReader:
+    def reader(self) -> SharedBodyReader:
         """One more who waits for it."""
         if self._time is not None:
             self._time.reschedule(None)
@@ -148,7 +148,7 @@ class Flight:
                 raise
             self.body.fail(error)  # for those who have its beginning
 
-    async def _ask(self, send: Send, old: Held | None) -> None:
+    async def _ask(self, send: Send, old: CachedResponse | None) -> None:
         asked = self._clock()
         with ExitStack() as held:
             answer = await send(old)

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache import policy
-from gateway.cache.cached_response import Slot
+from gateway.cache.cached_response import Variants
 from gateway.cache.directives import normalised
-from gateway.cache.fetch import UNUSABLE, Flight, How, Landed
+from gateway.cache.fetch import UNUSABLE, How, Landed, SharedFetch
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry.logs import log
@@ -19,9 +19,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from gateway.cache.cached_response import Ask, Held
-    from gateway.cache.response_rules import Rules
-    from gateway.cache.shared_body import PartsReader
+    from gateway.cache.cached_response import Ask, CachedResponse
+    from gateway.cache.response_rules import ResponseRules
+    from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import Kept, Store
     from gateway.origin.client import OriginAnswer
 
@@ -40,10 +40,10 @@ class Given(NamedTuple):
     `is_fresh` while it says what the origin did, also of the stream's tail.
     """
 
-    held: Held
+    held: CachedResponse
     cache: bytes
     current: bool
-    source: PartsReader | None = None
+    source: SharedBodyReader | None = None
     is_fresh: bool = False
 
     @property
@@ -54,14 +54,14 @@ class Given(NamedTuple):
         return told or (slot is not None and slot.knows_tail(self.held))
 
 
-class EdgeCache:
+class HttpCache:
     """One for each route; `flights` are its requests under way."""
 
     def __init__(
         self,
         store: Store[Kept],
-        rules: Rules,
-        send: Callable[[Ask, Held | None], Awaitable[OriginAnswer]],
+        rules: ResponseRules,
+        send: Callable[[Ask, CachedResponse | None], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
         tail_of: Callable[[Ask], Callable[[str], bool]],
     ) -> None:
@@ -70,22 +70,22 @@ class EdgeCache:
         self._rules = rules
         self._send = send
         self._clock = clock
-        self._flights: dict[Hashable, Flight] = {}
-        self._of_path: dict[str, set[Flight]] = {}
+        self._flights: dict[Hashable, SharedFetch] = {}
+        self._of_path: dict[str, set[SharedFetch]] = {}
         self._passed: OrderedDict[Hashable, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a flight has brought is of the stream that is there now.
-        self.is_of_now: Callable[[Flight, Landed | None], bool] = lambda *_: True
+        self.is_of_now: Callable[[SharedFetch, Landed | None], bool] = lambda *_: True
         self.collapsed = 0
         self.fetched = 0
 
     # Looking up
 
-    def find(self, ask: Ask) -> Held | None:
+    def find(self, ask: Ask) -> CachedResponse | None:
         """The kept answer that fits the request, fresh or not."""
         slot = self._store.get(ask.key, self._clock())
-        if not isinstance(slot, Slot):
+        if not isinstance(slot, Variants):
             return None
         return policy.select(
             (held for held in slot.variants if held.is_for(ask.headers)), ask.headers
@@ -111,7 +111,7 @@ class EdgeCache:
             raise NotCached("only-if-cached: there is no answer here that is fresh")
         return await self._fetch(ask, held, held_by)
 
-    def hit(self, held: Held, x_cache: str, now: float) -> Given:
+    def hit(self, held: CachedResponse, x_cache: str, now: float) -> Given:
         """A kept answer for one who asked for it."""
         assert held.slot is not None, "it was kept"
         self._store.hit(held.slot)
@@ -123,7 +123,7 @@ class EdgeCache:
 
     # Fetching
 
-    async def _fetch(self, ask: Ask, old: Held | None, held_by: ExitStack) -> Given:
+    async def _fetch(self, ask: Ask, old: CachedResponse | None, held_by: ExitStack) -> Given:
         """The answer of a request that is under way for the same, else of one more.
 
         What an answer varies with is known only when it has begun. Those for whom it is none join
@@ -147,11 +147,11 @@ class EdgeCache:
         assert given is not None, "it was asked for this very request"
         return given
 
-    def _joinable(self, key: Hashable) -> Flight | None:
+    def _joinable(self, key: Hashable) -> SharedFetch | None:
         flight = self._flights.get(key)
         return None if flight is None or flight.is_left else flight
 
-    def _refresh(self, ask: Ask, old: Held, now: float) -> None:
+    def _refresh(self, ask: Ask, old: CachedResponse, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
         key = _key(ask, self._varies(ask))
         if not (old.is_asked_for or key in self._flights or now < old.rests_until):
@@ -160,15 +160,15 @@ class EdgeCache:
     def _varies(self, ask: Ask) -> frozenset[str]:
         """The fields that are known to select among the answers to a URL."""
         slot = self._store.get(ask.key, self._clock())
-        if not isinstance(slot, Slot):
+        if not isinstance(slot, Variants):
             return frozenset()
         return frozenset(name for held in slot.variants for name, _ in held.stored.vary)
 
     async def _taken(
         self,
-        flight: Flight,
+        flight: SharedFetch,
         ask: Ask,
-        old: Held | None,
+        old: CachedResponse | None,
         held_by: ExitStack,
         *,
         collapsed: bool,
@@ -192,17 +192,17 @@ class EdgeCache:
         return given
 
     @staticmethod
-    def _left(flight: Flight, reader: PartsReader) -> None:
+    def _left(flight: SharedFetch, reader: SharedBodyReader) -> None:
         """One fewer waits."""
         reader.release()
         flight.check_wanted()
 
     def _begun(
         self,
-        flight: Flight,
-        held: Held,
-        old: Held | None,
-        reader: PartsReader,
+        flight: SharedFetch,
+        held: CachedResponse,
+        old: CachedResponse | None,
+        reader: SharedBodyReader,
         *,
         collapsed: bool,
     ) -> Given:
@@ -211,7 +211,9 @@ class EdgeCache:
         lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
         return Given(held, lines, current=flight.is_current, source=reader)
 
-    def _given(self, flight: Flight, landed: Landed, old: Held | None, *, collapsed: bool) -> Given:
+    def _given(
+        self, flight: SharedFetch, landed: Landed, old: CachedResponse | None, *, collapsed: bool
+    ) -> Given:
         held, how = landed
         now = self._clock()
         age = _age(held, now)
@@ -228,8 +230,10 @@ class EdgeCache:
         lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
         return Given(held, lines, current=flight.is_current)
 
-    def _take_off(self, key: Hashable, ask: Ask, old: Held | None, *, shared: bool) -> Flight:
-        flight = Flight(key, ask, old, self._rules, self._clock, LONGEST_KEPT)
+    def _take_off(
+        self, key: Hashable, ask: Ask, old: CachedResponse | None, *, shared: bool
+    ) -> SharedFetch:
+        flight = SharedFetch(key, ask, old, self._rules, self._clock, LONGEST_KEPT)
         self.fetched += 1
         if old is not None:
             old.is_asked_for = True
@@ -243,7 +247,7 @@ class EdgeCache:
         task.add_done_callback(partial(self._over, flight))
         return flight
 
-    def _over(self, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _over(self, flight: SharedFetch, task: asyncio.Task[None]) -> None:
         """Whatever has raised: nobody waits for it any more, nor finds it."""
         self._take_out(flight)
         error = None if task.cancelled() else task.exception()
@@ -252,7 +256,7 @@ class EdgeCache:
         if task.cancelled() or error is not None:
             flight.fail(OriginBroken(UNUSABLE))
 
-    def _take_out(self, flight: Flight) -> None:
+    def _take_out(self, flight: SharedFetch) -> None:
         """Let nobody join any more, nor make it old: it is over, or all but."""
         self._close(flight)
         if flight.old is not None:
@@ -262,7 +266,7 @@ class EdgeCache:
         if not others:
             self._of_path.pop(flight.ask.path, None)
 
-    def _landed(self, flight: Flight, landed: asyncio.Future[Landed | None]) -> None:
+    def _landed(self, flight: SharedFetch, landed: asyncio.Future[Landed | None]) -> None:
         """As soon as it is known what becomes of the answer, and before anybody has it."""
         self._take_out(flight)
         error = landed.exception()
@@ -281,11 +285,11 @@ class EdgeCache:
         An offset that somebody made up says nothing of them.
         """
         slots = self._store.of_group(("path", ask.path))
-        variants = (held for slot in slots if isinstance(slot, Slot) for held in slot.variants)
+        variants = (held for slot in slots if isinstance(slot, Variants) for held in slot.variants)
         if any(held.facts and held.facts.next_offset >= ask.start for held in variants):
             self.another(ask.path)
 
-    def _settle(self, flight: Flight, landed: Landed | None) -> None:
+    def _settle(self, flight: SharedFetch, landed: Landed | None) -> None:
         held = flight.begun.result() if landed is None else landed.held
         stood_in = landed is not None and landed.how is How.STOOD_IN
         if stood_in or policy.is_error(held.status):
@@ -297,12 +301,12 @@ class EdgeCache:
         elif not stood_in and not flight.outdated:
             self._keep(flight.ask, held)
 
-    def _close(self, flight: Flight) -> None:
+    def _close(self, flight: SharedFetch) -> None:
         """Let nobody join any more."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
-    def _let_rest(self, flight: Flight) -> None:
+    def _let_rest(self, flight: SharedFetch) -> None:
         if flight.old is not None:
             flight.old.rests_until = self._clock() + REST_S
 
@@ -322,14 +326,14 @@ class EdgeCache:
 
     # Keeping
 
-    def _keep(self, ask: Ask, held: Held) -> None:
+    def _keep(self, ask: Ask, held: CachedResponse) -> None:
         self._passed.pop(ask.flight, None)
         slot = self._store.get(ask.key, self._clock())
-        if not isinstance(slot, Slot):
-            slot = Slot(ask.key, ask.path, [], self._tail_of(ask))
+        if not isinstance(slot, Variants):
+            slot = Variants(ask.key, ask.path, [], self._tail_of(ask))
         held.keep = self._store.put(slot.with_variant(held))
 
-    def _drop_old(self, flight: Flight, status: int) -> None:
+    def _drop_old(self, flight: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""
         old = flight.old
         if old is None or old.slot is None or policy.is_error(status):
@@ -377,9 +381,9 @@ def _key(ask: Ask, varies: frozenset[str]) -> Hashable:
     return ask.flight, tuple((name, normalised(name, ask.headers)) for name in sorted(varies))
 
 
-def _reason(old: Held | None) -> str:
+def _reason(old: CachedResponse | None) -> str:
     return "uri-miss" if old is None else "stale"
 
 
-def _age(held: Held, now: float) -> int:
+def _age(held: CachedResponse, now: float) -> int:
     return held.stored.age(now)

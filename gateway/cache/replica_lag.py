@@ -9,7 +9,7 @@ PERSISTS_S = 5.0  # no replica that is to be read from lags for so long
 MAX_SETBACKS = 1000  # reads remembered, some 100 B each; the longest ago go first
 
 
-class Setbacks:
+class ReplicaLag:
     """By path and offset: since when every answer has been so (unix time)."""
 
     def __init__(self) -> None:

@@ -10,10 +10,10 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache import policy, tails
-from gateway.cache.cached_response import NEXT_OFFSET, UP_TO_DATE, Ask, Held, no_store
+from gateway.cache.cached_response import NEXT_OFFSET, UP_TO_DATE, Ask, CachedResponse, no_store
 from gateway.cache.directives import age_of, governing, normalised
 from gateway.cache.policy import Defaults, Stored, Times
-from gateway.cache.replica_lag import ANOTHER_STREAM, Setbacks
+from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair
 from gateway.protocol.cache_headers import Freshness
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
 
 
-class Rules(msgspec.Struct):
+class ResponseRules(msgspec.Struct):
     """How a route treats its origin's answers to GET. `repairs` counts what they lacked.
 
     Before `tails_are_told` once, any answer may have reached the tail, and is dropped as it moves.
@@ -39,12 +39,12 @@ class Rules(msgspec.Struct):
     ignore_no_store: bool
     shares_s_maxage: bool = False
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
-    setbacks: Setbacks = msgspec.field(default_factory=Setbacks)
+    setbacks: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
     tails_are_told: bool = False
 
     def hold(
         self, ask: Ask, status: int, headers: MultiMapping[str], times: Times, begin: bytes
-    ) -> Held:
+    ) -> CachedResponse:
         """An answer without its body yet. `begin` is the body's beginning, for reads of streams."""
         facts = repair.stream_read(status, headers, begin)
         if facts is not None and facts.up_to_date:
@@ -59,14 +59,16 @@ class Rules(msgspec.Struct):
         held.length = http1.content_length(headers.get("Content-Length"))
         return held
 
-    def confirms(self, held: Held, headers: MultiMapping[str]) -> bool:
+    def confirms(self, held: CachedResponse, headers: MultiMapping[str]) -> bool:
         """Whether a 304 is about a kept answer."""
         facts = held.facts
         ends = None if facts is None else headers.get(NEXT_OFFSET, facts.next_offset)
         same_range = facts is None or ends == facts.next_offset
         return same_range and policy.confirms(held.validators, headers)
 
-    def confirmed(self, ask: Ask, held: Held, headers: MultiMapping[str], times: Times) -> Held:
+    def confirmed(
+        self, ask: Ask, held: CachedResponse, headers: MultiMapping[str], times: Times
+    ) -> CachedResponse:
         """A kept answer that the origin has just said still stands."""
         known = held.fields()
         if held.is_ours or held.said:
@@ -87,7 +89,7 @@ class Rules(msgspec.Struct):
         fields: CIMultiDict[str],
         facts: StreamRead | None,
         times: Times,
-    ) -> Held:
+    ) -> CachedResponse:
         is_ours, is_public = False, policy.is_public(fields, s_maxage=self.shares_s_maxage)
         said: list[tuple[str, str]] = []
         if facts is not None:
@@ -102,7 +104,7 @@ class Rules(msgspec.Struct):
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         head = http1.status_line(status) + http1.field_lines(fields.items())
-        held = Held(status, head, self.identity)
+        held = CachedResponse(status, head, self.identity)
         # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
         # reader somebody, is for others only when the origin says so.
         held.is_ours, held.said, held.is_public = is_ours, said, is_public and not is_ours
@@ -173,7 +175,7 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
 
 
 def _may_be_joined(
-    ask: Ask, held: Held, fields: CIMultiDict[str], facts: StreamRead | None
+    ask: Ask, held: CachedResponse, fields: CIMultiDict[str], facts: StreamRead | None
 ) -> bool:
     """Of what is not kept: failures, absence, the tail, and what one reader asks for twice at once.
 

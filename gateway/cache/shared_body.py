@@ -17,7 +17,7 @@ AHEAD_BYTES = 256 * 1024  # what the origin may be ahead of those to whom a body
 SLOW_S = 2.0  # how long those who keep up wait for one who takes nothing at all
 
 
-class Parts:
+class SharedBody:
     """All of it is kept, until it is `passed_on`: then each part only until all have taken it."""
 
     def __init__(self) -> None:
@@ -25,16 +25,16 @@ class Parts:
         self.passed_on = False
         self._parts: list[bytes] = []
         self._dropped = 0  # of the parts, those that are not kept any more
-        self._readers: set[PartsReader] = set()
+        self._readers: set[SharedBodyReader] = set()
         self._ended = False
         self._error: HeadgateError | None = None
         self._came = asyncio.Event()
         self._taken = asyncio.Event()
 
-    def reader(self) -> PartsReader:
+    def reader(self) -> SharedBodyReader:
         """One more who reads it, from its beginning."""
         assert not self.passed_on, "its beginning may be gone"
-        reader = PartsReader(self)
+        reader = SharedBodyReader(self)
         self._readers.add(reader)
         return reader
 
@@ -96,12 +96,12 @@ class Parts:
                         reader.is_let_go = True
                         self._readers.discard(reader)
 
-    def _behind(self) -> list[PartsReader]:
+    def _behind(self) -> list[SharedBodyReader]:
         return [one for one in self._readers if self.size - one.taken > AHEAD_BYTES]
 
     # As it is read
 
-    async def part(self, reader: PartsReader) -> bytes:
+    async def part(self, reader: SharedBodyReader) -> bytes:
         """The next part for a reader, once it is there; empty at the end. Raises what cut it."""
         while not reader.is_let_go and reader.at == self._dropped + len(self._parts):
             if self._error is not None:
@@ -118,7 +118,7 @@ class Parts:
         """A reader has come further."""
         self._taken.set()
 
-    def left(self, reader: PartsReader) -> None:
+    def left(self, reader: SharedBodyReader) -> None:
         """A reader wants no more."""
         self._readers.discard(reader)
         self._taken.set()
@@ -131,10 +131,10 @@ class Parts:
             self._dropped = slowest
 
 
-class PartsReader:
+class SharedBodyReader:
     """One who reads a body: has taken the parts before `at`, and so `taken` bytes."""
 
-    def __init__(self, body: Parts) -> None:
+    def __init__(self, body: SharedBody) -> None:
         self.at = 0
         self.taken = 0
         self.is_let_go = False

@@ -22,7 +22,7 @@ class _Flight(Generic[T]):
         self.waiters = 0
 
 
-class Collapse(Generic[T]):
+class SingleFlight(Generic[T]):
     """Reads in flight by key. A waiter that leaves takes nothing from the others.
 
     With the last one the read ends: whatever it holds must not be held for nobody.

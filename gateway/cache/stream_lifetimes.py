@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
 
 
-class Lifetimes:
+class StreamLifetimes:
     """By path; the least recently created are forgotten first."""
 
     def __init__(self) -> None:

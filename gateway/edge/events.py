@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
-from gateway.cache.single_flight import Collapse
+from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.edge.snapshots import view_of
 from gateway.live.contract import LONGEST_ROUND, Cut
@@ -16,8 +16,8 @@ from gateway.streams.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from gateway.edge.watch import Watch
-    from gateway.edge.watches import EdgeFeeds
+    from gateway.edge.followed_stream import FollowedStream
+    from gateway.edge.followed_streams import FollowedStreams
 
 
 def are_long(news: Sequence[Span]) -> bool:
@@ -28,17 +28,17 @@ def are_long(news: Sequence[Span]) -> bool:
 class EdgeEvents:
     """What the SSE readers of `feeds` are given."""
 
-    def __init__(self, feeds: EdgeFeeds) -> None:
+    def __init__(self, feeds: FollowedStreams) -> None:
         self._feeds = feeds
         self._kept: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._reads: Collapse[Cut] = Collapse()
+        self._reads: SingleFlight[Cut] = SingleFlight()
         self._turns = Turns()
 
     def drop(self, path: str) -> None:
         """Keep nothing of what was read at a path."""
         self._kept.drop(path)
 
-    def cut(self, watch: Watch, start: str, news: Sequence[Span]) -> list[Cut] | None:
+    def cut(self, watch: FollowedStream, start: str, news: Sequence[Span]) -> list[Cut] | None:
         """News as one data event; None when they are too long for one turn."""
         if not news:
             return []
@@ -48,7 +48,7 @@ class EdgeEvents:
         content_type = watch.view.content_type
         return [_cut(content_type, followed.joined(content_type, news))]
 
-    def at_hand(self, watch: Watch, start: str) -> Cut | None:
+    def at_hand(self, watch: FollowedStream, start: str) -> Cut | None:
         """What follows `start`, when it takes no waiting."""
         span = watch.since(start)
         if span is not None and not are_long([span]):
@@ -56,12 +56,12 @@ class EdgeEvents:
         entry = self._kept.get(_key(watch, start), self._feeds.clock())
         return None if entry is None else Cut(entry.data_event, entry.end)
 
-    async def read(self, watch: Watch, start: str) -> Cut:
+    async def read(self, watch: FollowedStream, start: str) -> Cut:
         """The same from news that are long, the cache, or the origin."""
         key = (watch.place.key, start, self._feeds.forgotten)
         return await self._reads.read(key, lambda: self._read(watch, start))
 
-    async def _read(self, watch: Watch, start: str) -> Cut:
+    async def _read(self, watch: FollowedStream, start: str) -> Cut:
         news = watch.since(start) or watch.latest(start)
         if news is not None:
             return await self._rendered(watch.view.content_type, news)
@@ -91,7 +91,7 @@ class EdgeEvents:
         return Cut(event, span.end)
 
 
-def _key(watch: Watch, start: str) -> Hashable:
+def _key(watch: FollowedStream, start: str) -> Hashable:
     """What rendered events are kept under: data of another type are rendered otherwise."""
     return watch.place.key, watch.view.content_type, start
 

@@ -19,7 +19,7 @@ from gateway.protocol.offsets import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.edge.window_budget import Budget
+    from gateway.edge.window_budget import WindowBudget
 
     Units = Sequence[bytes] | memoryview
 
@@ -38,14 +38,14 @@ class _Piece(NamedTuple):
     end: int
 
 
-class Window:
+class RecentWindow:
     """Places are counted in bytes, or in messages where the stream is JSON.
 
     News that are too long to be counted, or to be kept for long, are at hand until others come;
     and what is known of places begins anew behind them.
     """
 
-    def __init__(self, content_type: str, tail: str, budget: Budget) -> None:
+    def __init__(self, content_type: str, tail: str, budget: WindowBudget) -> None:
         self._content_type = content_type
         self._budget = budget
         self._tail = tail

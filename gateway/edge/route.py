@@ -8,12 +8,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from gateway.cache import conditional, policy
-from gateway.cache.cached_response import Ask, Held, Slot
+from gateway.cache.cached_response import Ask, CachedResponse, Variants
 from gateway.cache.directives import normalised
-from gateway.cache.http_cache import EdgeCache
-from gateway.cache.stream_lifetimes import Lifetimes
-from gateway.edge.watch import watch_key
-from gateway.edge.watches import EdgeFeeds
+from gateway.cache.http_cache import HttpCache
+from gateway.cache.stream_lifetimes import StreamLifetimes
+from gateway.edge.followed_stream import watch_key
+from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
 from gateway.live.long_polls import park
 from gateway.protocol import forwarding
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.cache.response_rules import Rules
+    from gateway.cache.response_rules import ResponseRules
     from gateway.cache.store import Kept, Store
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
     from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
@@ -48,10 +48,10 @@ class EdgeRoute:
         self,
         prefix: str,
         origin: Origin,
-        rules: Rules,
+        rules: ResponseRules,
         drop_query: tuple[str, ...],
         settings: FeedSettings,
-        shared: Shared,
+        shared: Context,
     ) -> None:
         self.prefix = prefix
         self.origin = origin
@@ -59,9 +59,9 @@ class EdgeRoute:
         self.freshness = rules.freshness
         self.identity = rules.identity
         self._secret = secrets.token_bytes(32)
-        self.cache = EdgeCache(shared.store, rules, self._send, shared.clock, self._tail_of)
-        self.lifetimes = Lifetimes()
-        self.feeds = EdgeFeeds(
+        self.cache = HttpCache(shared.store, rules, self._send, shared.clock, self._tail_of)
+        self.lifetimes = StreamLifetimes()
+        self.feeds = FollowedStreams(
             origin,
             self.cache,
             settings,
@@ -150,7 +150,7 @@ class EdgeRoute:
         """Whether the stream that everybody reads there is known to end at an offset."""
         return partial(self.feeds.is_tail, watch_key(ask.host, ask.read, ""))
 
-    async def _send(self, ask: Ask, old: Held | None) -> OriginAnswer:
+    async def _send(self, ask: Ask, old: CachedResponse | None) -> OriginAnswer:
         fields: CIMultiDict[str] = ask.fields
         if old is not None and old.validators:
             fields = fields.copy()
@@ -162,10 +162,10 @@ class EdgeRoute:
     @staticmethod
     def fresh(
         store: Store[Kept], key: tuple[str, str], headers: MultiMapping[str], now: float
-    ) -> Held | None:
+    ) -> CachedResponse | None:
         """The newest variant of what is kept for a plain GET, when it is fresh and fits."""
         slot = store.get(key, now)
-        if not isinstance(slot, Slot):
+        if not isinstance(slot, Variants):
             return None
         for held in reversed(slot.variants):
             if not held.stored.is_fresh(now):
@@ -208,7 +208,7 @@ class EdgeRoute:
         await self.cache.close()
 
 
-def _fits(held: Held, headers: MultiMapping[str]) -> bool:
+def _fits(held: CachedResponse, headers: MultiMapping[str]) -> bool:
     """Whether all of a kept answer is what a plain GET asks for."""
     if not (held.is_for(headers) and conditional.wants_all(headers)):
         return False

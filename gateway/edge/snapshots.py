@@ -12,9 +12,9 @@ from gateway.protocol.followed import View
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
-    from gateway.cache.cached_response import Ask, Held
+    from gateway.cache.cached_response import Ask, CachedResponse
     from gateway.cache.http_cache import Given
-    from gateway.edge.watch import Place
+    from gateway.edge.followed_stream import Place
     from gateway.protocol.repair import StreamRead
 
 ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
@@ -40,7 +40,7 @@ def view_of(place: Place, offset: str, given: Given, facts: StreamRead) -> View:
     )
 
 
-def said_of_data(held: Held, ask: Ask) -> str | None:
+def said_of_data(held: CachedResponse, ask: Ask) -> str | None:
     """What the origin tells caches of a stream's data; None of another variant than is followed."""
     facts = held.facts
     varied = any(
@@ -52,7 +52,7 @@ def said_of_data(held: Held, ask: Ask) -> str | None:
     return "" if held.is_ours else repair.said(held.fields(), ignore_no_store=False)
 
 
-def is_variant(held: Held) -> bool:
+def is_variant(held: CachedResponse) -> bool:
     """Whether it is what somebody has negotiated, and others are told otherwise of the stream."""
     return any(
         name not in OF_NO_STREAM
@@ -62,6 +62,6 @@ def is_variant(held: Held) -> bool:
     )
 
 
-def is_coded(held: Held) -> bool:
+def is_coded(held: CachedResponse) -> bool:
     """Whether the bytes are compressed ones."""
     return held.facts is not None and held.facts.is_coded

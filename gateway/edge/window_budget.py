@@ -13,7 +13,7 @@ class Keeps(Protocol):
         """Keep none any more."""
 
 
-class Budget:
+class WindowBudget:
     """`bytes` of all; who had news the longest time ago gives up theirs first."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
-from gateway.cache.single_flight import Collapse
+from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.errors import (
     BadRequest,
@@ -29,13 +29,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.hosted.route import LogRoute
+    from gateway.hosted.route import HostedRoute
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
-    from gateway.runtime.context import Shared
-    from gateway.streams.active_stream import HotStream
+    from gateway.runtime.context import Context
+    from gateway.streams.active_stream import ActiveStream
 
 
 class LiveRead(NamedTuple):
@@ -44,16 +44,16 @@ class LiveRead(NamedTuple):
     With `from_first` it is wherever the stream begins.
     """
 
-    hot: HotStream
+    hot: ActiveStream
     state: StreamState
     start: int
     from_first: bool
 
 
-class LogFollower:
+class HostedFollower:
     """Passes a stream's commits on to its feed, and reads those that it was not told of."""
 
-    def __init__(self, feed: Feed[StreamState, Record], route: LogRoute) -> None:
+    def __init__(self, feed: Feed[StreamState, Record], route: HostedRoute) -> None:
         self.feed = feed
         self._route = route
         self._latest = feed.view
@@ -134,21 +134,21 @@ class LogFollower:
         return not whole
 
 
-class LogFeeds:
+class HostedFeeds:
     """The feeds of a route, and what they need of it: the Host of them all."""
 
-    def __init__(self, route: LogRoute, settings: FeedSettings, shared: Shared) -> None:
+    def __init__(self, route: HostedRoute, settings: FeedSettings, shared: Context) -> None:
         self.settings = settings
         self.clock = shared.clock
         self._route = route
         self._shared = shared
         self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._reads: Collapse[EventChunk] = Collapse()
+        self._reads: SingleFlight[EventChunk] = SingleFlight()
         self._feeds: set[Feed[StreamState, Record]] = set()
         self._none = asyncio.Event()
         self._none.set()
 
-    def join(self, hot: HotStream, state: StreamState) -> Feed[StreamState, Record]:
+    def join(self, hot: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
         """The stream's feed, made when somebody begins to watch; raises at the readers' limit."""
         self._shared.limits.reader_joins()
         try:
@@ -157,13 +157,13 @@ class LogFeeds:
             self._shared.limits.reader_left()
             raise
 
-    def _feed_of(self, hot: HotStream, state: StreamState) -> Feed[StreamState, Record]:
-        if isinstance(hot.follower, LogFollower):
+    def _feed_of(self, hot: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
+        if isinstance(hot.follower, HostedFollower):
             return hot.follower.feed
         feed: Feed[StreamState, Record] = Feed(
             state, state.offset(state.tail), self, closed=state.closed
         )
-        hot.follower = LogFollower(feed, self._route)
+        hot.follower = HostedFollower(feed, self._route)
         self._feeds.add(feed)
         self._none.clear()
         try:
@@ -301,7 +301,11 @@ class LogFeeds:
         if not self._feeds:
             self._none.set()
         hot = self._route.table.peek(feed.view.path)
-        if hot is not None and isinstance(hot.follower, LogFollower) and hot.follower.feed is feed:
+        if (
+            hot is not None
+            and isinstance(hot.follower, HostedFollower)
+            and hot.follower.feed is feed
+        ):
             hot.follower = None
             self._route.table.unfollow(hot)
 

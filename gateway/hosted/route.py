@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import Entry, drop, groups
-from gateway.cache.single_flight import Collapse
+from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
-from gateway.hosted.feeds import LiveRead, LogFeeds
+from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.offsets import NOW
 from gateway.protocol.requests import Events, LongPoll
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 # A whole chunk never changes, and a removal is told; but whoever deletes keys tells nobody.
 SURE_S = 10.0
 
 
-class LogRoute:
+class HostedRoute:
     """Everything that serves the streams of one log, under one prefix."""
 
     def __init__(
@@ -44,7 +44,7 @@ class LogRoute:
         freshness: Freshness,
         retention: Retention,
         settings: FeedSettings,
-        shared: Shared,
+        shared: Context,
     ) -> None:
         self.prefix = prefix
         self.freshness = freshness
@@ -55,9 +55,11 @@ class LogRoute:
         self.table = StreamTable(log, shared.clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention)
-        self._reads: Collapse[Chunk] = Collapse()
-        self._answers: Collapse[Entry] = Collapse()  # read and rendered once for all who wait
-        self.feeds = LogFeeds(self, settings, shared)
+        self._reads: SingleFlight[Chunk] = SingleFlight()
+        self._answers: SingleFlight[Entry] = (
+            SingleFlight()
+        )  # read and rendered once for all who wait
+        self.feeds = HostedFeeds(self, settings, shared)
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises for one that the protocol keeps for itself."""

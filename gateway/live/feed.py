@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import Cut, N, V
-from gateway.live.long_polls import Polls
+from gateway.live.long_polls import LongPolls
 from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.live.contract import Host, Waiter
-    from gateway.live.sse_reader import EventReader
+    from gateway.live.sse_reader import SseReader
     from gateway.protocol.requests import LongPoll
 
 PAUSE_SHARE = 0.25  # of a round's duration until the next one: 0.1 let the tail grow, 1 doubled p50
@@ -67,10 +67,10 @@ class Feed(Generic[V, N]):
         self.caught_up = True  # nothing is known to follow the tail
         self.lost: HeadgateError | None = None
         self._pending: list[N] = []
-        self._polls: Polls[V, N] = Polls(self, host)
-        self._readers: dict[EventReader, float] = {}  # every SSE reader and its end, oldest first
-        self._live: dict[EventReader, None] = {}  # those at `position` who can be written to
-        self._ahead: dict[EventReader, None] = {}  # those whose read of the log went past it
+        self._polls: LongPolls[V, N] = LongPolls(self, host)
+        self._readers: dict[SseReader, float] = {}  # every SSE reader and its end, oldest first
+        self._live: dict[SseReader, None] = {}  # those at `position` who can be written to
+        self._ahead: dict[SseReader, None] = {}  # those whose read of the log went past it
         self._round_waits = False
         self._earliest = 0.0
         self._last_write = self._loop.time()
@@ -82,7 +82,7 @@ class Feed(Generic[V, N]):
         """Whether anybody waits for the stream right now."""
         return bool(self._polls or self._readers)
 
-    def __contains__(self, reader: EventReader) -> bool:
+    def __contains__(self, reader: SseReader) -> bool:
         """Whether an SSE reader is served by it."""
         return reader in self._readers
 
@@ -98,14 +98,14 @@ class Feed(Generic[V, N]):
 
     # SSE
 
-    def join(self, reader: EventReader) -> None:
+    def join(self, reader: SseReader) -> None:
         """Serve a reader from its position on."""
         end = self._loop.time() + self._host.settings.sse_max_age
         self._readers[reader] = end
         self._arm(min(end, self._last_write + self._host.settings.heartbeat))
         self.advance(reader)
 
-    def advance(self, reader: EventReader, events: Cut | None = None) -> None:
+    def advance(self, reader: SseReader, events: Cut | None = None) -> None:
         """Bring a reader on: into the rounds when it is where they are, else from the log.
 
         What was read for it comes first.
@@ -119,7 +119,7 @@ class Feed(Generic[V, N]):
             log.exception("events.untold")
             self._drop(reader)
 
-    def _advance(self, reader: EventReader) -> None:
+    def _advance(self, reader: SseReader) -> None:
         while reader in self._readers and not (reader.reading or reader.paused):
             if reader.position > self.position:
                 self._ahead[reader] = None
@@ -139,7 +139,7 @@ class Feed(Generic[V, N]):
                 return
             self._bring_on(reader, *events)
 
-    def _caught_up(self, reader: EventReader, done: asyncio.Task[Cut]) -> None:
+    def _caught_up(self, reader: SseReader, done: asyncio.Task[Cut]) -> None:
         reader.reading = None
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or reader not in self._readers:
@@ -155,32 +155,32 @@ class Feed(Generic[V, N]):
         else:
             self.advance(reader, events)
 
-    def _bring_on(self, reader: EventReader, data_event: bytes, end: str) -> None:
+    def _bring_on(self, reader: SseReader, data_event: bytes, end: str) -> None:
         reader.position = end
         self._tell(reader, data_event)
         if self._at_end(reader):
             self._finish(reader)
 
-    def _at_end(self, reader: EventReader) -> bool:
+    def _at_end(self, reader: SseReader) -> bool:
         return self.closed and reader.position == self.tail
 
-    def fell_behind(self, reader: EventReader) -> None:
+    def fell_behind(self, reader: SseReader) -> None:
         """The reader's connection is full: no queue is kept, it will catch up from the log."""
         self._live.pop(reader, None)
 
-    def gone(self, reader: EventReader) -> None:
+    def gone(self, reader: SseReader) -> None:
         """The reader's connection is lost."""
         if self._forget(reader):
             self.left()
 
-    def _forget(self, reader: EventReader) -> bool:
+    def _forget(self, reader: SseReader) -> bool:
         self._live.pop(reader, None)
         self._ahead.pop(reader, None)
         if reader.reading is not None:
             reader.reading.cancel()  # it may hold a place at the origin
         return self._readers.pop(reader, None) is not None
 
-    def _tell(self, reader: EventReader, data_event: bytes = b"") -> None:
+    def _tell(self, reader: SseReader, data_event: bytes = b"") -> None:
         """Where a reader is now, after the data it has caught up with."""
         reader.told_tail = reader.position == self.tail
         reader.write_events(data_event, self._control(reader.position, reader.cursor))
@@ -194,7 +194,7 @@ class Feed(Generic[V, N]):
             closed=at_tail and self.closed,
         )
 
-    def _finish(self, reader: EventReader) -> None:
+    def _finish(self, reader: SseReader) -> None:
         """End the answer properly."""
         if self._forget(reader):
             try:
@@ -205,7 +205,7 @@ class Feed(Generic[V, N]):
             finally:
                 self.left()
 
-    def _drop(self, reader: EventReader) -> None:
+    def _drop(self, reader: SseReader) -> None:
         """Cut a reader off: it resumes by offset on a new connection."""
         if self._forget(reader):
             reader.abort()
@@ -323,7 +323,7 @@ class Feed(Generic[V, N]):
                 rendered[reader.cursor] = pieces
             self._write_cuts(reader, cuts, pieces)
 
-    def _write_cuts(self, reader: EventReader, cuts: list[Cut], pieces: list[bytes]) -> None:
+    def _write_cuts(self, reader: SseReader, cuts: list[Cut], pieces: list[bytes]) -> None:
         for cut, piece in zip(cuts, pieces, strict=True):
             if reader not in self._live:
                 return  # its connection is full

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 UNTOLD = "what follows could not be read"
 
 
-class Polls(Generic[V, N]):
+class LongPolls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
 
     __slots__ = ("_feed", "_host", "_late", "_parked")

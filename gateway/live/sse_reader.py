@@ -28,7 +28,7 @@ class ReaderHost(Protocol):
         """The answer is over: serve the next request."""
 
 
-class EventReader(asyncio.Protocol):
+class SseReader(asyncio.Protocol):
     """`position` is what has been written to the client; `cursor` a floor for its cursors, or 0."""
 
     __slots__ = (

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from gateway.telemetry.logs import request_line, requests_logged
 
 if TYPE_CHECKING:
-    from gateway.runtime.common_headers import CommonLines
+    from gateway.runtime.common_headers import CommonHeaders
     from gateway.settings import RequestLevel
 
 
-class RequestsLog:
+class AccessLog:
     """`enabled` is fixed at start: the short ways of answering ask it for each request."""
 
-    def __init__(self, level: RequestLevel, lines: CommonLines) -> None:
+    def __init__(self, level: RequestLevel, lines: CommonHeaders) -> None:
         self._level = level
         self._lines = lines
         self.enabled = requests_logged(level)

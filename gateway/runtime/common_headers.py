@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EXPOSE = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
 
 
-class CommonLines:
+class CommonHeaders:
     """`shared` serves everybody whose request has nothing of its own to be answered."""
 
     def __init__(self, clock: Callable[[], float], cors_origins: Sequence[str]) -> None:

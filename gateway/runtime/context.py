@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.protocol import cache_status, http1, responses
-from gateway.runtime.loop_detector import Repeats
+from gateway.runtime.loop_detector import LoopDetector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
-    from gateway.runtime.access_log import RequestsLog
-    from gateway.runtime.common_headers import CommonLines
+    from gateway.runtime.access_log import AccessLog
+    from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.limits import Limits
     from gateway.runtime.writes import Write
 
@@ -33,7 +33,7 @@ class Timeouts(NamedTuple):
     longest_wait: float
 
 
-class Shared:
+class Context:
     """The clock (epoch seconds), the cache, the bounds, and how answers begin and are logged."""
 
     def __init__(
@@ -41,8 +41,8 @@ class Shared:
         clock: Callable[[], float],
         store: Store[Any],
         limits: Limits,
-        lines: CommonLines,
-        log: RequestsLog,
+        lines: CommonHeaders,
+        log: AccessLog,
         timeouts: Timeouts,
     ) -> None:
         self.clock = clock
@@ -51,7 +51,7 @@ class Shared:
         self.lines = lines
         self.log = log
         self.timeouts = timeouts
-        self.repeats = Repeats()
+        self.repeats = LoopDetector()
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
         )

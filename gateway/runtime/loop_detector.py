@@ -32,7 +32,7 @@ class Repeated(NamedTuple):
     target: str
 
 
-class Repeats:
+class LoopDetector:
     """`looking` says whether reads are to be noted right now.
 
     A client is whom the proxies before us name, else a connection: behind one address may be many.

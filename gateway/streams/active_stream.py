@@ -41,7 +41,7 @@ class Caches(Protocol):
         """Forget everything of every stream."""
 
 
-class HotStream:
+class ActiveStream:
     """One stream in use. `state` is None until loaded; `absent` says that a load found none."""
 
     __slots__ = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.active_stream import HotStream
+    from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
 
     Done = Callable[[Appended | HeadgateError], None]
@@ -46,7 +46,7 @@ class Appender:
         self._table = table
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
-        self._dirty: list[HotStream] = []
+        self._dirty: list[ActiveStream] = []
         self._unanswered: deque[tuple[Append, Done, Outcome]] = deque()
         self._answering = False
         self._submitted = 0
@@ -73,7 +73,7 @@ class Appender:
         if not hot.committing and len(hot.waiting) == 1:
             self._guarded(hot, self._later)
 
-    def _later(self, hot: HotStream) -> None:
+    def _later(self, hot: ActiveStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
 
         Writers who were answered together come back together: what they bring is one commit, not
@@ -91,7 +91,7 @@ class Appender:
         else:
             loop.call_soon(self._gather, loop, self._submitted, until)
 
-    def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[HotStream]) -> None:
+    def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[ActiveStream]) -> None:
         turn_ends = loop.time() + LONGEST_TURN_S
         while dirty:
             hot = dirty.popleft()
@@ -101,7 +101,7 @@ class Appender:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
 
-    def _advance(self, hot: HotStream, sure: int = 0) -> None:
+    def _advance(self, hot: ActiveStream, sure: int = 0) -> None:
         """Commit what waits.
 
         A commit shows that what was decided rests on what stands. Without one a shared log's
@@ -129,17 +129,17 @@ class Appender:
         commit = self._table.commit((change,))
         commit.add_done_callback(partial(self._guarded, hot, self._committed, decided))
 
-    def _advance_later(self, hot: HotStream, sure: int) -> None:
+    def _advance_later(self, hot: ActiveStream, sure: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
         if hot.waiting:
             hot.committing = True
             asyncio.get_running_loop().call_soon(self._guarded, hot, self._go_on, sure)
 
-    def _go_on(self, hot: HotStream, sure: int) -> None:
+    def _go_on(self, hot: ActiveStream, sure: int) -> None:
         hot.committing = False
         self._advance(hot, sure)
 
-    def _decide(self, hot: HotStream, state: StreamState) -> tuple[Outcomes, Change | None]:
+    def _decide(self, hot: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
         turn_ends = time() + LONGEST_TURN_S
@@ -158,13 +158,13 @@ class Appender:
             change = touched(state)[0] if is_repeated else None
         return decided, change
 
-    def _load(self, hot: HotStream) -> None:
+    def _load(self, hot: ActiveStream) -> None:
         hot.committing = True
         loading = asyncio.get_running_loop().create_task(self._table.load(hot.path))
         loaded = partial(self._guarded, hot, self._loaded, len(hot.waiting))
         loading.add_done_callback(loaded)
 
-    def _loaded(self, hot: HotStream, sure: int, loading: asyncio.Task[HotStream]) -> None:
+    def _loaded(self, hot: ActiveStream, sure: int, loading: asyncio.Task[ActiveStream]) -> None:
         hot.committing = False
         error = loading.exception()
         if isinstance(error, HeadgateError):
@@ -178,7 +178,7 @@ class Appender:
             self._advance(hot, sure)
 
     def _committed(
-        self, hot: HotStream, decided: Outcomes, committed: asyncio.Future[None]
+        self, hot: ActiveStream, decided: Outcomes, committed: asyncio.Future[None]
     ) -> None:
         hot.committing = False
         error = committed.exception()
@@ -199,14 +199,14 @@ class Appender:
         if hot.waiting:
             self._later(hot)
 
-    def _refuse_waiting(self, hot: HotStream, refusal: HeadgateError, sure: int) -> None:
+    def _refuse_waiting(self, hot: ActiveStream, refusal: HeadgateError, sure: int) -> None:
         """Refuse the first who wait, and have the others wait for what stands now."""
         others_wait = len(hot.waiting) > sure
         self._answer(hot, [refusal] * min(sure, len(hot.waiting)))
         if others_wait:
             self._load(hot)
 
-    def _answer(self, hot: HotStream, outcomes: Outcomes) -> None:
+    def _answer(self, hot: ActiveStream, outcomes: Outcomes) -> None:
         """Tell the first of those who wait, who do not wait any more, in turns.
 
         With an answer the next request begins: a thousand of them take 50 ms.
@@ -237,7 +237,7 @@ class Appender:
             if not self.pending:
                 self.idle.set()
 
-    def _guarded(self, hot: HotStream, step: Callable[..., None], *arguments: object) -> None:
+    def _guarded(self, hot: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
         """Take a step with a stream's appends; whatever raises, they get an answer, and it goes on.
 
         Where a change was on its way, nobody can say whether it stands, so that all who wait are
@@ -250,7 +250,7 @@ class Appender:
             hot.committing = True  # until they are told, in another turn: a step may be their own
             asyncio.get_running_loop().call_soon(self._give_up, hot)
 
-    def _give_up(self, hot: HotStream) -> None:
+    def _give_up(self, hot: ActiveStream) -> None:
         hot.committing = False
         hot.conflicts = 0
         try:

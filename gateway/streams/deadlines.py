@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Loaded
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.active_stream import HotStream
+    from gateway.streams.active_stream import ActiveStream
 
 TOUCH_SHARE = 10  # where one process serves, it is written when it moved by a tenth of the TTL
 MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry stays punctual
@@ -45,45 +45,45 @@ class Deadlines(abc.ABC):
         self._table = table
         self._clock = clock
 
-    def now(self, hot: HotStream) -> float:
+    def now(self, hot: ActiveStream) -> float:
         """The time by which the stream's deadline counts; while it is loaded, with its grace."""
         return self._clock() - hot.grace_s
 
-    def touch(self, hot: HotStream) -> None:
+    def touch(self, hot: ActiveStream) -> None:
         """Restart the countdown of a sliding window (section 5.1)."""
         state = hot.state
         if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
             self._move(hot, state, self._clock() + state.lifetime.ttl_s, state.lifetime.ttl_s)
 
     @abc.abstractmethod
-    def _move(self, hot: HotStream, state: StreamState, deadline: float, ttl_s: int) -> None:
+    def _move(self, hot: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         """Let the stream end at `deadline` if that is later, and write it when it must be."""
 
-    def loaded(self, hot: HotStream) -> None:
+    def loaded(self, hot: ActiveStream) -> None:
         """The stream stands as it is written."""
         hot.written_deadline = None if hot.state is None else hot.state.deadline
         hot.grace_s = 0.0
 
-    def committed(self, hot: HotStream, state: StreamState) -> StreamState:
+    def committed(self, hot: ActiveStream, state: StreamState) -> StreamState:
         """What a committed state is here, where the stream may have been used meanwhile."""
         hot.written_deadline = state.deadline
         if hot.state is None or hot.state.deadline != state.deadline:
             hot.grace_s = 0.0
         return state
 
-    def keep_alive(self, hot: HotStream) -> None:
+    def keep_alive(self, hot: ActiveStream) -> None:
         """A stream with live readers is in use, which other processes cannot see."""
         if not hot.kept_alive:
             self._keep_alive(hot)
 
-    def _keep_alive(self, hot: HotStream) -> None:
+    def _keep_alive(self, hot: ActiveStream) -> None:
         ttl_s = hot.state.lifetime.ttl_s if hot.state is not None else UNKNOWN_TTL_S
         hot.kept_alive = hot.follower is not None and ttl_s is not None
         if hot.kept_alive and ttl_s is not None:
             self.touch(hot)
             asyncio.get_running_loop().call_later(ttl_s * ALIVE_SHARE, self._keep_alive, hot)
 
-    def _write(self, hot: HotStream, state: StreamState) -> None:
+    def _write(self, hot: ActiveStream, state: StreamState) -> None:
         """Make the deadline durable; when that fails, the next use tries again."""
         hot.written_deadline = state.deadline
 
@@ -100,20 +100,20 @@ class Deadlines(abc.ABC):
 class SoleDeadlines(Deadlines):
     """One process serves the log: it knows of every use, and what is written may lag behind."""
 
-    def _move(self, hot: HotStream, state: StreamState, deadline: float, ttl_s: int) -> None:
+    def _move(self, hot: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if state.deadline is None or deadline > state.deadline:
             state = hot.state = msgspec.structs.replace(state, deadline=deadline)
             hot.grace_s = 0.0
         if deadline > (hot.written_deadline or 0.0) + _slack(ttl_s):
             self._write(hot, state)
 
-    def loaded(self, hot: HotStream) -> None:
+    def loaded(self, hot: ActiveStream) -> None:
         """The last use may have been later than is written."""
         super().loaded(hot)
         if hot.state is not None and hot.state.lifetime.ttl_s is not None:
             hot.grace_s = _slack(hot.state.lifetime.ttl_s) + 1.0
 
-    def committed(self, hot: HotStream, state: StreamState) -> StreamState:
+    def committed(self, hot: ActiveStream, state: StreamState) -> StreamState:
         """Used again while the change was on its way: a sliding deadline only moves on."""
         known = hot.state
         if (
@@ -129,7 +129,7 @@ class SoleDeadlines(Deadlines):
 class SharedDeadlines(Deadlines):
     """Every process goes by what is written, which is therefore a little further than needed."""
 
-    def _move(self, hot: HotStream, state: StreamState, deadline: float, ttl_s: int) -> None:
+    def _move(self, hot: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if deadline > max(state.deadline or 0.0, hot.written_deadline or 0.0):
             deadline += min(max(LEAST_MARGIN_S, ttl_s / MARGIN_SHARE), MOST_MARGIN_S)
             self._write(hot, msgspec.structs.replace(state, deadline=deadline))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.protocol.lifecycle import Created, Place
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
-    from gateway.streams.active_stream import HotStream
+    from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ class Lifecycle:
 
         return await self._racing(attempt)
 
-    async def _place(self, path: str) -> HotStream:
+    async def _place(self, path: str) -> ActiveStream:
         """The stream at a path, after an expired one there was taken away."""
         hot = await self._table.load(path)
         if hot.state is not None:

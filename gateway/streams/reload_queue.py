@@ -15,7 +15,7 @@ LOADS_AT_ONCE = 100  # a pass of the loop stays short, and pipelines long
 AGAIN_S = 0.5  # until a log that could not be read is asked again
 
 
-class CatchingUp:
+class ReloadQueue:
     """A lost connection is one of thousands of streams: each is looked at once, and not all now."""
 
     def __init__(self, look: Callable[[str], Awaitable[None]]) -> None:

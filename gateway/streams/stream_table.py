@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.protocol.lifecycle import present
-from gateway.streams.active_stream import HotStream
+from gateway.streams.active_stream import ActiveStream
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
-from gateway.streams.reload_queue import CatchingUp
+from gateway.streams.reload_queue import ReloadQueue
 from gateway.streams.turns import Turns
 from gateway.streams.versions import follows_on, is_behind, is_rewritten, is_same
 from gateway.telemetry.logs import log
@@ -44,23 +44,23 @@ class StreamTable:
         self._max_hot = max_hot
         log.listen(self)
         self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
-        self._streams: dict[str, HotStream] = {}
-        self._catching_up = CatchingUp(self._look)
+        self._streams: dict[str, ActiveStream] = {}
+        self._catching_up = ReloadQueue(self._look)
         self.turns = Turns()
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def get(self, path: str) -> HotStream:
+    def get(self, path: str) -> ActiveStream:
         """The hot stream of a path, loaded or not; becomes the most recently used."""
         hot = self._streams.pop(path, None)
         if hot is None:
-            hot = HotStream(path)
+            hot = ActiveStream(path)
             self._make_room()
         self._streams[path] = hot
         return hot
 
-    def peek(self, path: str) -> HotStream | None:
+    def peek(self, path: str) -> ActiveStream | None:
         """The hot stream of a path if there is one, without making it more recently used."""
         return self._streams.get(path)
 
@@ -76,7 +76,7 @@ class StreamTable:
             if not hot.idle:
                 self._streams[path] = hot
 
-    async def load(self, path: str) -> HotStream:
+    async def load(self, path: str) -> ActiveStream:
         """The hot stream as it stands now, whoever changed it; equal loads share one look-up.
 
         Of a shared log nothing counts that was asked before this call: the answer may be older
@@ -96,7 +96,7 @@ class StreamTable:
             elif await self._stands(hot, state):
                 return hot
 
-    async def _stands(self, hot: HotStream, state: StreamState) -> bool:
+    async def _stands(self, hot: ActiveStream, state: StreamState) -> bool:
         """Whether what is remembered is what stands now; else it is forgotten."""
         if not self.log.shared:
             return True
@@ -106,12 +106,12 @@ class StreamTable:
             self._forget(hot)
         return False
 
-    def _begin_loading(self, hot: HotStream) -> asyncio.Task[None]:
+    def _begin_loading(self, hot: ActiveStream) -> asyncio.Task[None]:
         if hot.loading is None or hot.loading.done():
             hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
         return hot.loading
 
-    async def _load(self, hot: HotStream) -> None:
+    async def _load(self, hot: ActiveStream) -> None:
         try:
             while hot.state is None:
                 hot.asked += 1
@@ -124,7 +124,7 @@ class StreamTable:
         finally:
             hot.loading = None
 
-    def _take(self, hot: HotStream, place: Place, producers: dict[str, ProducerState]) -> None:
+    def _take(self, hot: ActiveStream, place: Place, producers: dict[str, ProducerState]) -> None:
         known, found = hot.known, place.state
         if found is not None and is_rewritten(known, found):
             self._caches.changed(found.stream_id, whole=True)
@@ -148,7 +148,7 @@ class StreamTable:
             self._forget(hot)  # it is taken in half
             raise
 
-    def present(self, hot: HotStream) -> StreamState:
+    def present(self, hot: ActiveStream) -> StreamState:
         """The loaded stream's state as a client may use it; raises when it is gone."""
         if hot.follower is not None and hot.follower.has_readers:
             self.deadlines.touch(hot)  # a stream with live readers is in use (section 5.1)
@@ -166,7 +166,7 @@ class StreamTable:
         future.add_done_callback(partial(self._committed, changes, moments))
         return future
 
-    def _moment(self, change: Change) -> tuple[HotStream | None, int]:
+    def _moment(self, change: Change) -> tuple[ActiveStream | None, int]:
         """The same as long as nothing else is heard of the stream."""
         hot = self._streams.get(change.state.path)
         return hot, 0 if hot is None else hot.epoch
@@ -174,7 +174,7 @@ class StreamTable:
     def _committed(
         self,
         changes: Sequence[Change],
-        moments: Sequence[tuple[HotStream | None, int]],
+        moments: Sequence[tuple[ActiveStream | None, int]],
         done: asyncio.Future[None],
     ) -> None:
         if done.cancelled() or done.exception() is not None:
@@ -186,7 +186,7 @@ class StreamTable:
                 log.exception("stream.lost_sight_of", path=change.state.path)
                 self._lose_sight(change)
 
-    def _take_in(self, change: Change, moment: tuple[HotStream | None, int]) -> None:
+    def _take_in(self, change: Change, moment: tuple[ActiveStream | None, int]) -> None:
         if moment == self._moment(change) or not self.log.shared:
             self._apply(change)
         else:  # an answer may come late: what was heard meanwhile may be older or newer
@@ -221,7 +221,7 @@ class StreamTable:
         if hot.follower is not None:
             hot.follower.published(change.state, change.records)
 
-    def _is_old(self, hot: HotStream, change: Change) -> bool:
+    def _is_old(self, hot: ActiveStream, change: Change) -> bool:
         """Whether the change was heard of before, or something later in its place."""
         known, state = hot.state, change.state
         return (
@@ -230,7 +230,7 @@ class StreamTable:
             and known.version >= state.version + change.removes
         )
 
-    def _move(self, hot: HotStream, change: Change) -> None:
+    def _move(self, hot: ActiveStream, change: Change) -> None:
         if change.expected is None:
             hot.producers = {}
         hot.state = self.deadlines.committed(hot, change.state)
@@ -245,7 +245,7 @@ class StreamTable:
         if hot is not None:
             self._forget(hot)
 
-    def _forget(self, hot: HotStream) -> None:
+    def _forget(self, hot: ActiveStream) -> None:
         if hot.state is not None:
             hot.before = hot.state
             self._caches.changed(hot.state.stream_id, whole=False)
@@ -276,7 +276,7 @@ class StreamTable:
 
     # Of what other processes do
 
-    def follow(self, hot: HotStream) -> None:
+    def follow(self, hot: ActiveStream) -> None:
         """Hear of the stream's changes for as long as somebody follows it, and a little longer."""
         if not self.log.shared:
             return
@@ -285,11 +285,11 @@ class StreamTable:
             self.log.follow(hot.path)
         self.deadlines.keep_alive(hot)
 
-    def hears_of(self, hot: HotStream) -> bool:
+    def hears_of(self, hot: ActiveStream) -> bool:
         """Whether a change of the stream, whoever makes it, will be told."""
         return not self.log.shared or (hot.followed and self.log.trouble() is None)
 
-    def unfollow(self, hot: HotStream) -> None:
+    def unfollow(self, hot: ActiveStream) -> None:
         """Nobody follows the stream any more: who long-polls will be back soon, though."""
         if hot.followed:
             if hot.unfollowing is not None:
@@ -297,7 +297,7 @@ class StreamTable:
             loop = asyncio.get_running_loop()
             hot.unfollowing = loop.call_later(LINGER_S, self._unfollow, hot)
 
-    def _unfollow(self, hot: HotStream) -> None:
+    def _unfollow(self, hot: ActiveStream) -> None:
         hot.unfollowing = None
         if hot.followed and hot.follower is None:
             hot.followed = False

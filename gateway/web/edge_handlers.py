@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditional, policy
+from gateway.edge.followed_stream import Place, watch_key
 from gateway.edge.invalidation import apply
 from gateway.edge.snapshots import view_of
-from gateway.edge.watch import Place, watch_key
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
+    from gateway.edge.followed_stream import FollowedStream
+    from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.watch import Watch
-    from gateway.edge.watches import EdgeFeeds
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.followed import EdgeEvents, EdgeLive, EdgeRead
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
@@ -55,10 +55,10 @@ MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits f
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
 
 
-class EdgeOperations:
+class EdgeHandlers:
     """`operate` is what the handlers call."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Context) -> None:
         self._shared = shared
 
     async def operate(self, request: BaseRequest, target: str, route: EdgeRoute) -> Answered | None:
@@ -142,7 +142,7 @@ class EdgeOperations:
         return await self._events(request, route.feeds, place, read, resumes=bool(last_event_id))
 
     async def _poll(
-        self, request: BaseRequest, feeds: EdgeFeeds, place: Place, read: EdgeLongPoll
+        self, request: BaseRequest, feeds: FollowedStreams, place: Place, read: EdgeLongPoll
     ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
         until = asyncio.get_running_loop().time() + feeds.settings.long_poll_timeout + ALONE_S
@@ -176,7 +176,7 @@ class EdgeOperations:
     async def _events(
         self,
         request: BaseRequest,
-        feeds: EdgeFeeds,
+        feeds: FollowedStreams,
         place: Place,
         read: EdgeEvents,
         *,
@@ -197,8 +197,14 @@ class EdgeOperations:
         return None
 
     async def _begin_events(
-        self, request: BaseRequest, feeds: EdgeFeeds, place: Place, start: str, *, resumes: bool
-    ) -> Answered | tuple[Watch, str]:
+        self,
+        request: BaseRequest,
+        feeds: FollowedStreams,
+        place: Place,
+        start: str,
+        *,
+        resumes: bool,
+    ) -> Answered | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         for _ in range(MOST_LOOKS):
             given = await feeds.catch_up(place, start)
@@ -278,7 +284,7 @@ async def _in_time(waiting: Awaitable[Answered], until: float) -> Answered | Non
         return None
 
 
-def _position(read: EdgeRead, watch: Watch | None) -> str:
+def _position(read: EdgeRead, watch: FollowedStream | None) -> str:
     """Where a live read begins; `now` is known while the stream is followed."""
     offset = followed.start_of(read)
     return watch.feed.tail if offset == NOW and watch is not None and watch.is_current else offset

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
-    from gateway.cache.cached_response import Held
+    from gateway.cache.cached_response import CachedResponse
     from gateway.cache.http_cache import Given
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
@@ -42,7 +42,7 @@ def present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answe
 
 
 def _part(
-    request: BaseRequest, held: Held, fields: CIMultiDict[str]
+    request: BaseRequest, held: CachedResponse, fields: CIMultiDict[str]
 ) -> tuple[int, bytes, bytes] | None:
     """Status, head and body of the range that was asked for, if one was."""
     size = len(held.body)
@@ -60,7 +60,12 @@ def _part(
 
 
 def _answered(
-    held: Held, status: int, head: bytes, body: bytes | Source, length: int | None, cache: bytes
+    held: CachedResponse,
+    status: int,
+    head: bytes,
+    body: bytes | Source,
+    length: int | None,
+    cache: bytes,
 ) -> Answered:
     return Answered(Relayed(status, head, body, length, held.own_date, held.own_cors), cache)
 

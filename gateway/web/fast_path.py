@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.cache.rendered import Entry
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
-from gateway.hosted.route import LogRoute
+from gateway.hosted.route import HostedRoute
 from gateway.live.long_polls import park
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.protocol.appends import Appended
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
     from gateway.web.connection import Connection
-    from gateway.web.router import Routes
+    from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
 REMEMBERED_PATHS = 2048  # of streams that are written to: 1 MB, at worst 10
@@ -49,10 +49,10 @@ class Head(NamedTuple):
     connection: bytes  # the line that tells what becomes of it
 
 
-class Fast:
+class FastPath:
     """The short ways of a connection."""
 
-    def __init__(self, routes: Routes, shared: Shared) -> None:
+    def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._store = shared.store
         self._lines = shared.lines
@@ -62,7 +62,7 @@ class Fast:
         self._limits = shared.limits
         self._problem = shared.problem
         self._repeats = shared.repeats
-        self._logs = any(isinstance(route, LogRoute) for route in routes)
+        self._logs = any(isinstance(route, HostedRoute) for route in routes)
         self._identities = [IdentityHeaders()]
         self._identities += [route.identity for route in routes if isinstance(route, EdgeRoute)]
         self._edges = any(isinstance(route, EdgeRoute) for route in routes)
@@ -161,7 +161,7 @@ class Fast:
         return self._park_at(connection, route, read, name)
 
     @staticmethod
-    def _park_at(connection: Connection, route: LogRoute, read: LongPoll, name: str) -> bool:
+    def _park_at(connection: Connection, route: HostedRoute, read: LongPoll, name: str) -> bool:
         try:
             hot = route.table.peek(name)
             if hot is None or hot.state is None or not route.table.hears_of(hot):
@@ -180,13 +180,13 @@ class Fast:
             return False
         return True
 
-    def _find(self, path: str) -> tuple[LogRoute | EdgeRoute, str]:
+    def _find(self, path: str) -> tuple[HostedRoute | EdgeRoute, str]:
         return self._routes.find(canonical_path(path))
 
-    def _parse_poll(self, target: str) -> tuple[LogRoute | EdgeRoute, LongPoll, str] | None:
+    def _parse_poll(self, target: str) -> tuple[HostedRoute | EdgeRoute, LongPoll, str] | None:
         try:
             route, name = self._find(target.partition("?")[0])
-            read = parse_target(target) if isinstance(route, LogRoute) else route.parse(target)
+            read = parse_target(target) if isinstance(route, HostedRoute) else route.parse(target)
         except HeadgateError:
             return None
         if not isinstance(read, LongPoll):
@@ -209,7 +209,7 @@ class Fast:
             return False
         try:
             route, name = self._stream(target)
-            if not isinstance(route, LogRoute):
+            if not isinstance(route, HostedRoute):
                 return False
             append = parse_append(headers, body)
             if is_long(append.content_type, body):

@@ -15,15 +15,15 @@ from gateway.errors import (
     RequestTimeout,
     WebOriginRefused,
 )
-from gateway.hosted.route import LogRoute
+from gateway.hosted.route import HostedRoute
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.paths import canonical_path
 from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry.logs import log
 from gateway.web import request_head
-from gateway.web.edge_handlers import EdgeOperations
-from gateway.web.hosted_handlers import LogOperations
-from gateway.web.responses import HandedOver, PartsResponse, WireResponse
+from gateway.web.edge_handlers import EdgeHandlers
+from gateway.web.hosted_handlers import HostedHandlers
+from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Shared
-    from gateway.web.router import Routes
+    from gateway.runtime.context import Context
+    from gateway.web.router import Router
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
@@ -41,14 +41,14 @@ CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
 class Handlers:
     """`handle` is what aiohttp calls."""
 
-    def __init__(self, routes: Routes, shared: Shared) -> None:
+    def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
         self._lines = shared.lines
         self._log = shared.log
         self._repeats = shared.repeats
-        self._logs = LogOperations(routes, shared)
-        self._edges = EdgeOperations(shared)
+        self._logs = HostedHandlers(routes, shared)
+        self._edges = EdgeHandlers(shared)
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -99,7 +99,7 @@ class Handlers:
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
         route, name = self._routes.find(canonical_path(target.partition("?")[0]))
-        if isinstance(route, LogRoute):
+        if isinstance(route, HostedRoute):
             return await self._logs.operate(request, target, route, name)
         return await self._edges.operate(request, target, route)
 
@@ -204,7 +204,7 @@ def _relay(
     head = b"".join((answer.head, lines, framing))
     if isinstance(body, bytes):
         return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
-    return PartsResponse(
+    return StreamedResponse(
         status,
         head,
         body,

@@ -29,22 +29,22 @@ from gateway.web.request_head import base_url
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
-    from gateway.hosted.route import LogRoute
+    from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import Appended
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Shared
-    from gateway.web.router import Routes
+    from gateway.runtime.context import Context
+    from gateway.web.router import Router
 
 
-class LogOperations:
+class HostedHandlers:
     """`operate` picks the operation by the request's method."""
 
-    def __init__(self, routes: Routes, shared: Shared) -> None:
+    def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
 
     async def operate(
-        self, request: BaseRequest, target: str, route: LogRoute, name: str
+        self, request: BaseRequest, target: str, route: HostedRoute, name: str
     ) -> Answered | None:
         """The answer; None when the connection was handed over."""
         if request.method == "GET":
@@ -52,7 +52,7 @@ class LogOperations:
         parse_query(target.partition("?")[2])
         return Answered(await self._other(request, route, name), cache_status.OTHER_METHOD)
 
-    async def _other(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
+    async def _other(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
         match request.method:
             case "POST":
                 return await self._append(request, route, name)
@@ -70,7 +70,7 @@ class LogOperations:
                 raise MethodNotAllowed(f"{request.method[:32]} has no meaning for a stream")
 
     async def _get(
-        self, request: BaseRequest, target: str, route: LogRoute, name: str
+        self, request: BaseRequest, target: str, route: HostedRoute, name: str
     ) -> Answered | None:
         read = parse_target(target)
         if not isinstance(read, Read):
@@ -99,7 +99,7 @@ class LogOperations:
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
-    async def _append(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
+    async def _append(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
         append = parse_append(request.headers, await request_body.whole(request, self._shared))
         if is_long(append.content_type, append.body):
             record = await route.table.turns.take(long_record(append.body))
@@ -111,7 +111,7 @@ class LogOperations:
             raise outcome
         return responses.appended(outcome)
 
-    async def _create(self, request: BaseRequest, route: LogRoute, name: str) -> Response:
+    async def _create(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
         create = parse_create(request.headers, await request_body.whole(request, self._shared))
         source = None
         if create.fork is not None:

@@ -25,7 +25,7 @@ _Socket = socket.SocketType
 _AND_MORE = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL | socket.MSG_MORE
 
 
-class Door:
+class ConnectionListener:
     """The listening sockets of one address."""
 
     def __init__(self, server: ConnectionServer) -> None:

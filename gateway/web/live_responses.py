@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.long_polls import UNTOLD
-from gateway.live.sse_reader import EventReader
+from gateway.live.sse_reader import SseReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.runtime.answer import Answered
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import Join
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
 
 
 class _Poll:
@@ -88,7 +88,7 @@ async def staying(request: BaseRequest) -> AsyncIterator[None]:
         connection.tell_loss(None)
 
 
-def check_open(shared: Shared) -> None:
+def check_open(shared: Context) -> None:
     """Refuse to begin a wait while the server stops."""
     if shared.closing:
         raise ServerStopping("the server is stopping: connect again")
@@ -96,7 +96,7 @@ def check_open(shared: Shared) -> None:
 
 def stream_events(
     request: BaseRequest,
-    shared: Shared,
+    shared: Context,
     join: Join,
     head: Response,
     read: Events,
@@ -119,9 +119,7 @@ def stream_events(
     feed = join()
     reader = None
     try:
-        reader = EventReader(
-            transport, feed, start, cursor, chunked=chunked, host=connection.server
-        )
+        reader = SseReader(transport, feed, start, cursor, chunked=chunked, host=connection.server)
         transport.write(wire)
         reader.paused = connection.writing_paused  # by what the client has not read yet
         connection.hand_over(reader)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.hosted.route import LogRoute
+from gateway.hosted.route import HostedRoute
 from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
     from gateway.telemetry.metrics import Snapshot
-    from gateway.web.fast_path import Fast
-    from gateway.web.router import Routes
+    from gateway.web.fast_path import FastPath
+    from gateway.web.router import Router
 
     Number = float | None  # None for what a route does not have
 
 L = TypeVar("L")
 
 
-def _log(kind: type[L], read: Callable[[L], float]) -> Callable[[LogRoute], Number]:
+def _log(kind: type[L], read: Callable[[L], float]) -> Callable[[HostedRoute], Number]:
     """What only one kind of log has."""
 
-    def found(route: LogRoute) -> Number:
+    def found(route: HostedRoute) -> Number:
         log: object = route.table.log
         return read(log) if isinstance(log, kind) else None
 
@@ -43,7 +43,7 @@ def _commits(log: Log) -> Number:
 
 FAST = counter("headgate_fast_answers_total", "Kept answers given without a request object.")
 
-OF_SHARED: dict[Metric, Callable[[Shared], Number]] = {
+OF_SHARED: dict[Metric, Callable[[Context], Number]] = {
     counter("headgate_cache_hits_total", "Answers that were kept here."): (
         lambda at: at.store.hits
     ),
@@ -82,7 +82,7 @@ OF_SHARED: dict[Metric, Callable[[Shared], Number]] = {
     ),
 }
 
-OF_LOGS: dict[Metric, Callable[[LogRoute], Number]] = {
+OF_LOGS: dict[Metric, Callable[[HostedRoute], Number]] = {
     least("headgate_log_up", "1 while the log takes appends.", "route"): (
         lambda route: route.table.log.trouble() is None
     ),
@@ -134,16 +134,16 @@ OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], Number]] = {
 }
 
 
-def snapshot(shared: Shared, routes: Routes, fast: Fast | None) -> Snapshot:
+def snapshot(shared: Context, routes: Router, fast: FastPath | None) -> Snapshot:
     """Every number as it is now."""
     return tuple(_samples(shared, routes, fast))
 
 
-def _samples(shared: Shared, routes: Routes, fast: Fast | None) -> Iterator[Sample]:
+def _samples(shared: Context, routes: Router, fast: FastPath | None) -> Iterator[Sample]:
     yield Sample(FAST, (), 0 if fast is None else fast.answered)
     yield from _read(OF_SHARED, shared)
     for route in routes:
-        if isinstance(route, LogRoute):
+        if isinstance(route, HostedRoute):
             yield from _read(OF_LOGS, route, route.prefix)
         else:
             yield from _read(OF_ORIGINS, route, route.prefix)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
-    from gateway.runtime.context import Shared, Timeouts
+    from gateway.runtime.context import Context, Timeouts
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -56,7 +56,7 @@ def at_hand(payload: StreamReader) -> bytes:
     return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
 
 
-async def whole(request: BaseRequest, shared: Shared) -> bytes:
+async def whole(request: BaseRequest, shared: Context) -> bytes:
     """All of it, within `max_append` bytes; what all requests have received is bounded too."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise CodingNotSupported("send the body without Content-Encoding")

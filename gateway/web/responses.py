@@ -59,7 +59,7 @@ class WireResponse(web.StreamResponse):
                 self._protocol.protocol.force_close()
 
 
-class PartsResponse(WireResponse):
+class StreamedResponse(WireResponse):
     """Writes a head, then parts as they come, no faster than the client takes them."""
 
     def __init__(  # noqa: PLR0913 - how an answer goes out

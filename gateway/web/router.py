@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.edge.route import EdgeRoute
-    from gateway.hosted.route import LogRoute
+    from gateway.hosted.route import HostedRoute
 
 
-class Routes:
+class Router:
     """Routes by prefix, the longest first."""
 
-    def __init__(self, routes: Sequence[LogRoute | EdgeRoute]) -> None:
+    def __init__(self, routes: Sequence[HostedRoute | EdgeRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self._shown = [f"{route.prefix}/" for route in self._routes]
 
-    def __iter__(self) -> Iterator[LogRoute | EdgeRoute]:
+    def __iter__(self) -> Iterator[HostedRoute | EdgeRoute]:
         return iter(self._routes)
 
-    def find(self, path: str) -> tuple[LogRoute | EdgeRoute, str]:
+    def find(self, path: str) -> tuple[HostedRoute | EdgeRoute, str]:
         """The route of a canonical path, and what follows its prefix; raises when there is none."""
         for route in self._routes:
             begin = len(route.prefix)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
-    from gateway.runtime.context import Shared
-    from gateway.web.fast_path import Fast
+    from gateway.runtime.context import Context
+    from gateway.web.fast_path import FastPath
 
 SWEEP_S = 0.5  # how late a slow client may be noticed
 
@@ -26,8 +26,8 @@ class ConnectionServer(web.Server):
     def __init__(
         self,
         handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
-        fast: Fast,
-        shared: Shared,
+        fast: FastPath,
+        shared: Context,
         **arguments: Any,  # noqa: ANN401 - aiohttp's own
     ) -> None:
         super().__init__(handler, handler_cancellation=False, **arguments)

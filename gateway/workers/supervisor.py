@@ -14,7 +14,7 @@ from gateway import app
 from gateway.settings import Address
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
-from gateway.workers.worker_slot import LAST_S, Seat
+from gateway.workers.worker_slot import LAST_S, WorkerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,7 +76,7 @@ class Supervisor:
         # Only what was given: a default may not be given where it has no meaning.
         told = settings.model_dump_json(exclude_unset=True)
         numbers = range(1, settings.workers + 1)
-        self._seats = [Seat(number, told, self._pass_on) for number in numbers]
+        self._seats = [WorkerSlot(number, told, self._pass_on) for number in numbers]
         self._stop = asyncio.Event()
         self._status = 0
 
@@ -112,7 +112,7 @@ class Supervisor:
             self._kill()
             await asyncio.wait(late)
 
-    def _pass_on(self, teller: Seat, told: Told) -> None:
+    def _pass_on(self, teller: WorkerSlot, told: Told) -> None:
         for seat in self._seats:
             if seat is not teller:
                 seat.tell(told)

@@ -32,14 +32,16 @@ LONGEST_PAUSE_S = 15.0
 LAST_S = 5.0  # for a worker to exit after it has said its last
 
 
-class Seat:
+class WorkerSlot:
     """`trouble` says why its worker does not serve. `started` is set once one has.
 
     `restarts` counts the workers that were put in place of another one, `hangs` those of the ended
     ones that had hung.
     """
 
-    def __init__(self, number: int, settings: str, pass_on: Callable[[Seat, Told], None]) -> None:
+    def __init__(
+        self, number: int, settings: str, pass_on: Callable[[WorkerSlot, Told], None]
+    ) -> None:
         """`pass_on` gets what the worker says to the others."""
         self._pass_on = pass_on
         self.number = number

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.commands import Calls, Names
+from gateway.backends.redis.commands import Commands, Names
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.topology import RedisSettings
 from gateway.settings.redis_origin import parse_redis
@@ -79,7 +79,7 @@ class _Sharded:
 
 def commit_words(change: Change) -> list[bytes]:
     """The words of a commit by a gateway that is none."""
-    packed = Calls(Names("headgate"), _Sharded(), "0" * 8).commit(change, 1)
+    packed = Commands(Names("headgate"), _Sharded(), "0" * 8).commit(change, 1)
     found, rest = [], packed.partition(b"\r\n")[2]
     while rest:
         length, _, rest = rest[1:].partition(b"\r\n")

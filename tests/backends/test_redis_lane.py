@@ -13,7 +13,7 @@ from redis.asyncio.connection import Connection
 
 from gateway.backends.redis import pipeline
 from gateway.backends.redis.connection import pack
-from gateway.backends.redis.pipeline import Lane, Unreachable
+from gateway.backends.redis.pipeline import Pipeline, Unreachable
 from tests.backends.redis_logs import until
 from tests.streams.gated_log import turns
 from tests.support.listener import Listener
@@ -21,7 +21,7 @@ from tests.support.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.connection import RedisConnection
     from gateway.backends.redis.pipeline import Answer
 
 PATIENCE_S = 1.0
@@ -84,11 +84,11 @@ class Talk:
         self.peer = peer
         self._frozen = frozen
         self._deaf = deaf
-        self.lane = Lane(self._connect, self._lost, patience_s, epilogue)
+        self.lane = Pipeline(self._connect, self._lost, patience_s, epilogue)
         self.answers: dict[str, Answer | Unreachable] = {}
         self.lost: list[str] = []
 
-    async def _connect(self, wire: Wire) -> None:
+    async def _connect(self, wire: RedisConnection) -> None:
         connection = Connection()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.peer.port)
         if self._frozen:

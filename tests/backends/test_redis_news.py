@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from gateway.backends.redis.commands import MOST_NEWS
-from gateway.backends.redis.notifications import AT_ONCE, Ear
+from gateway.backends.redis.notifications import AT_ONCE, Subscription
 from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.protocol.state import Change, ProducerState
 from gateway.settings.redis_origin import parse_redis
@@ -26,7 +26,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.connection import RedisConnection
     from gateway.backends.redis.log import RedisLog
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
@@ -283,7 +283,7 @@ async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
         else:
             ear.cut()
 
-    async def connect(wire: Wire) -> None:
+    async def connect(wire: RedisConnection) -> None:
         nonlocal made
         await servers.connect(wire, ONLY)
         made += 1
@@ -292,7 +292,9 @@ async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
             assert making is not None
             making.add_done_callback(lambda _: cut_later(passes))
 
-    ear = Ear(servers, connect, channel, lambda name, _: heard.append(name), lambda _: None)
+    ear = Subscription(
+        servers, connect, channel, lambda name, _: heard.append(name), lambda _: None
+    )
     ear.open()
     try:
         await until(lambda: made == 4 and bool(heard))
@@ -310,7 +312,7 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
     async def listen() -> None:
         loop = asyncio.get_running_loop()
 
-        async def connect(wire: Wire) -> None:
+        async def connect(wire: RedisConnection) -> None:
             made.append(loop.time())
             if len(made) > within_s * 20:  # far too many: let the test end
                 await asyncio.sleep(within_s)
@@ -322,7 +324,7 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
             loop.call_later(lives_s, theirs.close)
 
         servers = Servers(RedisSettings(parse_redis("redis://127.0.0.1")))
-        ear = Ear(servers, connect, None, lambda *_: None, lambda _: None)
+        ear = Subscription(servers, connect, None, lambda *_: None, lambda _: None)
         ear.open()
         await asyncio.sleep(within_s)
         await ear.close()
@@ -353,11 +355,13 @@ async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
     added, last = (uuid.uuid4().hex.encode() for _ in range(2))
     heard: list[bytes] = []
 
-    async def connect(wire: Wire) -> None:
+    async def connect(wire: RedisConnection) -> None:
         await servers.connect(wire, ONLY)
         asyncio.get_running_loop().call_soon(ear.add, added)
 
-    ear = Ear(servers, connect, None, lambda channel, _: heard.append(channel), lambda _: None)
+    ear = Subscription(
+        servers, connect, None, lambda channel, _: heard.append(channel), lambda _: None
+    )
     ear.open()
     try:
         await until(lambda: added in heard)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.redis import call, primary
-from gateway.backends.redis.connection import Wire
+from gateway.backends.redis.connection import RedisConnection
 from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
@@ -104,7 +104,7 @@ async def test_who_waited_is_answered_when_the_server_speaks_again(
     await until(lambda: log.trouble() is None)
 
 
-CONNECTS: dict[str, tuple[str, Callable[[Servers, Wire], Awaitable[None]]]] = {
+CONNECTS: dict[str, tuple[str, Callable[[Servers, RedisConnection], Awaitable[None]]]] = {
     "to a server": ("redis://{}", lambda servers, wire: servers.connect(wire, ONLY)),
     "to whom a sentinel names": (
         "redis+sentinel://{}/any",
@@ -123,7 +123,7 @@ async def test_a_connection_in_the_making_hears_of_its_cancellation_at_each_step
     async with Listener(_say_nothing) as server:
         settings = RedisSettings(parse_redis(origin.format(f"127.0.0.1:{server.port}")), FOR_EVER_S)
         for steps in range(STEPS):
-            wire = Wire(lambda _: None, lambda _: None)
+            wire = RedisConnection(lambda _: None, lambda _: None)
             making = asyncio.ensure_future(connect(Servers(settings), wire))
             await turns(steps)
             making.cancel()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.redis import records as redis_records
-from gateway.backends.redis.connection import MUCH, Wire
+from gateway.backends.redis.connection import MUCH, RedisConnection
 from gateway.backends.redis.records import Run, Stretch
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ async def test_others_have_their_turn_after_much_input(size: int) -> None:
     heard: list[Reply] = []
     with theirs:
         theirs.setblocking(False)
-        wire = Wire(heard.extend, lambda _: None)
+        wire = RedisConnection(heard.extend, lambda _: None)
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: wire, sock=ours)
         wire._transport = transport
         begin = b"$%d\r\n" % (2 * MUCH)

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.backends.redis import call, failover_watch, notifications, primary
-from gateway.backends.redis.failover_watch import Switches
+from gateway.backends.redis.failover_watch import FailoverWatch
 from gateway.backends.redis.topology import RedisSettings, Servers
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
@@ -109,7 +109,7 @@ class Told:
         self.times = 0
         self.service = uuid.uuid4().hex
         origin = f"redis+sentinel://{server.address}/{self.service}{login}"
-        self.switches = Switches(Servers(RedisSettings(parse_redis(origin))), self._switched)
+        self.switches = FailoverWatch(Servers(RedisSettings(parse_redis(origin))), self._switched)
 
     def _switched(self) -> None:
         self.times += 1

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import Ask, Held
+from gateway.cache.cached_response import Ask, CachedResponse
 from gateway.cache.directives import normalised
-from gateway.cache.http_cache import EdgeCache
+from gateway.cache.http_cache import HttpCache
 from gateway.cache.policy import Defaults
-from gateway.cache.response_rules import Rules
+from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Kept, Store
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.cache_headers import Freshness
@@ -49,13 +49,13 @@ class Told(NamedTuple):
 class Stage:
     """`get` is what a reader does."""
 
-    def __init__(self, origin: Origin, rules: Rules, store_bytes: int) -> None:
+    def __init__(self, origin: Origin, rules: ResponseRules, store_bytes: int) -> None:
         self.origin = origin
         self.held = ExitStack()
         self.clock = ManualClock()
         self.store: Store[Kept] = Store(store_bytes)
         self.tails: set[tuple[str, str]] = set()
-        self.cache = EdgeCache(
+        self.cache = HttpCache(
             self.store,
             rules,
             self._send,
@@ -63,7 +63,7 @@ class Stage:
             lambda ask: lambda offset: (ask.path, offset) in self.tails,
         )
 
-    async def _send(self, ask: Ask, old: Held | None) -> OriginAnswer:
+    async def _send(self, ask: Ask, old: CachedResponse | None) -> OriginAnswer:
         fields = ask.fields.copy()
         fields.extend(old.validators if old is not None else [])
         return await self.origin.send("GET", ask.target, fields)
@@ -134,7 +134,7 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """A cache before an origin that runs."""
     origin = Origin(msgspec.structs.replace(SETTINGS, urls=(raw.url,), **settings))
-    rules = Rules(
+    rules = ResponseRules(
         Freshness(60, 300, 10),
         Defaults(stale_if_error),
         "1.1 test",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.single_flight import Collapse
+from gateway.cache.single_flight import SingleFlight
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Reads:
 
 
 async def begun(
-    collapse: Collapse[int], reads: Reads, keys: list[Hashable]
+    collapse: SingleFlight[int], reads: Reads, keys: list[Hashable]
 ) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(collapse.read(key, reads)) for key in keys]
     for _ in range(3):
@@ -42,7 +42,7 @@ async def begun(
 
 
 async def test_equal_reads_are_one() -> None:
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, ["a"] * 100)
     assert (reads.count, collapse.started, collapse.joined) == (1, 1, 99)
@@ -51,7 +51,7 @@ async def test_equal_reads_are_one() -> None:
 
 
 async def test_reads_of_other_versions_are_others() -> None:
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, [(1, 0, 7), (1, 0, 8), (1, 0, 7), (1, 5, 7)])
     reads.gate.set()
@@ -59,14 +59,14 @@ async def test_reads_of_other_versions_are_others() -> None:
 
 
 async def test_what_was_read_is_not_kept() -> None:
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     reads.gate.set()
     assert [await collapse.read("a", reads) for _ in range(3)] == [1, 2, 3]
 
 
 async def test_an_error_reaches_each_waiter_and_the_next_read_begins_anew() -> None:
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     reads.failure = LogUnavailable("no")
     waiting = await begun(collapse, reads, ["a"] * 10)
@@ -79,7 +79,7 @@ async def test_an_error_reaches_each_waiter_and_the_next_read_begins_anew() -> N
 
 @pytest.mark.parametrize("leaves", [0, 5, 9])
 async def test_a_waiter_that_leaves_takes_nothing_from_the_others(leaves: int) -> None:
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, ["a"] * 10)
     waiting[leaves].cancel()
@@ -91,7 +91,7 @@ async def test_a_waiter_that_leaves_takes_nothing_from_the_others(leaves: int) -
 
 
 async def test_a_read_ends_with_the_last_who_waits_for_it() -> None:
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     held = len(asyncio.all_tasks())
     waiting = await begun(collapse, reads, ["a"] * 3)
@@ -112,7 +112,7 @@ async def test_a_read_that_nobody_waits_for_any_more_ends_without_a_sound() -> N
     loop = asyncio.get_running_loop()
     complaints: list[object] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
-    collapse: Collapse[int] = Collapse()
+    collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     reads.failure = LogUnavailable("no")
     waiting = await begun(collapse, reads, ["a"] * 3)

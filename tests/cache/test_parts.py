@@ -7,17 +7,17 @@ import asyncio
 import pytest
 
 from gateway.cache import shared_body
-from gateway.cache.shared_body import AHEAD_BYTES, Parts, PartsReader
+from gateway.cache.shared_body import AHEAD_BYTES, SharedBody, SharedBodyReader
 from gateway.errors import OriginBroken
 from tests.support.raw_origin import until
 
 
-async def all_of(reader: PartsReader) -> list[bytes]:
+async def all_of(reader: SharedBodyReader) -> list[bytes]:
     return [part async for part in reader.parts()]
 
 
 async def test_whoever_comes_before_it_is_passed_on_gets_all_of_it() -> None:
-    body = Parts()
+    body = SharedBody()
     early = asyncio.create_task(all_of(body.reader()))
     body.add(b"one")
     late = body.reader()
@@ -30,7 +30,7 @@ async def test_whoever_comes_before_it_is_passed_on_gets_all_of_it() -> None:
 
 
 async def test_what_was_cut_is_cut_after_what_had_come() -> None:
-    body = Parts()
+    body = SharedBody()
     reader = body.reader().parts()
     body.add(b"one")
     body.fail(OriginBroken("cut"))
@@ -44,7 +44,7 @@ async def test_what_was_cut_is_cut_after_what_had_come() -> None:
     [(AHEAD_BYTES - 1, False), (AHEAD_BYTES, False), (AHEAD_BYTES + 1, True)],
 )
 async def test_what_is_passed_on_waits_for_the_slowest(ahead: int, waits: bool) -> None:
-    body = Parts()
+    body = SharedBody()
     fast, slow = body.reader(), body.reader()
     body.pass_on()
     body.add(b"x" * ahead)
@@ -57,14 +57,14 @@ async def test_what_is_passed_on_waits_for_the_slowest(ahead: int, waits: bool) 
 
 
 async def test_what_is_kept_waits_for_nobody() -> None:
-    body = Parts()
+    body = SharedBody()
     body.reader()
     body.add(b"x" * (AHEAD_BYTES + 1))
     await body.kept_up()
 
 
 async def test_one_who_leaves_is_waited_for_no_more() -> None:
-    body = Parts()
+    body = SharedBody()
     stays, leaves = body.reader(), body.reader()
     body.pass_on()
     body.add(b"x" * (AHEAD_BYTES + 1))
@@ -83,7 +83,7 @@ async def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shared_body, "SLOW_S", 1.0)
-    body = Parts()
+    body = SharedBody()
     quick, stalled, late = body.reader(), body.reader(), body.reader()
     body.pass_on()
     reading = asyncio.create_task(all_of(quick))
@@ -102,7 +102,7 @@ async def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on(
 
 
 async def test_the_only_one_may_take_any_time() -> None:
-    body = Parts()
+    body = SharedBody()
     alone = body.reader()
     body.pass_on()
     body.add(b"x" * (AHEAD_BYTES + 1))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.cache.replica_lag import MAX_SETBACKS, PERSISTS_S, Setbacks
+from gateway.cache.replica_lag import MAX_SETBACKS, PERSISTS_S, ReplicaLag
 
 
 def test_it_is_no_lag_any_more_when_it_persists() -> None:
-    setbacks = Setbacks()
+    setbacks = ReplicaLag()
     seen = [setbacks.saw("/s", "9", at) for at in (100.0, 101.0, 100.0 + PERSISTS_S)]
     assert seen == [False, False, True]
     assert not setbacks.saw("/s", "8", 100.0 + PERSISTS_S)
@@ -14,7 +14,7 @@ def test_it_is_no_lag_any_more_when_it_persists() -> None:
 
 
 def test_an_answer_that_goes_as_far_begins_it_anew() -> None:
-    setbacks = Setbacks()
+    setbacks = ReplicaLag()
     assert not setbacks.saw("/s", "9", 100.0)
     setbacks.reached("/s", "8")
     setbacks.reached("/s", "9")
@@ -22,7 +22,7 @@ def test_an_answer_that_goes_as_far_begins_it_anew() -> None:
 
 
 def test_the_longest_ago_is_forgotten_at_the_bound() -> None:
-    setbacks = Setbacks()
+    setbacks = ReplicaLag()
     for number in range(MAX_SETBACKS):
         setbacks.saw("/s", str(number), 100.0)
     setbacks.saw("/s", "0", 101.0)  # used again

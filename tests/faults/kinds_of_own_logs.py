@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.web.serving import Answer, Client, Serving
 
-    Wire = Callable[[str], bytes]
+    RedisConnection = Callable[[str], bytes]
 
 JSON = "application/json"
 LONG = b"[" + b",".join(b"%06d" % number for number in range(6000)) + b"]"  # taken in two slices
@@ -66,7 +66,7 @@ async def comes_once(gateway: Serving, name: str, told: Answer | None) -> str:
     return await goes_on(gateway, name, told, b"more")
 
 
-def own(wire: Wire, wanted: bytes = b"", *, content_type: str = "") -> Kind:
+def own(wire: RedisConnection, wanted: bytes = b"", *, content_type: str = "") -> Kind:
     """A request for a stream that is there."""
 
     async def ask(_: Serving, client: Client, name: str) -> Answer:

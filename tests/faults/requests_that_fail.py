@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import structlog
 
-from gateway.edge import watches
+from gateway.edge import followed_streams
 from tests.faults.injection import Fault, Watched
 from tests.faults.kinds_before_an_origin import BEFORE_AN_ORIGIN, Origin
 from tests.faults.kinds_of_own_logs import OF_OWN_LOGS
@@ -157,7 +157,7 @@ def _is_ours(task: asyncio.Task[object]) -> bool:
 async def staged() -> AsyncIterator[Stage]:
     """All that runs, with short times."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watches, "LINGER_S", 0.02)
+        patch.setattr(followed_streams, "LINGER_S", 0.02)
         async with _running() as stage:
             yield stage
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge import watches
+from gateway.edge import followed_streams
 from gateway.edge.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
 from tests.live.edge import (
@@ -266,7 +266,7 @@ async def test_an_origin_that_does_not_wait_is_not_asked_as_fast_as_it_answers()
 async def test_a_stream_is_followed_a_little_longer_than_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watches, "LINGER_S", 1.0)
+    monkeypatch.setattr(followed_streams, "LINGER_S", 1.0)
     async with live(b"a", long_poll_timeout=0.05) as (origin, gateway):
         first = await gateway.ask(get(at("0001")))
         assert first.status == 204

@@ -13,7 +13,7 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
-from gateway.live.sse_reader import EventReader
+from gateway.live.sse_reader import SseReader
 from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.responses import RESPONSE_HEADERS
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
@@ -496,13 +496,13 @@ async def test_nothing_is_left_of_a_feed_when_the_last_reader_leaves(
         sse = await follow(gateway, "s?offset=now&live=sse")
         await sse.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
         poll = await park(gateway, 3)
-        assert living(Feed, EventReader) == ["EventReader", "Feed"]
+        assert living(Feed, SseReader) == ["EventReader", "Feed"]
         await leave(gateway, sse, poll)
         sse.close()
         poll.close()
         await gateway.until(lambda: gateway.limits.connections == 0)
         assert gateway.limits.live_readers == 0
-        await gateway.until(lambda: living(Feed, EventReader) == [])
+        await gateway.until(lambda: living(Feed, SseReader) == [])
         await gateway.until(lambda: len(asyncio.all_tasks()) <= tasks)
         hot = gateway.route.table.peek("s")
         assert hot is not None

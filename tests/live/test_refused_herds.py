@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
-from gateway.hosted.feeds import LogFollower
+from gateway.hosted.feeds import HostedFollower
 from tests.live.edge import live, polling
 from tests.support.raw_origin import answer
 from tests.web.serving import get, offset, post, put, serving
@@ -33,10 +33,10 @@ async def herd(gateway: Serving) -> list[Client]:
     return clients
 
 
-def follower(gateway: Serving) -> LogFollower:
+def follower(gateway: Serving) -> HostedFollower:
     hot = gateway.route.table.peek("s")
     assert hot is not None
-    assert isinstance(hot.follower, LogFollower)
+    assert isinstance(hot.follower, HostedFollower)
     return hot.follower
 
 

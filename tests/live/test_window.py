@@ -15,9 +15,9 @@ from gateway.edge.recent_window import (
     MAX_PIECES,
     MOST_COUNTED,
     WINDOW_BYTES,
-    Window,
+    RecentWindow,
 )
-from gateway.edge.window_budget import Budget
+from gateway.edge.window_budget import WindowBudget
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ STEPS = st.lists(
 def test_what_it_gives_out_is_what_lies_behind(
     content_type: str, tail: int, steps: Sequence[tuple[str, int, int]]
 ) -> None:
-    window = Window(content_type, offset(tail), Budget(PLENTY))
+    window = RecentWindow(content_type, offset(tail), WindowBudget(PLENTY))
     for what, one, other in steps:
         begin, end = sorted((one, other))
         if what == "news" and other > tail:
@@ -77,7 +77,7 @@ def test_what_it_gives_out_is_what_lies_behind(
 def test_nothing_that_is_read_of_the_stream_contradicts_its_news(
     content_type: str, tail: int, steps: Sequence[tuple[str, int, int]]
 ) -> None:
-    window = Window(content_type, offset(tail), Budget(PLENTY))
+    window = RecentWindow(content_type, offset(tail), WindowBudget(PLENTY))
     for what, one, other in steps:
         begin, end = sorted((one, other))
         begin = 0 if what == "learn from the beginning" else begin
@@ -111,7 +111,7 @@ def test_nothing_that_is_read_of_the_stream_contradicts_its_news(
 def test_what_cannot_be_of_the_stream_is_told(
     content_type: str, start: str, end: str, data: bytes, contradicts: bool
 ) -> None:
-    window = Window(content_type, "b", Budget(PLENTY))
+    window = RecentWindow(content_type, "b", WindowBudget(PLENTY))
     for piece in (Span("b", "c", b"BB"), Span("c", "d", b"CC")):
         window.append(piece._replace(body=in_type(content_type, piece.body)))
     assert window.contradicts(start, end, in_type(content_type, data)) is contradicts
@@ -126,7 +126,7 @@ def in_type(content_type: str, letters: bytes) -> bytes:
 
 @pytest.mark.parametrize("content_type", KINDS)
 def test_a_reader_amid_a_piece_of_news_is_given_the_rest(content_type: str) -> None:
-    window = Window(content_type, offset(3), Budget(PLENTY))
+    window = RecentWindow(content_type, offset(3), WindowBudget(PLENTY))
     window.learn(offset(3), offset(5), body(content_type, 3, 5))
     assert window.since(offset(5)) is None  # the news of it are to come
     window.append(span(content_type, 3, 9))
@@ -136,7 +136,7 @@ def test_a_reader_amid_a_piece_of_news_is_given_the_rest(content_type: str) -> N
 
 
 def test_what_somebody_read_from_the_beginning_is_news_for_others() -> None:
-    window = Window("text/plain", offset(3), Budget(PLENTY))
+    window = RecentWindow("text/plain", offset(3), WindowBudget(PLENTY))
     window.learn(offset(0), offset(3), body("text/plain", 0, 3))
     window.append(span("text/plain", 3, 4))
     assert window.since(offset(0)) == span("text/plain", 0, 4)
@@ -144,7 +144,7 @@ def test_what_somebody_read_from_the_beginning_is_news_for_others() -> None:
 
 @pytest.mark.parametrize(("size", "there"), [(0, True), (1, False)])
 def test_the_oldest_news_go_at_the_bound(size: int, there: bool) -> None:
-    window = Window("text/plain", "a", Budget(PLENTY))
+    window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
     window.append(Span("a", "b", b"x"))
     window.append(Span("b", "c", b"x" * (WINDOW_BYTES - 1 + size)))
     assert (window.since("a") is not None) is there
@@ -154,7 +154,7 @@ def test_the_oldest_news_go_at_the_bound(size: int, there: bool) -> None:
 
 @pytest.mark.parametrize(("size", "there"), [(WINDOW_BYTES, True), (WINDOW_BYTES + 1, False)])
 def test_news_that_are_too_long_are_not_kept(size: int, there: bool) -> None:
-    window = Window("text/plain", "a", Budget(PLENTY))
+    window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
     window.append(Span("a", "b", b"x" * size))
     assert (window.since("a") is not None) is there
     window.append(Span("b", "c", b"x"))
@@ -162,7 +162,7 @@ def test_news_that_are_too_long_are_not_kept(size: int, there: bool) -> None:
 
 
 def test_the_offsets_that_are_known_are_bounded() -> None:
-    window = Window("text/plain", offset(1), Budget(PLENTY))
+    window = RecentWindow("text/plain", offset(1), WindowBudget(PLENTY))
     for number in range(MAX_KNOWN + 10):
         window.learn(offset(1), f"z{number:06d}", b"x" * number)
     assert len(window._places) == MAX_KNOWN
@@ -172,7 +172,7 @@ def test_the_offsets_that_are_known_are_bounded() -> None:
 
 @pytest.mark.parametrize(("more", "known"), [(0, True), (1, False)])
 def test_long_json_is_not_taken_apart_to_be_counted(more: int, known: bool) -> None:
-    window = Window("application/json", "a", Budget(PLENTY))
+    window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
     window.learn("a", "b", b'["%b"]' % (b"x" * (LONGEST_COUNTED - 4 + more)))
     window.append(Span("a", "c", b'["x","y"]'))
     assert (window.since("b") is not None) is known
@@ -193,7 +193,7 @@ def test_long_json_is_not_taken_apart_to_be_counted(more: int, known: bool) -> N
 def test_places_are_known_anew_behind_json_that_is_too_long_to_be_counted(
     long: bytes, there: bool
 ) -> None:
-    window = Window("application/json", "a", Budget(PLENTY))
+    window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
     window.append(Span("a", "b", b"[1,2]"))
     window.append(Span("b", "c", long))
     assert window.last == Span("b", "c", long)
@@ -206,8 +206,8 @@ def test_places_are_known_anew_behind_json_that_is_too_long_to_be_counted(
 
 
 def test_long_news_are_at_hand_until_others_come() -> None:
-    budget = Budget(PLENTY)
-    window = Window("application/json", "a", budget)
+    budget = WindowBudget(PLENTY)
+    window = RecentWindow("application/json", "a", budget)
     long = Span("a", "b", b'["%b"]' % (b"x" * LONGEST_COUNTED))
     window.append(long)
     window.learn("-1", "b", b"[1]")  # cannot take its place
@@ -221,7 +221,7 @@ def test_long_news_are_at_hand_until_others_come() -> None:
     [(b"%b]", True), (b"%b,1]", True), (b" %b ] ", True), (b"%b", False), (b"[1]", False)],
 )
 def test_long_news_are_told_by_their_bytes(again: bytes, agrees: bool) -> None:
-    window = Window("application/json", "a", Budget(PLENTY))
+    window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
     begin = b'["%b"' % (b"x" * LONGEST_COUNTED)
     window.append(Span("a", "b", begin + b"]"))
     assert window.agrees(again.replace(b"%b", begin)) is agrees
@@ -229,7 +229,7 @@ def test_long_news_are_told_by_their_bytes(again: bytes, agrees: bool) -> None:
 
 @pytest.mark.parametrize(("more", "there"), [(-1, True), (0, True), (1, False)])
 def test_the_pieces_of_news_are_bounded(more: int, there: bool) -> None:
-    window = Window("text/plain", offset(1), Budget(PLENTY))
+    window = RecentWindow("text/plain", offset(1), WindowBudget(PLENTY))
     for number in range(1, MAX_PIECES + more + 1):
         window.append(Span(offset(number), offset(number + 1), b"x"))
         window.learn(offset(1), offset(number + 1), b"x" * number)  # else its place is forgotten
@@ -243,8 +243,8 @@ def test_the_pieces_of_news_are_bounded(more: int, there: bool) -> None:
 @pytest.mark.parametrize(("room", "kept"), [(20, [False, True]), (21, [True, True])])
 def test_the_news_of_all_streams_have_one_bound(room: int, kept: list[bool]) -> None:
     """Those of who had none for the longest time go first."""
-    budget = Budget(room)
-    windows = [Window("text/plain", "a", budget) for _ in range(2)]
+    budget = WindowBudget(room)
+    windows = [RecentWindow("text/plain", "a", budget) for _ in range(2)]
     for window, size in zip(windows, (10, 11), strict=True):
         window.append(Span("a", "b", b"x" * size))
     assert [window.since("a") is not None for window in windows] == kept
@@ -255,15 +255,15 @@ def test_the_news_of_all_streams_have_one_bound(room: int, kept: list[bool]) -> 
 
 
 def test_what_is_too_long_for_all_is_not_kept() -> None:
-    budget = Budget(10)
-    window = Window("text/plain", "a", budget)
+    budget = WindowBudget(10)
+    window = RecentWindow("text/plain", "a", budget)
     window.append(Span("a", "b", b"x" * 11))
     assert (window.since("a"), len(window), budget.bytes) == (None, 0, 0)
 
 
 def test_what_nobody_follows_any_more_takes_nothing() -> None:
-    budget = Budget(10)
-    window = Window("text/plain", "a", budget)
+    budget = WindowBudget(10)
+    window = RecentWindow("text/plain", "a", budget)
     window.append(Span("a", "b", b"x"))
     window.end()
     assert budget.bytes == 0
@@ -271,7 +271,7 @@ def test_what_nobody_follows_any_more_takes_nothing() -> None:
 
 @pytest.mark.parametrize("body", [b'{"b": 2}', b"[1", b"null"])
 def test_json_that_is_no_array_is_not_learned(body: bytes) -> None:
-    window = Window("application/json", "b", Budget(PLENTY))
+    window = RecentWindow("application/json", "b", WindowBudget(PLENTY))
     window.append(Span("b", "c", b"[3]"))
     window.learn("a", "b", body)
     assert window.since("a") is None

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.edge import recent_window
-from gateway.edge.recent_window import Window
-from gateway.edge.window_budget import Budget
+from gateway.edge.recent_window import RecentWindow
+from gateway.edge.window_budget import WindowBudget
 from gateway.protocol.followed import Span
 
 TEXT, JSON = "text/plain", "application/json"
@@ -45,7 +45,7 @@ class Followed(RuleBasedStateMachine):
         for number in range(before):
             self.write(str(number))
         self.heard = before
-        self.window = Window(content_type, self.offset(before), Budget(1 << 30))
+        self.window = RecentWindow(content_type, self.offset(before), WindowBudget(1 << 30))
 
     def teardown(self) -> None:
         if hasattr(self, "bounds"):
@@ -101,9 +101,9 @@ TestFollowed = Followed.TestCase
 TestFollowed.settings = settings(max_examples=150, stateful_step_count=25)
 
 
-def news(*bodies: bytes, content_type: str = TEXT) -> Window:
+def news(*bodies: bytes, content_type: str = TEXT) -> RecentWindow:
     """A window with news from offset 0 on."""
-    made = Window(content_type, "0", Budget(1 << 30))
+    made = RecentWindow(content_type, "0", WindowBudget(1 << 30))
     for number, one in enumerate(bodies):
         made.append(Span(str(number), str(number + 1), one))
     return made

@@ -21,7 +21,7 @@ from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
-    from gateway.streams.active_stream import HotStream
+    from gateway.streams.active_stream import ActiveStream
 
 replace = msgspec.structs.replace
 RESTARTED = 1_900_000_000_000_000  # a reign later than any clock of these tests
@@ -40,7 +40,7 @@ async def stood(service: Service, path: str) -> StreamState:
     return state
 
 
-def known(hot: HotStream) -> StreamState:
+def known(hot: ActiveStream) -> StreamState:
     assert hot.state is not None
     return hot.state
 
@@ -221,7 +221,7 @@ async def test_who_lost_a_race_listens_to_the_others_for_a_while() -> None:
 # ---------------------------------------------------------------- news
 
 
-async def followed(service: Service, path: str) -> tuple[HotStream, Readers]:
+async def followed(service: Service, path: str) -> tuple[ActiveStream, Readers]:
     hot = await service.table.load(path)
     readers = Readers()
     hot.follower = readers

@@ -12,8 +12,8 @@ from gateway import app
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
-from gateway.web.fast_path import Fast
-from gateway.web.router import Routes
+from gateway.web.fast_path import FastPath
+from gateway.web.router import Router
 from tests.protocol.events import Event, parse_events
 from tests.streams.clock import ManualClock
 from tests.support import waiting
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.rendered import Entry
     from gateway.cache.store import Store
+    from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.watches import EdgeFeeds
-    from gateway.hosted.feeds import LogFeeds
+    from gateway.hosted.feeds import HostedFeeds
     from tests.support.raw_origin import RawOrigin
 
 T = TypeVar("T")
@@ -239,8 +239,8 @@ class Serving:
         self.edges: list[EdgeRoute] = []
         if edge is not None:
             self.edges = [app.edge_route(settings, edge, self.shared)]
-        routes = Routes([self.route, *self.edges])
-        self.fast = Fast(routes, self.shared)
+        routes = Router([self.route, *self.edges])
+        self.fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, self.fast, self.shared)
         self.port = 0
         self._runner = web.ServerRunner(self.server)
@@ -272,7 +272,10 @@ class Serving:
 
     def polls_wait(self, seconds: float) -> None:
         """How long the polls wait that park from now on."""
-        hosts: list[LogFeeds | EdgeFeeds] = [self.route.feeds, *(edge.feeds for edge in self.edges)]
+        hosts: list[HostedFeeds | FollowedStreams] = [
+            self.route.feeds,
+            *(edge.feeds for edge in self.edges),
+        ]
         for feeds in hosts:
             feeds.settings = feeds.settings._replace(long_poll_timeout=seconds)
 

@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.web.listener import Door
+from gateway.web.listener import ConnectionListener
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, until
@@ -298,7 +298,7 @@ async def at_the_door(port: int, wire: bytes) -> bytes:
 async def test_who_asks_once_is_answered_the_same_at_the_door() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
         port = free_port()
-        door = Door(gateway.server)
+        door = ConnectionListener(gateway.server)
         await door.open("127.0.0.1", port)
         try:
             last = get(S, "Connection: close")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge import watches
+from gateway.edge import followed_streams
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence, until
 from tests.web.serving import EDGE, edge_serving, get, request
 
@@ -99,7 +99,7 @@ async def visit(gateway: Serving, random: Random) -> None:
 async def test_nothing_is_left_of_those_who_have_left(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "LINGER_S", 0.1)
+    monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
     random = Random(seed)
     complaints: list[dict[str, object]] = []
     async with (
@@ -205,7 +205,7 @@ class SlowHistory(RawOrigin):
 async def test_a_reader_of_events_who_leaves_takes_along_what_is_read_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watches, "LINGER_S", 0.02)
+    monkeypatch.setattr(followed_streams, "LINGER_S", 0.02)
     async with SlowHistory() as origin, edge_serving(origin) as gateway:
         reader = await gateway.connect()
         reader.send(get(f"{EDGE}/s?offset=0001&live=sse"))

@@ -15,10 +15,10 @@ from gateway.runtime.loop_detector import (
     LOOK_S,
     MOST_NOTED,
     OFTEN,
-    Repeats,
+    LoopDetector,
 )
 from gateway.web.metrics import snapshot
-from gateway.web.router import Routes
+from gateway.web.router import Router
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import (
     EDGE,
@@ -204,7 +204,7 @@ async def test_a_proxy_that_names_nobody_is_no_client() -> None:
 # ---------------------------------------------------------------- bounds
 
 
-def read(repeated: Repeats, target: str, client: str = "10.0.0.1", times: int = 1) -> None:
+def read(repeated: LoopDetector, target: str, client: str = "10.0.0.1", times: int = 1) -> None:
     headers: Mapping[str, str] = {"X-Forwarded-For": client}
     for _ in range(times):
         repeated.note(None, "GET", target, headers)
@@ -212,7 +212,7 @@ def read(repeated: Repeats, target: str, client: str = "10.0.0.1", times: int = 
 
 @pytest.mark.parametrize(("others", "loops"), [(MOST_NOTED - 1, 1), (MOST_NOTED, 0)])
 def test_so_many_reads_are_noted_in_a_look_and_no_more(others: int, loops: int) -> None:
-    repeated = Repeats()
+    repeated = LoopDetector()
     for number in range(others):
         read(repeated, f"/{number}")
     read(repeated, "/loop", times=OFTEN)
@@ -224,7 +224,7 @@ def test_so_many_reads_are_noted_in_a_look_and_no_more(others: int, loops: int) 
 
 
 def test_who_was_noted_is_counted_on_when_there_is_no_more_room() -> None:
-    repeated = Repeats()
+    repeated = LoopDetector()
     read(repeated, "/loop", times=OFTEN - 1)
     for number in range(MOST_NOTED):
         read(repeated, f"/{number}")
@@ -238,14 +238,14 @@ def test_who_was_noted_is_counted_on_when_there_is_no_more_room() -> None:
 )
 def test_a_look_that_took_longer_asks_for_more(looked_s: float, loops: int) -> None:
     """The timer of a busy process comes late."""
-    repeated = Repeats()
+    repeated = LoopDetector()
     read(repeated, "/loop", times=OFTEN)
     repeated._tell(looked_s)
     assert repeated.noticed == loops
 
 
 def test_one_line_tells_of_all_and_no_more_than_it_must() -> None:
-    repeated = Repeats()
+    repeated = LoopDetector()
     read(repeated, "/a", times=OFTEN)
     read(repeated, "/" + "b" * 1000, client="x" * 1000, times=OFTEN + 1)
     read(repeated, "/c", times=OFTEN)
@@ -262,7 +262,7 @@ def test_one_line_tells_of_all_and_no_more_than_it_must() -> None:
 
 
 def test_half_a_second_of_every_ten() -> None:
-    repeated = Repeats()
+    repeated = LoopDetector()
     looks = []
     for tick in range(43):
         repeated.turn(tick * LOOK_S)
@@ -281,6 +281,6 @@ async def test_a_running_server_looks_by_itself_and_counts(monkeypatch: pytest.M
                 for _ in range(100):
                     await client.ask(get("s?offset=-1"))
         client.close()
-        samples = snapshot(gateway.shared, Routes([gateway.route]), gateway.fast)
+        samples = snapshot(gateway.shared, Router([gateway.route]), gateway.fast)
         numbers = {sample.metric.name: sample.number for sample in samples}
         assert numbers["headgate_repeated_reads_total"] >= 1

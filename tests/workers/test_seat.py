@@ -18,7 +18,7 @@ from gateway.runtime.writes import Write
 from gateway.settings import Settings
 from gateway.workers import worker_slot as seats
 from gateway.workers.channel import Ask, Channel, Report, Started, Told
-from gateway.workers.worker_slot import Seat
+from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def test_a_worker_that_does_not_listen_is_ended_at_the_bound(
 ) -> None:
     monkeypatch.setattr(seats, "MOST_UNHEARD_BYTES", 100_000)
     ours, theirs = socket.socketpair()
-    seat = Seat(1, "{}", lambda _, __: None)
+    seat = WorkerSlot(1, "{}", lambda _, __: None)
     with theirs:
         seat._channel = channel = await Channel.over(ours)
         seat._process = process = await asyncio.create_subprocess_exec(
@@ -62,7 +62,7 @@ WELL = Report(Health({"server": None}, {}), ())
 class Held(NamedTuple):
     """A seat whose worker is a test: `there` is its end of the channel, `living` its process."""
 
-    seat: Seat
+    seat: WorkerSlot
     there: Channel
     living: asyncio.Task[bytes]
 
@@ -84,7 +84,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     monkeypatch.setattr(seats, "ANSWER_S", QUICK_S)
     monkeypatch.setattr(seats, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
-    seat = Seat(1, "{}", lambda _, __: None)
+    seat = WorkerSlot(1, "{}", lambda _, __: None)
     channel = seat._channel = await Channel.over(ours)
     there = await Channel.over(theirs)
     process = seat._process = await asyncio.create_subprocess_exec(
@@ -164,7 +164,7 @@ async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
         origin=f"http://127.0.0.1:{free_port()}",
         workers=2,
     )
-    seat = Seat(1, settings.model_dump_json(exclude_unset=True), lambda _, __: None)
+    seat = WorkerSlot(1, settings.model_dump_json(exclude_unset=True), lambda _, __: None)
     keeping = asyncio.create_task(seat.keep())
     async with asyncio.timeout(60):
         await seat.started.wait()

@@ -15,7 +15,7 @@ from gateway.errors import LogUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.redis.pipeline import Answer, Lane
+    from gateway.backends.redis.pipeline import Answer, Pipeline
     from gateway.backends.redis.primary import Primary
     from gateway.backends.redis.topology import Address
 
@@ -45,7 +45,7 @@ class Fleet(Protocol):
         """Keys are elsewhere than was known."""
 
 
-class Errand:
+class Call:
     """Packed calls for the server of `key`; `done` gets their replies or LogUnavailable.
 
     A call whose connection is lost is sent again. Commits may be: one that had been carried out
@@ -127,7 +127,7 @@ class Errand:
 
         self._lane(primary).ask(packed, answered, 2 * len(self._calls), self._expected)
 
-    def _lane(self, primary: Primary) -> Lane:
+    def _lane(self, primary: Primary) -> Pipeline:
         return primary.commits if self._commits else primary.reads
 
     def _answered(self, primary: Primary, answer: Answer | Unreachable) -> None:

@@ -85,7 +85,7 @@ class Channels(Protocol):
     sharded: bool
 
 
-class Calls(NamedTuple):
+class Commands(NamedTuple):
     """The calls of a gateway, packed."""
 
     names: Names

@@ -33,7 +33,7 @@ class Refusal(Exception):
         return self.text.partition(" ")[0]
 
 
-class Wire(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """Takes the connection over once redis-py has opened it, logged in and chosen the database.
 
     Commands are sent as bytes; `heard` gets the replies, and `lost` the end, in the same pass of

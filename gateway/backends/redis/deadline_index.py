@@ -15,7 +15,7 @@ from gateway.errors import LogUnavailable, RecordDamaged
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.backends.redis.commands import Calls
+    from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Reply
     from gateway.protocol.state import Change, StreamState
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Deadlines:
     """Notes of streams that expire, are trimmed by age, or were removed."""
 
-    def __init__(self, calls: Calls, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
+    def __init__(self, calls: Commands, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`ask` takes a key and a call for the server that has it."""
         self._calls = calls
         self._ask = ask

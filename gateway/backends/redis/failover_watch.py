@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.notifications import Ear
+from gateway.backends.redis.notifications import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ CHANNEL = b"+switch-master"  # SERVICE, then host and port of the old primary an
 TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
 
 
-class Switches:
+class FailoverWatch:
     """One connection to each sentinel, made anew whenever it is lost."""
 
     def __init__(self, servers: Servers, switched: Callable[[], None]) -> None:
@@ -27,7 +27,7 @@ class Switches:
         self._told = b""
         self._told_at = 0.0  # loop time
         self._ears = [
-            Ear(
+            Subscription(
                 servers,
                 partial(servers.connect_sentinel, node=node),
                 CHANNEL,

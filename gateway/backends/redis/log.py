@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict, Loaded, PlainLog
-from gateway.backends.redis.call import Errand
+from gateway.backends.redis.call import Call
 from gateway.backends.redis.commands import (
-    Calls,
+    Commands,
     Names,
     decode_news,
     loaded,
@@ -21,7 +21,7 @@ from gateway.backends.redis.commands import (
     stood,
 )
 from gateway.backends.redis.deadline_index import Deadlines
-from gateway.backends.redis.notifications import News
+from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.primary import Primary
 from gateway.backends.redis.records import Run, stretches
@@ -46,9 +46,7 @@ COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the sa
 SURVEY_S = 1.0  # between two looks at which servers a cluster has
 ID_BITS = 62  # drawn at random: gateways need not agree on ids
 MISSING = "a record is missing in Redis: its key was evicted, or changed by somebody else"
-UNREPLICATED = (
-    "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
-)
+AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 
 
 class RedisLog(PlainLog):
@@ -61,7 +59,7 @@ class RedisLog(PlainLog):
         self._settings = settings
         self._servers = servers or Servers(settings)
         self._names = Names(settings.origin.prefix)
-        self._calls = Calls(self._names, self._servers, secrets.token_hex(4))
+        self._calls = Commands(self._names, self._servers, secrets.token_hex(4))
         self._deadlines = Deadlines(self._calls, self._ask)
         self._tokens = itertools.count()
         self._primaries: dict[Address, Primary] = {}
@@ -70,7 +68,7 @@ class RedisLog(PlainLog):
         self._surveying: asyncio.Task[None] | None = None
         self._surveyed = asyncio.Event()
         self._listener: Listener | None = None
-        self._news = News(self._servers, self._names.gone, self._heard)
+        self._news = Notifications(self._servers, self._names.gone, self._heard)
         self._complained: dict[str, float] = {}  # when, by the code of the refusal
         self.commits = 0
         self.conflicts = 0
@@ -204,7 +202,7 @@ class RedisLog(PlainLog):
 
     async def _ask(self, key: str, *calls: bytes, expected: int = 0) -> list[Reply]:
         answered: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        Errand(self, key, calls, partial(_settle, answered), expected=expected).go()
+        Call(self, key, calls, partial(_settle, answered), expected=expected).go()
         return await answered
 
     async def load(self, path: str) -> Loaded:
@@ -302,7 +300,7 @@ class RedisLog(PlainLog):
     def _write(
         self, key: str, calls: list[bytes], done: Callable[[Answer | LogUnavailable], None]
     ) -> None:
-        Errand(self, key, calls, done, commits=True).go()
+        Call(self, key, calls, done, commits=True).go()
 
     def _committed(
         self, change: Change, done: asyncio.Future[None], answer: Answer | LogUnavailable
@@ -324,7 +322,7 @@ class RedisLog(PlainLog):
             primary = self.primary_of(key)
             if primary is not None:
                 primary.look()
-            done.set_exception(LogUnavailable(UNREPLICATED))
+            done.set_exception(LogUnavailable(AT_RISK))
         else:
             self.commits += 1
             done.set_result(None)

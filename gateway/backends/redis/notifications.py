@@ -7,7 +7,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connection import Refusal, Wire, pack
+from gateway.backends.redis.connection import RedisConnection, Refusal, pack
 from gateway.backends.redis.pipeline import Unreachable, connected
 from gateway.backends.redis.topology import explained
 from gateway.telemetry.logs import log
@@ -28,7 +28,7 @@ LONGEST_AGAIN_S = 1.0  # so late may news come of a server that is back, and no 
 AT_ONCE = 1000  # channels in one command
 
 
-class News:
+class Notifications:
     """The channels, each heard at the server that publishes it.
 
     On a cluster that is one connection for each server that has a followed stream.
@@ -39,8 +39,8 @@ class News:
         self._servers = servers
         self._gone = gone.encode()
         self._heard = heard
-        self._channels: dict[bytes, Ear | None] = {}
-        self._ears: dict[Address, Ear] = {}
+        self._channels: dict[bytes, Subscription | None] = {}
+        self._ears: dict[Address, Subscription] = {}
         self._finding: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -100,13 +100,13 @@ class News:
             self._channels[channel] = ear
             ear.add(channel)
 
-    def _ear_at(self, address: Address) -> Ear:
+    def _ear_at(self, address: Address) -> Subscription:
         ear = self._ears.get(address)
         if ear is None:
             # Plain messages reach every server of a cluster, so one ear is enough for them.
             also = None if self._ears else self._gone
             connect = partial(self._servers.connect, address=address)
-            ear = Ear(self._servers, connect, also, self._heard, self._strayed)
+            ear = Subscription(self._servers, connect, also, self._heard, self._strayed)
             self._ears[address] = ear
             ear.open()
         return ear
@@ -156,7 +156,7 @@ class News:
                 wait = min(2 * wait, LONGEST_AGAIN_S)
 
 
-class Ear:
+class Subscription:
     """The connection to one server, made anew whenever it is lost."""
 
     def __init__(
@@ -173,7 +173,7 @@ class Ear:
         self._heard = heard
         self._strayed = strayed
         self.channels: dict[bytes, None] = {}
-        self._wire: Wire | None = None
+        self._wire: RedisConnection | None = None
         self._added: list[bytes] = []
         self._dropped: list[bytes] = []
         self._flushes = False
@@ -257,7 +257,7 @@ class Ear:
         wait = AGAIN_S
         while True:
             ended = asyncio.Event()
-            wire = Wire(self._replies, partial(self._lost, ended))
+            wire = RedisConnection(self._replies, partial(self._lost, ended))
             began = loop.time()
             if await self._is_opened(wire):
                 await self._stay(wire, ended)
@@ -268,7 +268,7 @@ class Ear:
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
             wait = min(2 * wait, LONGEST_AGAIN_S)
 
-    async def _open(self, wire: Wire) -> None:
+    async def _open(self, wire: RedisConnection) -> None:
         await connected(self._connect, wire)
         self._wire = wire if wire.is_open else None
         self._last_heard = asyncio.get_running_loop().time()
@@ -277,7 +277,7 @@ class Ear:
             wire.send([pack("SUBSCRIBE", self.also)])
         self._send("SUBSCRIBE", list(self.channels))
 
-    async def _is_opened(self, wire: Wire) -> bool:
+    async def _is_opened(self, wire: RedisConnection) -> bool:
         """Whether a connection could be made, and was not cut in the making."""
         connecting = asyncio.get_running_loop().create_task(self._open(wire))
         self._connecting = connecting
@@ -297,7 +297,7 @@ class Ear:
             log.error("log.news_failed", exc_info=failure)  # of the others the lanes tell
         return failure is None
 
-    async def _stay(self, wire: Wire, ended: asyncio.Event) -> None:
+    async def _stay(self, wire: RedisConnection, ended: asyncio.Event) -> None:
         """Until the connection is lost, or answers no more."""
         loop = asyncio.get_running_loop()
         while not ended.is_set():

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.redis.connection import Wire
+from gateway.backends.redis.connection import RedisConnection
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Reply
 
     # Opens a connection and has it taken over by the wire. Raises Unreachable.
-    Connect = Callable[[Wire], Awaitable[None]]
+    Connect = Callable[[RedisConnection], Awaitable[None]]
     # What came for an ask's commands, and for the epilogue of its pipeline.
     Answer = tuple[list[Reply], Reply]
     Done = Callable[["Answer | Unreachable"], None]
@@ -53,7 +53,7 @@ class Ask(NamedTuple):
     weight: int
 
 
-class Lane:
+class Pipeline:
     """One connection, opened when there is something to ask, with one pipeline in flight.
 
     While commands wait for a reply others gather, and are sent together: under load a few hundred
@@ -77,7 +77,7 @@ class Lane:
         self._tell_lost = lost
         self._patience_s = patience_s
         self._epilogue = epilogue
-        self._wire: Wire | None = None
+        self._wire: RedisConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: deque[Ask] = deque()
         self._sent: deque[Ask] = deque()
@@ -140,7 +140,7 @@ class Lane:
         return [ask.packed for ask in self._sent]
 
     async def _open(self) -> None:
-        wire = Wire(self._heard, self._lost)
+        wire = RedisConnection(self._heard, self._lost)
         try:
             await connected(self._connect, wire)
             self._wire = wire if wire.is_open else None
@@ -238,7 +238,7 @@ class Lane:
         self.cut()
 
 
-async def connected(connect: Connect, wire: Wire) -> None:
+async def connected(connect: Connect, wire: RedisConnection) -> None:
     """Connect, in a task of its own. Raises Unreachable, and CancelledError also when it is late.
 
     A connection that is being made does not always hear of its cancellation.

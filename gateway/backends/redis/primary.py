@@ -6,16 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import Refusal, pack
-from gateway.backends.redis.failover_watch import Switches
-from gateway.backends.redis.pipeline import Lane, Unreachable
+from gateway.backends.redis.failover_watch import FailoverWatch
+from gateway.backends.redis.pipeline import Pipeline, Unreachable
 from gateway.backends.redis.topology import explained
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.redis.commands import Calls
-    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import RedisConnection
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.topology import Address, Servers
 
@@ -36,7 +36,7 @@ class Primary:
         self,
         servers: Servers,
         address: Address,
-        calls: Calls,
+        calls: Commands,
         wait_replicas: int,
         changed: Callable[[], None],
     ) -> None:
@@ -48,8 +48,8 @@ class Primary:
         self._changed = changed
         epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
         patience_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
-        self.commits = Lane(self._connect, self._lost, patience_s, epilogue)
-        self.reads = Lane(self._connect, self._lost, ANSWER_S)
+        self.commits = Pipeline(self._connect, self._lost, patience_s, epilogue)
+        self.reads = Pipeline(self._connect, self._lost, ANSWER_S)
         self.trouble: str | None = "not connected yet"
         self._is_told = False
         self.reign = 0
@@ -59,14 +59,14 @@ class Primary:
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._switches = Switches(servers, self._switched)
+        self._switches = FailoverWatch(servers, self._switched)
 
     @property
     def is_down(self) -> bool:
         """Whether it is known that nothing can be asked."""
         return self._is_told and not (self.commits.is_open or self.reads.is_open)
 
-    async def _connect(self, wire: Wire) -> None:
+    async def _connect(self, wire: RedisConnection) -> None:
         await self._servers.connect(wire, self._address)
 
     async def open(self) -> None:

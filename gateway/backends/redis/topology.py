@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.connection import RedisConnection
     from gateway.settings import Route
     from gateway.settings.redis_origin import RedisOrigin
 
@@ -170,7 +170,7 @@ class Servers:
         await cluster.initialize()
         self._cluster = cluster
 
-    async def connect(self, wire: Wire, address: Address) -> None:
+    async def connect(self, wire: RedisConnection, address: Address) -> None:
         """Open a connection, with our functions on its server, and give it to the wire.
 
         Raises Unreachable.
@@ -206,7 +206,7 @@ class Servers:
             address = origin.nodes[0]
         return connection_to(address, options)
 
-    async def connect_sentinel(self, wire: Wire, node: Address) -> None:
+    async def connect_sentinel(self, wire: RedisConnection, node: Address) -> None:
         """Open a connection to a sentinel. Raises Unreachable."""
         with _telling():
             connection = connection_to(node, self._sentinel_options())

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.settings import Route
-from gateway.web.fast_path import Fast
-from gateway.web.router import Routes
+from gateway.web.fast_path import FastPath
+from gateway.web.router import Router
 from tests.web.serving import Options, settings_of
 
 if TYPE_CHECKING:
     import random
 
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
     from tests.edge.simulation.network import Address, SimulatedLoop
 
 PREFIX = "/edge"
@@ -55,11 +55,11 @@ class Edge:
             read_timeout=PATIENCE_S,
             poll_timeout=POLL_PATIENCE_S,
         )
-        self.shared: Shared = app.shared_by_all(settings, self._clock)
+        self.shared: Context = app.shared_by_all(settings, self._clock)
         self.shared.via = f"1.1 {name}"
         self.route = app.edge_route(settings, route, self.shared)
-        routes = Routes([self.route])
-        fast = Fast(routes, self.shared)
+        routes = Router([self.route])
+        fast = FastPath(routes, self.shared)
         self._server = app.connection_server(settings, routes, fast, self.shared)
 
     def _clock(self) -> float:
@@ -113,6 +113,6 @@ def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
         ("gateway.cache.http_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
         ("gateway.cache.shared_body", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
         ("gateway.live.sse_reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),
-        ("gateway.edge.watches", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
-        ("gateway.edge.watches", "LINGER_S"): chance.choice([5.0, 0.1]),
+        ("gateway.edge.followed_streams", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
+        ("gateway.edge.followed_streams", "LINGER_S"): chance.choice([5.0, 0.1]),
     }

@@ -12,15 +12,15 @@ from gateway.backends.redis.topology import RedisSettings, Servers
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
 from gateway.streams.sweeper import Sweeper
-from gateway.web.fast_path import Fast
-from gateway.web.router import Routes
+from gateway.web.fast_path import FastPath
+from gateway.web.router import Router
 from tests.streams.simulation.link import Link
 from tests.web.serving import PREFIX, Client, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.backends.redis.connection import Wire
+    from gateway.backends.redis.connection import RedisConnection
     from gateway.backends.redis.topology import Address
     from tests.streams.simulation.redis import Redis
 
@@ -48,7 +48,7 @@ class _Servers(Servers):
         super().__init__(SETTINGS)
         self._redis = redis
 
-    async def connect(self, wire: Wire, address: Address) -> None:
+    async def connect(self, wire: RedisConnection, address: Address) -> None:
         chance = self._redis.chance
         await asyncio.sleep(chance.uniform(0, 2) if chance.one_in(4) else chance.latency_s())
         if not self._redis.is_up:
@@ -89,8 +89,8 @@ class Gateway:
         self.shared = app.shared_by_all(settings, clock)
         route = Route(prefix=PREFIX, origin=str(SETTINGS.origin), retention_size=retention)
         self.route = app.log_route(settings, route, self.log, self.shared)
-        routes = Routes([self.route])
-        fast = Fast(routes, self.shared)
+        routes = Router([self.route])
+        fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, fast, self.shared)
         self.sweeper = Sweeper(self.route.table, self.route.lifecycle)
         self.pipes: dict[Pipe, None] = {}

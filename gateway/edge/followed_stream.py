@@ -14,7 +14,7 @@ from gateway.cache import tails
 from gateway.cache.directives import again_s
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.follower import Ended, Polled, Question, follow
-from gateway.edge.recent_window import Window
+from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, said_of_data
 from gateway.errors import (
     HeadgateError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import Ask
     from gateway.cache.http_cache import Given
-    from gateway.edge.window_budget import Budget
+    from gateway.edge.window_budget import WindowBudget
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.followed import EdgeCatchUp, EdgeRead
@@ -66,22 +66,22 @@ class Place(NamedTuple):
         return self.ask.read
 
 
-class Keeper(Host["Watch", Span], Protocol):
+class Keeper(Host["FollowedStream", Span], Protocol):
     """Whom a watch belongs to."""
 
     origin: Origin
     ignores_no_store: bool
     freshness: Freshness
-    budget: Budget
+    budget: WindowBudget
 
-    def moved(self, watch: Watch) -> None:
+    def moved(self, watch: FollowedStream) -> None:
         """The stream has grown, or was closed."""
 
-    def over(self, watch: Watch) -> None:
+    def over(self, watch: FollowedStream) -> None:
         """The stream is gone."""
 
 
-class Watch:
+class FollowedStream:
     """`confirmed` says that the origin itself has told where the tail is."""
 
     def __init__(self, place: Place, view: View, keeper: Keeper) -> None:
@@ -95,11 +95,11 @@ class Watch:
         self._doubted_at: float | None = None  # loop time: perhaps it is another stream since then
         self.closing: asyncio.TimerHandle | None = None
         self.held = ExitStack()  # what it takes as long as the stream is followed
-        self.feed: Feed[Watch, Span] = Feed(self, view.tail, keeper, closed=view.closed)
+        self.feed: Feed[FollowedStream, Span] = Feed(self, view.tail, keeper, closed=view.closed)
         self.feed.caught_up = view.caught_up
         self._keeper = keeper
         self.edition = next(_editions)  # of the answers with its news
-        self._window = Window(view.content_type, view.tail, keeper.budget)
+        self._window = RecentWindow(view.content_type, view.tail, keeper.budget)
         self._task: asyncio.Task[None] | None = None
         if not (view.closed and view.caught_up):  # else nothing can follow
             self._task = asyncio.get_running_loop().create_task(

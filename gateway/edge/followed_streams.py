@@ -10,12 +10,12 @@ from gateway.cache import tails
 from gateway.cache.fetch import How
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
-from gateway.cache.single_flight import Collapse
+from gateway.cache.single_flight import SingleFlight
 from gateway.edge.events import EdgeEvents, are_long
+from gateway.edge.followed_stream import LONGEST_READ, FollowedStream, refuse, watch_key
 from gateway.edge.follower import Ended
 from gateway.edge.snapshots import is_coded, is_variant, view_of
-from gateway.edge.watch import LONGEST_READ, Watch, refuse, watch_key
-from gateway.edge.window_budget import Budget
+from gateway.edge.window_budget import WindowBudget
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.protocol import followed
 from gateway.protocol.followed import Span, View
@@ -24,9 +24,9 @@ from gateway.protocol.offsets import NOW
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from gateway.cache.fetch import Flight, Landed
-    from gateway.cache.http_cache import EdgeCache, Given
-    from gateway.edge.watch import Place
+    from gateway.cache.fetch import Landed, SharedFetch
+    from gateway.cache.http_cache import Given, HttpCache
+    from gateway.edge.followed_stream import Place
     from gateway.live.contract import Cut, FeedSettings, Parked
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Shared
+    from gateway.runtime.context import Context
 
 MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news make them old
 LONGEST_RENDERED = 64 << 10
@@ -43,15 +43,15 @@ NEWS_BYTES = 256 << 20  # of all streams of a route together
 LINGER_S = 5.0  # a poller is away between two polls, and a viewer who reloads comes back
 
 
-class EdgeFeeds:
+class FollowedStreams:
     """The watches of a route, and what their feeds need: the Host of them all."""
 
     def __init__(
         self,
         origin: Origin,
-        cache: EdgeCache,
+        cache: HttpCache,
         settings: FeedSettings,
-        shared: Shared,
+        shared: Context,
         *,
         ignores_no_store: bool,
         freshness: Freshness,
@@ -66,22 +66,22 @@ class EdgeFeeds:
         cache.is_of_now = self._is_of_now
         self._incarnations = Incarnations()
         self._shared = shared
-        self.budget = Budget(NEWS_BYTES)
-        self._watches: dict[Hashable, Watch] = {}
-        self._of_path: dict[str, set[Watch]] = {}
+        self.budget = WindowBudget(NEWS_BYTES)
+        self._watches: dict[Hashable, FollowedStream] = {}
+        self._of_path: dict[str, set[FollowedStream]] = {}
         self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
         self._events = EdgeEvents(self)
-        self._tails: Collapse[View] = Collapse()
+        self._tails: SingleFlight[View] = SingleFlight()
         self.forgotten = 0  # times: what was asked for before the last one may be of the past
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
 
-    def peek(self, key: Hashable) -> Watch | None:
+    def peek(self, key: Hashable) -> FollowedStream | None:
         """The followed stream, if it is."""
         return self._watches.get(key)
 
-    def standing(self, key: Hashable, view: View, *, ends: bool) -> Watch | None:
+    def standing(self, key: Hashable, view: View, *, ends: bool) -> FollowedStream | None:
         """The followed stream, unless a read, which perhaps `ends`, shows that it is no more."""
         watch = self._watches.get(key)
         if watch is None or not watch.is_contradicted(view, ends=ends):
@@ -89,13 +89,13 @@ class EdgeFeeds:
         watch.over(StreamGone(ANOTHER_STREAM))
         return None
 
-    def watch(self, place: Place, view: View) -> Watch:
+    def watch(self, place: Place, view: View) -> FollowedStream:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
         watch = self.standing(place.key, view, ends=True)
         if watch is None:
             with ExitStack() as held:
                 held.enter_context(self._shared.limits.feed())
-                watch = Watch(place, view, self)
+                watch = FollowedStream(place, view, self)
                 held.callback(watch.end)
                 self._linger(watch)
                 self._watches[place.key] = watch
@@ -121,7 +121,7 @@ class EdgeFeeds:
             self.watch(place, view).read_by_somebody(span, given)
         return self._data(view, read, span)
 
-    def join(self, watch: Watch) -> Feed[Watch, Span]:
+    def join(self, watch: FollowedStream) -> Feed[FollowedStream, Span]:
         """The feed, for one more reader; raises at the readers' limit."""
         self._shared.limits.reader_joins()
         if watch.closing is not None:
@@ -144,7 +144,7 @@ class EdgeFeeds:
         watch = self._watches.get(key)
         return watch is not None and watch.knows_tail(offset)
 
-    def _is_of_now(self, flight: Flight, landed: Landed | None) -> bool:
+    def _is_of_now(self, flight: SharedFetch, landed: Landed | None) -> bool:
         """Whether a read has found the stream that is there, and not one before it.
 
         Where it shows that what is followed or kept is of another one, that is of the past.
@@ -169,11 +169,11 @@ class EdgeFeeds:
 
     # Keeper
 
-    def moved(self, watch: Watch) -> None:
+    def moved(self, watch: FollowedStream) -> None:
         """What is kept of the stream's old tail is old."""
         self._cache.moved(watch.place.read.path)
 
-    def over(self, watch: Watch) -> None:
+    def over(self, watch: FollowedStream) -> None:
         """What is kept of the stream is of the past."""
         self._forget(watch)
         self.forget(watch.place.read.path)
@@ -184,7 +184,7 @@ class EdgeFeeds:
         self._cache.forget(path)
         self._events.drop(path)
 
-    def feed_empty(self, feed: Feed[Watch, Span]) -> None:
+    def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Nobody reads the feed any more: follow the stream a little longer."""
         watch = feed.view
         if self._watches.get(watch.place.key) is not watch:
@@ -194,11 +194,11 @@ class EdgeFeeds:
         else:
             self._linger(watch)
 
-    def _linger(self, watch: Watch) -> None:
+    def _linger(self, watch: FollowedStream) -> None:
         loop = asyncio.get_running_loop()
         watch.closing = loop.call_later(LINGER_S, self._forget, watch)
 
-    def _forget(self, watch: Watch) -> None:
+    def _forget(self, watch: FollowedStream) -> None:
         if self._watches.get(watch.place.key) is not watch:
             return
         del self._watches[watch.place.key]
@@ -234,7 +234,7 @@ class EdgeFeeds:
         self._shared.limits.reader_left()
 
     def poll_data(
-        self, view: Watch, parked: Parked, news: Sequence[Span]
+        self, view: FollowedStream, parked: Parked, news: Sequence[Span]
     ) -> tuple[Response, bytes] | None:
         """The news after the waiter's offset."""
         response = self.news(view, parked.read, parked.position)
@@ -245,7 +245,7 @@ class EdgeFeeds:
             response = self._data(view.view, parked.read, span)
         return None if response is None else self._shared.collapsed(response)
 
-    def poll_ended(self, view: Watch, parked: Parked) -> tuple[Response, bytes] | None:
+    def poll_ended(self, view: FollowedStream, parked: Parked) -> tuple[Response, bytes] | None:
         """204, which says that there is nothing more; None where that is not known."""
         if not followed.is_end(view.view, parked.position):
             return None
@@ -258,7 +258,7 @@ class EdgeFeeds:
         """A problem."""
         return self._shared.collapsed(self._shared.problem(reason))
 
-    async def out_of_time(self, watch: Watch, read: LongPoll, position: str) -> Response:
+    async def out_of_time(self, watch: FollowedStream, read: LongPoll, position: str) -> Response:
         """The answer for a poll that has waited long enough."""
         lost = watch.feed.lost
         if lost is not None:
@@ -267,7 +267,7 @@ class EdgeFeeds:
             return followed.poll_ended(watch.view, read, position, self.clock())
         return await self._read_for(watch, read, position)
 
-    def news(self, watch: Watch, read: LongPoll, position: str) -> Response | None:
+    def news(self, watch: FollowedStream, read: LongPoll, position: str) -> Response | None:
         """The answer for a poll that is a little behind."""
         span = watch.since(position)
         return None if span is None else self._data(watch.view, read, span)
@@ -281,7 +281,7 @@ class EdgeFeeds:
             view = view._replace(polls_say=short)
         return followed.data(view, read, span, now, self.freshness)
 
-    def news_for(self, watch: Watch, read: EdgeLongPoll) -> bytes | None:
+    def news_for(self, watch: FollowedStream, read: EdgeLongPoll) -> bytes | None:
         """The same as bytes, rendered once for all who ask it."""
         assert isinstance(read.offset, str), "polls name one"
         now = self.clock()
@@ -298,13 +298,15 @@ class EdgeFeeds:
                 self._rendered[key] = wire
         return wire
 
-    async def late_poll(self, view: Watch, parked: Parked) -> tuple[Response, bytes] | None:
+    async def late_poll(
+        self, view: FollowedStream, parked: Parked
+    ) -> tuple[Response, bytes] | None:
         """The answer for a waiter whose offset lies between those that the news have."""
         response = await self._read_for(view, parked.read, parked.position)
         is_over = parked.deadline <= asyncio.get_running_loop().time()
         return self._shared.collapsed(response) if response.body or is_over else None
 
-    async def _read_for(self, watch: Watch, read: LongPoll, position: str) -> Response:
+    async def _read_for(self, watch: FollowedStream, read: LongPoll, position: str) -> Response:
         """The answer for a poll, from the cache or the origin."""
         given, facts = await self.more(watch, position)
         known = view_of(watch.place, position, given, facts)
@@ -315,19 +317,19 @@ class EdgeFeeds:
         watch.read_by_somebody(span, given)
         return self._data(known, read, span)
 
-    def cut(self, view: Watch, start: str, news: Sequence[Span]) -> list[Cut] | None:
+    def cut(self, view: FollowedStream, start: str, news: Sequence[Span]) -> list[Cut] | None:
         """News as one data event; None when they are too long for one turn."""
         return self._events.cut(view, start, news)
 
-    def cached_events(self, view: Watch, start: str) -> Cut | None:
+    def cached_events(self, view: FollowedStream, start: str) -> Cut | None:
         """What follows `start`, when it is at hand."""
         return self._events.at_hand(view, start)
 
-    async def read_events(self, view: Watch, start: str) -> Cut:
+    async def read_events(self, view: FollowedStream, start: str) -> Cut:
         """The same, from the cache or the origin."""
         return await self._events.read(view, start)
 
-    async def more(self, watch: Watch, start: str) -> tuple[Given, StreamRead]:
+    async def more(self, watch: FollowedStream, start: str) -> tuple[Given, StreamRead]:
         """What a followed stream has after an offset. Raises StreamGone when another one is there.
 
         A copy of another type is of a stream before it: then the origin is asked.
