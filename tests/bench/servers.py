@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
 from tests.bench.tools import ToolFailed
 from tests.support.ports import free_port
-from tests.support.processes import HEADGATE, Headgate
+from tests.support.processes import HEADGATE, NODE, Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -216,7 +216,7 @@ class Reference(Server):
     def start(self) -> None:
         folder = [str(self._folder)] if self._folder else []
         script = str(HERE / "reference.mjs")
-        command = (program("node"), script, str(self.port), *folder)
+        command = (str(NODE), script, str(self.port), *folder)
         self._process = Process(self.port, *command, core=self._core)
 
     def stop(self) -> None:

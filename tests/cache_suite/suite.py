@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, Headgate
+from tests.support.processes import NODE, ROOT, Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def run(
     ):
         report = Path(scratch) / "report.json"
         client = subprocess.run(
-            ["node", "--no-warnings", str(CLIENT), str(folder), base_url, str(report)],
+            [NODE, "--no-warnings", str(CLIENT), str(folder), base_url, str(report)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=TIMEOUT_S,
@@ -120,7 +120,7 @@ def _origin(folder: Path, scratch: Path) -> Iterator[int]:
         "npm_config_port": str(port),
         "npm_config_pidfile": str(scratch / "server.pid"),
     }
-    with _process(["node", str(script)], port, environment):
+    with _process([str(NODE), str(script)], port, environment):
         yield port
 
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from durable_streams import astream
 
-from tests.support.processes import ROOT
+from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ class Reading:
 async def run_client_script(*arguments: str) -> dict[str, Any]:
     """Run the driver of the TypeScript client and return its report."""
     process = await asyncio.create_subprocess_exec(
-        "node",
+        str(NODE),
         str(CLIENT_SCRIPT),
         *arguments,
         stdout=asyncio.subprocess.PIPE,

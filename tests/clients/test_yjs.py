@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.origins import reference
-from tests.support.processes import ROOT, headgate
+from tests.support.processes import NODE, ROOT, headgate
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
 def test_a_document_opens_after_it_was_compacted(kind: str, tmp_path: Path) -> None:
     with served(kind, tmp_path) as url:
         run = subprocess.run(
-            ["node", SCRIPT, url.removesuffix("/v1/stream")],
+            [NODE, SCRIPT, url.removesuffix("/v1/stream")],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.processes import ROOT, headgate
+from tests.support.processes import NODE, ROOT, headgate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def run_suite(url: str, report: Path) -> list[dict[str, Any]]:
     """Every test of the suite with its status, as vitest reports it."""
     vitest = subprocess.run(
         [
-            *("node", "node_modules/vitest/vitest.mjs", "run"),
+            *(str(NODE), "node_modules/vitest/vitest.mjs", "run"),
             *("--reporter=json", f"--outputFile={report}"),
         ],
         cwd=NODE_TESTS,

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.faults.wire import ask
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, START_TIMEOUT_S, Headgate
+from tests.support.processes import NODE, ROOT, START_TIMEOUT_S, Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,7 +71,7 @@ class Reference:
         self._counts_port = free_port()
         numbers = (self.port, self._counts_port, int(long_poll_s * 1000))
         data = (str(folder),) if folder else ()
-        self._command = ("node", str(COUNTING_ORIGIN), *map(str, numbers), *data)
+        self._command = (str(NODE), str(COUNTING_ORIGIN), *map(str, numbers), *data)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

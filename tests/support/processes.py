@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADGATE = Path(sys.executable).with_name("headgate")
+NODE = Path(sys.executable).with_name("node")  # as the development lock has it
 START_TIMEOUT_S = 30.0
 
 
