@@ -9,8 +9,8 @@ from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.policy import Stored
 from gateway.cache.store import Kept
-from gateway.protocol import cache_headers, cache_status, followed, http1, repair
-from gateway.protocol.followed import EdgeCatchUp
+from gateway.protocol import cache_headers, cache_status, edge_target, http1, repair
+from gateway.protocol.edge_target import EdgeCatchUp
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Ask(msgspec.Struct, frozen=True):
     @property
     def start(self) -> str:
         """The offset that it reads from."""
-        return followed.start_of(self.read)
+        return edge_target.start_of(self.read)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -88,7 +88,7 @@ class Ask(msgspec.Struct, frozen=True):
 
     def elsewhere(self, offset: str) -> Ask:
         """The same reader's request to catch up from an offset."""
-        return msgspec.structs.replace(self, read=followed.catch_up(self.read, offset))
+        return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
 
 class CachedResponse:

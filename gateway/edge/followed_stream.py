@@ -26,7 +26,7 @@ from gateway.errors import (
 )
 from gateway.live.contract import Host
 from gateway.live.feed import Feed
-from gateway.protocol import followed, repair
+from gateway.protocol import edge_target, followed, repair
 from gateway.protocol.followed import Span, View
 from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.edge.window_budget import WindowBudget
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.followed import EdgeCatchUp, EdgeRead
+    from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.repair import StreamRead
 
 LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
@@ -308,9 +308,9 @@ class FollowedStream:
     async def _fetched(self, question: Question) -> Polled:
         read, start = self.place.read, question.start
         target = (
-            followed.poll_target(read, start, question.cursor)
+            edge_target.poll_target(read, start, question.cursor)
             if question.waits
-            else followed.catch_up(read, start).target
+            else edge_target.catch_up(read, start).target
         )
         fields = self.place.ask.fields
         with ExitStack() as held:

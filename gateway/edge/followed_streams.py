@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.followed import EdgeLongPoll
+    from gateway.protocol.edge_target import EdgeLongPoll
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response

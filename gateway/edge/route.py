@@ -17,7 +17,7 @@ from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
 from gateway.live.long_polls import park
 from gateway.protocol import forwarding
-from gateway.protocol.followed import EdgeLongPoll, parse_edge_target
+from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.paths import canonical_host
 from gateway.telemetry.logs import log
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.cache.store import Kept, Store
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
-    from gateway.protocol.followed import EdgeCatchUp, EdgeRead
+    from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context

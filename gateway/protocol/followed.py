@@ -3,136 +3,24 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, unquote
 
-import msgspec
-
-from gateway.errors import BadRequest
 from gateway.protocol import cache_headers, repair
 from gateway.protocol.content import is_json, is_text, media_type
-from gateway.protocol.cursors import next_cursor, parse_cursor
+from gateway.protocol.cursors import next_cursor
 from gateway.protocol.json_slices import LONGEST_RUN, without_blanks
-from gateway.protocol.offsets import BEGINNING, NOW, is_plain
-from gateway.protocol.paths import canonical_path, canonical_query
-from gateway.protocol.requests import CatchUp, Events, LongPoll, echoed_cursor
+from gateway.protocol.offsets import NOW
+from gateway.protocol.requests import CatchUp, LongPoll, echoed_cursor
 from gateway.protocol.responses import CLOSED, SECURITY, UP_TO_DATE, Response
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
 
 FOREVER: Final = Lifetime()
 MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more often is no text
-_OURS = frozenset({"offset", "live", "cursor"})
-
-
-# A GET below an HTTP origin. Its offset is the origin's, which only sorts and compares. `others`
-# are the query's parts that the protocol does not know, in canonical form.
-
-
-class EdgeCatchUp(CatchUp, frozen=True):
-    """One that is answered at once. Where it is not clear, only the origin knows what it means.
-
-    `others` are all of the query's parts then.
-    """
-
-    others: tuple[str, ...]
-    is_clear: bool
-
-
-class EdgeLongPoll(LongPoll, frozen=True):
-    """One that waits for news."""
-
-    others: tuple[str, ...]
-
-
-class EdgeEvents(Events, frozen=True):
-    """One that stays."""
-
-    others: tuple[str, ...]
-
-
-EdgeLive = EdgeLongPoll | EdgeEvents
-EdgeRead = EdgeCatchUp | EdgeLive
-_MODES: dict[str, type[EdgeLongPoll] | type[EdgeEvents]] = {
-    "long-poll": EdgeLongPoll,
-    "sse": EdgeEvents,
-}
-
-
-def catch_up(read: EdgeRead, offset: str) -> EdgeCatchUp:
-    """The read of the same resource from an offset: with nothing in it of who wants it."""
-    start = None if offset == BEGINNING else offset
-    target = _target(read, f"offset={_in_query(offset)}")
-    return EdgeCatchUp(read.path, target, start, read.others, is_clear=True)
-
-
-def start_of(read: EdgeRead) -> str:
-    """The offset that it reads from."""
-    return read.offset if isinstance(read.offset, str) else BEGINNING
-
-
-def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
-    """What waits for news at an offset. The cursor is the origin's own."""
-    own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
-    return _target(read, *own, "live=long-poll", f"offset={_in_query(offset)}")
-
-
-def _target(read: EdgeRead, *own: str) -> str:
-    parts = sorted((*read.others, *own), key=lambda part: part.partition("=")[0])
-    return f"{read.path}?{'&'.join(parts)}"
-
-
-def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
-    """A target as a read. It is live only where the origin could take it for nothing else."""
-    raw_path, _, raw_query = target.partition("?")
-    path = canonical_path(raw_path)
-    query = canonical_query(raw_query, drop)
-    parts = query.text.split("&") if query.text else []
-    own = [part for part in parts if part.partition("=")[0] in _OURS]
-    offset = query.values.get("offset")
-    target = f"{path}?{query.text}" if query.text else path
-    start = None if offset is None or offset == BEGINNING else _decoded(offset)
-    others = tuple(part for part in parts if part not in own)
-    mode = _MODES.get(query.values.get("live", ""))
-    # A plus is a space to some.
-    if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
-        cursor = parse_cursor(query.values.get("cursor", ""))
-        return mode(path, target, start, cursor, others)
-    is_clear = _is_plain_catch_up(own, query.values)
-    return EdgeCatchUp(path, target, start, others if is_clear else tuple(parts), is_clear)
-
-
-def _decoded(text: str) -> str:
-    return unquote(text, errors="surrogateescape") if "%" in text else text
-
-
-def _in_query(text: str) -> str:
-    return quote(text, safe="!'()*:~", errors="surrogateescape")
-
-
-def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
-    cursor = values.get("cursor", "0")
-    return (
-        len(own) == len(_OURS & values.keys())
-        and "live" not in values
-        and values.get("offset") != ""
-        and "+" not in values.get("offset", "")
-        and cursor.isdecimal()
-    )
-
-
-def resumed(read: EdgeLive, last_event_id: str | None) -> EdgeLive:
-    """The read from where the browser's EventSource was when its connection ended."""
-    if not last_event_id or not isinstance(read, EdgeEvents):
-        return read
-    if not is_plain(last_event_id):
-        raise BadRequest("Last-Event-ID is malformed: give back an id that came with an event")
-    offset = None if last_event_id == BEGINNING else last_event_id
-    return msgspec.structs.replace(read, offset=offset)
 
 
 class View(NamedTuple):

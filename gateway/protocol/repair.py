@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.followed import EdgeCatchUp
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.requests import CatchUp
     from gateway.protocol.state import Lifetime
 

@@ -22,8 +22,9 @@ from gateway.errors import (
     OriginBroken,
     OriginTimeout,
 )
-from gateway.protocol import cache_status, followed, forwarding, responses
-from gateway.protocol.followed import EdgeCatchUp, EdgeLongPoll, Span
+from gateway.protocol import cache_status, edge_target, followed, forwarding, responses
+from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
+from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
 from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
-    from gateway.protocol.followed import EdgeEvents, EdgeLive, EdgeRead
+    from gateway.protocol.edge_target import EdgeEvents, EdgeLive, EdgeRead
     from gateway.runtime.context import Context
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
@@ -133,8 +134,8 @@ class EdgeHandlers:
     ) -> Answered | None:
         live_responses.check_open(self._shared)
         last_event_id = request.headers.get("Last-Event-ID")
-        read = followed.resumed(read, last_event_id)
-        beginning = followed.catch_up(read, followed.start_of(read))
+        read = edge_target.resumed(read, last_event_id)
+        beginning = edge_target.catch_up(read, edge_target.start_of(read))
         ask = route.ask(request.headers, sender(request), beginning)
         place = Place(watch_key(ask.host, read, ask.identity), ask.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
@@ -286,7 +287,7 @@ async def _in_time(waiting: Awaitable[Answered], until: float) -> Answered | Non
 
 def _position(read: EdgeRead, watch: FollowedStream | None) -> str:
     """Where a live read begins; `now` is known while the stream is followed."""
-    offset = followed.start_of(read)
+    offset = edge_target.start_of(read)
     return watch.feed.tail if offset == NOW and watch is not None and watch.is_current else offset
 
 

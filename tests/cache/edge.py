@@ -16,7 +16,7 @@ from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Kept, Store
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.followed import EdgeCatchUp, parse_edge_target
+from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.state import Lifetime

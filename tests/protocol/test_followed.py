@@ -12,23 +12,16 @@ from hypothesis import strategies as st
 from gateway.errors import BadRequest
 from gateway.protocol.cache_headers import Freshness, tag_mark
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.followed import (
+from gateway.protocol.edge_target import (
     EdgeCatchUp,
     EdgeEvents,
     EdgeLongPoll,
     EdgeRead,
-    Span,
-    View,
     catch_up,
-    data,
-    empty,
-    is_cut,
-    is_whole,
-    joined,
     parse_edge_target,
-    poll_ended,
     poll_target,
 )
+from gateway.protocol.followed import Span, View, data, empty, is_cut, is_whole, joined, poll_ended
 from gateway.protocol.repair import made_tag
 from gateway.protocol.requests import echoed_cursor
 

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.followed import EdgeCatchUp
+from gateway.protocol.edge_target import EdgeCatchUp
 from gateway.protocol.repair import (
     StreamRead,
     cors,
