@@ -29,13 +29,15 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.hosted.route import HostedRoute
+    from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.stream_table import StreamTable
 
 
 class LiveRead(NamedTuple):
@@ -53,9 +55,12 @@ class LiveRead(NamedTuple):
 class HostedFollower:
     """Passes a stream's commits on to its feed, and reads those that it was not told of."""
 
-    def __init__(self, feed: Feed[StreamState, Record], route: HostedRoute) -> None:
+    def __init__(
+        self, feed: Feed[StreamState, Record], table: StreamTable, reader: ChunkReader
+    ) -> None:
         self.feed = feed
-        self._route = route
+        self._table = table
+        self._reader = reader
         self._latest = feed.view
         self._reading: asyncio.Task[None] | None = None
 
@@ -100,7 +105,7 @@ class HostedFollower:
         except HeadgateError as trouble:
             self.feed.lose(trouble)
             path = self.feed.view.path
-            asyncio.get_running_loop().call_later(AGAIN_S, self._route.table.missed, path)
+            asyncio.get_running_loop().call_later(AGAIN_S, self._table.missed, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
             log.exception("stream.not_read", path=self.feed.view.path)
             self.feed.cut_off()
@@ -114,7 +119,7 @@ class HostedFollower:
         if start == state.tail:
             self.feed.publish(state, self.feed.tail, (), closed=state.closed)
             return False
-        chunk = await self._route.chunk(state, start)
+        chunk = await self._reader.chunk(state, start)
         is_same = chunk.state.reign == state.reign and self.feed.tail == state.offset(start)
         if not is_same or chunk.end == start:
             raise LogUnavailable("the log did not have what it told of")
@@ -137,10 +142,19 @@ class HostedFollower:
 class HostedFeeds:
     """The feeds of a route, and what they need of it: the Host of them all."""
 
-    def __init__(self, route: HostedRoute, settings: FeedSettings, shared: Context) -> None:
+    def __init__(
+        self,
+        table: StreamTable,
+        reader: ChunkReader,
+        freshness: Freshness,
+        settings: FeedSettings,
+        shared: Context,
+    ) -> None:
         self.settings = settings
         self.clock = shared.clock
-        self._route = route
+        self._table = table
+        self._reader = reader
+        self._freshness = freshness
         self._shared = shared
         self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
         self._reads: SingleFlight[EventChunk] = SingleFlight()
@@ -163,11 +177,11 @@ class HostedFeeds:
         feed: Feed[StreamState, Record] = Feed(
             state, state.offset(state.tail), self, closed=state.closed
         )
-        hot.follower = HostedFollower(feed, self._route)
+        hot.follower = HostedFollower(feed, self._table, self._reader)
         self._feeds.add(feed)
         self._none.clear()
         try:
-            self._route.table.follow(hot)
+            self._table.follow(hot)
         except BaseException:
             self.feed_empty(feed)
             raise
@@ -186,8 +200,8 @@ class HostedFeeds:
             await self.read_events(state, start)
         except StreamGone as gone:
             lost = gone
-        hot = await self._route.table.load(state.path)
-        now = self._route.table.present(hot)
+        hot = await self._table.load(state.path)
+        now = self._table.present(hot)
         if read.from_first and not begins_alike(now, state):
             return await self.prepare(LiveRead(hot, now, now.first, from_first=True))
         if lost is not None:
@@ -218,13 +232,13 @@ class HostedFeeds:
             return None
         chunk = chunks.cut(view, start, mine)[0]
         return self._shared.collapsed(
-            responses.data(chunk, parked.read, self._route.freshness, self.clock())
+            responses.data(chunk, parked.read, self._freshness, self.clock())
         )
 
     def poll_ended(self, view: StreamState, parked: Parked) -> tuple[Response, bytes]:
         """204; who was told of more than the feed has is at the tail that the table knows."""
         if view.offset(view.tail) != parked.position:
-            hot = self._route.table.peek(view.path)
+            hot = self._table.peek(view.path)
             known = view if hot is None or hot.state is None else hot.state
             if known.offset(known.tail) != parked.position:
                 return self.refusal(LogUnavailable("the log does not tell what follows offset"))
@@ -237,17 +251,17 @@ class HostedFeeds:
 
     async def late_poll(self, view: StreamState, parked: Parked) -> tuple[Response, bytes] | None:
         """Read from the log: the feed had gone past the waiter when it came."""
-        hot = await self._route.table.load(view.path)
-        state = self._route.table.present(hot)
+        hot = await self._table.load(view.path)
+        state = self._table.present(hot)
         if parked.read.offset is None:  # the beginning, which may have moved on
             start = state.first
         else:
             start = position_of(state, parse_offset(parked.position, "offset"))
         if start == state.tail:
             return self.poll_ended(state, parked) if state.closed else None
-        chunk = await self._route.chunk_for(parked.read, state, start)
+        chunk = await self._reader.chunk_for(parked.read, state, start)
         return self._shared.collapsed(
-            responses.data(chunk, parked.read, self._route.freshness, self.clock())
+            responses.data(chunk, parked.read, self._freshness, self.clock())
         )
 
     def cut(self, view: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
@@ -274,14 +288,14 @@ class HostedFeeds:
     async def _event(self, view: StreamState, start: str) -> EventChunk:
         self.events.misses += 1
         position = position_of(view, parse_offset(start, "position"))
-        chunk = await self._route.chunk(view, position)
+        chunk = await self._reader.chunk(view, position)
         until_change = not chunk.complete
         entry = EventChunk(
             (view.stream_id, start),
             groups(view, until_change=until_change),
             *await self._rendered(chunk),
         )
-        if self._route.stands(chunk, until_change=until_change):
+        if self._reader.is_current(chunk, until_change=until_change):
             self.events.put(entry)
         return entry
 
@@ -289,7 +303,7 @@ class HostedFeeds:
         content_type = chunk.state.content_type
         body = read_body(content_type, chunk.records)
         event = (
-            await self._route.table.turns.take(sse.long_data_event(content_type, body))
+            await self._table.turns.take(sse.long_data_event(content_type, body))
             if sse.is_long(body)
             else sse.data_event(content_type, body)
         )
@@ -300,14 +314,14 @@ class HostedFeeds:
         self._feeds.discard(feed)
         if not self._feeds:
             self._none.set()
-        hot = self._route.table.peek(feed.view.path)
+        hot = self._table.peek(feed.view.path)
         if (
             hot is not None
             and isinstance(hot.follower, HostedFollower)
             and hot.follower.feed is feed
         ):
             hot.follower = None
-            self._route.table.unfollow(hot)
+            self._table.unfollow(hot)
 
     def reader_left(self) -> None:
         """One live reader fewer."""

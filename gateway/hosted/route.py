@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import Entry, drop, groups
 from gateway.cache.single_flight import SingleFlight
-from gateway.errors import BadRequest, NotOffered, StreamGone, StreamNotFound
+from gateway.errors import BadRequest, NotOffered, StreamNotFound
+from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.offsets import NOW
@@ -15,7 +16,6 @@ from gateway.runtime.answer import Answered
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
-from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
@@ -55,11 +55,10 @@ class HostedRoute:
         self.table = StreamTable(log, shared.clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention)
-        self._reads: SingleFlight[Chunk] = SingleFlight()
-        self._answers: SingleFlight[Entry] = (
-            SingleFlight()
-        )  # read and rendered once for all who wait
-        self.feeds = HostedFeeds(self, settings, shared)
+        # Read and rendered once for all who wait.
+        self._answers: SingleFlight[Entry] = SingleFlight()
+        self.reader = ChunkReader(self.table)
+        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared)
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises for one that the protocol keeps for itself."""
@@ -128,7 +127,7 @@ class HostedRoute:
 
     async def _answer(self, read: Read, state: StreamState, start: int) -> Entry:
         at_tail = start == state.tail
-        chunk = chunks.empty(state) if at_tail else await self.chunk_for(read, state, start)
+        chunk = chunks.empty(state) if at_tail else await self.reader.chunk_for(read, state, start)
         return self._render(read, chunk)
 
     def _render(self, read: Read, chunk: Chunk) -> Entry:
@@ -151,50 +150,10 @@ class HostedRoute:
             trims = self._trims or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.sure_until = self.clock() + entry.sure_s
-        standing = self.stands(chunk, until_change=until_change)
-        if standing and (until is None or self.clock() < until):
+        is_current = self.reader.is_current(chunk, until_change=until_change)
+        if is_current and (until is None or self.clock() < until):
             self._store.put(entry)
         return entry
-
-    def stands(self, chunk: Chunk, *, until_change: bool) -> bool:
-        """Whether what was read may be kept: `until_change` when an append makes it old."""
-        hot = self.table.peek(chunk.state.path)
-        if hot is None or hot.state is None:
-            return False
-        known, read = hot.state, chunk.state
-        if known.soft_deleted:
-            return False  # nobody reads it any more, but through its forks
-        if (known.stream_id, known.generation) != (read.stream_id, read.generation):
-            return False
-        if chunk.start < known.first:
-            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
-        return not until_change or hot.state.version == chunk.state.version
-
-    async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
-        """What follows `start`, or the beginning where that has moved on since it was asked for."""
-        try:
-            return await self.chunk(state, start)
-        except StreamGone:
-            now = self.table.present(await self.table.load(state.path))
-            if read.offset is not None or begins_alike(now, state):
-                raise
-            return await self.chunk_for(read, now, now.first)
-
-    async def chunk(self, state: StreamState, start: int) -> Chunk:
-        """Equal reads share one; the version keeps a read from joining one older than itself.
-
-        The log may be ahead of the table by commits that are about to be applied. They are left
-        out: a reader who saw them could come back with an offset that the table does not know.
-        """
-        key = (state.stream_id, start, state.version, state.reign)
-        chunk = await self._reads.read(
-            key, lambda: self.table.log.read(state, start, chunks.boundary(start))
-        )
-        hot = self.table.peek(state.path)
-        known = hot.state if hot is not None else None
-        if known is None or not known.is_along(chunk.state):
-            return chunk
-        return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
 
     async def drain(self) -> None:
         """Let every live reader go, and wait until they have and no append is under way."""

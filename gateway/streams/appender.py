@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     Outcomes = Sequence[Outcome]  # of the first who wait
 
 MAX_FOLD = 1024  # appends of one stream in one commit
+# What is decided without a look at the clock: so many bytes of bodies, or eight appends.
+QUICK_BYTES = 64 * 1024
+LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
@@ -142,7 +145,7 @@ class Appender:
     def _decide(self, hot: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
-        turn_ends = time() + LONGEST_TURN_S
+        turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         fold = Fold(state, hot.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
         most_bytes = self._table.log.fold_bytes
@@ -150,7 +153,8 @@ class Appender:
             if fold.size >= most_bytes:
                 break
             decided.append(fold.decide(append))
-            if time() >= turn_ends:
+            quick -= len(append.body) + LEAST_BYTES
+            if quick < 0 and time() >= turn_ends:
                 break
         change = fold.change()
         if change is None and self._table.log.repeats_wait:

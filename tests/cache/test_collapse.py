@@ -1,4 +1,4 @@
-"""Collapse: many equal reads wait for one."""
+"""Single flight: many equal reads wait for one."""
 
 from __future__ import annotations
 

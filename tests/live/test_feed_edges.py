@@ -496,7 +496,7 @@ async def test_nothing_is_left_of_a_feed_when_the_last_reader_leaves(
         sse = await follow(gateway, "s?offset=now&live=sse")
         await sse.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
         poll = await park(gateway, 3)
-        assert living(Feed, SseReader) == ["EventReader", "Feed"]
+        assert living(Feed, SseReader) == ["Feed", "SseReader"]
         await leave(gateway, sse, poll)
         sse.close()
         poll.close()

@@ -119,7 +119,7 @@ async def test_equal_reads_are_one_look_at_the_log() -> None:
         log.reads.set()
         answers = [await client.answer() for client in clients[1:]]
         assert {answer.body for answer in answers} == {b"one"}
-        assert gateway.route._reads.started == 1
+        assert gateway.route.reader._reads.started == 1
 
 
 async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
@@ -130,12 +130,12 @@ async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
         log.reads.clear()
         old = await gateway.connect()
         old.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         await gateway.ask(post("s", b"two"))
         new = await gateway.connect()
         new.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.route._reads.started == 2)
+        await gateway.until(lambda: gateway.route.reader._reads.started == 2)
         log.reads.set()
         assert (await old.answer()).body == b"one"
         assert (await new.answer()).body == b"onetwo"
@@ -157,7 +157,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept_for_the_forks_of_its_
         deleter.send(request("DELETE", "s"))
         await gateway.until(lambda: len(log.committed) > before)
         old.send(get("s?offset=-1"))  # it is read as it stands after the deletion
-        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         log.commits.set()
         assert (await deleter.answer()).status == 204
@@ -174,7 +174,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
         log.reads.clear()
         old = await gateway.connect()
         old.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.route._reads.started == 1)
+        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         await gateway.ask(request("DELETE", "s"))
         await gateway.ask(put("s", body=b"another"))

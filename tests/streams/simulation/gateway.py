@@ -120,7 +120,7 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route._reads._flights) + len(route._answers._flights),
+            "reads": len(route.reader._reads._flights) + len(route._answers._flights),
             "reads of events": len(route.feeds._reads._flights),
             "streams to look at": len(route.table._catching_up),
             "followed streams": self.log.followed,

@@ -1,0 +1,64 @@
+"""Chunks of a log's streams: equal reads share one, and none is ahead of what is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.single_flight import SingleFlight
+from gateway.errors import StreamGone
+from gateway.protocol import chunks
+from gateway.streams.versions import begins_alike
+
+if TYPE_CHECKING:
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.requests import Read
+    from gateway.protocol.state import StreamState
+    from gateway.streams.stream_table import StreamTable
+
+
+class ChunkReader:
+    """Reads the log that a table stands before."""
+
+    def __init__(self, table: StreamTable) -> None:
+        self._table = table
+        self._reads: SingleFlight[Chunk] = SingleFlight()
+
+    def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
+        """Whether what was read may be kept: `until_change` when an append makes it old."""
+        hot = self._table.peek(chunk.state.path)
+        if hot is None or hot.state is None:
+            return False
+        known, read = hot.state, chunk.state
+        if known.soft_deleted:
+            return False  # nobody reads it any more, but through its forks
+        if (known.stream_id, known.generation) != (read.stream_id, read.generation):
+            return False
+        if chunk.start < known.first:
+            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
+        return not until_change or hot.state.version == chunk.state.version
+
+    async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
+        """What follows `start`, or the beginning where that has moved on since it was asked for."""
+        try:
+            return await self.chunk(state, start)
+        except StreamGone:
+            now = self._table.present(await self._table.load(state.path))
+            if read.offset is not None or begins_alike(now, state):
+                raise
+            return await self.chunk_for(read, now, now.first)
+
+    async def chunk(self, state: StreamState, start: int) -> Chunk:
+        """Equal reads share one; the version keeps a read from joining one older than itself.
+
+        The log may be ahead of the table by commits that are about to be applied. They are left
+        out: a reader who saw them could come back with an offset that the table does not know.
+        """
+        key = (state.stream_id, start, state.version, state.reign)
+        chunk = await self._reads.read(
+            key, lambda: self._table.log.read(state, start, chunks.boundary(start))
+        )
+        hot = self._table.peek(state.path)
+        known = hot.state if hot is not None else None
+        if known is None or not known.is_along(chunk.state):
+            return chunk
+        return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
