@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.single_flight import SingleFlight
@@ -14,10 +14,12 @@ from gateway.protocol.followed import Span
 from gateway.streams.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
+    from gateway.cache.http_cache import Given
     from gateway.edge.followed_stream import FollowedStream
-    from gateway.edge.followed_streams import FollowedStreams
+    from gateway.protocol.followed import View
+    from gateway.protocol.repair import StreamRead
 
 
 def are_long(news: Sequence[Span]) -> bool:
@@ -25,10 +27,23 @@ def are_long(news: Sequence[Span]) -> bool:
     return sum(len(span.body) for span in news) > LONGEST_ROUND
 
 
-class EdgeEvents:
-    """What the SSE readers of `feeds` are given."""
+class Reading(Protocol):
+    """What it takes to read on in a followed stream."""
 
-    def __init__(self, feeds: FollowedStreams) -> None:
+    clock: Callable[[], float]
+    forgotten: int  # times: what was asked for before the last one may be of the past
+
+    async def more(self, watch: FollowedStream, start: str) -> tuple[Given, StreamRead]:
+        """What the stream has after an offset. Raises StreamGone when another one is there."""
+
+    def standing(self, key: Hashable, view: View, *, ends: bool) -> FollowedStream | None:
+        """The followed stream, unless a read, which perhaps `ends`, shows that it is no more."""
+
+
+class EdgeEvents:
+    """What the SSE readers of a route's streams are given."""
+
+    def __init__(self, feeds: Reading) -> None:
         self._feeds = feeds
         self._kept: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
         self._reads: SingleFlight[Cut] = SingleFlight()

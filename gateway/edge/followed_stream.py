@@ -6,7 +6,7 @@ import asyncio
 import random
 from contextlib import ExitStack
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from multidict import CIMultiDict
 
@@ -14,6 +14,7 @@ from gateway.cache import tails
 from gateway.cache.directives import again_s
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.follower import Ended, Polled, Question, follow
+from gateway.edge.place import Place
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, said_of_data
 from gateway.errors import (
@@ -32,16 +33,13 @@ from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import Ask
     from gateway.cache.http_cache import Given
     from gateway.edge.window_budget import WindowBudget
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
+    from gateway.protocol.edge_target import EdgeRead
     from gateway.protocol.repair import StreamRead
 
 LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
@@ -49,21 +47,6 @@ SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
 PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
 
 _editions = count()
-
-
-class Place(NamedTuple):
-    """A stream as one kind of reader sees it, and what the origin is asked for it.
-
-    Nothing in it is of a single reader, but what all of the kind have in common.
-    """
-
-    key: Hashable
-    ask: Ask
-
-    @property
-    def read(self) -> EdgeCatchUp:
-        """The stream's URL, as a read from somewhere in it."""
-        return self.ask.read
 
 
 class Keeper(Host["FollowedStream", Span], Protocol):

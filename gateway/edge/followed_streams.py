@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.fetch import Landed, SharedFetch
     from gateway.cache.http_cache import Given, HttpCache
-    from gateway.edge.followed_stream import Place
+    from gateway.edge.place import Place
     from gateway.live.contract import Cut, FeedSettings, Parked
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin

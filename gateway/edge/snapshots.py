@@ -14,7 +14,7 @@ from gateway.protocol.offsets import NOW
 if TYPE_CHECKING:
     from gateway.cache.cached_response import Ask, CachedResponse
     from gateway.cache.http_cache import Given
-    from gateway.edge.followed_stream import Place
+    from gateway.edge.place import Place
     from gateway.protocol.repair import StreamRead
 
 ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by

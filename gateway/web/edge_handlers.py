@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditional, policy
-from gateway.edge.followed_stream import Place, watch_key
+from gateway.edge.followed_stream import watch_key
 from gateway.edge.invalidation import apply
+from gateway.edge.place import Place
 from gateway.edge.snapshots import view_of
 from gateway.errors import (
     OF_THE_ORIGIN,
