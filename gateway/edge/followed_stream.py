@@ -14,7 +14,6 @@ from gateway.cache import tails
 from gateway.cache.directives import again_s
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.follower import Ended, Polled, Question, follow
-from gateway.edge.place import Place
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, said_of_data
 from gateway.errors import (
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.http_cache import Given
+    from gateway.edge.place import Place
     from gateway.edge.window_budget import WindowBudget
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
