@@ -59,7 +59,6 @@ class Connection(RequestHandler):
         "_given_back",
         "_held",
         "_late",
-        "_more",
         "_on_lost",
         "_shared",
         "_taken",
@@ -87,8 +86,7 @@ class Connection(RequestHandler):
         self._busy, self._taken = 0, False
         self._held = bytearray()
         self._early = self._late = b""
-        self._whole = True  # each piece of input so far was one request
-        self._more = False  # the parser stopped after a request and may keep what follows
+        self._whole = True  # each piece so far was one request; else the parser may keep more
         self._body: StreamReader | None = None  # what is still to come of it
         self._deaf = False  # what comes is not looked at: something before it was no HTTP
         self._on_lost: Callable[[Connection], object] | None = None
@@ -151,8 +149,9 @@ class Connection(RequestHandler):
         elif self._upgraded or self._payload_parser is not None:
             super().data_received(data)
         else:
-            may_be = self._whole and not self._busy and data.startswith(b"GET ")
-            known = self._fast.heads.get(data) if may_be else None
+            # To look a long body up would cost more than it ever saves.
+            may_be_known = self._whole and self.is_idle and data.startswith(b"GET ")
+            known = self._fast.heads.get(data) if may_be_known else None
             if known is None or not self._answered_again(known):
                 self._parse(data)
 
@@ -181,20 +180,21 @@ class Connection(RequestHandler):
             self._spoilt(error)
             return False
         if upgraded:
-            self._upgraded, self._message_tail = True, tail
+            self._upgraded = True
+            self._message_tail = tail
         if not messages:
             return self._goes_on_without_head(len(data))
         message, payload = messages[0]
         self._body = None if payload.is_eof() else payload
         self._whole = self._whole and self._body is None and is_one_request(data, payload)
-        self._more = not self._whole
-        self._deadline, self._begun = None, 0
+        self._deadline = None
+        self._begun = 0
         before = self._fast.answered
-        if self._busy or self._taken or not self._answered(message, payload):
+        if not (self.is_idle and self._answered(message, payload)):
             self._give_to_aiohttp(message, payload)
         elif self._fast.answered > before and self._whole:
             self._fast.remember(data, message)
-        return self._more and not upgraded
+        return not (self._whole or upgraded)
 
     def _goes_on_without_head(self, more: int) -> bool:
         """Of the request before, or of the next head, a part has come."""
@@ -343,7 +343,7 @@ class Connection(RequestHandler):
             return
         self._taken = False
         self._stay_open()
-        if self._more:
+        if not self._whole:
             self._parse(b"")
         if self._held and not self._taken:
             held = bytes(self._held)
