@@ -11,7 +11,7 @@ from gateway.edge.snapshots import view_of
 from gateway.live.contract import LONGEST_ROUND, Cut
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
-from gateway.streams.turns import Turns
+from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

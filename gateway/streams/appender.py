@@ -13,8 +13,8 @@ from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNo
 from gateway.protocol.appends import Appended, Fold
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
-from gateway.streams.turns import LONGEST_TURN_S
 from gateway.telemetry.logs import log
+from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,9 +11,9 @@ from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.reload_queue import ReloadQueue
-from gateway.streams.turns import Turns
 from gateway.streams.versions import follows_on, is_behind, is_rewritten, is_same
 from gateway.telemetry.logs import log
+from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

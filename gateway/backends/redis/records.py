@@ -12,14 +12,13 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import pack
+from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.redis.connection import Reply
     from gateway.protocol.state import Record, StreamState
-
-LONGEST_TURN_S = 0.002  # of taking entries out of a reply, one of which is a thousand records
 
 
 class Stretch(NamedTuple):
@@ -95,8 +94,8 @@ class Run:
     async def extend(self, stretch: Stretch, entries: list[Reply], tail: int) -> None:
         """Take the records of a stretch, if it begins here; `entries` are emptied.
 
-        A chunk may be a quarter of a million records, so others have their turn in between. To let
-        go of all of them at once takes its time, too.
+        A chunk may be a quarter of a million records, a thousand to an entry, so others have their
+        turn in between. To let go of all of them at once takes its time, too.
         """
         if stretch.begin != self.position:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.streams.turns import LONGEST_TURN_S, Turns
+from gateway.turns import LONGEST_TURN_S, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Generator
