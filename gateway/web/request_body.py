@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -63,15 +64,13 @@ async def whole(request: BaseRequest, shared: Context) -> bytes:
     limits = shared.limits
     if (request.content_length or 0) > limits.max_append:
         raise BodyTooLarge(limits.max_append)
-    received: list[bytes] = []
-    size = 0
+    received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
     try:
         async for part in parts(request, shared.timeouts):
-            size += len(part)
-            if size > limits.max_append:
+            if received.tell() + len(part) > limits.max_append:
                 raise BodyTooLarge(limits.max_append)
             limits.receive(len(part))
-            received.append(part)
+            received.write(part)
     finally:
-        limits.receiving_bytes -= sum(map(len, received))
-    return b"".join(received)
+        limits.receiving_bytes -= received.tell()
+    return received.getvalue()

@@ -80,7 +80,7 @@ class _Sharded:
 def commit_words(change: Change) -> list[bytes]:
     """The words of a commit by a gateway that is none."""
     packed = Commands(Names("headgate"), _Sharded(), "0" * 8).commit(change, 1)
-    found, rest = [], packed.partition(b"\r\n")[2]
+    found, rest = [], b"".join(packed).partition(b"\r\n")[2]
     while rest:
         length, _, rest = rest[1:].partition(b"\r\n")
         found.append(rest[: int(length)])

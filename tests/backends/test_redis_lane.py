@@ -21,7 +21,7 @@ from tests.support.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.redis.connection import RedisConnection
+    from gateway.backends.redis.connection import Packed, RedisConnection
     from gateway.backends.redis.pipeline import Answer
 
 PATIENCE_S = 1.0
@@ -77,7 +77,7 @@ class Talk:
         peer: Peer,
         *,
         patience_s: float,
-        epilogue: bytes | None = None,
+        epilogue: Packed | None = None,
         frozen: bool = False,
         deaf: bool = False,
     ) -> None:
@@ -109,8 +109,7 @@ class Talk:
 
     def ask(self, name: str, *words: bytes, expected: int = 0) -> None:
         """One call with a command of each word, and the name as its first."""
-        packed = pack(name) + b"".join(map(pack, words))
-        self.lane.ask(packed, self._done(name), 1 + len(words), expected)
+        self.lane.ask([pack(name), *map(pack, words)], self._done(name), expected)
 
     def _done(self, name: str) -> pipeline.Done:
         return lambda answer: self.answers.update({name: answer})
@@ -125,7 +124,7 @@ async def talking(
     peer: Peer,
     *,
     patience_s: float = ENDLESS_S,
-    epilogue: bytes | None = None,
+    epilogue: Packed | None = None,
     frozen: bool = False,
     deaf: bool = False,
 ) -> AsyncIterator[Talk]:
@@ -220,7 +219,7 @@ async def test_a_pipeline_is_bounded_by_bytes(
     async with talking(Peer()) as talk:
         for name in names:
             if are_long == "commands":
-                talk.lane.ask(pack(name, bytes(5000)), talk._done(name))
+                talk.lane.ask([pack(name, bytes(5000))], talk._done(name))
             else:
                 talk.ask(name, expected=5000)
         for end in (2, 4, 6):
@@ -295,7 +294,7 @@ async def test_one_who_fails_at_his_answer_keeps_nobody_from_theirs(*, is_lost: 
 
     async with talking(Peer()) as talk:
         talk.ask("a")
-        talk.lane.ask(pack("b"), fail)
+        talk.lane.ask([pack("b")], fail)
         talk.ask("c")
         await until(lambda: len(talk.peer.heard) == 3)
         if is_lost:

@@ -15,6 +15,7 @@ from gateway.errors import LogUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.backends.redis.connection import Packed
     from gateway.backends.redis.pipeline import Answer, Pipeline
     from gateway.backends.redis.primary import Primary
     from gateway.backends.redis.topology import Address
@@ -68,7 +69,7 @@ class Call:
         self,
         fleet: Fleet,
         key: str,
-        calls: Sequence[bytes],
+        calls: Sequence[Packed],
         done: Callable[[Answer | LogUnavailable], None],
         *,
         commits: bool = False,
@@ -111,21 +112,19 @@ class Call:
             why = primary.trouble or "it is down"
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
-        calls = self._calls
-        packed = calls[0] if len(calls) == 1 else b"".join(calls)
         answered = partial(self._answered, primary)
-        self._lane(primary).ask(packed, answered, len(calls), self._expected)
+        self._lane(primary).ask(self._calls, answered, self._expected)
 
     def _send_asking(self, primary: Primary) -> None:
         """Send it where the slot is on its way to, which must be asked for before each call."""
-        packed = b"".join(ASKING + call for call in self._calls)
+        asking = [command for call in self._calls for command in (ASKING, call)]
 
         def answered(answer: Answer | Unreachable) -> None:
             if not isinstance(answer, Unreachable):
                 answer = (answer[0][1::2], answer[1])
             self._answered(primary, answer)
 
-        self._lane(primary).ask(packed, answered, 2 * len(self._calls), self._expected)
+        self._lane(primary).ask(asking, answered, self._expected)
 
     def _lane(self, primary: Primary) -> Pipeline:
         return primary.commits if self._commits else primary.reads

@@ -22,7 +22,7 @@ from gateway.protocol.state import Change, ProducerState, StreamState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.connection import Packed, Reply, Word
     from gateway.backends.redis.records import Stretch
 
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
@@ -92,7 +92,7 @@ class Commands(NamedTuple):
     channels: Channels
     gateway: str
 
-    def commit(self, change: Change, token: int) -> bytes:
+    def commit(self, change: Change, token: int) -> Packed:
         """Compare and write; what adds no data is taken even when memory has run out.
 
         By its token, the gateway's own and higher each time, a commit that is sent again knows that
@@ -103,7 +103,7 @@ class Commands(NamedTuple):
         size = sum(len(record.data) for record in change.records)
         news = change if size <= MOST_NEWS else msgspec.structs.replace(change, records=())
         grows = change.records or change.expected is None
-        words: list[bytes | str | int] = [
+        words: list[Word] = [
             state.reign,
             "SPUBLISH" if self.channels.sharded else "PUBLISH",
             self.names.gone,
@@ -127,15 +127,15 @@ class Commands(NamedTuple):
         keys = self.names.keys(state.path)
         return pack("FCALL", function, len(keys), *keys, *words)
 
-    def load(self, path: str) -> bytes:
+    def load(self, path: str) -> Packed:
         """Everything about a stream but its records."""
         return pack("FCALL", f"headgate_load_{VERSION}", 3, *self.names.keys(path))
 
-    def confirm(self, path: str) -> bytes:
+    def confirm(self, path: str) -> Packed:
         """The version at which a stream stands."""
         return pack("FCALL", f"headgate_confirm_{VERSION}", 1, self.names.meta(path))
 
-    def read(self, path: str, places: Sequence[Stretch]) -> list[bytes]:
+    def read(self, path: str, places: Sequence[Stretch]) -> list[Packed]:
         """A stream's state, the records in each place, and the state again.
 
         What was before the first tail is there then; the second tells whether it was all of one
@@ -145,35 +145,35 @@ class Commands(NamedTuple):
         reads = [call for place in places for call in place.calls(self.names.records(place.path))]
         return [state, *reads, state]
 
-    def state(self, path: str) -> bytes:
+    def state(self, path: str) -> Packed:
         """A stream without its producers."""
         return pack("FCALL", f"headgate_state_{VERSION}", 1, self.names.meta(path))
 
-    def tidy(self, change: Change) -> bytes:
+    def tidy(self, change: Change) -> Packed:
         """What takes away what a commit has left over: records, or all of a stream."""
         path = change.state.path
         if change.removes:
             return self.purge(path)
         return pack("FCALL", f"headgate_trim_{VERSION}", 2, *self.names.keys(path)[:2])
 
-    def purge(self, path: str) -> bytes:
+    def purge(self, path: str) -> Packed:
         """What takes away all of a stream that was removed, and nothing of one that stands."""
         return pack("FCALL", f"headgate_purge_{VERSION}", 2, *self.names.keys(path)[:2])
 
-    def note(self, path: str, moment: float, *, new: bool) -> bytes:
+    def note(self, path: str, moment: float, *, new: bool) -> Packed:
         """When a stream is to be looked at: for a new one, no later than was noted before."""
         earlier = ("LT",) if new else ()
         return pack("ZADD", self.names.deadlines, *earlier, moment, path)
 
-    def note_nothing(self, path: str) -> bytes:
+    def note_nothing(self, path: str) -> Packed:
         """Not at all."""
         return pack("ZREM", self.names.deadlines, path)
 
-    def noted(self, now: float, past: int, limit: int) -> bytes:
+    def noted(self, now: float, past: int, limit: int) -> Packed:
         """The streams that are to be looked at, without the first `past` of them."""
         return pack("ZRANGEBYSCORE", self.names.deadlines, "-inf", now, "LIMIT", past, limit)
 
-    def probe(self) -> bytes:
+    def probe(self) -> Packed:
         """Whether the server takes writes, and from us."""
         return pack("FCALL", f"headgate_probe_{VERSION}", 0, self.names.prefix)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.backends.redis.commands import Commands
-    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.connection import Packed, Reply
     from gateway.protocol.state import Change, StreamState
 
 
@@ -28,7 +28,7 @@ class Deadlines:
         self._calls = calls
         self._ask = ask
 
-    def note(self, change: Change) -> bytes | None:
+    def note(self, change: Change) -> Packed | None:
         """The call before a commit: too early does no harm, and too late would."""
         moment = 0.0 if change.removes else _due(change.state)  # what is left over is looked for
         if moment is None:

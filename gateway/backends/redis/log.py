@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import Listener
-    from gateway.backends.redis.connection import Refusal, Reply
+    from gateway.backends.redis.connection import Packed, Refusal, Reply
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.records import Stretch
     from gateway.backends.redis.topology import Address
@@ -200,7 +200,7 @@ class RedisLog(PlainLog):
 
     # Reading
 
-    async def _ask(self, key: str, *calls: bytes, expected: int = 0) -> list[Reply]:
+    async def _ask(self, key: str, *calls: Packed, expected: int = 0) -> list[Reply]:
         answered: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         Call(self, key, calls, partial(_settle, answered), expected=expected).go()
         return await answered
@@ -298,7 +298,7 @@ class RedisLog(PlainLog):
         return done
 
     def _write(
-        self, key: str, calls: list[bytes], done: Callable[[Answer | LogUnavailable], None]
+        self, key: str, calls: list[Packed], done: Callable[[Answer | LogUnavailable], None]
     ) -> None:
         Call(self, key, calls, done, commits=True).go()
 

@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.redis.connection import RedisConnection
+from gateway.backends.redis.connection import RedisConnection, size_of
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.connection import Packed, Reply
 
     # Opens a connection and has it taken over by the wire. Raises Unreachable.
     Connect = Callable[[RedisConnection], Awaitable[None]]
@@ -47,9 +47,8 @@ class Ask(NamedTuple):
     `weight` is about how many bytes they or their replies are.
     """
 
-    packed: bytes
+    commands: Sequence[Packed]
     done: Done
-    commands: int
     weight: int
 
 
@@ -65,7 +64,7 @@ class Pipeline:
         connect: Connect,
         lost: Callable[[str], None],
         patience_s: float,
-        epilogue: bytes | None = None,
+        epilogue: Packed | None = None,
     ) -> None:
         """`lost` hears when the connection is while a reply is due, and why, if we gave it up.
 
@@ -95,12 +94,12 @@ class Pipeline:
         """Whether there is a connection."""
         return self._wire is not None and self._wire.is_open
 
-    def ask(self, packed: bytes, done: Done, commands: int = 1, expected: int = 0) -> None:
+    def ask(self, commands: Sequence[Packed], done: Done, expected: int = 0) -> None:
         """Send in the next pipeline; `done` gets the replies, or Unreachable, in a later pass.
 
         `expected` is about how many bytes the replies may be, where they are many.
         """
-        self._waiting.append(Ask(packed, done, commands, max(len(packed), expected)))
+        self._waiting.append(Ask(commands, done, max(size_of(commands), expected)))
         if self._sent:
             return
         if len(self._waiting) >= ENOUGH and self._wire is not None:
@@ -129,15 +128,15 @@ class Pipeline:
         self._moved_at, self._unsent = self._loop.time(), wire.unsent
         self._timer = self._loop.call_later(self._patience_s, self._look)
 
-    def _gather(self) -> list[bytes]:
+    def _gather(self) -> list[Packed]:
         """Take what goes into one pipeline."""
         weight = self._due = 0
         while self._waiting and len(self._sent) < MAX_PIPELINE and weight < MAX_PIPELINE_BYTES:
             ask = self._waiting.popleft()
             self._sent.append(ask)
-            self._due += ask.commands
+            self._due += len(ask.commands)
             weight += ask.weight
-        return [ask.packed for ask in self._sent]
+        return [command for ask in self._sent for command in ask.commands]
 
     async def _open(self) -> None:
         wire = RedisConnection(self._heard, self._lost)
@@ -192,10 +191,9 @@ class Pipeline:
         """Take the asks whose replies are all here."""
         answered = []
         at = 0
-        while self._sent and at + self._sent[0].commands <= len(self._replies):
-            ask = self._sent.popleft()
-            answered.append((ask, self._replies[at : at + ask.commands]))
-            at += ask.commands
+        while self._sent and (end := at + len(self._sent[0].commands)) <= len(self._replies):
+            answered.append((self._sent.popleft(), self._replies[at:end]))
+            at = end
         del self._replies[:at]
         return answered
 

@@ -133,7 +133,7 @@ class Primary:
                 answered.set_result(answer)
 
         left = self._left
-        self.commits.ask(self._probe_call, done)
+        self.commits.ask([self._probe_call], done)
         answer = await answered
         self._is_in_doubt = False
         if isinstance(answer, Unreachable):

@@ -17,7 +17,7 @@ from gateway.turns import LONGEST_TURN_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.connection import Packed, Reply
     from gateway.protocol.state import Record, StreamState
 
 
@@ -29,7 +29,7 @@ class Stretch(NamedTuple):
     begin: int
     stop: int
 
-    def calls(self, key: str) -> tuple[bytes, bytes]:
+    def calls(self, key: str) -> tuple[Packed, Packed]:
         """The entry in which the first of them is, and those that follow."""
         return (
             pack("XREVRANGE", key, self.begin, "-", "COUNT", 1),

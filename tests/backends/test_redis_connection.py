@@ -1,0 +1,58 @@
+"""Packed commands: what is long goes out uncopied, and the same bytes do."""
+
+from __future__ import annotations
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.backends.redis.connection import LONG, RedisConnection, pack, size_of
+
+LONGER = bytes(LONG + 1)
+words = st.lists(
+    st.one_of(
+        st.text(max_size=3), st.integers(), st.sampled_from([b"", b"\r\n", bytes(LONG), LONGER])
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(words)
+def test_a_command_is_what_redis_expects(command: list[bytes | str | int]) -> None:
+    packed = pack(*command)
+    expected = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]
+    assert b"".join(packed) == expected
+    assert size_of([packed]) == len(expected)
+
+
+@pytest.mark.parametrize(("word", "pieces"), [(bytes(LONG), 1), (LONGER, 3)])
+def test_only_a_long_word_is_a_piece_of_its_own(word: bytes, pieces: int) -> None:
+    packed = pack("SET", "key", word, "EX", 1)
+    assert len(packed) == pieces
+    assert any(piece is word for piece in packed) == (pieces > 1)
+
+
+class Transport:
+    """Keeps what it is given to write."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.written += pieces
+
+
+async def test_commands_are_sent_in_order_and_short_ones_together() -> None:
+    connection = RedisConnection(lambda _: None, lambda _: None)
+    transport = connection._transport = Transport()
+    commands = [pack("A"), pack("B", LONGER, "C"), pack("D")]
+    connection.send(commands)
+    pieces = [piece for command in commands for piece in command]
+    assert b"".join(transport.written) == b"".join(pieces)
+    assert len(transport.written) == 3
+    assert transport.written[1] is LONGER
