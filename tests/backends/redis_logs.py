@@ -11,16 +11,13 @@ from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.topology import RedisSettings
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
-from tests.support import waiting
 from tests.support.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from gateway.protocol.state import Change
     from tests.support.redis_servers import RedisServer
-
-PATIENCE_S = 15.0  # for what takes milliseconds on an idle machine
 
 
 class Hearing:
@@ -66,11 +63,6 @@ async def connected(
         yield log
     finally:
         await log.close()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for something that is about to become true."""
-    await waiting.until(is_so, PATIENCE_S)
 
 
 class _Sharded:

@@ -15,9 +15,10 @@ from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, Stamp
 from tests.backends.contract import loaded
-from tests.backends.redis_logs import Hearing, connected, until
+from tests.backends.redis_logs import Hearing, connected
 from tests.streams.service import Service
 from tests.support.redis_groups import ClusterServers
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

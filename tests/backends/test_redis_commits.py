@@ -21,9 +21,10 @@ from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, ProducerState, Stamp
 from gateway.streams.appender import MAX_FOLD
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
-from tests.backends.redis_logs import connected, lossy, until
+from tests.backends.redis_logs import connected, lossy
 from tests.streams.service import Service
 from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

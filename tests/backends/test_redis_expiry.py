@@ -11,7 +11,8 @@ import pytest
 from gateway.backends.redis.commands import Names
 from tests.backends import contract
 from tests.backends.contract import created, removed
-from tests.backends.redis_logs import PATIENCE_S, connected
+from tests.backends.redis_logs import connected
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer

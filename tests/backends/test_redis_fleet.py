@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.backends.redis_logs import Hearing, connected, until
+from tests.backends.redis_logs import Hearing, connected
 from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import append_until_taken, redis_gateway
 from tests.faults.wire import ask
 from tests.streams.service import Service
 from tests.support.redis_groups import ClusterServers
-from tests.support.redis_servers import wait_until
+from tests.support.waiting import until, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

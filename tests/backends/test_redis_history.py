@@ -14,9 +14,10 @@ from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from tests.backends.contract import appended, commit_each, created
-from tests.backends.redis_logs import Hearing, connected, until
+from tests.backends.redis_logs import Hearing, connected
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

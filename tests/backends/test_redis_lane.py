@@ -14,9 +14,9 @@ from redis.asyncio.connection import Connection
 from gateway.backends.redis import pipeline
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.pipeline import Pipeline, Unreachable
-from tests.backends.redis_logs import until
 from tests.streams.gated_log import turns
 from tests.support.listener import Listener
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,9 +19,10 @@ from gateway.protocol.state import Change, ProducerState
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
-from tests.backends.redis_logs import PATIENCE_S, Hearing, connected, until
+from tests.backends.redis_logs import Hearing, connected
 from tests.streams.gated_log import turns
 from tests.support import virtual_time
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

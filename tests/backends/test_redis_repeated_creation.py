@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.backends.contract import created, removed
-from tests.backends.redis_logs import commit_words, connected, lossy, until
+from tests.backends.redis_logs import commit_words, connected, lossy
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,10 @@ from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.topology import RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
-from tests.backends.redis_logs import connected, until
+from tests.backends.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.processes import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

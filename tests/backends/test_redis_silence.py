@@ -13,10 +13,11 @@ from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
-from tests.backends.redis_logs import connected, until
+from tests.backends.redis_logs import connected
 from tests.streams.gated_log import turns
 from tests.support.listener import Listener
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -15,9 +15,10 @@ from gateway.backends.redis.failover_watch import FailoverWatch
 from gateway.backends.redis.topology import RedisSettings, Servers
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
-from tests.backends.redis_logs import Hearing, connected, until
+from tests.backends.redis_logs import Hearing, connected
 from tests.support.processes import ROOT
 from tests.support.redis_groups import SentinelGroup
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
 from tests.bench.tools import ToolFailed
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
 from tests.support.processes import HEADGATE, NODE, Headgate
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class Process:
     def __init__(self, port: int, *command: str, core: int = SERVER_CORE) -> None:
         self._child = subprocess.Popen([*on_core(core), *command], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _accepts(port):
+        while not accepts(port):
             if self._child.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise Unprepared(f"{command[0]} did not start")
@@ -191,11 +190,6 @@ class Process:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Reference(Server):

@@ -12,7 +12,8 @@ from gateway.cache.http_cache import PASSED_S, REST_S
 from gateway.errors import NotCached, OriginBroken
 from gateway.protocol.state import Lifetime
 from tests.cache.edge import PATH, Stage, staged
-from tests.support.raw_origin import PATIENCE_S, RawOrigin, Steps, Wire, answer, close, until
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play

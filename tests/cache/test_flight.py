@@ -13,7 +13,8 @@ from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.cache.shared_body import AHEAD_BYTES
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.cache.edge import staged, told
-from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.cache.edge import Stage, Told

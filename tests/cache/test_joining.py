@@ -11,7 +11,8 @@ import pytest
 from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.errors import OriginBroken
 from tests.cache.edge import PATH, staged, told
-from tests.support.raw_origin import RawOrigin, Steps, answer, close, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

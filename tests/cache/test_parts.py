@@ -9,7 +9,7 @@ import pytest
 from gateway.cache import shared_body
 from gateway.cache.shared_body import AHEAD_BYTES, SharedBody, SharedBodyReader
 from gateway.errors import OriginBroken
-from tests.support.raw_origin import until
+from tests.support.waiting import until
 
 
 async def all_of(reader: SharedBodyReader) -> list[bytes]:

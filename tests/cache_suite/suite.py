@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
 from tests.support.processes import NODE, ROOT, Headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,18 +132,8 @@ def _process(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not _listens(port):
-            assert process.poll() is None, f"{command} ended with {process.returncode}"
-            assert time.monotonic() < deadline, f"{command} does not listen"
-            time.sleep(0.02)
+        wait_until(lambda: accepts(port), f"{command} to listen")
         yield
     finally:
         process.terminate()
         process.wait()
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False

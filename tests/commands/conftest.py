@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from tests.support.processes import HEADGATE, headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,9 +115,7 @@ class Stream:
 
     def wait_for(self, data: bytes) -> None:
         """Until this is everything in it."""
-        deadline = time.monotonic() + DEADLINE_S
-        while self.data != data:
-            assert time.monotonic() < deadline, f"{self.data!r} is not {data!r}"
+        wait_until(lambda: self.data == data, f"{data!r}", lambda: f"there is {self.data!r}")
 
     def _ask(
         self, method: str, headers: Mapping[str, str] | None = None, body: bytes | None = None

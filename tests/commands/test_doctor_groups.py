@@ -14,7 +14,8 @@ from gateway.commands.redis_doctor.report import examine
 from tests.commands.examining import found, only, route_to
 from tests.support.ports import free_port
 from tests.support.redis_groups import ClusterServers, SentinelGroup
-from tests.support.redis_servers import RedisServer, redis_server, wait_until
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

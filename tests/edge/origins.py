@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.faults.wire import ask
-from tests.support.ports import free_port
-from tests.support.processes import NODE, ROOT, START_TIMEOUT_S, Headgate
+from tests.support.ports import accepts, free_port
+from tests.support.processes import NODE, ROOT, Headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,12 +80,7 @@ class Reference:
     def start(self) -> Self:
         """Start and wait until both of its ports accept."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not (_accepts(self.port) and _accepts(self._counts_port)):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError("the reference server did not start")
-            time.sleep(0.01)
+        wait_until(lambda: accepts(self.port) and accepts(self._counts_port))
         return self
 
     def kill(self) -> None:
@@ -98,11 +92,6 @@ class Reference:
     def counts(self) -> Counts:
         """What it was asked since its start."""
         return Counts.of(ask(self._counts_port, "GET", "/").json())
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.contextmanager
@@ -138,13 +127,11 @@ class OwnLog(Headgate):
     def _lines_up_to(self, mark: str) -> list[dict[str, str]]:
         """Those written before that of a request which is sent now; the last may be half a line."""
         assert ask(self.port, "HEAD", mark).status == 404
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            whole, _, _ = self.output().rpartition("\n")
-            if mark in whole:
-                return [json.loads(line) for line in whole.splitlines()]
-            assert time.monotonic() < deadline, "a request is not logged"
-            time.sleep(0.01)
+        wait_until(lambda: mark in self._whole_lines(), "a request to be logged", self.output)
+        return [json.loads(line) for line in self._whole_lines().splitlines()]
+
+    def _whole_lines(self) -> str:
+        return self.output().rpartition("\n")[0]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +12,8 @@ from tests.edge.bad_origin import Exchange
 from tests.edge.events import Events
 from tests.edge.gateways import PREFIX, edge, impatient
 from tests.edge.long_poll_log import LongPollOrigin, offset_after
-from tests.faults.wire import TIMEOUT_S, Wire, ask, request
+from tests.faults.wire import Wire, ask, request
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +35,7 @@ class Stage:
     def begin(self, content_type: str = "text/plain", first: bytes = b"first ") -> LongPollLog:
         log = self.origin.begin(content_type)
         log.append(first)
-        deadline = time.monotonic() + TIMEOUT_S
-        while ask(self.gateway.port, "GET", f"{PREFIX}/none").status != 404:
-            assert time.monotonic() < deadline, "the gateway does not recover"
+        wait_until(lambda: ask(self.gateway.port, "GET", f"{PREFIX}/none").status == 404)
         return log
 
     @contextlib.contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.gateways import edge, impatient, whole
-from tests.faults.wire import TIMEOUT_S, Wire, ask, request
+from tests.faults.wire import Wire, ask, request
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,9 +72,7 @@ class Hall:
     def recover(self) -> None:
         """Until the gateway knows that the origin is well, whatever happened before."""
         self.origin.play = lambda exchange: exchange.answer(b"", "Cache-Control: no-store")
-        deadline = time.monotonic() + TIMEOUT_S
-        while ask(self.port, "GET", self.path()).status != 200:
-            assert time.monotonic() < deadline, "the gateway does not recover"
+        wait_until(lambda: ask(self.port, "GET", self.path()).status == 200)
         self.origin.reset()
 
     @contextlib.contextmanager

@@ -13,7 +13,8 @@ from tests.edge.audience import Tools
 from tests.edge.bad_origin import BadOrigin
 from tests.edge.gateways import PREFIX, edge, metric
 from tests.edge.origins import OwnLog, Reference, own_log, reference
-from tests.faults.wire import TIMEOUT_S, Wire, request
+from tests.faults.wire import Wire, request
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,9 +71,7 @@ def test_readers_of_one_answer_who_do_not_read_it_hold_no_copies() -> None:
         wires = [stack.enter_context(Wire(gateway.port)) for _ in range(silent)]
         for wire in wires:
             wire.send(request("GET", f"{PREFIX}/big"))
-        deadline = time.monotonic() + TIMEOUT_S
-        while metric(gateway, "headgate_origin_collapsed_total") < silent - 1:
-            assert time.monotonic() < deadline, "they do not all wait"
+        wait_until(lambda: metric(gateway, "headgate_origin_collapsed_total") == silent - 1)
         before = gateway.resident_bytes()
         origin.next().answer(body, "Cache-Control: max-age=600")
         for wire in wires:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from tests.support.redis_servers import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.support.redis_groups import SentinelGroup

@@ -36,7 +36,7 @@ class Origin(RawOrigin):
 
     async def _answer(self, wire: Wire, line: str, head: bytes) -> None:
         if b"transfer-encoding" in head:
-            await wire.until(b"0\r\n\r\n")
+            await wire.read_until(b"0\r\n\r\n")
         elif b"content-length: " in head:
             await wire.read(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
         if "live=long-poll" in line:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.disk import append
 from tests.faults.wire import ConnectionEnded, ask
 from tests.support.processes import Headgate
-from tests.support.redis_servers import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

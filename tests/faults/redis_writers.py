@@ -14,7 +14,7 @@ from tests.edge.resuming import RETRY_S, readers
 from tests.faults.disk import assert_refused, content
 from tests.faults.ledger import Faults, Ledger
 from tests.faults.wire import Wire, ask
-from tests.support.redis_servers import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,6 +15,7 @@ from gateway.edge import followed_streams
 from tests.faults.injection import Fault, Watched
 from tests.faults.kinds_before_an_origin import BEFORE_AN_ORIGIN, Origin
 from tests.faults.kinds_of_own_logs import OF_OWN_LOGS
+from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, put
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ async def staged() -> AsyncIterator[Stage]:
 async def _running() -> AsyncIterator[Stage]:
     async with Origin() as origin, edge_serving(origin, long_poll_timeout=0.05) as gateway:
         await gateway.ask(put("next", body=b"next"))
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
         yield Stage(gateway, origin)
 
 

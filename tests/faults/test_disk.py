@@ -20,6 +20,7 @@ from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused
 from tests.faults.ledger import Faults, Ledger
 from tests.faults.wire import Wire, ask
 from tests.support.processes import Headgate, headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,13 +97,10 @@ def test_a_start_without_room_for_appends_is_told_and_its_end_too(tmp_path: Path
         os.truncate(ballast, ballast.stat().st_size - RESERVE_BYTES)
         with ThreadPoolExecutor(1) as pool:
             starting = pool.submit(server.start)
-            deadline = time.monotonic() + 10
-            while not _told(server) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_until(lambda: bool(_told(server)), "the failure to be logged", server.output)
             ballast.unlink()
             starting.result()
-        while len(_told(server)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: len(_told(server)) > 1, "its end to be logged", server.output)
         assert _told(server) == [("log.failed", FULL), ("log.recovered", None)]
 
 
@@ -211,10 +209,7 @@ def test_full_disk_ends_streams_whose_time_is_over(tmp_path: Path) -> None:
             assert answer.status == 201
         disk.fill(place)
         _append_until_refused(server, "log")
-        deadline = time.monotonic() + 30
-        while append(server, "log", b"second ").status == 503:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: append(server, "log", b"second ").status != 503, "room for an append")
         assert content(server, "log").endswith(b"second ")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -14,13 +13,13 @@ import pytest
 from tests.faults.disk import append, content, create
 from tests.faults.wire import ask
 from tests.support.processes import Headgate, headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 FILE, WAL = "headgate.db", "headgate.db-wal"
-DEADLINE_S = 20.0
 
 
 def _readiness(server: Headgate) -> tuple[int, dict[str, str]]:
@@ -35,13 +34,6 @@ def _damaged_wals(server: Headgate) -> float:
     text = ask(server.admin_port, "GET", "/metrics").body.decode()
     (line,) = (it for it in text.splitlines() if it.startswith("headgate_log_damaged_wals{"))
     return float(line.split()[-1])
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.05)
 
 
 def test_damaged_wal_is_told_to_operators_readers_and_producers(tmp_path: Path) -> None:
@@ -98,7 +90,7 @@ def test_damaged_wal_is_told_to_operators_readers_and_producers(tmp_path: Path) 
         assert _damaged_wals(server) == 1
         assert "log.wal_damaged" in server.output()
         aside.rename(tmp_path.with_name("noted"))
-        _until(lambda: "loss /v1/stream" not in _readiness(server)[1])
+        wait_until(lambda: "loss /v1/stream" not in _readiness(server)[1])
         assert _damaged_wals(server) == 0
 
 

@@ -17,7 +17,8 @@ from tests.faults.redis_gateway import (
 )
 from tests.faults.redis_writers import PLAIN, STREAMS, Writers
 from tests.support.redis_groups import ClusterServers
-from tests.support.redis_servers import HOST, wait_until
+from tests.support.redis_servers import HOST
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

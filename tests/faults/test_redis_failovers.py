@@ -20,7 +20,8 @@ from tests.faults.wire import ask
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
-from tests.support.redis_servers import HOST, RedisServer, redis_server, wait_until
+from tests.support.redis_servers import HOST, RedisServer, redis_server
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,7 +14,8 @@ from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import redis_gateway
 from tests.faults.wire import Wire, ask
 from tests.support.processes import headgate
-from tests.support.redis_servers import redis_server, wait_until
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

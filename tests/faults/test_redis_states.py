@@ -27,7 +27,8 @@ from tests.faults.redis_gateway import (
 from tests.faults.wire import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE
-from tests.support.redis_servers import HOST, RedisServer, redis_server, wait_until
+from tests.support.redis_servers import HOST, RedisServer, redis_server
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

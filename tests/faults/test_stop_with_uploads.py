@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.faults.disk import content, create
 from tests.faults.wire import Wire, ask, request
 from tests.support.processes import Headgate, headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +37,7 @@ def begin_stop(server: Headgate) -> None:
     """SIGTERM; returns when new connections to the admin listener are told so."""
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + TOLD_S
-    while (answer := ask(server.admin_port, "GET", "/readyz")).status != 503:
-        assert time.monotonic() < deadline, answer
+    wait_until(lambda: ask(server.admin_port, "GET", "/readyz").status == 503, within_s=TOLD_S)
     # The first one may have been made before the stop began, this one is made amid it.
     answer = ask(server.admin_port, "GET", "/readyz")
     assert answer.status == 503

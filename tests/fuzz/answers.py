@@ -119,7 +119,7 @@ class SpoilingOrigin(RawOrigin):
         self.answers += 1
         named = dict(line.lower().split(": ", 1) for line in fields if ": " in line)
         if "transfer-encoding" in named:
-            await wire.until(b"0\r\n\r\n")
+            await wire.read_until(b"0\r\n\r\n")
         else:
             await wire.read(int(named.get("content-length", 0)))
         query = parse_qs(urlsplit(target).query)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import until
+from tests.support.waiting import until
 from tests.web.serving import EDGE, Answer, Client, Serving, edge_serving, get
 
 if TYPE_CHECKING:

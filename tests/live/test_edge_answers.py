@@ -18,7 +18,8 @@ from tests.live.edge import (
     up_to,
 )
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import answer, reset, until
+from tests.support.raw_origin import answer, reset
+from tests.support.waiting import until
 from tests.web.serving import edge_serving, get
 
 E_ACUTE = "é".encode()

@@ -9,7 +9,8 @@ import pytest
 from tests.live.edge import S, at, following, live, news, polling, text, up_to
 from tests.live.edge import told as told_of
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence, until
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
+from tests.support.waiting import until
 from tests.web.serving import EDGE, Serving, edge_serving, get, request
 
 if TYPE_CHECKING:

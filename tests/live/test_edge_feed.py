@@ -25,7 +25,8 @@ from tests.live.edge import (
     told,
     up_to,
 )
-from tests.support.raw_origin import Steps, answer, close, reset, until
+from tests.support.raw_origin import Steps, answer, close, reset
+from tests.support.waiting import until
 from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:

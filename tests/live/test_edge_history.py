@@ -8,7 +8,8 @@ from gateway.cache.replica_lag import PERSISTS_S
 from gateway.edge import followed_stream
 from tests.live.edge import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import answer, reset, until
+from tests.support.raw_origin import answer, reset
+from tests.support.waiting import until
 from tests.web.serving import EDGE, Serving, edge_serving, get
 
 OLD = (b"a", b"b", b"c")

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.protocol import responses
 from tests.streams.gated_log import GatedLog, turns
-from tests.web.serving import PATIENCE_S, Client, Serving, get, offset, post, put, request, serving
+from tests.support.waiting import PATIENCE_S, until
+from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.protocol.events import Event
@@ -86,7 +87,7 @@ async def test_appends_that_come_together_are_one_event_for_everybody() -> None:
         writers = [await gateway.connect() for _ in range(5)]
         for number, writer in enumerate(writers):
             writer.send(post("s", b"%d" % number))
-        await gateway.until(lambda: gateway.route.appender.pending == 5)
+        await until(lambda: gateway.route.appender.pending == 5)
         log.commits.set()
         for reader in readers:
             events = await up_to(reader, 5)
@@ -134,7 +135,7 @@ async def test_a_closed_stream_is_told_to_its_end_at_once(start: str) -> None:
         assert controls(events) == [
             {"streamNextOffset": offset(3), "streamClosed": True, "upToDate": True}
         ]
-        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        await until(lambda: gateway.limits.live_readers == 0)
 
 
 async def test_deletion_ends_the_answer() -> None:
@@ -145,7 +146,7 @@ async def test_deletion_ends_the_answer() -> None:
         await gateway.ask(request("DELETE", "s"))
         assert text(await client.events_to_the_end()) == "one"
         assert (await gateway.ask(get("s?offset=-1&live=sse"))).status == 404
-        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        await until(lambda: gateway.limits.live_readers == 0)
 
 
 async def test_http_1_0_readers_get_events_without_chunks() -> None:
@@ -155,7 +156,7 @@ async def test_http_1_0_readers_get_events_without_chunks() -> None:
         client.send(request("GET", "s?offset=-1&live=sse", version="1.0"))
         head = await client.answer()
         assert head.get("Transfer-Encoding") is None
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await gateway.ask(post("s", b"two", "Stream-Closed: true"))
         rest = await client.rest()
         assert b"data:one\n\n" in rest
@@ -206,7 +207,7 @@ async def test_an_old_answer_ends_with_where_its_reader_is() -> None:
         assert len(controls(events)) == 2
         assert controls(events)[-1]["streamNextOffset"] == offset(3)
         assert controls(events)[-1]["upToDate"] is True
-        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        await until(lambda: gateway.limits.live_readers == 0)
 
 
 async def test_the_cursor_of_a_reader_stays_ahead_of_the_one_it_came_with() -> None:
@@ -238,7 +239,7 @@ async def test_nothing_is_lost_between_catching_up_and_living() -> None:
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
-        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         await gateway.ask(post("s", b"two"))
         assert text(await up_to(other, 6)) == "two"
@@ -258,7 +259,7 @@ async def test_the_first_reader_of_a_stream_misses_nothing_while_its_start_is_re
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
-        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reader._reads.started == 1)
         await gateway.ask(post("s", b"two"))
         log.reads.set()
         assert (await client.answer()).status == 200
@@ -277,7 +278,7 @@ async def test_what_the_log_has_and_nobody_was_told_is_read_by_nobody() -> None:
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two"))
-        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.pending == 1)
         await turns(20)
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_until(lambda found: len(controls(found)) == 1)
@@ -301,7 +302,7 @@ async def test_a_reader_ahead_of_the_rounds_is_told_when_they_have_come_up(closi
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two", *(["Stream-Closed: true"] if closing else [])))
-        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.pending == 1)
         await turns(20)
         client = await follow(gateway, "s?offset=-1&live=sse")
         await client.events_until(lambda found: len(controls(found)) == 1)
@@ -352,7 +353,7 @@ async def test_a_poll_is_answered_once_with_what_it_waited_for() -> None:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
         client.send(get(f"s?offset={offset(3)}&live=long-poll"))
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await gateway.ask(post("s", b"two"))
         await gateway.ask(post("s", b"three"))
         answer = await client.answer()
@@ -369,7 +370,7 @@ async def test_a_polls_answer_is_what_a_later_read_gets_too() -> None:
         target = f"s?offset={offset(3)}&live=long-poll&cursor=5"
         client = await gateway.connect()
         client.send(get(target))
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await gateway.ask(post("s", b"two"))
         answer = await client.answer()
         later = await client.ask(get(target))
@@ -390,7 +391,7 @@ async def test_a_poll_hears_of_the_end(change: bytes, status: int, closed: str |
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
         client.send(get(f"s?offset={offset(3)}&live=long-poll"))
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await gateway.ask(change)
         answer = await client.answer()
         assert (answer.status, answer.get("Stream-Closed")) == (status, closed)
@@ -416,7 +417,7 @@ async def test_so_many_readers_may_wait_and_no_more() -> None:
         await gateway.ask(put("t", body=b"one"))
         poll = await gateway.connect()
         poll.send(get(f"s?offset={offset(3)}&live=long-poll"))
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         reader = await follow(gateway, "t?offset=-1&live=sse")
         targets = ("s?offset=now&live=sse", "t?offset=now&live=long-poll")
         for again_s, target in zip(responses.AGAIN_S, targets, strict=False):
@@ -425,7 +426,7 @@ async def test_so_many_readers_may_wait_and_no_more() -> None:
             assert b"max_live_readers is reached" in refused.body
         assert gateway.limits.live_readers_refused >= 2
         reader.close()
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await follow(gateway, "s?offset=now&live=sse")
         assert gateway.limits.live_readers == 2
 
@@ -439,7 +440,7 @@ async def test_draining_answers_polls_and_ends_readers_after_their_first_second(
         old = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(old, 3)
         began = loop.time()
-        await gateway.until(lambda: loop.time() > began + 1.01)
+        await until(lambda: loop.time() > began + 1.01)
         joins = loop.time()
         fresh = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(fresh, 3)
@@ -463,7 +464,7 @@ async def test_draining_waits_for_appends_under_way() -> None:
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"x"))
-        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.pending == 1)
         draining = asyncio.create_task(gateway.route.drain())
         await turns(20)
         assert not draining.done()
@@ -476,10 +477,10 @@ async def test_a_stream_nobody_watches_has_no_feed() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         readers = [await follow(gateway, "s?offset=-1&live=sse") for _ in range(3)]
-        await gateway.until(lambda: gateway.limits.live_readers == 3)
+        await until(lambda: gateway.limits.live_readers == 3)
         for reader in readers:
             reader.abort()
-        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        await until(lambda: gateway.limits.live_readers == 0)
         hot = gateway.route.table.peek("s")
         assert hot is not None
         assert hot.follower is None

@@ -19,7 +19,8 @@ from gateway.protocol.responses import RESPONSE_HEADERS
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.protocol.events import parse_events
 from tests.streams.gated_log import GatedLog, turns
-from tests.web.serving import PATIENCE_S, Client, Serving, get, offset, post, put, request, serving
+from tests.support.waiting import PATIENCE_S, until
+from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -52,7 +53,7 @@ async def park(gateway: Serving, position: int, *lines: str) -> Client:
     before = gateway.limits.live_readers
     client = await gateway.connect()
     client.send(get(f"s?offset={offset(position)}&live=long-poll", *lines))
-    await gateway.until(lambda: gateway.limits.live_readers == before + 1)
+    await until(lambda: gateway.limits.live_readers == before + 1)
     return client
 
 
@@ -73,11 +74,11 @@ async def test_a_reader_that_joins_around_a_round_hears_everything_once(
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two"))
-        await gateway.until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.pending == 1)
         await turns(20)
         known = set(gateway.server.connections)
         client = await gateway.connect()
-        await gateway.until(lambda: bool(set(gateway.server.connections) - known))
+        await until(lambda: bool(set(gateway.server.connections) - known))
         (connection,) = set(gateway.server.connections) - known
         where = "-1" if start < 0 else offset(start)
         connection.data_received(get(f"s?offset={where}&live=sse"))
@@ -116,7 +117,7 @@ async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_n
         first = await park(gateway, 3)
         known = set(gateway.server.connections)
         second = await gateway.connect()
-        await gateway.until(lambda: bool(set(gateway.server.connections) - known))
+        await until(lambda: bool(set(gateway.server.connections) - known))
         (connection,) = set(gateway.server.connections) - known
         readers = []
 
@@ -156,7 +157,7 @@ async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> N
         first = await park(gateway, 3)
         known = set(gateway.server.connections)
         second = await gateway.connect()
-        await gateway.until(lambda: bool(set(gateway.server.connections) - known))
+        await until(lambda: bool(set(gateway.server.connections) - known))
         (connection,) = set(gateway.server.connections) - known
 
         def arrive_and_wait() -> None:
@@ -216,7 +217,7 @@ async def test_a_heartbeat_goes_to_no_reader_that_was_just_told_something() -> N
         await up_to(reader, 0)
         loop = asyncio.get_running_loop()
         joined = loop.time()
-        await gateway.until(lambda: loop.time() > joined + beat / 2)
+        await until(lambda: loop.time() > joined + beat / 2)
         told = loop.time()
         await gateway.ask(post("s", b"one"))
         await up_to(reader, 3)
@@ -257,7 +258,7 @@ async def test_an_http_1_0_reader_gets_the_same_bytes_without_chunks() -> None:
         head = await old.answer()
         assert [head.get("Connection"), head.get("Transfer-Encoding")] == ["close", None]
         await up_to(new, 3)
-        await gateway.until(lambda: gateway.limits.live_readers == 2)
+        await until(lambda: gateway.limits.live_readers == 2)
         await gateway.ask(post("s", b"two\nlines"))
         await new.event_bytes_until(b"}\n\n:\n\n")
         await gateway.ask(post("s", b"end", "Stream-Closed: true"))
@@ -294,7 +295,7 @@ async def test_draining_waits_for_no_reader_that_takes_nothing() -> None:
             await gateway.ask(post("s", BIG))
             size += len(BIG)
         await up_to(quick, size)
-        await gateway.until(lambda: loop.time() > began + FRESH_S)
+        await until(lambda: loop.time() > began + FRESH_S)
         gateway.shared.closing = True
         async with asyncio.timeout(PATIENCE_S):  # it would take nothing for ever
             await gateway.route.drain()
@@ -432,7 +433,7 @@ async def test_the_limit_of_live_readers(waiting: int, kind: str) -> None:
         for _ in range(min(waiting, 3)):
             clients.append(await gateway.connect())
             clients[-1].send(get(f"s?offset={offset(3)}&live={live}", *lines))
-            await gateway.until(lambda: gateway.limits.live_readers == len(clients))
+            await until(lambda: gateway.limits.live_readers == len(clients))
         refused = []
         for _ in range(waiting - 3):
             client = await gateway.connect()
@@ -447,7 +448,7 @@ async def test_the_limit_of_live_readers(waiting: int, kind: str) -> None:
         for client in clients:
             answer = await client.answer()
             assert answer.status == 200
-        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        await until(lambda: gateway.limits.live_readers == 0)
 
 
 # ---------------------------------------------------------------- the last one leaves
@@ -500,10 +501,10 @@ async def test_nothing_is_left_of_a_feed_when_the_last_reader_leaves(
         await leave(gateway, sse, poll)
         sse.close()
         poll.close()
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
         assert gateway.limits.live_readers == 0
-        await gateway.until(lambda: living(Feed, SseReader) == [])
-        await gateway.until(lambda: len(asyncio.all_tasks()) <= tasks)
+        await until(lambda: living(Feed, SseReader) == [])
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
         hot = gateway.route.table.peek("s")
         assert hot is not None
         assert hot.idle
@@ -552,7 +553,7 @@ async def test_news_of_every_length_come_once_and_in_order(more: int) -> None:
         readers = [await follow(gateway, "s?offset=-1&live=sse") for _ in range(2)]
         poll = await gateway.connect()
         poll.send(get(f"s?offset={offset(1)}&live=long-poll"))
-        await gateway.until(lambda: gateway.limits.live_readers == 3)
+        await until(lambda: gateway.limits.live_readers == 3)
         await gateway.ask(post("s", long))
         await gateway.ask(post("s", b"b"))
         for reader in readers:

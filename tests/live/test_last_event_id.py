@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.live.test_feed import controls, follow, text, up_to
+from tests.support.waiting import until
 from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
 
 
@@ -117,7 +118,7 @@ async def test_the_last_words_of_an_old_answer_have_an_id() -> None:
 
 async def assert_goes_on(gateway: Serving, client: Client) -> None:
     """The connection takes an ordinary request, one that is answered at once, and a live one."""
-    await gateway.until(lambda: gateway.limits.live_readers == 0)
+    await until(lambda: gateway.limits.live_readers == 0)
     assert gateway.limits.connections == 1
     for _ in range(2):
         answer = await client.ask(get("t?offset=-1"))
@@ -143,7 +144,7 @@ async def test_a_connection_goes_on_when_its_stream_ends(change: bytes) -> None:
         await up_to(client, 6)
         assert (await gateway.ask(change)).status == 204
         await client.events_to_the_end()
-        await gateway.until(lambda: gateway.limits.connections == 1)
+        await until(lambda: gateway.limits.connections == 1)
         await assert_goes_on(gateway, client)
 
 
@@ -153,5 +154,5 @@ async def test_a_connection_goes_on_when_its_answer_is_old() -> None:
         await gateway.ask(put("t", body=b"next"))
         client = await follow(gateway, "s?offset=-1&live=sse")
         await client.events_to_the_end()
-        await gateway.until(lambda: gateway.limits.connections == 1)
+        await until(lambda: gateway.limits.connections == 1)
         await assert_goes_on(gateway, client)

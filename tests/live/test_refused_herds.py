@@ -9,6 +9,7 @@ from gateway.errors import LogUnavailable
 from gateway.hosted.feeds import HostedFollower
 from tests.live.edge import live, polling
 from tests.support.raw_origin import answer
+from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, serving
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ async def herd(gateway: Serving) -> list[Client]:
     before = gateway.limits.live_readers
     for client in clients:
         client.send(get(f"s?offset={offset(3)}&live=long-poll"))
-    await gateway.until(lambda: gateway.limits.live_readers == before + HERD)
+    await until(lambda: gateway.limits.live_readers == before + HERD)
     return clients
 
 

@@ -21,7 +21,7 @@ class Echo(RawOrigin):
     async def _play(self, wire: Wire) -> None:
         fields = dict(line.lower().split(": ", 1) for line in self.heard[-1].fields)
         if "transfer-encoding" in fields:
-            chunks = await wire.until(b"0\r\n\r\n")
+            chunks = await wire.read_until(b"0\r\n\r\n")
             self.bodies.append(chunks)
         else:
             self.bodies.append(await wire.read(int(fields.get("content-length", 0))))

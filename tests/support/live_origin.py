@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from tests.support.raw_origin import RawOrigin, answer, until
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire

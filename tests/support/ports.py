@@ -18,6 +18,12 @@ _claims: deque[int] = deque()  # descriptors
 _last = secrets.randbelow(_SPAN)  # `random` gives the same to every process of a test run
 
 
+def accepts(port: int) -> bool:
+    """Whether something listens on it."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def free_port() -> int:
     """A TCP port that nothing listens on, and that is nobody else's for a while.
 

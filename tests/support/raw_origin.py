@@ -9,7 +9,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support import waiting
 from tests.support.listener import Listener
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     Play = Callable[["Wire"], Awaitable[None]]
 
 _RESET = struct.pack("ii", 1, 0)  # closing sends a reset and drops what was not yet sent
-PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Wire:
         """So many bytes of a body."""
         return await self._reader.readexactly(size)
 
-    async def until(self, end: bytes) -> bytes:
+    async def read_until(self, end: bytes) -> bytes:
         """What comes up to these bytes, and they."""
         return await self._reader.readuntil(end)
 
@@ -184,8 +182,3 @@ async def reset(wire: Wire) -> None:
 async def silence(wire: Wire) -> None:
     """Says nothing until the other side gives up."""
     await wire.rest()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what is to become so."""
-    await waiting.until(condition, PATIENCE_S)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from tests.support.ports import free_port
-from tests.support.redis_servers import HOST, RedisServer, wait_until
+from tests.support.redis_servers import HOST, RedisServer
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

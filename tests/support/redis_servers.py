@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PROGRAM = "redis-server"
 DEADLINE_S = 30.0
-_POLL_S = 0.01
 # What a test may ask of a server at once is answered in far less, unless the server is paused.
 _ANSWER_S = 5.0
 # Written as in redis.conf. Nothing is kept on disk, and a stop waits for no replica.
@@ -115,8 +113,7 @@ class RedisServer:
 
     def _accepts(self) -> bool:
         assert self.is_running, f"{self!r} ended:\n{self.output()}"
-        with socket.socket() as probe:
-            return probe.connect_ex((HOST, self.port)) == 0
+        return accepts(self.port)
 
     def stop(self) -> None:
         """SIGTERM, as a service manager would; what persistence there is, is completed."""
@@ -184,19 +181,3 @@ def redis_server(
         yield server.start()
     finally:
         server.kill()
-
-
-def wait_until(
-    is_so: Callable[[], bool], what: str, told: Callable[[], str], within_s: float = DEADLINE_S
-) -> None:
-    """Wait for a condition; in the error is what was waited for, and what is told about it.
-
-    A server that cannot be asked yet, does not meet it yet.
-    """
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
-            if is_so():
-                return
-        time.sleep(_POLL_S)
-    raise AssertionError(f"waited in vain for {what}:\n{told()}")

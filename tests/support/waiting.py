@@ -4,26 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from typing import TYPE_CHECKING
 
+import redis
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 LOOK_AGAIN_S = 0.002
+ASK_AGAIN_S = 0.01
+PATIENCE_S = 15.0  # for what happens at once on an idle machine
+SERVER_PATIENCE_S = 45.0  # for what other processes do; a test may take 60
+UNREACHABLE = (OSError, redis.ConnectionError, redis.TimeoutError)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float, what: str = "") -> None:
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], what: str = "", *, within_s: float = PATIENCE_S
+) -> None:
     """Look at a condition again and again; without `what`, its source tells what was waited for."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while not condition():
+    while not (is_so if isinstance(is_so := condition(), bool) else await is_so):
         waited = loop.time() - began
-        if waited > timeout_s:
-            raise AssertionError(f"waited {waited:.1f} s in vain for {what or _source(condition)}")
+        if waited > within_s:
+            raise AssertionError(_in_vain(waited, what or _source(condition)))
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-def _source(condition: Callable[[], bool]) -> str:
+def wait_until(
+    condition: Callable[[], bool],
+    what: str = "",
+    told: Callable[[], str] = str,
+    *,
+    within_s: float = SERVER_PATIENCE_S,
+) -> None:
+    """The same for a test without a loop; what is `told` about it at the end is in the error.
+
+    A server that cannot be asked yet does not meet a condition yet.
+    """
+    began, trouble = time.monotonic(), None
+    while True:
+        try:
+            if condition():
+                return
+        except UNREACHABLE as error:
+            trouble = error
+        waited = time.monotonic() - began
+        if waited > within_s:
+            said = f"{_in_vain(waited, what or _source(condition))}\n{told()}"
+            raise AssertionError(said.strip()) from trouble
+        time.sleep(ASK_AGAIN_S)
+
+
+def _in_vain(waited_s: float, what: str) -> str:
+    return f"waited {waited_s:.1f} s in vain: {what}"
+
+
+def _source(condition: Callable[[], object]) -> str:
     try:
         return inspect.getsource(condition).strip()
     except (OSError, TypeError):  # a bound method of C, a partial

@@ -16,7 +16,7 @@ from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.protocol.events import Event, parse_events
 from tests.streams.clock import ManualClock
-from tests.support import waiting
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -34,7 +34,6 @@ T = TypeVar("T")
 PREFIX = "/v1/stream"
 EDGE = "/edge"  # the prefix of the route to an HTTP origin
 VIA = "1.1 headgate-test"
-PATIENCE_S = 10.0  # for what happens at once on an idle machine
 BODYLESS = {204, 304}
 VARIES = ("date", "x-request-id", "x-cache", "x-cache-hits", "cache-status")
 
@@ -279,10 +278,6 @@ class Serving:
         for feeds in hosts:
             feeds.settings = feeds.settings._replace(long_poll_timeout=seconds)
 
-    async def until(self, done: Callable[[], bool]) -> None:
-        """Wait for something that is about to become true."""
-        await waiting.until(done, PATIENCE_S)
-
     @property
     def edge(self) -> EdgeRoute:
         """The route to the HTTP origin."""
@@ -297,7 +292,7 @@ class Serving:
         """Let the clients go, then everything else."""
         for client in self._clients:
             client.abort()
-        await self.until(lambda: self.limits.connections == 0)
+        await until(lambda: self.limits.connections == 0)
         for edge in self.edges:
             await edge.drain()
         self.server.stop_sweeping()

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.web import connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
+from tests.support.waiting import until
 from tests.web.serving import (
     EDGE,
     PREFIX,
@@ -79,7 +80,7 @@ async def test_a_poll_under_way_is_answered_before_what_follows_is_refused(
         client = await gateway.connect()
         await client.ask(put("s", body=b"0"))
         client.send(get(f"s?live=long-poll&offset={offset(1)}") + BAD)
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await gateway.ask(post("s", b"1"))
         assert (await client.answer()).body == b"1"
         assert (await client.answer()).status == 400
@@ -95,7 +96,7 @@ async def test_an_origin_s_answer_under_way_is_given_before_what_follows_is_refu
     async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
         client = await gateway.connect()
         await after(client, get(f"{EDGE}/s") + BAD, cut=cut)
-        await gateway.until(lambda: script.sent == 1)
+        await until(lambda: script.sent == 1)
         script.go()
         assert (await client.answer()).body == b"late"
         assert (await client.answer()).status == 400
@@ -112,7 +113,7 @@ async def test_a_body_that_turns_out_to_be_no_http_is_refused_at_once(
         await gateway.ask(put("s"))
         client = await gateway.connect()
         client.send(CHUNKED % prefix.encode() + b"\r\n\r\n3\r\nabc\r\n")
-        await gateway.until(lambda: gateway.ordinary == 2)
+        await until(lambda: gateway.ordinary == 2)
         await asyncio.sleep(0.05)
         client.send(b"zz\r\n")
         assert (await client.answer()).status == 400
@@ -143,10 +144,10 @@ async def test_a_client_that_leaves_within_its_body_is_nobody_s_error(
         client = await gateway.connect()
         head = f"{method} {prefix}/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{length}"
         client.send(head.encode() + b"\r\n\r\n3\r\nabc\r\n")
-        await gateway.until(lambda: gateway.ordinary == 2)
+        await until(lambda: gateway.ordinary == 2)
         with capture_logs() as own:
             client.abort()
-            await gateway.until(lambda: gateway.limits.connections == 0)
+            await until(lambda: gateway.limits.connections == 0)
         assert [line for line in own if line["log_level"] in {"error", "critical"}] == []
         assert complaints(caplog) == []
 
@@ -154,13 +155,13 @@ async def test_a_client_that_leaves_within_its_body_is_nobody_s_error(
 async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.Connection:
     """A connection whose client has sent a head while its first request is under way."""
     client.send(get(f"{EDGE}/s"))
-    await gateway.until(lambda: gateway.ordinary == 1)
+    await until(lambda: gateway.ordinary == 1)
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     client.send(head[:20_000])
-    await gateway.until(lambda: made._begun == len(head[:20_000]))
+    await until(lambda: made._begun == len(head[:20_000]))
     client.send(head[20_000:])
-    await gateway.until(lambda: made._begun == len(head))
+    await until(lambda: made._begun == len(head))
     return made
 
 
@@ -210,7 +211,7 @@ async def test_a_long_queue_behind_a_request_under_way_is_answered_in_order(numb
     async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
         client = await gateway.connect()
         client.send(get(f"{EDGE}/s") + b"".join(put(f"t{n}") for n in range(number)) + BAD)
-        await gateway.until(lambda: script.sent == 1)
+        await until(lambda: script.sent == 1)
         script.go()
         assert (await client.answer()).body == b"late"
         for _ in range(number):

@@ -15,18 +15,8 @@ from gateway.protocol.responses import AGAIN_S
 from gateway.runtime.limits import Limits
 from gateway.web.connection import AT_ONCE, Connection
 from tests.streams.gated_log import GatedLog, turns
-from tests.web.serving import (
-    PATIENCE_S,
-    Answer,
-    Client,
-    Serving,
-    get,
-    offset,
-    post,
-    put,
-    request,
-    serving,
-)
+from tests.support.waiting import PATIENCE_S, until
+from tests.web.serving import Answer, Client, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.protocol.events import Event
@@ -51,7 +41,7 @@ async def narrow_client(gateway: Serving) -> tuple[Client, asyncio.Transport]:
     await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", gateway.port))
     client = Client(*await asyncio.open_connection(sock=plain))
     gateway._clients.append(client)
-    await gateway.until(lambda: not before.issuperset(gateway.server.connections))
+    await until(lambda: not before.issuperset(gateway.server.connections))
     (connection,) = set(gateway.server.connections) - before
     transport = connection.transport
     assert transport is not None
@@ -74,7 +64,7 @@ async def test_events_behind_an_answer_that_nobody_reads_stay_in_the_log() -> No
         slow, transport = await narrow_client(gateway)
         slow.pause()
         slow.send(get("big?offset=-1") + get("s?offset=-1&live=sse"))
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         assert gateway.store.hits > hits
         quick = await gateway.connect()  # takes as many turns as writing all of it needs
         quick.send(get("s?offset=-1&live=sse"))
@@ -106,7 +96,7 @@ async def test_pipelined_appends_are_refused_in_their_turn_while_the_log_is_behi
         log.commits.clear()
         holder = await gateway.connect()
         holder.send(post("s", b"x" * 8))
-        await gateway.until(lambda: gateway.route.appender.pending_bytes == 8)
+        await until(lambda: gateway.route.appender.pending_bytes == 8)
         client = await gateway.connect()
         client.send((post("s", b"xyz") + get("s?offset=-1")) * 40)
         for _ in range(40):
@@ -156,12 +146,12 @@ async def test_bodies_that_are_being_received_are_bounded_together(upload: bytes
         for number, client in enumerate(uploads, 1):
             client.send(half_sent("s"))
             received = number * PART
-            await gateway.until(lambda: gateway.limits.receiving_bytes == received)  # noqa: B023
+            await until(lambda: gateway.limits.receiving_bytes == received)  # noqa: B023
         assert_limit_reached(await gateway.ask(upload))
         assert gateway.limits.receiving_bytes == 3 * PART
         for client in uploads:
             client.abort()
-        await gateway.until(lambda: gateway.limits.receiving_bytes == 0)
+        await until(lambda: gateway.limits.receiving_bytes == 0)
         accepted = await gateway.ask(post("s", b"n" * PART, "X-Request-Id: a"))
         assert (accepted.status, accepted.get("Stream-Next-Offset")) == (204, offset(PART))
         assert gateway.limits.receiving_bytes == 0
@@ -171,10 +161,10 @@ async def test_a_creation_with_a_body_counts_too() -> None:
     async with serving(max_pending_appends=PART) as gateway:
         client = await gateway.connect()
         client.send(put("s", body=b"h" * (PART + 1))[:-1])
-        await gateway.until(lambda: gateway.limits.receiving_bytes == PART)
+        await until(lambda: gateway.limits.receiving_bytes == PART)
         assert_limit_reached(await gateway.ask(put("t", body=b"n")))
         client.abort()
-        await gateway.until(lambda: gateway.limits.receiving_bytes == 0)
+        await until(lambda: gateway.limits.receiving_bytes == 0)
         assert (await gateway.ask(put("t", body=b"n"))).status == 201
 
 
@@ -208,7 +198,7 @@ async def test_a_client_that_leaves_amid_its_body_is_no_event(
 ) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
         caplog.clear()
         with capture_logs() as own:
             client = await gateway.connect()
@@ -216,14 +206,14 @@ async def test_a_client_that_leaves_amid_its_body_is_no_event(
             body = b"h" * PART
             whole = request(method, target, "Content-Type: text/plain", body=body)
             client.send(whole[:-1])
-            await gateway.until(lambda: gateway.limits.receiving_bytes == PART - 1)
+            await until(lambda: gateway.limits.receiving_bytes == PART - 1)
             (connection,) = gateway.server.connections
             assert isinstance(connection, Connection)
             if abruptly:
                 client.abort()
             else:
                 client.close()
-            await gateway.until(lambda: connection.is_idle and gateway.limits.connections == 0)
+            await until(lambda: connection.is_idle and gateway.limits.connections == 0)
             await turns(20)
         assert [line for line in own if line["log_level"] in {"warning", "error", "critical"}] == []
         assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from aiohttp.web_protocol import RequestHandler
 
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, offset, post, put, request, serving
 
 UNLIKE = {"date", "etag", "x-request-id"}
@@ -35,7 +36,7 @@ ORDINARY = "X-Request-Id: asked-for"
 async def test_the_parts_of_aiohttp_it_leans_on_exist(name: str) -> None:
     async with serving() as gateway:
         await gateway.connect()
-        await gateway.until(lambda: len(gateway.server.connections) == 1)
+        await until(lambda: len(gateway.server.connections) == 1)
         (connection,) = gateway.server.connections
         assert isinstance(connection, RequestHandler)
         owner = gateway.server if name == "_connections" else connection
@@ -204,7 +205,7 @@ async def test_a_parked_poll_is_answered_alike_both_ways() -> None:
             before = gateway.ordinary
             fast.send(get(target))
             ordinary.send(get(target, ORDINARY))
-            await gateway.until(lambda: gateway.limits.live_readers == 2)
+            await until(lambda: gateway.limits.live_readers == 2)
             assert gateway.ordinary == before + 1
             if expected == 200:
                 await gateway.ask(post("s", b"two"))
@@ -245,7 +246,7 @@ async def test_answers_come_in_the_order_of_the_requests() -> None:
         assert (await client.answer()).body == b"0"
         assert (await client.answer()).status == 204
         assert (await client.answer()).body == b"a"
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         await gateway.ask(post("s", b"1"))
         assert (await client.answer()).body == b"1"
         assert (await client.answer()).status == 204
@@ -263,7 +264,7 @@ async def test_what_comes_while_a_poll_is_parked_waits_its_turn() -> None:
         await client.ask(put("s", body=b"0"))
         await client.ask(get("s?offset=-1"))
         client.send(get(f"s?live=long-poll&offset={offset(1)}"))
-        await gateway.until(lambda: gateway.limits.live_readers == 1)
+        await until(lambda: gateway.limits.live_readers == 1)
         filler = b"".join(post("s", b"x" * 1000) for _ in range(200))
         client.send(filler + get("s?offset=-1"))
         await gateway.ask(post("s", b"1"))
@@ -360,7 +361,7 @@ async def test_the_connection_after_the_last_is_told_so() -> None:
         assert await third.rest() == b""
         assert gateway.limits.connections_refused == 1
         clients[0].close()
-        await gateway.until(lambda: gateway.limits.connections == 1)
+        await until(lambda: gateway.limits.connections == 1)
         again = await gateway.connect()
         assert (await again.ask(request("OPTIONS", "s"))).status == 204
 
@@ -410,7 +411,7 @@ async def tasks_settle(count: int) -> int:
 async def test_a_live_reader_is_no_task() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
         before = await tasks_settle(1)
         clients = [await gateway.connect() for _ in range(20)]
         for client in clients:
@@ -422,21 +423,21 @@ async def test_a_live_reader_is_no_task() -> None:
         assert await tasks_settle(before) == before
         for client in clients:
             client.close()
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
         assert gateway.limits.live_readers == 0
 
 
 async def test_a_parked_poll_is_no_more_than_its_connection() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
         idle = [await gateway.connect() for _ in range(20)]
-        await gateway.until(lambda: gateway.limits.connections == 20)
+        await until(lambda: gateway.limits.connections == 20)
         before = len(asyncio.all_tasks())
         for client in idle:
             client.send(get(f"s?live=long-poll&offset={TAIL}"))
-        await gateway.until(lambda: gateway.limits.live_readers == 20)
+        await until(lambda: gateway.limits.live_readers == 20)
         assert len(asyncio.all_tasks()) == before
         for client in idle:
             client.abort()
-        await gateway.until(lambda: gateway.limits.live_readers == 0)
+        await until(lambda: gateway.limits.live_readers == 0)

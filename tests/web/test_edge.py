@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.cache_status import said
 from tests.support.echo_origin import Echo
-from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
+from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, VIA, edge_serving, get, request
 
 if TYPE_CHECKING:

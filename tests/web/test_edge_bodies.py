@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.echo_origin import Echo
-from tests.support.raw_origin import RawOrigin, Steps, answer, close, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.support.waiting import until
 from tests.web.serving import EDGE, Client, edge_serving, get, request
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from gateway.web.listener import ConnectionListener
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
-from tests.support.raw_origin import RawOrigin, answer, until
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
 from tests.web.serving import EDGE, Client, edge_serving, get, request
 
 if TYPE_CHECKING:

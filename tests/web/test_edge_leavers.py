@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge import followed_streams
-from tests.support.raw_origin import RawOrigin, Steps, answer, silence, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, silence
+from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
@@ -212,4 +213,4 @@ async def test_a_reader_of_events_who_leaves_takes_along_what_is_read_for_it(
         await until(lambda: any("=0002" in heard.line for heard in origin.heard))
         assert gateway.edge.origin.in_flight
         reader.abort()
-        await gateway.until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: gateway.edge.origin.in_flight == 0)

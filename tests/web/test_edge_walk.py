@@ -11,6 +11,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Walk:
         await self.advance(400)
         got = await self.edge.ask(get(f"{HERE}?offset=-1"))
         if not self.strict:
-            await self.edge.until(lambda: not self.edge.edge.cache._tasks)
+            await until(lambda: not self.edge.edge.cache._tasks)
             got = await self.edge.ask(get(f"{HERE}?offset=-1"))
         whole = self.contents[self.generation]
         assert got.body == whole

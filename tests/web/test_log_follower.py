@@ -17,6 +17,7 @@ from tests.protocol.events import parse_events
 from tests.streams.gated_log import turns
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.waiting import until
 from tests.web.serving import Serving, get, serving
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def poll(sharing: Sharing) -> Client:
     waiting = sharing.gateway.limits.live_readers
     client = await sharing.gateway.connect()
     client.send(get(f"s?offset={await sharing.tail()}&live=long-poll"))
-    await sharing.gateway.until(lambda: sharing.gateway.limits.live_readers == waiting + 1)
+    await until(lambda: sharing.gateway.limits.live_readers == waiting + 1)
     return client
 
 
@@ -330,7 +331,7 @@ async def test_a_poll_behind_the_feed_is_answered_from_the_log() -> None:
         begin = (await shared.state()).offset(0)
         waiting = Waiting()
         feed.park(waiting, polling(begin), begin)
-        await shared.gateway.until(lambda: bool(waiting.answers))
+        await until(lambda: bool(waiting.answers))
         assert [(one.status, one.body) for one in waiting.answers] == [(200, b"one")]
         assert shared.gateway.limits.live_readers == 0
 
@@ -349,7 +350,7 @@ async def test_a_poll_behind_the_feed_is_answered_once_whatever_comes_meanwhile(
         await turns()
         assert waiting.answers == []
         log.reads.set()
-        await shared.gateway.until(lambda: bool(waiting.answers))
+        await until(lambda: bool(waiting.answers))
         await turns(50)
         assert len(waiting.answers) == 1
         assert b"one two".startswith(waiting.answers[0].body)
@@ -368,7 +369,7 @@ async def test_a_poll_behind_the_feed_of_a_lost_tail_is_told() -> None:
         waiting = Waiting()
         assert lost < feed.position
         feed.park(waiting, polling(lost), lost)
-        await shared.gateway.until(lambda: bool(waiting.answers))
+        await until(lambda: bool(waiting.answers))
         assert waiting.answers[0].status == 410
 
 
@@ -396,7 +397,7 @@ async def test_a_poll_at_the_tail_waits_on() -> None:
         assert waiting.answers == []
         await shared.other.append("s", b"two")
         shared.tell()
-        await shared.gateway.until(lambda: bool(waiting.answers))
+        await until(lambda: bool(waiting.answers))
         assert [one.body for one in waiting.answers] == [b"two"]
 
 
@@ -454,5 +455,5 @@ async def test_a_poll_ahead_of_a_feed_whose_tail_is_gone_is_not_told_that_its_ow
             log.damages.append(StreamGone("what follows offset is no longer kept"))
         await other.append("s", b"three")
         log.news.missed("s")
-        await shared.gateway.until(lambda: bool(behind.answers and ahead.answers))
+        await until(lambda: bool(behind.answers and ahead.answers))
         assert [waiting.answers[0].status for waiting in (behind, ahead)] == [410, 503]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.web import connection
+from tests.support.waiting import until
 from tests.web.serving import Serving, serving
 
 HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
@@ -27,11 +28,11 @@ async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.Monke
         client = await gateway.connect()
         client.send(HEAD + b"v" * 500_000)
         assert (await client.answer()).status == 431
-        await gateway.until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0)
 
 
 async def _connection(gateway: Serving) -> connection.Connection:
-    await gateway.until(lambda: bool(gateway.server.connections))
+    await until(lambda: bool(gateway.server.connections))
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     return made
@@ -47,7 +48,7 @@ async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> 
         head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
         client.send(head)
         made = await _connection(gateway)
-        await gateway.until(lambda: made._begun == len(head))
+        await until(lambda: made._begun == len(head))
         if status != 431:
             client.send(b"\r\n\r\n")
         assert (await client.answer()).status == status
@@ -60,6 +61,6 @@ async def test_heads_are_counted_one_by_one() -> None:
         part = HEAD + b"v" * 8000 + b"\r\nY: " + b"v" * 8000
         for _ in range(3):
             client.send(part)
-            await gateway.until(lambda: made._begun == len(part))
+            await until(lambda: made._begun == len(part))
             client.send(b"\r\n\r\n")
             assert (await client.answer()).status == 404

@@ -20,18 +20,8 @@ from gateway.runtime.loop_detector import (
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import (
-    EDGE,
-    PATIENCE_S,
-    PREFIX,
-    edge_serving,
-    get,
-    offset,
-    post,
-    put,
-    request,
-    serving,
-)
+from tests.support.waiting import PATIENCE_S
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping

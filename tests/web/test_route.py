@@ -11,6 +11,7 @@ import pytest
 from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.cursors import current_cursor
 from tests.streams.gated_log import GatedLog, turns
+from tests.support.waiting import until
 from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 
@@ -112,10 +113,10 @@ async def test_equal_reads_are_one_look_at_the_log() -> None:
         clients = [await gateway.connect() for _ in range(10)]
         for client in clients:
             client.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.ordinary == 11)
+        await until(lambda: gateway.ordinary == 11)
         await turns(50)
         clients[0].abort()  # the first to ask, and it does not take the answer with it
-        await gateway.until(lambda: gateway.limits.connections == 9)
+        await until(lambda: gateway.limits.connections == 9)
         log.reads.set()
         answers = [await client.answer() for client in clients[1:]]
         assert {answer.body for answer in answers} == {b"one"}
@@ -130,12 +131,12 @@ async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
         log.reads.clear()
         old = await gateway.connect()
         old.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         await gateway.ask(post("s", b"two"))
         new = await gateway.connect()
         new.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.route.reader._reads.started == 2)
+        await until(lambda: gateway.route.reader._reads.started == 2)
         log.reads.set()
         assert (await old.answer()).body == b"one"
         assert (await new.answer()).body == b"onetwo"
@@ -155,9 +156,9 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept_for_the_forks_of_its_
         deleter, old = await gateway.connect(), await gateway.connect()
         before = len(log.committed)
         deleter.send(request("DELETE", "s"))
-        await gateway.until(lambda: len(log.committed) > before)
+        await until(lambda: len(log.committed) > before)
         old.send(get("s?offset=-1"))  # it is read as it stands after the deletion
-        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         log.commits.set()
         assert (await deleter.answer()).status == 204
@@ -174,7 +175,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
         log.reads.clear()
         old = await gateway.connect()
         old.send(get("s?offset=-1"))
-        await gateway.until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reader._reads.started == 1)
         await turns(20)
         await gateway.ask(request("DELETE", "s"))
         await gateway.ask(put("s", body=b"another"))
@@ -197,7 +198,7 @@ async def test_cursors_of_a_reader_never_go_backwards() -> None:
             gateway.polls_wait(30 if number % 2 else 0.1)
             client.send(get(target))
             if number % 2:
-                await gateway.until(lambda: gateway.limits.live_readers == 1)
+                await until(lambda: gateway.limits.live_readers == 1)
                 await gateway.ask(post("s", b"x"))
                 position += 1
             answer = await client.answer()
@@ -263,7 +264,7 @@ async def test_what_waits_for_the_log_is_bounded() -> None:
         clients = [await gateway.connect() for _ in range(3)]
         for number, client in enumerate(clients[:2], start=1):
             client.send(post("s", b"x" * 100))
-            await gateway.until(partial(_waits, gateway, number))
+            await until(partial(_waits, gateway, number))
         clients[2].send(post("s", b"x"))
         refused = await clients[2].answer()
         assert (refused.status, refused.get("Retry-After")) == (503, "1")

@@ -14,6 +14,7 @@ from tests.backends.contract import appended
 from tests.live.test_feed import follow, is_told, text
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.waiting import until
 from tests.web.serving import Serving, get, serving
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ async def test_a_poll_that_waits_for_the_beginning_gets_it_wherever_it_is_by_the
         clients = [await gateway.connect() for _ in range(2)]
         clients[0].send(get("s?offset=-1&live=long-poll"))
         clients[1].send(get(f"s?offset={empty.offset(0)}&live=long-poll"))
-        await gateway.until(lambda: gateway.limits.live_readers == 2)
+        await until(lambda: gateway.limits.live_readers == 2)
         await other.append("s", b"gone")
         if kept:
             await other.append("s", b"kept")
@@ -142,7 +143,7 @@ async def test_what_was_trimmed_while_it_was_read_is_not_kept() -> None:
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1"))
-        await gateway.until(lambda: log.reading > 0)
+        await until(lambda: log.reading > 0)
         trim = appended(state, first=CHUNK_BYTES)
         await other.table.commit([trim])
         await gateway.route.table.load("s")

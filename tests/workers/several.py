@@ -8,25 +8,15 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.wire import Answer, ask
 from tests.support.processes import Headgate
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-DEADLINE_S = 60.0
-
-
-def until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Wait for what is to become so."""
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {deadline_s} s: {what}"
-        time.sleep(0.005)  # it is looked at again then
+    from collections.abc import Iterator
 
 
 def is_alive(pid: int) -> bool:
@@ -96,7 +86,7 @@ class Several(Headgate):
 
     def told(self, name: str) -> list[dict[str, Any]]:
         """The same, once there are any."""
-        until(lambda: bool(self.events(name)), f"{name} is logged")
+        wait_until(lambda: bool(self.events(name)), f"{name} is logged")
         return self.events(name)
 
     @property
@@ -114,7 +104,7 @@ class Several(Headgate):
     def begin_stop(self) -> None:
         """SIGTERM; returns when the supervisor and all workers stop."""
         self.signal()
-        until(self._stops, "all know that they stop")
+        wait_until(self._stops, "all know that they stop")
 
     def _stops(self) -> bool:
         checks = self.readyz().json()["checks"]
@@ -126,7 +116,7 @@ class Several(Headgate):
 def several(origin: str, workers: int = 2, **environment: str) -> Iterator[Several]:
     """Workers that serve; none of them is left when the block ends."""
     with starting(origin, workers, **environment) as server:
-        until(lambda: server.has_admin() and server.is_ready(), "all workers serve")
+        wait_until(lambda: server.has_admin() and server.is_ready(), "all workers serve")
         yield server
 
 

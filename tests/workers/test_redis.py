@@ -11,7 +11,8 @@ import pytest
 
 from tests.faults.wire import Wire, ask, request
 from tests.support.redis_servers import redis_server
-from tests.workers.several import Several, is_alive, several, starting, until
+from tests.support.waiting import wait_until
+from tests.workers.several import Several, is_alive, several, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def test_readers_of_all_workers_get_what_one_of_them_takes(server: Several) -> N
         wires = [opened.enter_context(Wire(server.port)) for _ in range(MANY)]
         for wire in wires:
             wire.send(request("GET", f"{STREAM}?offset={tail}&live=long-poll"))
-        until(lambda: server.metrics()["headgate_live_readers"] == MANY, "all polls wait")
+        wait_until(lambda: server.metrics()["headgate_live_readers"] == MANY, "all polls wait")
         append(server, 1)
         assert {(answer.status, answer.body) for answer in (wire.answer() for wire in wires)} == {
             (200, b"1,")
@@ -80,23 +81,23 @@ def test_workers_that_are_killed_take_nothing_acknowledged_along(server: Several
         for number in range(end - MANY, end):
             append(server, number)
         os.kill(server.workers()[times % 2 + 1], signal.SIGKILL)
-        until(lambda seen=times: len(server.events("worker.ended")) > seen, "it is dead")  # type: ignore[misc]
+        wait_until(lambda seen=times: len(server.events("worker.ended")) > seen, "it is dead")  # type: ignore[misc]
         assert ask(server.port, "GET", READ).body == content(range(end))
-        until(server.is_ready, "the new worker serves")
-    until(lambda: server.metrics()["headgate_worker_restarts_total"] == 4, "all are counted")
+        wait_until(server.is_ready, "the new worker serves")
+    wait_until(lambda: server.metrics()["headgate_worker_restarts_total"] == 4, "all are counted")
 
 
 def test_readiness_tells_that_no_worker_has_its_redis(redis: RedisServer, server: Several) -> None:
     redis.kill()
-    until(
+    wait_until(
         lambda: server.check("log /v1/stream").startswith("worker 1, 2: "),
         "both workers find Redis away",
     )
-    until(lambda: server.readyz().status == 503, "both tell it")
-    until(lambda: log_up(server) == 0, "the metrics tell it, too")
+    wait_until(lambda: server.readyz().status == 503, "both tell it")
+    wait_until(lambda: log_up(server) == 0, "the metrics tell it, too")
     redis.start()
-    until(server.is_ready, "both workers found it again")
-    until(lambda: log_up(server) == 1, "the metrics tell it, too")
+    wait_until(server.is_ready, "both workers found it again")
+    wait_until(lambda: log_up(server) == 1, "the metrics tell it, too")
     assert ask(server.port, "GET", READ).body == b"0,"
 
 
@@ -104,7 +105,7 @@ def test_workers_end_when_told_so_while_they_wait_for_a_silent_redis(redis: Redi
     """Before its first answer, or the time to wait for it is over, nothing is served."""
     redis.pause()
     with starting(redis.url) as server:
-        until(server.has_admin, "the supervisor listens")
+        wait_until(server.has_admin, "the supervisor listens")
         assert server.check("worker 1") == "starting"
         pids = server.workers()
         server.signal()

@@ -15,7 +15,8 @@ import pytest
 from tests.faults.wire import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate
-from tests.workers.several import Several, is_alive, several, until
+from tests.support.waiting import wait_until
+from tests.workers.several import Several, is_alive, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ def waiting(server: Several, tail: str) -> Iterator[list[Wire]]:
     with connected(server) as wires:
         for wire in wires:
             wire.send(request("GET", f"{STREAM}?offset={tail}&live=long-poll"))
-        until(lambda: server.metrics()["headgate_live_readers"] == 20, "all polls wait")
+        wait_until(lambda: server.metrics()["headgate_live_readers"] == 20, "all polls wait")
         yield wires
 
 
@@ -97,7 +98,9 @@ def test_each_worker_serves_with_a_cache_of_its_own_and_numbers_add_up(server: S
     answers = [ask(server.port, "GET", READ) for _ in range(READS)]
     assert {answer.body for answer in answers} == {b"one"}
     assert [answer.headers["x-cache"] for answer in answers].count("MISS") == 2
-    until(lambda: server.metrics()["headgate_cache_hits_total"] == READS - 2, "all are counted")
+    wait_until(
+        lambda: server.metrics()["headgate_cache_hits_total"] == READS - 2, "all are counted"
+    )
     numbers = server.metrics()
     assert numbers["headgate_cache_misses_total"] == 2
     assert numbers["headgate_cache_entries"] == 2
@@ -110,8 +113,8 @@ def test_a_gauge_counts_what_all_workers_have_at_the_moment(server: Several) -> 
     with connected(server) as wires:
         for wire in wires:
             assert wire.request("GET", READ).status == 200
-        until(lambda: server.metrics()["headgate_connections"] == 20, "all are counted")
-    until(lambda: server.metrics()["headgate_connections"] == 0, "no connection is left")
+        wait_until(lambda: server.metrics()["headgate_connections"] == 20, "all are counted")
+    wait_until(lambda: server.metrics()["headgate_connections"] == 0, "no connection is left")
 
 
 def test_log_lines_name_the_worker(server: Several) -> None:
@@ -134,7 +137,7 @@ def test_readiness_names_the_worker_with_the_trouble(origin: Headgate, server: S
         ask(server.port, "HEAD", STREAM)
         return server.check("origin /v1/stream").startswith("worker 1, 2: ")
 
-    until(is_noticed, "both workers find the origin away")
+    wait_until(is_noticed, "both workers find the origin away")
     assert server.is_ready()  # kept answers are served without an origin
 
 
@@ -191,9 +194,9 @@ def test_a_worker_that_hangs_is_named_and_its_counters_stay(server: Several) -> 
     before = server.counters()
     hung = server.workers()[2]
     os.kill(hung, signal.SIGSTOP)
-    until(lambda: server.check("worker 2") == "does not answer", "it is missed")
-    until(lambda: server.check("worker 1") == "ok", "the other one is well")
-    until(
+    wait_until(lambda: server.check("worker 2") == "does not answer", "it is missed")
+    wait_until(lambda: server.check("worker 1") == "ok", "the other one is well")
+    wait_until(
         lambda: (
             server.metrics()["headgate_workers_silent"] == 1
             and server.metrics()["headgate_cache_entries"] == 1
@@ -203,8 +206,8 @@ def test_a_worker_that_hangs_is_named_and_its_counters_stay(server: Several) -> 
     now = server.counters()
     assert {name: n for name, n in before.items() if now[name] < n} == {}
     os.kill(hung, signal.SIGCONT)
-    until(server.is_ready, "the worker answers again")
-    until(lambda: server.metrics()["headgate_workers_silent"] == 0, "nobody is missed")
+    wait_until(server.is_ready, "the worker answers again")
+    wait_until(lambda: server.metrics()["headgate_workers_silent"] == 0, "nobody is missed")
 
 
 # ---------------------------------------------------------------- one that dies
@@ -219,7 +222,7 @@ def test_a_dead_worker_is_replaced_and_the_other_one_serves_meanwhile(server: Se
     assert (line["worker"], line["reason"]) == (1, "killed by SIGKILL")
     answers = [ask(server.port, "GET", READ) for _ in range(READS)]
     assert {answer.status for answer in answers} == {200}
-    until(server.is_ready, "the new worker serves")
+    wait_until(server.is_ready, "the new worker serves")
     assert server.workers()[2] == pids[2]
     assert server.workers()[1] != pids[1]
     after = server.counters()
@@ -231,8 +234,8 @@ def test_a_dead_worker_is_replaced_and_the_other_one_serves_meanwhile(server: Se
 def test_a_worker_that_is_told_to_end_is_replaced(server: Several) -> None:
     pids = server.workers()
     os.kill(pids[2], signal.SIGTERM)
-    until(lambda: len({*server.workers().values()} | {*pids.values()}) == 3, "a new one runs")
-    until(server.is_ready, "it serves")
+    wait_until(lambda: len({*server.workers().values()} | {*pids.values()}) == 3, "a new one runs")
+    wait_until(server.is_ready, "it serves")
     (line,) = server.told("worker.ended")
     assert (line["worker"], line["reason"]) == (2, "ended with status 0")
 
@@ -240,17 +243,17 @@ def test_a_worker_that_is_told_to_end_is_replaced(server: Several) -> None:
 def test_one_that_dies_young_again_and_again_is_started_ever_later(server: Several) -> None:
     killed: set[int] = set()
     for _ in range(4):
-        until(lambda: server.workers().get(1) not in {None, *killed}, "worker 1 runs")
+        wait_until(lambda: server.workers().get(1) not in {None, *killed}, "worker 1 runs")
         killed.add(pid := server.workers()[1])
         os.kill(pid, signal.SIGKILL)
-        until(lambda: len(server.events("worker.ended")) == len(killed), "it is noticed")
+        wait_until(lambda: len(server.events("worker.ended")) == len(killed), "it is noticed")
     # Told as long as nobody sits there: after the fourth, two seconds and another start.
     assert server.check("worker 1") == "killed by SIGKILL, starting again"
     assert server.readyz().status == 200  # the other one serves
     lines = server.events("worker.ended")
     assert {(line["worker"], line["reason"]) for line in lines} == {(1, "killed by SIGKILL")}
     assert [line["pause_s"] for line in lines] == [0.25, 0.5, 1, 2]
-    until(server.is_ready, "it serves at last")
+    wait_until(server.is_ready, "it serves at last")
 
 
 # ---------------------------------------------------------------- stop
@@ -282,7 +285,7 @@ def is_cut(server: Several) -> bool:
     """
     server.signal(signal.SIGINT)
     with contextlib.suppress(AssertionError):
-        until(lambda: bool(server.events("server.cut")), "it counts", 2.0)
+        wait_until(lambda: bool(server.events("server.cut")), "it counts", within_s=2.0)
     return bool(server.events("server.cut"))
 
 
@@ -291,7 +294,7 @@ def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, wor
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server):
         pids = server.workers()
         server.begin_stop()
-        until(lambda: is_cut(server), "a signal counts")
+        wait_until(lambda: is_cut(server), "a signal counts")
         assert server.exit_status(30) == 1
         assert [pid for pid in pids.values() if is_alive(pid)] == []
 
@@ -302,7 +305,7 @@ def test_signals_in_one_moment_are_one(origin: Headgate, workers: int) -> None:
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             server.signal(number)
-        until(lambda: server.readyz().status == 503, "it stops")
+        wait_until(lambda: server.readyz().status == 503, "it stops")
         for wire in uploads:
             wire.send(b"two")
         assert {wire.answer("POST").status for wire in uploads} == {204}
@@ -313,7 +316,7 @@ def test_signals_in_one_moment_are_one(origin: Headgate, workers: int) -> None:
 def test_the_loss_of_the_terminal_is_a_signal_to_stop(origin: Headgate, workers: int) -> None:
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
         server.signal(signal.SIGHUP)
-        until(lambda: server.readyz().status == 503, "it stops")
+        wait_until(lambda: server.readyz().status == 503, "it stops")
         for wire in uploads:
             wire.send(b"two")
         assert {wire.answer("POST").status for wire in uploads} == {204}
@@ -347,4 +350,4 @@ def test_no_worker_outlives_a_supervisor_that_was_killed(origin: Headgate, serve
         assert len(pids) == 2
         server.signal(signal.SIGKILL)
         assert {wire.answer().status for wire in polls} == {204}
-        until(lambda: not any(map(is_alive, pids.values())), "no worker is left")
+        wait_until(lambda: not any(map(is_alive, pids.values())), "no worker is left")

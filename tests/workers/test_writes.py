@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults.wire import Answer, ask
 from tests.support.processes import Headgate, headgate
-from tests.workers.several import Several, several, until
+from tests.support.waiting import wait_until
+from tests.workers.several import Several, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,32 +45,32 @@ def kept_everywhere(server: Several) -> None:
     def is_kept() -> bool:
         return {answer.headers["x-cache"] for answer in reads(server)} == {"HIT"}
 
-    until(is_kept, "all workers answer from what they keep")
+    wait_until(is_kept, "all workers answer from what they keep")
 
 
 def test_an_append_is_read_through_every_worker(server: Several) -> None:
     kept_everywhere(server)
     assert ask(server.port, "POST", STREAM, b" two", content_type="text/plain").status == 204
-    until(
+    wait_until(
         lambda: {answer.body for answer in reads(server)} == {b"one two"},
         "no worker gives out what there was before",
-        SOON_S,
+        within_s=SOON_S,
     )
 
 
 def test_a_deletion_holds_at_every_worker(server: Several) -> None:
     kept_everywhere(server)
     assert ask(server.port, "DELETE", STREAM).status == 204
-    until(
+    wait_until(
         lambda: {answer.status for answer in reads(server)} == {404},
         "no worker gives out what was deleted",
-        SOON_S,
+        within_s=SOON_S,
     )
     assert ask(server.port, "PUT", STREAM, b"new", content_type="text/plain").status == 201
-    until(
+    wait_until(
         lambda: {answer.body for answer in reads(server)} == {b"new"},
         "every worker gives out what was created anew",
-        SOON_S,
+        within_s=SOON_S,
     )
 
 
@@ -77,9 +78,9 @@ def test_a_write_makes_nothing_else_old(server: Several) -> None:
     assert ask(server.port, "PUT", OTHER, b"1", content_type="text/plain").status == 201
     kept_everywhere(server)
     assert ask(server.port, "POST", OTHER, b"2", content_type="text/plain").status == 204
-    until(
+    wait_until(
         lambda: {one.body for one in reads(server, OTHER)} == {b"12"},
         "the other is read anew",
-        SOON_S,
+        within_s=SOON_S,
     )
     assert {answer.headers["x-cache"] for answer in reads(server)} == {"HIT"}

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.errors import LimitReached, OriginBroken, OriginTimeout
 from tests.backends.origin.opening import LIMIT, TARGET, ask, opened, send
-from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence, until
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire

@@ -19,7 +19,8 @@ from gateway.origin.health import FIRST_WAIT_S, HealthChecks
 from gateway.origin.servers import Server
 from tests.backends.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
-from tests.support.raw_origin import RawOrigin, answer, close, reset, silence, until
+from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,7 +105,7 @@ async def test_what_could_not_be_sent_goes_to_the_next_server(method: str) -> No
 
     async def play(wire: Wire) -> None:
         if method == "POST":
-            await wire.until(b"0\r\n\r\n")
+            await wire.read_until(b"0\r\n\r\n")
         await wire.send(answer(b"second"))
 
     async with RawOrigin(play) as second, opened(nobody(), second) as origin:

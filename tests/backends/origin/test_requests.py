@@ -7,7 +7,8 @@ import pytest
 
 from gateway.errors import BadRequest, OriginTimeout
 from tests.backends.origin.opening import PREFIX, TARGET, ask, opened, send
-from tests.support.raw_origin import RawOrigin, Steps, answer, until
+from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,7 +77,7 @@ async def test_a_write_without_a_body_says_so(body: bytes | None) -> None:
 
 async def test_a_body_of_unknown_length_is_chunked() -> None:
     async def play(wire: Wire) -> None:
-        assert await wire.until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+        assert await wire.read_until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
         await wire.send(answer())
 
     async with RawOrigin(play) as server, opened(server) as origin:
@@ -157,7 +158,7 @@ async def test_a_slow_client_is_not_the_origins_fault() -> None:
         yield b"b"
 
     async def play(wire: Wire) -> None:
-        await wire.until(b"0\r\n\r\n")
+        await wire.read_until(b"0\r\n\r\n")
         await wire.send(answer(b"ok"))
 
     async with RawOrigin(play) as server, opened(server, response_timeout=0.5) as origin:
