@@ -13,8 +13,9 @@ from tests.web.serving import get, post, put, serving
 
 if TYPE_CHECKING:
     from gateway.backends.redis.commands import Names
+    from tests.support.http1 import Answer
     from tests.support.redis_servers import RedisServer
-    from tests.web.serving import Answer, Serving
+    from tests.web.serving import Serving
 
 FIRST = get("s?offset=-1")
 PIECE = CHUNK_BYTES // 4

@@ -10,8 +10,8 @@ import pytest
 from tests.backends.redis_logs import Hearing, connected
 from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import append_until_taken, redis_gateway
-from tests.faults.wire import ask
 from tests.streams.service import Service
+from tests.support.http1 import ask
 from tests.support.redis_groups import ClusterServers
 from tests.support.waiting import until, wait_until
 

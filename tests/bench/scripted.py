@@ -1,41 +1,29 @@
-"""A server on loopback that gives whatever answers it is told to, right or wrong."""
+"""An origin that gives whatever answers it is told to, in pieces, right or wrong."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from tests.support.listener import Listener
+from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
+
+    from tests.support.raw_origin import Wire
 
 
-@contextlib.asynccontextmanager
-async def server(
-    answer: Callable[[str, str, bytes, asyncio.StreamWriter], bytes], piece: int = 1 << 20
-) -> AsyncIterator[int]:
-    """The port of a server whose answers are written in pieces."""
+def server(answer: Callable[[str, str, bytes, Wire], bytes], piece: int = 1 << 20) -> RawOrigin:
+    """A server whose answers are written in pieces."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            method, path, _ = head.split(" ", 2)
-            length = int(head.partition("Content-Length: ")[2].partition("\r")[0] or 0)
-            body = await reader.readexactly(length)
-            await write(writer, answer(method, path, body, writer), piece)
-            if "Connection: close" in head:
-                break
+    async def play(wire: Wire) -> None:
+        body = await wire.body()
+        data = answer(wire.heard.method, wire.heard.target, body, wire)
+        for start in range(0, len(data), piece):
+            await wire.send(data[start : start + piece])
+        if "Connection: close" in wire.heard.fields:
+            await wire.close()
 
-    async with Listener(serve) as listener:
-        yield listener.port
-
-
-async def write(writer: asyncio.StreamWriter, data: bytes, piece: int) -> None:
-    for start in range(0, len(data), piece):
-        writer.write(data[start : start + piece])
-        await writer.drain()
+    return RawOrigin(play)
 
 
 def with_length(body: bytes, status: str = "200 OK", *headers: str) -> bytes:

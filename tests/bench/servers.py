@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import shutil
 import subprocess
 import tempfile
@@ -11,10 +9,11 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
 from tests.bench.tools import ToolFailed
+from tests.support.http1 import Answer, Wire, ask
 from tests.support.ports import accepts, free_port
 from tests.support.processes import HEADGATE, NODE, Headgate
 
@@ -33,14 +32,6 @@ PINNED = on_core(SERVER_CORE)
 HERE = Path(__file__).parent
 # A benchmark's readers must neither time out nor be asked to come again while it runs.
 PATIENT = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_SSE_MAX_AGE": "900"}
-
-
-class Answer(NamedTuple):
-    """A response, read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Server(ABC):
@@ -86,13 +77,10 @@ class Server(ABC):
 
     def create_all(self, streams: Iterable[str], content_type: str) -> None:
         """Make many streams."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        with contextlib.closing(connection):
+        with Wire(self.port) as wire:
             for stream in streams:
-                headers = {"Content-Type": content_type}
-                connection.request("PUT", self.append_path(stream), headers=headers)
-                answer = connection.getresponse()
-                answer.read()
+                path = self.append_path(stream)
+                answer = wire.request("PUT", path, b"", content_type=content_type)
                 if answer.status != 201:
                     raise ToolFailed(f"{self.label}: creating {stream}: {answer.status}")
 
@@ -100,12 +88,8 @@ class Server(ABC):
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        with contextlib.closing(connection):
-            connection.request(method, path, body or None, dict(headers or {}))
-            answer = connection.getresponse()
-            received = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, received, answer.read())
+        has_body = body or method in {"PUT", "POST"}
+        return ask(self.port, method, path, body if has_body else None, **(headers or {}))
 
     def __enter__(self) -> Self:
         try:

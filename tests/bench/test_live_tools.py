@@ -15,6 +15,8 @@ from tests.bench.scripted import server, with_length
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.raw_origin import Wire
+
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
@@ -34,10 +36,10 @@ class Fanout:
     def __init__(self, render: Callable[[int, list[bytes]], bytes], head: bytes) -> None:
         self.render = render
         self.head = head
-        self.readers: list[asyncio.StreamWriter] = []
+        self.readers: list[Wire] = []
         self.events: list[bytes] = []
 
-    def answer(self, method: str, path: str, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+    def answer(self, method: str, path: str, body: bytes, writer: Wire) -> bytes:
         if method == "GET":
             self.readers.append(writer)
             return self.head
@@ -50,8 +52,8 @@ class Fanout:
 async def fan_out(
     render: Callable[[int, list[bytes]], bytes], head: bytes = STREAM_HEAD + b"\r\n: hi\n\n"
 ) -> tools.Figures:
-    async with server(Fanout(render, head).answer) as port:
-        load = (port, 3, EVENTS, 1000, os.getpid(), port, "/publish", "/events")
+    async with server(Fanout(render, head).answer) as origin:
+        load = (origin.port, 3, EVENTS, 1000, os.getpid(), origin.port, "/publish", "/events")
         return await asyncio.to_thread(deliver, "fanout", *load)
 
 
@@ -160,14 +162,14 @@ class Poll:
         self.batch = batch
         self.twist = twist
         self.events: list[bytes] = []
-        self.waiting: dict[asyncio.StreamWriter, int] = {}
+        self.waiting: dict[Wire, int] = {}
 
     def news(self, offset: int) -> bytes:
         offset_now, ready = len(self.events), self.events[offset:]
         headers = (f"Stream-Next-Offset: {offset_now}", f"Stream-Cursor: c{offset_now}")
         return self.twist(with_length(b"[%s]" % b",".join(ready), "200 OK", *headers))
 
-    def answer(self, method: str, path: str, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+    def answer(self, method: str, path: str, body: bytes, writer: Wire) -> bytes:
         if method == "GET":
             return self.read(path, writer)
         self.events.append(body)
@@ -177,7 +179,7 @@ class Poll:
                 reader.write(self.news(offset))
         return with_length(b"", "204 No Content")
 
-    def read(self, path: str, writer: asyncio.StreamWriter) -> bytes:
+    def read(self, path: str, writer: Wire) -> bytes:
         query = dict(pair.split("=") for pair in path.partition("?")[2].split("&"))
         offset = max(0, int(query["offset"]))
         if query.get("live") != "long-poll":
@@ -190,8 +192,8 @@ class Poll:
 
 
 async def poll(batch: int, twist: Callable[[bytes], bytes] = bytes) -> tools.Figures:
-    async with server(Poll(batch, twist).answer) as port:
-        load = (port, 3, EVENTS, 1000, os.getpid(), port, "/stream")
+    async with server(Poll(batch, twist).answer) as origin:
+        load = (origin.port, 3, EVENTS, 1000, os.getpid(), origin.port, "/stream")
         return await asyncio.to_thread(deliver, "longpoll", *load)
 
 
@@ -223,11 +225,11 @@ async def test_a_wrong_answer_to_a_poll_ends_the_run(
 
 def by_stream(
     make: Callable[[], Fanout | Poll], posted_to: Callable[[str], str] = str
-) -> Callable[[str, str, bytes, asyncio.StreamWriter], bytes]:
+) -> Callable[[str, str, bytes, Wire], bytes]:
     """A server of streams that the number in a path tells apart."""
     streams: dict[str, Fanout | Poll] = defaultdict(make)
 
-    def answer(method: str, path: str, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+    def answer(method: str, path: str, body: bytes, writer: Wire) -> bytes:
         number = path.partition("?")[0].partition("-")[2]
         number = posted_to(number) if method == "POST" else number
         return streams[number].answer(method, path, body, writer)
@@ -240,9 +242,9 @@ async def follow_each(tool: str, **twist: Callable[[str], str]) -> tools.Figures
         return Fanout(with_control, STREAM_HEAD + b"\r\n")
 
     make = fan if tool == "fanout" else lambda: Poll(1, bytes)
-    async with server(by_stream(make, **twist)) as port:
+    async with server(by_stream(make, **twist)) as origin:
         paths = ["/publish-#", "/events-#"] if tool == "fanout" else ["/stream-#"]
-        load = (port, 3, EVENTS, 1000, os.getpid(), port, *paths)
+        load = (origin.port, 3, EVENTS, 1000, os.getpid(), origin.port, *paths)
         return await asyncio.to_thread(deliver, tool, *load)
 
 

@@ -16,6 +16,8 @@ from tests.bench.scripted import in_chunks, server, with_length
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.raw_origin import Wire
+
 BODY = b'[{"n":1},{"n":2}]'
 LOAD_MS = 50  # every connection asks at least once, however busy the machine is
 LONGER_MS = 1000  # enough for several requests of each
@@ -41,8 +43,9 @@ async def get(
     with tempfile.NamedTemporaryFile() as file:
         file.write(BODY)
         file.flush()
-        async with server(note, piece) as port:
-            load = (*mode.split(), port, 2, LOAD_MS, os.getpid(), file.name, "/doc?offset=-1")
+        async with server(note, piece) as origin:
+            where = (origin.port, 2, LOAD_MS, os.getpid(), file.name, "/doc?offset=-1")
+            load = (*mode.split(), *where)
             return await asyncio.to_thread(tools.run, "load", *load)
 
 
@@ -111,12 +114,12 @@ async def test_misses_ask_for_something_else_each_time() -> None:
 
 
 async def post(log: dict[str, bytes], answer: bytes) -> tools.Figures:
-    def keep(_: str, path: str, body: bytes, __: asyncio.StreamWriter) -> bytes:
+    def keep(_: str, path: str, body: bytes, __: Wire) -> bytes:
         log[path] = log.get(path, b"") + body
         return answer
 
-    async with server(keep) as port:
-        load = ("load", "post", port, 3, LOAD_MS, os.getpid(), RECORD_BYTES, "/a", "/b")
+    async with server(keep) as origin:
+        load = ("load", "post", origin.port, 3, LOAD_MS, os.getpid(), RECORD_BYTES, "/a", "/b")
         return await asyncio.to_thread(tools.run, *load)
 
 
@@ -143,13 +146,13 @@ async def test_an_append_that_is_not_acknowledged_ends_the_run(answer: bytes) ->
 async def test_a_connection_appends_in_turn_to_the_paths_that_are_its_own() -> None:
     log: dict[str, list[bytes]] = {}
 
-    def keep(_: str, path: str, body: bytes, __: asyncio.StreamWriter) -> bytes:
+    def keep(_: str, path: str, body: bytes, __: Wire) -> bytes:
         log.setdefault(path, []).append(body)
         return with_length(b"", "204 No Content", "Stream-Next-Offset: 1")
 
-    async with server(keep) as port:
+    async with server(keep) as origin:
         paths = [f"/{number}" for number in range(5)]
-        load = ("post", port, 2, LONGER_MS, os.getpid(), RECORD_BYTES, *paths)
+        load = ("post", origin.port, 2, LONGER_MS, os.getpid(), RECORD_BYTES, *paths)
         figures = await asyncio.to_thread(tools.run, "load", *load)
     assert {path: {body[:3] for body in bodies} for path, bodies in log.items()} == {
         "/0": {b"000"},
@@ -166,15 +169,16 @@ async def test_a_connection_appends_in_turn_to_the_paths_that_are_its_own() -> N
 async def test_two_servers_of_the_same_streams_have_half_of_the_writers_each() -> None:
     log: dict[str, list[bytes]] = {"first": [], "second": []}
 
-    def keep(name: str) -> Callable[[str, str, bytes, asyncio.StreamWriter], bytes]:
-        def answer(_: str, __: str, body: bytes, ___: asyncio.StreamWriter) -> bytes:
+    def keep(name: str) -> Callable[[str, str, bytes, Wire], bytes]:
+        def answer(_: str, __: str, body: bytes, ___: Wire) -> bytes:
             log[name].append(body[:3])
             return with_length(b"", "204 No Content", "Stream-Next-Offset: 1")
 
         return answer
 
     async with server(keep("first")) as one, server(keep("second")) as other:
-        load = ("load", "post", f"{one},{other}", 4, LOAD_MS, os.getpid(), RECORD_BYTES, "/a")
+        both = f"{one.port},{other.port}"
+        load = ("load", "post", both, 4, LOAD_MS, os.getpid(), RECORD_BYTES, "/a")
         figures = await asyncio.to_thread(tools.run, *load)
     assert (set(log["first"]), set(log["second"])) == ({b"000", b"001"}, {b"002", b"003"})
     assert len(log["first"]) + len(log["second"]) == figures["requests"]
@@ -213,7 +217,7 @@ class Walked:
         self.twist = twist
         self.asked: list[str] = []
 
-    def answer(self, _: str, path: str, __: bytes, ___: asyncio.StreamWriter) -> bytes:
+    def answer(self, _: str, path: str, __: bytes, ___: Wire) -> bytes:
         self.asked.append(path)
         name, _, offset = path.partition("?offset=")
         first = max(0, int(offset))
@@ -229,8 +233,8 @@ async def walk(
     lasts_ms: int = LOAD_MS,
 ) -> tuple[Walked, tools.Figures]:
     walked = Walked(twist)
-    async with server(walked.answer, piece) as port:
-        load = ("walk", port, lasts_ms, os.getpid(), RECORD_BYTES, "/0", "/1")
+    async with server(walked.answer, piece) as origin:
+        load = ("walk", origin.port, lasts_ms, os.getpid(), RECORD_BYTES, "/0", "/1")
         return walked, await asyncio.to_thread(tools.run, *load)
 
 

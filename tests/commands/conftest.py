@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-import urllib.request
 from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from tests.support.http1 import Answer, ask
 from tests.support.processes import HEADGATE, headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from email.message import Message
 
     from tests.support.processes import Headgate
 
@@ -87,6 +86,7 @@ class Stream:
         self.name = f"test-{time.monotonic_ns()}"
         self.url = f"{server.streams}/{self.name}"
         self.content_type = content_type
+        self._port = server.port
         self._ask("PUT", {"Content-Type": content_type})
 
     def append(self, data: bytes, *, close: bool = False) -> None:
@@ -101,17 +101,17 @@ class Stream:
     @property
     def data(self) -> bytes:
         """Everything in a stream that is read in one answer."""
-        return self._ask("GET")[1]
+        return self._ask("GET").body
 
     @property
     def offset(self) -> str:
         """Its tail."""
-        return self._ask("HEAD")[0]["Stream-Next-Offset"]
+        return self._ask("HEAD").next_offset
 
     @property
     def is_closed(self) -> bool:
         """Whether it takes no more appends."""
-        return self._ask("HEAD")[0]["Stream-Closed"] == "true"
+        return self._ask("HEAD").get("Stream-Closed") == "true"
 
     def wait_for(self, data: bytes) -> None:
         """Until this is everything in it."""
@@ -119,12 +119,12 @@ class Stream:
 
     def _ask(
         self, method: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> tuple[Message, bytes]:
+    ) -> Answer:
         # no-cache: an answer from the server's cache need not tell of the last append.
         asked = {"Cache-Control": "no-cache", **(headers or {})}
-        request = urllib.request.Request(self.url, body, asked, method=method)
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
-            return answer.headers, answer.read()
+        answer = ask(self._port, method, f"/v1/stream/{self.name}", body, **asked)
+        assert answer.status < 300, answer
+        return answer
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,7 @@ from gateway.commands.redis_doctor.asking import Unreachable
 from gateway.commands.redis_doctor.durability import durability
 from tests.commands.conftest import CommandLine
 from tests.commands.examining import facts, found, only
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
 from tests.support.redis_servers import RedisServer, redis_server
@@ -532,7 +530,7 @@ def test_the_rights_in_the_document_are_all_that_a_gateway_uses(server: RedisSer
     server.command("ACL", "LOG", "RESET")
     login = f"redis://headgate:PASSWORD@{server.address}"
     with headgate(login, arguments=["--long-poll-timeout", "0.2"]) as gateway:
-        live_through(gateway.streams)
+        live_through(gateway.port)
         assert f"redis://headgate:***@{server.address}" in gateway.output()
         assert "PASSWORD" not in gateway.output()
     assert server.command("ACL", "LOG") == []
@@ -546,7 +544,7 @@ def test_the_rights_in_the_document_are_all_that_a_gateway_uses(server: RedisSer
     assert server.command("ACL", "LOG") == []
 
 
-def live_through(streams: str) -> None:
+def live_through(port: int) -> None:
     """Everything that a stream can go through."""
     text = {"Content-Type": "text/plain"}
     producer = {"Producer-Id": "p", "Producer-Epoch": "0", "Producer-Seq": "0"}
@@ -564,10 +562,5 @@ def live_through(streams: str) -> None:
         ("PUT", "a", text, None, 201),
     ]
     for method, path, headers, body, status in steps:
-        request = urllib.request.Request(f"{streams}/{path}", body, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                answered = answer.status
-        except urllib.error.HTTPError as refusal:
-            answered = refusal.code
+        answered = ask(port, method, f"/v1/stream/{path}", body, **headers).status
         assert (method, path, answered) == (method, path, status)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import BadOrigin
+from tests.support.blocking_origin import BlockingOrigin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +143,7 @@ def test_an_offset_file_is_told_the_place_to_go_on_from(
     detail: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "offset").write_text("1000_0090\n")
-    with BadOrigin() as origin:
+    with BlockingOrigin() as origin:
         origin.play = lambda exchange: exchange.answer(
             json.dumps({"detail": detail}).encode(),
             "Content-Type: application/problem+json",

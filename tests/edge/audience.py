@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tests.faults import native
-from tests.faults.wire import Wire, ask
+from tests.support.http1 import Wire, ask
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Self
 
-from tests.faults.wire import Wire
+from tests.support.http1 import Wire, head_of
 
 
 class Events(Wire):
@@ -15,10 +15,8 @@ class Events(Wire):
         super().__init__(port)
         lines = [f"GET {target} HTTP/1.1", "Host: localhost", *fields, "", ""]
         self.send("\r\n".join(lines).encode())
-        head, *names = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
-        self.status = int(head.split(" ")[1])
-        pairs = (line.split(":", 1) for line in names)
-        self.headers = {name.lower(): value.strip() for name, value in pairs}
+        head = head_of(self._until(b"\r\n\r\n") + b"\r\n\r\n")
+        self.status, self.headers = head.status, head.headers
         assert self.status != 200 or self.headers["transfer-encoding"] == "chunked"
         self._text = b""
 

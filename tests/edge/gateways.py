@@ -6,13 +6,13 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from tests.faults.wire import ConnectionEnded, ask
+from tests.support.http1 import ConnectionEnded, ask
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.faults.wire import Answer, Wire
+    from tests.support.http1 import Answer, Wire
 
 PREFIX = "/v1/stream"
 

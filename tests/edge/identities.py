@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.edge.bad_origin import BadOrigin, Exchange, answer
 from tests.edge.gateways import PREFIX, edge
-from tests.faults.wire import TIMEOUT_S, Answer, ConnectionEnded, Wire
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import TIMEOUT_S, Answer, ConnectionEnded, Wire
+from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ _MARK = re.compile(r"zq(\d+)x")
 _CURSOR = re.compile(r"\b9000\d{9}\b")
 
 
-class Origin(BadOrigin):
+class Origin(BlockingOrigin):
     """Gives readers whom it knows their own bytes at the same URL, and all others the same."""
 
     def __init__(self) -> None:

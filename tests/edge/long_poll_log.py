@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.gateways import PREFIX
+from tests.support.blocking_origin import BlockingOrigin, Exchange
 
 TIMEOUT_S = 20.0
 """Longer than any test waits for something."""
@@ -25,7 +25,7 @@ def offset_after(messages: int) -> str:
 Trouble = Callable[[Exchange], None]
 
 
-class LongPollOrigin(BadOrigin):
+class LongPollOrigin(BlockingOrigin):
     """The streams by their paths; others do not exist."""
 
     def __init__(self) -> None:

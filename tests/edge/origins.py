@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.ports import accepts, free_port
 from tests.support.processes import NODE, ROOT, Headgate
 from tests.support.waiting import wait_until

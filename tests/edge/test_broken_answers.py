@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import BadOrigin, Exchange, answer
 from tests.edge.gateways import edge, impatient, whole
-from tests.faults.wire import Answer, Wire, ask, request
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import Answer, Wire, ask, request
+from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=600
 class Stage:
     """A gateway before an origin that plays something bad for a path until it is told to stop."""
 
-    def __init__(self, gateway: Headgate, origin: BadOrigin) -> None:
+    def __init__(self, gateway: Headgate, origin: BlockingOrigin) -> None:
         self.gateway = gateway
         self.origin = origin
         self._bad: dict[str, Callable[[Exchange], None]] = {}
@@ -75,7 +76,7 @@ def _then_close(data: bytes) -> Callable[[Exchange], None]:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with BadOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
+    with BlockingOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
         yield Stage(gateway, origin)
 
 
@@ -360,7 +361,7 @@ def test_write_that_the_origin_leaves_is_told_and_not_repeated(stage: Stage, met
 
 
 def test_origin_that_is_not_there_is_a_502_with_a_time_to_come_again() -> None:
-    with BadOrigin() as origin:
+    with BlockingOrigin() as origin:
         url = origin.url
     with edge(url, impatient(WAIT_S)) as gateway:
         for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import BadOrigin, Exchange
-from tests.faults.wire import Answer, Wire, ask, request
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FRAMING = {"content-length", "transfer-encoding"}
 class Door:
     """A gateway before an origin that answers everything alike."""
 
-    def __init__(self, port: int, origin: BadOrigin) -> None:
+    def __init__(self, port: int, origin: BlockingOrigin) -> None:
         self.port = port
         self.origin = origin
         self._numbers = itertools.count()
@@ -53,7 +53,7 @@ def door() -> Iterator[Door]:
     def play(exchange: Exchange) -> None:
         exchange.answer(b"ok", "Content-Type: text/plain", "Cache-Control: no-store")
 
-    with BadOrigin(play) as origin, headgate(origin.url) as gateway:
+    with BlockingOrigin(play) as origin, headgate(origin.url) as gateway:
         yield Door(gateway.port, origin)
 
 

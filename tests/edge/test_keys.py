@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import BadOrigin, Exchange
-from tests.faults.wire import Answer, Wire
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import Answer, Wire
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ VARYING = (
 class Echo:
     """A gateway before an origin whose cacheable answers hold the request that made them."""
 
-    def __init__(self, port: int, origin: BadOrigin) -> None:
+    def __init__(self, port: int, origin: BlockingOrigin) -> None:
         self.port = port
         self.origin = origin
         self._numbers = itertools.count()
@@ -114,7 +114,7 @@ def _echo(exchange: Exchange) -> None:
 
 @pytest.fixture(scope="module")
 def echo() -> Iterator[Echo]:
-    with BadOrigin(_echo) as origin, headgate(origin.url) as gateway:
+    with BlockingOrigin(_echo) as origin, headgate(origin.url) as gateway:
         yield Echo(gateway.port, origin)
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import Exchange
 from tests.edge.events import Events
 from tests.edge.gateways import PREFIX, edge, impatient
 from tests.edge.long_poll_log import LongPollOrigin, offset_after
-from tests.faults.wire import Wire, ask, request
+from tests.support.blocking_origin import Exchange
+from tests.support.http1 import Wire, ask, request
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.gateways import PREFIX, edge
-from tests.faults.wire import Answer, ask
+from tests.support.http1 import Answer, ask
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:

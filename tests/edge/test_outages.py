@@ -11,8 +11,8 @@ import pytest
 from tests.edge.gateways import PREFIX, edge, impatient
 from tests.edge.origins import OwnLog, own_log, reference
 from tests.edge.resuming import readers
-from tests.faults.wire import ask
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.http1 import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

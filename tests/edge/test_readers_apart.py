@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol.cursors import MAX_JITTER_INTERVALS
-from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.events import Events
 from tests.edge.gateways import edge
-from tests.faults.wire import Answer, Wire, ask
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import Answer, Wire, ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _name(exchange: Exchange) -> str:
 class Club:
     """A gateway before an origin whose answers are for one reader, whatever they say of it."""
 
-    def __init__(self, port: int, origin: BadOrigin) -> None:
+    def __init__(self, port: int, origin: BlockingOrigin) -> None:
         self.port = port
         self.origin = origin
         self.cache_control: str | None = None
@@ -92,7 +92,7 @@ class Club:
 
 @pytest.fixture(scope="module")
 def club() -> Iterator[Club]:
-    with BadOrigin() as origin, headgate(origin.url) as gateway:
+    with BlockingOrigin() as origin, headgate(origin.url) as gateway:
         yield Club(gateway.port, origin)
 
 
@@ -148,7 +148,10 @@ def test_what_is_public_is_shared_with_readers_who_are_known_by_a_header(
 
 
 def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
-    with BadOrigin() as origin, edge(origin.url, {"identity_headers": ["X-Colour"]}) as gateway:
+    with (
+        BlockingOrigin() as origin,
+        edge(origin.url, {"identity_headers": ["X-Colour"]}) as gateway,
+    ):
         club = Club(gateway.port, origin)
         club.cache_control = "max-age=600"
         cached = [
@@ -161,7 +164,7 @@ def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
 
 
 def test_what_has_an_s_maxage_is_shared_where_the_route_says_so() -> None:
-    with BadOrigin() as origin, edge(origin.url, {"s_maxage": "share"}) as gateway:
+    with BlockingOrigin() as origin, edge(origin.url, {"s_maxage": "share"}) as gateway:
         club = Club(gateway.port, origin)
         club.cache_control = "max-age=600, s-maxage=600"
         answers = [club.read("/v1/stream/a", reader) for reader in ("ann", "bob", ANONYMOUS)]
@@ -177,7 +180,7 @@ def test_what_has_an_s_maxage_is_shared_where_the_route_says_so() -> None:
 def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_origin(
     dropped: str, readers: tuple[str, str]
 ) -> None:
-    with BadOrigin() as origin, edge(origin.url, {"drop_headers": [dropped]}) as gateway:
+    with BlockingOrigin() as origin, edge(origin.url, {"drop_headers": [dropped]}) as gateway:
         club = Club(gateway.port, origin)
         club.cache_control = "max-age=600"
         answers = [club.read("/v1/stream/a", reader) for reader in (*readers, ANONYMOUS)]
@@ -220,7 +223,7 @@ def test_answer_that_sets_a_cookie_is_for_one_reader(club: Club) -> None:
 def test_what_is_private_is_not_for_those_who_asked_at_the_same_time(says: str) -> None:
     tail = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", f"Cache-Control: {says}")
     with (
-        BadOrigin() as origin,
+        BlockingOrigin() as origin,
         headgate(origin.url) as gateway,
         Wire(gateway.port) as one,
         Wire(gateway.port) as other,
@@ -266,7 +269,7 @@ def test_credentials_that_look_alike_are_different(club: Club, other: str) -> No
 def test_no_credential_is_in_logs_answers_or_what_the_admin_listener_tells() -> None:
     secret = "5ecret-t0ken"
     environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
-    with BadOrigin() as origin, headgate(origin.url, environment=environment) as gateway:
+    with BlockingOrigin() as origin, headgate(origin.url, environment=environment) as gateway:
         origin.play = lambda exchange: exchange.answer(b"x", "Cache-Control: max-age=600")
         for field in (f"Authorization: Bearer {secret}", f"Cookie: session={secret}"):
             with Wire(gateway.port) as wire:
@@ -331,7 +334,7 @@ def _first_event(club: Club, path: str, reader: str) -> str:
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
 def test_of_live_readers_who_are_nobody_the_origin_is_told_nothing(live: str) -> None:
     said = ("User-Agent: me", "X-Forwarded-For: 192.0.2.1", "Referer: http://me/", "X-Custom: me")
-    with BadOrigin() as origin, headgate(origin.url) as gateway, Wire(gateway.port) as wire:
+    with BlockingOrigin() as origin, headgate(origin.url) as gateway, Wire(gateway.port) as wire:
         target = f"/v1/stream/a?offset=-1&live={live}&cursor=7"
         lines = [f"GET {target} HTTP/1.1", "Host: a.example", *said, "", ""]
         wire.send("\r\n".join(lines).encode())
@@ -352,7 +355,7 @@ def test_of_live_readers_who_are_nobody_the_origin_is_told_nothing(live: str) ->
 def test_waiting_readers_of_one_stream_get_their_own() -> None:
     """Each identity has its own poll at the origin; they are answered in the reverse order."""
     target = "/v1/stream/a?offset=0_0&live=long-poll"
-    with BadOrigin() as origin, headgate(origin.url) as gateway:
+    with BlockingOrigin() as origin, headgate(origin.url) as gateway:
         wires = {name: Wire(gateway.port) for name in READERS}
         for name, wire in wires.items():
             lines = [f"GET {target} HTTP/1.1", "Host: a", *READERS[name], "", ""]

@@ -11,7 +11,7 @@ import pytest
 from tests.edge.events import Events
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.origins import own_log, reference
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.gateways import edge, impatient, whole
-from tests.faults.wire import Wire, ask, request
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import Wire, ask, request
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _is_of_feed(exchange: Exchange) -> bool:
 class Hall:
     """A gateway before an origin that is played by hand."""
 
-    def __init__(self, port: int, origin: BadOrigin) -> None:
+    def __init__(self, port: int, origin: BlockingOrigin) -> None:
         self.port = port
         self.origin = origin
         self._numbers = itertools.count()
@@ -91,7 +91,7 @@ class Hall:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Hall]:
     patience = impatient(WAIT_S, poll_timeout=WAIT_S)
-    with BadOrigin() as origin, edge(origin.url, patience) as gateway:
+    with BlockingOrigin() as origin, edge(origin.url, patience) as gateway:
         yield Hall(gateway.port, origin)
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.bad_origin import BadOrigin, Exchange
 from tests.edge.gateways import PREFIX, edge, impatient, whole
-from tests.faults.wire import Answer, Wire, ask, request
+from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MEANWHILE = "Cache-Control: max-age=0, stale-while-revalidate=600"
 class Shop:
     """A gateway before an origin that answers as it was told last."""
 
-    def __init__(self, gateway: Headgate, origin: BadOrigin) -> None:
+    def __init__(self, gateway: Headgate, origin: BlockingOrigin) -> None:
         self.gateway = gateway
         self.origin = origin
         self._numbers = itertools.count()
@@ -54,7 +54,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Shop]:
-    with BadOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
+    with BlockingOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
         yield Shop(gateway, origin)
 
 

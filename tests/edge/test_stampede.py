@@ -10,10 +10,10 @@ import pytest
 
 from gateway.protocol.chunks import CHUNK_BYTES
 from tests.edge.audience import Tools
-from tests.edge.bad_origin import BadOrigin
 from tests.edge.gateways import PREFIX, edge, metric
 from tests.edge.origins import OwnLog, Reference, own_log, reference
-from tests.faults.wire import Wire, request
+from tests.support.blocking_origin import BlockingOrigin
+from tests.support.http1 import Wire, request
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_cold_read_of_a_thousand_is_one_request_a_chunk(
 def test_readers_of_one_answer_who_do_not_read_it_hold_no_copies() -> None:
     body = b"x" * (1 << 20)
     silent = 200
-    with BadOrigin() as origin, edge(origin.url) as gateway, contextlib.ExitStack() as stack:
+    with BlockingOrigin() as origin, edge(origin.url) as gateway, contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(gateway.port)) for _ in range(silent)]
         for wire in wires:
             wire.send(request("GET", f"{PREFIX}/big"))

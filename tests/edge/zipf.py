@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 from tests.edge.gateways import PREFIX
-from tests.faults.wire import Wire
+from tests.support.http1 import Wire
 
 STREAM_BYTES = 4 << 10
 ENTRY_BYTES = 1500  # of an entry besides its body: head, key, objects

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from tests.faults import native
-from tests.faults.wire import Answer, ask
+from tests.support.http1 import Answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

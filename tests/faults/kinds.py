@@ -9,7 +9,8 @@ from tests.web.serving import PREFIX, get
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.web.serving import Answer, Client, Serving
+    from tests.support.http1 import Answer, Client
+    from tests.web.serving import Serving
 
 
 async def nothing(gateway: Serving, name: str) -> None:

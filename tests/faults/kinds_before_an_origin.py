@@ -10,8 +10,9 @@ from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:
+    from tests.support.http1 import Answer, Client
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Answer, Client, Serving
+    from tests.web.serving import Serving
 
 TOLD_TAIL = ("Stream-Next-Offset: 0001", "Stream-Up-To-Date: true", "Content-Type: text/plain")
 TOLD_NEWS = ("Stream-Next-Offset: 0002", "Stream-Up-To-Date: true", "Content-Type: text/plain")
@@ -35,10 +36,7 @@ class Origin(RawOrigin):
             self.busy -= 1
 
     async def _answer(self, wire: Wire, line: str, head: bytes) -> None:
-        if b"transfer-encoding" in head:
-            await wire.read_until(b"0\r\n\r\n")
-        elif b"content-length: " in head:
-            await wire.read(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        await wire.body()
         if "live=long-poll" in line:
             await asyncio.sleep(0.01)  # as long-polls do
             await wire.send(answer(b"news" if "0001" in line else b"", *TOLD_NEWS))

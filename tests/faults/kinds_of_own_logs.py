@@ -12,7 +12,8 @@ from tests.web.serving import PREFIX, get, offset, post, put, request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.web.serving import Answer, Client, Serving
+    from tests.support.http1 import Answer, Client
+    from tests.web.serving import Serving
 
     RedisConnection = Callable[[str], bytes]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults import native
-from tests.faults.wire import Wire, ask
+from tests.support.http1 import Wire, ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:

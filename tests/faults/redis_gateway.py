@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.disk import append
-from tests.faults.wire import ConnectionEnded, ask
+from tests.support.http1 import ConnectionEnded, ask
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from tests.faults.wire import Answer
+    from tests.support.http1 import Answer
 
 
 def gateway_to(origin: str) -> Headgate:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tests.edge.resuming import RETRY_S, readers
 from tests.faults.disk import assert_refused, content
 from tests.faults.ledger import Faults, Ledger
-from tests.faults.wire import Wire, ask
+from tests.support.http1 import Wire, ask
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

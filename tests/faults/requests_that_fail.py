@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from tests.faults.kinds import Kind
-    from tests.web.serving import Answer, Serving
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
 
 PATIENCE_S = 5.0
 KINDS = {**BEFORE_AN_ORIGIN, **OF_OWN_LOGS}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.wire import Answer, Wire, ask, request
+from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.processes import Headgate, headgate
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.disk import append, content, create
-from tests.faults.wire import Answer, ask
+from tests.support.http1 import Answer, ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:

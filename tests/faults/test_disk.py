@@ -18,7 +18,7 @@ from tests.backends.contract import created, removed
 from tests.faults import disk
 from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused, content, create
 from tests.faults.ledger import Faults, Ledger
-from tests.faults.wire import Wire, ask
+from tests.support.http1 import Wire, ask
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.disk import content, create
 from tests.faults.ledger import Faults, Ledger
-from tests.faults.wire import Answer, ConnectionEnded, Wire, ask, request
+from tests.support.http1 import Answer, ConnectionEnded, Wire, ask, request
 from tests.support.processes import Headgate, headgate
 
 if TYPE_CHECKING:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.disk import append, content, create
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 
@@ -23,11 +20,8 @@ FILE, WAL = "headgate.db", "headgate.db-wal"
 
 
 def _readiness(server: Headgate) -> tuple[int, dict[str, str]]:
-    try:
-        with urllib.request.urlopen(f"{server.admin_url}/readyz", timeout=5) as answer:
-            return answer.status, json.load(answer)["checks"]
-    except urllib.error.HTTPError as answer:
-        return answer.code, json.load(answer)["checks"]
+    answer = ask(server.admin_port, "GET", "/readyz")
+    return answer.status, answer.json()["checks"]
 
 
 def _damaged_wals(server: Headgate) -> float:

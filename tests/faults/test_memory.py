@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import memory
 from tests.faults.memory import Load, measure
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:

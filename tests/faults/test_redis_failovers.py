@@ -16,8 +16,8 @@ from tests.faults.prefixes import Prefixes, Trace, traces
 from tests.faults.readback import check
 from tests.faults.redis_failovers import Report, lose_again_and_again, roaming_gateways
 from tests.faults.redis_torture import QUICK, session
-from tests.faults.wire import ask
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.http1 import ask
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
 from tests.support.redis_servers import HOST, RedisServer, redis_server

@@ -12,7 +12,7 @@ import pytest
 from tests.edge.gateways import edge
 from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import redis_gateway
-from tests.faults.wire import Wire, ask
+from tests.support.http1 import Wire, ask
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.faults.wire import Answer
+    from tests.support.http1 import Answer
     from tests.support.processes import Headgate
     from tests.support.redis_servers import RedisServer
 

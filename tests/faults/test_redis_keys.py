@@ -10,7 +10,7 @@ import pytest
 from tests.edge.resuming import readers
 from tests.faults.disk import append, assert_refused, content, create
 from tests.faults.redis_gateway import assert_told_once, complaints, readiness, redis_gateway
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:

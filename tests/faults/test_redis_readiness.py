@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.disk import append, assert_refused, content, create
 from tests.faults.redis_gateway import assert_not_ready, gateway_to, starting
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.redis_groups import ClusterServers
 from tests.support.redis_servers import redis_server

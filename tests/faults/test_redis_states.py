@@ -24,7 +24,7 @@ from tests.faults.redis_gateway import (
     redis_gateway,
     starting,
 )
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE
 from tests.support.redis_servers import HOST, RedisServer, redis_server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.disk import content, create
-from tests.faults.wire import Wire, ask, request
+from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.disk import create
-from tests.faults.wire import Wire
+from tests.support.http1 import Wire
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:

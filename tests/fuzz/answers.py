@@ -114,14 +114,10 @@ class SpoilingOrigin(RawOrigin):
         self.answers = 0
 
     async def _play(self, wire: Wire) -> None:
-        target, fields = self.heard[-1].line.split(" ")[1], self.heard[-1].fields
+        target = wire.heard.target
         del self.heard[:-100]  # hours of them
         self.answers += 1
-        named = dict(line.lower().split(": ", 1) for line in fields if ": " in line)
-        if "transfer-encoding" in named:
-            await wire.read_until(b"0\r\n\r\n")
-        else:
-            await wire.read(int(named.get("content-length", 0)))
+        await wire.body()
         query = parse_qs(urlsplit(target).query)
         if urlsplit(target).path == PROBE:
             kept = ("Content-Type: text/plain", "Cache-Control: no-store")

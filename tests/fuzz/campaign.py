@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from tests.edge.gateways import edge, impatient
 from tests.edge.origins import own_log
-from tests.faults.wire import ask
 from tests.fuzz import corpus
 from tests.fuzz.answers import PROBE, RIGHT, SpoilingOrigin
 from tests.fuzz.talk import Talkers
 from tests.fuzz.watch import Resources, Watch
+from tests.support.http1 import ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.faults.wire import Answer, ConnectionEnded, Wire, ask, request
+from tests.support.http1 import Answer, ConnectionEnded, Wire, ask, request
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.waiting import until
-from tests.web.serving import EDGE, Answer, Client, Serving, edge_serving, get
+from tests.web.serving import EDGE, Serving, edge_serving, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.protocol.events import Event
+    from tests.support.http1 import Answer, Client
 
 S = f"{EDGE}/s"
 # What makes a poll's URL one that is asked for once, on the gateway's clock, for an hour to come.

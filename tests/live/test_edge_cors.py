@@ -14,8 +14,9 @@ from tests.web.serving import get
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.http1 import Answer
     from tests.support.live_origin import LiveOrigin
-    from tests.web.serving import Answer, Serving
+    from tests.web.serving import Serving
 
 PAGE = "https://a.example"
 SAYS = (

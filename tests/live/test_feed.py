@@ -11,10 +11,11 @@ import pytest
 from gateway.protocol import responses
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.protocol.events import Event
+    from tests.support.http1 import Client
 
 BIG = b"x" * 200_000
 

@@ -20,12 +20,13 @@ from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.protocol.events import parse_events
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.state import Change
+    from tests.support.http1 import Client
 
 FRESH_S = 1.0  # for so long a reader keeps its answer while the server drains
 AHEAD = 10**9  # a cursor that the clock reaches in centuries

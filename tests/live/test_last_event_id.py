@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.live.test_feed import controls, follow, text, up_to
 from tests.support.waiting import until
-from tests.web.serving import Client, Serving, get, offset, post, put, request, serving
+from tests.web.serving import Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Client
 
 
 async def resume(gateway: Serving, target: str, last_event_id: str) -> Client:

@@ -13,7 +13,8 @@ from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, serving
 
 if TYPE_CHECKING:
-    from tests.web.serving import Answer, Client, Serving
+    from tests.support.http1 import Answer, Client
+    from tests.web.serving import Serving
 
 HERD = 7
 IN_TURN = {"1": 3, "2": 2, "3": 2}  # so that each moment sees its part of them

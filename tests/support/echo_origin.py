@@ -19,10 +19,5 @@ class Echo(RawOrigin):
         self.bodies: list[bytes] = []
 
     async def _play(self, wire: Wire) -> None:
-        fields = dict(line.lower().split(": ", 1) for line in self.heard[-1].fields)
-        if "transfer-encoding" in fields:
-            chunks = await wire.read_until(b"0\r\n\r\n")
-            self.bodies.append(chunks)
-        else:
-            self.bodies.append(await wire.read(int(fields.get("content-length", 0))))
+        self.bodies.append(await wire.body())
         await wire.send(answer(self.bodies[-1], *self.fields))

@@ -67,7 +67,7 @@ class LiveOrigin(RawOrigin):
     # What it answers
 
     async def _play(self, wire: Wire) -> None:
-        method, target = self.heard[-1].line.split(" ")[:2]
+        method, target = wire.heard.method, wire.heard.target
         queries = parse_qs(urlsplit(target).query)
         query = {name: values[0] for name, values in queries.items()}
         is_poll = query.get("live") == "long-poll"
@@ -75,7 +75,7 @@ class LiveOrigin(RawOrigin):
             self.queries.append(queries)
         if method == "GET":
             (self.polls if is_poll else self.catch_ups).append(target)
-        await wire.read(self._length())
+        await wire.body()
         start = self._position(query.get("offset", "-1"))
         if is_poll and self.instead is None and self.holds:
             await self._wait(start, wire)
@@ -87,10 +87,6 @@ class LiveOrigin(RawOrigin):
             await wire.send(self._written(method))
         else:
             await wire.send(self._read(start, is_poll=is_poll))
-
-    def _length(self) -> int:
-        fields = dict(field.lower().split(": ", 1) for field in self.heard[-1].fields)
-        return int(fields.get("content-length", 0))
 
     async def _wait(self, start: int, wire: Wire) -> None:
         if start < len(self.pieces) or self.closed_stream:

@@ -34,9 +34,25 @@ class Heard:
         return self.head.split(b"\r\n", 1)[0].decode()
 
     @property
+    def method(self) -> str:
+        """As in the request line."""
+        return self.line.split(" ")[0]
+
+    @property
+    def target(self) -> str:
+        """As in the request line."""
+        return self.line.split(" ")[1]
+
+    @property
     def fields(self) -> list[str]:
         """The header lines as they were sent."""
         return self.head.decode().split("\r\n")[1:-2]
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The last field of each name; names are in lower case."""
+        pairs = (field.partition(":") for field in self.fields)
+        return {name.lower(): value.strip() for name, _, value in pairs}
 
 
 class Wire:
@@ -46,6 +62,7 @@ class Wire:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> None:
         self.number = number
+        self.heard = Heard(b"", number)  # the request that is answered
         self._reader = reader
         self._writer = writer
 
@@ -64,6 +81,12 @@ class Wire:
         """What comes up to these bytes, and they."""
         return await self._reader.readuntil(end)
 
+    async def body(self) -> bytes:
+        """That of the request, with the sizes of its chunks if it comes in some."""
+        if "transfer-encoding" in self.heard.named:
+            return await self.read_until(b"0\r\n\r\n")
+        return await self.read(int(self.heard.named.get("content-length", 0)))
+
     async def rest(self) -> bytes:
         """All that comes until the other side has closed."""
         with contextlib.suppress(OSError):
@@ -73,6 +96,10 @@ class Wire:
     def is_closing(self) -> bool:
         """Whether either side has ended the connection."""
         return self._writer.is_closing() or self._reader.at_eof()
+
+    def write(self, data: bytes) -> None:
+        """Bytes as they are, without a wait until they are taken."""
+        self._writer.write(data)
 
     async def send(self, data: bytes) -> None:
         """Bytes as they are; the other side may have gone."""
@@ -127,7 +154,8 @@ class RawOrigin(Listener):
         self.connections += 1
         wire = Wire(reader, writer, self.connections)
         while head := await wire.head():
-            self.heard.append(Heard(head, wire.number))
+            wire.heard = Heard(head, wire.number)
+            self.heard.append(wire.heard)
             script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
             if isinstance(script, bytes):
                 await wire.send(script)

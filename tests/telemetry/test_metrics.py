@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
 from gateway.web.metrics import FAST, OF_LOGS, OF_ORIGINS, OF_SHARED
-from tests.faults.wire import ask
+from tests.support.http1 import ask
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
@@ -14,12 +14,12 @@ from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
-from tests.protocol.events import Event, parse_events
 from tests.streams.clock import ManualClock
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.http1 import Answer, Client
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from gateway.backends.contract import Log
     from gateway.cache.rendered import Entry
@@ -29,13 +29,9 @@ if TYPE_CHECKING:
     from gateway.hosted.feeds import HostedFeeds
     from tests.support.raw_origin import RawOrigin
 
-T = TypeVar("T")
-
 PREFIX = "/v1/stream"
 EDGE = "/edge"  # the prefix of the route to an HTTP origin
 VIA = "1.1 headgate-test"
-BODYLESS = {204, 304}
-VARIES = ("date", "x-request-id", "x-cache", "x-cache-hits", "cache-status")
 
 
 class Options(NamedTuple):
@@ -77,141 +73,6 @@ def settings_of(options: Options) -> Settings:
         cors_origins=tuple(options.cors_origins),
         log_requests="off",
     )
-
-
-class Answer(NamedTuple):
-    """One response. `fields` are its header lines, in order and with names in lower case."""
-
-    status: int
-    fields: list[tuple[str, str]]
-    body: bytes
-    wire: bytes
-
-    def get(self, name: str) -> str | None:
-        """The value of a field that comes at most once."""
-        values = [value for field, value in self.fields if field == name.lower()]
-        assert len(values) < 2, f"{name} came {len(values)} times"
-        return values[0] if values else None
-
-    @property
-    def same(self) -> bytes:
-        """Its bytes, without the lines that differ between two answers to one request."""
-        head, end, body = self.wire.partition(b"\r\n\r\n")
-        lines = [
-            line
-            for line in head.split(b"\r\n")
-            if line.partition(b":")[0].decode().lower() not in VARIES
-        ]
-        return b"\r\n".join(lines) + end + body
-
-
-class Client:
-    """One connection, written to and read from as bytes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._events = b""
-        self._parsed: list[Event] = []
-        self._parsed_bytes = 0
-
-    def send(self, data: bytes) -> None:
-        """Write."""
-        self._writer.write(data)
-
-    async def send_slowly(self, data: bytes) -> None:
-        """Write byte by byte, each as a packet of its own."""
-        for at in range(len(data)):
-            self._writer.write(data[at : at + 1])
-            await self._writer.drain()
-            await asyncio.sleep(0)
-
-    async def answer(self, *, to_head: bool = False) -> Answer:
-        """The next answer with a known length."""
-        head = await self._within(self._reader.readuntil(b"\r\n\r\n"))
-        status_line, *lines = head[:-4].split(b"\r\n")
-        fields = []
-        for line in lines:
-            name, _, value = line.decode("latin-1").partition(": ")
-            fields.append((name.lower(), value))
-        status = int(status_line.split()[1])
-        answer = Answer(status, fields, b"", head)
-        if status in BODYLESS or to_head or answer.get("transfer-encoding") is not None:
-            return answer
-        length = int(answer.get("content-length") or 0)
-        body = await self._within(self._reader.readexactly(length))
-        return Answer(status, fields, body, head + body)
-
-    async def ask(self, data: bytes) -> Answer:
-        """Send one request, and read its answer."""
-        self.send(data)
-        return await self.answer(to_head=data.startswith(b"HEAD"))
-
-    async def events_until(self, done: Callable[[list[Event]], bool]) -> list[Event]:
-        """All events of a chunked SSE answer so far, as soon as `done` says so of them."""
-        while True:
-            new, end, _ = self._events[self._parsed_bytes :].rpartition(b"\n\n")
-            self._parsed += parse_events(new + end)  # each once, however many follow
-            self._parsed_bytes += len(new + end)
-            events = list(self._parsed)
-            if done(events):
-                return events
-            self._events += await self.chunk()
-
-    async def event_bytes_until(self, end: bytes) -> bytes:
-        """The bytes of an SSE answer so far, as soon as they end so."""
-        while not self._events.endswith(end):
-            self._events += await self.chunk()
-        return self._events
-
-    @property
-    def received(self) -> bytes:
-        """The bytes of a chunked SSE answer so far."""
-        return self._events
-
-    async def events_to_the_end(self) -> list[Event]:
-        """All events of a chunked SSE answer that the server ends properly."""
-        while chunk := await self.chunk():
-            self._events += chunk
-        return parse_events(self._events)
-
-    async def chunks(self) -> list[bytes]:
-        """The chunks of a body up to its proper end."""
-        received = []
-        while chunk := await self.chunk():
-            received.append(chunk)
-        return received
-
-    async def chunk(self) -> bytes:
-        """The next one; empty at the end."""
-        line = await self._within(self._reader.readuntil(b"\r\n"))
-        data = await self._within(self._reader.readexactly(int(line, 16) + 2))
-        return data[:-2]
-
-    async def rest(self) -> bytes:
-        """Everything until the server closes."""
-        return await self._within(self._reader.read())
-
-    def close(self) -> None:
-        """Go away."""
-        self._writer.close()
-
-    def abort(self) -> None:
-        """Go away without a word."""
-        self._writer.transport.abort()
-
-    def pause(self) -> None:
-        """Take no more from the server, as a slow client would."""
-        self._writer.transport.pause_reading()  # type: ignore[attr-defined] # a read transport too
-
-    def resume(self) -> None:
-        """Take what waits."""
-        self._writer.transport.resume_reading()  # type: ignore[attr-defined] # a read transport too
-
-    @staticmethod
-    async def _within(waiting: Coroutine[None, None, T]) -> T:
-        async with asyncio.timeout(PATIENCE_S):
-            return await waiting
 
 
 class Serving:

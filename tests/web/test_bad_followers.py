@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +15,6 @@ from tests.support.waiting import until
 from tests.web.serving import (
     EDGE,
     PREFIX,
-    Client,
     Serving,
     edge_serving,
     get,
@@ -24,6 +24,9 @@ from tests.web.serving import (
     request,
     serving,
 )
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Client
 
 BAD = b"NONSENSE\r\n\r\n"
 ORDINARY = "X-Request-Id: asked-for"

@@ -15,8 +15,9 @@ from gateway.protocol.responses import AGAIN_S
 from gateway.runtime.limits import Limits
 from gateway.web.connection import AT_ONCE, Connection
 from tests.streams.gated_log import GatedLog, turns
+from tests.support.http1 import Answer, Client
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Answer, Client, Serving, get, offset, post, put, request, serving
+from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.protocol.events import Event

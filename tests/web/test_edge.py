@@ -14,7 +14,7 @@ from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, VIA, edge_serving, get, request
 
 if TYPE_CHECKING:
-    from tests.web.serving import Answer
+    from tests.support.http1 import Answer
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"

@@ -11,9 +11,10 @@ import pytest
 from tests.support.echo_origin import Echo
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.waiting import until
-from tests.web.serving import EDGE, Client, edge_serving, get, request
+from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
+    from tests.support.http1 import Client
     from tests.support.raw_origin import Wire
 
 S = f"{EDGE}/s"
@@ -32,16 +33,13 @@ def upload(*lines: str) -> bytes:
 async def test_the_first_bytes_arrive_before_the_last_are_sent() -> None:
     steps = Steps(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab", b"cd", b"ef")
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        try:
-            writer.write(get(S))
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-            assert b"Content-Length: 6\r\n" in head
-            for piece in (b"ab", b"cd", b"ef"):
-                assert await asyncio.wait_for(reader.readexactly(2), 10) == piece
-                steps.go()
-        finally:
-            writer.close()
+        client = await gateway.connect()
+        client.send(get(S))
+        head = await client.answer(to_head=True)
+        assert head.get("Content-Length") == "6"
+        for piece in (b"ab", b"cd", b"ef"):
+            assert await client.read_until(piece) == piece
+            steps.go()
 
 
 async def test_chunks_arrive_as_they_are_sent_and_end_properly() -> None:
@@ -114,20 +112,18 @@ async def test_a_long_upload_takes_little_memory() -> None:
         await wire.send(answer(b"thanks"))
 
     async with RawOrigin(play) as raw, edge_serving(raw) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(upload(f"Content-Length: {size}"))
+        client = await gateway.connect()
+        client.send(upload(f"Content-Length: {size}"))
         piece = b"x" * 65536
         tracemalloc.start()
         try:
             for _ in range(size // len(piece)):
-                writer.write(piece)
-                await writer.drain()
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+                await client.send_all(piece)
+            got = await client.answer()
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-            writer.close()
-        assert head.startswith(b"HTTP/1.1 200 ")
+        assert got.status == 200
         assert peak < 8 * MB
 
 
@@ -150,20 +146,19 @@ class Long:
 async def test_a_long_download_takes_little_memory(method: str) -> None:
     size = 50 * MB
     async with RawOrigin(Long(size)) as raw, edge_serving(raw) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        client = await gateway.connect()
         tracemalloc.start()
         try:
-            writer.write(request(method, S))
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            client.send(request(method, S))
+            await client.answer(to_head=True)
             left = size
             while left:
-                part = await asyncio.wait_for(reader.read(65536), 10)
+                part = await client.part()
                 assert part, "it was cut short"
                 left -= len(part)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-            writer.close()
         assert peak < 8 * MB
 
 
@@ -207,15 +202,12 @@ async def test_a_cut_answer_looks_cut_to_a_client_that_takes_any_close_for_the_e
     cut = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"
     steps = Steps(cut.encode(), then=close)
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        try:
-            writer.write(request("GET", S, version="1.0"))
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\nabcd"), 10)
-            steps.go()
-            with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(reader.read(), 10)
-        finally:
-            writer.close()
+        client = await gateway.connect()
+        client.send(request("GET", S, version="1.0"))
+        await client.read_until(b"\r\n\r\nabcd")
+        steps.go()
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
 
 
 # ---------------------------------------------------------------- answers before the upload's end

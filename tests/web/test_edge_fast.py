@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.web.listener import ConnectionListener
+from tests.support.http1 import Client
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
-from tests.web.serving import EDGE, Client, edge_serving, get, request
+from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
-    from tests.web.serving import Answer, Serving
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"
@@ -288,12 +290,12 @@ def test_whatever_is_said_and_asked_a_hit_is_the_same_on_both_ways() -> None:
 
 async def at_the_door(port: int, wire: bytes) -> bytes:
     """All that comes until the connection ends."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    client.send(wire)
     try:
-        writer.write(wire)
-        return await asyncio.wait_for(reader.read(), 10)
+        return await client.rest()
     finally:
-        writer.close()
+        client.close()
 
 
 async def test_who_asks_once_is_answered_the_same_at_the_door() -> None:

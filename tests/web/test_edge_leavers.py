@@ -65,13 +65,12 @@ class Moody(RawOrigin):
         self._random = random
 
     async def _play(self, wire: Wire) -> None:
-        fields = dict(line.lower().split(": ", 1) for line in self.heard[-1].fields)
         if self._random.random() < 0.1:
             await wire.send(answer(b"no", status="413 Content Too Large"))
             await wire.rest()
             return
         try:
-            await wire.read(int(fields.get("content-length", 0)))
+            await wire.body()
         except asyncio.IncompleteReadError:
             return
         mood = self._random.choice(MOODS)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tests.protocol.events import Event
-    from tests.web.serving import Answer, Client, Serving
+    from tests.support.http1 import Answer, Client
+    from tests.web.serving import Serving
 
 HERE, THERE = f"{EDGE}/s", f"{PREFIX}/s"
 POLL_S = 0.03

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
     from tests.protocol.events import Event
-    from tests.web.serving import Client
+    from tests.support.http1 import Client
 
 BIG = 100_000
 

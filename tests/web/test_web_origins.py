@@ -12,7 +12,7 @@ from tests.web.serving import edge_serving, get, post, put, request, serving
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.web.serving import Answer
+    from tests.support.http1 import Answer
 
 NAMED = "https://app.test"
 STRANGER = "https://evil.test"

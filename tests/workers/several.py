@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.wire import Answer, ask
+from tests.support.http1 import Answer, ask
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
 

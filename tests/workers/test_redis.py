@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.wire import Wire, ask, request
+from tests.support.http1 import Wire, ask, request
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 from tests.workers.several import Several, is_alive, several, starting

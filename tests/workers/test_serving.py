@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.wire import Wire, ask, request
+from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate
 from tests.support.waiting import wait_until

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.wire import Answer, ask
+from tests.support.http1 import Answer, ask
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 from tests.workers.several import Several, several

@@ -15,7 +15,8 @@ from gateway.streams.sweeper import Sweeper
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.streams.simulation.link import Link
-from tests.web.serving import PREFIX, Client, Options, settings_of
+from tests.support.http1 import Client
+from tests.web.serving import PREFIX, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -11,7 +11,7 @@ from tests.web.serving import PREFIX, request
 if TYPE_CHECKING:
     from tests.streams.simulation.gateway import PatientClient
     from tests.streams.simulation.world import World
-    from tests.web.serving import Answer
+    from tests.support.http1 import Answer
 
 CUT = (asyncio.IncompleteReadError, ConnectionError)
 LATER = {503}

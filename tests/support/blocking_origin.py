@@ -1,4 +1,8 @@
-"""An origin played by hand: the test chooses every byte that it sends, and when."""
+"""The scripted origin of tests without a loop: a thread for each connection.
+
+It takes the next request of a connection before the last one is answered, it can leave and come
+back, and answers may be given by hand. For all else there is `tests.support.raw_origin`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
-from tests.faults.wire import TIMEOUT_S
+from tests.support.http1 import TIMEOUT_S
 from tests.support.ports import free_port
+from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,13 +70,7 @@ class Exchange:
         self._connection.close()
 
 
-def answer(body: bytes = b"", *fields: str, status: str = "200 OK") -> bytes:
-    """The bytes of a well-formed answer."""
-    length = f"Content-Length: {len(body)}"
-    return "\r\n".join([f"HTTP/1.1 {status}", length, *fields, "", ""]).encode("latin-1") + body
-
-
-class BadOrigin:
+class BlockingOrigin:
     """Listens on a loopback port. Requests are played by `play` on their arrival, or wait for
     `next`.
     """
