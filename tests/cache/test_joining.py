@@ -10,14 +10,14 @@ import pytest
 
 from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.errors import OriginBroken
-from tests.cache.edge import PATH, staged, told
+from tests.cache.stage import PATH, staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.cache.edge import Stage, Told
+    from tests.cache.stage import Stage, Told
     from tests.support.raw_origin import Wire
 
 MINUTE = "Cache-Control: max-age=60"

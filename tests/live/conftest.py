@@ -1,15 +1,3 @@
 """These tests run on the event loop that serves in production."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import uvloop
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Mapping
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
-    return {"uvloop": uvloop.new_event_loop}
+from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
 from gateway.hosted.feeds import HostedFollower
-from tests.live.edge import live, polling
+from tests.edge.live_readers import live, polling
 from tests.support.raw_origin import answer
 from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, serving

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.edge.recent_window import LONGEST_COUNTED, MOST_COUNTED
 from gateway.live.contract import LONGEST_ROUND
-from tests.live.edge import confirmed, following, live, news, polling, told, up_to
+from tests.edge.live_readers import confirmed, following, live, news, polling, told, up_to
 
 JSON = "application/json"
 

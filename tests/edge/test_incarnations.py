@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.edge import S, at, confirmed, following, live, news, polling, text, up_to
+from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, text, up_to
 from tests.support.raw_origin import Steps, answer
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, edge_serving, get, post, put, request, serving

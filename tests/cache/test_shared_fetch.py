@@ -12,12 +12,12 @@ from gateway.cache import http_cache
 from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.cache.shared_body import AHEAD_BYTES
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
-from tests.cache.edge import staged, told
+from tests.cache.stage import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.cache.edge import Stage, Told
+    from tests.cache.stage import Stage, Told
     from tests.support.raw_origin import Play, Wire
 
 MINUTE = "Cache-Control: max-age=60"

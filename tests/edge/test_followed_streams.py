@@ -12,7 +12,7 @@ import pytest
 from gateway.edge import followed_streams
 from gateway.edge.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
-from tests.live.edge import (
+from tests.edge.live_readers import (
     NEXT_KEY,
     S,
     at,

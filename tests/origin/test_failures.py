@@ -17,7 +17,7 @@ from gateway.origin.client import ServerState
 from gateway.origin.connections import nothing_written
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
 from gateway.origin.servers import Server
-from tests.backends.origin.opening import PREFIX, TARGET, ask, opened
+from tests.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
 from tests.support.waiting import until

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import OriginUnreachable, StartError
 from gateway.origin.connections import try_connection
-from tests.backends.origin.opening import ask, opened
+from tests.origin.opening import ask, opened
 from tests.support.listener import Listener
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import PATIENCE_S, until

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.edge import S, at, following, live, news, polling, text, up_to
-from tests.live.edge import told as told_of
+from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
+from tests.edge.live_readers import told as told_of
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
 from tests.support.waiting import until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.edge import (
+from tests.edge.live_readers import (
     NEXT_KEY,
     S,
     at,

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cache.replica_lag import PERSISTS_S
 from gateway.edge import followed_stream
-from tests.live.edge import S, at, confirmed, following, live, news, polling, up_to
+from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
 from tests.support.waiting import until

@@ -1,4 +1,4 @@
-"""These tests run on the event loop that serves in production."""
+"""The event loop that serves in production; a conftest.py that imports this has tests run on it."""
 
 from __future__ import annotations
 

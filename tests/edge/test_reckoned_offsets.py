@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.edge import S
+from tests.edge.live_readers import S
 from tests.support.raw_origin import RawOrigin, answer, silence
 from tests.web.serving import edge_serving, get
 

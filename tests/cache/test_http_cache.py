@@ -11,7 +11,7 @@ from gateway.cache.cached_response import MAX_VARIANTS
 from gateway.cache.http_cache import PASSED_S, REST_S
 from gateway.errors import NotCached, OriginBroken
 from gateway.protocol.state import Lifetime
-from tests.cache.edge import PATH, Stage, staged
+from tests.cache.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import PATIENCE_S, until
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import BadRequest, OriginTimeout
-from tests.backends.origin.opening import PREFIX, TARGET, ask, opened, send
+from tests.origin.opening import PREFIX, TARGET, ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
 

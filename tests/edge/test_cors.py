@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.edge import S, at, confirmed, following, live, polling
+from tests.edge.live_readers import S, at, confirmed, following, live, polling
 from tests.support.raw_origin import answer
 from tests.web.serving import get
 

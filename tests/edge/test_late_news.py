@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
 from gateway.protocol.requests import LongPoll
-from tests.live.edge import S, following, live, up_to
+from tests.edge.live_readers import S, following, live, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import LimitReached, OriginBroken, OriginTimeout
-from tests.backends.origin.opening import LIMIT, TARGET, ask, opened, send
+from tests.origin.opening import LIMIT, TARGET, ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
 from tests.support.waiting import until
 
