@@ -18,6 +18,7 @@ from tests.streams.service import Service
 from tests.support.listener import Listener
 from tests.support.ports import free_port
 from tests.support.redis_groups import SERVICE, SentinelGroup
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,9 +160,7 @@ async def test_writers_go_on_after_a_failover_while_a_sentinel_is_frozen(
             frozen.pause()
             try:
                 primary.kill()
-                async with asyncio.timeout(FAILOVER_S):
-                    while not await _is_appended(service):
-                        await asyncio.sleep(0.05)
+                await until(lambda: _is_appended(service), within_s=FAILOVER_S)
                 assert set((await service.data("s")).split()) == {b"before", b"after"}
             finally:
                 frozen.resume()

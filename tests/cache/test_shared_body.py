@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.cache import shared_body
-from gateway.cache.shared_body import AHEAD_BYTES, SharedBody, SharedBodyReader
+from gateway.cache.shared_body import AHEAD_BYTES, SLOW_S, SharedBody, SharedBodyReader
 from gateway.errors import OriginBroken
+from tests.support import virtual_time
 from tests.support.waiting import until
 
 
@@ -79,10 +79,11 @@ async def test_one_who_leaves_is_waited_for_no_more() -> None:
         await body.kept_up()
 
 
-async def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(shared_body, "SLOW_S", 1.0)
+def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on() -> None:
+    virtual_time.run(one_does_not_keep_up())
+
+
+async def one_does_not_keep_up() -> None:
     body = SharedBody()
     quick, stalled, late = body.reader(), body.reader(), body.reader()
     body.pass_on()
@@ -91,7 +92,7 @@ async def test_one_who_does_not_keep_up_is_let_go_and_the_others_go_on(
     for _ in range(10):
         body.add(b"x" * (AHEAD_BYTES + 1))
         keeping_up = asyncio.create_task(body.kept_up())
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.15 * SLOW_S)
         await anext(parts_of_late)  # behind each time, and yet it goes on
         await keeping_up
     body.end()

@@ -172,7 +172,7 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
         again = asyncio.create_task(stage.get()) if comes_back else None
-        await asyncio.sleep(0.3)  # longer than that
+        await asyncio.sleep(0.3)  # longer than that: the time is what is tested
         assert stage.origin.in_flight == comes_back
         steps.go()
         if again is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -83,7 +82,9 @@ def news(got: Answer) -> tuple[int, bytes, str | None, str | None]:
 async def confirmed(gateway: Serving, tail: str = "0001", *lines: str) -> None:
     """Wait until the feed itself knows the tail: then the origin is not asked for it."""
     at_tail = get(f"{S}?offset={tail}", *lines)
-    async with asyncio.timeout(10):
-        while (await gateway.ask(at_tail)).get("X-Cache") != "COLLAPSED":
-            gateway.clock.advance(2)
-            await asyncio.sleep(0.05)
+
+    async def is_known() -> bool:
+        gateway.clock.advance(2)
+        return (await gateway.ask(at_tail)).get("X-Cache") == "COLLAPSED"
+
+    await until(is_known, f"the feed to know {tail}")

@@ -676,7 +676,7 @@ async def test_what_was_written_through_the_gateway_is_read_whenever_the_feed_he
                 got = await gateway.ask(get(f"{S}?offset=0001", line))
                 assert news(got)[:3] == (200, b"b", "0002")
             gateway.clock.advance(1)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the time that the feed is held for is what is tested
 
 
 async def test_an_answer_with_the_news_at_hand_is_of_now() -> None:

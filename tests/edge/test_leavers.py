@@ -29,7 +29,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=1\r\nContent-Length: %d\r\n\r
 async def slowly(wire: Wire) -> None:
     await wire.send(HEAD % 30)
     for _ in range(3):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # its slowness is what is tested
         await wire.send(b"0123456789")
 
 
@@ -88,7 +88,7 @@ async def visit(gateway: Serving, random: Random) -> None:
     wires = [get(target), get(target, "Cookie: a"), request("HEAD", target), upload, upload[:5000]]
     wires += [get(f"{target}?offset=0001&live={mode}") for mode in ("long-poll", "sse")]
     client.send(random.choice(wires))
-    await asyncio.sleep(random.random() * 0.2)
+    await asyncio.sleep(random.random() * 0.2)  # whenever they leave, is what is tested
     if random.random() < 0.5:
         client.close()
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,10 +41,9 @@ class Follower:
         except CUT_OFF:
             return
 
-    async def sees(self, count: int) -> None:
+    async def sees(self, count: int, within_s: float) -> None:
         """Wait until `count` messages have come."""
-        while len(self.seen) < count:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(self.seen) >= count, f"{count} messages", within_s=within_s)
 
     def _query(self) -> dict[str, str]:
         query = {"offset": self.offset, "live": self.live}

@@ -94,7 +94,7 @@ async def streamed(_: Serving, client: Client, name: str) -> Answer:
     """An upload whose length nobody knows before."""
     head = request("POST", f"{EDGE}/{name}", "Transfer-Encoding: chunked")
     client.send(head.replace(b"Content-Length: 0\r\n", b"") + b"3\r\nabc\r\n")
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.005)  # a packet of its own, and late, is what is tested
     client.send(b"3\r\ndef\r\n0\r\n\r\n")
     return await client.answer()
 

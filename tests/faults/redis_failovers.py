@@ -20,6 +20,7 @@ from tests.faults.readback import Readback, read_back
 from tests.faults.redis_torture import NEVER, QUICK, session
 from tests.faults.roaming import PAUSE_S, REFUSED, Catcher, RoamingReader
 from tests.support.processes import Headgate
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -223,10 +224,8 @@ class _Act:
     async def _go_on(self) -> None:
         """Wait until each writer has gone on after the loss."""
         try:
-            async with asyncio.timeout(LIMIT_S):
-                while len(self.gone_on) < WRITERS:
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
+            await until(lambda: len(self.gone_on) == WRITERS, within_s=LIMIT_S)
+        except AssertionError:
             hung = set(range(WRITERS)).difference(self.gone_on)
             raise AssertionError(f"the writers {hung} hang") from None
         self.report.first_s.append(min(self.gone_on.values()))
@@ -283,9 +282,9 @@ class _Act:
         """Wait until each writer has appended some, and the first stream has grown by so much."""
         acked = self.report.acked + WRITERS * APPENDS
         size = self.first_bytes + more_bytes
-        async with asyncio.timeout(LIMIT_S):
-            while self.report.acked < acked or self.first_bytes < size:
-                await asyncio.sleep(0.005)
+        await until(
+            lambda: self.report.acked >= acked and self.first_bytes >= size, within_s=LIMIT_S
+        )
 
     async def _append(self, pen: Pen) -> None:
         """One append, sent until it is acknowledged, or what takes its place after a loss."""

@@ -19,6 +19,7 @@ from tests.faults.roaming import PAUSE_S, REFUSED, RoamingReader
 from tests.faults.tears import arm, await_tear
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.processes import Headgate
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -266,10 +267,8 @@ class _Act:
     async def _go_on(self) -> None:
         """Wait until each writer has gone on after the last fault."""
         try:
-            async with asyncio.timeout(LIMIT_S):
-                while len(self.gone_on) < WRITERS:
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
+            await until(lambda: len(self.gone_on) == WRITERS, within_s=LIMIT_S)
+        except AssertionError:
             outputs = "".join(gateway.output()[-3000:] for gateway in self.fleet.gateways)
             raise AssertionError(
                 f"{WRITERS - len(self.gone_on)} writers hang:\n{outputs}"

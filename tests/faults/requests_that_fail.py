@@ -70,10 +70,8 @@ class Stage:
     async def settled(self) -> str:
         """What is held too long; empty when all is back."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                while self.held() != self.base:
-                    await asyncio.sleep(0.002)  # it is looked at again then
-        except TimeoutError:
+            await until(lambda: self.held() == self.base, within_s=PATIENCE_S)
+        except AssertionError:
             now = self.held()
             return ", ".join(f"{now[what]} {what}" for what in now if now[what] != self.base[what])
         return ""

@@ -15,6 +15,7 @@ import aiohttp
 from tests.faults.follower import CUT_OFF, Follower
 from tests.faults.ledger import Faults, Ledger
 from tests.faults.lifecycle import Lifecycle
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,9 +178,7 @@ class _Torture:
     async def _load_runs(self) -> None:
         """Wait for the first acknowledgement."""
         before = self.report.acked
-        async with asyncio.timeout(LIMIT_S):
-            while self.report.acked == before:
-                await asyncio.sleep(0.001)
+        await until(lambda: self.report.acked != before, within_s=LIMIT_S)
 
     async def _write(self, writer: int) -> None:
         """Append until the server goes, beginning with what it never answered."""
@@ -296,9 +295,8 @@ class _Torture:
         """A live reader sees the same as one who reads back, in time and only once."""
         following = asyncio.create_task(follower.follow())
         try:
-            async with asyncio.timeout(LIMIT_S):
-                await follower.sees(len(found))
-        except TimeoutError:
+            await follower.sees(len(found), LIMIT_S)
+        except AssertionError:
             self._fault(f"{follower.live} reader has {len(follower.seen)} of {len(found)} messages")
         finally:
             following.cancel()

@@ -283,7 +283,7 @@ async def test_a_head_that_comes_in_drops_is_given_up() -> None:
     async def drip(wire: Wire) -> None:
         while not wire.is_closing():
             await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # its slowness is what is tested
 
     async with RawOrigin(drip) as server, opened(server, response_timeout=0.2) as origin:
         with pytest.raises(OriginTimeout):
@@ -292,7 +292,7 @@ async def test_a_head_that_comes_in_drops_is_given_up() -> None:
 
 async def test_a_poll_has_its_own_time() -> None:
     async def late(wire: Wire) -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # its slowness is what is tested
         await wire.send(answer(b"late"))
 
     times = {"response_timeout": 0.05, "poll_timeout": 20}

@@ -363,9 +363,15 @@ async def test_a_health_check_that_is_not_answered_means_down() -> None:
 
 
 async def test_without_a_path_only_a_server_that_is_down_is_looked_at() -> None:
-    async with RawOrigin(answer()) as server, opened(server, health_interval=0.01) as origin:
+    health = {"health_path": "/health", "health_interval": 0.01}
+    async with (
+        RawOrigin(answer()) as server,
+        opened(server, health_interval=0.01) as origin,
+        RawOrigin(answer()) as other,
+        opened(other, **health),
+    ):
         await ask(origin)
-        await asyncio.sleep(0.1)
+        await until(lambda: len(other.heard) > 10)  # one with a path is looked at meanwhile
         assert (server.connections, server.lines()) == (1, [ASKED])
 
 

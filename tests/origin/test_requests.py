@@ -154,7 +154,7 @@ async def test_a_slow_client_is_not_the_origins_fault() -> None:
     async def slow() -> AsyncIterator[bytes]:
         await asyncio.sleep(0.8)  # the time that is tested
         yield b"a"
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.8)  # the same
         yield b"b"
 
     async def play(wire: Wire) -> None:

@@ -42,7 +42,7 @@ async def after(client: Client, data: bytes, *, cut: int) -> None:
     """Send the last so many bytes a moment after the others."""
     client.send(data[: len(data) - cut])
     if cut:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # that they come late is what is tested
         client.send(data[len(data) - cut :])
 
 
@@ -117,7 +117,7 @@ async def test_a_body_that_turns_out_to_be_no_http_is_refused_at_once(
         client = await gateway.connect()
         client.send(CHUNKED % prefix.encode() + b"\r\n\r\n3\r\nabc\r\n")
         await until(lambda: gateway.ordinary == 2)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # as above
         client.send(b"zz\r\n")
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
@@ -204,7 +204,7 @@ async def test_the_end_of_a_long_body_is_no_head() -> None:
         for _ in range(3):
             for at in range(0, len(whole), 40_000):
                 client.send(whole[at : at + 40_000])
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # pieces of their own are what is tested
             assert (await client.answer()).status == 204
 
 

@@ -402,9 +402,7 @@ async def test_a_body_that_stops_is_given_up() -> None:
 
 async def tasks_settle(count: int) -> int:
     """How many tasks there are, once there are as few as `count` or it has taken too long."""
-    async with asyncio.timeout(5):
-        while len(asyncio.all_tasks()) > count:
-            await asyncio.sleep(0.001)
+    await until(lambda: len(asyncio.all_tasks()) <= count)
     return len(asyncio.all_tasks())
 
 

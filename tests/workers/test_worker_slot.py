@@ -20,6 +20,7 @@ from gateway.workers import worker_slot as seats
 from gateway.workers.channel import Ask, Channel, Report, Started, Told
 from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -171,12 +172,9 @@ async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
     assert seat._process is not None
     first = seat._process.pid
     os.kill(first, signal.SIGSTOP)
-    async with asyncio.timeout(60):
-        while not seat.restarts:
-            await asyncio.sleep(0.01)
-        told = seat.trouble
-        while seat.trouble is not None:
-            await asyncio.sleep(0.01)
+    await until(lambda: seat.restarts > 0, within_s=50)
+    told = seat.trouble
+    await until(lambda: seat.trouble is None, within_s=50)
     assert seat.hangs >= 1
     assert told == "did not answer 2 times in a row, and was killed, starting again"
     assert seat._process.pid != first
