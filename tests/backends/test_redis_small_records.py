@@ -11,6 +11,7 @@ import pytest
 from gateway.backends.redis import records as redis_records
 from gateway.backends.redis.connection import MUCH, RedisConnection
 from gateway.backends.redis.records import Run, Stretch
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.backends.redis.connection import Reply
@@ -164,8 +165,7 @@ async def test_others_have_their_turn_after_much_input(size: int) -> None:
         rest = b"x" * (2 * MUCH - (size - len(begin))) + b"\r\n"
         async with asyncio.timeout(30):
             await asyncio.get_running_loop().sock_sendall(theirs, rest)
-            while not heard:
-                await asyncio.sleep(0)
+            await until(lambda: bool(heard))
         assert heard == [b"x" * 2 * MUCH]
         wire.data_received(b"+" + b"x" * MUCH)
         wire.close()  # before its turn has come

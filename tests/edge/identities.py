@@ -84,7 +84,7 @@ class Origin(BlockingOrigin):
         live = "live=long-poll" in exchange.target
         end = self._tail()
         if live and start >= end:
-            time.sleep(HOLDS_S)
+            time.sleep(HOLDS_S)  # as an origin holds a poll
             end = self._tail()
         elif not live:
             time.sleep(0.01)  # so that others can come for the same meanwhile

@@ -44,7 +44,7 @@ class Reader:
                         await read(answer)
                 except CUT_OFF:
                     self.errors += 1
-                    await asyncio.sleep(RETRY_S)
+                    await asyncio.sleep(RETRY_S)  # as a client does
 
     async def has(self, size: int) -> None:
         """Wait until so many bytes have come."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.live.test_feed import follow, text, up_to
+from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, serving
 
 
@@ -48,11 +47,9 @@ async def test_a_long_poll_past_the_tail_gets_what_comes_next(past: int, times: 
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = [await gateway.connect() for _ in range(times)]
-        for client in clients:  # the first asks the log, the next is parked without
+        for number, client in enumerate(clients, 1):  # the first asks the log, the next does not
             client.send(get(f"s?offset={offset(3 + past)}&live=long-poll"))
-            async with asyncio.timeout(5):
-                while gateway.limits.live_readers <= clients.index(client):
-                    await asyncio.sleep(0)
+            await until(lambda polls=number: gateway.limits.live_readers == polls)  # type: ignore[misc]
         await gateway.ask(post("s", b"two"))
         for client in clients:
             answer = await client.answer()

@@ -163,7 +163,7 @@ async def test_a_poll_whose_time_is_over_gets_no_data_of_a_time_before_it() -> N
 
         def arrive_and_wait() -> None:
             connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))
-            time.sleep(1.1)
+            time.sleep(1.1)  # as above
 
         log.published = arrive_and_wait
         await gateway.ask(post("s", b"two"))
