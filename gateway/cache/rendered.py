@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gateway.cache.store import Kept
+from gateway.cache.store import CacheEntry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 
-class Entry(Kept):
+class Entry(CacheEntry):
     """One answer with status 200: what follows its status line, as bytes that readers share.
 
     After `sure_until` (unix time) somebody else may have changed the stream without our knowledge;
@@ -48,7 +48,7 @@ class Entry(Kept):
 EVENT_CHUNK_BYTES = 32 << 20
 
 
-class EventChunk(Kept):
+class EventChunk(CacheEntry):
     """The data event of one chunk, and the offset at which the chunk ends."""
 
     __slots__ = ("data_event", "end")

@@ -94,17 +94,17 @@ class HostedRoute:
             self._store.hit(entry)
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._store.misses += 1
-        hot = await self.table.load(name)
-        state = self.table.present(hot)
-        self.table.deadlines.touch(hot)
+        active = await self.table.load(name)
+        state = self.table.present(active)
+        self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
         if isinstance(read, Events):
-            return LiveRead(hot, state, start, read.offset is None)
+            return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
                 ended = responses.poll_ended(state, read, self.clock())
                 return Answered(ended, cache_status.MISS)
-            return LiveRead(hot, state, start, read.offset is None)
+            return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
             return Answered(responses.tail(state, read, self.clock()), cache_status.BYPASS)
         key = (read.target, state.stream_id, state.version, state.reign)
@@ -115,8 +115,8 @@ class HostedRoute:
 
     async def _confirmed(self, read: Read, name: str) -> Entry | None:
         """The kept answer, if it is still what the log would give."""
-        hot = await self.table.load(name)  # drops what has become old
-        state = self.table.present(hot)
+        active = await self.table.load(name)  # drops what has become old
+        state = self.table.present(active)
         now = self.clock()
         entry = self._store.get(read.target, now)
         if entry is not None and not entry.is_of(state):

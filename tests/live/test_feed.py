@@ -480,7 +480,7 @@ async def test_a_stream_nobody_watches_has_no_feed() -> None:
         for reader in readers:
             reader.abort()
         await gateway.until(lambda: gateway.limits.live_readers == 0)
-        hot = gateway.route.table.peek("s")
-        assert hot is not None
-        assert hot.follower is None
-        assert hot.idle
+        active = gateway.route.table.peek("s")
+        assert active is not None
+        assert active.follower is None
+        assert active.idle

@@ -120,11 +120,11 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route.reader._reads._flights) + len(route._answers._flights),
-            "reads of events": len(route.feeds._reads._flights),
+            "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
+            "reads of events": len(route.feeds._reads._fetches),
             "streams to look at": len(route.table._catching_up),
             "followed streams": self.log.followed,
-            "streams in use": sum(not hot.idle for hot in route.table._streams.values()),
+            "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]
 
