@@ -185,8 +185,8 @@ class HttpCache:
             cached = await asyncio.shield(fetch.begun)
             if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
                 return None
-            patience_s = JOINED_S if collapsed else TOGETHER_S
-            await asyncio.wait([fetch.fetched], timeout=patience_s)
+            timeout_s = JOINED_S if collapsed else TOGETHER_S
+            await asyncio.wait([fetch.fetched], timeout=timeout_s)
             fetched = fetch.fetched.result() if fetch.fetched.done() else None
             if fetched is not None:
                 return self._given(fetch, fetched, old, collapsed=collapsed)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 
-class Entry(CacheEntry):
+class RenderedChunk(CacheEntry):
     """One answer with status 200: what follows its status line, as bytes that readers share.
 
-    After `sure_until` (unix time) somebody else may have changed the stream without our knowledge;
-    it is `sure_s` long that an answer is given before that is asked again.
+    After `confirm_after` (unix time) somebody else may have changed the stream without our
+    knowledge; it is `sure_s` long that an answer is given before that is asked again.
     """
 
-    __slots__ = ("etag", "fields", "rest", "sure_s", "sure_until")
+    __slots__ = ("confirm_after", "etag", "fields", "rest", "sure_s")
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Entry(CacheEntry):
         self.rest = rest
         self.fields = fields
         self.etag = etag
-        self.sure_s = self.sure_until = math.inf
+        self.sure_s = self.confirm_after = math.inf
 
     def is_of(self, state: StreamState) -> bool:
         """Whether it was read from this stream, and not from another at the same path."""

@@ -204,7 +204,7 @@ class FollowedStream:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
-    # Hearer
+    # Observer
 
     def heard(self, start: str, polled: Polled) -> None:
         """Tell the keeper and the feed."""

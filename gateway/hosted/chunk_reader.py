@@ -53,7 +53,7 @@ class ChunkReader:
         The log may be ahead of the table by commits that are about to be applied. They are left
         out: a reader who saw them could come back with an offset that the table does not know.
         """
-        key = (state.stream_id, start, state.version, state.reign)
+        key = (state.stream_id, start, state.version, state.history)
         chunk = await self._reads.read(
             key, lambda: self._table.log.read(state, start, chunks.boundary(start))
         )

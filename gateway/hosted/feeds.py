@@ -22,7 +22,7 @@ from gateway.protocol.content import read_body
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
-from gateway.streams.reload_queue import AGAIN_S
+from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
 
@@ -105,7 +105,7 @@ class HostedFollower:
         except HeadgateError as trouble:
             self.feed.lose(trouble)
             path = self.feed.snapshot.path
-            asyncio.get_running_loop().call_later(AGAIN_S, self._table.missed, path)
+            asyncio.get_running_loop().call_later(RELOAD_S, self._table.missed, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
             log.exception("stream.not_read", path=self.feed.snapshot.path)
             self.feed.cut_off()
@@ -120,7 +120,7 @@ class HostedFollower:
             self.feed.publish(state, self.feed.tail, (), closed=state.closed)
             return False
         chunk = await self._reader.chunk(state, start)
-        is_same = chunk.state.reign == state.reign and self.feed.tail == state.offset(start)
+        is_same = chunk.state.history == state.history and self.feed.tail == state.offset(start)
         if not is_same or chunk.end == start:
             raise LogUnavailable("the log did not have what it told of")
         records = []
@@ -283,7 +283,7 @@ class HostedFeeds:
 
     async def read_events(self, snapshot: StreamState, start: str) -> Cut:
         """The same, from the log."""
-        key = (snapshot.stream_id, start, snapshot.version, snapshot.reign)
+        key = (snapshot.stream_id, start, snapshot.version, snapshot.history)
         entry = await self._reads.read(key, lambda: self._event(snapshot, start))
         return Cut(entry.data_event, entry.end)
 

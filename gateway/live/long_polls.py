@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.live.contract import N, Parked, V
-from gateway.protocol.responses import AGAIN_S
+from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class LongPolls(Generic[V, N]):
 
     def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
         """In turn, as often as wanted: each names another time to come back at."""
-        return cycle([self._host.refusal(reason) for _ in AGAIN_S])
+        return cycle([self._host.refusal(reason) for _ in RETRY_AFTER_S])
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
         """What the waiter needs is no news any more, so it is read for it."""

@@ -17,7 +17,7 @@ from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.protocol.lifecycle import Created, Place
+    from gateway.protocol.lifecycle import Created, PathState
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
@@ -210,10 +210,10 @@ class Lifecycle:
         raise LogUnavailable("too many writers met on this stream: nothing was stored")
 
 
-def _never_was(fork: StreamState, place: Place) -> bool:
+def _never_was(fork: StreamState, place: PathState) -> bool:
     """Whether what stands at its path says that a fork did not come to be.
 
     It may come true yet in another history, and who removed it since has released its source.
     """
     is_retired = place.retired is not None and place.retired >= fork.generation
-    return place.reign == fork.reign and not is_retired
+    return place.history == fork.history and not is_retired

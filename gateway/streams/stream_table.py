@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import Loaded, Log
-    from gateway.protocol.lifecycle import Place
+    from gateway.protocol.lifecycle import PathState
     from gateway.protocol.state import Change, ProducerState, StreamState
     from gateway.streams.active_stream import Caches
 
@@ -125,7 +125,7 @@ class StreamTable:
             active.loading = None
 
     def _take(
-        self, active: ActiveStream, place: Place, producers: dict[str, ProducerState]
+        self, active: ActiveStream, place: PathState, producers: dict[str, ProducerState]
     ) -> None:
         known, found = active.known, place.state
         if found is not None and is_rewritten(known, found):
@@ -135,7 +135,7 @@ class StreamTable:
                 known.stream_id, whole=True
             )  # also by other hands than a gateway's
         active.epoch += 1
-        active.retired, active.reign = place.retired, place.reign
+        active.retired, active.history = place.retired, place.history
         active.producers = producers
         active.state = place.state
         active.absent = place.state is None
@@ -270,7 +270,7 @@ class StreamTable:
         known = active.known
         if stands is None or active.loading is not None:  # what is being loaded may be newer
             self._forget(active)
-        elif known is not None and stands.place.reign < known.reign:
+        elif known is not None and stands.place.history < known.history:
             self._forget(
                 active
             )  # an old answer, or a server whose clock is behind: it must be asked

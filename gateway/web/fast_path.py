@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.rendered import Entry
+from gateway.cache.rendered import RenderedChunk
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
 from gateway.hosted.route import HostedRoute
@@ -131,7 +131,7 @@ class FastPath:
         message, key, connection = head
         now = self._clock()
         entry = self._store.get(message.path, now) if self._logs else None
-        if isinstance(entry, Entry) and entry.sure_until > now:
+        if isinstance(entry, RenderedChunk) and entry.confirm_after > now:
             self._store.hit(entry)
             common = self._lines.shared_at(now)
             first = b"".join((_OK, common, connection, cache_status.hit(entry.hits)))

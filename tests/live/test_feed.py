@@ -419,7 +419,7 @@ async def test_so_many_readers_may_wait_and_no_more() -> None:
         await gateway.until(lambda: gateway.limits.live_readers == 1)
         reader = await follow(gateway, "t?offset=-1&live=sse")
         targets = ("s?offset=now&live=sse", "t?offset=now&live=long-poll")
-        for again_s, target in zip(responses.AGAIN_S, targets, strict=False):
+        for again_s, target in zip(responses.RETRY_AFTER_S, targets, strict=False):
             refused = await gateway.ask(get(target))
             assert (refused.status, refused.get("Retry-After")) == (503, str(again_s))
             assert b"max_live_readers is reached" in refused.body

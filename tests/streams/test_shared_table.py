@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.state import Change, Lifetime, StreamState
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
-from gateway.streams.reload_queue import AGAIN_S
+from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.stream_table import LINGER_S
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import turns
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.streams.active_stream import ActiveStream
 
 replace = msgspec.structs.replace
-RESTARTED = 1_900_000_000_000_000  # a reign later than any clock of these tests
+RESTARTED = 1_900_000_000_000_000  # a history later than any clock of these tests
 
 
 def two() -> tuple[Service, SharedLog, Service]:
@@ -293,7 +293,7 @@ async def test_an_own_commit_that_is_told_of_after_a_restart_takes_nobody_back(
     log.commits.clear()
     committing = service.table.commit([appended(known(active), b"a")])
     await turns()
-    log.server.reign = RESTARTED
+    log.server.history = RESTARTED
     log.news.history_changed()
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
@@ -320,7 +320,7 @@ async def test_a_removal_that_is_told_of_late_ends_nobody_of_the_next_stream(
     committing = service.table.commit([removed(known(active))])
     await turns()
     if restarted:
-        log.server.reign = RESTARTED
+        log.server.history = RESTARTED
         log.news.history_changed()
     else:
         log.news.gone("s", known(active).stream_id)
@@ -347,7 +347,7 @@ async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
     creating = asyncio.create_task(service.create("s", b"a"))
     await turns()
     if restarted:
-        log.server.reign = RESTARTED
+        log.server.history = RESTARTED
         log.news.history_changed()
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
@@ -408,11 +408,11 @@ async def test_a_gap_in_the_news_is_read() -> None:
     assert readers.news == [(2, b"")]
 
 
-async def test_news_under_another_reign_follow_on_nothing() -> None:
+async def test_news_in_another_history_follow_on_nothing() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
-    log.server.reign = RESTARTED
+    log.server.history = RESTARTED
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
     assert active.state is None
@@ -454,7 +454,7 @@ async def test_news_of_a_trimmed_stream_drop_all_that_is_kept_of_it() -> None:
 
 async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
     service, log, _ = two()
-    log.news.heard(created(log, "s", b"a", reign=log.server.reign))
+    log.news.heard(created(log, "s", b"a", history=log.server.history))
     log.news.missed("s")
     await turns()
     assert (len(service.table), service.dropped, log.loaded) == (0, [], 0)
@@ -503,7 +503,7 @@ def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None
         while not readers.heard:
             assert asyncio.get_running_loop().time() < begun + 10
             await asyncio.sleep(0.01)
-        assert asyncio.get_running_loop().time() - begun == pytest.approx(3 * AGAIN_S, abs=0.05)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(3 * RELOAD_S, abs=0.05)
         assert known(active).tail == 1
 
     virtual_time.run(main())
@@ -535,7 +535,7 @@ async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> 
     await service.create("unused", b"a")
     state = (await other.create("s", b"a")).state
     active, readers = await followed(service, "s")
-    log.server.reign = RESTARTED
+    log.server.history = RESTARTED
     log.news.history_changed()
     assert service.cleared == 1
     assert [service.table.get(path).state for path in ("s", "unused")] == [None, None]
@@ -543,8 +543,8 @@ async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> 
     assert known(active) == replace(
         state,
         generation=RESTARTED + state.stream_id % 10**6,
-        reign=RESTARTED,
-        epochs=known(active).epochs,
+        history=RESTARTED,
+        past_generations=known(active).past_generations,
     )
     assert known(active).offset(1) == state.offset(1)
     assert readers.news == [(0, b"")]

@@ -18,9 +18,9 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 HEAD_BYTES = 65536
 
 
-async def then_close(wire: Wire, data: bytes) -> None:
-    await wire.send(data)
-    await wire.close()
+async def then_close(redis_connection: Wire, data: bytes) -> None:
+    await redis_connection.send(data)
+    await redis_connection.close()
 
 
 async def test_an_answer_comes_as_it_was_sent() -> None:
@@ -71,7 +71,10 @@ async def test_what_comes_before_the_answer_is_skipped() -> None:
     ],
 )
 async def test_how_the_end_of_an_answer_is_known(method: str, sent: bytes, by_length: bool) -> None:
-    async with RawOrigin(lambda wire: then_close(wire, sent)) as server, opened(server) as origin:
+    async with (
+        RawOrigin(lambda redis_connection: then_close(redis_connection, sent)) as server,
+        opened(server) as origin,
+    ):
         got = await send(origin, method)
         assert got.complete_by_length == by_length
         has_body = method == "GET" and got.status == 200
@@ -197,7 +200,7 @@ BAD_HEADS = {
 
 @pytest.mark.parametrize("sent", BAD_HEADS.values(), ids=BAD_HEADS)
 async def test_what_is_no_answer_is_told_as_that(sent: bytes) -> None:
-    scripts = (lambda wire: then_close(wire, sent), answer(b"fine"))
+    scripts = (lambda redis_connection: then_close(redis_connection, sent), answer(b"fine"))
     async with RawOrigin(*scripts) as server, opened(server) as origin:
         with pytest.raises(OriginBroken, match=r"^(what )?the origin"):
             await ask(origin, "POST")
@@ -267,9 +270,9 @@ async def test_a_body_over_the_limit_is_not_read() -> None:
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nA: "])
 async def test_a_head_that_does_not_come_is_given_up(begun: bytes) -> None:
-    async def play(wire: Wire) -> None:
-        await wire.send(begun)
-        await wire.rest()
+    async def play(redis_connection: Wire) -> None:
+        await redis_connection.send(begun)
+        await redis_connection.rest()
 
     async with RawOrigin(play) as server, opened(server, response_timeout=0.1) as origin:
         with pytest.raises(OriginTimeout, match=r"^the origin did not answer within 0\.1 s$"):
@@ -279,9 +282,9 @@ async def test_a_head_that_does_not_come_is_given_up(begun: bytes) -> None:
 
 
 async def test_a_head_that_comes_in_drops_is_given_up() -> None:
-    async def drip(wire: Wire) -> None:
-        while not wire.is_closing():
-            await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    async def drip(redis_connection: Wire) -> None:
+        while not redis_connection.is_closing():
+            await redis_connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             await asyncio.sleep(0.01)
 
     async with RawOrigin(drip) as server, opened(server, response_timeout=0.2) as origin:
@@ -290,9 +293,9 @@ async def test_a_head_that_comes_in_drops_is_given_up() -> None:
 
 
 async def test_a_poll_has_its_own_time() -> None:
-    async def late(wire: Wire) -> None:
+    async def late(redis_connection: Wire) -> None:
         await asyncio.sleep(0.2)
-        await wire.send(answer(b"late"))
+        await redis_connection.send(answer(b"late"))
 
     times = {"response_timeout": 0.05, "poll_timeout": 20}
     async with RawOrigin(late) as server, opened(server, **times) as origin:

@@ -102,10 +102,10 @@ async def test_what_could_not_be_sent_goes_to_the_next_server(method: str) -> No
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
 
-    async def play(wire: Wire) -> None:
+    async def play(redis_connection: Wire) -> None:
         if method == "POST":
-            await wire.until(b"0\r\n\r\n")
-        await wire.send(answer(b"second"))
+            await redis_connection.until(b"0\r\n\r\n")
+        await redis_connection.send(answer(b"second"))
 
     async with RawOrigin(play) as second, opened(nobody(), second) as origin:
         sent = body() if method == "POST" else None
@@ -218,12 +218,15 @@ async def test_a_read_that_gets_no_http_twice_is_told() -> None:
 async def test_a_repeated_read_does_not_take_another_used_connection() -> None:
     both = asyncio.Barrier(2)
 
-    async def play(wire: Wire) -> None:
-        if len([heard for heard in server.heard if heard.connection == wire.number]) > 1:
-            await wire.close()
-        elif wire.number <= 2:
+    async def play(redis_connection: Wire) -> None:
+        if (
+            len([heard for heard in server.heard if heard.connection == redis_connection.number])
+            > 1
+        ):
+            await redis_connection.close()
+        elif redis_connection.number <= 2:
             await both.wait()
-        await wire.send(answer())
+        await redis_connection.send(answer())
 
     async with RawOrigin(play) as server, opened(server) as origin:
         await asyncio.gather(ask(origin), ask(origin))
@@ -231,10 +234,10 @@ async def test_a_repeated_read_does_not_take_another_used_connection() -> None:
         assert server.connections == 3
 
 
-async def last_answer(wire: Wire) -> None:
+async def last_answer(redis_connection: Wire) -> None:
     """An answer, after which the server closes the connection without saying so before."""
-    await wire.send(answer())
-    await wire.finish()
+    await redis_connection.send(answer())
+    await redis_connection.finish()
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
@@ -246,9 +249,9 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
 
 
 async def test_a_write_to_a_connection_that_closes_just_then_is_heard_once_or_told() -> None:
-    async def play(wire: Wire) -> None:
-        await wire.send(answer())
-        await wire.close()
+    async def play(redis_connection: Wire) -> None:
+        await redis_connection.send(answer())
+        await redis_connection.close()
 
     done = 0
     async with RawOrigin(play) as server, opened(server) as origin:

@@ -58,9 +58,9 @@ async def test_a_path_in_the_url_stands_for_the_prefix(path: str, target: str, s
 
 
 async def test_a_body_of_bytes_goes_out_with_its_length() -> None:
-    async def play(wire: Wire) -> None:
-        assert await wire.read(3) == b"abc"
-        await wire.send(answer())
+    async def play(redis_connection: Wire) -> None:
+        assert await redis_connection.read(3) == b"abc"
+        await redis_connection.send(answer())
 
     async with RawOrigin(play) as server, opened(server) as origin:
         assert (await ask(origin, "POST", body=b"abc")).status == 200
@@ -75,9 +75,9 @@ async def test_a_write_without_a_body_says_so(body: bytes | None) -> None:
 
 
 async def test_a_body_of_unknown_length_is_chunked() -> None:
-    async def play(wire: Wire) -> None:
-        assert await wire.until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
-        await wire.send(answer())
+    async def play(redis_connection: Wire) -> None:
+        assert await redis_connection.until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+        await redis_connection.send(answer())
 
     async with RawOrigin(play) as server, opened(server) as origin:
         assert (await ask(origin, "POST", body=chunks(b"ab", b"c"))).status == 200
@@ -85,9 +85,9 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
 
 
 async def test_a_body_whose_length_is_given_goes_out_with_it() -> None:
-    async def play(wire: Wire) -> None:
-        assert await wire.read(3) == b"abc"
-        await wire.send(answer())
+    async def play(redis_connection: Wire) -> None:
+        assert await redis_connection.read(3) == b"abc"
+        await redis_connection.send(answer())
 
     async with RawOrigin(play) as server, opened(server) as origin:
         head = await send(origin, "POST", TARGET, ("Content-Length", "3"), body=chunks(b"ab", b"c"))
@@ -128,8 +128,8 @@ async def test_a_body_that_fails_is_told_as_it_is_and_never_looks_complete() -> 
 
     taken = []
 
-    async def play(wire: Wire) -> None:
-        taken.append(await wire.rest())
+    async def play(redis_connection: Wire) -> None:
+        taken.append(await redis_connection.rest())
 
     async with RawOrigin(play) as server, opened(server) as origin:
         with pytest.raises(Broken):
@@ -156,9 +156,9 @@ async def test_a_slow_client_is_not_the_origins_fault() -> None:
         await asyncio.sleep(0.8)
         yield b"b"
 
-    async def play(wire: Wire) -> None:
-        await wire.until(b"0\r\n\r\n")
-        await wire.send(answer(b"ok"))
+    async def play(redis_connection: Wire) -> None:
+        await redis_connection.until(b"0\r\n\r\n")
+        await redis_connection.send(answer(b"ok"))
 
     async with RawOrigin(play) as server, opened(server, response_timeout=0.5) as origin:
         assert (await ask(origin, "POST", body=slow())).body == b"ok"

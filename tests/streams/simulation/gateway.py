@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from gateway import app
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.pipeline import Unreachable
-from gateway.backends.redis.topology import RedisSettings, Servers
+from gateway.backends.redis.topology import RedisSettings, Topology
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
 from gateway.streams.sweeper import Sweeper
@@ -43,7 +43,7 @@ class _Connection:
         self._reader = None
 
 
-class _Servers(Servers):
+class _Servers(Topology):
     def __init__(self, redis: Redis) -> None:
         super().__init__(SETTINGS)
         self._redis = redis
