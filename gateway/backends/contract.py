@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 from gateway.protocol.state import ProducerState
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Loaded(msgspec.Struct, frozen=True):
     """What a log has at a path: the stream or none, and the stream's producers."""
 
-    place: Place
+    place: PathState
     producers: dict[str, ProducerState]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.contract import Conflict, Loaded, SoleLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ class MemoryLog(SoleLog):
         state = self._states.get(path)
         producers = dict(self._records[state.stream_id].producers) if state is not None else {}
         retired = self._retired.get(path, self._generation_floor)
-        return Loaded(Place(state, retired), producers)
+        return Loaded(PathState(state, retired), producers)
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Compare, then apply everything in one go."""

@@ -8,7 +8,7 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.policy import Stored
-from gateway.cache.store import Kept
+from gateway.cache.store import CacheEntry
 from gateway.protocol import cache_headers, cache_status, edge_target, http1, repair
 from gateway.protocol.edge_target import EdgeCatchUp
 from gateway.protocol.state import Lifetime
@@ -27,10 +27,10 @@ NEXT_OFFSET = "Stream-Next-Offset"
 UP_TO_DATE = "Stream-Up-To-Date"
 
 
-class Ask(msgspec.Struct, frozen=True):
+class CacheRequest(msgspec.Struct, frozen=True):
     """A GET as the cache sees it: one that catches up, so that its answer can be for everybody.
 
-    `headers` are the client's, `fields` what the origin is sent. A `personal` request comes from
+    `headers` are the client's, `fields` what the origin is sent. A `identified` request comes from
     somebody in particular.
     """
 
@@ -63,21 +63,21 @@ class Ask(msgspec.Struct, frozen=True):
         return self.host, self.target
 
     @property
-    def personal(self) -> bool:
+    def identified(self) -> bool:
         """Whether somebody in particular asks."""
         return bool(self.identity)
 
     @property
-    def flight(self) -> Hashable:
+    def fetch(self) -> Hashable:
         """What equal requests are equal in."""
         return self.key, self.identity, self.coding
 
-    def plain(self, identity: IdentityHeaders) -> Ask:
+    def plain(self, identity: IdentityHeaders) -> CacheRequest:
         """The same reader's request with nothing in it but who it is: live readers share it.
 
         Of nobody in particular not even the address: it is that of whoever happened to be first.
         """
-        kept = _OF_THE_WAY | _OF_THE_SENDER if self.personal else _OF_THE_WAY
+        kept = _OF_THE_WAY | _OF_THE_SENDER if self.identified else _OF_THE_WAY
         fields = CIMultiDict(
             (name, value)
             for name, value in self.fields.items()
@@ -86,7 +86,7 @@ class Ask(msgspec.Struct, frozen=True):
         fields["Accept-Encoding"] = "identity"
         return msgspec.structs.replace(self, fields=fields, coding="", headers=fields)
 
-    def elsewhere(self, offset: str) -> Ask:
+    def elsewhere(self, offset: str) -> CacheRequest:
         """The same reader's request to catch up from an offset."""
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
@@ -103,6 +103,7 @@ class CachedResponse:
         "_around_hits",
         "_moment",
         "body",
+        "entry",
         "facts",
         "fitting",
         "head",
@@ -118,7 +119,6 @@ class CachedResponse:
         "own_date",
         "rests_until",
         "said",
-        "slot",
         "status",
         "stored",
         "tagged_as",
@@ -145,7 +145,7 @@ class CachedResponse:
         self.is_asked_for = False  # a request is under way that will tell whether it still stands
         self.rests_until = 0.0  # the origin has just failed to say whether it still stands
         self.tagged_as: tuple[str, str] | None = None  # path and offset, where it has no ETag yet
-        self.slot: Variants | None = None
+        self.entry: Variants | None = None
         self.fitting: MultiMapping[str] | None = None  # of the last request it fitted
         self._moment = (b"", b"")
         self._around_hits = (b"", b"")
@@ -202,14 +202,14 @@ class CachedResponse:
 
         `date` is rendered anew every second, and so is all but the number of hits.
         """
-        slot = self.slot
-        assert slot is not None, "it is kept"
+        entry = self.entry
+        assert entry is not None, "it is kept"
         moment = (date, connection)
         if moment != self._moment:
             self._moment = moment
             self._around_hits = self._at_moment(moment, cors, now)
         before, after = self._around_hits
-        return b"%b%d%b" % (before, slot.hits, after)
+        return b"%b%d%b" % (before, entry.hits, after)
 
     def _at_moment(
         self, moment: tuple[bytes, bytes], cors: bytes, now: float
@@ -230,7 +230,7 @@ class CachedResponse:
         return begin, b"%b%b\r\n" % (after, length)
 
 
-class Variants(Kept):
+class Variants(CacheEntry):
     """The variants kept under one key; `is_tail` tells whether a stream is known to end there."""
 
     __slots__ = ("_is_tail", "path", "variants")
@@ -244,36 +244,36 @@ class Variants(Kept):
     ) -> None:
         groups: tuple[Hashable, ...] = (("path", path),)
         # One that says closed, too: where a stream grows all the same it is another one.
-        if any(held.is_tail or (held.facts and held.facts.closed) for held in variants):
+        if any(cached.is_tail or (cached.facts and cached.facts.closed) for cached in variants):
             groups = (*groups, ("tail", path))
-        super().__init__(key, sum(held.size for held in variants), groups)
+        super().__init__(key, sum(cached.size for cached in variants), groups)
         self.path = path
         self.variants = variants
         self._is_tail = is_tail
-        for held in variants:
-            held.slot = self
+        for cached in variants:
+            cached.entry = self
 
-    def knows_tail(self, held: CachedResponse) -> bool:
+    def knows_tail(self, cached: CachedResponse) -> bool:
         """Whether what a variant reached is still the tail of its stream."""
-        return held.facts is not None and self._is_tail(held.facts.next_offset)
+        return cached.facts is not None and self._is_tail(cached.facts.next_offset)
 
     def with_variant(self, new: CachedResponse) -> Variants:
         """The slot with one more variant, or another in place of one for the same requests."""
         others = [
-            held
-            for held in self.variants
-            if (held.stored.vary, held.is_public) != (new.stored.vary, new.is_public)
+            cached
+            for cached in self.variants
+            if (cached.stored.vary, cached.is_public) != (new.stored.vary, new.is_public)
         ]
         return self._with([*others[1 - MAX_VARIANTS :], new])
 
     def without(self, old: CachedResponse) -> Variants:
         """The slot without a variant that stands no more."""
-        return self._with([held for held in self.variants if held is not old])
+        return self._with([cached for cached in self.variants if cached is not old])
 
     def _with(self, variants: list[CachedResponse]) -> Variants:
-        slot = Variants(self.key, self.path, variants, self._is_tail)
-        slot.hits = self.hits
-        return slot
+        entry = Variants(self.key, self.path, variants, self._is_tail)
+        entry.hits = self.hits
+        return entry
 
 
 def fields_of(head: bytes) -> CIMultiDict[str]:

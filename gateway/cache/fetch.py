@@ -17,7 +17,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-    from gateway.cache.cached_response import Ask, CachedResponse
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.origin.client import OriginAnswer
@@ -44,17 +44,17 @@ class How(Enum):
     STOOD_IN = "stood in"  # the origin failed
 
 
-class Landed(NamedTuple):
+class Fetched(NamedTuple):
     """A whole answer, and how it came."""
 
-    held: CachedResponse
+    cached: CachedResponse
     how: How
 
 
 class SharedFetch:
-    """`begun` is done when the answer's head is known, `landed` when all is.
+    """`begun` is done when the answer's head is known, `fetched` when all is.
 
-    `landed` is None for an answer that is not kept for others: it must not be, or is too long to
+    `fetched` is None for an answer that is not kept for others: it must not be, or is too long to
     be. Once it has begun, `shared` says whether it may be joined; equal requests find it under
     `key`, and a later one has a higher `number`. `old` is a kept answer to be validated.
     """
@@ -62,7 +62,7 @@ class SharedFetch:
     def __init__(
         self,
         key: Hashable,
-        ask: Ask,
+        request: CacheRequest,
         old: CachedResponse | None,
         rules: ResponseRules,
         clock: Callable[[], float],
@@ -71,9 +71,9 @@ class SharedFetch:
         loop = asyncio.get_running_loop()
         self.key = key
         self.number = next(_numbers)
-        self.ask = ask
+        self.request = request
         self.begun: asyncio.Future[CachedResponse] = loop.create_future()
-        self.landed: asyncio.Future[Landed | None] = loop.create_future()
+        self.fetched: asyncio.Future[Fetched | None] = loop.create_future()
         self.body = SharedBody()
         self.shared = True
         self.outdated = False  # a write has passed by: not to be kept, nor joined
@@ -106,7 +106,7 @@ class SharedFetch:
             self.given_up = True
             self.fail(OriginBroken(NOBODY))
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
-            log.exception("origin.answer_unusable", target=self.ask.path)
+            log.exception("origin.answer_unusable", target=self.request.path)
             self.fail(OriginBroken(UNUSABLE))
         finally:
             self._time = None
@@ -144,20 +144,20 @@ class SharedFetch:
         except (StreamGone, OriginBehind):
             raise  # what is kept may be of the past
         except HeadgateError as error:
-            if self.landed.done() or not self._stand_in():
+            if self.fetched.done() or not self._stand_in():
                 raise
             self.body.fail(error)  # for those who have its beginning
 
     async def _ask(self, send: Send, old: CachedResponse | None) -> None:
         asked = self._clock()
-        with ExitStack() as held:
+        with ExitStack() as cached:
             answer = await send(old)
-            held.callback(answer.release)
+            cached.callback(answer.release)
             times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
                 if self._rules.confirms(old, answer.headers):
-                    new = self._rules.confirmed(self.ask, old, answer.headers, times)
-                    self._land(Landed(new, How.CONFIRMED))
+                    new = self._rules.confirmed(self.request, old, answer.headers, times)
+                    self._land(Fetched(new, How.CONFIRMED))
                 else:  # it is another answer that has not changed
                     answer.release()
                     await self._ask(send, None)
@@ -173,7 +173,7 @@ class SharedFetch:
         old = self.old
         if old is None or not policy.serves_error(old.stored, self._clock()):
             return False
-        self._land(Landed(old, How.STOOD_IN))
+        self._land(Fetched(old, How.STOOD_IN))
         return True
 
     async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
@@ -181,20 +181,20 @@ class SharedFetch:
         if "Stream-Next-Offset" in answer.headers:
             await self._begin(parts)
         begin = self.body.whole()
-        held = self._rules.hold(self.ask, answer.status, answer.headers, times, begin)
-        too_long = held.length is not None and held.length > self._longest
-        if too_long or not (held.joinable and answer.complete_by_length):
+        cached = self._rules.hold(self.request, answer.status, answer.headers, times, begin)
+        too_long = cached.length is not None and cached.length > self._longest
+        if too_long or not (cached.joinable and answer.complete_by_length):
             self._pass_on()
-        self.begun.set_result(held)
+        self.begun.set_result(cached)
         self.check_wanted()
         async for part in parts:
             self.body.add(part)
             if self.body.size > self._longest:
                 self._pass_on()
             await self.body.kept_up()
-        if not self.landed.done():
-            held.complete(self.body.whole())
-            self._land(Landed(held, How.FETCHED))
+        if not self.fetched.done():
+            cached.complete(self.body.whole())
+            self._land(Fetched(cached, How.FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         self.body.end()
 
@@ -207,19 +207,19 @@ class SharedFetch:
 
     def _pass_on(self) -> None:
         """Let nobody join any more: the body goes to those who have begun to read it."""
-        if not self.landed.done():
+        if not self.fetched.done():
             self.shared = False
             self.body.pass_on()
-            self.landed.set_result(None)
+            self.fetched.set_result(None)
 
-    def _land(self, landed: Landed) -> None:
+    def _land(self, fetched: Fetched) -> None:
         if not self.begun.done():
-            self.begun.set_result(landed.held)
-        self.landed.set_result(landed)
+            self.begun.set_result(fetched.cached)
+        self.fetched.set_result(fetched)
 
     def fail(self, error: HeadgateError) -> None:
         """Tell those who wait that there is nothing more to come, unless they have it all."""
-        for future in (self.begun, self.landed):
+        for future in (self.begun, self.fetched):
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # taken note of, even where nobody waits

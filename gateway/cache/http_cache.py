@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.cache import policy
 from gateway.cache.cached_response import Variants
 from gateway.cache.directives import normalised
-from gateway.cache.fetch import UNUSABLE, How, Landed, SharedFetch
+from gateway.cache.fetch import UNUSABLE, Fetched, How, SharedFetch
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry.logs import log
@@ -19,10 +19,10 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
-    from gateway.cache.cached_response import Ask, CachedResponse
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
-    from gateway.cache.store import Kept, Store
+    from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
@@ -33,14 +33,14 @@ PASSED_S = 60.0  # for so long what was not to be shared is not waited for
 MAX_PASSED = 10_000  # such keys: about 2 MB
 
 
-class Given(NamedTuple):
+class CacheResult(NamedTuple):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
     `source` has the body when it is not whole yet, for as long as the asker holds it. A copy
     `is_fresh` while it says what the origin did, also of the stream's tail.
     """
 
-    held: CachedResponse
+    cached: CachedResponse
     cache: bytes
     current: bool
     source: SharedBodyReader | None = None
@@ -49,314 +49,321 @@ class Given(NamedTuple):
     @property
     def tail_is_known(self) -> bool:
         """Whether it may say that it reached the tail, if it did."""
-        slot = self.held.slot
+        entry = self.cached.entry
         told = self.current or self.is_fresh
-        return told or (slot is not None and slot.knows_tail(self.held))
+        return told or (entry is not None and entry.knows_tail(self.cached))
 
 
 class HttpCache:
-    """One for each route; `flights` are its requests under way."""
+    """One for each route; `fetches` are its requests under way."""
 
     def __init__(
         self,
-        store: Store[Kept],
+        store: Store[CacheEntry],
         rules: ResponseRules,
-        send: Callable[[Ask, CachedResponse | None], Awaitable[OriginAnswer]],
+        send: Callable[[CacheRequest, CachedResponse | None], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
-        tail_of: Callable[[Ask], Callable[[str], bool]],
+        tail_of: Callable[[CacheRequest], Callable[[str], bool]],
     ) -> None:
         self._store = store
         self._tail_of = tail_of
         self._rules = rules
         self._send = send
         self._clock = clock
-        self._flights: dict[Hashable, SharedFetch] = {}
+        self._fetches: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
         self._passed: OrderedDict[Hashable, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
-        # Whether what a flight has brought is of the stream that is there now.
-        self.is_of_now: Callable[[SharedFetch, Landed | None], bool] = lambda *_: True
+        # Whether what a fetch has brought is of the stream that is there now.
+        self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
         self.collapsed = 0
         self.fetched = 0
 
     # Looking up
 
-    def find(self, ask: Ask) -> CachedResponse | None:
+    def find(self, request: CacheRequest) -> CachedResponse | None:
         """The kept answer that fits the request, fresh or not."""
-        slot = self._store.get(ask.key, self._clock())
-        if not isinstance(slot, Variants):
+        entry = self._store.get(request.key, self._clock())
+        if not isinstance(entry, Variants):
             return None
         return policy.select(
-            (held for held in slot.variants if held.is_for(ask.headers)), ask.headers
+            (cached for cached in entry.variants if cached.is_for(request.headers)), request.headers
         )
 
-    async def answer(self, ask: Ask, held_by: ExitStack) -> Given:
+    async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
         """The answer to a GET. Raises NotCached and what the origin's failures are called.
 
         A body that is not whole yet is read until `held_by` is closed.
         """
-        held = self.find(ask)
+        cached = self.find(request)
         now = self._clock()
-        decision = policy.decide(None if held is None else held.stored, now)
-        if held is not None and isinstance(decision, policy.Serve):
-            return self.hit(held, "HIT", now)
-        if held is not None and isinstance(decision, policy.ServeStale):
-            self._refresh(ask, held, now)
-            return self.hit(held, "STALE", now)
-        if held is not None and now < held.rests_until and policy.serves_error(held.stored, now):
-            return self.hit(held, "STALE", now)
+        decision = policy.decide(None if cached is None else cached.stored, now)
+        if cached is not None:
+            if isinstance(decision, policy.Serve):
+                return self.hit(cached, "HIT", now)
+            if isinstance(decision, policy.ServeStale):
+                self._refresh(request, cached, now)
+                return self.hit(cached, "STALE", now)
+            if now < cached.rests_until and policy.serves_error(cached.stored, now):
+                return self.hit(cached, "STALE", now)
         self._store.misses += 1
-        if policy.only_if_cached(ask.headers):
+        if policy.only_if_cached(request.headers):
             raise NotCached("only-if-cached: there is no answer here that is fresh")
-        return await self._fetch(ask, held, held_by)
+        return await self._fetch(request, cached, held_by)
 
-    def hit(self, held: CachedResponse, x_cache: str, now: float) -> Given:
+    def hit(self, cached: CachedResponse, x_cache: str, now: float) -> CacheResult:
         """A kept answer for one who asked for it."""
-        assert held.slot is not None, "it was kept"
-        self._store.hit(held.slot)
-        ttl = int(held.stored.fresh_until - now)
+        assert cached.entry is not None, "it was kept"
+        self._store.hit(cached.entry)
+        ttl = int(cached.stored.fresh_until - now)
         lines = cache_status.lines(
-            x_cache, f"hit; ttl={ttl}", age=held.stored.age(now), hits=held.slot.hits
+            x_cache, f"hit; ttl={ttl}", age=cached.stored.age(now), hits=cached.entry.hits
         )
-        return Given(held, lines, current=False, is_fresh=held.stored.is_fresh(now))
+        return CacheResult(cached, lines, current=False, is_fresh=cached.stored.is_fresh(now))
 
     # Fetching
 
-    async def _fetch(self, ask: Ask, old: CachedResponse | None, held_by: ExitStack) -> Given:
+    async def _fetch(
+        self, request: CacheRequest, old: CachedResponse | None, held_by: ExitStack
+    ) -> CacheResult:
         """The answer of a request that is under way for the same, else of one more.
 
         What an answer varies with is known only when it has begun. Those for whom it is none join
         again, each with others who ask for the same variant.
         """
-        varies = self._varies(ask)
-        shared = not self.passes(ask)
-        while (flight := self._joinable(_key(ask, varies))) is not None:
+        varies = self._varies(request)
+        shared = not self.passes(request)
+        while (fetch := self._joinable(_key(request, varies))) is not None:
             self.collapsed += 1
-            given = await self._taken(flight, ask, old, held_by, collapsed=True)
-            if given is not None:
-                return given
-            old = self.find(ask)  # it may have been forgotten meanwhile
-            more = varies | {name for name, _ in flight.begun.result().stored.vary}
-            if not flight.shared or more == varies:
+            result = await self._taken(fetch, request, old, held_by, collapsed=True)
+            if result is not None:
+                return result
+            old = self.find(request)  # it may have been forgotten meanwhile
+            more = varies | {name for name, _ in fetch.begun.result().stored.vary}
+            if not fetch.shared or more == varies:
                 shared = False
                 break
             varies = more
-        flight = self._take_off(_key(ask, varies), ask, old, shared=shared)
-        given = await self._taken(flight, ask, old, held_by, collapsed=False)
-        assert given is not None, "it was asked for this very request"
-        return given
+        fetch = self._take_off(_key(request, varies), request, old, shared=shared)
+        result = await self._taken(fetch, request, old, held_by, collapsed=False)
+        assert result is not None, "it was asked for this very request"
+        return result
 
     def _joinable(self, key: Hashable) -> SharedFetch | None:
-        flight = self._flights.get(key)
-        return None if flight is None or flight.is_left else flight
+        fetch = self._fetches.get(key)
+        return None if fetch is None or fetch.is_left else fetch
 
-    def _refresh(self, ask: Ask, old: CachedResponse, now: float) -> None:
+    def _refresh(self, request: CacheRequest, old: CachedResponse, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
-        key = _key(ask, self._varies(ask))
-        if not (old.is_asked_for or key in self._flights or now < old.rests_until):
-            self._take_off(key, ask, old, shared=True).is_wanted = True
+        key = _key(request, self._varies(request))
+        if not (old.is_asked_for or key in self._fetches or now < old.rests_until):
+            self._take_off(key, request, old, shared=True).is_wanted = True
 
-    def _varies(self, ask: Ask) -> frozenset[str]:
+    def _varies(self, request: CacheRequest) -> frozenset[str]:
         """The fields that are known to select among the answers to a URL."""
-        slot = self._store.get(ask.key, self._clock())
-        if not isinstance(slot, Variants):
+        entry = self._store.get(request.key, self._clock())
+        if not isinstance(entry, Variants):
             return frozenset()
-        return frozenset(name for held in slot.variants for name, _ in held.stored.vary)
+        return frozenset(name for cached in entry.variants for name, _ in cached.stored.vary)
 
     async def _taken(
         self,
-        flight: SharedFetch,
-        ask: Ask,
+        fetch: SharedFetch,
+        request: CacheRequest,
         old: CachedResponse | None,
         held_by: ExitStack,
         *,
         collapsed: bool,
-    ) -> Given | None:
-        """What a flight brings, whole or as it comes; None for one who may not have it."""
-        if collapsed and not flight.shared:
+    ) -> CacheResult | None:
+        """What a fetch brings, whole or as it comes; None for one who may not have it."""
+        if collapsed and not fetch.shared:
             return None
         with ExitStack() as waiting:
-            reader = flight.reader()
-            waiting.callback(self._left, flight, reader)
-            held = await asyncio.shield(flight.begun)
-            if collapsed and not (flight.shared and policy.selects(ask.headers, held.stored)):
+            reader = fetch.reader()
+            waiting.callback(self._left, fetch, reader)
+            cached = await asyncio.shield(fetch.begun)
+            if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
                 return None
-            patience_s = JOINED_S if collapsed else TOGETHER_S
-            await asyncio.wait([flight.landed], timeout=patience_s)
-            landed = flight.landed.result() if flight.landed.done() else None
-            if landed is not None:
-                return self._given(flight, landed, old, collapsed=collapsed)
-            given = self._begun(flight, held, old, reader, collapsed=collapsed)
+            timeout_s = JOINED_S if collapsed else TOGETHER_S
+            await asyncio.wait([fetch.fetched], timeout=timeout_s)
+            fetched = fetch.fetched.result() if fetch.fetched.done() else None
+            if fetched is not None:
+                return self._given(fetch, fetched, old, collapsed=collapsed)
+            result = self._begun(fetch, cached, old, reader, collapsed=collapsed)
             held_by.push(waiting.pop_all())
-        return given
+        return result
 
     @staticmethod
-    def _left(flight: SharedFetch, reader: SharedBodyReader) -> None:
+    def _left(fetch: SharedFetch, reader: SharedBodyReader) -> None:
         """One fewer waits."""
         reader.release()
-        flight.check_wanted()
+        fetch.check_wanted()
 
     def _begun(
         self,
-        flight: SharedFetch,
-        held: CachedResponse,
+        fetch: SharedFetch,
+        cached: CachedResponse,
         old: CachedResponse | None,
         reader: SharedBodyReader,
         *,
         collapsed: bool,
-    ) -> Given:
-        status = f"fwd={_reason(old)}; fwd-status={held.status}{'; collapsed' if collapsed else ''}"
-        age = _age(held, self._clock())
+    ) -> CacheResult:
+        status = (
+            f"fwd={_reason(old)}; fwd-status={cached.status}{'; collapsed' if collapsed else ''}"
+        )
+        age = _age(cached, self._clock())
         lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
-        return Given(held, lines, current=flight.is_current, source=reader)
+        return CacheResult(cached, lines, current=fetch.is_current, source=reader)
 
     def _given(
-        self, flight: SharedFetch, landed: Landed, old: CachedResponse | None, *, collapsed: bool
-    ) -> Given:
-        held, how = landed
+        self, fetch: SharedFetch, fetched: Fetched, old: CachedResponse | None, *, collapsed: bool
+    ) -> CacheResult:
+        cached, how = fetched
         now = self._clock()
-        age = _age(held, now)
+        age = _age(cached, now)
         joined = "; collapsed" if collapsed else ""
         if how is How.STOOD_IN:
-            assert held.slot is not None, "it was kept"
-            self._store.hit(held.slot)
+            assert cached.entry is not None, "it was kept"
+            self._store.hit(cached.entry)
             status = f"fwd=stale{joined}; detail=stale-if-error"
-            lines = cache_status.lines("STALE", status, age=age, hits=held.slot.hits)
-            return Given(held, lines, current=False)
-        status = f"fwd={_reason(old)}; fwd-status={304 if how is How.CONFIRMED else held.status}"
-        stored = "; stored" if held.keep else ""
+            lines = cache_status.lines("STALE", status, age=age, hits=cached.entry.hits)
+            return CacheResult(cached, lines, current=False)
+        status = f"fwd={_reason(old)}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
+        stored = "; stored" if cached.keep else ""
         name = "COLLAPSED" if collapsed else "REVALIDATED" if how is How.CONFIRMED else "MISS"
         lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
-        return Given(held, lines, current=flight.is_current)
+        return CacheResult(cached, lines, current=fetch.is_current)
 
     def _take_off(
-        self, key: Hashable, ask: Ask, old: CachedResponse | None, *, shared: bool
+        self, key: Hashable, request: CacheRequest, old: CachedResponse | None, *, shared: bool
     ) -> SharedFetch:
-        flight = SharedFetch(key, ask, old, self._rules, self._clock, LONGEST_KEPT)
+        fetch = SharedFetch(key, request, old, self._rules, self._clock, LONGEST_KEPT)
         self.fetched += 1
         if old is not None:
             old.is_asked_for = True
         if shared:
-            self._flights[key] = flight
-        self._of_path.setdefault(ask.path, set()).add(flight)
-        task = asyncio.get_running_loop().create_task(flight.fly(partial(self._send, ask)))
-        flight.landed.add_done_callback(partial(self._landed, flight))
+            self._fetches[key] = fetch
+        self._of_path.setdefault(request.path, set()).add(fetch)
+        task = asyncio.get_running_loop().create_task(fetch.fly(partial(self._send, request)))
+        fetch.fetched.add_done_callback(partial(self._fetched, fetch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(partial(self._over, flight))
-        return flight
+        task.add_done_callback(partial(self._over, fetch))
+        return fetch
 
-    def _over(self, flight: SharedFetch, task: asyncio.Task[None]) -> None:
+    def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
         """Whatever has raised: nobody waits for it any more, nor finds it."""
-        self._take_out(flight)
+        self._take_out(fetch)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log.error("origin.answer_lost", target=flight.ask.path, exc_info=error)
+            log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
         if task.cancelled() or error is not None:
-            flight.fail(OriginBroken(UNUSABLE))
+            fetch.fail(OriginBroken(UNUSABLE))
 
-    def _take_out(self, flight: SharedFetch) -> None:
+    def _take_out(self, fetch: SharedFetch) -> None:
         """Let nobody join any more, nor make it old: it is over, or all but."""
-        self._close(flight)
-        if flight.old is not None:
-            flight.old.is_asked_for = False
-        others = self._of_path.get(flight.ask.path, set())
-        others.discard(flight)
+        self._close(fetch)
+        if fetch.old is not None:
+            fetch.old.is_asked_for = False
+        others = self._of_path.get(fetch.request.path, set())
+        others.discard(fetch)
         if not others:
-            self._of_path.pop(flight.ask.path, None)
+            self._of_path.pop(fetch.request.path, None)
 
-    def _landed(self, flight: SharedFetch, landed: asyncio.Future[Landed | None]) -> None:
+    def _fetched(self, fetch: SharedFetch, fetched: asyncio.Future[Fetched | None]) -> None:
         """As soon as it is known what becomes of the answer, and before anybody has it."""
-        self._take_out(flight)
-        error = landed.exception()
+        self._take_out(fetch)
+        error = fetched.exception()
         if error is None:
-            if not self.is_of_now(flight, landed.result()):
-                flight.of_the_past = flight.outdated = True
-            self._settle(flight, landed.result())
+            if not self.is_of_now(fetch, fetched.result()):
+                fetch.of_the_past = fetch.outdated = True
+            self._settle(fetch, fetched.result())
         elif isinstance(error, StreamGone | OriginBehind):
-            self._forget_another(flight.ask)
-        elif not flight.given_up:
-            self._let_rest(flight)
+            self._forget_another(fetch.request)
+        elif not fetch.given_up:
+            self._let_rest(fetch)
 
-    def _forget_another(self, ask: Ask) -> None:
+    def _forget_another(self, request: CacheRequest) -> None:
         """A stream ends before an offset: copies that go as far are of another stream.
 
         An offset that somebody made up says nothing of them.
         """
-        slots = self._store.of_group(("path", ask.path))
-        variants = (held for slot in slots if isinstance(slot, Variants) for held in slot.variants)
-        if any(held.facts and held.facts.next_offset >= ask.start for held in variants):
-            self.another(ask.path)
+        slots = self._store.of_group(("path", request.path))
+        variants = (
+            cached for entry in slots if isinstance(entry, Variants) for cached in entry.variants
+        )
+        if any(cached.facts and cached.facts.next_offset >= request.start for cached in variants):
+            self.another(request.path)
 
-    def _settle(self, flight: SharedFetch, landed: Landed | None) -> None:
-        held = flight.begun.result() if landed is None else landed.held
-        stood_in = landed is not None and landed.how is How.STOOD_IN
-        if stood_in or policy.is_error(held.status):
-            self._let_rest(flight)
-        if landed is None and held.status < 400:
-            self._pass(flight.ask)
-        if landed is None or not held.keep:
-            self._drop_old(flight, held.status)
-        elif not stood_in and not flight.outdated:
-            self._keep(flight.ask, held)
+    def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
+        cached = fetch.begun.result() if fetched is None else fetched.cached
+        stood_in = fetched is not None and fetched.how is How.STOOD_IN
+        if stood_in or policy.is_error(cached.status):
+            self._let_rest(fetch)
+        if fetched is None and cached.status < 400:
+            self._pass(fetch.request)
+        if fetched is None or not cached.keep:
+            self._drop_old(fetch, cached.status)
+        elif not stood_in and not fetch.outdated:
+            self._keep(fetch.request, cached)
 
-    def _close(self, flight: SharedFetch) -> None:
+    def _close(self, fetch: SharedFetch) -> None:
         """Let nobody join any more."""
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+        if self._fetches.get(fetch.key) is fetch:
+            del self._fetches[fetch.key]
 
-    def _let_rest(self, flight: SharedFetch) -> None:
-        if flight.old is not None:
-            flight.old.rests_until = self._clock() + REST_S
+    def _let_rest(self, fetch: SharedFetch) -> None:
+        if fetch.old is not None:
+            fetch.old.rests_until = self._clock() + REST_S
 
-    async def read(self, ask: Ask, limit: int) -> Given:
+    async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
         with ExitStack() as held_by:
-            given = await self.answer(ask, held_by)
-            if given.source is None:
-                return given
+            result = await self.answer(request, held_by)
+            if result.source is None:
+                return result
             body = bytearray()
-            async for part in given.source.parts():
+            async for part in result.source.parts():
                 body += part
                 if len(body) > limit:
                     raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
-        given.held.body = bytes(body)
-        return given._replace(source=None)
+        result.cached.body = bytes(body)
+        return result._replace(source=None)
 
     # Keeping
 
-    def _keep(self, ask: Ask, held: CachedResponse) -> None:
-        self._passed.pop(ask.flight, None)
-        slot = self._store.get(ask.key, self._clock())
-        if not isinstance(slot, Variants):
-            slot = Variants(ask.key, ask.path, [], self._tail_of(ask))
-        held.keep = self._store.put(slot.with_variant(held))
+    def _keep(self, request: CacheRequest, cached: CachedResponse) -> None:
+        self._passed.pop(request.fetch, None)
+        entry = self._store.get(request.key, self._clock())
+        if not isinstance(entry, Variants):
+            entry = Variants(request.key, request.path, [], self._tail_of(request))
+        cached.keep = self._store.put(entry.with_variant(cached))
 
-    def _drop_old(self, flight: SharedFetch, status: int) -> None:
+    def _drop_old(self, fetch: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""
-        old = flight.old
-        if old is None or old.slot is None or policy.is_error(status):
+        old = fetch.old
+        if old is None or old.entry is None or policy.is_error(status):
             return
-        slot = self._store.get(flight.ask.key, self._clock())
-        if slot is old.slot:
-            self._store.put(old.slot.without(old))
+        entry = self._store.get(fetch.request.key, self._clock())
+        if entry is old.entry:
+            self._store.put(old.entry.without(old))
 
-    def passes(self, ask: Ask) -> bool:
+    def passes(self, request: CacheRequest) -> bool:
         """Whether the answer is known not to be kept: it must not be, or is too long."""
-        return self._passed.get(ask.flight, 0.0) > self._clock()
+        return self._passed.get(request.fetch, 0.0) > self._clock()
 
-    def _pass(self, ask: Ask) -> None:
-        self._passed[ask.flight] = self._clock() + PASSED_S
-        self._passed.move_to_end(ask.flight)
+    def _pass(self, request: CacheRequest) -> None:
+        self._passed[request.fetch] = self._clock() + PASSED_S
+        self._passed.move_to_end(request.fetch)
         if len(self._passed) > MAX_PASSED:
             self._passed.popitem(last=False)
 
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path."""
         self._store.drop(("path", path))
-        for flight in self._of_path.get(path, ()):
-            flight.of_the_past = True
+        for fetch in self._of_path.get(path, ()):
+            fetch.of_the_past = True
         self._outdate(path)
 
     def moved(self, path: str) -> None:
@@ -365,9 +372,9 @@ class HttpCache:
         self._outdate(path)
 
     def _outdate(self, path: str) -> None:
-        for flight in self._of_path.get(path, ()):
-            flight.outdated = True
-            self._close(flight)
+        for fetch in self._of_path.get(path, ()):
+            fetch.outdated = True
+            self._close(fetch)
 
     async def close(self) -> None:
         """End what is under way."""
@@ -376,14 +383,16 @@ class HttpCache:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _key(ask: Ask, varies: frozenset[str]) -> Hashable:
+def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     """What equal requests are equal in."""
-    return ask.flight, tuple((name, normalised(name, ask.headers)) for name in sorted(varies))
+    return request.fetch, tuple(
+        (name, normalised(name, request.headers)) for name in sorted(varies)
+    )
 
 
 def _reason(old: CachedResponse | None) -> str:
     return "uri-miss" if old is None else "stale"
 
 
-def _age(held: CachedResponse, now: float) -> int:
-    return held.stored.age(now)
+def _age(cached: CachedResponse, now: float) -> int:
+    return cached.stored.age(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gateway.cache.store import Kept
+from gateway.cache.store import CacheEntry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 
-class Entry(Kept):
+class RenderedChunk(CacheEntry):
     """One answer with status 200: what follows its status line, as bytes that readers share.
 
-    After `sure_until` (unix time) somebody else may have changed the stream without our knowledge;
-    it is `sure_s` long that an answer is given before that is asked again.
+    After `confirm_after` (unix time) somebody else may have changed the stream without our
+    knowledge; it is `sure_s` long that an answer is given before that is asked again.
     """
 
-    __slots__ = ("etag", "fields", "rest", "sure_s", "sure_until")
+    __slots__ = ("confirm_after", "etag", "fields", "rest", "sure_s")
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Entry(Kept):
         self.rest = rest
         self.fields = fields
         self.etag = etag
-        self.sure_s = self.sure_until = math.inf
+        self.sure_s = self.confirm_after = math.inf
 
     def is_of(self, state: StreamState) -> bool:
         """Whether it was read from this stream, and not from another at the same path."""
@@ -48,7 +48,7 @@ class Entry(Kept):
 EVENT_CHUNK_BYTES = 32 << 20
 
 
-class EventChunk(Kept):
+class EventChunk(CacheEntry):
     """The data event of one chunk, and the offset at which the chunk ends."""
 
     __slots__ = ("data_event", "end")

@@ -10,7 +10,13 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache import policy, tails
-from gateway.cache.cached_response import NEXT_OFFSET, UP_TO_DATE, Ask, CachedResponse, no_store
+from gateway.cache.cached_response import (
+    NEXT_OFFSET,
+    UP_TO_DATE,
+    CachedResponse,
+    CacheRequest,
+    no_store,
+)
 from gateway.cache.directives import age_of, governing, normalised
 from gateway.cache.policy import Defaults, Stored, Times
 from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
@@ -43,7 +49,12 @@ class ResponseRules(msgspec.Struct):
     tails_are_told: bool = False
 
     def hold(
-        self, ask: Ask, status: int, headers: MultiMapping[str], times: Times, begin: bytes
+        self,
+        request: CacheRequest,
+        status: int,
+        headers: MultiMapping[str],
+        times: Times,
+        begin: bytes,
     ) -> CachedResponse:
         """An answer without its body yet. `begin` is the body's beginning, for reads of streams."""
         facts = repair.stream_read(status, headers, begin)
@@ -51,40 +62,44 @@ class ResponseRules(msgspec.Struct):
             self.tails_are_told = True
         fields = response_fields(headers, self.via)
         relocate(fields, self.located)
-        if facts is not None and ask.read.is_clear:
-            facts = repair.kept_place(ask.start, facts)
+        if facts is not None and request.read.is_clear:
+            facts = repair.kept_place(request.start, facts)
             fields[NEXT_OFFSET] = facts.next_offset
-        held = self._held(ask, status, fields, facts, times)
-        held.validators = policy.validators(headers)
-        held.length = http1.content_length(headers.get("Content-Length"))
-        return held
+        cached = self._cached(request, status, fields, facts, times)
+        cached.validators = policy.validators(headers)
+        cached.length = http1.content_length(headers.get("Content-Length"))
+        return cached
 
-    def confirms(self, held: CachedResponse, headers: MultiMapping[str]) -> bool:
+    def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:
         """Whether a 304 is about a kept answer."""
-        facts = held.facts
+        facts = cached.facts
         ends = None if facts is None else headers.get(NEXT_OFFSET, facts.next_offset)
         same_range = facts is None or ends == facts.next_offset
-        return same_range and policy.confirms(held.validators, headers)
+        return same_range and policy.confirms(cached.validators, headers)
 
     def confirmed(
-        self, ask: Ask, held: CachedResponse, headers: MultiMapping[str], times: Times
+        self,
+        request: CacheRequest,
+        cached: CachedResponse,
+        headers: MultiMapping[str],
+        times: Times,
     ) -> CachedResponse:
         """A kept answer that the origin has just said still stands."""
-        known = held.fields()
-        if held.is_ours or held.said:
+        known = cached.fields()
+        if cached.is_ours or cached.said:
             for name in repair.LIFETIMES:
                 known.popall(name, None)
-            known.extend(held.said)
+            known.extend(cached.said)
         fields = policy.updated(known, response_fields(headers, self.via))
-        facts = None if held.facts is None else _renewed(held.facts, headers)
-        new = self._held(ask, held.status, fields, facts, times)
-        new.body = held.body
-        new.validators = held.validators
+        facts = None if cached.facts is None else _renewed(cached.facts, headers)
+        new = self._cached(request, cached.status, fields, facts, times)
+        new.body = cached.body
+        new.validators = cached.validators
         return new
 
-    def _held(
+    def _cached(
         self,
-        ask: Ask,
+        request: CacheRequest,
         status: int,
         fields: CIMultiDict[str],
         facts: StreamRead | None,
@@ -93,37 +108,37 @@ class ResponseRules(msgspec.Struct):
         is_ours, is_public = False, policy.is_public(fields, s_maxage=self.shares_s_maxage)
         said: list[tuple[str, str]] = []
         if facts is not None:
-            fields, repairs = self._repaired(ask, fields, facts, times)
+            fields, repairs = self._repaired(request, fields, facts, times)
             is_ours = "cache_control" in repairs
             said = self._shortened(fields, facts, is_ours=is_ours)
         if status >= 400:
             fields = no_store(fields)
-        stored = policy.storable("GET", ask.headers, status, fields, times, self.defaults)
+        stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
         age = age_of(fields)
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         head = http1.status_line(status) + http1.field_lines(fields.items())
-        held = CachedResponse(status, head, self.identity)
+        cached = CachedResponse(status, head, self.identity)
         # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
         # reader somebody, is for others only when the origin says so.
-        held.is_ours, held.said, held.is_public = is_ours, said, is_public and not is_ours
-        held.keep = stored is not None and (
-            held.is_public or not (ask.personal or "Set-Cookie" in fields)
+        cached.is_ours, cached.said, cached.is_public = is_ours, said, is_public and not is_ours
+        cached.keep = stored is not None and (
+            cached.is_public or not (request.identified or "Set-Cookie" in fields)
         )
-        if ask.lifetime.ttl_s is not None:
-            held.keep = False  # each read has to restart the countdown of its stream
+        if request.lifetime.ttl_s is not None:
+            cached.keep = False  # each read has to restart the countdown of its stream
         if stored is None:
-            vary = policy.variant(ask.headers, fields)
+            vary = policy.variant(request.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)
-        held.stored = _varied_by_coding(stored, fields, ask)
-        held.joinable = held.keep or _may_be_joined(ask, held, fields, facts)
-        held.of_stream(facts, tails_are_told=self.tails_are_told)
-        if facts is not None and ask.read.offset != NOW and "ETag" not in fields:
-            held.tagged_as = ask.path, ask.start
-        held.own_date = "Date" not in fields
-        held.own_cors = "Access-Control-Allow-Origin" not in fields
-        return held
+        cached.stored = _varied_by_coding(stored, fields, request)
+        cached.joinable = cached.keep or _may_be_joined(request, cached, fields, facts)
+        cached.of_stream(facts, tails_are_told=self.tails_are_told)
+        if facts is not None and request.read.offset != NOW and "ETag" not in fields:
+            cached.tagged_as = request.path, request.start
+        cached.own_date = "Date" not in fields
+        cached.own_cors = "Access-Control-Allow-Origin" not in fields
+        return cached
 
     def _shortened(
         self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
@@ -142,25 +157,25 @@ class ResponseRules(msgspec.Struct):
         return said
 
     def _repaired(
-        self, ask: Ask, fields: CIMultiDict[str], facts: StreamRead, times: Times
+        self, request: CacheRequest, fields: CIMultiDict[str], facts: StreamRead, times: Times
     ) -> tuple[CIMultiDict[str], list[str]]:
         """Raises OriginBehind, and StreamGone when the origin stays behind."""
         try:
             fields, repairs = repair.repaired(
                 fields,
-                ask.read,
+                request.read,
                 facts,
                 self.freshness,
                 times.answered,
-                lifetime=ask.lifetime,
-                personal=ask.personal,
+                lifetime=request.lifetime,
+                identified=request.identified,
                 ignore_no_store=self.ignore_no_store,
             )
         except OriginBehind as behind:
-            if self.setbacks.saw(ask.path, ask.start, times.answered):
+            if self.setbacks.saw(request.path, request.start, times.answered):
                 raise StreamGone(ANOTHER_STREAM) from behind
             raise
-        self.setbacks.reached(ask.path, ask.start)
+        self.setbacks.reached(request.path, request.start)
         self.repairs.update(repairs)
         return fields, repairs
 
@@ -175,7 +190,10 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
 
 
 def _may_be_joined(
-    ask: Ask, held: CachedResponse, fields: CIMultiDict[str], facts: StreamRead | None
+    request: CacheRequest,
+    cached: CachedResponse,
+    fields: CIMultiDict[str],
+    facts: StreamRead | None,
 ) -> bool:
     """Of what is not kept: failures, absence, the tail, and what one reader asks for twice at once.
 
@@ -184,20 +202,20 @@ def _may_be_joined(
     is.
     """
     said = governing(fields)
-    if "Set-Cookie" in fields or held.stored.vary == policy.OF_ONE_REQUEST:
+    if "Set-Cookie" in fields or cached.stored.vary == policy.OF_ONE_REQUEST:
         return False
-    if "private" in said and not ask.personal:
+    if "private" in said and not request.identified:
         return False  # the origin knows its readers by something that says nothing to us
-    failed = held.status >= 500 or held.status in {404, 429}
-    is_tail = ask.read.offset == NOW and facts is not None
-    return failed or is_tail or (ask.personal and "no-store" not in said)
+    failed = cached.status >= 500 or cached.status in {404, 429}
+    is_tail = request.read.offset == NOW and facts is not None
+    return failed or is_tail or (request.identified and "no-store" not in said)
 
 
-def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], ask: Ask) -> Stored:
+def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRequest) -> Stored:
     """What is compressed is for those who can unpack it, whether or not Vary says so."""
     coding = "accept-encoding"
     names = {name for name, _ in stored.vary}
     if "Content-Encoding" not in fields or coding in names or stored.vary == policy.OF_ONE_REQUEST:
         return stored
-    vary = sorted([*stored.vary, (coding, normalised(coding, ask.headers))])
+    vary = sorted([*stored.vary, (coding, normalised(coding, request.headers))])
     return msgspec.structs.replace(stored, vary=tuple(vary))

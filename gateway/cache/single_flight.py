@@ -29,42 +29,42 @@ class SingleFlight(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._fetches: dict[Hashable, _Flight[T]] = {}
         self.started = 0
         self.joined = 0
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether such a read is under way."""
-        return key in self._flights
+        return key in self._fetches
 
     async def read(self, key: Hashable, read: Callable[[], Coroutine[None, None, T]]) -> T:
         """The result of the read under `key`, begun now unless it is already under way.
 
         An error reaches each waiter, and the next read begins anew.
         """
-        flight = self._flights.get(key)
-        if flight is None or flight.task.done():
+        fetch = self._fetches.get(key)
+        if fetch is None or fetch.task.done():
             self.started += 1
-            flight = _Flight(asyncio.get_running_loop().create_task(read()))
-            self._flights[key] = flight
-            flight.task.add_done_callback(partial(self._landed, key, flight))
+            fetch = _Flight(asyncio.get_running_loop().create_task(read()))
+            self._fetches[key] = fetch
+            fetch.task.add_done_callback(partial(self._fetched, key, fetch))
         else:
             self.joined += 1
-        flight.waiters += 1
+        fetch.waiters += 1
         try:
-            return await asyncio.shield(flight.task)
+            return await asyncio.shield(fetch.task)
         finally:
-            flight.waiters -= 1
-            if not flight.waiters and not flight.task.done():
-                self._close(key, flight)
-                flight.task.cancel()
+            fetch.waiters -= 1
+            if not fetch.waiters and not fetch.task.done():
+                self._close(key, fetch)
+                fetch.task.cancel()
 
-    def _landed(self, key: Hashable, flight: _Flight[T], task: asyncio.Task[T]) -> None:
-        self._close(key, flight)
+    def _fetched(self, key: Hashable, fetch: _Flight[T], task: asyncio.Task[T]) -> None:
+        self._close(key, fetch)
         if not task.cancelled():
             task.exception()  # taken note of, even where every waiter has left
 
-    def _close(self, key: Hashable, flight: _Flight[T]) -> None:
+    def _close(self, key: Hashable, fetch: _Flight[T]) -> None:
         """Let nobody join any more."""
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+        if self._fetches.get(key) is fetch:
+            del self._fetches[key]

@@ -15,7 +15,7 @@ USED_SHARE = 0.8  # of the bytes, for what was asked for more than once
 MAX_ENTRIES = 500_000  # what an eviction or a drop has to look through stays small
 
 
-class Kept:
+class CacheEntry:
     """What a store holds under a key: a subclass adds the answer.
 
     It is dropped with each of its `groups`, and not given out from `expires_at` on (epoch seconds).
@@ -38,7 +38,7 @@ class Kept:
         self.hits = 0
 
 
-K = TypeVar("K", bound=Kept)
+K = TypeVar("K", bound=CacheEntry)
 
 
 class Store(Generic[K]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.client import Refused, Stream
+from gateway.commands.client import RequestRefused, Stream
 from gateway.commands.failure import Failed
 from gateway.errors import BadRequest
 from gateway.protocol.content import is_json, json_messages
@@ -53,7 +53,7 @@ class Appender:
             headers |= self.producer.headers(self.sent)
         try:
             await self.patience.outlast(lambda: self._post(body, headers))
-        except Refused as refusal:
+        except RequestRefused as refusal:
             raise self._explained(refusal) from refusal
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
@@ -66,13 +66,15 @@ class Appender:
             else:
                 self.offset = self.stream.next_offset(answer.headers)
 
-    def _explained(self, refusal: Refused) -> Refused:
+    def _explained(self, refusal: RequestRefused) -> RequestRefused:
         if "Stream-Seq" in self.headers and "--seq" in str(refusal):
-            return Refused(f"{refusal}; both are text, so that 10 is less than 9", refusal.status)
+            return RequestRefused(
+                f"{refusal}; both are text, so that 10 is less than 9", refusal.status
+            )
         epoch = refusal.headers.get("Producer-Epoch", "")
         if self.producer is None or refusal.status != 403 or not epoch.isdecimal():
             return refusal
-        return Refused(
+        return RequestRefused(
             f"producer {self.producer.id} is at epoch {epoch}, so epoch {self.producer.epoch} "
             f"is over; take over with --epoch {int(epoch) + 1}",
             refusal.status,

@@ -55,7 +55,7 @@ CAUSES: dict[type[Exception], str] = {
 }
 
 
-class Refused(Failed):
+class RequestRefused(Failed):
     """The server, or the way to it, refused a request."""
 
     def __init__(
@@ -121,27 +121,29 @@ class Stream:
             ) as answer:
                 if answer.status >= 300:
                     said = await _said(answer)
-                    raise Refused(f"{self.target.shown}: {said}", answer.status, answer.headers)
+                    raise RequestRefused(
+                        f"{self.target.shown}: {said}", answer.status, answer.headers
+                    )
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            raise Refused(f"{self.target.shown}: {_words(cause)}") from cause
+            raise RequestRefused(f"{self.target.shown}: {_words(cause)}") from cause
 
     async def head(self) -> Mapping[str, str]:
         """The stream's metadata, as header fields."""
         try:
             async with self.request("HEAD") as answer:
                 return answer.headers
-        except Refused as refusal:
+        except RequestRefused as refusal:
             raise await self._told(refusal) from refusal
 
-    async def _told(self, refusal: Refused) -> Refused:
+    async def _told(self, refusal: RequestRefused) -> RequestRefused:
         """The refusal of a HEAD in the server's words: only that of a GET has a body for them."""
         if refusal.status is None:
             return refusal
         try:
             async with self.request("GET", query={"offset": "now"}):
                 return refusal
-        except Refused as told:
+        except RequestRefused as told:
             return told if told.status == refusal.status else refusal
 
     def next_offset(self, headers: Mapping[str, str]) -> str:

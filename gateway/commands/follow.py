@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.client import Refused, Stream, is_closed
+from gateway.commands.client import RequestRefused, Stream, is_closed
 from gateway.commands.events import Event, EventDecoder
 from gateway.commands.failure import Failed
 
@@ -128,7 +128,7 @@ async def follow(
                         return
                     position = batch.position
                     brought_batch, brought_data = True, brought_data or bool(batch.bodies)
-        except Refused as error:
+        except RequestRefused as error:
             _check_passing(stream, error)
             refusal = error
             is_lost = True
@@ -139,7 +139,7 @@ async def follow(
 
 
 def _pause_s(
-    refusal: Refused | None, backoff: Backoff, note: Callable[[str], None], *, is_good: bool
+    refusal: RequestRefused | None, backoff: Backoff, note: Callable[[str], None], *, is_good: bool
 ) -> float:
     """How long to wait before the next live request."""
     if refusal is None:
@@ -149,7 +149,7 @@ def _pause_s(
     return wait_s
 
 
-def _check_passing(stream: Stream, refusal: Refused) -> None:
+def _check_passing(stream: Stream, refusal: RequestRefused) -> None:
     """Raise what ends the reading, unless the refusal may pass."""
     if refusal.status == 404:
         # It was there when the reading began.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.commands import input as stdin
 from gateway.commands.append import Appender, Producer, messages
 from gateway.commands.backoff import Backoff
-from gateway.commands.client import Refused, Stream, connect, is_closed
+from gateway.commands.client import RequestRefused, Stream, connect, is_closed
 from gateway.commands.failure import Failed, OutputClosed
 from gateway.commands.follow import catch_up, follow, long_poll, sse
 from gateway.commands.output import (
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from gateway.commands.target import Target
 
-    Hint = Callable[[Refused], str]  # where an offset that is refused came from, and what to do
+    # Where an offset that is refused came from, and what to do.
+    Hint = Callable[[RequestRefused], str]
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ async def create(
     try:
         async with connect(target) as stream:
             await _create(stream, headers, body)
-    except Refused as refusal:
+    except RequestRefused as refusal:
         fork_offset = headers.get("Stream-Fork-Offset")
         if fork_offset is not None and refusal.status in BAD_OFFSET:
             raise Failed(f"{refusal}; --fork-offset was {fork_offset}") from refusal
@@ -137,7 +138,11 @@ async def append_lines(
 
 def _perhaps_closed(appender: Appender, failure: Failed) -> str:
     """What may be behind a closed stream when a producer begins again."""
-    if appender.producer is None or appender.sent or not isinstance(failure.__cause__, Refused):
+    if (
+        appender.producer is None
+        or appender.sent
+        or not isinstance(failure.__cause__, RequestRefused)
+    ):
         return ""
     is_it = is_closed(failure.__cause__.headers)
     return "; an earlier run with --close may have appended all and closed it" if is_it else ""
@@ -200,7 +205,7 @@ async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGene
             async for batch in batches:
                 has_begun = True
                 yield batch
-    except Refused as refusal:
+    except RequestRefused as refusal:
         if has_begun or hint is None or refusal.status not in BAD_OFFSET:
             raise
         raise Failed(f"{refusal}; {hint(refusal)}") from refusal
@@ -210,7 +215,7 @@ def _of_option(offset: str | None) -> Hint | None:
     return (lambda _: f"--offset was {offset}") if offset else None
 
 
-def _of_file(path: Path, refusal: Refused) -> str:
+def _of_file(path: Path, refusal: RequestRefused) -> str:
     if named := PLACE_TO_GO_ON.search(str(refusal)):
         return f"to go on there, put {named[1]} into {path}; to begin again, remove it"
     return f"the offset is that in {path}: remove it to begin again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.commands.client import Refused
+from gateway.commands.client import RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ class Patience:
         while True:
             try:
                 result = await attempt()
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 until = until or loop.time() + self._time_s
                 left_s = until - loop.time()
                 if not refusal.is_passing or left_s <= 0 or refusal.retry_after_s > left_s:

@@ -27,14 +27,14 @@ from gateway.errors import (
 from gateway.live.contract import Host
 from gateway.live.feed import Feed
 from gateway.protocol import edge_target, followed, repair
-from gateway.protocol.followed import Span, View
+from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.cache.http_cache import Given
+    from gateway.cache.http_cache import CacheResult
     from gateway.edge.place import Place
     from gateway.edge.window_budget import WindowBudget
     from gateway.origin.client import Origin
@@ -46,52 +46,55 @@ LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live read
 SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
 PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
 
-_editions = count()
+_versions = count()
 
 
 class Keeper(Host["FollowedStream", Span], Protocol):
-    """Whom a watch belongs to."""
+    """The followed streams of a route, to which one belongs."""
 
     origin: Origin
     ignores_no_store: bool
     freshness: Freshness
     budget: WindowBudget
 
-    def moved(self, watch: FollowedStream) -> None:
+    def moved(self, stream: FollowedStream) -> None:
         """The stream has grown, or was closed."""
 
-    def over(self, watch: FollowedStream) -> None:
+    def over(self, stream: FollowedStream) -> None:
         """The stream is gone."""
 
 
 class FollowedStream:
     """`confirmed` says that the origin itself has told where the tail is."""
 
-    def __init__(self, place: Place, view: View, keeper: Keeper) -> None:
+    def __init__(self, place: Place, snapshot: Snapshot, keeper: Keeper) -> None:
         self.place = place
-        self.view = view
+        self.snapshot = snapshot
         self.confirmed = False
         self._expected = ""  # what was written through this gateway reaches to here
         self._expects_end = False
-        # Loop time at which `view.reads_say` was told.
+        # Loop time at which `snapshot.reads_say` was told.
         self._said_at = asyncio.get_running_loop().time()
         self._doubted_at: float | None = None  # loop time: perhaps it is another stream since then
         self.closing: asyncio.TimerHandle | None = None
-        self.held = ExitStack()  # what it takes as long as the stream is followed
-        self.feed: Feed[FollowedStream, Span] = Feed(self, view.tail, keeper, closed=view.closed)
-        self.feed.caught_up = view.caught_up
+        self.resources = ExitStack()  # what it takes as long as the stream is followed
+        self.feed: Feed[FollowedStream, Span] = Feed(
+            self, snapshot.tail, keeper, closed=snapshot.closed
+        )
+        self.feed.caught_up = snapshot.caught_up
         self._keeper = keeper
-        self.edition = next(_editions)  # of the answers with its news
-        self._window = RecentWindow(view.content_type, view.tail, keeper.budget)
+        self.version = next(_versions)  # of the answers with its news
+        self._window = RecentWindow(snapshot.content_type, snapshot.tail, keeper.budget)
         self._task: asyncio.Task[None] | None = None
-        if not (view.closed and view.caught_up):  # else nothing can follow
+        if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             self._task = asyncio.get_running_loop().create_task(
-                follow(view.tail, self._ask, self, random.random)
+                follow(snapshot.tail, self._ask, self, random.random)
             )
             self._task.add_done_callback(self._followed)
 
     def __repr__(self) -> str:
-        return f"<Watch {self.place.read.path} at {self.view.tail}, {self.feed.lost or 'followed'}>"
+        health = self.feed.lost or "followed"
+        return f"<FollowedStream {self.place.read.path} at {self.snapshot.tail}, {health}>"
 
     @property
     def is_current(self) -> bool:
@@ -106,10 +109,10 @@ class FollowedStream:
             return
         self._expected = max(self._expected, next_offset)
         self._expects_end = self._expects_end or closed
-        if not self._has_heard(self.view.tail, closed=self.view.closed):
-            self.view = self.view._replace(caught_up=False)
+        if not self._has_heard(self.snapshot.tail, closed=self.snapshot.closed):
+            self.snapshot = self.snapshot._replace(caught_up=False)
             self.feed.caught_up = False
-            self.edition = next(_editions)
+            self.version = next(_versions)
 
     def _has_heard(self, tail: str, *, closed: bool) -> bool:
         """Whether a tail is not before what was written through this gateway."""
@@ -117,28 +120,28 @@ class FollowedStream:
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
         """Whether an answer of the origin, its body if it is whole, is not of this stream."""
-        view = self.view._replace(
+        snapshot = self.snapshot._replace(
             content_type=facts.content_type,
             tail=facts.next_offset,
             closed=facts.closed and facts.up_to_date,
         )
-        if self.is_contradicted(view, ends=facts.up_to_date or facts.is_empty):
+        if self.is_contradicted(snapshot, ends=facts.up_to_date or facts.is_empty):
             return True
         if body is None or facts.is_coded or start == NOW:
             return False
         return self._window.contradicts(start, facts.next_offset, body)
 
-    def is_contradicted(self, view: View, *, ends: bool) -> bool:
+    def is_contradicted(self, snapshot: Snapshot, *, ends: bool) -> bool:
         """Whether a read shows that another stream is at the path: of another type, for example.
 
         Where a closed one is seen to go on, or to end elsewhere, nobody follows it any more, and
         who waits here would wait for ever.
         """
-        if not followed.is_of_type(view.content_type, self.view.content_type):
+        if not followed.is_of_type(snapshot.content_type, self.snapshot.content_type):
             return True
-        if not self.feed.closed or (view.closed and view.tail == self.feed.tail):
+        if not self.feed.closed or (snapshot.closed and snapshot.tail == self.feed.tail):
             return False
-        return ends or view.closed or view.tail > self.feed.tail
+        return ends or snapshot.closed or snapshot.tail > self.feed.tail
 
     def knows_tail(self, offset: str | None) -> bool:
         """Whether the stream is known to end at an offset, right now."""
@@ -163,35 +166,35 @@ class FollowedStream:
             return None
         return last
 
-    def read_by_somebody(self, span: Span, given: Given) -> None:
+    def read_by_somebody(self, span: Span, result: CacheResult) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
-        said, facts = said_of_data(given.held, self.place.ask), given.held.facts
+        said, facts = said_of_data(result.cached, self.place.request), result.cached.facts
         if said is None or facts is None or self._tells_less(span, facts):
             return
-        if not followed.is_of_type(facts.content_type, self.view.content_type):
+        if not followed.is_of_type(facts.content_type, self.snapshot.content_type):
             return
         sure = self._doubted_at is None  # else it may be of another stream
-        if sure and given.current and given.source is None and not is_coded(given.held):
+        if sure and result.current and result.source is None and not is_coded(result.cached):
             self._window.learn(*span)
-        if span.end == self.view.tail:  # of older parts an origin may say something else
+        if span.end == self.snapshot.tail:  # of older parts an origin may say something else
             self._note_reads_say(said)
 
     def _tells_less(self, span: Span, facts: StreamRead) -> bool:
         """Whether it is the whole of a shorter stream: old, or of another one."""
-        return facts.up_to_date and span.end < self.view.tail
+        return facts.up_to_date and span.end < self.snapshot.tail
 
     @property
     def knows_what_reads_say(self) -> bool:
         """Whether the origin has told lately for how long caches may keep a read of the tail."""
         age_s = asyncio.get_running_loop().time() - self._said_at
-        return self.view.reads_say is not None and age_s < SAYS_S
+        return self.snapshot.reads_say is not None and age_s < SAYS_S
 
     def _note_reads_say(self, said: str) -> None:
         self._said_at = asyncio.get_running_loop().time()
-        if said != self.view.reads_say:
-            private = self._is_private(said, self.view.polls_say)
-            self.view = self.view._replace(reads_say=said, private=private)
-            self.edition = next(_editions)
+        if said != self.snapshot.reads_say:
+            private = self._is_private(said, self.snapshot.polls_say)
+            self.snapshot = self.snapshot._replace(reads_say=said, private=private)
+            self.version = next(_versions)
 
     def end(self) -> None:
         """Follow the stream no more."""
@@ -201,32 +204,34 @@ class FollowedStream:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
-    # Hearer
+    # Observer
 
     def heard(self, start: str, polled: Polled) -> None:
         """Tell the keeper and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
-        polls_say = self.view.polls_say if polled.said is None else polled.said
+        polls_say = self.snapshot.polls_say if polled.said is None else polled.said
         closed = polled.closed and polled.caught_up
-        self.view = view = View(
-            self.view.place,
-            self.view.content_type,
+        self.snapshot = snapshot = Snapshot(
+            self.snapshot.place,
+            self.snapshot.content_type,
             polled.end,
             closed,
             polled.caught_up and self._has_heard(polled.end, closed=closed),
-            self._is_private(self.view.reads_say, polls_say),
-            self.view.lifetime,
-            self.view.reads_say,
+            self._is_private(self.snapshot.reads_say, polls_say),
+            self.snapshot.lifetime,
+            self.snapshot.reads_say,
             polls_say,
             polled.cors,
         )
         for span in news:
             self._window.append(span)
-        self.edition = next(_editions)
-        if news or view.closed:
+        self.version = next(_versions)
+        if news or snapshot.closed:
             self._keeper.moved(self)
         self.confirmed = True
-        self.feed.publish(self, view.tail, news, closed=view.closed, caught_up=view.caught_up)
+        self.feed.publish(
+            self, snapshot.tail, news, closed=snapshot.closed, caught_up=snapshot.caught_up
+        )
 
     def holds(self) -> None:
         """The origin has taken the poll."""
@@ -295,10 +300,10 @@ class FollowedStream:
             if question.waits
             else edge_target.catch_up(read, start).target
         )
-        fields = self.place.ask.fields
-        with ExitStack() as held:
+        fields = self.place.request.fields
+        with ExitStack() as resources:
             answer = await self._keeper.origin.send("GET", target, fields, poll=question.waits)
-            held.callback(answer.release)
+            resources.callback(answer.release)
             if answer.status not in {200, 204}:
                 refuse(answer.status, answer.headers)
             body = await answer.read(LONGEST_READ)
@@ -312,7 +317,7 @@ class FollowedStream:
         end = headers.get("Stream-Next-Offset", question.start if nothing else "")
         if not is_plain(end) or "Content-Encoding" in headers:
             raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
-        if content_type and not followed.is_of_type(content_type, self.view.content_type):
+        if content_type and not followed.is_of_type(content_type, self.snapshot.content_type):
             raise Ended(StreamGone(ANOTHER_STREAM))
         if not followed.is_whole(content_type, body):
             raise OriginBroken("the origin's answer to a read of a JSON stream is no array")
@@ -336,18 +341,18 @@ class FollowedStream:
         )
 
     def _is_private(self, reads_say: str | None, polls_say: str) -> bool:
-        reads_are = self.view.private if reads_say is None else repair.is_private(reads_say)
-        return self.place.ask.personal or reads_are or repair.is_private(polls_say)
+        reads_are = self.snapshot.private if reads_say is None else repair.is_private(reads_say)
+        return self.place.request.identified or reads_are or repair.is_private(polls_say)
 
     def _said(self, headers: MultiMapping[str], *, of_the_tail: bool = False) -> str:
-        ignore = self._keeper.ignores_no_store and not self.place.ask.personal
+        ignore = self._keeper.ignores_no_store and not self.place.request.identified
         if of_the_tail:
             headers = CIMultiDict(headers)
             tails.shorten(headers, self._keeper.freshness.tail_max_age)
         return repair.said(headers, ignore_no_store=ignore)
 
 
-def watch_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:
+def stream_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:
     """What readers have in common who share one feed: to others it may be another stream."""
     return host, read.path, read.others, identity
 

@@ -47,7 +47,7 @@ class Polled(NamedTuple):
     cors: str = ""  # to browsers, where the origin says anything
 
 
-class Hearer(Protocol):
+class Observer(Protocol):
     """Whom a follower tells."""
 
     def heard(self, start: str, polled: Polled) -> None:
@@ -71,50 +71,50 @@ def backoff_s(failures: int, chance: float) -> float:
 
 async def follow(
     start: str,
-    ask: Callable[[Question], Awaitable[Polled]],
-    hearer: Hearer,
+    request: Callable[[Question], Awaitable[Polled]],
+    observer: Observer,
     chance: Callable[[], float],
 ) -> None:
-    """Until the stream is closed or gone; to be cancelled when nobody watches any more.
+    """Until the stream is closed or gone; to be cancelled when nobody follows it any more.
 
-    `ask` raises Ended, or the HeadgateError of a failure that may pass.
+    `request` raises Ended, or the HeadgateError of a failure that may pass.
     """
     question = Question(start, None, waits=True)
     failures = barren = 0
     while True:
         try:
-            polled, held = await _answer(ask(question), hearer, waits=question.waits)
+            polled, cached = await _answer(request(question), observer, waits=question.waits)
         except Ended as end:
-            hearer.over(end.reason)
+            observer.over(end.reason)
             return
         except HeadgateError as error:
             failures += 1
-            hearer.failed(error, quietly=failures <= QUIET_FAILURES)
+            observer.failed(error, quietly=failures <= QUIET_FAILURES)
             await asyncio.sleep(backoff_s(failures, chance()))
             # What comes back may have lost the stream's end, and would keep a poll for ever.
             question = question._replace(waits=False)
             continue
-        hearer.heard(question.start, polled)
+        observer.heard(question.start, polled)
         if polled.closed and polled.caught_up:
             return
         if question.waits:
             failures = 0
             # An origin that neither waits nor has news must not be asked as fast as it answers.
-            barren = 0 if held or polled.end != question.start else barren + 1
+            barren = 0 if cached or polled.end != question.start else barren + 1
             if barren:
                 await asyncio.sleep(backoff_s(barren, chance()))
         question = Question(polled.end, polled.cursor, waits=True)
 
 
 async def _answer(
-    answering: Awaitable[Polled], hearer: Hearer, *, waits: bool
+    answering: Awaitable[Polled], observer: Observer, *, waits: bool
 ) -> tuple[Polled, bool]:
     """The answer, and whether it was waited for."""
     task = asyncio.ensure_future(answering)
     try:
         done, _ = await asyncio.wait([task], timeout=HOLDS_S if waits else None)
         if not done:
-            hearer.holds()
+            observer.holds()
         return await task, not done
     finally:
         task.cancel()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.cache.cached_response import Ask
+    from gateway.cache.cached_response import CacheRequest
     from gateway.protocol.edge_target import EdgeCatchUp
 
 
@@ -18,9 +18,9 @@ class Place(NamedTuple):
     """
 
     key: Hashable
-    ask: Ask
+    request: CacheRequest
 
     @property
     def read(self) -> EdgeCatchUp:
         """The stream's URL, as a read from somewhere in it."""
-        return self.ask.read
+        return self.request.read

@@ -8,11 +8,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from gateway.cache import conditional, policy
-from gateway.cache.cached_response import Ask, CachedResponse, Variants
+from gateway.cache.cached_response import CachedResponse, CacheRequest, Variants
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.stream_lifetimes import StreamLifetimes
-from gateway.edge.followed_stream import watch_key
+from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
 from gateway.live.long_polls import park
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.store import Kept, Store
+    from gateway.cache.store import CacheEntry, Store
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
@@ -109,7 +109,9 @@ class EdgeRoute:
 
     # Requests as the cache and the feeds see them
 
-    def ask(self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp) -> Ask:
+    def cache_request(
+        self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
+    ) -> CacheRequest:
         """A GET as its cache key, and as the origin will have it."""
         dropped = self.identity.dropped
         is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
@@ -130,7 +132,7 @@ class EdgeRoute:
             keyed=known_by,
         )
         fields["Accept-Encoding"] = coding or "identity"
-        return Ask(
+        return CacheRequest(
             canonical_host(headers.get("Host", "")),
             read,
             headers,
@@ -146,36 +148,36 @@ class EdgeRoute:
             return ""
         return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
 
-    def _tail_of(self, ask: Ask) -> Callable[[str], bool]:
+    def _tail_of(self, request: CacheRequest) -> Callable[[str], bool]:
         """Whether the stream that everybody reads there is known to end at an offset."""
-        return partial(self.feeds.is_tail, watch_key(ask.host, ask.read, ""))
+        return partial(self.feeds.is_tail, stream_key(request.host, request.read, ""))
 
-    async def _send(self, ask: Ask, old: CachedResponse | None) -> OriginAnswer:
-        fields: CIMultiDict[str] = ask.fields
+    async def _send(self, request: CacheRequest, old: CachedResponse | None) -> OriginAnswer:
+        fields: CIMultiDict[str] = request.fields
         if old is not None and old.validators:
             fields = fields.copy()
             fields.extend(old.validators)
-        return await self.origin.send("GET", ask.target, fields)
+        return await self.origin.send("GET", request.target, fields)
 
     # Without a task
 
     @staticmethod
     def fresh(
-        store: Store[Kept], key: tuple[str, str], headers: MultiMapping[str], now: float
+        store: Store[CacheEntry], key: tuple[str, str], headers: MultiMapping[str], now: float
     ) -> CachedResponse | None:
         """The newest variant of what is kept for a plain GET, when it is fresh and fits."""
-        slot = store.get(key, now)
-        if not isinstance(slot, Variants):
+        entry = store.get(key, now)
+        if not isinstance(entry, Variants):
             return None
-        for held in reversed(slot.variants):
-            if not held.stored.is_fresh(now):
+        for cached in reversed(entry.variants):
+            if not cached.stored.is_fresh(now):
                 continue
-            if held.fitting is headers:
-                return held  # the same heads come again, and are parsed once
-            if _fits(held, headers):
-                if not (held.is_public and held.identity.tell(headers)):
-                    held.fitting = headers
-                return held
+            if cached.fitting is headers:
+                return cached  # the same heads come again, and are parsed once
+            if _fits(cached, headers):
+                if not (cached.is_public and cached.identity.tell(headers)):
+                    cached.fitting = headers
+                return cached
         return None
 
     def park(self, connection: Parkable, read: LongPoll, headers: MultiMapping[str]) -> bool:
@@ -183,17 +185,17 @@ class EdgeRoute:
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
         if "Via" in headers or self.identity.tell(headers):
             return False
-        watch = self.feeds.peek(watch_key(headers.get("Host", ""), read, ""))
-        if watch is None or read.offset is None:
+        stream = self.feeds.peek(stream_key(headers.get("Host", ""), read, ""))
+        if stream is None or read.offset is None:
             return False
-        if watch.feed.closed or watch.feed.position != read.offset:
-            news = self.feeds.news_for(watch, read)
+        if stream.feed.closed or stream.feed.position != read.offset:
+            news = self.feeds.news_for(stream, read)
             if news is not None:
                 connection.write(news)
             return news is not None
         try:
-            join = partial(self.feeds.join, watch)
-            park(connection, join, read, watch.feed.position)
+            join = partial(self.feeds.join, stream)
+            park(connection, join, read, stream.feed.position)
         except HeadgateError:
             return False
         return True
@@ -208,8 +210,8 @@ class EdgeRoute:
         await self.cache.close()
 
 
-def _fits(held: CachedResponse, headers: MultiMapping[str]) -> bool:
+def _fits(cached: CachedResponse, headers: MultiMapping[str]) -> bool:
     """Whether all of a kept answer is what a plain GET asks for."""
-    if not (held.is_for(headers) and conditional.wants_all(headers)):
+    if not (cached.is_for(headers) and conditional.wants_all(headers)):
         return False
-    return policy.selects(headers, held.stored)
+    return policy.selects(headers, cached.stored)

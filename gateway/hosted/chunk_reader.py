@@ -25,17 +25,17 @@ class ChunkReader:
 
     def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
         """Whether what was read may be kept: `until_change` when an append makes it old."""
-        hot = self._table.peek(chunk.state.path)
-        if hot is None or hot.state is None:
+        active = self._table.peek(chunk.state.path)
+        if active is None or active.state is None:
             return False
-        known, read = hot.state, chunk.state
+        known, read = active.state, chunk.state
         if known.soft_deleted:
             return False  # nobody reads it any more, but through its forks
         if (known.stream_id, known.generation) != (read.stream_id, read.generation):
             return False
         if chunk.start < known.first:
             return False  # trimmed meanwhile: it would lead readers to where nothing is kept
-        return not until_change or hot.state.version == chunk.state.version
+        return not until_change or active.state.version == chunk.state.version
 
     async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
         """What follows `start`, or the beginning where that has moved on since it was asked for."""
@@ -53,12 +53,12 @@ class ChunkReader:
         The log may be ahead of the table by commits that are about to be applied. They are left
         out: a reader who saw them could come back with an offset that the table does not know.
         """
-        key = (state.stream_id, start, state.version, state.reign)
+        key = (state.stream_id, start, state.version, state.history)
         chunk = await self._reads.read(
             key, lambda: self._table.log.read(state, start, chunks.boundary(start))
         )
-        hot = self._table.peek(state.path)
-        known = hot.state if hot is not None else None
+        active = self._table.peek(state.path)
+        known = active.state if active is not None else None
         if known is None or not known.is_along(chunk.state):
             return chunk
         return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk

@@ -22,7 +22,7 @@ from gateway.protocol.content import read_body
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
-from gateway.streams.reload_queue import AGAIN_S
+from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
 
@@ -46,7 +46,7 @@ class LiveRead(NamedTuple):
     With `from_first` it is wherever the stream begins.
     """
 
-    hot: ActiveStream
+    active: ActiveStream
     state: StreamState
     start: int
     from_first: bool
@@ -61,7 +61,7 @@ class HostedFollower:
         self.feed = feed
         self._table = table
         self._reader = reader
-        self._latest = feed.view
+        self._latest = feed.snapshot
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -104,10 +104,10 @@ class HostedFollower:
             pass  # the feed is ahead: what was published is older than it
         except HeadgateError as trouble:
             self.feed.lose(trouble)
-            path = self.feed.view.path
-            asyncio.get_running_loop().call_later(AGAIN_S, self._table.missed, path)
+            path = self.feed.snapshot.path
+            asyncio.get_running_loop().call_later(RELOAD_S, self._table.missed, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
-            log.exception("stream.not_read", path=self.feed.view.path)
+            log.exception("stream.not_read", path=self.feed.snapshot.path)
             self.feed.cut_off()
         finally:
             self._reading = None
@@ -120,7 +120,7 @@ class HostedFollower:
             self.feed.publish(state, self.feed.tail, (), closed=state.closed)
             return False
         chunk = await self._reader.chunk(state, start)
-        is_same = chunk.state.reign == state.reign and self.feed.tail == state.offset(start)
+        is_same = chunk.state.history == state.history and self.feed.tail == state.offset(start)
         if not is_same or chunk.end == start:
             raise LogUnavailable("the log did not have what it told of")
         records = []
@@ -162,26 +162,26 @@ class HostedFeeds:
         self._none = asyncio.Event()
         self._none.set()
 
-    def join(self, hot: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
-        """The stream's feed, made when somebody begins to watch; raises at the readers' limit."""
+    def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
+        """The stream's feed, made for the first reader; raises at the readers' limit."""
         self._shared.limits.reader_joins()
         try:
-            return self._feed_of(hot, state)
+            return self._feed_of(active, state)
         except BaseException:
             self._shared.limits.reader_left()
             raise
 
-    def _feed_of(self, hot: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
-        if isinstance(hot.follower, HostedFollower):
-            return hot.follower.feed
+    def _feed_of(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
+        if isinstance(active.follower, HostedFollower):
+            return active.follower.feed
         feed: Feed[StreamState, Record] = Feed(
             state, state.offset(state.tail), self, closed=state.closed
         )
-        hot.follower = HostedFollower(feed, self._table, self._reader)
+        active.follower = HostedFollower(feed, self._table, self._reader)
         self._feeds.add(feed)
         self._none.clear()
         try:
-            self._table.follow(hot)
+            self._table.follow(active)
         except BaseException:
             self.feed_empty(feed)
             raise
@@ -200,17 +200,17 @@ class HostedFeeds:
             await self.read_events(state, start)
         except StreamGone as gone:
             lost = gone
-        hot = await self._table.load(state.path)
-        now = self._table.present(hot)
+        active = await self._table.load(state.path)
+        now = self._table.present(active)
         if read.from_first and not begins_alike(now, state):
-            return await self.prepare(LiveRead(hot, now, now.first, from_first=True))
+            return await self.prepare(LiveRead(active, now, now.first, from_first=True))
         if lost is not None:
             raise lost
         if now.stream_id != state.stream_id:
             raise StreamGone("the stream was deleted, and another one is at its path now")
         if now.offset(read.start) != start:
             raise StreamGone("the log has lost what was before this offset")
-        return read._replace(hot=hot, state=now)
+        return read._replace(active=active, state=now)
 
     async def drain(self) -> None:
         """Let every live reader go, and wait until they have."""
@@ -221,38 +221,40 @@ class HostedFeeds:
     # Host
 
     def poll_data(
-        self, view: StreamState, parked: Parked, news: Sequence[Record]
+        self, snapshot: StreamState, parked: Parked, news: Sequence[Record]
     ) -> tuple[Response, bytes] | None:
         """The records after the waiter's position."""
         start = parse_offset(parked.position, "position").position
-        if view.offset(start) != parked.position:
+        if snapshot.offset(start) != parked.position:
             return None
         mine = [record for record in news if record.end > start]
         if not mine or mine[0].end - len(mine[0].data) != start:
             return None
-        chunk = chunks.cut(view, start, mine)[0]
+        chunk = chunks.cut(snapshot, start, mine)[0]
         return self._shared.collapsed(
             responses.data(chunk, parked.read, self._freshness, self.clock())
         )
 
-    def poll_ended(self, view: StreamState, parked: Parked) -> tuple[Response, bytes]:
+    def poll_ended(self, snapshot: StreamState, parked: Parked) -> tuple[Response, bytes]:
         """204; who was told of more than the feed has is at the tail that the table knows."""
-        if view.offset(view.tail) != parked.position:
-            hot = self._table.peek(view.path)
-            known = view if hot is None or hot.state is None else hot.state
+        if snapshot.offset(snapshot.tail) != parked.position:
+            active = self._table.peek(snapshot.path)
+            known = snapshot if active is None or active.state is None else active.state
             if known.offset(known.tail) != parked.position:
                 return self.refusal(LogUnavailable("the log does not tell what follows offset"))
-            view = known
-        return self._shared.collapsed(responses.poll_ended(view, parked.read, self.clock()))
+            snapshot = known
+        return self._shared.collapsed(responses.poll_ended(snapshot, parked.read, self.clock()))
 
     def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
         """A problem."""
         return self._shared.collapsed(self._shared.problem(reason))
 
-    async def late_poll(self, view: StreamState, parked: Parked) -> tuple[Response, bytes] | None:
+    async def late_poll(
+        self, snapshot: StreamState, parked: Parked
+    ) -> tuple[Response, bytes] | None:
         """Read from the log: the feed had gone past the waiter when it came."""
-        hot = await self._table.load(view.path)
-        state = self._table.present(hot)
+        active = await self._table.load(snapshot.path)
+        state = self._table.present(active)
         if parked.read.offset is None:  # the beginning, which may have moved on
             start = state.first
         else:
@@ -264,35 +266,35 @@ class HostedFeeds:
             responses.data(chunk, parked.read, self._freshness, self.clock())
         )
 
-    def cut(self, view: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
+    def cut(self, snapshot: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
         """News as data events, cut where every catch-up would cut them."""
         if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
             return None
         begin = parse_offset(start, "position").position
-        return [_cut(chunk) for chunk in chunks.cut(view, begin, news)]
+        return [_cut(chunk) for chunk in chunks.cut(snapshot, begin, news)]
 
-    def cached_events(self, view: StreamState, start: str) -> Cut | None:
+    def cached_events(self, snapshot: StreamState, start: str) -> Cut | None:
         """The data event of the chunk at `start`, when it is at hand."""
-        entry = self.events.get((view.stream_id, start), self.clock())
+        entry = self.events.get((snapshot.stream_id, start), self.clock())
         if entry is None:
             return None
         self.events.hit(entry)
         return Cut(entry.data_event, entry.end)
 
-    async def read_events(self, view: StreamState, start: str) -> Cut:
+    async def read_events(self, snapshot: StreamState, start: str) -> Cut:
         """The same, from the log."""
-        key = (view.stream_id, start, view.version, view.reign)
-        entry = await self._reads.read(key, lambda: self._event(view, start))
+        key = (snapshot.stream_id, start, snapshot.version, snapshot.history)
+        entry = await self._reads.read(key, lambda: self._event(snapshot, start))
         return Cut(entry.data_event, entry.end)
 
-    async def _event(self, view: StreamState, start: str) -> EventChunk:
+    async def _event(self, snapshot: StreamState, start: str) -> EventChunk:
         self.events.misses += 1
-        position = position_of(view, parse_offset(start, "position"))
-        chunk = await self._reader.chunk(view, position)
+        position = position_of(snapshot, parse_offset(start, "position"))
+        chunk = await self._reader.chunk(snapshot, position)
         until_change = not chunk.complete
         entry = EventChunk(
-            (view.stream_id, start),
-            groups(view, until_change=until_change),
+            (snapshot.stream_id, start),
+            groups(snapshot, until_change=until_change),
             *await self._rendered(chunk),
         )
         if self._reader.is_current(chunk, until_change=until_change):
@@ -314,14 +316,14 @@ class HostedFeeds:
         self._feeds.discard(feed)
         if not self._feeds:
             self._none.set()
-        hot = self._table.peek(feed.view.path)
+        active = self._table.peek(feed.snapshot.path)
         if (
-            hot is not None
-            and isinstance(hot.follower, HostedFollower)
-            and hot.follower.feed is feed
+            active is not None
+            and isinstance(active.follower, HostedFollower)
+            and active.follower.feed is feed
         ):
-            hot.follower = None
-            self._table.unfollow(hot)
+            active.follower = None
+            self._table.unfollow(active)
 
     def reader_left(self) -> None:
         """One live reader fewer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.rendered import Entry, drop, groups
+from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
 from gateway.hosted.chunk_reader import ChunkReader
@@ -49,14 +49,14 @@ class HostedRoute:
         self.prefix = prefix
         self.freshness = freshness
         self._shared = shared
-        self._store: Store[Entry] = shared.store  # under targets
+        self._store: Store[RenderedChunk] = shared.store  # under targets
         self.clock = shared.clock
         self._trims = bool(retention)
         self.table = StreamTable(log, shared.clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention)
         # Read and rendered once for all who wait.
-        self._answers: SingleFlight[Entry] = SingleFlight()
+        self._answers: SingleFlight[RenderedChunk] = SingleFlight()
         self.reader = ChunkReader(self.table)
         self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared)
 
@@ -88,49 +88,49 @@ class HostedRoute:
         """The answer, or LiveRead for a long-poll that is at the tail and for SSE."""
         now = self.clock()
         entry = self._store.get(read.target, now)
-        if entry is not None and entry.sure_until <= now:
+        if entry is not None and entry.confirm_after <= now:
             entry = await self._confirmed(read, name)
         if entry is not None:
             self._store.hit(entry)
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._store.misses += 1
-        hot = await self.table.load(name)
-        state = self.table.present(hot)
-        self.table.deadlines.touch(hot)
+        active = await self.table.load(name)
+        state = self.table.present(active)
+        self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
         if isinstance(read, Events):
-            return LiveRead(hot, state, start, read.offset is None)
+            return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
                 ended = responses.poll_ended(state, read, self.clock())
                 return Answered(ended, cache_status.MISS)
-            return LiveRead(hot, state, start, read.offset is None)
+            return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
             return Answered(responses.tail(state, read, self.clock()), cache_status.BYPASS)
-        key = (read.target, state.stream_id, state.version, state.reign)
+        key = (read.target, state.stream_id, state.version, state.history)
         shares = key in self._answers
         entry = await self._answers.read(key, lambda: self._answer(read, state, start))
         cache = cache_status.COLLAPSED if shares else cache_status.MISS
         return Answered(_conditional(entry, if_none_match), cache)
 
-    async def _confirmed(self, read: Read, name: str) -> Entry | None:
+    async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
         """The kept answer, if it is still what the log would give."""
-        hot = await self.table.load(name)  # drops what has become old
-        state = self.table.present(hot)
+        active = await self.table.load(name)  # drops what has become old
+        state = self.table.present(active)
         now = self.clock()
         entry = self._store.get(read.target, now)
         if entry is not None and not entry.is_of(state):
             return None  # taken away by other hands than a gateway's, and begun anew
         if entry is not None:
-            entry.sure_until = now + entry.sure_s
+            entry.confirm_after = now + entry.sure_s
         return entry
 
-    async def _answer(self, read: Read, state: StreamState, start: int) -> Entry:
+    async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         at_tail = start == state.tail
         chunk = chunks.empty(state) if at_tail else await self.reader.chunk_for(read, state, start)
         return self._render(read, chunk)
 
-    def _render(self, read: Read, chunk: Chunk) -> Entry:
+    def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
         """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
         now = self.clock()
@@ -138,7 +138,7 @@ class HostedRoute:
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
-        entry = Entry(
+        entry = RenderedChunk(
             read.target,
             groups(state, until_change=until_change),
             http1.rest(response),
@@ -149,7 +149,7 @@ class HostedRoute:
         if self.table.log.shared:
             trims = self._trims or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
-            entry.sure_until = self.clock() + entry.sure_s
+            entry.confirm_after = self.clock() + entry.sure_s
         is_current = self.reader.is_current(chunk, until_change=until_change)
         if is_current and (until is None or self.clock() < until):
             self._store.put(entry)
@@ -171,7 +171,7 @@ def _same_until(state: StreamState, read: Read, now: float) -> float | None:
     return min(ends, default=None)
 
 
-def _conditional(entry: Entry, if_none_match: str | None) -> Entry | Response:
+def _conditional(entry: RenderedChunk, if_none_match: str | None) -> RenderedChunk | Response:
     if if_none_match is not None and cache_headers.matches(if_none_match, entry.etag):
         return responses.Response(304, entry.fields)
     return entry

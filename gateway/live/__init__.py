@@ -1,1 +1,1 @@
-"""Live reads: one feed for each stream that is watched, shared by everybody who watches it."""
+"""Live reads: one feed for each stream that is followed, shared by all its readers."""

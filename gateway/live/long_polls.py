@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.live.contract import N, Parked, V
-from gateway.protocol.responses import AGAIN_S
+from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class LongPolls(Generic[V, N]):
             if parked.read.offset is None:
                 self._answer_late(waiter, parked)
                 continue
-            ended = self._host.poll_ended(feed.view, parked)
+            ended = self._host.poll_ended(feed.snapshot, parked)
             if parked.position == feed.tail or ended is None:
                 self._answer(waiter, self._host.refusal(reason))
             else:
@@ -113,8 +113,8 @@ class LongPolls(Generic[V, N]):
 
     def _answer_with(self, parked: Parked, news: Sequence[N]) -> tuple[Response, bytes] | None:
         if parked.position == self._feed.position:
-            return self._host.poll_ended(self._feed.view, parked)
-        return self._host.poll_data(self._feed.view, parked, news)
+            return self._host.poll_ended(self._feed.snapshot, parked)
+        return self._host.poll_data(self._feed.snapshot, parked, news)
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
@@ -131,19 +131,19 @@ class LongPolls(Generic[V, N]):
                 continue
             key = (parked.position, parked.read.cursor)
             if key not in rendered:
-                rendered[key] = self._host.poll_ended(feed.view, parked)
+                rendered[key] = self._host.poll_ended(feed.snapshot, parked)
             self._answer_or_read(waiter, parked, rendered[key])
 
     def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
         """In turn, as often as wanted: each names another time to come back at."""
-        return cycle([self._host.refusal(reason) for _ in AGAIN_S])
+        return cycle([self._host.refusal(reason) for _ in RETRY_AFTER_S])
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
         """What the waiter needs is no news any more, so it is read for it."""
         under_way = self._late.get(waiter)
         if under_way is not None and not under_way.done():
             return
-        late = self._host.late_poll(self._feed.view, parked)
+        late = self._host.late_poll(self._feed.snapshot, parked)
         read = self._late[waiter] = asyncio.get_running_loop().create_task(late)
         read.add_done_callback(partial(self._answer_read, waiter))
 

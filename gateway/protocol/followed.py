@@ -23,7 +23,7 @@ FOREVER: Final = Lifetime()
 MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more often is no text
 
 
-class View(NamedTuple):
+class Snapshot(NamedTuple):
     """A followed stream as it is known: `place` is its path, and where its news end."""
 
     place: str
@@ -39,7 +39,7 @@ class View(NamedTuple):
     cors: str = ""  # whose pages may read, where the origin says so
 
 
-def goes_past(one: View, known: View) -> bool:
+def goes_past(one: Snapshot, known: Snapshot) -> bool:
     """Whether a stream goes on past the end of the one that is known, or is of another type."""
     return known.tail < one.tail or not is_of_type(known.content_type, one.content_type)
 
@@ -105,18 +105,18 @@ def joined(content_type: str, spans: Sequence[Span]) -> Span:
     return Span(spans[0].start, spans[-1].end, body)
 
 
-def data(view: View, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
+def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
     """200 with what came after the offset of a reader who catches up or waits (5.6, 5.7)."""
-    at_tail = span.end == view.tail and view.caught_up
-    closed = span.end == view.tail and view.closed
+    at_tail = span.end == snapshot.tail and snapshot.caught_up
+    closed = span.end == snapshot.tail and snapshot.closed
     mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
-    tag = repair.made_tag(view.place, span.start, span.end, span.body, mark)
+    tag = repair.made_tag(snapshot.place, span.start, span.end, span.body, mark)
     return Response(
         200,
-        f"{SECURITY}{view.cors}{_lifetime(view, read, now, freshness)}"
-        f"Content-Type: {view.content_type}\r\nETag: {tag}\r\n"
+        f"{SECURITY}{snapshot.cors}{_lifetime(snapshot, read, now, freshness)}"
+        f"Content-Type: {snapshot.content_type}\r\nETag: {tag}\r\n"
         f"Stream-Next-Offset: {span.end}\r\n{UP_TO_DATE if at_tail else ''}"
-        f"{_end(view, read, span.start, now, closed=closed)}",
+        f"{_end(snapshot, read, span.start, now, closed=closed)}",
         span.body,
     )
 
@@ -126,53 +126,54 @@ def moves_on(read: LongPoll, now: float) -> bool:
     return cache_headers.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
 
 
-def _lifetime(view: View, read: Read, now: float, freshness: Freshness) -> str:
+def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) -> str:
     waits = isinstance(read, LongPoll)
-    said = (view.polls_say or view.reads_say) if waits else view.reads_say
+    said = (snapshot.polls_say or snapshot.reads_say) if waits else snapshot.reads_say
     if said:
         return said
-    if view.private:
+    if snapshot.private:
         return cache_headers.PRIVATE
-    remaining = view.lifetime.remaining(now)
+    remaining = snapshot.lifetime.remaining(now)
     if isinstance(read, LongPoll) and moves_on(read, now):
         return cache_headers.poll_lifetime(remaining)
     return cache_headers.tail_lifetime(freshness, remaining)
 
 
-def is_end(view: View, offset: str) -> bool:
+def is_end(snapshot: Snapshot, offset: str) -> bool:
     """Whether nothing is known to follow an offset, as a 204 has to say (section 5.7)."""
-    return offset == view.tail and view.caught_up
+    return offset == snapshot.tail and snapshot.caught_up
 
 
-def poll_ended(view: View, read: Read, offset: str, now: float) -> Response:
+def poll_ended(snapshot: Snapshot, read: Read, offset: str, now: float) -> Response:
     """204: the time is over, or the stream is closed."""
-    at_tail = is_end(view, offset)
-    closed = at_tail and view.closed
-    lifetime = cache_headers.NO_STORE if closed or view.private else cache_headers.POLL_TIMEOUT
+    at_tail = is_end(snapshot, offset)
+    closed = at_tail and snapshot.closed
+    lifetime = cache_headers.NO_STORE if closed or snapshot.private else cache_headers.POLL_TIMEOUT
     return Response(
         204,
-        f"{SECURITY}{view.cors}{lifetime}Stream-Next-Offset: {offset}\r\n"
+        f"{SECURITY}{snapshot.cors}{lifetime}Stream-Next-Offset: {offset}\r\n"
         f"{UP_TO_DATE if at_tail else ''}"
-        f"{_end(view, read, offset, now, closed=closed)}",
+        f"{_end(snapshot, read, offset, now, closed=closed)}",
     )
 
 
-def empty(view: View, read: CatchUp, now: float, freshness: Freshness) -> Response:
+def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
     """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
-    lifetime = cache_headers.PRIVATE if view.private else cache_headers.tail_lifetime(freshness)
+    lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)
-    tag = repair.made_tag(view.place, view.tail, view.tail, b"", mark)
+    tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
     return Response(
         200,
-        f"{SECURITY}{view.cors}{lifetime}Content-Type: {view.content_type}\r\nETag: {tag}\r\n"
-        f"Stream-Next-Offset: {view.tail}\r\n{UP_TO_DATE}"
-        f"{_end(view, read, view.tail, now, closed=False)}",
-        b"[]" if is_json(view.content_type) else b"",
+        f"{SECURITY}{snapshot.cors}{lifetime}"
+        f"Content-Type: {snapshot.content_type}\r\nETag: {tag}\r\n"
+        f"Stream-Next-Offset: {snapshot.tail}\r\n{UP_TO_DATE}"
+        f"{_end(snapshot, read, snapshot.tail, now, closed=False)}",
+        b"[]" if is_json(snapshot.content_type) else b"",
     )
 
 
-def _end(view: View, read: Read, offset: str, now: float, *, closed: bool) -> str:
+def _end(snapshot: Snapshot, read: Read, offset: str, now: float, *, closed: bool) -> str:
     if closed:
         return CLOSED
-    cursor = next_cursor(now, echoed_cursor(read), f"{view.place}:{offset}")
+    cursor = next_cursor(now, echoed_cursor(read), f"{snapshot.place}:{offset}")
     return f"Stream-Cursor: {cursor}\r\n"

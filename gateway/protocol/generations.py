@@ -13,42 +13,48 @@ import msgspec
 
 from gateway.errors import BadRequest, StreamGone
 from gateway.protocol.offsets import Offset
-from gateway.protocol.state import Epoch
+from gateway.protocol.state import PastGeneration
 
 if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
-ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a reign never gives it out
+ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a history never gives it out
 MICROSECONDS = 10**6
 PAST = "offset is past the tail of the stream"
 NEVER = "offset was never given out: no stream at this path has been there yet"
-MAX_EPOCHS = 100  # kept with each stream; offsets of older ones are refused
+MAX_PAST_GENERATIONS = 100  # kept with each stream; offsets of older ones are refused
 
 
-def raised(state: StreamState, reign: int) -> StreamState:
-    """The stream as it goes on under a reign: in a new generation when that is another one."""
-    if state.reign == reign:
+def raised(state: StreamState, history: int) -> StreamState:
+    """The stream as it goes on in a history: in a new generation when that is another one."""
+    if state.history == history:
         return state
-    epochs = state.epochs
-    if not epochs or epochs[-1].end < state.tail:  # else nothing of this generation is left
-        epochs = (*epochs, Epoch(state.generation, state.tail))[-MAX_EPOCHS:]
+    past_generations = state.past_generations
+    if (
+        not past_generations or past_generations[-1].end < state.tail
+    ):  # else nothing of this generation is left
+        past_generations = (*past_generations, PastGeneration(state.generation, state.tail))[
+            -MAX_PAST_GENERATIONS:
+        ]
     # The id makes it the stream's own, so that its offsets fit no other stream.
-    generation = reign + state.stream_id % MICROSECONDS
+    generation = history + state.stream_id % MICROSECONDS
     if generation <= state.generation:
         # Somebody's clock is behind. What was given out and lost must not come again under the next
-        # reign, and the microseconds of two reigns are not the same.
-        generation = state.generation + 1 + (reign + state.stream_id) % MICROSECONDS
-    return msgspec.structs.replace(state, generation=generation, epochs=epochs, reign=reign)
+        # history, and the microseconds of two histories are not the same.
+        generation = state.generation + 1 + (history + state.stream_id) % MICROSECONDS
+    return msgspec.structs.replace(
+        state, generation=generation, past_generations=past_generations, history=history
+    )
 
 
-def inherited(source: StreamState, position: int) -> tuple[Epoch, ...]:
+def inherited(source: StreamState, position: int) -> tuple[PastGeneration, ...]:
     """The epochs of a fork that branches off at `position` and goes on in a generation above."""
-    epochs: list[Epoch] = []
-    for epoch in (*source.epochs, Epoch(source.generation, source.tail)):
-        epochs.append(Epoch(epoch.generation, min(epoch.end, position)))
+    past_generations: list[PastGeneration] = []
+    for epoch in (*source.past_generations, PastGeneration(source.generation, source.tail)):
+        past_generations.append(PastGeneration(epoch.generation, min(epoch.end, position)))
         if epoch.end >= position:
             break
-    return tuple(epochs)
+    return tuple(past_generations)
 
 
 def agreed(source: StreamState, fork: StreamState, position: int) -> int:
@@ -56,8 +62,11 @@ def agreed(source: StreamState, fork: StreamState, position: int) -> int:
 
     The source may have lost its tail where the fork did not, as on another node of a cluster.
     """
-    epochs = (*source.epochs, *fork.epochs)
-    ends = {position, *(min(end, position) for end in (source.tail, *(one.end for one in epochs)))}
+    past_generations = (*source.past_generations, *fork.past_generations)
+    ends = {
+        position,
+        *(min(end, position) for end in (source.tail, *(one.end for one in past_generations))),
+    }
     same = (one for one in ends if one <= source.tail and source.offset(one) == fork.offset(one))
     return max(same, default=-1)
 
@@ -76,7 +85,7 @@ def reckoned_position(state: StreamState, offset: Offset) -> int:
     That is of what is still to come: of what was lost, or of another stream, the generation tells.
     """
     position = offset.position
-    if offset.generation > state.generation and not state.reign:
+    if offset.generation > state.generation and not state.history:
         raise BadRequest(NEVER)
     if offset.generation != state.generation:
         _check_epoch(state, offset)
@@ -89,15 +98,15 @@ def reckoned_position(state: StreamState, offset: Offset) -> int:
 
 
 def _check_epoch(state: StreamState, offset: Offset) -> None:
-    if state.reign and offset == ZERO:
+    if state.history and offset == ZERO:
         return
-    for epoch in state.epochs:
+    for epoch in state.past_generations:
         if epoch.generation == offset.generation:
             if offset.position <= epoch.end:
                 return
             kept = state.offset(epoch.end)
             raise StreamGone(f"the log has lost what was before this offset: go on from {kept}")
-    if offset.generation < state.generation and not state.epochs:
+    if offset.generation < state.generation and not state.past_generations:
         raise StreamGone("offset is of an earlier stream at this path: read from the beginning")
     raise StreamGone(
         "offset is of another stream at this path, or of data that the log has lost: "

@@ -43,16 +43,16 @@ class Branch(msgspec.Struct, frozen=True):
     prefix: bytes
 
 
-class Place(msgspec.Struct, frozen=True):
+class PathState(msgspec.Struct, frozen=True):
     """What stands at a path: a stream or none, and the generation of the last one removed.
 
     An expired stream that no fork needs is removed before anything is decided on its path.
-    `reign` is that of the log's server, 0 when the log cannot lose what it has acknowledged.
+    `history` is that of the log's server, 0 when the log cannot lose what it has acknowledged.
     """
 
     state: StreamState | None
     retired: int | None = None
-    reign: int = 0
+    history: int = 0
 
 
 def present(state: StreamState | None, now: float) -> StreamState:
@@ -65,7 +65,7 @@ def present(state: StreamState | None, now: float) -> StreamState:
 
 
 def decide_create(
-    place: Place, path: str, request: Create, stream_id: int, now: float
+    place: PathState, path: str, request: Create, stream_id: int, now: float
 ) -> tuple[Created, tuple[Change, ...]]:
     """A plain PUT: creates, confirms the same stream (200), or conflicts (section 5.1)."""
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
@@ -83,7 +83,7 @@ def decide_create(
         closed=request.close,
         lifetime=request.lifetime,
         deadline=request.lifetime.deadline(now),
-        reign=place.reign,
+        history=place.history,
     )
     records = (Record(state.tail, record),) if record else ()
     return Created(state, new=True), (Change(state, None, records),)
@@ -137,7 +137,7 @@ def fork_prefix(
 
 
 def decide_fork(
-    place: Place,
+    place: PathState,
     path: str,
     request: Create,
     branch: Branch,
@@ -176,10 +176,10 @@ def decide_fork(
         deadline=lifetime.deadline(now),
         fork=point,
         lineage=lineage,
-        reign=place.reign,
+        history=place.history,
         # Only from the clock a generation is that of one stream alone: where they are counted, an
         # offset of an earlier stream at this path could be taken for one of the source.
-        epochs=inherited(source, position) if place.reign else (),
+        past_generations=inherited(source, position) if place.history else (),
         first=source.first if position >= source.first else 0,
     )
     referenced = msgspec.structs.replace(
@@ -224,13 +224,13 @@ def release(source: StreamState) -> tuple[Change, ...]:
     return (Change(left, source.version),)
 
 
-def _in_the_way(place: Place, now: float) -> StreamState | None:
+def _in_the_way(place: PathState, now: float) -> StreamState | None:
     if place.state is not None and (place.state.soft_deleted or place.state.expired(now)):
         raise ConfigurationConflict("the path is taken by a deleted stream that forks still use")
     return place.state
 
 
-def _generation(place: Place, at_least: int, stream_id: int, now: float) -> int:
+def _generation(place: PathState, at_least: int, stream_id: int, now: float) -> int:
     """Higher than any stream had at this path: an old offset or cached chunk never fits again.
 
     A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
@@ -239,7 +239,7 @@ def _generation(place: Place, at_least: int, stream_id: int, now: float) -> int:
     """
     if place.retired is not None:
         at_least = max(at_least, place.retired + 1)
-    if not place.reign:
+    if not place.history:
         return at_least
     told = int(now * MICROSECONDS)
     return told if told > at_least else at_least + 1 + stream_id % MICROSECONDS

@@ -147,20 +147,20 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
     now: float,
     *,
     lifetime: Lifetime,
-    personal: bool,
+    identified: bool,
     ignore_no_store: bool,
 ) -> tuple[CIMultiDict[str], list[str]]:
     """The fields of an answer to a catch-up read as the protocol wants them, and what was amiss.
 
-    A `personal` answer was given to somebody in particular: it is never made public. An ETag that
+    A `identified` answer was given to somebody in particular: it is never made public. An ETag that
     is missing can be made when the body is whole. Raises OriginBehind.
     """
     if read.is_clear:
         check_end(read.offset, facts.next_offset)
     fields = CIMultiDict(fields)
     repairs = []
-    personal = personal or "Set-Cookie" in fields
-    if ignore_no_store and not personal and _is_only_no_store(fields) and read.offset != NOW:
+    identified = identified or "Set-Cookie" in fields
+    if ignore_no_store and not identified and _is_only_no_store(fields) and read.offset != NOW:
         for name in (*LIFETIMES, "Pragma"):
             fields.popall(name, None)
         repairs.append("no_store")
@@ -168,7 +168,7 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
         remaining = lifetime.remaining(now)
         if facts.reaches_open_tail:
             fields.popall("Surrogate-Control", None)
-        fields.extend(_lifetime(read, facts, freshness, remaining, personal=personal))
+        fields.extend(_lifetime(read, facts, freshness, remaining, identified=identified))
         repairs.append("cache_control")
     if read.offset != NOW:
         repairs.extend(_repair_tag(fields, facts))
@@ -197,9 +197,9 @@ def _lifetime(
     freshness: Freshness,
     remaining: float | None,
     *,
-    personal: bool,
+    identified: bool,
 ) -> list[tuple[str, str]]:
-    if personal:
+    if identified:
         return cache_headers.fields(cache_headers.PRIVATE)
     if read.offset == NOW:
         return cache_headers.fields(cache_headers.NO_STORE)

@@ -99,7 +99,7 @@ STATUS: dict[type[HeadgateError], int] = {
     LoopDetected: 508,
 }
 # Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
-AGAIN_S = (1, 2, 3)
+RETRY_AFTER_S = (1, 2, 3)
 
 
 class Response(msgspec.Struct, frozen=True):

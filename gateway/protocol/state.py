@@ -56,7 +56,7 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.ttl_s == other.ttl_s and self.expires_at == other.expires_at
 
 
-class Epoch(msgspec.Struct, frozen=True, array_like=True):
+class PastGeneration(msgspec.Struct, frozen=True, array_like=True):
     """A generation that is over: its offsets stay good up to and including position `end`."""
 
     generation: int
@@ -73,8 +73,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream at one version. `tail` is the position after its last byte.
 
-    `reign` names the unbroken history of the log's server in which the stream was last changed,
-    0 where there is only one; `epochs` are the generations before the present one, oldest first.
+    `history` names the unbroken history of the log's server in which the stream was last changed,
+    0 where there is only one; `past_generations` are those before the present one, oldest first.
     What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
     """
 
@@ -93,22 +93,22 @@ class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
     references: int = 0
     fork: ForkPoint | None = None
     lineage: tuple[Segment, ...] = ()
-    reign: int = 0
-    epochs: tuple[Epoch, ...] = ()
+    history: int = 0
+    past_generations: tuple[PastGeneration, ...] = ()
     first: int = 0
     marks: tuple[Mark, ...] = ()
     trim_at: float | None = None
 
     def offset(self, position: int) -> str:
         """The offset of a position: always the same text, whatever generation is in force."""
-        for epoch in self.epochs:
+        for epoch in self.past_generations:
             if position <= epoch.end:
                 return format_offset(epoch.generation, position)
         return format_offset(self.generation, position)
 
     def is_along(self, other: StreamState) -> bool:
         """Whether both are moments of one history, so that the higher version is the later one."""
-        return self.stream_id == other.stream_id and self.reign == other.reign
+        return self.stream_id == other.stream_id and self.history == other.history
 
     def expired(self, now: float) -> bool:
         """Whether the stream's time is over."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.cache.rendered import Entry
+    from gateway.cache.rendered import RenderedChunk
     from gateway.protocol.responses import Response
 
 
@@ -39,5 +39,5 @@ class Relayed(NamedTuple):
 class Answered(NamedTuple):
     """An answer, and the header lines that say how the cache had part in it."""
 
-    answer: Entry | Response | Relayed
+    answer: RenderedChunk | Response | Relayed
     cache: bytes

@@ -57,7 +57,7 @@ class Context:
         )
         # Of writes before HTTP origins, which make copies of other processes old, too.
         self.tell_others: Callable[[Write], None] = lambda _: None
-        self._again_s = cycle(responses.AGAIN_S)
+        self._again_s = cycle(responses.RETRY_AFTER_S)
         self.closing = False  # answers are the last of their connections, as the server stops
 
     def problem(self, error: HeadgateError) -> Response:

@@ -98,7 +98,8 @@ class Settings(BaseModel):
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
     )
     admin: Listen = Field(
-        Address("127.0.0.1", 4439), description="Address of the listener for health checks."
+        Address("127.0.0.1", 4439),
+        description="Address of the listener for health checks and metrics.",
     )
     origin: Origin = Field(
         "file:./headgate-data",
@@ -136,7 +137,8 @@ class Settings(BaseModel):
         256 << 20,
         ge=1,
         le=1024 * GIB,
-        description="Bytes of appends that may wait for the disk; not less than max_append.",
+        description="Bytes of appends that may wait for the log of a route, and of bodies that are "
+        "being received; not less than max_append.",
     )
     max_connections: Count = Field(
         0,
@@ -170,7 +172,7 @@ class Settings(BaseModel):
         ge=0,
         le=GIB,
         description=(
-            "Bytes a second at which a body must come once body_timeout was waited for it in all; "
+            "Bytes a second at which a body must come after the first body_timeout of waiting; "
             "0 means any."
         ),
     )
@@ -182,8 +184,8 @@ class Settings(BaseModel):
     )
     cors_origins: CorsOrigins = Field(
         ("*",),
-        description="Web origins whose pages may use the streams; * means all. Pages of others "
-        "may not write, but those of the host itself.",
+        description="Web origins whose pages may use the streams; * means all. Pages of "
+        "other origins may not write, except those of the host itself.",
     )
     log_level: LogLevel = Field("info", description="Least severe level that is logged.")
     log_format: LogFormat = Field(

@@ -51,20 +51,23 @@ class Route(BaseModel):
         300,
         ge=0,
         le=YEAR_S,
-        description="How long after that caches may serve it while they ask for a new one.",
+        description="How long after its max-age caches may serve an answer while they ask "
+        "for a new one.",
     )
     tail_max_age: WholeSeconds = Field(
         1,
         ge=0,
         le=LONGEST_S,
         description="How long shared caches may keep an answer that reached the tail of an open "
-        "stream; browsers ask again each time. Where an http(s) origin says less, that stands.",
+        "stream; browsers ask again each time. A shorter time that an http(s) origin says "
+        "counts instead.",
     )
     stale_if_error: WholeSeconds = Field(
         300,
         ge=0,
         le=YEAR_S,
-        description="How long after that it may be served while the origin cannot be asked.",
+        description="How long after its max-age an answer may be served while the origin cannot "
+        "be asked.",
     )
     drop_query: QueryKeys = Field(
         ("utm_*",),
@@ -79,8 +82,8 @@ class Route(BaseModel):
     )
     drop_headers: HeaderNames = Field(
         (),
-        description="Request headers that the origin is not sent with reads, and that tell no "
-        "readers apart: Cookie, where cookies do not matter to the streams.",
+        description="Request headers that reads do not pass on to the origin, and by which "
+        "readers are not told apart: Cookie, where cookies do not matter to the streams.",
     )
     no_store: Literal["keep", "ignore"] = Field(
         "keep",
@@ -89,8 +92,9 @@ class Route(BaseModel):
     )
     s_maxage: Literal["keep", "share"] = Field(
         "keep",
-        description="What an s-maxage of the origin does to what a reader was given who is known "
-        "by a header: keep leaves it to that reader, share gives it to all, as public does.",
+        description="What an s-maxage of the origin means for an answer to a request with identity "
+        "headers: keep gives the answer to that reader only, share gives it to all, as public "
+        "does.",
     )
     connect_timeout: Seconds = Field(
         5.0, ge=0.1, le=LONGEST_S, description="How long connecting to one server may take."
@@ -112,21 +116,24 @@ class Route(BaseModel):
         75.0,
         ge=0.1,
         le=LONGEST_S,
-        description="The same as response_timeout, for a long-poll, which the origin may hold.",
+        description="How long the origin may take until the head of its answer to a long-poll, "
+        "which waits there for new data.",
     )
     max_origin_requests: Count = Field(
         512,
         ge=1,
         le=1_000_000,
-        description="Most requests at the origin at once, besides one for each stream followed.",
+        description="Most requests at the origin at once, besides one long-poll for each stream "
+        "that is followed.",
     )
     health_path: HealthPath = Field(
         "",
-        description="Path that each server is asked for to see whether it is well; without one, "
-        "a server that could not be reached has to take a connection.",
+        description="Path that is requested from each server to check its health. Without one, a "
+        "server that could not be reached is up again when it takes a connection, and one that "
+        "was silent when it answers a request for /.",
     )
     health_interval: Seconds = Field(
-        5.0, ge=0.1, le=LONGEST_S, description="How often that is looked at."
+        5.0, ge=0.1, le=LONGEST_S, description="Time between two health checks of a server."
     )
     tls_ca: FilePath = Field(
         "",

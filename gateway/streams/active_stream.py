@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,11 +54,11 @@ class ActiveStream:
         "followed",
         "follower",
         "grace_s",
+        "history",
         "kept_alive",
         "loading",
         "path",
         "producers",
-        "reign",
         "retired",
         "state",
         "told",
@@ -72,7 +72,7 @@ class ActiveStream:
         self.state: StreamState | None = None
         self.absent = False
         self.retired: int | None = None
-        self.reign = 0
+        self.history = 0
         self.producers: dict[str, ProducerState] = {}
         self.written_deadline: float | None = None
         self.grace_s = 0.0  # how much later than is written a sliding window may end
@@ -90,9 +90,9 @@ class ActiveStream:
         self.unfollowing: asyncio.TimerHandle | None = None  # when that is to end
 
     @property
-    def place(self) -> Place:
+    def place(self) -> PathState:
         """What stands at the path."""
-        return Place(self.state, self.retired, self.reign)
+        return PathState(self.state, self.retired, self.history)
 
     @property
     def known(self) -> StreamState | None:

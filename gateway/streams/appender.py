@@ -66,23 +66,23 @@ class Appender:
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             asyncio.get_running_loop().call_soon(done, refusal)
             return
-        hot = self._table.get(path)
+        active = self._table.get(path)
         self.pending_bytes += len(append.body)
         self.pending += 1
         self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
-        hot.waiting.append((append, done))
-        if not hot.committing and len(hot.waiting) == 1:
-            self._guarded(hot, self._later)
+        active.waiting.append((append, done))
+        if not active.committing and len(active.waiting) == 1:
+            self._guarded(active, self._later)
 
-    def _later(self, hot: ActiveStream) -> None:
+    def _later(self, active: ActiveStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
 
         Writers who were answered together come back together: what they bring is one commit, not
         one of the first few and one of the others.
         """
-        self._dirty.append(hot)
+        self._dirty.append(active)
         if len(self._dirty) == 1:
             loop = asyncio.get_running_loop()
             loop.call_soon(self._gather, loop, self._submitted, loop.time() + LONGEST_GATHER_S)
@@ -97,59 +97,59 @@ class Appender:
     def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[ActiveStream]) -> None:
         turn_ends = loop.time() + LONGEST_TURN_S
         while dirty:
-            hot = dirty.popleft()
-            if hot.waiting and not hot.committing:
-                self._guarded(hot, self._advance)
+            active = dirty.popleft()
+            if active.waiting and not active.committing:
+                self._guarded(active, self._advance)
             if dirty and loop.time() >= turn_ends:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
 
-    def _advance(self, hot: ActiveStream, sure: int = 0) -> None:
+    def _advance(self, active: ActiveStream, sure: int = 0) -> None:
         """Commit what waits.
 
         A commit shows that what was decided rests on what stands. Without one a shared log's
         state may be old, but for the first `sure` appends, who came before it was asked for.
         """
         if not self._table.log.shared:
-            sure = len(hot.waiting)
-        if hot.state is None:
-            self._load(hot)
+            sure = len(active.waiting)
+        if active.state is None:
+            self._load(active)
             return
         try:
-            state = self._table.present(hot)
+            state = self._table.present(active)
         except HeadgateError as refusal:
-            self._refuse_waiting(hot, refusal, sure)
+            self._refuse_waiting(active, refusal, sure)
             return
-        decided, change = self._decide(hot, state)
+        decided, change = self._decide(active, state)
         if change is None:
-            self._answer(hot, decided[:sure])
+            self._answer(active, decided[:sure])
             if len(decided) <= sure:
-                self._advance_later(hot, sure - len(decided))
+                self._advance_later(active, sure - len(decided))
             else:
-                self._load(hot)
+                self._load(active)
             return
-        hot.committing = True
+        active.committing = True
         commit = self._table.commit((change,))
-        commit.add_done_callback(partial(self._guarded, hot, self._committed, decided))
+        commit.add_done_callback(partial(self._guarded, active, self._committed, decided))
 
-    def _advance_later(self, hot: ActiveStream, sure: int) -> None:
+    def _advance_later(self, active: ActiveStream, sure: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
-        if hot.waiting:
-            hot.committing = True
-            asyncio.get_running_loop().call_soon(self._guarded, hot, self._go_on, sure)
+        if active.waiting:
+            active.committing = True
+            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, sure)
 
-    def _go_on(self, hot: ActiveStream, sure: int) -> None:
-        hot.committing = False
-        self._advance(hot, sure)
+    def _go_on(self, active: ActiveStream, sure: int) -> None:
+        active.committing = False
+        self._advance(active, sure)
 
-    def _decide(self, hot: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
+    def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
-        fold = Fold(state, hot.producers, self._table.clock(), self._retention)
+        fold = Fold(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
         most_bytes = self._table.log.fold_bytes
-        for append, _ in islice(hot.waiting, MAX_FOLD):
+        for append, _ in islice(active.waiting, MAX_FOLD):
             if fold.size >= most_bytes:
                 break
             decided.append(fold.decide(append))
@@ -162,61 +162,61 @@ class Appender:
             change = touched(state)[0] if is_repeated else None
         return decided, change
 
-    def _load(self, hot: ActiveStream) -> None:
-        hot.committing = True
-        loading = asyncio.get_running_loop().create_task(self._table.load(hot.path))
-        loaded = partial(self._guarded, hot, self._loaded, len(hot.waiting))
+    def _load(self, active: ActiveStream) -> None:
+        active.committing = True
+        loading = asyncio.get_running_loop().create_task(self._table.load(active.path))
+        loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 
-    def _loaded(self, hot: ActiveStream, sure: int, loading: asyncio.Task[ActiveStream]) -> None:
-        hot.committing = False
+    def _loaded(self, active: ActiveStream, sure: int, loading: asyncio.Task[ActiveStream]) -> None:
+        active.committing = False
         error = loading.exception()
         if isinstance(error, HeadgateError):
-            self._refuse_waiting(hot, error, len(hot.waiting))
+            self._refuse_waiting(active, error, len(active.waiting))
         elif error is not None:
             raise error
-        elif hot.absent:
+        elif active.absent:
             gone = StreamNotFound("there is no stream at this path")
-            self._refuse_waiting(hot, gone, sure)
+            self._refuse_waiting(active, gone, sure)
         else:
-            self._advance(hot, sure)
+            self._advance(active, sure)
 
     def _committed(
-        self, hot: ActiveStream, decided: Outcomes, committed: asyncio.Future[None]
+        self, active: ActiveStream, decided: Outcomes, committed: asyncio.Future[None]
     ) -> None:
-        hot.committing = False
+        active.committing = False
         error = committed.exception()
         if error is None:
-            hot.conflicts = 0
-            self._answer(hot, decided)
-        elif isinstance(error, Conflict) and hot.conflicts < MAX_CONFLICTS:
-            hot.conflicts += 1
-            self._table.lost(hot.path, error.stands)  # those who wait are decided again
+            active.conflicts = 0
+            self._answer(active, decided)
+        elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
+            active.conflicts += 1
+            self._table.lost(active.path, error.stands)  # those who wait are decided again
         elif isinstance(error, Conflict | HeadgateError):
-            hot.conflicts = 0
+            active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.
             if isinstance(error, Conflict):
                 error = LogUnavailable(TOO_MANY_WRITERS)
-            self._answer(hot, [error] * len(decided))
+            self._answer(active, [error] * len(decided))
         else:
             raise error
-        if hot.waiting:
-            self._later(hot)
+        if active.waiting:
+            self._later(active)
 
-    def _refuse_waiting(self, hot: ActiveStream, refusal: HeadgateError, sure: int) -> None:
+    def _refuse_waiting(self, active: ActiveStream, refusal: HeadgateError, sure: int) -> None:
         """Refuse the first who wait, and have the others wait for what stands now."""
-        others_wait = len(hot.waiting) > sure
-        self._answer(hot, [refusal] * min(sure, len(hot.waiting)))
+        others_wait = len(active.waiting) > sure
+        self._answer(active, [refusal] * min(sure, len(active.waiting)))
         if others_wait:
-            self._load(hot)
+            self._load(active)
 
-    def _answer(self, hot: ActiveStream, outcomes: Outcomes) -> None:
+    def _answer(self, active: ActiveStream, outcomes: Outcomes) -> None:
         """Tell the first of those who wait, who do not wait any more, in turns.
 
         With an answer the next request begins: a thousand of them take 50 ms.
         """
         for outcome in outcomes:
-            self._unanswered.append((*hot.waiting.popleft(), outcome))
+            self._unanswered.append((*active.waiting.popleft(), outcome))
         if not self._answering:
             self._answer_on()
 
@@ -241,23 +241,25 @@ class Appender:
             if not self.pending:
                 self.idle.set()
 
-    def _guarded(self, hot: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
+    def _guarded(self, active: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
         """Take a step with a stream's appends; whatever raises, they get an answer, and it goes on.
 
         Where a change was on its way, nobody can say whether it stands, so that all who wait are
         told so; those who come next are decided on what the log has.
         """
         try:
-            step(hot, *arguments)
+            step(active, *arguments)
         except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
-            log.exception("append.failed", path=hot.path)
-            hot.committing = True  # until they are told, in another turn: a step may be their own
-            asyncio.get_running_loop().call_soon(self._give_up, hot)
+            log.exception("append.failed", path=active.path)
+            active.committing = (
+                True  # until they are told, in another turn: a step may be their own
+            )
+            asyncio.get_running_loop().call_soon(self._give_up, active)
 
-    def _give_up(self, hot: ActiveStream) -> None:
-        hot.committing = False
-        hot.conflicts = 0
+    def _give_up(self, active: ActiveStream) -> None:
+        active.committing = False
+        active.conflicts = 0
         try:
-            self._table.forget(hot.path)
+            self._table.forget(active.path)
         finally:
-            self._answer(hot, [LogUnavailable(UNKNOWN)] * len(hot.waiting))
+            self._answer(active, [LogUnavailable(UNKNOWN)] * len(active.waiting))

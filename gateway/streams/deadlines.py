@@ -45,54 +45,54 @@ class Deadlines(abc.ABC):
         self._table = table
         self._clock = clock
 
-    def now(self, hot: ActiveStream) -> float:
+    def now(self, active: ActiveStream) -> float:
         """The time by which the stream's deadline counts; while it is loaded, with its grace."""
-        return self._clock() - hot.grace_s
+        return self._clock() - active.grace_s
 
-    def touch(self, hot: ActiveStream) -> None:
+    def touch(self, active: ActiveStream) -> None:
         """Restart the countdown of a sliding window (section 5.1)."""
-        state = hot.state
+        state = active.state
         if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
-            self._move(hot, state, self._clock() + state.lifetime.ttl_s, state.lifetime.ttl_s)
+            self._move(active, state, self._clock() + state.lifetime.ttl_s, state.lifetime.ttl_s)
 
     @abc.abstractmethod
-    def _move(self, hot: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
+    def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         """Let the stream end at `deadline` if that is later, and write it when it must be."""
 
-    def loaded(self, hot: ActiveStream) -> None:
+    def loaded(self, active: ActiveStream) -> None:
         """The stream stands as it is written."""
-        hot.written_deadline = None if hot.state is None else hot.state.deadline
-        hot.grace_s = 0.0
+        active.written_deadline = None if active.state is None else active.state.deadline
+        active.grace_s = 0.0
 
-    def committed(self, hot: ActiveStream, state: StreamState) -> StreamState:
+    def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
         """What a committed state is here, where the stream may have been used meanwhile."""
-        hot.written_deadline = state.deadline
-        if hot.state is None or hot.state.deadline != state.deadline:
-            hot.grace_s = 0.0
+        active.written_deadline = state.deadline
+        if active.state is None or active.state.deadline != state.deadline:
+            active.grace_s = 0.0
         return state
 
-    def keep_alive(self, hot: ActiveStream) -> None:
+    def keep_alive(self, active: ActiveStream) -> None:
         """A stream with live readers is in use, which other processes cannot see."""
-        if not hot.kept_alive:
-            self._keep_alive(hot)
+        if not active.kept_alive:
+            self._keep_alive(active)
 
-    def _keep_alive(self, hot: ActiveStream) -> None:
-        ttl_s = hot.state.lifetime.ttl_s if hot.state is not None else UNKNOWN_TTL_S
-        hot.kept_alive = hot.follower is not None and ttl_s is not None
-        if hot.kept_alive and ttl_s is not None:
-            self.touch(hot)
-            asyncio.get_running_loop().call_later(ttl_s * ALIVE_SHARE, self._keep_alive, hot)
+    def _keep_alive(self, active: ActiveStream) -> None:
+        ttl_s = active.state.lifetime.ttl_s if active.state is not None else UNKNOWN_TTL_S
+        active.kept_alive = active.follower is not None and ttl_s is not None
+        if active.kept_alive and ttl_s is not None:
+            self.touch(active)
+            asyncio.get_running_loop().call_later(ttl_s * ALIVE_SHARE, self._keep_alive, active)
 
-    def _write(self, hot: ActiveStream, state: StreamState) -> None:
+    def _write(self, active: ActiveStream, state: StreamState) -> None:
         """Make the deadline durable; when that fails, the next use tries again."""
-        hot.written_deadline = state.deadline
+        active.written_deadline = state.deadline
 
         def written(done: asyncio.Future[None]) -> None:
             error = None if done.cancelled() else done.exception()
             if done.cancelled() or error is not None:
-                hot.written_deadline = None
+                active.written_deadline = None
             if isinstance(error, Conflict):
-                self._table.lost(hot.path, error.stands)
+                self._table.lost(active.path, error.stands)
 
         self._table.commit(touched(state)).add_done_callback(written)
 
@@ -100,39 +100,39 @@ class Deadlines(abc.ABC):
 class SoleDeadlines(Deadlines):
     """One process serves the log: it knows of every use, and what is written may lag behind."""
 
-    def _move(self, hot: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
+    def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if state.deadline is None or deadline > state.deadline:
-            state = hot.state = msgspec.structs.replace(state, deadline=deadline)
-            hot.grace_s = 0.0
-        if deadline > (hot.written_deadline or 0.0) + _slack(ttl_s):
-            self._write(hot, state)
+            state = active.state = msgspec.structs.replace(state, deadline=deadline)
+            active.grace_s = 0.0
+        if deadline > (active.written_deadline or 0.0) + _slack(ttl_s):
+            self._write(active, state)
 
-    def loaded(self, hot: ActiveStream) -> None:
+    def loaded(self, active: ActiveStream) -> None:
         """The last use may have been later than is written."""
-        super().loaded(hot)
-        if hot.state is not None and hot.state.lifetime.ttl_s is not None:
-            hot.grace_s = _slack(hot.state.lifetime.ttl_s) + 1.0
+        super().loaded(active)
+        if active.state is not None and active.state.lifetime.ttl_s is not None:
+            active.grace_s = _slack(active.state.lifetime.ttl_s) + 1.0
 
-    def committed(self, hot: ActiveStream, state: StreamState) -> StreamState:
+    def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
         """Used again while the change was on its way: a sliding deadline only moves on."""
-        known = hot.state
+        known = active.state
         if (
             known is not None
             and known.stream_id == state.stream_id
             and (known.deadline or 0.0) > (state.deadline or 0.0)
         ):
-            hot.written_deadline = state.deadline
+            active.written_deadline = state.deadline
             return msgspec.structs.replace(state, deadline=known.deadline)
-        return super().committed(hot, state)
+        return super().committed(active, state)
 
 
 class SharedDeadlines(Deadlines):
     """Every process goes by what is written, which is therefore a little further than needed."""
 
-    def _move(self, hot: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
-        if deadline > max(state.deadline or 0.0, hot.written_deadline or 0.0):
+    def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
+        if deadline > max(state.deadline or 0.0, active.written_deadline or 0.0):
             deadline += min(max(LEAST_MARGIN_S, ttl_s / MARGIN_SHARE), MOST_MARGIN_S)
-            self._write(hot, msgspec.structs.replace(state, deadline=deadline))
+            self._write(active, msgspec.structs.replace(state, deadline=deadline))
 
 
 def _slack(ttl_s: int) -> float:

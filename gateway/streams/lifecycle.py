@@ -17,7 +17,7 @@ from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.protocol.lifecycle import Created, Place
+    from gateway.protocol.lifecycle import Created, PathState
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
@@ -54,13 +54,13 @@ class Lifecycle:
         return msgspec.structs.replace(request, record=record)
 
     async def _create(self, path: str, request: Create) -> Created:
-        hot = await self._place(path)
+        active = await self._place(path)
         created, changes = rules.decide_create(
-            hot.place,
+            active.place,
             path,
             request,
             self._table.log.new_stream_id(),
-            self._table.deadlines.now(hot),
+            self._table.deadlines.now(active),
         )
         await self._commit(self._begun(changes))
         return created
@@ -75,21 +75,21 @@ class Lifecycle:
             source = await self._source(source_path)
             if source.stream_id != stream_id:
                 raise Conflict
-        hot = await self._place(path)
+        active = await self._place(path)
         created, changes = rules.decide_fork(
-            hot.place,
+            active.place,
             path,
             request,
             rules.Branch(source, fork, prefix),
             self._table.log.new_stream_id(),
-            self._table.deadlines.now(hot),
+            self._table.deadlines.now(active),
         )
         await self._commit(self._begun(changes))
         return created
 
     async def _source(self, path: str) -> StreamState:
-        hot = await self._table.load(path)
-        return rules.source_of(hot.state, self._table.deadlines.now(hot))
+        active = await self._table.load(path)
+        return rules.source_of(active.state, self._table.deadlines.now(active))
 
     def _begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
         if not self._retention:
@@ -111,8 +111,8 @@ class Lifecycle:
         """DELETE."""
 
         async def attempt() -> None:
-            hot = await self._table.load(path)
-            await self._commit(rules.remove(self._table.present(hot)))
+            active = await self._table.load(path)
+            await self._commit(rules.remove(self._table.present(active)))
 
         await self._racing(attempt)
 
@@ -123,20 +123,20 @@ class Lifecycle:
         """
 
         async def attempt() -> bool:
-            hot = await self._table.load(path)
-            if hot.state is None:
+            active = await self._table.load(path)
+            if active.state is None:
                 return False
             try:
-                self._table.present(hot)
+                self._table.present(active)
             except HeadgateError:
-                if hot.state.soft_deleted:
+                if active.state.soft_deleted:
                     return False
-                await self._commit(rules.remove(hot.state))
+                await self._commit(rules.remove(active.state))
                 return True
             now = self._table.clock()
-            rest = trim(hot.state, now, self._retention)
-            if not rest and not hot.state.expired(now):
-                rest = rules.touched(hot.state)
+            rest = trim(active.state, now, self._retention)
+            if not rest and not active.state.expired(now):
+                rest = rules.touched(active.state)
             await self._commit(rest)
             return False
 
@@ -144,15 +144,15 @@ class Lifecycle:
 
     async def _place(self, path: str) -> ActiveStream:
         """The stream at a path, after an expired one there was taken away."""
-        hot = await self._table.load(path)
-        if hot.state is not None:
+        active = await self._table.load(path)
+        if active.state is not None:
             try:
-                self._table.present(hot)
+                self._table.present(active)
             except HeadgateError:
-                if not hot.state.soft_deleted and not hot.state.references:
-                    await self._commit(rules.remove(hot.state))
-                    hot = await self._table.load(path)
-        return hot
+                if not active.state.soft_deleted and not active.state.references:
+                    await self._commit(rules.remove(active.state))
+                    active = await self._table.load(path)
+        return active
 
     async def _commit(self, changes: tuple[Change, ...]) -> None:
         """Commit, with what the end of a fork means for its sources."""
@@ -160,9 +160,9 @@ class Lifecycle:
         for change in everything:  # grows while it is walked: an end may cascade
             fork = change.state.fork
             if change.removes and fork is not None:
-                hot = await self._table.load(fork.source_path)
-                if hot.state is not None and hot.state.stream_id == fork.source_id:
-                    everything.extend(rules.release(hot.state))
+                active = await self._table.load(fork.source_path)
+                if active.state is not None and active.state.stream_id == fork.source_id:
+                    everything.extend(rules.release(active.state))
         if self._table.log.atomic(everything):
             await self._commit_together(tuple(everything))
         else:
@@ -197,9 +197,9 @@ class Lifecycle:
             raise
 
     async def _release(self, path: str, stream_id: int) -> None:
-        hot = await self._table.load(path)
-        if hot.state is not None and hot.state.stream_id == stream_id:
-            await self._commit(rules.release(hot.state))
+        active = await self._table.load(path)
+        if active.state is not None and active.state.stream_id == stream_id:
+            await self._commit(rules.release(active.state))
 
     async def _racing(self, attempt: Callable[[], Awaitable[T]]) -> T:
         for _ in range(MAX_RACES):
@@ -210,10 +210,10 @@ class Lifecycle:
         raise LogUnavailable("too many writers met on this stream: nothing was stored")
 
 
-def _never_was(fork: StreamState, place: Place) -> bool:
+def _never_was(fork: StreamState, place: PathState) -> bool:
     """Whether what stands at its path says that a fork did not come to be.
 
     It may come true yet in another history, and who removed it since has released its source.
     """
     is_retired = place.retired is not None and place.retired >= fork.generation
-    return place.reign == fork.reign and not is_retired
+    return place.history == fork.history and not is_retired

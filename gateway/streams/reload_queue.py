@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LOADS_AT_ONCE = 100  # a pass of the loop stays short, and pipelines long
-AGAIN_S = 0.5  # until a log that could not be read is asked again
+RELOAD_S = 0.5  # until a log that could not be read is asked again
 
 
 class ReloadQueue:
@@ -43,7 +43,7 @@ class ReloadQueue:
                 await self._look(path)
             except LogUnavailable:
                 if not self._failed:
-                    asyncio.get_running_loop().call_later(AGAIN_S, self._try_again)
+                    asyncio.get_running_loop().call_later(RELOAD_S, self._try_again)
                 self._failed[path] = None
             except HeadgateError as damage:
                 log.error("stream.not_followed", path=path, reason=damage.detail)

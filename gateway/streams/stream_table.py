@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import Loaded, Log
-    from gateway.protocol.lifecycle import Place
+    from gateway.protocol.lifecycle import PathState
     from gateway.protocol.state import Change, ProducerState, StreamState
     from gateway.streams.active_stream import Caches
 
@@ -29,7 +29,7 @@ LINGER_S = 10.0  # a stream's news go on for so long when nobody waits for them
 
 
 class StreamTable:
-    """All hot streams of one log, the least recently used dropped beyond a bound."""
+    """All active streams of one log, the least recently used dropped beyond a bound."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class StreamTable:
         return len(self._streams)
 
     def get(self, path: str) -> ActiveStream:
-        """The hot stream of a path, loaded or not; becomes the most recently used."""
-        hot = self._streams.pop(path, None)
-        if hot is None:
-            hot = ActiveStream(path)
+        """The active stream of a path, loaded or not; becomes the most recently used."""
+        active = self._streams.pop(path, None)
+        if active is None:
+            active = ActiveStream(path)
             self._make_room()
-        self._streams[path] = hot
-        return hot
+        self._streams[path] = active
+        return active
 
     def peek(self, path: str) -> ActiveStream | None:
-        """The hot stream of a path if there is one, without making it more recently used."""
+        """The active stream of a path if there is one, without making it more recently used."""
         return self._streams.get(path)
 
     def _make_room(self) -> None:
@@ -72,87 +72,89 @@ class StreamTable:
         for path in list(itertools.islice(self._streams, MOST_TURNS)):
             if len(self._streams) < self._max_hot:
                 return
-            hot = self._streams.pop(path)
-            if not hot.idle:
-                self._streams[path] = hot
+            active = self._streams.pop(path)
+            if not active.idle:
+                self._streams[path] = active
 
     async def load(self, path: str) -> ActiveStream:
-        """The hot stream as it stands now, whoever changed it; equal loads share one look-up.
+        """The active stream as it stands now, whoever changed it; equal loads share one look-up.
 
         Of a shared log nothing counts that was asked before this call: the answer may be older
         than a change that the caller knows of.
         """
-        hot = self.get(path)
-        asked = hot.asked
+        active = self.get(path)
+        asked = active.asked
         while True:
-            state = hot.state
-            if hot.told > asked and (state is not None or hot.absent):
-                return hot
+            state = active.state
+            if active.told > asked and (state is not None or active.absent):
+                return active
             if state is None:
-                loading = self._begin_loading(hot)
+                loading = self._begin_loading(active)
                 await asyncio.shield(loading)
-                if hot.absent and not self.log.shared:
-                    return hot
-            elif await self._stands(hot, state):
-                return hot
+                if active.absent and not self.log.shared:
+                    return active
+            elif await self._stands(active, state):
+                return active
 
-    async def _stands(self, hot: ActiveStream, state: StreamState) -> bool:
+    async def _stands(self, active: ActiveStream, state: StreamState) -> bool:
         """Whether what is remembered is what stands now; else it is forgotten."""
         if not self.log.shared:
             return True
         if await self.log.stands(state):
-            return hot.state is not None  # or it was forgotten meanwhile
-        if is_same(hot.state, state):
-            self._forget(hot)
+            return active.state is not None  # or it was forgotten meanwhile
+        if is_same(active.state, state):
+            self._forget(active)
         return False
 
-    def _begin_loading(self, hot: ActiveStream) -> asyncio.Task[None]:
-        if hot.loading is None or hot.loading.done():
-            hot.loading = asyncio.get_running_loop().create_task(self._load(hot))
-        return hot.loading
+    def _begin_loading(self, active: ActiveStream) -> asyncio.Task[None]:
+        if active.loading is None or active.loading.done():
+            active.loading = asyncio.get_running_loop().create_task(self._load(active))
+        return active.loading
 
-    async def _load(self, hot: ActiveStream) -> None:
+    async def _load(self, active: ActiveStream) -> None:
         try:
-            while hot.state is None:
-                hot.asked += 1
-                epoch, question = hot.epoch, hot.asked
-                loaded = await self.log.load(hot.path)
-                if hot.epoch == epoch:  # else a commit or a lost race has overtaken it
-                    hot.told = question
-                    self._take(hot, loaded.place, loaded.producers)
+            while active.state is None:
+                active.asked += 1
+                epoch, question = active.epoch, active.asked
+                loaded = await self.log.load(active.path)
+                if active.epoch == epoch:  # else a commit or a lost race has overtaken it
+                    active.told = question
+                    self._take(active, loaded.place, loaded.producers)
                     return
         finally:
-            hot.loading = None
+            active.loading = None
 
-    def _take(self, hot: ActiveStream, place: Place, producers: dict[str, ProducerState]) -> None:
-        known, found = hot.known, place.state
+    def _take(
+        self, active: ActiveStream, place: PathState, producers: dict[str, ProducerState]
+    ) -> None:
+        known, found = active.known, place.state
         if found is not None and is_rewritten(known, found):
             self._caches.changed(found.stream_id, whole=True)
         if known is not None and (found is None or found.stream_id != known.stream_id):
             self._caches.changed(
                 known.stream_id, whole=True
             )  # also by other hands than a gateway's
-        hot.epoch += 1
-        hot.retired, hot.reign = place.retired, place.reign
-        hot.producers = producers
-        hot.state = place.state
-        hot.absent = place.state is None
+        active.epoch += 1
+        active.retired, active.history = place.retired, place.history
+        active.producers = producers
+        active.state = place.state
+        active.absent = place.state is None
         try:
-            self.deadlines.loaded(hot)
-            if hot.follower is not None:
+            self.deadlines.loaded(active)
+            if active.follower is not None:
                 if place.state is None:
-                    hot.follower.ended()
+                    active.follower.ended()
                 else:
-                    hot.follower.published(place.state, ())
+                    active.follower.published(place.state, ())
         except BaseException:
-            self._forget(hot)  # it is taken in half
+            self._forget(active)  # it is taken in half
             raise
 
-    def present(self, hot: ActiveStream) -> StreamState:
+    def present(self, active: ActiveStream) -> StreamState:
         """The loaded stream's state as a client may use it; raises when it is gone."""
-        if hot.follower is not None and hot.follower.has_readers:
-            self.deadlines.touch(hot)  # a stream with live readers is in use (section 5.1)
-        return present(hot.state, self.deadlines.now(hot))
+        if active.follower is not None and active.follower.has_readers:
+            self.deadlines.touch(active)  # a stream with live readers is in use (section 5.1)
+        return present(active.state, self.deadlines.now(active))
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit to the log; the table, the caches and the followers know before the caller."""
@@ -168,8 +170,8 @@ class StreamTable:
 
     def _moment(self, change: Change) -> tuple[ActiveStream | None, int]:
         """The same as long as nothing else is heard of the stream."""
-        hot = self._streams.get(change.state.path)
-        return hot, 0 if hot is None else hot.epoch
+        active = self._streams.get(change.state.path)
+        return active, 0 if active is None else active.epoch
 
     def _committed(
         self,
@@ -200,58 +202,58 @@ class StreamTable:
         self.missed(change.state.path)
 
     def _apply(self, change: Change) -> None:
-        hot = self._streams.get(change.state.path)
+        active = self._streams.get(change.state.path)
         whole = change.removes or change.state.soft_deleted
         if self.log.shared:
-            whole = whole or is_rewritten(None if hot is None else hot.known, change.state)
+            whole = whole or is_rewritten(None if active is None else active.known, change.state)
         self._caches.changed(change.state.stream_id, whole=whole)
-        if hot is None:
+        if active is None:
             return
-        hot.epoch += 1
+        active.epoch += 1
         if change.removes:
-            hot.state = None
-            hot.producers = {}
-            if hot.follower is not None:
-                hot.follower.ended()
+            active.state = None
+            active.producers = {}
+            if active.follower is not None:
+                active.follower.ended()
             return
         if (
-            hot.state is not None or change.expected is None
+            active.state is not None or change.expected is None
         ):  # else it is not loaded: the log has it
-            self._move(hot, change)
-        if hot.follower is not None:
-            hot.follower.published(change.state, change.records)
+            self._move(active, change)
+        if active.follower is not None:
+            active.follower.published(change.state, change.records)
 
-    def _is_old(self, hot: ActiveStream, change: Change) -> bool:
+    def _is_old(self, active: ActiveStream, change: Change) -> bool:
         """Whether the change was heard of before, or something later in its place."""
-        known, state = hot.state, change.state
+        known, state = active.state, change.state
         return (
             known is not None
             and known.is_along(state)
             and known.version >= state.version + change.removes
         )
 
-    def _move(self, hot: ActiveStream, change: Change) -> None:
+    def _move(self, active: ActiveStream, change: Change) -> None:
         if change.expected is None:
-            hot.producers = {}
-        hot.state = self.deadlines.committed(hot, change.state)
-        hot.absent = False
+            active.producers = {}
+        active.state = self.deadlines.committed(active, change.state)
+        active.absent = False
         for name in change.forgotten:
-            hot.producers.pop(name, None)
-        hot.producers.update(change.producers)
+            active.producers.pop(name, None)
+        active.producers.update(change.producers)
 
     def forget(self, path: str) -> None:
         """Load the stream anew when it is next needed: somebody else moved it."""
-        hot = self._streams.get(path)
-        if hot is not None:
-            self._forget(hot)
+        active = self._streams.get(path)
+        if active is not None:
+            self._forget(active)
 
-    def _forget(self, hot: ActiveStream) -> None:
-        if hot.state is not None:
-            hot.before = hot.state
-            self._caches.changed(hot.state.stream_id, whole=False)
-        hot.epoch += 1
-        hot.state = None
-        hot.absent = False
+    def _forget(self, active: ActiveStream) -> None:
+        if active.state is not None:
+            active.before = active.state
+            self._caches.changed(active.state.stream_id, whole=False)
+        active.epoch += 1
+        active.state = None
+        active.absent = False
 
     def lost(self, path: str, stands: Loaded | None) -> None:
         """A commit met another's: `stands` is what was there then, if that is known.
@@ -259,79 +261,81 @@ class StreamTable:
         Where others write, their changes are listened to for a while: who knows of them before it
         decides loses fewer races.
         """
-        hot = self._streams.get(path)
-        if hot is None:
+        active = self._streams.get(path)
+        if active is None:
             return
-        if self.log.shared and not hot.followed:
-            self.follow(hot)
-            self.unfollow(hot)
-        known = hot.known
-        if stands is None or hot.loading is not None:  # what is being loaded may be newer
-            self._forget(hot)
-        elif known is not None and stands.place.reign < known.reign:
-            self._forget(hot)  # an old answer, or a server whose clock is behind: it must be asked
+        if self.log.shared and not active.followed:
+            self.follow(active)
+            self.unfollow(active)
+        known = active.known
+        if stands is None or active.loading is not None:  # what is being loaded may be newer
+            self._forget(active)
+        elif known is not None and stands.place.history < known.history:
+            self._forget(
+                active
+            )  # an old answer, or a server whose clock is behind: it must be asked
         elif not is_behind(stands.place.state, known):
-            self._forget(hot)
-            self._take(hot, stands.place, stands.producers)
+            self._forget(active)
+            self._take(active, stands.place, stands.producers)
 
     # Of what other processes do
 
-    def follow(self, hot: ActiveStream) -> None:
+    def follow(self, active: ActiveStream) -> None:
         """Hear of the stream's changes for as long as somebody follows it, and a little longer."""
         if not self.log.shared:
             return
-        if not hot.followed:
-            hot.followed = True
-            self.log.follow(hot.path)
-        self.deadlines.keep_alive(hot)
+        if not active.followed:
+            active.followed = True
+            self.log.follow(active.path)
+        self.deadlines.keep_alive(active)
 
-    def hears_of(self, hot: ActiveStream) -> bool:
+    def hears_of(self, active: ActiveStream) -> bool:
         """Whether a change of the stream, whoever makes it, will be told."""
-        return not self.log.shared or (hot.followed and self.log.trouble() is None)
+        return not self.log.shared or (active.followed and self.log.trouble() is None)
 
-    def unfollow(self, hot: ActiveStream) -> None:
+    def unfollow(self, active: ActiveStream) -> None:
         """Nobody follows the stream any more: who long-polls will be back soon, though."""
-        if hot.followed:
-            if hot.unfollowing is not None:
-                hot.unfollowing.cancel()
+        if active.followed:
+            if active.unfollowing is not None:
+                active.unfollowing.cancel()
             loop = asyncio.get_running_loop()
-            hot.unfollowing = loop.call_later(LINGER_S, self._unfollow, hot)
+            active.unfollowing = loop.call_later(LINGER_S, self._unfollow, active)
 
-    def _unfollow(self, hot: ActiveStream) -> None:
-        hot.unfollowing = None
-        if hot.followed and hot.follower is None:
-            hot.followed = False
-            self.log.unfollow(hot.path)
+    def _unfollow(self, active: ActiveStream) -> None:
+        active.unfollowing = None
+        if active.followed and active.follower is None:
+            active.followed = False
+            self.log.unfollow(active.path)
 
     def heard(self, change: Change) -> None:
         """A followed stream changed."""
-        hot = self._streams.get(change.state.path)
-        if hot is None or self._is_old(hot, change):
+        active = self._streams.get(change.state.path)
+        if active is None or self._is_old(active, change):
             return
-        if follows_on(hot.state, change):
+        if follows_on(active.state, change):
             self._apply(change)
         else:
-            self.missed(hot.path)
+            self.missed(active.path)
 
     def gone(self, path: str, stream_id: int) -> None:
         """A stream was removed, followed or not."""
         self._caches.changed(stream_id, whole=True)
-        hot = self._streams.get(path)
-        if hot is not None and hot.state is not None and hot.state.stream_id == stream_id:
+        active = self._streams.get(path)
+        if active is not None and active.state is not None and active.state.stream_id == stream_id:
             self.missed(path)
 
     def missed(self, path: str) -> None:
         """A stream may have changed, or be gone: those who follow it must hear what it is now."""
-        hot = self._streams.get(path)
-        if hot is None:
+        active = self._streams.get(path)
+        if active is None:
             return
-        self._forget(hot)
-        if hot.follower is not None:
+        self._forget(active)
+        if active.follower is not None:
             self._catching_up.add(path)
 
     async def _look(self, path: str) -> None:
-        hot = self._streams.get(path)
-        if hot is not None and hot.follower is not None and hot.state is None:
+        active = self._streams.get(path)
+        if active is not None and active.follower is not None and active.state is None:
             await self.load(path)
 
     def removals_missed(self) -> None:
@@ -341,5 +345,5 @@ class StreamTable:
     def history_changed(self) -> None:
         """The log may have lost what it acknowledged: nothing that is remembered is certain."""
         self._caches.clear()
-        for hot in list(self._streams.values()):
-            self.missed(hot.path)
+        for active in list(self._streams.values()):
+            self.missed(active.path)

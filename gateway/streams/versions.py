@@ -15,7 +15,7 @@ def is_same(one: StreamState | None, other: StreamState) -> bool:
 
 def begins_alike(one: StreamState, other: StreamState) -> bool:
     """Whether both begin at the same place, and none of it was lost in between."""
-    mine, its = ((it.stream_id, it.reign, it.first) for it in (one, other))
+    mine, its = ((it.stream_id, it.history, it.first) for it in (one, other))
     return mine == its
 
 
@@ -25,7 +25,7 @@ def is_behind(told: StreamState | None, known: StreamState | None) -> bool:
         told is not None
         and known is not None
         and told.stream_id == known.stream_id
-        and (told.reign, told.version) <= (known.reign, known.version)
+        and (told.history, told.version) <= (known.history, known.version)
     )
 
 
@@ -37,5 +37,5 @@ def follows_on(known: StreamState | None, change: Change) -> bool:
 def is_rewritten(known: StreamState | None, state: StreamState) -> bool:
     """Whether more than what reached the tail is no longer as it was when the stream was known."""
     if known is None or known.stream_id != state.stream_id:
-        return bool(state.epochs or state.first)  # as far as can be told
+        return bool(state.past_generations or state.first)  # as far as can be told
     return (known.generation, known.first) != (state.generation, state.first)

@@ -295,7 +295,7 @@ class Connection(RequestHandler):
             if self._shared.closing and not self._busy:
                 self.server.tell_idle()
 
-    def held(self) -> ExitStack:
+    def resources(self) -> ExitStack:
         """What the request in aiohttp's hands holds: given back when it is over, however it ends.
 
         It is over when the client has taken the answer, or is gone.

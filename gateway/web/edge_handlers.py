@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditional, policy
-from gateway.edge.followed_stream import watch_key
+from gateway.edge.followed_stream import stream_key
 from gateway.edge.invalidation import apply
 from gateway.edge.place import Place
-from gateway.edge.snapshots import view_of
+from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -94,39 +94,39 @@ class EdgeHandlers:
     # Reads
 
     async def _get(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
-        ask = route.ask(request.headers, sender(request), read)
-        if "Range" in request.headers and route.cache.passes(ask):
+        cache_request = route.cache_request(request.headers, sender(request), read)
+        if "Range" in request.headers and route.cache.passes(cache_request):
             # It is too long to be cut from the whole.
             return await self._pass_on(request, route, read)
-        watch = route.feeds.peek(watch_key(ask.host, read, ask.identity))
-        if watch is not None and watch.knows_tail(ask.start):
-            response = followed.empty(watch.view, read, self._shared.clock(), route.freshness)
+        stream = route.feeds.peek(stream_key(cache_request.host, read, cache_request.identity))
+        if stream is not None and stream.knows_tail(cache_request.start):
+            response = followed.empty(stream.snapshot, read, self._shared.clock(), route.freshness)
             return Answered(response, cache_status.COLLAPSED)
-        if watch is not None and watch.is_current and conditional.wants_all(request.headers):
-            span = watch.since(ask.start) if watch.knows_what_reads_say else None
+        if stream is not None and stream.is_current and conditional.wants_all(request.headers):
+            span = stream.since(cache_request.start) if stream.knows_what_reads_say else None
             if span is not None:
                 now, freshness = self._shared.clock(), route.freshness
-                data = followed.data(watch.view, read, span, now, freshness)
+                data = followed.data(stream.snapshot, read, span, now, freshness)
                 return Answered(data, cache_status.COLLAPSED)
-        given = await route.cache.answer(ask, connection_of(request).held())
-        facts = given.held.facts
-        if watch is not None and facts is not None:
-            span = Span(ask.start, facts.next_offset, given.held.body)
-            watch.read_by_somebody(span, given)
-        return present(request, given, tail_is_known=given.tail_is_known)
+        result = await route.cache.answer(cache_request, connection_of(request).resources())
+        facts = result.cached.facts
+        if stream is not None and facts is not None:
+            span = Span(cache_request.start, facts.next_offset, result.cached.body)
+            stream.read_by_somebody(span, result)
+        return present(request, result, tail_is_known=result.tail_is_known)
 
     def _kept_head(
         self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp
     ) -> Answered | None:
         """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
-        ask = route.ask(request.headers, sender(request), read)
-        held = route.cache.find(ask)
-        if held is None or held.facts is not None:
+        cache_request = route.cache_request(request.headers, sender(request), read)
+        cached = route.cache.find(cache_request)
+        if cached is None or cached.facts is not None:
             return None
         now = self._shared.clock()
-        if not held.stored.is_fresh(now):
+        if not cached.stored.is_fresh(now):
             return None
-        return present(request, route.cache.hit(held, "HIT", now), tail_is_known=False)
+        return present(request, route.cache.hit(cached, "HIT", now), tail_is_known=False)
 
     # Live reads
 
@@ -137,8 +137,11 @@ class EdgeHandlers:
         last_event_id = request.headers.get("Last-Event-ID")
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
-        ask = route.ask(request.headers, sender(request), beginning)
-        place = Place(watch_key(ask.host, read, ask.identity), ask.plain(route.identity))
+        cache_request = route.cache_request(request.headers, sender(request), beginning)
+        place = Place(
+            stream_key(cache_request.host, read, cache_request.identity),
+            cache_request.plain(route.identity),
+        )
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route.feeds, place, read)
         return await self._events(request, route.feeds, place, read, resumes=bool(last_event_id))
@@ -148,31 +151,31 @@ class EdgeHandlers:
     ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
         until = asyncio.get_running_loop().time() + feeds.settings.long_poll_timeout + ALONE_S
-        watch = feeds.peek(place.key)
-        position = _position(read, watch)
+        stream = feeds.peek(place.key)
+        position = _position(read, stream)
         for _ in range(MOST_LOOKS):
-            if watch is not None:
-                if watch.feed.position == position and not watch.feed.closed:
+            if stream is not None:
+                if stream.feed.position == position and not stream.feed.closed:
                     break
-                news = feeds.news(watch, read, position)
+                news = feeds.news(stream, read, position)
                 if news is not None:
                     return Answered(news, cache_status.COLLAPSED)
-            given = await feeds.catch_up(place, position)
-            if given.held.facts is None:
-                return present(request, given, tail_is_known=True)
-            view = view_of(place, position, given, given.held.facts)
-            there = feeds.found(place, read, view, given, position)
+            result = await feeds.catch_up(place, position)
+            if result.cached.facts is None:
+                return present(request, result, tail_is_known=True)
+            snapshot = snapshot_of(place, position, result, result.cached.facts)
+            there = feeds.found(place, read, snapshot, result, position)
             if there is not None:
-                return Answered(there, given.cache)
+                return Answered(there, result.cache)
             live_responses.check_open(self._shared)
-            position = view.tail
-            watch = feeds.watch(place, view)
-            if watch.feed.position <= position:
+            position = snapshot.tail
+            stream = feeds.stream(place, snapshot)
+            if stream.feed.position <= position:
                 break  # else it has moved on while we asked
-        assert watch is not None, "made on the way here"
-        waiting = live_responses.poll(partial(feeds.join, watch), read, position)
+        assert stream is not None, "made on the way here"
+        waiting = live_responses.poll(partial(feeds.join, stream), read, position)
         return await _in_time(waiting, until) or Answered(
-            await feeds.out_of_time(watch, read, position), cache_status.COLLAPSED
+            await feeds.out_of_time(stream, read, position), cache_status.COLLAPSED
         )
 
     async def _events(
@@ -185,16 +188,16 @@ class EdgeHandlers:
         resumes: bool,
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
-        watch = feeds.peek(place.key)
-        start = _position(read, watch)
-        if watch is None or not watch.reaches(start):
+        stream = feeds.peek(place.key)
+        start = _position(read, stream)
+        if stream is None or not stream.reaches(start):
             begun = await self._begin_events(request, feeds, place, start, resumes=resumes)
             if isinstance(begun, Answered):
                 return begun
-            watch, start = begun
+            stream, start = begun
         live_responses.check_open(self._shared)
-        join = partial(feeds.join, watch)
-        head = responses.event_stream(watch.view.content_type, watch.view.cors)
+        join = partial(feeds.join, stream)
+        head = responses.event_stream(stream.snapshot.content_type, stream.snapshot.cors)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
@@ -209,27 +212,31 @@ class EdgeHandlers:
     ) -> Answered | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         for _ in range(MOST_LOOKS):
-            given = await feeds.catch_up(place, start)
-            facts = given.held.facts
+            result = await feeds.catch_up(place, start)
+            facts = result.cached.facts
             if facts is None:
-                return present(request, given, tail_is_known=True)
-            view = view_of(place, start, given, facts)
-            if resumes and facts.is_empty and view.closed:
+                return present(request, result, tail_is_known=True)
+            snapshot = snapshot_of(place, start, result, facts)
+            if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
-                ended = followed.poll_ended(view, place.read, view.tail, self._shared.clock())
-                return Answered(ended, given.cache)
-            watch = feeds.standing(place.key, view, ends=facts.up_to_date or facts.is_empty)
-            if watch is None:
-                known = view if view.caught_up or view.closed else await feeds.tail(place)
+                ended = followed.poll_ended(
+                    snapshot, place.read, snapshot.tail, self._shared.clock()
+                )
+                return Answered(ended, result.cache)
+            stream = feeds.standing(place.key, snapshot, ends=facts.up_to_date or facts.is_empty)
+            if stream is None:
+                known = (
+                    snapshot if snapshot.caught_up or snapshot.closed else await feeds.tail(place)
+                )
                 live_responses.check_open(self._shared)
-                if followed.goes_past(view, known) and not given.current:
+                if followed.goes_past(snapshot, known) and not result.current:
                     feeds.forget(place.read.path)  # it is a copy: read what there is
                     continue
-                watch = feeds.watch(place, known)
+                stream = feeds.stream(place, known)
             if start == NOW or facts.is_empty:
-                return watch, facts.next_offset
-            watch.read_by_somebody(Span(start, facts.next_offset, given.held.body), given)
-            return watch, start
+                return stream, facts.next_offset
+            stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)
+            return stream, start
         raise OriginBehind("the stream was made anew again and again while it was read")
 
     # Everything else
@@ -237,10 +244,10 @@ class EdgeHandlers:
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
         fields = _passed_on(request, route)
         body = request_body.parts(request, self._shared.timeouts) if request.can_read_body else None
-        held = connection_of(request).held()
+        resources = connection_of(request).resources()
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)
-            held.callback(answer.release)
+            resources.callback(answer.release)
         except (OriginBroken, OriginTimeout):
             if policy.invalidates(request.method, 200):
                 self._wrote(route, Write(prefix=route.prefix, path=read.path))  # it may have been
@@ -286,10 +293,12 @@ async def _in_time(waiting: Awaitable[Answered], until: float) -> Answered | Non
         return None
 
 
-def _position(read: EdgeRead, watch: FollowedStream | None) -> str:
+def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     """Where a live read begins; `now` is known while the stream is followed."""
     offset = edge_target.start_of(read)
-    return watch.feed.tail if offset == NOW and watch is not None and watch.is_current else offset
+    return (
+        stream.feed.tail if offset == NOW and stream is not None and stream.is_current else offset
+    )
 
 
 def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:

@@ -16,58 +16,60 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from gateway.cache.cached_response import CachedResponse
-    from gateway.cache.http_cache import Given
+    from gateway.cache.http_cache import CacheResult
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
     from gateway.runtime.answer import Source
 
 
-def present(request: BaseRequest, given: Given, *, tail_is_known: bool) -> Answered:
+def present(request: BaseRequest, result: CacheResult, *, tail_is_known: bool) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
-    held, source = given.held, given.source
-    head, body = held.told(known=tail_is_known), held.body
-    if held.status == 200 and not conditional.wants_all(request.headers):
+    cached, source = result.cached, result.source
+    head, body = cached.told(known=tail_is_known), cached.body
+    if cached.status == 200 and not conditional.wants_all(request.headers):
         fields = fields_of(head)
         if conditional.not_modified(request.headers, 200, fields):
             _, _, lines = head.partition(b"\r\n")
             unread = source or b""
-            return _answered(held, 304, http1.status_line(304) + lines, unread, None, given.cache)
+            return _answered(
+                cached, 304, http1.status_line(304) + lines, unread, None, result.cache
+            )
         ranged = source is None and request.method == "GET"
-        if ranged and (part := _part(request, held, fields)) is not None:
+        if ranged and (part := _part(request, cached, fields)) is not None:
             status, head, body = part
-            return _answered(held, status, head, body, len(body), given.cache)
+            return _answered(cached, status, head, body, len(body), result.cache)
     if source is not None:
-        return _answered(held, held.status, head, source, held.length, given.cache)
-    return _answered(held, held.status, head, body, len(body), given.cache)
+        return _answered(cached, cached.status, head, source, cached.length, result.cache)
+    return _answered(cached, cached.status, head, body, len(body), result.cache)
 
 
 def _part(
-    request: BaseRequest, held: CachedResponse, fields: CIMultiDict[str]
+    request: BaseRequest, cached: CachedResponse, fields: CIMultiDict[str]
 ) -> tuple[int, bytes, bytes] | None:
     """Status, head and body of the range that was asked for, if one was."""
-    size = len(held.body)
+    size = len(cached.body)
     wanted = conditional.byte_range(request.headers, fields, size)
     if wanted is None:
         return None
-    _, _, lines = held.head.partition(b"\r\n")
+    _, _, lines = cached.head.partition(b"\r\n")
     if isinstance(wanted, conditional.Unsatisfiable):
-        date = f"Date: {fields['Date']}\r\n".encode() if not held.own_date else b""
+        date = f"Date: {fields['Date']}\r\n".encode() if not cached.own_date else b""
         line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
         return 416, http1.status_line(416) + date + line, b""
     begin, end = wanted
     line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
-    return 206, http1.status_line(206) + lines + line, held.body[begin:end]
+    return 206, http1.status_line(206) + lines + line, cached.body[begin:end]
 
 
 def _answered(
-    held: CachedResponse,
+    cached: CachedResponse,
     status: int,
     head: bytes,
     body: bytes | Source,
     length: int | None,
     cache: bytes,
 ) -> Answered:
-    return Answered(Relayed(status, head, body, length, held.own_date, held.own_cors), cache)
+    return Answered(Relayed(status, head, body, length, cached.own_date, cached.own_cors), cache)
 
 
 def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> CIMultiDict[str]:

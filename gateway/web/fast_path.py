@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.rendered import Entry
+from gateway.cache.rendered import RenderedChunk
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
 from gateway.hosted.route import HostedRoute
@@ -131,17 +131,17 @@ class FastPath:
         message, key, connection = head
         now = self._clock()
         entry = self._store.get(message.path, now) if self._logs else None
-        if isinstance(entry, Entry) and entry.sure_until > now:
+        if isinstance(entry, RenderedChunk) and entry.confirm_after > now:
             self._store.hit(entry)
             common = self._lines.shared_at(now)
             first = b"".join((_OK, common, connection, cache_status.hit(entry.hits)))
             return self._told(message.path, first, entry.rest)
-        held = EdgeRoute.fresh(self._store, key, message.headers, now) if self._edges else None
-        if held is None or held.slot is None:
+        cached = EdgeRoute.fresh(self._store, key, message.headers, now) if self._edges else None
+        if cached is None or cached.entry is None:
             return None
-        self._store.hit(held.slot)
-        first = held.fast_head(*self._lines.parts_at(now), connection, now)
-        return self._told(message.path, first, held.body)
+        self._store.hit(cached.entry)
+        first = cached.fast_head(*self._lines.parts_at(now), connection, now)
+        return self._told(message.path, first, cached.body)
 
     def _told(self, target: str, head: bytes, rest: bytes) -> tuple[bytes, bytes]:
         self.answered += 1
@@ -163,18 +163,18 @@ class FastPath:
     @staticmethod
     def _park_at(connection: Connection, route: HostedRoute, read: LongPoll, name: str) -> bool:
         try:
-            hot = route.table.peek(name)
-            if hot is None or hot.state is None or not route.table.hears_of(hot):
+            active = route.table.peek(name)
+            if active is None or active.state is None or not route.table.hears_of(active):
                 return False
-            state = route.table.present(hot)
+            state = route.table.present(active)
             offset = read.offset
             if state.closed or start_position(state, offset) != state.tail:
                 return False
             if isinstance(offset, Offset) and offset.position > state.tail:
                 return False  # another gateway may know more: it goes the ordinary way
-            route.table.deadlines.touch(hot)
+            route.table.deadlines.touch(active)
             tail = state.offset(state.tail)
-            join = partial(route.feeds.join, hot, state)
+            join = partial(route.feeds.join, active, state)
             park(connection, join, read, tail)
         except HeadgateError:
             return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.cache.rendered import Entry
+from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -75,7 +75,7 @@ class Handlers:
             answered = Answered(responses.internal_error(request_id), cache_status.BYPASS)
         if answered is None:
             return HandedOver()
-        status = 200 if isinstance(answered.answer, Entry) else answered.answer.status
+        status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
         shown = request_id if status >= 400 else asked
         response = self._response(request, answered, status, shown, abandon=abandon)
         if self._log.enabled:
@@ -136,12 +136,10 @@ class Handlers:
             cors=_is_for_us_to_say(answer),
         )
         if isinstance(answer, Relayed):
-            patience_s = self._shared.timeouts.body
+            timeout_s = self._shared.timeouts.body
             lines = common + cache
-            return _relay(
-                request, answer, lines, patience_s, keep_alive=keep_alive, abandon=abandon
-            )
-        if isinstance(answer, Entry):
+            return _relay(request, answer, lines, timeout_s, keep_alive=keep_alive, abandon=abandon)
+        if isinstance(answer, RenderedChunk):
             head = http1.status_line(200) + common + cache
             return WireResponse(status, head, answer.rest, keep_alive=keep_alive, abandon=abandon)
         if request.method == "HEAD":
@@ -157,11 +155,11 @@ def _cache_lines(request: BaseRequest, refusal: HeadgateError) -> bytes:
     return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
 
 
-def _is_for_us_to_say(answer: Entry | Response | Relayed) -> bool:
+def _is_for_us_to_say(answer: RenderedChunk | Response | Relayed) -> bool:
     """Whether the answer does not say itself whose pages may read it."""
     if isinstance(answer, Relayed):
         return answer.own_cors
-    return isinstance(answer, Entry) or not answer.names_pages
+    return isinstance(answer, RenderedChunk) or not answer.names_pages
 
 
 def _ends_with_connection(request: BaseRequest, answer: Relayed) -> bool:
@@ -183,7 +181,7 @@ def _relay(
     request: BaseRequest,
     answer: Relayed,
     lines: bytes,
-    patience_s: float,
+    timeout_s: float,
     *,
     keep_alive: bool,
     abandon: bool,
@@ -208,7 +206,7 @@ def _relay(
         status,
         head,
         body,
-        patience_s=patience_s,
+        timeout_s=timeout_s,
         chunked=answer.length is None and request.version.minor > 0,
         keep_alive=keep_alive,
         abandon=abandon,

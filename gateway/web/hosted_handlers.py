@@ -59,8 +59,8 @@ class HostedHandlers:
             case "PUT":
                 return await self._create(request, route, name)
             case "HEAD":
-                hot = await route.table.load(name)
-                return responses.metadata(route.table.present(hot))
+                active = await route.table.load(name)
+                return responses.metadata(route.table.present(active))
             case "DELETE":
                 await route.lifecycle.delete(name)
                 return responses.deleted()
@@ -84,7 +84,7 @@ class HostedHandlers:
         state = answer.state
         if isinstance(read, LongPoll):
             async with live_responses.staying(request):
-                join = partial(route.feeds.join, answer.hot, state)
+                join = partial(route.feeds.join, answer.active, state)
                 return await live_responses.poll(join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
@@ -93,7 +93,7 @@ class HostedHandlers:
         assert isinstance(read, Events), "who only catches up has an answer"
         live = await route.feeds.prepare(answer)
         live_responses.check_open(self._shared)
-        join = partial(route.feeds.join, live.hot, live.state)
+        join = partial(route.feeds.join, live.active, live.state)
         head = responses.event_stream(live.state.content_type)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)

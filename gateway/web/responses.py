@@ -68,14 +68,14 @@ class StreamedResponse(WireResponse):
         wire: bytes,
         source: Source,
         *,
-        patience_s: float,
+        timeout_s: float,
         chunked: bool,
         keep_alive: bool,
         abandon: bool,
     ) -> None:
         super().__init__(status, wire, keep_alive=keep_alive, abandon=abandon)
         self._source = source
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._chunked = chunked
 
     async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
@@ -88,7 +88,7 @@ class StreamedResponse(WireResponse):
                     raise ConnectionResetError("the client is gone")
                 request.transport.write(http1.chunk(part) if self._chunked else part)
                 # One who takes nothing would keep a request at the origin for ever.
-                async with asyncio.timeout(self._patience_s):
+                async with asyncio.timeout(self._timeout_s):
                     await request.protocol._drain_helper()
         except (HeadgateError, TimeoutError) as error:
             _cut(request)

@@ -28,7 +28,7 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     settings: str
 
 
-class Ask(msgspec.Struct, tag=True, frozen=True):
+class ReportStatus(msgspec.Struct, tag=True, frozen=True):
     """To a worker: tell how you are."""
 
 
@@ -59,7 +59,7 @@ class Told(msgspec.Struct, tag=True, frozen=True):
     write: Write
 
 
-Message = Begin | Ask | Stop | Started | Refused | Report | Told
+Message = Begin | ReportStatus | Stop | Started | Refused | Report | Told
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

@@ -69,53 +69,53 @@ def _bound(family: int, where: tuple[str | int, int], *, shared: bool) -> socket
 
 
 class Supervisor:
-    """Its workers, each in its seat."""
+    """Its workers, each in its slot."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         # Only what was given: a default may not be given where it has no meaning.
         told = settings.model_dump_json(exclude_unset=True)
         numbers = range(1, settings.workers + 1)
-        self._seats = [WorkerSlot(number, told, self._pass_on) for number in numbers]
+        self._slots = [WorkerSlot(number, told, self._pass_on) for number in numbers]
         self._stop = asyncio.Event()
         self._status = 0
 
     async def supervise(self) -> int:
-        """Keep every seat taken until asked to stop. Raises StartError."""
-        seats = [asyncio.create_task(seat.keep()) for seat in self._seats]
+        """Keep every slot taken until asked to stop. Raises StartError."""
+        slots = [asyncio.create_task(slot.keep()) for slot in self._slots]
         starting = asyncio.create_task(self._started())
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            # A seat is done when its first worker cannot start.
-            await asyncio.wait([*seats, stopping], return_when=asyncio.FIRST_COMPLETED)
+            # A slot is done when its first worker cannot start.
+            await asyncio.wait([*slots, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (starting, stopping):
                 task.cancel()
-            await self._drain(seats)
-        await asyncio.gather(*seats)
+            await self._drain(slots)
+        await asyncio.gather(*slots)
         log.info("server.stopped")
         return self._status
 
     async def _started(self) -> None:
-        for seat in self._seats:
-            await seat.started.wait()
+        for slot in self._slots:
+            await slot.started.wait()
         app.tell_started(self._settings)
 
-    async def _drain(self, seats: list[asyncio.Task[None]]) -> None:
+    async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()
-        for seat in self._seats:
-            seat.stop()
+        for slot in self._slots:
+            slot.stop()
         grace_s = self._settings.shutdown_grace + LAST_S
-        _, late = await asyncio.wait(seats, timeout=grace_s)
+        _, late = await asyncio.wait(slots, timeout=grace_s)
         if late:
             log.error("worker.killed", workers=len(late), after_s=grace_s)
             self._kill()
             await asyncio.wait(late)
 
     def _pass_on(self, teller: WorkerSlot, told: Told) -> None:
-        for seat in self._seats:
-            if seat is not teller:
-                seat.tell(told)
+        for slot in self._slots:
+            if slot is not teller:
+                slot.tell(told)
 
     def ask_to_stop(self) -> None:
         """Drain."""
@@ -127,8 +127,8 @@ class Supervisor:
         self._kill()
 
     def _kill(self) -> None:
-        for seat in self._seats:
-            seat.kill()
+        for slot in self._slots:
+            slot.kill()
 
     # What it tells
 
@@ -137,14 +137,14 @@ class Supervisor:
         stopping = "stopping" if self._stop.is_set() else None
         workers: dict[str, str | None] = {}
         logs, notes = [], []
-        for seat, report in zip(self._seats, await self._reports(), strict=True):
+        for slot, report in zip(self._slots, await self._reports(), strict=True):
             if report is None:
-                workers[f"worker {seat.number}"] = seat.trouble or "does not answer"
+                workers[f"worker {slot.number}"] = slot.trouble or "does not answer"
                 continue
             of_worker = dict(report.health.checks)
-            workers[f"worker {seat.number}"] = of_worker.pop("server")
-            logs.append((seat.number, of_worker))
-            notes.append((seat.number, report.health.notes))
+            workers[f"worker {slot.number}"] = of_worker.pop("server")
+            logs.append((slot.number, of_worker))
+            notes.append((slot.number, report.health.notes))
         checks, noted = {"server": stopping, **_merged(logs)}, _merged(notes)
         if None in workers.values():
             return Health(checks, {**workers, **noted})
@@ -154,18 +154,18 @@ class Supervisor:
         """Of all workers together, and of this process."""
         reports = await self._reports()
         snapshots = [
-            seat.numbers(report) for seat, report in zip(self._seats, reports, strict=True)
+            slot.numbers(report) for slot, report in zip(self._slots, reports, strict=True)
         ]
         whole = metrics.of_all(
-            workers=len(self._seats),
+            workers=len(self._slots),
             silent=reports.count(None),
-            restarts=sum(seat.restarts for seat in self._seats),
-            hangs=sum(seat.hangs for seat in self._seats),
+            restarts=sum(slot.restarts for slot in self._slots),
+            hangs=sum(slot.hangs for slot in self._slots),
         )
         return (*whole, *metrics.together([*snapshots, metrics.of_this_process()]))
 
     async def _reports(self) -> list[Report | None]:
-        return await asyncio.gather(*(seat.report() for seat in self._seats))
+        return await asyncio.gather(*(slot.report() for slot in self._slots))
 
 
 def _merged(told: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:

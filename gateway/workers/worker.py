@@ -17,7 +17,16 @@ from gateway import app
 from gateway.errors import StartError
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
-from gateway.workers.channel import Ask, Begin, Channel, Refused, Report, Started, Stop, Told
+from gateway.workers.channel import (
+    Begin,
+    Channel,
+    Refused,
+    Report,
+    ReportStatus,
+    Started,
+    Stop,
+    Told,
+)
 
 REFUSED = 2  # the exit status, as of a process that cannot start alone
 
@@ -64,7 +73,7 @@ async def _serve(channel: Channel, server: app.Server) -> None:
 async def _listen(channel: Channel, server: app.Server, stop: asyncio.Event) -> None:
     try:
         while (message := await channel.receive()) is not None:
-            if isinstance(message, Ask):
+            if isinstance(message, ReportStatus):
                 channel.send(Report(await server.health(), server.numbers()))
             elif isinstance(message, Told):
                 server.heard(message.write)

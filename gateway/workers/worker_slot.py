@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from gateway.errors import StartError
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
-from gateway.workers.channel import Ask, Begin, Channel, Refused, Report, Started, Stop, Told
+from gateway.workers.channel import (
+    Begin,
+    Channel,
+    Refused,
+    Report,
+    ReportStatus,
+    Started,
+    Stop,
+    Told,
+)
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -195,7 +204,7 @@ class WorkerSlot:
             return None
         if self._asked is None:
             self._asked = asyncio.get_running_loop().create_future()
-            self._channel.send(Ask())
+            self._channel.send(ReportStatus())
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await asyncio.shield(self._asked)

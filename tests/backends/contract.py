@@ -19,13 +19,13 @@ from gateway.backends.redis.topology import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 from gateway.protocol.state import (
     Change,
-    Epoch,
     ForkPoint,
     Lifetime,
     Mark,
+    PastGeneration,
     ProducerState,
     Record,
     Segment,
@@ -51,7 +51,7 @@ FACTORIES: dict[str, Factory] = {
 }
 ATOMIC = ["memory", "sqlite"]  # whose commits may be of several streams
 # Whose history it is that a log's streams are changed in.
-REIGNS: weakref.WeakKeyDictionary[Log, int] = weakref.WeakKeyDictionary()
+HISTORIES: weakref.WeakKeyDictionary[Log, int] = weakref.WeakKeyDictionary()
 REDIS: list[RedisServer] = []  # the one that the session has started
 TEXT = "text/plain"
 replace = msgspec.structs.replace
@@ -68,7 +68,7 @@ async def opened(kind: str, folder: Path, max_retired: int = MANY) -> AsyncItera
     log = FACTORIES[kind](folder, max_retired)
     await log.open()
     try:
-        REIGNS[log] = (await log.load("-")).place.reign
+        HISTORIES[log] = (await log.load("-")).place.history
         yield log
     finally:
         await log.close()
@@ -97,14 +97,14 @@ def created(log: Log, path: str, *datas: bytes, **fields: object) -> Change:
         0,
         TEXT,
         tail=records[-1].end if records else position,
-        reign=REIGNS.get(log, 0),
+        history=HISTORIES.get(log, 0),
     )
     return Change(replace(state, **fields), None, records)
 
 
 def found(log: Log, state: StreamState | None, retired: int | None) -> Loaded:
     """What a load tells of a place without producers."""
-    return Loaded(Place(state, retired, REIGNS[log]), {})
+    return Loaded(PathState(state, retired, HISTORIES[log]), {})
 
 
 def records_after(position: int, *datas: bytes) -> tuple[Record, ...]:
@@ -176,15 +176,15 @@ async def test_every_field_of_a_state_comes_back(log: Log) -> None:
         references=3,
         fork=ForkPoint("base", base.state.stream_id, 7, 3),
         lineage=(Segment(base.state.stream_id, 7, base.state.path),),
-        reign=REIGNS[log],
-        epochs=(Epoch(3, 5), Epoch(2**53 - 2, 7)),
+        history=HISTORIES[log],
+        past_generations=(PastGeneration(3, 5), PastGeneration(2**53 - 2, 7)),
         first=4,
         marks=(Mark(1_700_000_000.25, 6), Mark(1_700_000_001.5, 7)),
         trim_at=1_800_000_001.125,
     )
     fields = msgspec.structs.fields(StreamState)
     plain = {it.name for it in fields if getattr(state, it.name) == it.default}
-    assert plain <= {"version", "reign"}  # of which a log of one process has only one
+    assert plain <= {"version", "history"}  # of which a log of one process has only one
     other = StreamState(
         path="other",
         stream_id=log.new_stream_id(),
@@ -192,7 +192,7 @@ async def test_every_field_of_a_state_comes_back(log: Log) -> None:
         content_type="a/b",
         lifetime=Lifetime(expires_at=0.1 + 0.2, expires_text="2030-01-31T12:00:00.123456789+05:30"),
         deadline=0.1 + 0.2,
-        reign=REIGNS[log],
+        history=HISTORIES[log],
     )
     await commit_each(log, base, Change(state, None), Change(other, None))
     assert [await loaded(log, one.path) for one in (state, other)] == [state, other]

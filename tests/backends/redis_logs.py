@@ -53,13 +53,13 @@ async def connected(
     wait_replicas: int = 0,
     connect_timeout: float = 5.0,
 ) -> AsyncIterator[RedisLog]:
-    """An open log, whose new streams are of the present reign."""
+    """An open log, whose new streams are of the present history."""
     settings = RedisSettings(parse_redis(url), connect_timeout, wait_replicas=wait_replicas)
     log = RedisLog(settings)
     log.listen(listener or Hearing())
     await log.open()
     try:
-        contract.REIGNS[log] = (await log.load("-")).place.reign
+        contract.HISTORIES[log] = (await log.load("-")).place.history
         yield log
     finally:
         await log.close()

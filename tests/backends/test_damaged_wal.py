@@ -111,9 +111,9 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
             gone = [offset for offset, at in crash.offsets[path] if not state or at > state.tail]
             lost += len(gone)
             if gone:
-                assert loaded.place.reign > 0, "nobody is told"
+                assert loaded.place.history > 0, "nobody is told"
             if state is None:
-                change = created(log, path, b"new", generation=loaded.place.reign, reign=1)
+                change = created(log, path, b"new", generation=loaded.place.history, history=1)
                 continue
             kept = crash.contents[path][: state.tail]
             for offset, at in crash.offsets[path]:
@@ -173,7 +173,7 @@ async def test_a_wal_that_ends_anywhere_in_its_last_transaction_is_no_damage(
         folder = with_wal(crash, tmp_path / str(size), crash.wal[:size])
         async with sqlite(folder) as log:
             assert log.loss() is None
-            assert (await log.load("a")).place.reign == 0
+            assert (await log.load("a")).place.history == 0
         shutil.rmtree(folder)
 
 
@@ -222,7 +222,7 @@ async def test_frames_from_before_the_wal_was_begun_anew_are_no_damage(
         loaded = await log.load("a")
         assert loaded.place.state is not None
         assert loaded.place.state.tail == state.tail + len(b"one more")
-        assert (loaded.place.reign, log.loss()) == (0, None)
+        assert (loaded.place.history, log.loss()) == (0, None)
 
 
 async def test_damage_is_told_until_what_is_kept_is_taken_away(
@@ -236,13 +236,13 @@ async def test_damage_is_told_until_what_is_kept_is_taken_away(
         assert loss is not None
         assert str(kept) in loss
         assert log.trouble() is None
-        reign = (await log.load("a")).place.reign
+        history = (await log.load("a")).place.history
     async with sqlite(folder) as log:
         assert (log.damaged(), log.loss()) == ([kept], loss)
     kept.unlink()
     async with sqlite(folder) as log:
         assert log.loss() is None
-        assert (await log.load("a")).place.reign == reign > 0
+        assert (await log.load("a")).place.history == history > 0
 
 
 async def test_only_so_many_damaged_wals_are_kept(crash: Crash, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Gateways(NamedTuple):
     cluster: ClusterServers
     names: Names
     log: RedisLog
-    ears: Hearing
+    subscriptions: Hearing
     other: RedisLog
 
     def slot(self, path: str) -> int:
@@ -65,10 +65,10 @@ class Gateways(NamedTuple):
 
 @pytest.fixture
 async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
-    names, ears = Names(uuid.uuid4().hex), Hearing()
+    names, subscriptions = Names(uuid.uuid4().hex), Hearing()
     url = f"{cluster.url}?prefix={names.prefix}"
-    async with connected(url, ears) as log, connected(url) as other:
-        yield Gateways(cluster, names, log, ears, other)
+    async with connected(url, subscriptions) as log, connected(url) as other:
+        yield Gateways(cluster, names, log, subscriptions, other)
 
 
 class Move:
@@ -190,30 +190,30 @@ async def test_streams_of_every_node_expire(gateways: Gateways) -> None:
 
 
 async def test_streams_of_every_node_are_heard(gateways: Gateways) -> None:
-    beside, ears = Service(gateways.other), gateways.ears
+    beside, subscriptions = Service(gateways.other), gateways.subscriptions
     paths = gateways.on_each_node()
     for path in paths:
         await beside.create(path)
         gateways.log.follow(path)
-    await until(lambda: set(paths) <= set(ears.missing))
+    await until(lambda: set(paths) <= set(subscriptions.missing))
     for path in paths:
         await beside.append(path, path.encode())
-    await until(lambda: len(ears.changes) == 3)
-    told = {change.state.path: change.records[0].data for change in ears.changes}
+    await until(lambda: len(subscriptions.changes) == 3)
+    told = {change.state.path: change.records[0].data for change in subscriptions.changes}
     assert told == {path: path.encode() for path in paths}
     for path in paths:
         gateways.log.unfollow(path)
 
 
 async def test_removals_on_every_node_are_told_to_everybody(gateways: Gateways) -> None:
-    beside, ears = Service(gateways.other), gateways.ears
-    await until(lambda: ears.histories >= 1)
+    beside, subscriptions = Service(gateways.other), gateways.subscriptions
+    await until(lambda: subscriptions.histories >= 1)
     removals = []
     for path in gateways.on_each_node():
         removals.append((path, (await beside.create(path)).state.stream_id))
         await beside.lifecycle.delete(path)
-    await until(lambda: len(ears.removals) == 3)
-    assert sorted(ears.removals) == sorted(removals)
+    await until(lambda: len(subscriptions.removals) == 3)
+    assert sorted(subscriptions.removals) == sorted(removals)
 
 
 # ---------------------------------------------------------------- slots that move
@@ -245,7 +245,7 @@ async def test_reads_of_what_is_known_are_served_while_its_slot_moves(gateways: 
         assert (await gateways.log.read(state, 1, 9)).records == (b"1",)
 
 
-async def test_a_stream_is_looked_at_under_a_new_reign_while_its_slot_moves(
+async def test_a_stream_is_looked_at_in_a_new_history_while_its_slot_moves(
     gateways: Gateways,
 ) -> None:
     service = Service(gateways.log)
@@ -254,7 +254,7 @@ async def test_a_stream_is_looked_at_under_a_new_reign_while_its_slot_moves(
     await service.create("s", b"one")
     state = await service.present("s")
     meta = gateways.names.meta("s")
-    gateways.owner("s").command("HSET", meta, "r", f"{state.reign - 1} 00000000")
+    gateways.owner("s").command("HSET", meta, "r", f"{state.history - 1} 00000000")
     with Move(gateways, "s"):
         assert await loaded(gateways.log, "s") == state
 
@@ -277,18 +277,18 @@ async def test_appends_are_waited_with_until_their_slot_has_moved(
 
 
 async def test_a_followed_stream_whose_slot_moves_is_heard_from_there(gateways: Gateways) -> None:
-    beside, ears = Service(gateways.other), gateways.ears
+    beside, subscriptions = Service(gateways.other), gateways.subscriptions
     (path, *_) = gateways.on_each_node()
     await beside.create(path)
     gateways.log.follow(path)
-    await until(lambda: path in ears.missing)
+    await until(lambda: path in subscriptions.missing)
     for _ in range(2):
-        ears.missing.clear()
+        subscriptions.missing.clear()
         move(gateways, path)
-        await until(lambda: path in ears.missing)
-        ears.changes.clear()
+        await until(lambda: path in subscriptions.missing)
+        subscriptions.changes.clear()
         await beside.append(path, b"x")
-        await until(lambda: len(ears.changes) == 1)
+        await until(lambda: len(subscriptions.changes) == 1)
     gateways.log.unfollow(path)
 
 
@@ -296,15 +296,17 @@ async def test_a_node_that_comes_back_without_data_takes_only_its_own_streams_al
     gateways: Gateways,
 ) -> None:
     service = Service(gateways.other)
-    await until(lambda: gateways.ears.histories >= 1)
+    await until(lambda: gateways.subscriptions.histories >= 1)
     paths = gateways.on_each_node()
     for path in paths:
         await service.create(path, b"one")
-    histories = gateways.ears.histories
+    histories = gateways.subscriptions.histories
     lost = gateways.owner(paths[1])
     await asyncio.to_thread(lost.restart)
     await until(gateways.cluster.is_whole)
-    await until(lambda: gateways.log.trouble() is None and gateways.ears.histories > histories)
+    await until(
+        lambda: gateways.log.trouble() is None and gateways.subscriptions.histories > histories
+    )
     assert [await loaded(gateways.log, path) is None for path in paths] == [False, True, False]
     for path in (paths[0], paths[2]):
         await service.append(path, b"two")
@@ -323,10 +325,12 @@ async def test_a_fork_gives_no_other_bytes_for_what_its_sources_node_has_lost(
     lost = (await service.append(source, b"two ")).next_offset
     await service.fork(fork, source, b"mine")
     assert await service.data(fork) == b"one two mine"
-    histories = gateways.ears.histories
+    histories = gateways.subscriptions.histories
     await asyncio.to_thread(node.restart)
     await until(gateways.cluster.is_whole)
-    await until(lambda: gateways.log.trouble() is None and gateways.ears.histories > histories)
+    await until(
+        lambda: gateways.log.trouble() is None and gateways.subscriptions.histories > histories
+    )
     beside = Service(gateways.log)
     for _ in range(2):
         kept = await beside.present(fork)

@@ -16,7 +16,7 @@ from gateway.backends.contract import Conflict, Loaded
 from gateway.errors import LogUnavailable
 from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.generations import position_of
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, ProducerState, Stamp
 from gateway.streams.appender import MAX_FOLD
@@ -57,11 +57,13 @@ async def test_a_commit_stands_for_every_gateway_at_once(log: RedisLog, other: R
     assert not await log.stands(change.state)
     assert await log.stands(second.state)
     found = await log.load("s")
-    assert found == Loaded(Place(second.state, None, second.state.reign), dict(second.producers))
+    assert found == Loaded(
+        PathState(second.state, None, second.state.history), dict(second.producers)
+    )
     assert (await log.read(change.state, 0, 100)).records == (b"one", b"two")
     await log.commit([removed(second.state)])
     assert not await other.stands(second.state)
-    assert await other.load("s") == Loaded(Place(None, 0, second.state.reign), {})
+    assert await other.load("s") == Loaded(PathState(None, 0, second.state.history), {})
 
 
 async def test_what_stands_is_another_stream_when_it_was_created_anew(
@@ -89,7 +91,7 @@ async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_doe
     (won,) = (number for number, outcome in enumerate(outcomes) if outcome is None)
     (conflict,) = (outcome for outcome in outcomes if outcome is not None)
     assert isinstance(conflict, Conflict)
-    stands = Loaded(Place(changes[won].state, None, change.state.reign), {"p": producer})
+    stands = Loaded(PathState(changes[won].state, None, change.state.history), {"p": producer})
     assert conflict.stands == stands == await log.load("s")
 
 
@@ -103,7 +105,7 @@ async def test_a_creation_that_another_one_overtook_gets_no_generation_a_second_
     await other.commit([removed(first.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([late])
-    assert conflict.value.stands == Loaded(Place(None, 4, late.state.reign), {})
+    assert conflict.value.stands == Loaded(PathState(None, 4, late.state.history), {})
     assert await loaded(log, "s") is None
     await log.commit([created(log, "s", generation=5)])
 
@@ -145,7 +147,7 @@ async def test_a_conflict_tells_that_nothing_stands_any_more(
     await other.commit([removed(change.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([appended(change.state, b"late")])
-    assert conflict.value.stands == Loaded(Place(None, 4, change.state.reign), {})
+    assert conflict.value.stands == Loaded(PathState(None, 4, change.state.history), {})
 
 
 async def test_a_commit_is_of_one_stream(log: RedisLog) -> None:
@@ -181,7 +183,7 @@ async def test_keys_are_as_they_are_documented(
     fields = server.command("HGETALL", meta)
     assert fields[b"v"] == f"{state.stream_id}.0".encode()
     process = server.info("server")["run_id"]
-    assert fields[b"r"] == f"{state.reign} {process[:8]}".encode()
+    assert fields[b"r"] == f"{state.history} {process[:8]}".encode()
     assert msgspec.json.decode(fields[b"s"], type=type(state)) == state
     assert sorted(name[:1] for name in fields) == [b"g", b"p", b"r", b"s", b"v", b"w"]
     assert fields[b"pp"] == b"[1,2,3.5]"
@@ -189,8 +191,8 @@ async def test_keys_are_as_they_are_documented(
     await log.commit([appended(state, b"three", first=3)])
     entries = server.command("XRANGE", f"{meta}:records", "-", "+")
     assert entries == [
-        (b"0-%d" % state.reign, {b"d": b"onetwo", b"n": b"3 3"}),
-        (b"6-%d" % state.reign, {b"d": b"three"}),
+        (b"0-%d" % state.history, {b"d": b"onetwo", b"n": b"3 3"}),
+        (b"6-%d" % state.history, {b"d": b"three"}),
     ]
     assert server.command("HGET", meta, "f") == b"3"
     state = appended(state, b"three", first=3).state
@@ -358,22 +360,22 @@ async def test_functions_that_are_gone_are_loaded_again_and_nobody_notices(
     assert await loaded(log, "s") is None
 
 
-async def test_a_reign_that_was_told_is_taken_up_again_by_a_server_that_forgot_it(
+async def test_a_history_that_was_told_is_taken_up_again_by_a_server_that_forgot_it(
     server: RedisServer, log: RedisLog, other: RedisLog, names: Names
 ) -> None:
     """Also when it is later than the clock says, and the next one has begun meanwhile."""
     service = Service(log)
     await service.create("s")
     server.command(
-        "HSET", names.meta("ahead"), "r", str((await log.load("s")).place.reign + 10**12)
+        "HSET", names.meta("ahead"), "r", str((await log.load("s")).place.history + 10**12)
     )
-    known = (await log.load("ahead")).place.reign
-    assert (await service.present("s")).reign == known
+    known = (await log.load("ahead")).place.history
+    assert (await service.present("s")).history == known
     server.command("FUNCTION", "FLUSH")
-    assert (await other.load("nothing")).place.reign < known
+    assert (await other.load("nothing")).place.history < known
     await service.append("s", b"one")
     assert await service.data("s") == b"one"
-    assert (await service.present("s")).reign == known
+    assert (await service.present("s")).history == known
 
 
 async def test_a_look_that_we_end_ourselves_tells_no_trouble(log: RedisLog) -> None:

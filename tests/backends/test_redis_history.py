@@ -1,4 +1,4 @@
-"""A Redis that comes back, with what it had or without: each history of it has a reign."""
+"""A Redis that comes back, with what it had or without: each history has a number of its own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def stood(log: RedisLog) -> StreamState:
     return state
 
 
-async def reign(log: RedisLog) -> int:
-    return (await log.load("-")).place.reign
+async def history(log: RedisLog) -> int:
+    return (await log.load("-")).place.history
 
 
 def clock(server: RedisServer) -> int:
@@ -51,31 +51,31 @@ async def test_a_history_is_one_for_all_gateways_and_all_streams(tmp_path: Path)
         before = clock(server)
         async with connected(server.url) as log, connected(server.url) as other:
             await log.commit([created(log, "s")])
-            reigns = {await reign(log), await reign(other), (await stood(other)).reign}
+            histories = {await history(log), await history(other), (await stood(other)).history}
         async with connected(server.url) as later:
-            reigns.add(await reign(later))
-        assert len(reigns) == 1
-        assert before <= reigns.pop() <= clock(server)
+            histories.add(await history(later))
+        assert len(histories) == 1
+        assert before <= histories.pop() <= clock(server)
 
 
 async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None:
-    ears = Hearing()
+    subscriptions = Hearing()
     with redis_server(tmp_path) as server:
-        async with connected(server.url, ears) as log:
+        async with connected(server.url, subscriptions) as log:
             change = created(log, "s", b"one", generation=5)
             await log.commit([change])
-            first = await reign(log)
-            await until(lambda: ears.histories >= 1)
-            histories = ears.histories
+            first = await history(log)
+            await until(lambda: subscriptions.histories >= 1)
+            histories = subscriptions.histories
             await asyncio.to_thread(server.restart)
-            await until(lambda: log.trouble() is None and ears.histories > histories)
-            assert await reign(log) > first
+            await until(lambda: log.trouble() is None and subscriptions.histories > histories)
+            assert await history(log) > first
             assert (await log.load("s")).place.state is None
             assert not await log.stands(change.state)
             with pytest.raises(Conflict):
                 await log.commit([appended(change.state, b"two")])
             with pytest.raises(Conflict):
-                await log.commit([created(log, "t")])  # decided under the first reign
+                await log.commit([created(log, "t")])  # decided in the first history
 
 
 async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offset(
@@ -89,8 +89,8 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offse
             await asyncio.to_thread(server.restart)
             await until(lambda: log.trouble() is None)
             state = await stood(log)
-            assert state.reign == await reign(log)
-            assert state.generation == state.reign + state.stream_id % 10**6
+            assert state.history == await history(log)
+            assert state.generation == state.history + state.stream_id % 10**6
             assert state.offset(3) == old.offset(3)
             assert not await log.stands(old)
             assert await log.stands(state)
@@ -150,40 +150,40 @@ async def test_gateways_go_on_after_a_restart_that_lost_nothing(tmp_path: Path) 
             assert places == [1, 2, 3, 4, 5, 6]
 
 
-# ---------------------------------------------------------------- a reign that comes back
+# ---------------------------------------------------------------- a history that comes back
 
 
-async def test_a_server_that_was_a_replica_meanwhile_takes_up_a_reign_of_its_own(
+async def test_a_server_that_was_a_replica_meanwhile_takes_up_a_history_of_its_own(
     tmp_path: Path,
 ) -> None:
-    ears = Hearing()
+    subscriptions = Hearing()
     with redis_server(tmp_path) as server:
-        async with connected(server.url, ears) as log:
+        async with connected(server.url, subscriptions) as log:
             change = created(log, "s", b"one")
             await log.commit([change])
-            first = await reign(log)
-            await until(lambda: ears.histories >= 1)
-            histories = ears.histories
+            first = await history(log)
+            await until(lambda: subscriptions.histories >= 1)
+            histories = subscriptions.histories
             between = first + 1
             server.command("HSET", META, "r", str(between))
             state = await stood(log)
-            assert state.reign > between
-            assert state.generation == state.reign + state.stream_id % 10**6
-            assert await reign(log) == state.reign
+            assert state.history > between
+            assert state.generation == state.history + state.stream_id % 10**6
+            assert await history(log) == state.history
             with pytest.raises(Conflict):
                 await log.commit([appended(change.state, b"late")])
             await log.commit([appended(state, b"two")])
-            await until(lambda: ears.histories > histories)
+            await until(lambda: subscriptions.histories > histories)
 
 
 async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) -> None:
     """Each answer tells of it before the server is looked at, and the look must come to its end."""
-    ears = Hearing()
+    subscriptions = Hearing()
     with redis_server(tmp_path) as server:
-        async with connected(server.url, ears) as log:
+        async with connected(server.url, subscriptions) as log:
             await log.commit([created(log, "s", b"one")])
-            await until(lambda: ears.histories >= 1)
-            histories, asking = ears.histories, True
+            await until(lambda: subscriptions.histories >= 1)
+            histories, asking = subscriptions.histories, True
 
             async def ask() -> None:
                 while asking:
@@ -191,13 +191,13 @@ async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) ->
                         await log.load("s")
 
             askers = [asyncio.create_task(ask()) for _ in range(50)]
-            server.command("HSET", META, "r", str(await reign(log) + 1))
-            await until(lambda: ears.histories > histories and log.trouble() is None)
+            server.command("HSET", META, "r", str(await history(log) + 1))
+            await until(lambda: subscriptions.histories > histories and log.trouble() is None)
             asking = False
             await asyncio.gather(*askers)
 
 
-async def test_versions_of_headgate_that_serve_together_come_to_one_reign(tmp_path: Path) -> None:
+async def test_versions_of_headgate_that_serve_together_come_to_one_history(tmp_path: Path) -> None:
     """As while gateways are replaced one after the other: no generation rises at every append."""
     other = LIBRARY.replace(VERSION, "0" * 12)
     with redis_server(tmp_path) as server:
@@ -210,17 +210,17 @@ async def test_versions_of_headgate_that_serve_together_come_to_one_reign(tmp_pa
             process = server.info("server")["run_id"][:8]
             server.command("HSET", META, "r", f"{later.decode()} {process}")
             state = await stood(log)
-            assert state.reign == int(later)
+            assert state.history == int(later)
             await log.commit([appended(state, b"two")])
             assert server.command("FCALL", f"headgate_load_{'0' * 12}", 3, *keys)[0] == later
             assert (await stood(log)).generation == state.generation
 
 
 @pytest.mark.parametrize("ahead_s", [1, 3600])
-async def test_a_reign_of_a_server_whose_clock_is_ahead_holds_nothing_up(
+async def test_a_history_of_a_server_whose_clock_is_ahead_holds_nothing_up(
     tmp_path: Path, ahead_s: int
 ) -> None:
-    """The last primary's clock was ahead of this one's: its reign is later than now."""
+    """The last primary's clock was ahead of this one's: its history is later than now."""
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             await log.commit([created(log, "s", b"one")])
@@ -228,12 +228,12 @@ async def test_a_reign_of_a_server_whose_clock_is_ahead_holds_nothing_up(
             server.command("HSET", META, "r", str(ahead))
             state = await stood(log)
             assert state == await stood(log)
-            assert state.reign > ahead
+            assert state.history > ahead
             await log.commit([appended(state, b"two")])
 
 
 async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Those changed under earlier reigns are raised when they are next changed, one by one."""
+    """Those changed under earlier histories are raised when they are next changed, one by one."""
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:
             old = [created(log, f"s{number}", b"one") for number in range(3)]
@@ -245,9 +245,9 @@ async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) 
                 assert state is not None
                 await log.commit([appended(state, b"two")])
                 assert await log.stands(appended(state, b"two").state)
-            reigns = set()
+            histories = set()
             for change in old:
                 state = (await log.load(change.state.path)).place.state
                 assert state is not None
-                reigns.add(state.reign)
-            assert reigns == {await reign(log)}
+                histories.add(state.history)
+            assert histories == {await history(log)}

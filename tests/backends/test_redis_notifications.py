@@ -14,7 +14,7 @@ from redis.asyncio.connection import Connection
 
 from gateway.backends.redis.commands import MOST_NEWS
 from gateway.backends.redis.notifications import AT_ONCE, Subscription
-from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
+from gateway.backends.redis.topology import ONLY, RedisSettings, Topology
 from gateway.protocol.state import Change, ProducerState
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
     server: RedisServer
     log: RedisLog
-    ears: Hearing
+    subscriptions: Hearing
     other: RedisLog
 
     async def create(self, path: str) -> StreamState:
@@ -50,17 +50,22 @@ class Pair(NamedTuple):
 
     async def follow(self, *paths: str) -> None:
         """Until news of the streams come for sure."""
-        self.ears.missing.clear()
+        self.subscriptions.missing.clear()
         for path in paths:
             self.log.follow(path)
-        await until(lambda: sorted(self.ears.missing) == sorted(paths))
-        self.ears.missing.clear()
+        await until(lambda: sorted(self.subscriptions.missing) == sorted(paths))
+        self.subscriptions.missing.clear()
 
     async def tell(self, *changes: Change) -> None:
         """Have the other gateway commit, and the news of it arrive."""
         for change in changes:
             await self.other.commit([change])
-        await until(lambda: bool(self.ears.changes) and told(changes[-1], self.ears.changes[-1]))
+        await until(
+            lambda: (
+                bool(self.subscriptions.changes)
+                and told(changes[-1], self.subscriptions.changes[-1])
+            )
+        )
 
 
 def told(change: Change, heard: Change) -> bool:
@@ -69,11 +74,11 @@ def told(change: Change, heard: Change) -> bool:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    server, ears = contract.REDIS[0], Hearing()
+    server, subscriptions = contract.REDIS[0], Hearing()
     url = f"{server.url}?prefix={uuid.uuid4().hex}"
-    async with connected(url, ears) as log, connected(url) as other:
-        await until(lambda: ears.histories == 1)  # removals are told from here on
-        yield Pair(server, log, ears, other)
+    async with connected(url, subscriptions) as log, connected(url) as other:
+        await until(lambda: subscriptions.histories == 1)  # removals are told from here on
+        yield Pair(server, log, subscriptions, other)
 
 
 # ---------------------------------------------------------------- changes
@@ -91,8 +96,8 @@ async def test_a_followed_streams_changes_are_heard_whole_and_in_order(pair: Pai
         state = change.state
     changes.append(appended(state, closed=True))
     await pair.tell(*changes)
-    assert pair.ears.changes == changes
-    assert (pair.ears.missing, pair.ears.removals) == ([], [])
+    assert pair.subscriptions.changes == changes
+    assert (pair.subscriptions.missing, pair.subscriptions.removals) == ([], [])
 
 
 async def test_own_changes_are_heard_too(pair: Pair) -> None:
@@ -100,8 +105,8 @@ async def test_own_changes_are_heard_too(pair: Pair) -> None:
     await pair.follow("s")
     change = appended(state, b"one")
     await pair.log.commit([change])
-    await until(lambda: bool(pair.ears.changes))
-    assert pair.ears.changes == [change]
+    await until(lambda: bool(pair.subscriptions.changes))
+    assert pair.subscriptions.changes == [change]
 
 
 @pytest.mark.parametrize(("size", "whole"), [(-1, True), (0, True), (1, False)])
@@ -110,7 +115,7 @@ async def test_records_that_are_too_long_are_left_out(pair: Pair, size: int, who
     await pair.follow("s")
     change = appended(state, b"x" * (MOST_NEWS // 2), b"y" * (MOST_NEWS // 2 + size))
     await pair.tell(change)
-    assert pair.ears.changes == [change if whole else replace(change, records=())]
+    assert pair.subscriptions.changes == [change if whole else replace(change, records=())]
 
 
 async def test_streams_that_change_at_once_are_each_heard(pair: Pair) -> None:
@@ -118,8 +123,8 @@ async def test_streams_that_change_at_once_are_each_heard(pair: Pair) -> None:
     await pair.follow("a", "c")
     changes = [appended(state, b"x") for state in states]
     await asyncio.gather(*[pair.other.commit([change]) for change in changes])
-    await until(lambda: len(pair.ears.changes) == 2)
-    assert pair.ears.changes == [changes[0], changes[2]]
+    await until(lambda: len(pair.subscriptions.changes) == 2)
+    assert pair.subscriptions.changes == [changes[0], changes[2]]
 
 
 async def test_what_nobody_follows_is_not_heard(pair: Pair) -> None:
@@ -127,7 +132,7 @@ async def test_what_nobody_follows_is_not_heard(pair: Pair) -> None:
     await pair.follow("followed")
     await pair.other.commit([appended(states["other"], b"x")])
     await pair.tell(appended(states["followed"], b"x"))
-    assert [change.state.path for change in pair.ears.changes] == ["followed"]
+    assert [change.state.path for change in pair.subscriptions.changes] == ["followed"]
 
 
 async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
@@ -138,7 +143,7 @@ async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
     await pair.follow("later")
     await pair.other.commit([appended(states["goes"], b"x")])
     await pair.tell(appended(states["stays"], b"x"))
-    assert [change.state.path for change in pair.ears.changes] == ["stays"]
+    assert [change.state.path for change in pair.subscriptions.changes] == ["stays"]
 
 
 async def test_a_stream_that_is_left_and_taken_up_again_at_once_stays_followed(pair: Pair) -> None:
@@ -147,14 +152,14 @@ async def test_a_stream_that_is_left_and_taken_up_again_at_once_stays_followed(p
     pair.log.unfollow("s")
     await pair.follow("s")
     await pair.tell(appended(state, b"x"))
-    assert [change.state.path for change in pair.ears.changes] == ["s"]
+    assert [change.state.path for change in pair.subscriptions.changes] == ["s"]
 
 
 async def test_a_stream_that_is_followed_before_there_is_one_is_heard(pair: Pair) -> None:
     await pair.follow("s")
     change = created(pair.other, "s", b"one")
     await pair.tell(change)
-    assert pair.ears.changes == [change]
+    assert pair.subscriptions.changes == [change]
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 500])
@@ -163,7 +168,7 @@ async def test_many_streams_are_followed_at_once(pair: Pair, count: int) -> None
     await pair.follow(*paths)
     change = created(pair.other, paths[-1], b"x")
     await pair.tell(change)
-    assert pair.ears.changes == [change]
+    assert pair.subscriptions.changes == [change]
 
 
 # ---------------------------------------------------------------- removals
@@ -175,10 +180,10 @@ async def test_a_removal_is_heard_by_those_who_follow_and_told_to_everybody(pair
     removals = [removed(state) for state in states]
     for removal in removals:
         await pair.other.commit([removal])
-    await until(lambda: len(pair.ears.removals) == 2)
-    assert pair.ears.removals == [(state.path, state.stream_id) for state in states]
-    await until(lambda: bool(pair.ears.changes))
-    assert pair.ears.changes == [removals[0]]
+    await until(lambda: len(pair.subscriptions.removals) == 2)
+    assert pair.subscriptions.removals == [(state.path, state.stream_id) for state in states]
+    await until(lambda: bool(pair.subscriptions.changes))
+    assert pair.subscriptions.changes == [removals[0]]
 
 
 async def test_removals_under_another_prefix_are_not_told(pair: Pair) -> None:
@@ -188,8 +193,8 @@ async def test_removals_under_another_prefix_are_not_told(pair: Pair) -> None:
         await apart.commit([removed(change.state)])
     state = await pair.create("s")
     await pair.other.commit([removed(state)])
-    await until(lambda: bool(pair.ears.removals))
-    assert pair.ears.removals == [("s", state.stream_id)]
+    await until(lambda: bool(pair.subscriptions.removals))
+    assert pair.subscriptions.removals == [("s", state.stream_id)]
 
 
 # ---------------------------------------------------------------- a lost connection
@@ -201,16 +206,16 @@ async def test_each_followed_stream_is_told_to_be_missed_when_the_connection_was
     states = {path: await pair.create(path) for path in "abc"}
     await pair.follow("a", "b", "c")
     pair.log.unfollow("b")
-    histories = pair.ears.histories
+    histories = pair.subscriptions.histories
     pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
-    await until(lambda: sorted(pair.ears.missing) == ["a", "c"])
+    await until(lambda: sorted(pair.subscriptions.missing) == ["a", "c"])
     # Of what is cached nobody knows what was removed meanwhile.
-    await until(lambda: pair.ears.histories == histories + 1)
+    await until(lambda: pair.subscriptions.histories == histories + 1)
     change = appended(states["c"], b"x")
     await pair.tell(change)
-    assert pair.ears.changes == [change]
+    assert pair.subscriptions.changes == [change]
     await pair.other.commit([removed(states["b"])])
-    await until(lambda: bool(pair.ears.removals))
+    await until(lambda: bool(pair.subscriptions.removals))
 
 
 async def test_streams_taken_up_while_there_is_no_connection_are_followed_with_the_next(
@@ -220,10 +225,10 @@ async def test_streams_taken_up_while_there_is_no_connection_are_followed_with_t
     pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
     pair.log.follow("b")
     pair.log.unfollow("a")
-    await until(lambda: "b" in pair.ears.missing)
+    await until(lambda: "b" in pair.subscriptions.missing)
     change = created(pair.other, "b", b"x")
     await pair.tell(change)
-    assert pair.ears.changes == [change]
+    assert pair.subscriptions.changes == [change]
 
 
 async def test_whatever_changed_during_the_loss_is_loaded_after_it(pair: Pair) -> None:
@@ -231,13 +236,13 @@ async def test_whatever_changed_during_the_loss_is_loaded_after_it(pair: Pair) -
     state = await pair.create("s")
     await pair.follow("s")
     for _ in range(10):
-        pair.ears.missing.clear()
-        pair.ears.changes.clear()
+        pair.subscriptions.missing.clear()
+        pair.subscriptions.changes.clear()
         pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
         change = appended(state, b"x")
         state = change.state
         await pair.other.commit([change])
-        await until(lambda: bool(pair.ears.missing))
+        await until(lambda: bool(pair.subscriptions.missing))
         found = (await pair.log.load("s")).place.state
         assert found == state
 
@@ -263,7 +268,7 @@ async def test_a_message_of_somebody_else_ends_nothing(pair: Pair, message: byte
     change = appended(state, b"x")
     await pair.other.commit([change])
     # As news, or as something that was missed with the connection.
-    await until(lambda: pair.ears.changes == [change] or "s" in pair.ears.missing)
+    await until(lambda: pair.subscriptions.changes == [change] or "s" in pair.subscriptions.missing)
     await asyncio.sleep(0)
     assert (await pair.log.load("s")).place.state == change.state
 
@@ -273,7 +278,7 @@ async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
     server: RedisServer, passes: int
 ) -> None:
     """So many passes of the loop after those who wait for it were told."""
-    servers = Servers(RedisSettings(parse_redis(server.url)))
+    servers = Topology(RedisSettings(parse_redis(server.url)))
     channel = uuid.uuid4().hex.encode()
     heard: list[bytes] = []
     made = 0
@@ -282,38 +287,38 @@ async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
         if passes:
             asyncio.get_running_loop().call_soon(cut_later, passes - 1)
         else:
-            ear.cut()
+            subscription.cut()
 
-    async def connect(wire: RedisConnection) -> None:
+    async def connect(redis_connection: RedisConnection) -> None:
         nonlocal made
-        await servers.connect(wire, ONLY)
+        await servers.connect(redis_connection, ONLY)
         made += 1
         if made <= 3:
             making = asyncio.current_task()
             assert making is not None
             making.add_done_callback(lambda _: cut_later(passes))
 
-    ear = Subscription(
+    subscription = Subscription(
         servers, connect, channel, lambda name, _: heard.append(name), lambda _: None
     )
-    ear.open()
+    subscription.open()
     try:
         await until(lambda: made == 4 and bool(heard))
         server.command("CLIENT", "KILL", "TYPE", "pubsub")  # it lives, and is made anew when lost
         await until(lambda: made == 5)
     finally:
-        await ear.close()
+        await subscription.close()
 
 
 def _connections(lives_s: float, within_s: float) -> list[float]:
-    """When an ear connects to a server that ends each connection after so long."""
+    """When a subscription connects to a server that ends each connection after so long."""
     made: list[float] = []
     ends: list[socket.socket] = []
 
     async def listen() -> None:
         loop = asyncio.get_running_loop()
 
-        async def connect(wire: RedisConnection) -> None:
+        async def connect(redis_connection: RedisConnection) -> None:
             made.append(loop.time())
             if len(made) > within_s * 20:  # far too many: let the test end
                 await asyncio.sleep(within_s)
@@ -321,14 +326,14 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
             ends.append(theirs)
             connection = Connection()
             connection._reader, connection._writer = await asyncio.open_connection(sock=ours)
-            wire.take_over(connection)
+            redis_connection.take_over(connection)
             loop.call_later(lives_s, theirs.close)
 
-        servers = Servers(RedisSettings(parse_redis("redis://127.0.0.1")))
-        ear = Subscription(servers, connect, None, lambda *_: None, lambda _: None)
-        ear.open()
+        servers = Topology(RedisSettings(parse_redis("redis://127.0.0.1")))
+        subscription = Subscription(servers, connect, None, lambda *_: None, lambda _: None)
+        subscription.open()
         await asyncio.sleep(within_s)
-        await ear.close()
+        await subscription.close()
         for end in ends:
             end.close()
 
@@ -352,22 +357,22 @@ def test_a_connection_that_has_served_is_made_anew_at_once() -> None:
 async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
     server: RedisServer,
 ) -> None:
-    servers = Servers(RedisSettings(parse_redis(server.url)))
+    servers = Topology(RedisSettings(parse_redis(server.url)))
     added, last = (uuid.uuid4().hex.encode() for _ in range(2))
     heard: list[bytes] = []
 
-    async def connect(wire: RedisConnection) -> None:
-        await servers.connect(wire, ONLY)
-        asyncio.get_running_loop().call_soon(ear.add, added)
+    async def connect(redis_connection: RedisConnection) -> None:
+        await servers.connect(redis_connection, ONLY)
+        asyncio.get_running_loop().call_soon(subscription.add, added)
 
-    ear = Subscription(
+    subscription = Subscription(
         servers, connect, None, lambda channel, _: heard.append(channel), lambda _: None
     )
-    ear.open()
+    subscription.open()
     try:
         await until(lambda: added in heard)
-        ear.add(last)  # is answered after whatever was asked before
+        subscription.add(last)  # is answered after whatever was asked before
         await until(lambda: last in heard)
         assert heard == [added, last]
     finally:
-        await ear.close()
+        await subscription.close()

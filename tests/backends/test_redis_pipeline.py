@@ -1,4 +1,4 @@
-"""A lane to a server that is played by hand: who is answered, when, and who is given up."""
+"""A pipeline to a server that is played by hand: who is answered, when, and who is given up."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Peer(Listener):
 
 
 class Talk:
-    """A lane to a peer, and what came of what was asked.
+    """A pipeline to a peer, and what came of what was asked.
 
     The first connection of a `frozen` one is never made: the server takes it and says nothing.
     One that is `deaf` is then made all the same when it is cancelled.
@@ -76,7 +76,7 @@ class Talk:
         self,
         peer: Peer,
         *,
-        patience_s: float,
+        timeout_s: float,
         epilogue: Packed | None = None,
         frozen: bool = False,
         deaf: bool = False,
@@ -84,11 +84,11 @@ class Talk:
         self.peer = peer
         self._frozen = frozen
         self._deaf = deaf
-        self.lane = Pipeline(self._connect, self._lost, patience_s, epilogue)
+        self.pipeline = Pipeline(self._connect, self._lost, timeout_s, epilogue)
         self.answers: dict[str, Answer | Unreachable] = {}
         self.lost: list[str] = []
 
-    async def _connect(self, wire: RedisConnection) -> None:
+    async def _connect(self, redis_connection: RedisConnection) -> None:
         connection = Connection()
         reader, writer = await asyncio.open_connection("127.0.0.1", self.peer.port)
         if self._frozen:
@@ -102,14 +102,14 @@ class Talk:
         sending: socket.socket = writer.get_extra_info("socket")
         sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         connection._reader, connection._writer = reader, writer
-        wire.take_over(connection)
+        redis_connection.take_over(connection)
 
     def _lost(self, gave_up: str) -> None:
         self.lost.append(gave_up)
 
     def ask(self, name: str, *words: bytes, expected: int = 0) -> None:
         """One call with a command of each word, and the name as its first."""
-        self.lane.ask([pack(name), *map(pack, words)], self._done(name), expected)
+        self.pipeline.ask([pack(name), *map(pack, words)], self._done(name), expected)
 
     def _done(self, name: str) -> pipeline.Done:
         return lambda answer: self.answers.update({name: answer})
@@ -123,24 +123,24 @@ class Talk:
 async def talking(
     peer: Peer,
     *,
-    patience_s: float = ENDLESS_S,
+    timeout_s: float = ENDLESS_S,
     epilogue: Packed | None = None,
     frozen: bool = False,
     deaf: bool = False,
 ) -> AsyncIterator[Talk]:
-    talk = Talk(peer, patience_s=patience_s, epilogue=epilogue, frozen=frozen, deaf=deaf)
+    talk = Talk(peer, timeout_s=timeout_s, epilogue=epilogue, frozen=frozen, deaf=deaf)
     async with peer:
         try:
             yield talk
         finally:
-            await talk.lane.close()
+            await talk.pipeline.close()
 
 
 # ---------------------------------------------------------------- patience
 
 
 async def test_what_is_long_may_take_its_time_on_a_slow_link() -> None:
-    async with talking(Peer(bytes_per_s=SLOW), patience_s=PATIENCE_S) as talk:
+    async with talking(Peer(bytes_per_s=SLOW), timeout_s=PATIENCE_S) as talk:
         began = asyncio.get_running_loop().time()
         talk.ask("a", bytes(LONG))
         await until(lambda: len(talk.peer.heard) == 2)
@@ -151,7 +151,7 @@ async def test_what_is_long_may_take_its_time_on_a_slow_link() -> None:
 
 
 async def test_a_long_answer_may_take_its_time_on_a_slow_link() -> None:
-    async with talking(Peer(), patience_s=2 * PATIENCE_S) as talk:
+    async with talking(Peer(), timeout_s=2 * PATIENCE_S) as talk:
         talk.ask("a")
         await until(lambda: bool(talk.peer.heard))
         talk.peer.say(b"$%d\r\n" % LONG)
@@ -165,7 +165,7 @@ async def test_a_long_answer_may_take_its_time_on_a_slow_link() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"+one\r\n$100\r\nhalf"])
 async def test_a_connection_on_which_nothing_moves_is_given_up(said: bytes) -> None:
-    async with talking(Peer(), patience_s=PATIENCE_S) as talk:
+    async with talking(Peer(), timeout_s=PATIENCE_S) as talk:
         began = asyncio.get_running_loop().time()
         talk.ask("a", b"b")
         await until(lambda: len(talk.peer.heard) == 2)
@@ -219,7 +219,7 @@ async def test_a_pipeline_is_bounded_by_bytes(
     async with talking(Peer()) as talk:
         for name in names:
             if are_long == "commands":
-                talk.lane.ask([pack(name, bytes(5000))], talk._done(name))
+                talk.pipeline.ask([pack(name, bytes(5000))], talk._done(name))
             else:
                 talk.ask(name, expected=5000)
         for end in (2, 4, 6):
@@ -237,14 +237,14 @@ async def test_a_pipeline_is_bounded_by_bytes(
 
 
 async def test_a_connection_that_is_lost_while_idle_is_missed_by_nobody() -> None:
-    """Redis closes those that are idle for its `timeout`; the other lane is well all the same."""
+    """Redis closes idle ones after its `timeout`; the other pipeline is well all the same."""
     async with talking(Peer()) as talk:
         talk.ask("a")
         await until(lambda: bool(talk.peer.heard))
         talk.peer.say(b"+1\r\n")
         await talk.answered("a")
         talk.peer.hang_up()
-        await until(lambda: not talk.lane.is_open)
+        await until(lambda: not talk.pipeline.is_open)
         assert talk.lost == []
         talk.ask("b")
         await until(lambda: talk.peer.heard == [b"a", b"b"])
@@ -270,7 +270,7 @@ async def test_a_connection_that_is_cut_in_the_making_is_made_anew(*, deaf: bool
     async with talking(Peer(), frozen=True, deaf=deaf) as talk:
         talk.ask("a")
         await until(lambda: talk.peer.connections == 1)
-        talk.lane.cut()
+        talk.pipeline.cut()
         await until(lambda: talk.peer.heard == [b"a"])
         assert talk.peer.connections == 2
         talk.peer.say(b"+1\r\n")
@@ -283,7 +283,7 @@ async def test_a_connection_that_is_cut_before_it_begins_is_made_all_the_same() 
         talk.ask("a")
         await turns(1)
         assert talk.peer.connections == 0
-        talk.lane.cut()
+        talk.pipeline.cut()
         await until(lambda: talk.peer.heard == [b"a"])
 
 
@@ -294,7 +294,7 @@ async def test_one_who_fails_at_his_answer_keeps_nobody_from_theirs(*, is_lost: 
 
     async with talking(Peer()) as talk:
         talk.ask("a")
-        talk.lane.ask([pack("b")], fail)
+        talk.pipeline.ask([pack("b")], fail)
         talk.ask("c")
         await until(lambda: len(talk.peer.heard) == 3)
         if is_lost:

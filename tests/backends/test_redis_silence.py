@@ -9,7 +9,7 @@ import pytest
 
 from gateway.backends.redis import call, primary
 from gateway.backends.redis.connection import RedisConnection
-from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
+from gateway.backends.redis.topology import ONLY, RedisSettings, Topology
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
@@ -46,7 +46,7 @@ async def silent(
 ) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
     """A server that has just fallen silent, a log there, and a stream in it."""
     monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
-    monkeypatch.setattr(call, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(call, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = created(log, "s", b"one")
@@ -94,7 +94,7 @@ async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
 async def test_who_waited_is_answered_when_the_server_speaks_again(
     silent: tuple[RedisServer, RedisLog, StreamState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(call, "TIMEOUT_S", 60.0)
     server, log, state = silent
     change = appended(state, b"two")
     committing = log.commit([change])
@@ -105,15 +105,20 @@ async def test_who_waited_is_answered_when_the_server_speaks_again(
     await until(lambda: log.trouble() is None)
 
 
-CONNECTS: dict[str, tuple[str, Callable[[Servers, RedisConnection], Awaitable[None]]]] = {
-    "to a server": ("redis://{}", lambda servers, wire: servers.connect(wire, ONLY)),
+CONNECTS: dict[str, tuple[str, Callable[[Topology, RedisConnection], Awaitable[None]]]] = {
+    "to a server": (
+        "redis://{}",
+        lambda servers, redis_connection: servers.connect(redis_connection, ONLY),
+    ),
     "to whom a sentinel names": (
         "redis+sentinel://{}/any",
-        lambda servers, wire: servers.connect(wire, ONLY),
+        lambda servers, redis_connection: servers.connect(redis_connection, ONLY),
     ),
     "to a sentinel": (
         "redis+sentinel://{}/any",
-        lambda servers, wire: servers.connect_sentinel(wire, servers.sentinels[0]),
+        lambda servers, redis_connection: servers.connect_sentinel(
+            redis_connection, servers.sentinels[0]
+        ),
     ),
 }
 
@@ -124,8 +129,8 @@ async def test_a_connection_in_the_making_hears_of_its_cancellation_at_each_step
     async with Listener(_say_nothing) as server:
         settings = RedisSettings(parse_redis(origin.format(f"127.0.0.1:{server.port}")), FOR_EVER_S)
         for steps in range(STEPS):
-            wire = RedisConnection(lambda _: None, lambda _: None)
-            making = asyncio.ensure_future(connect(Servers(settings), wire))
+            redis_connection = RedisConnection(lambda _: None, lambda _: None)
+            making = asyncio.ensure_future(connect(Topology(settings), redis_connection))
             await turns(steps)
             making.cancel()
             await asyncio.wait({making}, timeout=SLACK_S)

@@ -154,11 +154,13 @@ async def test_others_have_their_turn_after_much_input(size: int) -> None:
     heard: list[Reply] = []
     with theirs:
         theirs.setblocking(False)
-        wire = RedisConnection(heard.extend, lambda _: None)
-        transport, _ = await asyncio.get_running_loop().create_connection(lambda: wire, sock=ours)
-        wire._transport = transport
+        redis_connection = RedisConnection(heard.extend, lambda _: None)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: redis_connection, sock=ours
+        )
+        redis_connection._transport = transport
         begin = b"$%d\r\n" % (2 * MUCH)
-        wire.data_received(begin + b"x" * (size - len(begin)))
+        redis_connection.data_received(begin + b"x" * (size - len(begin)))
         assert transport.is_reading() == (size < MUCH)
         await asyncio.sleep(0)
         assert transport.is_reading()
@@ -167,7 +169,7 @@ async def test_others_have_their_turn_after_much_input(size: int) -> None:
             await asyncio.get_running_loop().sock_sendall(theirs, rest)
             await until(lambda: bool(heard))
         assert heard == [b"x" * 2 * MUCH]
-        wire.data_received(b"+" + b"x" * MUCH)
-        wire.close()  # before its turn has come
+        redis_connection.data_received(b"+" + b"x" * MUCH)
+        redis_connection.close()  # before its turn has come
         await asyncio.sleep(0)
-        assert not wire.is_open
+        assert not redis_connection.is_open

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.backends.redis import call, failover_watch, notifications, primary
 from gateway.backends.redis.failover_watch import FailoverWatch
-from gateway.backends.redis.topology import RedisSettings, Servers
+from gateway.backends.redis.topology import RedisSettings, Topology
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected
@@ -34,7 +34,7 @@ FAILOVER_S = 60.0  # it takes two on an idle machine
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence makes nobody suspicious."""
     monkeypatch.setattr(primary, "ANSWER_S", FOR_EVER_S)
-    monkeypatch.setattr(call, "PATIENCE_S", FOR_EVER_S)
+    monkeypatch.setattr(call, "TIMEOUT_S", FOR_EVER_S)
     monkeypatch.setattr(notifications, "PING_S", FOR_EVER_S)
 
 
@@ -58,12 +58,12 @@ def watcher(group: SentinelGroup) -> str:
 async def test_gateways_leave_a_frozen_primary_for_the_one_that_the_sentinels_name(
     group: SentinelGroup,
 ) -> None:
-    ears = Hearing()
-    async with connected(watcher(group), ears) as log, connected(group.url) as other:
+    subscriptions = Hearing()
+    async with connected(watcher(group), subscriptions) as log, connected(group.url) as other:
         first = created(log, "s", b"one")
         await log.commit([first])
         log.follow("s")
-        await until(lambda: ears.missing == ["s"])
+        await until(lambda: subscriptions.missing == ["s"])
         await asyncio.to_thread(group.await_in_sync)
         frozen = group.primary()
         frozen.pause()
@@ -76,9 +76,11 @@ async def test_gateways_leave_a_frozen_primary_for_the_one_that_the_sentinels_na
                 assert state is not None
                 assert state.tail == 3
                 # The channel is heard at the new primary, too.
-                await until(lambda: len(ears.missing) > 1)
+                await until(lambda: len(subscriptions.missing) > 1)
                 await other.commit([appended(state, b"two")])
-                await until(lambda: [change.state.tail for change in ears.changes][-1:] == [6])
+                await until(
+                    lambda: [change.state.tail for change in subscriptions.changes][-1:] == [6]
+                )
         finally:
             frozen.resume()
 
@@ -110,7 +112,7 @@ class Told:
         self.times = 0
         self.service = uuid.uuid4().hex
         origin = f"redis+sentinel://{server.address}/{self.service}{login}"
-        self.switches = FailoverWatch(Servers(RedisSettings(parse_redis(origin))), self._switched)
+        self.switches = FailoverWatch(Topology(RedisSettings(parse_redis(origin))), self._switched)
 
     def _switched(self) -> None:
         self.times += 1

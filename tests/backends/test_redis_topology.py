@@ -59,7 +59,7 @@ def _owners(server: RedisServer) -> set[int]:
     return {int(row[2][1]) for row in server.command("CLUSTER", "SLOTS")}
 
 
-def _ears(server: RedisServer) -> int:
+def _subscriptions(server: RedisServer) -> int:
     """How many hear there of removals."""
     return int(server.command("PUBSUB", "NUMSUB", "headgate:gone")[1])
 
@@ -79,12 +79,12 @@ async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_go
             await beside.create(path)
             log.follow(path)  # so that it listens to every node
         await until(lambda: set(paths.values()) <= set(hearing.missing))
-        lost = next(node for node in cluster.nodes if _ears(node))
+        lost = next(node for node in cluster.nodes if _subscriptions(node))
         told = hearing.histories
         await asyncio.to_thread(_fail_over, cluster, lost)
         survivors = [server for server in cluster.servers if server is not lost]
         await until(lambda: log.histories > 0)  # after which it listens anew
-        await until(lambda: sum(map(_ears, survivors)) >= 2)
+        await until(lambda: sum(map(_subscriptions, survivors)) >= 2)
         assert hearing.histories > told
         removals = []
         for number in range(10):

@@ -247,7 +247,7 @@ async def restarted(
 
 
 END = b"*1\r\n$4\r\nEXEC\r\n"
-AHEAD = "2900000000000000 00000000"  # a reign of a server whose clock is far ahead
+AHEAD = "2900000000000000 00000000"  # a history of a server whose clock is far ahead
 
 
 def tear_end(server: RedisServer) -> None:
@@ -274,7 +274,7 @@ async def test_a_torn_creation_is_not_told_to_be_what_was_created_instead(tmp_pa
 
 
 async def told(log: RedisLog, state: StreamState) -> StreamState:
-    """A stream of an earlier reign as a refused commit tells that it goes on."""
+    """A stream of an earlier history as a refused commit tells that it goes on."""
     with pytest.raises(Conflict) as conflict:
         await log.commit([appended(state)])
     stands = conflict.value.stands
@@ -287,7 +287,7 @@ async def told(log: RedisLog, state: StreamState) -> StreamState:
 async def test_a_clock_that_was_ahead_keeps_no_entry_from_being_added(
     tmp_path: Path, is_new: bool
 ) -> None:
-    """Redis adds none whose reign is before that of an entry which came true late."""
+    """Redis adds none whose history is before that of an entry which came true late."""
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:
             await log.commit([created(log, "ahead")])
@@ -311,12 +311,14 @@ async def test_a_clock_that_was_ahead_keeps_no_entry_from_being_added(
         assert seen == [{"s": b"so"}, {"s": b"so"}]
 
 
-async def test_a_commit_is_refused_once_where_its_reign_is_not_written_yet(tmp_path: Path) -> None:
+async def test_a_commit_is_refused_once_where_its_history_is_not_written_yet(
+    tmp_path: Path,
+) -> None:
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = created(log, "s")
             await log.commit([change])
-            server.command("HSET", "headgate:{s}", "r", f"{change.state.reign - 1} 00000000")
+            server.command("HSET", "headgate:{s}", "r", f"{change.state.history - 1} 00000000")
             assert await told(log, change.state) == change.state
             await log.commit([appended(change.state, b"so")])
 

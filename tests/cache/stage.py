@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import Ask, CachedResponse
+from gateway.cache.cached_response import CachedResponse, CacheRequest
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
-from gateway.cache.store import Kept, Store
+from gateway.cache.store import CacheEntry, Store
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
@@ -26,7 +26,7 @@ from tests.support.cache_status import said
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.cache.http_cache import Given
+    from gateway.cache.http_cache import CacheResult
     from gateway.origin.client import OriginAnswer
     from tests.support.raw_origin import RawOrigin
 
@@ -51,9 +51,9 @@ class Stage:
 
     def __init__(self, origin: Origin, rules: ResponseRules, store_bytes: int) -> None:
         self.origin = origin
-        self.held = ExitStack()
+        self.cached = ExitStack()
         self.clock = ManualClock()
-        self.store: Store[Kept] = Store(store_bytes)
+        self.store: Store[CacheEntry] = Store(store_bytes)
         self.tails: set[tuple[str, str]] = set()
         self.cache = HttpCache(
             self.store,
@@ -63,14 +63,14 @@ class Stage:
             lambda ask: lambda offset: (ask.path, offset) in self.tails,
         )
 
-    async def _send(self, ask: Ask, old: CachedResponse | None) -> OriginAnswer:
+    async def _send(self, ask: CacheRequest, old: CachedResponse | None) -> OriginAnswer:
         fields = ask.fields.copy()
         fields.extend(old.validators if old is not None else [])
         return await self.origin.send("GET", ask.target, fields)
 
-    def ask(
+    def request(
         self, query: str = "", *fields: tuple[str, str], lifetime: Lifetime | None = None
-    ) -> Ask:
+    ) -> CacheRequest:
         """A reader's request."""
         headers = CIMultiDict([("Host", "headgate.test"), *fields])
         read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
@@ -83,7 +83,7 @@ class Stage:
             if name.lower() not in CONDITIONS | {"accept-encoding"}
         )
         sent["Accept-Encoding"] = coding or "identity"
-        return Ask(
+        return CacheRequest(
             "headgate.test",
             read,
             headers,
@@ -93,28 +93,28 @@ class Stage:
             lifetime or Lifetime(),
         )
 
-    async def given(self, query: str = "", *fields: tuple[str, str]) -> Given:
+    async def given(self, query: str = "", *fields: tuple[str, str]) -> CacheResult:
         """The answer as the cache gives it."""
-        return await self.answer(self.ask(query, *fields))
+        return await self.answer(self.request(query, *fields))
 
-    async def answer(self, ask: Ask) -> Given:
+    async def answer(self, ask: CacheRequest) -> CacheResult:
         """The same for a request that is made already. Its reader holds it until all is over."""
-        return await self.cache.answer(ask, self.held)
+        return await self.cache.answer(ask, self.cached)
 
     async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
         """The whole answer."""
         return await told(await self.given(query, *fields))
 
 
-async def told(given: Given) -> Told:
+async def told(given: CacheResult) -> Told:
     """An answer once its reader has taken all of it."""
-    body = given.held.body
+    body = given.cached.body
     if given.source is not None:
         body = b"".join([part async for part in given.source.parts()])
         given.source.release()
     lines = dict(line.split(": ", 1) for line in given.cache.decode().split("\r\n")[:-1])
     return Told(
-        given.held.status,
+        given.cached.status,
         body,
         lines["X-Cache"],
         int(lines["X-Cache-Hits"]),
@@ -147,6 +147,6 @@ async def staged(
     try:
         yield stage
     finally:
-        stage.held.close()
+        stage.cached.close()
         await stage.cache.close()
         await origin.close()

@@ -27,8 +27,8 @@ def stored(status: int = 200, **more: object) -> dict[str, object]:
 
 
 def body_kept(stage: Stage) -> bytes | None:
-    held = stage.cache.find(stage.ask())
-    return None if held is None else held.body
+    cached = stage.cache.find(stage.request())
+    return None if cached is None else cached.body
 
 
 async def heard(raw: RawOrigin, requests: int) -> None:
@@ -45,14 +45,14 @@ def unstored(status: int = 200, fwd: str = "uri-miss") -> dict[str, object]:
 async def test_an_answer_is_fetched_once_and_then_given_out() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         miss = await stage.given()
-        assert (miss.held.status, miss.held.body) == (200, b"data")
+        assert (miss.cached.status, miss.cached.body) == (200, b"data")
         assert miss.cache == (
             b"Age: 0\r\nX-Cache: MISS\r\nX-Cache-Hits: 0\r\n"
             b"Cache-Status: Headgate; fwd=uri-miss; fwd-status=200; stored\r\n"
         )
         stage.clock.advance(7.5)
         first = await stage.given()
-        assert (first.held.status, first.held.body) == (200, b"data")
+        assert (first.cached.status, first.cached.body) == (200, b"data")
         assert first.cache == (
             b"Age: 7\r\nX-Cache: HIT\r\nX-Cache-Hits: 1\r\nCache-Status: Headgate; hit; ttl=52\r\n"
         )
@@ -162,8 +162,8 @@ async def test_a_copy_that_still_stands_is_confirmed() -> None:
             b"Age: 0\r\nX-Cache: REVALIDATED\r\nX-Cache-Hits: 0\r\n"
             b"Cache-Status: Headgate; fwd=stale; fwd-status=304; stored\r\n"
         )
-        assert (given.held.status, given.held.body) == (200, b"data")
-        assert given.held.fields()["ETag"] == '"a"'
+        assert (given.cached.status, given.cached.body) == (200, b"data")
+        assert given.cached.fields()["ETag"] == '"a"'
         assert 'If-None-Match: "a"' in raw.heard[1].fields
         hit = await stage.get()
         assert (hit.hits, hit.status_field) == (2, {"hit": True, "ttl": 30})
@@ -255,16 +255,16 @@ async def test_a_stream_that_was_closed_is_so_once_a_304_says_it(ends: list[str]
     closed = [*ends, "Stream-Closed: true", "Stream-Up-To-Date: true", 'ETag: "9"', MINUTE]
     scripts = [answer(b"data", *told), answer(b"", *closed, status="304 Not Modified")]
     async with RawOrigin(*scripts) as raw, staged(raw) as stage:
-        opened = (await stage.given("offset=1")).held
+        opened = (await stage.given("offset=1")).cached
         assert (opened.fields()["ETag"], opened.is_tail) == ('"9:tail"', True)
         stage.clock.advance(2)
         await stage.get("offset=1")
-        held = (await stage.given("offset=1")).held
-        assert (held.fields()["ETag"], held.is_tail) == ('"9:closed"', False)
+        cached = (await stage.given("offset=1")).cached
+        assert (cached.fields()["ETag"], cached.is_tail) == ('"9:closed"', False)
         names = ("Stream-Closed", "Stream-Up-To-Date")
-        assert [held.fields().getall(name) for name in names] == [["true"], ["true"]]
-        assert held.facts is not None
-        assert held.facts.closed
+        assert [cached.fields().getall(name) for name in names] == [["true"], ["true"]]
+        assert cached.facts is not None
+        assert cached.facts.closed
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ async def test_whether_the_tail_was_reached_is_what_a_304_says_if_it_says_anythi
         stage.clock.advance(2)
         given = await stage.given("offset=1")
         assert given.current
-        fields = given.held.fields()
+        fields = given.cached.fields()
         assert (fields.get("Stream-Up-To-Date") == "true") is is_told
         assert fields["ETag"] == ('"9:tail"' if is_told else '"9"')
 
@@ -290,7 +290,7 @@ async def test_a_tag_goes_back_to_the_origin_as_it_came() -> None:
     silent = answer(b"data", OFFSET, "ETag: unquoted", "Content-Type: text/plain")
     async with RawOrigin(silent, answer(status="304 Not Modified")) as raw, staged(raw) as stage:
         given = await stage.given("offset=1")
-        assert given.held.fields()["ETag"] == '"unquoted"'
+        assert given.cached.fields()["ETag"] == '"unquoted"'
         stage.clock.advance(61)
         assert (await stage.get("offset=1")).x_cache == "STALE"
         await until(lambda: len(raw.heard) == 2)
@@ -310,7 +310,7 @@ async def test_what_the_origin_has_replaced_is_not_given_out_again(
         await stage.get()
         stage.clock.advance(2)
         await stage.get()
-        await until(lambda: stage.cache.find(stage.ask()) is None)
+        await until(lambda: stage.cache.find(stage.request()) is None)
         with pytest.raises(OriginBroken):
             await stage.get()
 
@@ -325,7 +325,7 @@ async def test_a_304_that_says_no_store_leaves_an_ignored_no_store_ignored() -> 
         assert (await stage.get("offset=1")).status_field == stored()
         stage.clock.advance(400)
         confirmed = await stage.given("offset=1")
-        assert "no-store" not in confirmed.held.fields()["Cache-Control"]
+        assert "no-store" not in confirmed.cached.fields()["Cache-Control"]
         hit = await stage.get("offset=1")
         assert (hit.x_cache, hit.status_field) == ("HIT", {"hit": True, "ttl": 60})
 
@@ -346,7 +346,7 @@ async def test_a_stale_copy_is_given_out_while_one_asks_for_a_new_one() -> None:
             b"Age: 15\r\nX-Cache: STALE\r\nX-Cache-Hits: 1\r\n"
             b"Cache-Status: Headgate; hit; ttl=-5\r\n"
         )
-        assert given.held.body == b"old"
+        assert given.cached.body == b"old"
         readers = await asyncio.gather(*(stage.get() for _ in range(20)))
         assert {(reader.body, reader.x_cache) for reader in readers} == {(b"old", "STALE")}
         await until(lambda: second.sent == 1)
@@ -395,7 +395,7 @@ async def test_a_stale_copy_stands_in_for_an_origin_that_fails(failure: bytes) -
         await stage.get()
         stage.clock.advance(29)
         given = await stage.given()
-        assert given.held.body == b"data"
+        assert given.cached.body == b"data"
         assert given.cache == (
             b"Age: 29\r\nX-Cache: STALE\r\nX-Cache-Hits: 1\r\n"
             b"Cache-Status: Headgate; fwd=stale; detail=stale-if-error\r\n"
@@ -412,9 +412,9 @@ async def test_an_origin_that_has_just_failed_is_left_alone_for_a_moment(
         await stage.get()
         stage.clock.advance(15)
         await stage.get()
-        held = stage.cache.find(stage.ask())
-        assert held is not None
-        await until(lambda: held.rests_until > stage.clock())
+        cached = stage.cache.find(stage.request())
+        assert cached is not None
+        await until(lambda: cached.rests_until > stage.clock())
         asked = len(raw.heard)  # one that was cut is repeated
         stage.clock.advance(REST_S - 0.1)
         for _ in range(20):
@@ -460,7 +460,7 @@ async def test_equal_misses_are_one_request() -> None:
         first, *others = await asyncio.gather(*readers)
         assert first.cache.startswith(b"Age: 0\r\nX-Cache: MISS\r\n")
         for other in others:
-            assert other.held.body == b"data"
+            assert other.cached.body == b"data"
             assert other.cache == (
                 b"Age: 0\r\nX-Cache: COLLAPSED\r\nX-Cache-Hits: 0\r\n"
                 b"Cache-Status: Headgate; fwd=uri-miss; fwd-status=200; collapsed; stored\r\n"
@@ -490,43 +490,43 @@ async def test_what_turns_out_to_be_for_one_is_fetched_by_all_others_at_once() -
 
 
 async def test_for_a_while_nobody_waits_for_what_was_not_to_be_shared() -> None:
-    held = Steps(b"", answer(b"1", "Cache-Control: private"))
+    cached = Steps(b"", answer(b"1", "Cache-Control: private"))
     async with (
         RawOrigin(
-            answer(b"0", "Cache-Control: private"), held, answer(b"2", "Cache-Control: private")
+            answer(b"0", "Cache-Control: private"), cached, answer(b"2", "Cache-Control: private")
         ) as raw,
         staged(raw) as stage,
     ):
         await stage.get()
         stage.clock.advance(PASSED_S - 1)
         waits = asyncio.create_task(stage.get())
-        await until(lambda: held.sent == 1)
+        await until(lambda: cached.sent == 1)
         assert (await stage.get()).body == b"2"
-        held.go()
+        cached.go()
         assert (await waits).body == b"1"
 
 
 async def test_then_it_is_tried_again() -> None:
-    held = Steps(b"", answer(b"1", MINUTE))
+    cached = Steps(b"", answer(b"1", MINUTE))
     async with (
-        RawOrigin(answer(b"0", "Cache-Control: private"), held, answer(b"2")) as raw,
+        RawOrigin(answer(b"0", "Cache-Control: private"), cached, answer(b"2")) as raw,
         staged(raw) as stage,
     ):
         await stage.get()
         stage.clock.advance(PASSED_S)
         waiting = [asyncio.create_task(stage.get()) for _ in range(2)]
-        await until(lambda: held.sent == 1)
-        held.go()
+        await until(lambda: cached.sent == 1)
+        cached.go()
         assert [reader.body for reader in await asyncio.gather(*waiting)] == [b"1", b"1"]
 
 
 async def test_what_could_be_kept_after_all_is_waited_for_again() -> None:
     """A stream that was not found at first, or an origin that failed once."""
-    held = Steps(b"", answer(b"2", MINUTE))
+    cached = Steps(b"", answer(b"2", MINUTE))
     scripts: list[bytes | Play] = [
         answer(b"", status="404 Not Found"),
         answer(b"1", "Cache-Control: max-age=1"),
-        held,
+        cached,
         answer(b"3", MINUTE),
     ]
     async with RawOrigin(*scripts) as raw, staged(raw) as stage:
@@ -534,8 +534,8 @@ async def test_what_could_be_kept_after_all_is_waited_for_again() -> None:
         await stage.get()
         stage.clock.advance(2)
         waiting = [asyncio.create_task(stage.get()) for _ in range(2)]
-        await until(lambda: held.sent == 1)
-        held.go()
+        await until(lambda: cached.sent == 1)
+        cached.go()
         assert [reader.body for reader in await asyncio.gather(*waiting)] == [b"2", b"2"]
         assert len(raw.heard) == 3
 
@@ -756,7 +756,7 @@ async def test_an_origin_that_never_tells_of_the_tail_may_have_reached_it_anywhe
     async with RawOrigin(silent) as raw, staged(raw) as stage:
         for query in ("offset=1", "offset=9"):
             given = await stage.given(query)
-            assert "Stream-Up-To-Date" not in given.held.fields()
+            assert "Stream-Up-To-Date" not in given.cached.fields()
         stage.cache.moved(PATH)
         for query in ("offset=1", "offset=9"):
             assert (await stage.get(query)).x_cache == "MISS"
@@ -787,8 +787,8 @@ async def test_a_write_elsewhere_changes_nothing() -> None:
 async def test_a_copy_does_not_outlive_its_stream() -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
         lifetime = Lifetime(expires_at=stage.clock() + 30)
-        given = await stage.answer(stage.ask("offset=1", lifetime=lifetime))
-        assert given.held.fields()["Cache-Control"].startswith("public, max-age=30,")
+        given = await stage.answer(stage.request("offset=1", lifetime=lifetime))
+        assert given.cached.fields()["Cache-Control"].startswith("public, max-age=30,")
         stage.clock.advance(29)
         assert (await stage.get("offset=1")).x_cache == "HIT"
         stage.clock.advance(1)
@@ -798,7 +798,7 @@ async def test_a_copy_does_not_outlive_its_stream() -> None:
 async def test_a_read_that_keeps_its_stream_alive_comes_to_the_origin() -> None:
     async with RawOrigin(answer(b"data", OFFSET)) as raw, staged(raw) as stage:
         for _ in range(2):
-            ask = stage.ask("offset=1", lifetime=Lifetime(ttl_s=3600))
+            ask = stage.request("offset=1", lifetime=Lifetime(ttl_s=3600))
             assert b"X-Cache: MISS" in (await stage.answer(ask)).cache
         assert len(raw.heard) == 2
 
@@ -809,8 +809,8 @@ async def test_a_read_that_keeps_its_stream_alive_comes_to_the_origin() -> None:
 @pytest.mark.parametrize("fields", [[MINUTE], ["Cache-Control: no-store"]])
 async def test_a_whole_read_has_the_body_whatever_becomes_of_the_answer(fields: list[str]) -> None:
     async with RawOrigin(answer(b"x" * 100_000, *fields)) as raw, staged(raw) as stage:
-        given = await stage.cache.read(stage.ask("offset=1"), 100_000)
-        assert given.held.body == b"x" * 100_000
+        given = await stage.cache.read(stage.request("offset=1"), 100_000)
+        assert given.cached.body == b"x" * 100_000
 
 
 async def test_a_whole_read_is_bounded() -> None:
@@ -819,7 +819,7 @@ async def test_a_whole_read_is_bounded() -> None:
         staged(raw) as stage,
     ):
         with pytest.raises(OriginBroken):
-            await stage.cache.read(stage.ask("offset=1"), 100_000)
+            await stage.cache.read(stage.request("offset=1"), 100_000)
 
 
 async def test_bytes_are_bounded() -> None:
@@ -836,11 +836,11 @@ async def test_bytes_are_bounded() -> None:
 
 
 async def test_closing_ends_what_is_under_way() -> None:
-    held = Steps(b"", answer(b"data", MINUTE))
-    async with RawOrigin(held) as raw:
+    cached = Steps(b"", answer(b"data", MINUTE))
+    async with RawOrigin(cached) as raw:
         stage: Stage
         async with staged(raw) as stage:
             waiting = asyncio.create_task(stage.get())
-            await until(lambda: held.sent == 1)
+            await until(lambda: cached.sent == 1)
         with pytest.raises(OriginBroken):
             await waiting

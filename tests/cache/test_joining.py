@@ -197,7 +197,7 @@ async def test_one_refresh_of_a_public_copy_is_enough_for_all_readers() -> None:
             assert (reader.body, reader.x_cache) == (b"old", "STALE")
         await until(lambda: second.sent == 1)
         second.go()
-        await until(lambda: stage.cache.find(stage.ask()).body == b"new")  # type: ignore[union-attr] # kept
+        await until(lambda: stage.cache.find(stage.request()).body == b"new")  # type: ignore[union-attr] # kept
         assert len(raw.heard) == 2
 
 
@@ -225,7 +225,7 @@ async def test_one_who_joins_gets_a_slow_body_as_it_comes(monkeypatch: pytest.Mo
             steps.go()
             assert [await anext(parts) for parts in bodies] == [piece] * 4
         assert [[part async for part in parts] for parts in bodies] == [[]] * 4
-        await until(lambda: stage.cache.find(stage.ask()) is not None)
+        await until(lambda: stage.cache.find(stage.request()) is not None)
         assert (await stage.get()).x_cache == "HIT"
         assert len(raw.heard) == 1
 
@@ -238,7 +238,7 @@ async def test_one_who_joins_a_body_that_is_there_soon_gets_it_as_one() -> None:
         await until(lambda: stage.cache.collapsed == 1)
         steps.go()
         whole = await joined
-        assert (whole.source, whole.held.body) == (None, b"data")
+        assert (whole.source, whole.cached.body) == (None, b"data")
         assert (await told(leader)).body == b"data"
         assert len(raw.heard) == 1
 

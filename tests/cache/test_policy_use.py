@@ -119,7 +119,7 @@ class Held(msgspec.Struct, frozen=True):
     stored: Stored
 
 
-def held(name: str, request: str, vary: str, after: float = 0) -> Held:
+def cached(name: str, request: str, vary: str, after: float = 0) -> Held:
     response = f"Cache-Control: max-age=60 | Vary: {vary}"
     return Held(name, kept(response, request=request, times=Times(NOW + after, NOW + after)))
 
@@ -140,16 +140,16 @@ def test_the_variant_is_the_one_that_was_asked_for_in_the_same_way(
     request_fields: str, name: str | None
 ) -> None:
     entries = [
-        held("foo 1", "Foo: 1", "Foo"),
-        held("foo 2", "Foo: 2 | Bar: x", "Foo"),
-        held("bar b", "Baz: z | Bar: b", "bar, Baz, BAR, foo"),
+        cached("foo 1", "Foo: 1", "Foo"),
+        cached("foo 2", "Foo: 2 | Bar: x", "Foo"),
+        cached("bar b", "Baz: z | Bar: b", "bar, Baz, BAR, foo"),
     ]
     chosen = select(entries, fields(request_fields))
     assert (chosen and chosen.name) == name
 
 
 def test_the_newest_of_the_variants_that_match_is_taken() -> None:
-    old, new = held("old", "", ""), held("new", "Foo: 1", "Foo", after=1)
+    old, new = cached("old", "", ""), cached("new", "Foo: 1", "Foo", after=1)
     assert select([old, new], fields("Foo: 1")) is new
     assert select([new, old], fields("Foo: 1")) is new
     assert select([new, old], fields("Foo: 2")) is old
@@ -157,7 +157,7 @@ def test_the_newest_of_the_variants_that_match_is_taken() -> None:
 
 
 def test_what_a_variant_was_asked_with_is_kept_in_order_of_names() -> None:
-    stored = held("", "B:  1 ,2 | Accept-Encoding: gzip, br", "b, Accept-Encoding, c").stored
+    stored = cached("", "B:  1 ,2 | Accept-Encoding: gzip, br", "b, Accept-Encoding, c").stored
     assert stored.vary == (("accept-encoding", "br,gzip"), ("b", "1,2"), ("c", "\n"))
 
 
@@ -166,7 +166,7 @@ def test_what_a_variant_was_asked_with_is_kept_in_order_of_names() -> None:
 def test_what_varies_with_everything_is_for_one_request(vary: str, request_fields: str) -> None:
     asked = fields(request_fields)
     assert variant(asked, fields(f"Vary: {vary}")) == OF_ONE_REQUEST
-    entry = held("", request_fields, "")
+    entry = cached("", request_fields, "")
     varied = msgspec.structs.replace(entry.stored, vary=OF_ONE_REQUEST)
     assert select([Held("", varied)], asked) is None
 

@@ -150,7 +150,7 @@ async def begun_and_left(stage: Stage, steps: Steps) -> None:
     given = await stage.given()
     assert given.source is not None
     assert steps.sent == 1
-    stage.held.close()
+    stage.cached.close()
 
 
 async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
@@ -158,7 +158,7 @@ async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
         steps.go()
-        await until(lambda: stage.cache.find(stage.ask()) is not None)
+        await until(lambda: stage.cache.find(stage.request()) is not None)
         assert (await stage.get()).x_cache == "HIT"
 
 
@@ -177,7 +177,7 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
         steps.go()
         if again is not None:
             assert (await again).body == b"data"
-        assert (stage.cache.find(stage.ask()) is not None) is comes_back
+        assert (stage.cache.find(stage.request()) is not None) is comes_back
 
 
 @pytest.mark.parametrize("passes", range(8))
@@ -204,8 +204,8 @@ async def test_what_will_not_be_kept_ends_with_its_last_reader(field: str) -> No
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         given = await stage.given()
         assert given.source is not None
-        stage.cache.forget(stage.ask().path)
-        stage.held.close()
+        stage.cache.forget(stage.request().path)
+        stage.cached.close()
         await until(lambda: stage.origin.in_flight == 0)
 
 
@@ -285,7 +285,7 @@ async def test_a_body_that_is_cut_is_whole_for_nobody() -> None:
             await anext(parts)
         errors = await asyncio.gather(*others, return_exceptions=True)
         assert [type(error) for error in errors] == [OriginBroken] * 3
-        assert stage.cache.find(stage.ask()) is None
+        assert stage.cache.find(stage.request()) is None
         assert len(raw.heard) == 1
 
 
@@ -331,7 +331,7 @@ async def test_a_trickling_body_comes_to_the_leader_as_it_comes(field: str) -> N
 async def test_an_answer_that_is_whole_at_once_goes_out_as_one() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         given = await stage.given()
-        assert (given.source, given.held.body) == (None, b"data")
+        assert (given.source, given.cached.body) == (None, b"data")
 
 
 async def test_a_read_of_a_stream_begins_when_it_is_known_whether_it_is_empty() -> None:
@@ -357,7 +357,7 @@ async def test_an_answer_of_this_length_is_kept(length: int, x_cache: str) -> No
     async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw, store_bytes=128 * MB) as stage:
         assert len((await stage.get()).body) == length
         if x_cache == "HIT":  # the reader has all before the end of the answer was heard
-            await until(lambda: stage.cache.find(stage.ask()) is not None)
+            await until(lambda: stage.cache.find(stage.request()) is not None)
         again = await stage.get()
         assert (len(again.body), again.x_cache) == (length, x_cache)
 

@@ -93,7 +93,7 @@ async def test_a_waiter_that_leaves_takes_nothing_from_the_others(leaves: int) -
 async def test_a_read_ends_with_the_last_who_waits_for_it() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
-    held = len(asyncio.all_tasks())
+    cached = len(asyncio.all_tasks())
     waiting = await begun(collapse, reads, ["a"] * 3)
     for task in waiting[:2]:
         task.cancel()
@@ -102,7 +102,7 @@ async def test_a_read_ends_with_the_last_who_waits_for_it() -> None:
     waiting[2].cancel()
     (again,) = await begun(collapse, reads, ["a"])  # joins nothing that is about to end
     assert reads.count == 2
-    assert len(asyncio.all_tasks()) == held + 2, "the one who waits, and the read"
+    assert len(asyncio.all_tasks()) == cached + 2, "the one who waits, and the read"
     reads.gate.set()
     assert await again == 2
     assert "a" not in collapse

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.rendered import Entry, drop, groups
+from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
 from gateway.protocol.state import StreamState
 
@@ -26,9 +26,9 @@ def entry(
     *,
     at_tail: bool = False,
     expires_at: float | None = None,
-) -> Entry:
+) -> RenderedChunk:
     """An answer that counts so many bytes."""
-    made = Entry(
+    made = RenderedChunk(
         key,
         groups(StreamState("s", stream_id, 0, "a/b"), until_change=at_tail),
         b"x" * (size - ENTRY_OVERHEAD),
@@ -40,16 +40,16 @@ def entry(
     return made
 
 
-def store_of(max_bytes: int) -> Store[Entry]:
+def store_of(max_bytes: int) -> Store[RenderedChunk]:
     return Store(max_bytes)
 
 
-def kept(store: Store[Entry], keys: str) -> str:
+def kept(store: Store[RenderedChunk], keys: str) -> str:
     return "".join(key for key in keys if store.get(key, NOW) is not None)
 
 
 def test_an_answer_counts_its_bytes_and_what_holds_them() -> None:
-    made = Entry("k", (), b"rest", fields="fields", etag="tag")
+    made = RenderedChunk("k", (), b"rest", fields="fields", etag="tag")
     assert made.size == 4 + 6 + ENTRY_OVERHEAD
     store = store_of(100_000)
     store.put(made)
@@ -160,7 +160,7 @@ def test_an_answer_ends_with_its_stream(now: float, there: bool) -> None:
 
 @pytest.mark.parametrize(("more", "left"), [(2, "ab"), (3, "abc"), (4, "bcd")])
 def test_the_number_of_answers_is_bounded_too(more: int, left: str) -> None:
-    store: Store[Entry] = Store(100_000, max_entries=3)
+    store: Store[RenderedChunk] = Store(100_000, max_entries=3)
     for key in "abcd"[:more]:
         store.put(entry(key))
     assert (kept(store, "abcd"), store.evictions) == (left, max(0, more - 3))

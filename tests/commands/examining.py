@@ -12,7 +12,7 @@ from gateway.settings import Route
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.commands.redis_doctor.facts import Finding, Server
+    from gateway.commands.redis_doctor.facts import Finding, ServerFacts
 
 
 def route_to(url: str, **settings: object) -> Route:
@@ -31,5 +31,5 @@ def only(findings: Iterable[Finding], about: str, words: str) -> Finding:
     return told[0]
 
 
-def facts(url: str, **settings: object) -> Server:
+def facts(url: str, **settings: object) -> ServerFacts:
     return ask(route_to(url, **settings)).servers[0]

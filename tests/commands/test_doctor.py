@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.commands.redis_doctor.access import access
-from gateway.commands.redis_doctor.asking import Unreachable
+from gateway.commands.redis_doctor.asking import ServerUnreachable
 from gateway.commands.redis_doctor.durability import durability
 from tests.commands.conftest import CommandLine
 from tests.commands.examining import facts, found, only
@@ -470,7 +470,9 @@ def test_a_login_that_is_missing_or_wrong_is_told(
 
 
 def test_a_redis_without_tls_is_told(server: RedisServer) -> None:
-    with pytest.raises(Unreachable, match=r"; perhaps it speaks no TLS, which is redis rather "):
+    with pytest.raises(
+        ServerUnreachable, match=r"; perhaps it speaks no TLS, which is redis rather "
+    ):
         found(f"rediss://{server.address}", connect_timeout=0.2)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.redis_doctor.asking import Unreachable, ask
+from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.groups import cluster, sentinels
 from gateway.commands.redis_doctor.report import examine
 from tests.commands.examining import found, only, route_to
@@ -66,7 +66,7 @@ def test_a_sentinel_that_cannot_be_asked_is_a_warning(group: SentinelGroup) -> N
 
 
 def test_a_service_that_no_sentinel_knows_cannot_be_reached(group: SentinelGroup) -> None:
-    with pytest.raises(Unreachable, match="No such master with that name"):
+    with pytest.raises(ServerUnreachable, match="No such master with that name"):
         found(group.url.replace("/headgate", "/other"))
 
 
@@ -183,9 +183,11 @@ def test_tls_is_a_way_to_reach_it(tmp_path: Path) -> None:
         server.start()
         assert only(found(url, tls_ca=certificate), "version", "does what")
         assert only(found(url, tls_verify="off"), "version", "does what")
-        with pytest.raises(Unreachable, match="certificate verify failed"):
+        with pytest.raises(ServerUnreachable, match="certificate verify failed"):
             found(url)
-        with pytest.raises(Unreachable, match="perhaps it speaks TLS, which is rediss rather"):
+        with pytest.raises(
+            ServerUnreachable, match="perhaps it speaks TLS, which is rediss rather"
+        ):
             found(f"redis://127.0.0.1:{port}")
     finally:
         server.kill()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.commands.backoff import Backoff
-from gateway.commands.client import Refused
+from gateway.commands.client import RequestRefused
 from gateway.commands.patience import Patience
 from tests.support import virtual_time
 
@@ -11,7 +11,7 @@ from tests.support import virtual_time
 class Attempts:
     """Fails with these refusals, one after the other, and then succeeds."""
 
-    def __init__(self, *refusals: Refused) -> None:
+    def __init__(self, *refusals: RequestRefused) -> None:
         self.refusals = list(refusals)
         self.made = 0
         self.said: list[str] = []
@@ -27,7 +27,9 @@ class Attempts:
 
 
 async def test_what_passes_is_waited_out_and_told() -> None:
-    attempts = Attempts(Refused("cannot connect"), Refused("busy", 503), Refused("later", 429))
+    attempts = Attempts(
+        RequestRefused("cannot connect"), RequestRefused("busy", 503), RequestRefused("later", 429)
+    )
     assert await attempts.patience(20).outlast(attempts) == "done"
     assert attempts.said == [
         "headgate: cannot connect; trying again in 0.0 s",
@@ -38,14 +40,14 @@ async def test_what_passes_is_waited_out_and_told() -> None:
 
 
 def test_it_ends_with_its_time() -> None:
-    attempts = Attempts(*[Refused("cannot connect")] * 1000)
-    with pytest.raises(Refused, match="cannot connect"):
+    attempts = Attempts(*[RequestRefused("cannot connect")] * 1000)
+    with pytest.raises(RequestRefused, match="cannot connect"):
         virtual_time.run(attempts.patience(0.1).outlast(attempts))
     assert 2 < attempts.made < 1000
 
 
 async def test_each_row_of_failures_has_the_whole_time() -> None:
-    attempts = Attempts(Refused("busy", 503))
+    attempts = Attempts(RequestRefused("busy", 503))
     patience = attempts.patience(20)
     for _ in range(2):
         attempts.made = 0
@@ -55,14 +57,14 @@ async def test_each_row_of_failures_has_the_whole_time() -> None:
 @pytest.mark.parametrize(
     ("time_s", "refusal"),
     [
-        (0.0, Refused("cannot connect")),
-        (20.0, Refused("no", 400)),
-        (20.0, Refused("much later", 503, {"Retry-After": "21"})),
+        (0.0, RequestRefused("cannot connect")),
+        (20.0, RequestRefused("no", 400)),
+        (20.0, RequestRefused("much later", 503, {"Retry-After": "21"})),
     ],
     ids=["no time", "not passing", "longer than there is time"],
 )
-async def test_some_refusals_are_not_waited_for(time_s: float, refusal: Refused) -> None:
+async def test_some_refusals_are_not_waited_for(time_s: float, refusal: RequestRefused) -> None:
     attempts = Attempts(refusal)
-    with pytest.raises(Refused, match=str(refusal)):
+    with pytest.raises(RequestRefused, match=str(refusal)):
         await attempts.patience(time_s).outlast(attempts)
     assert (attempts.made, attempts.said) == (1, [])

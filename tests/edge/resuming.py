@@ -38,8 +38,8 @@ class Reader:
             while not self.closed:
                 try:
                     query = {"offset": self._offset, "live": self.live, "cursor": self._cursor}
-                    given = {name: value for name, value in query.items() if value}
-                    async with session.get(self.url, params=given) as answer:
+                    result = {name: value for name, value in query.items() if value}
+                    async with session.get(self.url, params=result) as answer:
                         await self._check(answer)
                         await read(answer)
                 except CUT_OFF:

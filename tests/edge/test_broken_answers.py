@@ -226,11 +226,11 @@ def test_body_that_ends_with_the_connection_is_passed_on_and_not_kept(stage: Sta
 
 
 def test_body_that_ends_with_a_reset_is_cut(stage: Stage) -> None:
-    held = threading.Event()
+    cached = threading.Event()
 
     def play(exchange: Exchange) -> None:
         exchange.send(OK + b"\r\n" + b"w" * 100_000)
-        held.wait(WAIT_S / 2)  # a reset overtakes what the other side has not read yet
+        cached.wait(WAIT_S / 2)  # a reset overtakes what the other side has not read yet
         exchange.reset()
 
     path = stage.path(play)

@@ -27,16 +27,16 @@ async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
     viewer.pause()
     origin.append(LONG)
     await origin.polled(2)
-    (watch,) = gateway.edge.feeds._watches.values()
-    (reader,) = watch.feed._readers
+    (stream,) = gateway.edge.feeds._streams.values()
+    (reader,) = stream.feed._readers
     await until(lambda: reader.paused)  # long news come to it in a turn of their own
     origin.close_stream()
     await until(lambda: _is_closed(gateway))
 
 
 def _is_closed(gateway: Serving) -> bool:
-    watch = gateway.edge.feeds.peek(("headgate.test", S, (), ""))
-    return watch is not None and watch.feed.closed
+    stream = gateway.edge.feeds.peek(("headgate.test", S, (), ""))
+    return stream is not None and stream.feed.closed
 
 
 def made_anew(origin: LiveOrigin, *pieces: bytes) -> None:

@@ -424,9 +424,9 @@ async def test_a_stream_made_anew_is_not_taken_for_the_closed_one() -> None:
         await origin.polled(1)
         viewer.close()
         await until(lambda: gateway.limits.live_readers == 0)
-        (watch,) = gateway.edge.feeds._watches.values()
+        (stream,) = gateway.edge.feeds._streams.values()
         origin.close_stream()
-        await until(lambda: watch.feed.closed)
+        await until(lambda: stream.feed.closed)
         assert (await gateway.ask(get(f"{S}?offset=0001"))).get("Stream-Closed") == "true"
         assert (await gateway.ask(request("DELETE", S))).status == 204
         origin.closed_stream = False

@@ -54,7 +54,7 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
     async with live(b"a", b"b") as (origin, gateway):
         await following(gateway, "0002")
         await origin.polled(1)
-        (watch,) = gateway.edge.feeds._watches.values()
+        (stream,) = gateway.edge.feeds._streams.values()
         poll = gateway.edge.parse(f"{S}?offset=0001&live=long-poll")
         assert isinstance(poll, LongPoll)
         go = asyncio.Event()
@@ -65,11 +65,11 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
 
         origin.instead = tell_late
         waiter = Waiting()
-        gateway.edge.feeds.join(watch).park(waiter, poll, "0001")
+        gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
         await until(lambda: f"{S}?offset=0001" in origin.catch_ups)
-        watch.feed.lose(OriginBroken("for a moment"))
+        stream.feed.lose(OriginBroken("for a moment"))
         assert waiter.statuses == [502]
-        gateway.edge.feeds.join(watch).park(waiter, poll, "0001")
+        gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
         go.set()
         await until(lambda: len(waiter.statuses) == 2)
         assert waiter.statuses == [502, 200]

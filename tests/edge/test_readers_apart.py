@@ -301,8 +301,8 @@ def test_a_readers_cursor_is_in_nobody_elses_answer(club: Club, cursor: str, liv
             club.read(f"{path}?offset=-1{more}", ANONYMOUS)
             for more in ("", "", "&live=long-poll", f"&live=long-poll&cursor={before}")
         ]
-    given = [int(answer.headers["stream-cursor"]) for answer in others]
-    assert all(before <= one <= before + 1 + MAX_JITTER_INTERVALS for one in given), given
+    result = [int(answer.headers["stream-cursor"]) for answer in others]
+    assert all(before <= one <= before + 1 + MAX_JITTER_INTERVALS for one in result), result
 
 
 @pytest.mark.parametrize("cursor", [*FAR, "9" * 17, "9" * 19, "x", "-1", "1.5", "a%20b", ""])

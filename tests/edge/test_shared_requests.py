@@ -213,11 +213,11 @@ def test_readers_of_different_offsets_do_not_wait_for_each_other(hall: Hall) -> 
     path = hall.path()
     with Wire(hall.port) as first, Wire(hall.port) as second:
         first.send(request("GET", f"{path}?offset=0_0"))
-        held = hall.next()
+        cached = hall.next()
         second.send(request("GET", f"{path}?offset=0_5"))
         hall.next().answer(b"second", *DATA)
         assert second.answer().body == b"second"
-        held.answer(b"first", *DATA)
+        cached.answer(b"first", *DATA)
         assert first.answer().body == b"first"
 
 

@@ -14,7 +14,7 @@ import click
 from tests.faults.disasters import Failover, SplitBrain
 from tests.faults.memory import Load, measure
 from tests.faults.redis_failovers import lose_again_and_again, roaming_gateways
-from tests.faults.redis_torture import EVERY_WRITE, Fleet, Kills
+from tests.faults.redis_torture import EVERY_WRITE, Kills, Primaries
 from tests.faults.redis_torture import torture as torture_redis
 from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
 from tests.faults.tears import tearable
@@ -89,8 +89,8 @@ def _torture_redis(folder: Path, kills: int, seed: int) -> bool:
     click.echo(f"redis: {kills} kills of each kind, seed {seed}")
 
     async def run(url: str, server: RedisServer) -> RedisReport:
-        async with Fleet(url, [server], GATEWAYS, seed) as fleet:
-            return await torture_redis(fleet, wanted, seed)
+        async with Primaries(url, [server], GATEWAYS, seed) as primaries:
+            return await torture_redis(primaries, wanted, seed)
 
     with redis_server(folder, tearable(folder), **EVERY_WRITE) as server:
         report = asyncio.run(run(server.url, server))

@@ -109,7 +109,7 @@ class Report:
         )
 
 
-class Fleet:
+class Primaries:
     """Gateways of one log, each behind a proxy that cuts connections, and the log's servers."""
 
     def __init__(self, origin: str, redis: Sequence[RedisServer], gateways: int, seed: int) -> None:
@@ -154,7 +154,7 @@ def session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
 
-async def torture(fleet: Fleet, wanted: Kills, seed: int) -> Report:
+async def torture(primaries: Primaries, wanted: Kills, seed: int) -> Report:
     """Kill so often or more under load; stops early after the first act with a broken promise."""
     report = Report(seed)
     kills = wanted.shuffled(random.Random(seed))
@@ -162,13 +162,13 @@ async def torture(fleet: Fleet, wanted: Kills, seed: int) -> Report:
     for number, act in enumerate(acts):
         try:
             async with session() as clients:
-                await _Act(fleet, clients, report, f"{seed} {number}").play(act)
+                await _Act(primaries, clients, report, f"{seed} {number}").play(act)
         except* AssertionError as broken:
             for error in broken.exceptions:
                 report.fault(f"somebody was told nonsense: {error!r}")
         if not report.is_clean():
             break
-    report.cuts = sum(proxy.cuts for proxy in fleet.proxies)
+    report.cuts = sum(proxy.cuts for proxy in primaries.proxies)
     return report
 
 
@@ -176,9 +176,9 @@ class _Act:
     """One set of streams, from their creation to their closure."""
 
     def __init__(
-        self, fleet: Fleet, clients: aiohttp.ClientSession, report: Report, name: str
+        self, primaries: Primaries, clients: aiohttp.ClientSession, report: Report, name: str
     ) -> None:
-        self.fleet = fleet
+        self.primaries = primaries
         self.clients = clients
         self.report = report
         self.name = name.replace(" ", "-")
@@ -199,7 +199,7 @@ class _Act:
     def _reader(self, turn: int) -> RoamingReader:
         live = ("long-poll", "sse")[turn // STREAMS % 2]
         prefixes = self.prefixes[turn % STREAMS]
-        return RoamingReader(self.clients, self.fleet.cutting, prefixes, live=live, turn=turn)
+        return RoamingReader(self.clients, self.primaries.cutting, prefixes, live=live, turn=turn)
 
     async def play(self, kills: Sequence[str]) -> None:
         for ledger in self.ledgers:
@@ -232,19 +232,19 @@ class _Act:
     async def _kill(self, what: str) -> None:
         await self._go_on()
         await asyncio.sleep(self.chance.uniform(0.05, 0.5))
-        for proxy in self.fleet.proxies:
+        for proxy in self.primaries.proxies:
             proxy.at_most = CUT_BYTES
         if what == "gateway":
             await self._kill_gateway()
             return
         if what == "tear":
-            server = self.chance.choice(self.fleet.redis)
+            server = self.chance.choice(self.primaries.redis)
             arm(server, self.chance.getrandbits(32))
             await asyncio.to_thread(await_tear, server)
             self.torn.append(server)
             self.report.tears += 1
         else:
-            server = self.chance.choice(self.torn or self.fleet.redis)
+            server = self.chance.choice(self.torn or self.primaries.redis)
             server.kill()
             self.torn = [other for other in self.torn if other is not server]
             self.report.redis_kills += 1
@@ -253,7 +253,7 @@ class _Act:
         self._possible_again()
 
     async def _kill_gateway(self) -> None:
-        gateway = self.chance.choice(self.fleet.gateways)
+        gateway = self.chance.choice(self.primaries.gateways)
         gateway.kill()
         self._possible_again()
         self.report.gateway_kills += 1
@@ -269,7 +269,7 @@ class _Act:
         try:
             await until(lambda: len(self.gone_on) == WRITERS, within_s=LIMIT_S)
         except AssertionError:
-            outputs = "".join(gateway.output()[-3000:] for gateway in self.fleet.gateways)
+            outputs = "".join(gateway.output()[-3000:] for gateway in self.primaries.gateways)
             raise AssertionError(
                 f"{WRITERS - len(self.gone_on)} writers hang:\n{outputs}"
             ) from None
@@ -316,7 +316,7 @@ class _Act:
     ) -> aiohttp.ClientResponse:
         """Any gateway's answer to a request that may be sent again and again."""
         while True:
-            url = f"{self.chance.choice(self.fleet.cutting)}/{name}"
+            url = f"{self.chance.choice(self.primaries.cutting)}/{name}"
             try:
                 async with self.clients.request(method, url, headers=headers, data=body) as answer:
                     text = await answer.read()
@@ -340,7 +340,7 @@ class _Act:
             self.report.fault(f"{len(late)} readers do not come to the end: {slow[:3]}")
 
     async def _verify(self, prefixes: Prefixes) -> None:
-        found = await read_back(self.clients, self.fleet.direct, prefixes)
+        found = await read_back(self.clients, self.primaries.direct, prefixes)
         self.report.faults.add(found.faults)
         if not found.is_closed:
             self.report.fault(f"{prefixes.ledger.name} is open again")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.ledger import Faults
-from tests.faults.redis_torture import EVERY_WRITE, READERS, Fleet, Kills, Report, torture
+from tests.faults.redis_torture import EVERY_WRITE, READERS, Kills, Primaries, Report, torture
 from tests.faults.tears import tearable
 from tests.support.redis_groups import ClusterServers
 from tests.support.redis_servers import RedisServer, redis_server
@@ -23,8 +23,8 @@ SEED = 7
 
 def _run(origin: str, redis: Sequence[RedisServer], kills: Kills) -> Report:
     async def run() -> Report:
-        async with Fleet(origin, redis, GATEWAYS, SEED) as fleet:
-            return await torture(fleet, kills, SEED)
+        async with Primaries(origin, redis, GATEWAYS, SEED) as primaries:
+            return await torture(primaries, kills, SEED)
 
     report = asyncio.run(run())
     print(report)  # noqa: T201 - the figures are what a run is for

@@ -301,9 +301,9 @@ def polling(offset: str) -> LongPoll:
 
 async def feed_of(shared: Sharing) -> Feed[StreamState, Record]:
     """A feed that begins at the tail as it is."""
-    hot = await shared.gateway.route.table.load("s")
-    assert hot.state is not None
-    return shared.gateway.route.feeds.join(hot, hot.state)
+    active = await shared.gateway.route.table.load("s")
+    assert active.state is not None
+    return shared.gateway.route.feeds.join(active, active.state)
 
 
 @pytest.mark.parametrize(("at", "body"), [(0, b"onetwo"), (3, b"two"), (6, None), (2, None)])

@@ -38,7 +38,7 @@ class MovingLog(SharedLog):
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             meanwhile()
-        now = raised(self._states[state.path], self.server.reign)
+        now = raised(self._states[state.path], self.server.history)
         if start > now.tail or now.offset(start) != state.offset(start) or start < now.first:
             raise StreamGone("what follows offset is not there any more")
         self.reading += 1

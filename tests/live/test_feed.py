@@ -421,7 +421,7 @@ async def test_so_many_readers_may_wait_and_no_more() -> None:
         await until(lambda: gateway.limits.live_readers == 1)
         reader = await follow(gateway, "t?offset=-1&live=sse")
         targets = ("s?offset=now&live=sse", "t?offset=now&live=long-poll")
-        for again_s, target in zip(responses.AGAIN_S, targets, strict=False):
+        for again_s, target in zip(responses.RETRY_AFTER_S, targets, strict=False):
             refused = await gateway.ask(get(target))
             assert (refused.status, refused.get("Retry-After")) == (503, str(again_s))
             assert b"max_live_readers is reached" in refused.body
@@ -482,7 +482,7 @@ async def test_a_stream_nobody_watches_has_no_feed() -> None:
         for reader in readers:
             reader.abort()
         await until(lambda: gateway.limits.live_readers == 0)
-        hot = gateway.route.table.peek("s")
-        assert hot is not None
-        assert hot.follower is None
-        assert hot.idle
+        active = gateway.route.table.peek("s")
+        assert active is not None
+        assert active.follower is None
+        assert active.idle

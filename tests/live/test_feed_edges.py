@@ -506,9 +506,9 @@ async def test_nothing_is_left_of_a_feed_when_the_last_reader_leaves(
         assert gateway.limits.live_readers == 0
         await until(lambda: living(Feed, SseReader) == [])
         await until(lambda: len(asyncio.all_tasks()) <= tasks)
-        hot = gateway.route.table.peek("s")
-        assert hot is not None
-        assert hot.idle
+        active = gateway.route.table.peek("s")
+        assert active is not None
+        assert active.idle
 
 
 def living(*kinds: type) -> list[str]:

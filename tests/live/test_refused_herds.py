@@ -36,10 +36,10 @@ async def herd(gateway: Serving) -> list[Client]:
 
 
 def follower(gateway: Serving) -> HostedFollower:
-    hot = gateway.route.table.peek("s")
-    assert hot is not None
-    assert isinstance(hot.follower, HostedFollower)
-    return hot.follower
+    active = gateway.route.table.peek("s")
+    assert active is not None
+    assert isinstance(active.follower, HostedFollower)
+    return active.follower
 
 
 async def test_connections_beyond_the_limit() -> None:

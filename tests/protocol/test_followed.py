@@ -21,7 +21,16 @@ from gateway.protocol.edge_target import (
     parse_edge_target,
     poll_target,
 )
-from gateway.protocol.followed import Span, View, data, empty, is_cut, is_whole, joined, poll_ended
+from gateway.protocol.followed import (
+    Snapshot,
+    Span,
+    data,
+    empty,
+    is_cut,
+    is_whole,
+    joined,
+    poll_ended,
+)
 from gateway.protocol.repair import made_tag
 from gateway.protocol.requests import echoed_cursor
 
@@ -309,7 +318,7 @@ def test_it_does_not_matter_in_which_steps_spans_are_joined(
 # ---------------------------------------------------------------- what readers are told
 
 
-VIEW = View(S, "text/plain", "9", closed=False, caught_up=True)
+VIEW = Snapshot(S, "text/plain", "9", closed=False, caught_up=True)
 ASKED_AGAIN = {
     "Cache-Control": "no-cache, s-maxage=1",
     "CDN-Cache-Control": "public, max-age=1",
@@ -326,7 +335,7 @@ def told(fields: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("view", "end", "more"),
+    ("snapshot", "end", "more"),
     [
         (VIEW, "9", {"Stream-Up-To-Date": "true", "Stream-Cursor": str(CURSOR)}),
         (VIEW, "7", {"Stream-Cursor": str(CURSOR)}),
@@ -335,8 +344,8 @@ def told(fields: str) -> dict[str, str]:
         (VIEW._replace(closed=True), "7", {"Stream-Cursor": str(CURSOR)}),
     ],
 )
-def test_data_says_how_far_it_goes(view: View, end: str, more: dict[str, str]) -> None:
-    response = data(view, POLL, Span("5", end, b"news"), NOW, Freshness())
+def test_data_says_how_far_it_goes(snapshot: Snapshot, end: str, more: dict[str, str]) -> None:
+    response = data(snapshot, POLL, Span("5", end, b"news"), NOW, Freshness())
     fields = told(response.fields)
     tag = fields.pop("ETag")
     assert (response.status, response.body) == (200, b"news")
@@ -388,8 +397,8 @@ def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
     ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
 )
 def test_nothing_follows_the_tail(content_type: str, body: bytes) -> None:
-    view = VIEW._replace(content_type=content_type)
-    response = empty(view, catch_up(POLL, "9"), NOW, Freshness())
+    snapshot = VIEW._replace(content_type=content_type)
+    response = empty(snapshot, catch_up(POLL, "9"), NOW, Freshness())
     assert (response.status, response.body) == (200, body)
     assert told(response.fields) == {
         "Cache-Control": "no-cache, s-maxage=1",

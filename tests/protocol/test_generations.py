@@ -10,35 +10,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone
-from gateway.protocol.generations import MAX_EPOCHS, ZERO, agreed, inherited, position_of, raised
+from gateway.protocol.generations import (
+    MAX_PAST_GENERATIONS,
+    ZERO,
+    agreed,
+    inherited,
+    position_of,
+    raised,
+)
 from gateway.protocol.offsets import Offset, format_offset, parse_offset
-from gateway.protocol.state import Epoch, StreamState
+from gateway.protocol.state import PastGeneration, StreamState
 
 TEXT = "text/plain"
-BEGUN = 1000  # the first reign, and the generation of what is created under it
+BEGUN = 1000  # the first history, and the generation of what is created under it
 replace = msgspec.structs.replace
 
-# Written under three reigns: up to 10, up to 25, and now up to 30.
+# Written under three histories: up to 10, up to 25, and now up to 30.
 STATE = StreamState(
-    "s", 9, 3000, TEXT, tail=30, reign=3000, epochs=(Epoch(1000, 10), Epoch(2000, 25))
+    "s",
+    9,
+    3000,
+    TEXT,
+    tail=30,
+    history=3000,
+    past_generations=(PastGeneration(1000, 10), PastGeneration(2000, 25)),
 )
 
 
 # ---------------------------------------------------------------- raising
 
 
-def test_under_its_own_reign_a_stream_stays_as_it_is() -> None:
+def test_in_its_own_history_a_stream_stays_as_it_is() -> None:
     assert raised(STATE, 3000) is STATE
 
 
 @pytest.mark.parametrize(
-    ("reign", "generation"),
+    ("history", "generation"),
     [(4000, 4009), (2992, 3001), (2991, 3001 + 3000), (1, 3001 + 10)],
     ids=["later", "next", "by a slower clock", "by a clock that was set back"],
 )
-def test_under_another_reign_a_generation_begins_at_the_tail(reign: int, generation: int) -> None:
-    epochs = (*STATE.epochs, Epoch(3000, 30))
-    assert raised(STATE, reign) == replace(STATE, generation=generation, epochs=epochs, reign=reign)
+def test_in_another_history_a_generation_begins_at_the_tail(history: int, generation: int) -> None:
+    past_generations = (*STATE.past_generations, PastGeneration(3000, 30))
+    assert raised(STATE, history) == replace(
+        STATE, generation=generation, past_generations=past_generations, history=history
+    )
 
 
 def test_the_generation_is_the_streams_own() -> None:
@@ -49,13 +64,13 @@ def test_the_generation_is_the_streams_own() -> None:
 
 def test_a_generation_in_which_nothing_was_written_leaves_nothing_behind() -> None:
     once = raised(STATE, 4000)
-    assert raised(once, 5000) == replace(once, generation=5009, reign=5000)
+    assert raised(once, 5000) == replace(once, generation=5009, history=5000)
 
 
 def test_an_empty_streams_first_generation_keeps_its_beginning() -> None:
-    state = StreamState("s", 9, 7, TEXT, reign=BEGUN)
+    state = StreamState("s", 9, 7, TEXT, history=BEGUN)
     twice = raised(raised(state, 2000), 3000)
-    assert twice.epochs == (Epoch(7, 0),)
+    assert twice.past_generations == (PastGeneration(7, 0),)
     assert twice.offset(0) == format_offset(7, 0)
     assert replace(twice, tail=1).offset(1) == format_offset(3009, 1)
 
@@ -116,7 +131,7 @@ def test_a_generation_to_come_is_no_offset_of_a_log_that_loses_nothing() -> None
 
 
 def test_an_earlier_generation_without_epochs_is_that_of_an_earlier_stream() -> None:
-    state = StreamState("s", 9, 3000, TEXT, tail=5, reign=BEGUN)
+    state = StreamState("s", 9, 3000, TEXT, tail=5, history=BEGUN)
     with pytest.raises(StreamGone) as refusal:
         position_of(state, Offset(2000, 0))
     assert refusal.value.detail == EARLIER
@@ -125,7 +140,7 @@ def test_an_earlier_generation_without_epochs_is_that_of_an_earlier_stream() -> 
 @pytest.mark.parametrize(
     ("state", "accepted"),
     [(STATE, True), (StreamState("s", 9, 3, TEXT, tail=5), False)],
-    ids=["under a reign", "without"],
+    ids=["in a history", "without"],
 )
 def test_zero_is_the_beginning_of_what_never_gives_it_out(
     state: StreamState, accepted: bool
@@ -161,19 +176,21 @@ def test_an_offset_before_what_is_kept_is_told_where_the_stream_begins(
     )
 
 
-@pytest.mark.parametrize("count", [MAX_EPOCHS - 1, MAX_EPOCHS, MAX_EPOCHS + 1])
+@pytest.mark.parametrize(
+    "count", [MAX_PAST_GENERATIONS - 1, MAX_PAST_GENERATIONS, MAX_PAST_GENERATIONS + 1]
+)
 def test_so_many_generations_are_remembered_and_offsets_of_older_ones_are_refused(
     count: int,
 ) -> None:
     """The position that the oldest stands for is refused then, never taken for another."""
-    state = StreamState("s", 9, BEGUN, TEXT, tail=1, reign=BEGUN)
+    state = StreamState("s", 9, BEGUN, TEXT, tail=1, history=BEGUN)
     given_out = [parse_offset(state.offset(1), "offset")]
     for number in range(1, count + 1):
         state = raised(state, BEGUN + number)
         state = replace(state, tail=state.tail + 1)
         given_out.append(parse_offset(state.offset(state.tail), "offset"))
-    assert len(state.epochs) == min(count, MAX_EPOCHS)
-    forgotten = max(0, count - MAX_EPOCHS)
+    assert len(state.past_generations) == min(count, MAX_PAST_GENERATIONS)
+    forgotten = max(0, count - MAX_PAST_GENERATIONS)
     for offset in given_out[:forgotten]:
         with pytest.raises(StreamGone):
             position_of(state, offset)
@@ -186,21 +203,23 @@ def test_so_many_generations_are_remembered_and_offsets_of_older_ones_are_refuse
 
 
 @pytest.mark.parametrize(
-    ("position", "epochs"),
+    ("position", "past_generations"),
     [
-        (0, (Epoch(1000, 0),)),
-        (10, (Epoch(1000, 10),)),
-        (11, (Epoch(1000, 10), Epoch(2000, 11))),
-        (25, (Epoch(1000, 10), Epoch(2000, 25))),
-        (26, (Epoch(1000, 10), Epoch(2000, 25), Epoch(3000, 26))),
-        (30, (Epoch(1000, 10), Epoch(2000, 25), Epoch(3000, 30))),
+        (0, (PastGeneration(1000, 0),)),
+        (10, (PastGeneration(1000, 10),)),
+        (11, (PastGeneration(1000, 10), PastGeneration(2000, 11))),
+        (25, (PastGeneration(1000, 10), PastGeneration(2000, 25))),
+        (26, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 26))),
+        (30, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30))),
     ],
 )
 def test_a_fork_gives_out_its_sources_offsets_up_to_where_it_branched(
-    position: int, epochs: tuple[Epoch, ...]
+    position: int, past_generations: tuple[PastGeneration, ...]
 ) -> None:
-    assert inherited(STATE, position) == epochs
-    fork = replace(STATE, stream_id=8, generation=4000, tail=position, epochs=epochs)
+    assert inherited(STATE, position) == past_generations
+    fork = replace(
+        STATE, stream_id=8, generation=4000, tail=position, past_generations=past_generations
+    )
     for at in range(position + 1):
         assert fork.offset(at) == STATE.offset(at)
 
@@ -219,8 +238,8 @@ class History:
     """A log that may be put back to any moment, and what its readers were ever told."""
 
     def __init__(self) -> None:
-        self.reign = BEGUN
-        self.moments = [Moment(StreamState("s", 9, BEGUN, TEXT, reign=BEGUN), ())]
+        self.history = BEGUN
+        self.moments = [Moment(StreamState("s", 9, BEGUN, TEXT, history=BEGUN), ())]
         self.given_out: dict[str, tuple[int, ...]] = {}
         self.tokens = 0
         self.tell()
@@ -230,8 +249,8 @@ class History:
         return self.moments[-1]
 
     def append(self, size: int) -> None:
-        """Whoever appends goes by the stream as it is under the present reign."""
-        state = raised(self.now.state, self.reign)
+        """Whoever appends goes by the stream as it is in the present history."""
+        state = raised(self.now.state, self.history)
         content = self.now.content + tuple(range(self.tokens, self.tokens + size))
         self.tokens += size
         state = replace(state, version=state.version + 1, tail=len(content))
@@ -239,8 +258,8 @@ class History:
         self.tell()
 
     def restart(self, step: int) -> None:
-        """Under a reign that nobody had before; nothing is lost."""
-        self.reign += step
+        """In a history that nobody had before; nothing is lost."""
+        self.history += step
         self.tell()
 
     def lose(self, back: int, step: int) -> None:
@@ -250,7 +269,7 @@ class History:
 
     def tell(self) -> None:
         """Give out every offset there is, and check that each stands for what it always did."""
-        state = raised(self.now.state, self.reign)
+        state = raised(self.now.state, self.history)
         texts = [state.offset(position) for position in range(state.tail + 1)]
         assert texts == sorted(texts)
         for position, text in enumerate(texts):
@@ -292,7 +311,7 @@ def test_an_offset_is_good_for_what_it_was_given_out_for_or_it_is_refused(
 ) -> None:
     """Exactly those are gone whose prefix is."""
     history = lived(steps)
-    state = raised(history.now.state, history.reign)
+    state = raised(history.now.state, history.history)
     for text, prefix in history.given_out.items():
         offset = parse_offset(text, "offset")
         if history.now.content[: len(prefix)] == prefix:
@@ -307,10 +326,14 @@ def test_an_offset_is_good_for_what_it_was_given_out_for_or_it_is_refused(
 def test_a_fork_agrees_with_its_source_up_to_where_that_has_lost_its_tail(
     kept: int, regrown: bool
 ) -> None:
-    fork = replace(STATE, stream_id=8, generation=9000, tail=40, epochs=inherited(STATE, 30))
-    epochs = tuple(one for one in STATE.epochs if one.end < kept)
-    generation = next((one.generation for one in STATE.epochs if one.end >= kept), 3000)
-    lost = raised(replace(STATE, tail=kept, generation=generation, epochs=epochs), 4000)
+    fork = replace(
+        STATE, stream_id=8, generation=9000, tail=40, past_generations=inherited(STATE, 30)
+    )
+    past_generations = tuple(one for one in STATE.past_generations if one.end < kept)
+    generation = next((one.generation for one in STATE.past_generations if one.end >= kept), 3000)
+    lost = raised(
+        replace(STATE, tail=kept, generation=generation, past_generations=past_generations), 4000
+    )
     if regrown:
         lost = replace(lost, tail=100)
     assert agreed(lost, fork, 30) == kept
@@ -323,14 +346,14 @@ def test_a_forks_offsets_stand_for_what_the_sources_do(
     steps: list[tuple[str | int, ...]], at: int
 ) -> None:
     history = lived(steps)
-    source = raised(history.now.state, history.reign)
+    source = raised(history.now.state, history.history)
     position = min(at, source.tail)
     fork = replace(
         source,
         stream_id=10,
-        generation=history.reign + 10,
+        generation=history.history + 10,
         tail=position + 2,
-        epochs=inherited(source, position),
+        past_generations=inherited(source, position),
     )
     for place in range(position + 1):
         assert fork.offset(place) == source.offset(place)

@@ -18,14 +18,14 @@ from gateway.errors import (
 )
 from gateway.protocol import lifecycle
 from gateway.protocol.generations import NEVER, position_of
-from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, Place
+from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, PathState
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.requests import Create, ForkRequest
 from gateway.protocol.state import (
     Change,
-    Epoch,
     ForkPoint,
     Lifetime,
+    PastGeneration,
     Record,
     Segment,
     StreamState,
@@ -37,7 +37,7 @@ TEXT = "text/plain"
 JSON = "application/json"
 NONE = Lifetime()
 HOUR = Lifetime(ttl_s=3600)
-NOWHERE = Place(None)
+NOWHERE = PathState(None)
 replace = msgspec.structs.replace
 
 
@@ -96,7 +96,7 @@ def test_a_put_where_nothing_stands_creates(
 def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
     retired: int | None, generation: int
 ) -> None:
-    created, _ = lifecycle.decide_create(Place(None, retired), "s", create(), 5, NOW)
+    created, _ = lifecycle.decide_create(PathState(None, retired), "s", create(), 5, NOW)
     assert created.state.generation == generation
 
 
@@ -108,16 +108,18 @@ def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
 def test_where_a_whole_stream_may_have_been_lost_a_generation_begins_with_the_clock(
     retired: int | None, generation: int
 ) -> None:
-    place = Place(None, retired, reign=77)
+    place = PathState(None, retired, history=77)
     created, (change,) = lifecycle.decide_create(place, "s", create(b"ab"), 5, NOW)
-    state = replace(PLAIN, tail=2, generation=generation, reign=77)
+    state = replace(PLAIN, tail=2, generation=generation, history=77)
     assert created == Created(state, new=True)
     assert change == Change(state, None, (Record(2, b"ab"),))
 
 
-def test_a_put_that_confirms_tells_the_stream_as_it_stands_under_the_present_reign() -> None:
-    standing = replace(PLAIN, generation=77, reign=77, epochs=(Epoch(5, 3),), tail=3)
-    decision = lifecycle.decide_create(Place(standing, None, 77), "s", create(), 6, NOW)
+def test_a_put_that_confirms_tells_the_stream_as_it_stands_in_the_present_history() -> None:
+    standing = replace(
+        PLAIN, generation=77, history=77, past_generations=(PastGeneration(5, 3),), tail=3
+    )
+    decision = lifecycle.decide_create(PathState(standing, None, 77), "s", create(), 6, NOW)
     assert decision == (Created(standing, new=False), ())
 
 
@@ -136,7 +138,7 @@ def test_a_put_that_confirms_tells_the_stream_as_it_stands_under_the_present_rei
     ],
 )
 def test_the_same_put_again_confirms(existing: StreamState, request_: Create) -> None:
-    decision = lifecycle.decide_create(Place(existing), "s", request_, 6, NOW)
+    decision = lifecycle.decide_create(PathState(existing), "s", request_, 6, NOW)
     assert decision == (Created(existing, new=False), ())
 
 
@@ -172,7 +174,7 @@ def test_the_same_put_again_confirms(existing: StreamState, request_: Create) ->
 )
 def test_another_put_conflicts(existing: StreamState, request_: Create, detail: str) -> None:
     with pytest.raises(ConfigurationConflict) as refusal:
-        lifecycle.decide_create(Place(existing), "s", request_, 6, NOW)
+        lifecycle.decide_create(PathState(existing), "s", request_, 6, NOW)
     assert refusal.value.detail == detail
 
 
@@ -223,7 +225,11 @@ SOURCE = StreamState("r", 4, 3, TEXT, version=9, tail=30, lifetime=HOUR, deadlin
 
 
 RAISED = replace(
-    SOURCE, generation=3000, reign=3000, epochs=(Epoch(1000, 10), Epoch(2000, 25)), lifetime=NONE
+    SOURCE,
+    generation=3000,
+    history=3000,
+    past_generations=(PastGeneration(1000, 10), PastGeneration(2000, 25)),
+    lifetime=NONE,
 )
 
 
@@ -327,7 +333,7 @@ def fork(
     request: Create,
     asked: ForkRequest,
     prefix: bytes = b"",
-    place: Place = NOWHERE,
+    place: PathState = NOWHERE,
 ) -> tuple[Created, tuple[Change, ...]]:
     return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, NOW)
 
@@ -392,31 +398,31 @@ def test_a_fork_of_another_type_is_refused() -> None:
 def test_a_forks_generation_is_its_sources_unless_its_path_had_later_ones() -> None:
     asked = ForkRequest("/r", None, 0)
     generations = [
-        fork(SOURCE, create(fork=asked), asked, place=Place(None, retired))[0].state.generation
+        fork(SOURCE, create(fork=asked), asked, place=PathState(None, retired))[0].state.generation
         for retired in (None, 0, 2, 3, 7)
     ]
     assert generations == [3, 3, 3, 4, 8]
 
 
 @pytest.mark.parametrize(
-    ("position", "epochs"),
+    ("position", "past_generations"),
     [
-        (10, (Epoch(1000, 10),)),
-        (20, (Epoch(1000, 10), Epoch(2000, 20))),
-        (30, (Epoch(1000, 10), Epoch(2000, 25), Epoch(3000, 30))),
+        (10, (PastGeneration(1000, 10),)),
+        (20, (PastGeneration(1000, 10), PastGeneration(2000, 20))),
+        (30, (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30))),
     ],
 )
-def test_a_fork_under_a_reign_has_a_generation_of_its_own_after_its_sources_offsets(
-    position: int, epochs: tuple[Epoch, ...]
+def test_a_fork_in_a_history_has_a_generation_of_its_own_after_its_sources_offsets(
+    position: int, past_generations: tuple[PastGeneration, ...]
 ) -> None:
     asked = ForkRequest(
-        "/r", Offset(3000 if position == 30 else epochs[-1].generation, position), 0
+        "/r", Offset(3000 if position == 30 else past_generations[-1].generation, position), 0
     )
-    place = Place(None, None, reign=4000)
+    place = PathState(None, None, history=4000)
     created, (referenced, _) = fork(RAISED, create(b"body", fork=asked), asked, b"", place)
     state = created.state
-    assert (state.generation, state.epochs) == (int(NOW * 1e6), epochs)
-    assert (state.reign, referenced.state.reign) == (4000, 3000)
+    assert (state.generation, state.past_generations) == (int(NOW * 1e6), past_generations)
+    assert (state.history, referenced.state.history) == (4000, 3000)
     for at in range(position + 1):
         assert state.offset(at) == RAISED.offset(at)
         assert position_of(state, parse_offset(RAISED.offset(at), "offset")) == at
@@ -431,7 +437,7 @@ def test_a_fork_of_a_source_ahead_of_our_clock_shares_no_generation(ahead: int) 
     """
     asked = ForkRequest("/r", None, 0)
     source = replace(RAISED, generation=int(NOW * 1e6) + ahead)
-    place = Place(None, None, reign=4000)
+    place = PathState(None, None, history=4000)
     forks = [
         lifecycle.decide_fork(
             place, "f", create(b"body", fork=asked), Branch(source, asked, b""), stream_id, NOW
@@ -442,7 +448,7 @@ def test_a_fork_of_a_source_ahead_of_our_clock_shares_no_generation(ahead: int) 
     assert len(generations) == 3
     assert max(generations) <= source.generation + 1 + 9
     for one in forks:
-        assert one.epochs[-1] == Epoch(source.generation, source.tail)
+        assert one.past_generations[-1] == PastGeneration(source.generation, source.tail)
 
 
 def test_a_fork_keeps_what_its_source_keeps() -> None:
@@ -452,14 +458,16 @@ def test_a_fork_keeps_what_its_source_keeps() -> None:
         (ForkRequest("/r", Offset(2000, 12), 0), 12),
         (ForkRequest("/r", Offset(-1, 0), 0), 0),
     ]:
-        state = fork(source, create(fork=asked), asked, place=Place(None, None, 4000))[0].state
+        state = fork(source, create(fork=asked), asked, place=PathState(None, None, 4000))[0].state
         assert (state.first, state.tail >= state.first) == (first, True)
 
 
 def test_an_offset_of_an_earlier_stream_at_a_forks_path_does_not_fit_the_fork() -> None:
     """It stood for other bytes, whatever generation the source has."""
     asked = ForkRequest("/r", None, 0)
-    state = fork(SOURCE, create(fork=asked), asked, place=Place(None, SOURCE.generation))[0].state
+    state = fork(SOURCE, create(fork=asked), asked, place=PathState(None, SOURCE.generation))[
+        0
+    ].state
     for earlier in (Offset(SOURCE.generation, 5), Offset(SOURCE.generation - 1, 5)):
         with pytest.raises(StreamGone):
             position_of(state, earlier)
@@ -468,7 +476,7 @@ def test_an_offset_of_an_earlier_stream_at_a_forks_path_does_not_fit_the_fork() 
 def test_the_same_fork_again_confirms_and_another_conflicts() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 0)
     standing = fork(SOURCE, create(fork=asked), asked)[0].state
-    place = Place(standing)
+    place = PathState(standing)
     for request in (create(fork=asked), create(lifetime=HOUR, fork=asked), create(b"x", None)):
         assert fork(SOURCE, request, asked, place=place) == (Created(standing, new=False), ())
     others = [

@@ -47,7 +47,7 @@ def mended(
     body: bytes = b"data",
     of: EdgeCatchUp | None = None,
     lifetime: Lifetime = FOREVER,
-    personal: bool = False,
+    identified: bool = False,
     ignore_no_store: bool = False,
 ) -> tuple[CIMultiDict[str], list[str]]:
     own = {"Content-Type": "text/plain", "Stream-Next-Offset": "9"}
@@ -61,7 +61,7 @@ def mended(
         FRESHNESS,
         NOW,
         lifetime=lifetime,
-        personal=personal,
+        identified=identified,
         ignore_no_store=ignore_no_store,
     )
 
@@ -224,7 +224,7 @@ def test_what_the_origin_says_of_its_lifetime_stands(given_field: tuple[str, str
 
 
 def test_an_answer_for_somebody_is_made_nobody_elses() -> None:
-    fields, _ = mended(personal=True)
+    fields, _ = mended(identified=True)
     assert lines(fields) == [("Cache-Control", "private, no-cache")]
 
 
@@ -258,7 +258,7 @@ def test_no_store_stands_where_the_route_says_nothing(said: str) -> None:
 
 
 def test_no_store_stands_for_somebody_in_particular() -> None:
-    fields, repairs = mended(("Cache-Control", "no-store"), personal=True, ignore_no_store=True)
+    fields, repairs = mended(("Cache-Control", "no-store"), identified=True, ignore_no_store=True)
     assert lines(fields) == [("Cache-Control", "no-store")]
     assert "no_store" not in repairs
 

@@ -169,7 +169,7 @@ def test_a_whole_chunk_is_kept_long_and_says_nothing_of_the_streams_end(closed: 
         (LONGER, CHUNK_BYTES, Offset(3, 0), (fresh(600, 50),)),
         (LONGER, CHUNK_BYTES - 1, Offset(3, 0), asked_again()),
         (LONGER, CHUNK_BYTES, None, asked_again()),
-        (replace(LONGER, reign=1), CHUNK_BYTES, Offset(0, 0), asked_again()),
+        (replace(LONGER, history=1), CHUNK_BYTES, Offset(0, 0), asked_again()),
         (replace(LONGER, tail=CHUNK_BYTES), CHUNK_BYTES, Offset(3, 0), asked_again()),
         (CLOSED, 5, Offset(3, 0), (fresh(600, 50),)),
         (CLOSED, 5, None, asked_again()),

@@ -111,14 +111,14 @@ class Service:
 
     async def present(self, path: str) -> StreamState:
         """The stream as a client that reads it sees it; its countdown restarts."""
-        hot = await self.table.load(path)
-        state = self.table.present(hot)
-        self.table.deadlines.touch(hot)
+        active = await self.table.load(path)
+        state = self.table.present(active)
+        self.table.deadlines.touch(active)
         return state
 
     async def data(self, path: str) -> bytes:
-        hot = await self.table.load(path)
-        state = self.table.present(hot)
+        active = await self.table.load(path)
+        state = self.table.present(active)
         if not state.tail:
             return b""
         return b"".join((await self.log.read(state, 0, state.tail)).records)

@@ -10,7 +10,7 @@ from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.generations import raised
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 from tests.streams.gated_log import GatedLog
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Server:
     """What all views have in common."""
 
     def __init__(self) -> None:
-        self.reign = 1_700_000_000_000_000
+        self.history = 1_700_000_000_000_000
         self.log = MemoryLog()
 
 
@@ -75,7 +75,9 @@ class SharedLog(GatedLog):
         if self.damages:
             raise self.damages.pop(0)
         found = await super().read(state, start, end)
-        return Chunk(raised(found.state, self.server.reign), found.start, found.end, found.records)
+        return Chunk(
+            raised(found.state, self.server.history), found.start, found.end, found.records
+        )
 
     def put_back(self, state: StreamState) -> None:
         """Lose what came after a state, as a server does that comes back with older data."""
@@ -83,7 +85,7 @@ class SharedLog(GatedLog):
         records = self._records[state.stream_id]
         kept = bisect_right(records.ends, state.tail)
         del records.ends[kept:], records.datas[kept:]
-        self.server.reign += 10**15
+        self.server.history += 10**15
 
     def _fail(self) -> None:
         if self.outages:
@@ -92,16 +94,16 @@ class SharedLog(GatedLog):
     def _found(self, path: str) -> Loaded:
         stands = self._states.get(path)
         producers = {} if stands is None else dict(self._records[stands.stream_id].producers)
-        state = None if stands is None else raised(stands, self.server.reign)
-        return Loaded(Place(state, self._retired.get(path), self.server.reign), producers)
+        state = None if stands is None else raised(stands, self.server.history)
+        return Loaded(PathState(state, self._retired.get(path), self.server.history), producers)
 
     async def stands(self, state: StreamState) -> bool:
         self.confirmed += 1
         self._fail()
         found = self._states.get(state.path)
         stands = found is not None and (
-            (found.stream_id, found.version, self.server.reign)
-            == (state.stream_id, state.version, state.reign)
+            (found.stream_id, found.version, self.server.history)
+            == (state.stream_id, state.version, state.history)
         )
         await self.confirms.wait()
         return stands
@@ -116,7 +118,7 @@ class SharedLog(GatedLog):
         return not self.apart or len({change.state.path for change in changes}) < 2
 
     def _version(self, change: Change) -> int | None:
-        if change.state.reign != self.server.reign:
+        if change.state.history != self.server.history:
             return -2
         return super()._version(change)
 

@@ -317,9 +317,9 @@ async def test_a_stream_forgotten_while_its_state_comes_is_not_taken_for_missing
     log.loads.clear()
     waiting = service.submit("s", b"b")
     await turns()
-    hot = service.table.get("s")
-    assert hot.loading is not None
-    hot.loading.add_done_callback(lambda _: service.table.forget("s"))
+    active = service.table.get("s")
+    assert active.loading is not None
+    active.loading.add_done_callback(lambda _: service.table.forget("s"))
     log.loads.set()
     assert await waiting == stored(2)
 

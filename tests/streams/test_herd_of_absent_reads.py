@@ -23,7 +23,7 @@ async def test_a_herd_that_reads_what_is_absent_is_answered_by_few_loads() -> No
     await turns()
     log.loads.set()
     found = await asyncio.gather(first, *herd)
-    assert all(hot.absent for hot in found)
+    assert all(active.absent for active in found)
     assert log.loaded <= MOST_LOADS
 
 
@@ -50,6 +50,6 @@ async def test_those_of_a_herd_who_come_after_the_creation_see_the_stream() -> N
     late = [asyncio.create_task(service.table.load("s")) for _ in range(HERD)]
     await turns()
     log.loads.set()
-    assert all(hot.state is not None for hot in await asyncio.gather(*late))
+    assert all(active.state is not None for active in await asyncio.gather(*late))
     await asyncio.gather(*early)
     assert log.loaded <= MOST_LOADS

@@ -82,17 +82,17 @@ async def test_a_conflict_that_tells_nothing_is_looked_into() -> None:
     assert log.loaded == asked + 1
 
 
-async def test_an_append_after_a_restart_is_decided_under_the_new_reign() -> None:
+async def test_an_append_after_a_restart_is_decided_in_the_new_history() -> None:
     service, log, _ = two()
     await service.create("s", b"a")
-    log.server.reign += 10**15
+    log.server.history += 10**15
     outcome = await service.submit("s", b"b")
     state = (await service.table.load("s")).state
     assert state is not None
     assert isinstance(outcome, Appended)
     assert outcome.next_offset == state.offset(2)
-    assert state.reign == log.server.reign
-    assert state.generation == state.reign + state.stream_id % 10**6
+    assert state.history == log.server.history
+    assert state.generation == state.history + state.stream_id % 10**6
 
 
 async def test_followers_hear_what_an_append_met_and_then_the_append() -> None:

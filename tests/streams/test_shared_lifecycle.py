@@ -216,7 +216,7 @@ async def test_a_fork_that_was_begun_in_another_history_keeps_its_source(tells: 
     log.tells = tells
     forking = asyncio.create_task(service.fork("f", "s"))
     await turns()  # the reference is on its way
-    log.server.reign += 1
+    log.server.history += 1
     log.commits.set()
     assert (await forking).new
     assert await references(service, "s") == 2

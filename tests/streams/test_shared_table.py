@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.state import Change, Lifetime, StreamState
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
-from gateway.streams.reload_queue import AGAIN_S
+from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.stream_table import LINGER_S
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import turns
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.streams.active_stream import ActiveStream
 
 replace = msgspec.structs.replace
-RESTARTED = 1_900_000_000_000_000  # a reign later than any clock of these tests
+RESTARTED = 1_900_000_000_000_000  # a history later than any clock of these tests
 
 
 def two() -> tuple[Service, SharedLog, Service]:
@@ -41,9 +41,9 @@ async def stood(service: Service, path: str) -> StreamState:
     return state
 
 
-def known(hot: ActiveStream) -> StreamState:
-    assert hot.state is not None
-    return hot.state
+def known(active: ActiveStream) -> StreamState:
+    assert active.state is not None
+    return active.state
 
 
 # ---------------------------------------------------------------- loading
@@ -176,10 +176,10 @@ async def test_a_lost_race_leaves_what_stands_now() -> None:
     await other.append("s", b"b")
     asked = log.loaded
     service.table.lost("s", await log.load("s"))
-    hot = service.table.get("s")
-    assert (known(hot).tail, log.loaded) == (2, asked + 1)
+    active = service.table.get("s")
+    assert (known(active).tail, log.loaded) == (2, asked + 1)
     service.table.lost("s", None)
-    assert (hot.state, hot.absent) == (None, False)
+    assert (active.state, active.absent) == (None, False)
 
 
 async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None:
@@ -188,16 +188,16 @@ async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None
     await other.append("s", b"b")
     old = await log.load("s")
     await other.append("s", b"c")
-    hot = await service.table.load("s")
+    active = await service.table.load("s")
     service.table.lost("s", old)
-    assert known(hot).tail == 3
+    assert known(active).tail == 3
 
 
 async def test_what_a_lost_race_tells_does_not_go_behind_news_that_are_being_looked_into() -> None:
     """A gap in the news is read when an older conflict is told: followers hear the latest."""
     service, log, other = two()
     await other.create("s", b"a")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     await change_of(other, "s", b"b")
     old = await log.load("s")
     log.loads.clear()
@@ -206,29 +206,29 @@ async def test_what_a_lost_race_tells_does_not_go_behind_news_that_are_being_loo
     service.table.lost("s", old)
     log.loads.set()
     await turns()
-    assert known(hot).version == readers.heard[-1] == 2
+    assert known(active).version == readers.heard[-1] == 2
 
 
 async def test_who_lost_a_race_listens_to_the_others_for_a_while() -> None:
     service, log, other = two()
     await service.create("s", b"a")
     await other.append("s", b"b")
-    hot = service.table.get("s")
-    assert not hot.followed
+    active = service.table.get("s")
+    assert not active.followed
     service.table.lost("s", await log.load("s"))
-    assert hot.followed
+    assert active.followed
 
 
 # ---------------------------------------------------------------- news
 
 
 async def followed(service: Service, path: str) -> tuple[ActiveStream, Readers]:
-    hot = await service.table.load(path)
+    active = await service.table.load(path)
     readers = Readers()
-    hot.follower = readers
-    service.table.follow(hot)
+    active.follower = readers
+    service.table.follow(active)
     service.dropped.clear()
-    return hot, readers
+    return active, readers
 
 
 async def change_of(other: Service, path: str, data: bytes) -> Change:
@@ -241,11 +241,11 @@ async def change_of(other: Service, path: str, data: bytes) -> Change:
 async def test_what_is_heard_is_applied_as_if_it_were_an_own_commit() -> None:
     service, log, other = two()
     stream = (await other.create("s", b"a")).state.stream_id
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     asked = log.loaded
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
-    assert (hot.state, readers.news) == (change.state, [(1, b"b")])
+    assert (active.state, readers.news) == (change.state, [(1, b"b")])
     assert service.dropped == [(stream, False)]
     assert log.loaded == asked
 
@@ -253,18 +253,18 @@ async def test_what_is_heard_is_applied_as_if_it_were_an_own_commit() -> None:
 async def test_what_was_heard_already_is_heard_no_second_time() -> None:
     service, log, other = two()
     await other.create("s", b"a")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     first, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
     for change in (first, second, first, second):
         log.news.heard(change)
-    assert (hot.state, readers.heard) == (second.state, [1, 2])
+    assert (active.state, readers.heard) == (second.state, [1, 2])
 
 
 async def test_own_commits_come_back_as_news_that_change_nothing() -> None:
     service, log, _ = two()
     await service.create("s")
-    hot, readers = await followed(service, "s")
-    change = appended(known(hot), b"a")
+    active, readers = await followed(service, "s")
+    change = appended(known(active), b"a")
     await service.table.commit([change])
     log.news.heard(change)
     assert readers.news == [(1, b"a")]
@@ -273,15 +273,15 @@ async def test_own_commits_come_back_as_news_that_change_nothing() -> None:
 async def test_news_that_overtake_an_own_commit_are_applied_once() -> None:
     service, log, _ = two()
     await service.create("s")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     log.commits.clear()
-    change = appended(known(hot), b"a")
+    change = appended(known(active), b"a")
     committing = service.table.commit([change])
     log.news.heard(change)
     assert readers.news == [(1, b"a")]
     log.commits.set()
     await committing
-    assert (readers.news, hot.state) == ([(1, b"a")], change.state)
+    assert (readers.news, active.state) == ([(1, b"a")], change.state)
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
@@ -290,22 +290,22 @@ async def test_an_own_commit_that_is_told_of_after_a_restart_takes_nobody_back(
 ) -> None:
     service, log, other = two()
     await service.create("s")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     log.commits.clear()
-    committing = service.table.commit([appended(known(hot), b"a")])
+    committing = service.table.commit([appended(known(active), b"a")])
     await turns()
-    log.server.reign = RESTARTED
+    log.server.history = RESTARTED
     log.news.history_changed()
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
     await turns()
-    assert (hot.state, readers.heard) == (change.state, [1, 2])
+    assert (active.state, readers.heard) == (change.state, [1, 2])
     if forgotten:
         service.table.forget("s")
     log.commits.set()
     await committing
     await turns()
-    assert known(hot) == change.state
+    assert known(active) == change.state
     assert readers.heard == [1, 2, 2]
 
 
@@ -315,22 +315,22 @@ async def test_a_removal_that_is_told_of_late_ends_nobody_of_the_next_stream(
 ) -> None:
     service, log, other = two()
     await service.create("s", b"a")
-    hot, _ = await followed(service, "s")
-    hot.follower = None
+    active, _ = await followed(service, "s")
+    active.follower = None
     log.commits.clear()
-    committing = service.table.commit([removed(known(hot))])
+    committing = service.table.commit([removed(known(active))])
     await turns()
     if restarted:
-        log.server.reign = RESTARTED
+        log.server.history = RESTARTED
         log.news.history_changed()
     else:
-        log.news.gone("s", known(hot).stream_id)
+        log.news.gone("s", known(active).stream_id)
     state = (await other.create("s", b"new")).state
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     log.commits.set()
     await committing
     await turns()
-    assert (hot.state, readers.over) == (state, 0)
+    assert (active.state, readers.over) == (state, 0)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -339,8 +339,8 @@ async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
 ) -> None:
     service, log, other = two()
     await other.create("s", b"old")
-    hot, _ = await followed(service, "s")
-    hot.follower = None  # nobody waits, and the news go on for a while
+    active, _ = await followed(service, "s")
+    active.follower = None  # nobody waits, and the news go on for a while
     await other.lifecycle.delete("s")
     log.news.missed("s")
     assert (await service.table.load("s")).absent
@@ -348,14 +348,14 @@ async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
     creating = asyncio.create_task(service.create("s", b"a"))
     await turns()
     if restarted:
-        log.server.reign = RESTARTED
+        log.server.history = RESTARTED
         log.news.history_changed()
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
     await turns()
     log.commits.set()
     await creating
-    assert hot.state in {None, change.state}
+    assert active.state in {None, change.state}
     assert await stood(service, "s") == change.state
 
 
@@ -372,21 +372,21 @@ async def test_a_creation_that_is_told_of_late_takes_nobody_back_who_has_loaded_
         state = (await other.create("s", b"new")).state
     else:
         state = (await change_of(other, "s", b"b")).state
-    hot, readers = await followed(service, "s")
-    assert hot.state == state
+    active, readers = await followed(service, "s")
+    assert active.state == state
     log.commits.set()
     await creating
     await turns()
-    assert hot.state == state
+    assert active.state == state
     assert all(version >= state.version for version in readers.heard)
 
 
 async def test_an_append_that_is_told_of_late_brings_no_stream_back() -> None:
     service, log, other = two()
     await service.create("s")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     log.commits.clear()
-    appending = service.table.commit([appended(known(hot), b"a")])
+    appending = service.table.commit([appended(known(active), b"a")])
     await turns()
     await other.lifecycle.delete("s")
     log.news.missed("s")
@@ -394,52 +394,52 @@ async def test_an_append_that_is_told_of_late_brings_no_stream_back() -> None:
     log.commits.set()
     await appending
     await turns()
-    assert (hot.state, hot.absent, readers.heard) == (None, True, [])
+    assert (active.state, active.absent, readers.heard) == (None, True, [])
 
 
 async def test_a_gap_in_the_news_is_read() -> None:
     service, log, other = two()
     await other.create("s", b"a")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     _, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
     log.news.heard(second)
-    assert hot.state is None
+    assert active.state is None
     await turns()
-    assert known(hot) == second.state
+    assert known(active) == second.state
     assert readers.news == [(2, b"")]
 
 
-async def test_news_under_another_reign_follow_on_nothing() -> None:
+async def test_news_under_another_history_follow_on_nothing() -> None:
     service, log, other = two()
     await other.create("s", b"a")
-    hot, readers = await followed(service, "s")
-    log.server.reign = RESTARTED
+    active, readers = await followed(service, "s")
+    log.server.history = RESTARTED
     change = await change_of(other, "s", b"b")
     log.news.heard(change)
-    assert hot.state is None
+    assert active.state is None
     await turns()
-    assert known(hot) == change.state
+    assert known(active) == change.state
     assert readers.heard == [1]
 
 
 async def test_news_of_a_new_stream_at_the_path_are_no_news_of_the_old() -> None:
     service, log, other = two()
     await other.create("s", b"old")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
     state = (await other.create("s", b"new")).state
     log.news.heard(Change(state, None))
     await turns()
-    assert (hot.state, readers.heard) == (state, [0])
+    assert (active.state, readers.heard) == (state, [0])
 
 
 async def test_news_of_a_removal_end_the_stream() -> None:
     service, log, other = two()
     state = (await other.create("s", b"a")).state
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
     log.news.heard(removed(state))
-    assert (hot.state, readers.over) == (None, 1)
+    assert (active.state, readers.over) == (None, 1)
     assert service.dropped == [(state.stream_id, True)]
 
 
@@ -455,7 +455,7 @@ async def test_news_of_a_trimmed_stream_drop_all_that_is_kept_of_it() -> None:
 
 async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
     service, log, _ = two()
-    log.news.heard(created(log, "s", b"a", reign=log.server.reign))
+    log.news.heard(created(log, "s", b"a", history=log.server.history))
     log.news.missed("s")
     await turns()
     assert (len(service.table), service.dropped, log.loaded) == (0, [], 0)
@@ -467,11 +467,11 @@ async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
 async def test_those_who_follow_hear_what_a_stream_is_when_news_were_missed() -> None:
     service, log, other = two()
     await other.create("s", b"a")
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     change = await change_of(other, "s", b"b")
     log.news.missed("s")
     await turns()
-    assert (hot.state, readers.news) == (change.state, [(1, b"")])
+    assert (active.state, readers.news) == (change.state, [(1, b"")])
 
 
 async def test_those_who_follow_hear_of_an_end_that_was_missed() -> None:
@@ -497,13 +497,13 @@ def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None
     async def main() -> None:
         service, log, other = two()
         await other.create("s", b"a")
-        hot, readers = await followed(service, "s")
+        active, readers = await followed(service, "s")
         log.outages += [LogUnavailable("the log is away")] * 3
         log.news.missed("s")
         begun = asyncio.get_running_loop().time()
         await until(lambda: bool(readers.heard))
-        assert asyncio.get_running_loop().time() - begun == pytest.approx(3 * AGAIN_S, abs=0.05)
-        assert known(hot).tail == 1
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(3 * RELOAD_S, abs=0.05)
+        assert known(active).tail == 1
 
     virtual_time.run(main())
 
@@ -517,35 +517,35 @@ async def test_a_removal_drops_what_is_kept_of_a_stream_that_nobody_uses() -> No
 async def test_a_removal_makes_forget_the_stream_itself_and_not_the_next_one() -> None:
     service, log, other = two()
     old = (await other.create("s", b"old")).state
-    hot, readers = await followed(service, "s")
+    active, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
     log.news.gone("s", old.stream_id)
-    assert hot.state is None
+    assert active.state is None
     await turns()
     assert readers.over == 1
     new = (await other.create("s", b"new")).state
     await stood(service, "s")
     log.news.gone("s", old.stream_id)
-    assert hot.state == new
+    assert active.state == new
 
 
 async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> None:
     service, log, other = two()
     await service.create("unused", b"a")
     state = (await other.create("s", b"a")).state
-    hot, readers = await followed(service, "s")
-    log.server.reign = RESTARTED
+    active, readers = await followed(service, "s")
+    log.server.history = RESTARTED
     log.news.history_changed()
     assert service.cleared == 1
     assert [service.table.get(path).state for path in ("s", "unused")] == [None, None]
     await turns()
-    assert known(hot) == replace(
+    assert known(active) == replace(
         state,
         generation=RESTARTED + state.stream_id % 10**6,
-        reign=RESTARTED,
-        epochs=known(hot).epochs,
+        history=RESTARTED,
+        past_generations=known(active).past_generations,
     )
-    assert known(hot).offset(1) == state.offset(1)
+    assert known(active).offset(1) == state.offset(1)
     assert readers.news == [(0, b"")]
     assert service.table.get("unused").state is None
 
@@ -556,33 +556,33 @@ async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> 
 async def test_a_stream_is_followed_once() -> None:
     service, log, _ = two()
     await service.create("s")
-    hot = service.table.get("s")
-    assert hot.idle
+    active = service.table.get("s")
+    assert active.idle
     for _ in range(3):
-        service.table.follow(hot)
-    assert (log.followed, hot.idle) == (["+s"], False)
+        service.table.follow(active)
+    assert (log.followed, active.idle) == (["+s"], False)
 
 
 async def test_a_log_of_ones_own_is_not_followed() -> None:
     service = Service()
     await service.create("s")
-    hot = service.table.get("s")
-    service.table.follow(hot)
-    assert (hot.followed, hot.idle) == (False, True)
+    active = service.table.get("s")
+    service.table.follow(active)
+    assert (active.followed, active.idle) == (False, True)
 
 
 def test_a_stream_is_followed_a_little_longer_than_somebody_waits_for_it() -> None:
     async def main() -> None:
         service, log, _ = two()
         await service.create("s")
-        hot = service.table.get("s")
-        service.table.follow(hot)
-        service.table.unfollow(hot)
+        active = service.table.get("s")
+        service.table.follow(active)
+        service.table.unfollow(active)
         await asyncio.sleep(LINGER_S - 0.1)
-        assert (log.followed, hot.idle) == (["+s"], False)
+        assert (log.followed, active.idle) == (["+s"], False)
         await asyncio.sleep(0.2)
-        assert (log.followed, hot.idle) == (["+s", "-s"], True)
-        service.table.follow(hot)
+        assert (log.followed, active.idle) == (["+s", "-s"], True)
+        service.table.follow(active)
         assert log.followed == ["+s", "-s", "+s"]
 
     virtual_time.run(main())
@@ -592,16 +592,16 @@ def test_a_stream_that_somebody_waits_for_again_stays_followed() -> None:
     async def main() -> None:
         service, log, _ = two()
         await service.create("s")
-        hot = service.table.get("s")
-        service.table.follow(hot)
-        service.table.unfollow(hot)
+        active = service.table.get("s")
+        service.table.follow(active)
+        service.table.unfollow(active)
         await asyncio.sleep(LINGER_S / 2)
-        service.table.follow(hot)
-        hot.follower = Readers()
+        service.table.follow(active)
+        active.follower = Readers()
         await asyncio.sleep(LINGER_S)
-        assert (log.followed, hot.followed) == (["+s"], True)
-        hot.follower = None
-        service.table.unfollow(hot)
+        assert (log.followed, active.followed) == (["+s"], True)
+        active.follower = None
+        service.table.unfollow(active)
         await asyncio.sleep(LINGER_S + 0.1)
         assert log.followed == ["+s", "-s"]
 
@@ -687,13 +687,13 @@ async def test_a_deadline_that_another_process_wrote_counts() -> None:
     """A shorter one too: what is written is what everybody goes by."""
     service, log, other = two()
     state = (await service.create("s", lifetime=Lifetime(ttl_s=60))).state
-    hot, _ = await followed(service, "s")
-    hot.follower = None
+    active, _ = await followed(service, "s")
+    active.follower = None
     change = appended(await stood(other, "s"), deadline=service.clock() + 5)
     await other.table.commit([change])
     log.news.heard(change)
-    assert known(hot).deadline == service.clock() + 5
+    assert known(active).deadline == service.clock() + 5
     service.clock.advance(5)
     with pytest.raises(StreamNotFound):
-        service.table.present(hot)
+        service.table.present(active)
     assert state.deadline == service.clock() + 55

@@ -32,11 +32,11 @@ async def test_equal_loads_share_one_look_up() -> None:
     loads = [asyncio.create_task(service.table.load("s")) for _ in range(5)]
     await turns()
     log.loads.set()
-    hots = await asyncio.gather(*loads)
+    actives = await asyncio.gather(*loads)
     assert log.loaded == before + 1
-    assert {id(hot) for hot in hots} == {id(service.table.peek("s"))}
-    assert hots[0].state is not None
-    assert hots[0].state.tail == 1
+    assert {id(active) for active in actives} == {id(service.table.peek("s"))}
+    assert actives[0].state is not None
+    assert actives[0].state.tail == 1
 
 
 async def test_a_load_that_is_given_up_goes_on_for_the_others() -> None:
@@ -50,8 +50,8 @@ async def test_a_load_that_is_given_up_goes_on_for_the_others() -> None:
     first.cancel()
     await turns()
     log.loads.set()
-    hot = await second
-    assert hot.state is not None
+    active = await second
+    assert active.state is not None
     assert first.cancelled()
 
 
@@ -66,8 +66,8 @@ async def test_a_load_overtaken_by_an_append_is_done_again() -> None:
     change = appended(state, b"new")
     await service.table.commit([change])
     log.loads.set()
-    hot = await loading
-    assert hot.state == change.state
+    active = await loading
+    assert active.state == change.state
 
 
 async def test_a_load_overtaken_by_a_removal_finds_nothing() -> None:
@@ -80,8 +80,8 @@ async def test_a_load_overtaken_by_a_removal_finds_nothing() -> None:
     await turns()
     await service.table.commit([removed(state)])
     log.loads.set()
-    hot = await loading
-    assert (hot.state, hot.retired, hot.producers) == (None, 0, {})
+    active = await loading
+    assert (active.state, active.retired, active.producers) == (None, 0, {})
 
 
 async def test_what_another_process_removed_leaves_no_producers_behind() -> None:
@@ -94,8 +94,8 @@ async def test_what_another_process_removed_leaves_no_producers_behind() -> None
     await service.log.commit([removed(state)])
     service.table.forget("s")
     await service.table.commit([created(service.log, "s", generation=1)])
-    hot = await service.table.load("s")
-    assert hot.producers == (await service.log.load("s")).producers == {}
+    active = await service.table.load("s")
+    assert active.producers == (await service.log.load("s")).producers == {}
 
 
 # ---------------------------------------------------------------- the bound
@@ -194,14 +194,14 @@ async def test_a_deadline_is_written_once_it_moved_by_a_tenth_or_a_minute(
 async def test_live_readers_keep_a_stream() -> None:
     service = Service()
     await service.create("s", lifetime=MINUTE)
-    hot = service.table.get("s")
-    readers = hot.follower = Readers()
+    active = service.table.get("s")
+    readers = active.follower = Readers()
     service.clock.advance(600)
-    assert service.table.present(hot).deadline == service.clock() + 60
+    assert service.table.present(active).deadline == service.clock() + 60
     readers.has_readers = False
     service.clock.advance(60)
     with pytest.raises(StreamNotFound):
-        service.table.present(hot)
+        service.table.present(active)
 
 
 async def use_and_restart(service: Service, *steps: float) -> Service:

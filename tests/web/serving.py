@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from gateway.backends.contract import Log
-    from gateway.cache.rendered import Entry
+    from gateway.cache.rendered import RenderedChunk
     from gateway.cache.store import Store
     from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
@@ -86,7 +86,7 @@ class Serving:
         self.shared = app.shared_by_all(settings, self.clock)
         self.shared.via = VIA
         self.limits = self.shared.limits
-        self.store: Store[Entry] = self.shared.store
+        self.store: Store[RenderedChunk] = self.shared.store
         freshness = options.freshness
         own = Route(
             prefix=PREFIX,

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import LimitReached
-from gateway.protocol.responses import AGAIN_S
+from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.runtime.limits import Limits
 from gateway.web.connection import AT_ONCE, Connection
 from tests.streams.gated_log import GatedLog, turns
@@ -85,7 +85,7 @@ async def test_events_behind_an_answer_that_nobody_reads_stay_in_the_log() -> No
 
 def assert_limit_reached(answer: Answer) -> None:
     assert answer.status == 503
-    assert int(answer.get("Retry-After") or 0) in AGAIN_S
+    assert int(answer.get("Retry-After") or 0) in RETRY_AFTER_S
     assert b"limit_reached" in answer.body
     assert b"max_pending_appends is reached" in answer.body
 

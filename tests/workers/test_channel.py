@@ -8,12 +8,12 @@ from admin.app import Health
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (
-    Ask,
     Begin,
     Channel,
     Message,
     Refused,
     Report,
+    ReportStatus,
     Started,
     Stop,
 )
@@ -31,7 +31,14 @@ async def ends() -> tuple[Channel, Channel]:
 
 @pytest.mark.parametrize(
     "message",
-    [Begin('{"a": "\\n"}'), Ask(), Stop(), Started(), Refused("The port\nis taken."), REPORT],
+    [
+        Begin('{"a": "\\n"}'),
+        ReportStatus(),
+        Stop(),
+        Started(),
+        Refused("The port\nis taken."),
+        REPORT,
+    ],
     ids=lambda message: type(message).__name__,
 )
 async def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
@@ -48,7 +55,7 @@ async def test_nobody_hears_what_is_said_to_one_who_is_gone() -> None:
     here, there = await ends()
     await there.close()
     for _ in range(3):
-        here.send(Ask())
+        here.send(ReportStatus())
         assert await here.receive() is None
     await here.close()
 

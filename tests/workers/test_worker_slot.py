@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from admin.app import Health
 from gateway.runtime.writes import Write
 from gateway.settings import Settings
-from gateway.workers import worker_slot as seats
-from gateway.workers.channel import Ask, Channel, Report, Started, Told
+from gateway.workers import worker_slot as slots
+from gateway.workers.channel import Channel, Report, ReportStatus, Started, Told
 from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -32,22 +32,22 @@ TOLD = Told(Write(prefix="/v1/stream", path="/v1/stream/s" + "x" * 1000))
 async def test_a_worker_that_does_not_listen_is_ended_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(seats, "MOST_UNHEARD_BYTES", 100_000)
+    monkeypatch.setattr(slots, "MOST_UNHEARD_BYTES", 100_000)
     ours, theirs = socket.socketpair()
-    seat = WorkerSlot(1, "{}", lambda _, __: None)
+    slot = WorkerSlot(1, "{}", lambda _, __: None)
     with theirs:
-        seat._channel = channel = await Channel.over(ours)
-        seat._process = process = await asyncio.create_subprocess_exec(
+        slot._channel = channel = await Channel.over(ours)
+        slot._process = process = await asyncio.create_subprocess_exec(
             "sleep", "60", stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         ended = asyncio.create_task(process.stdout.read())  # as long as it lives
         while channel.unsent <= 100_000 - 2000:  # beyond what the socket itself takes
-            seat.tell(TOLD)
+            slot.tell(TOLD)
         await asyncio.sleep(0)
         assert not ended.done()
         for _ in range(3):
-            seat.tell(TOLD)
+            slot.tell(TOLD)
         async with asyncio.timeout(20):
             assert await ended == b""
         await process.wait()
@@ -63,43 +63,43 @@ WELL = Report(Health({"server": None}, {}), ())
 class Held(NamedTuple):
     """A seat whose worker is a test: `there` is its end of the channel, `living` its process."""
 
-    seat: WorkerSlot
+    slot: WorkerSlot
     there: Channel
     living: asyncio.Task[bytes]
 
     async def asked(self) -> None:
         """Wait until the worker is asked how it is."""
-        assert await self.there.receive() == Ask()
+        assert await self.there.receive() == ReportStatus()
 
     async def misses_one_more(self) -> None:
-        before = self.seat._missed
+        before = self.slot._missed
         async with asyncio.timeout(30):
-            while self.seat._missed <= before:
+            while self.slot._missed <= before:
                 await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
 async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterator[Held]:
     """Asked much more often than workers are."""
-    monkeypatch.setattr(seats, "ASK_EVERY_S", QUICK_S)
-    monkeypatch.setattr(seats, "ANSWER_S", QUICK_S)
-    monkeypatch.setattr(seats, "MOST_MISSED", most_missed)
+    monkeypatch.setattr(slots, "ASK_EVERY_S", QUICK_S)
+    monkeypatch.setattr(slots, "ANSWER_S", QUICK_S)
+    monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
-    seat = WorkerSlot(1, "{}", lambda _, __: None)
-    channel = seat._channel = await Channel.over(ours)
+    slot = WorkerSlot(1, "{}", lambda _, __: None)
+    channel = slot._channel = await Channel.over(ours)
     there = await Channel.over(theirs)
-    process = seat._process = await asyncio.create_subprocess_exec(
+    process = slot._process = await asyncio.create_subprocess_exec(
         "sleep", "60", stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    listening = asyncio.create_task(seat._listen(channel))
-    asking = asyncio.create_task(seat._keep_asking())
+    listening = asyncio.create_task(slot._listen(channel))
+    asking = asyncio.create_task(slot._keep_asking())
     there.send(Started())
     try:
-        yield Held(seat, there, asyncio.create_task(process.stdout.read()))
+        yield Held(slot, there, asyncio.create_task(process.stdout.read()))
     finally:
         asking.cancel()
-        seat.kill()
+        slot.kill()
         await process.wait()
         await there.close()
         await listening
@@ -114,7 +114,7 @@ async def test_one_who_serves_and_does_not_answer_is_ended_at_the_bound(
         async with held(monkeypatch, most) as worker:
             async with asyncio.timeout(30):
                 assert await worker.living == b""
-            assert worker.seat.hangs == 1
+            assert worker.slot.hangs == 1
     reason = f"did not answer {most} times in a row"
     assert [line for line in lines if line["event"] == "worker.hangs"] == [
         {"event": "worker.hangs", "log_level": "error", "worker": 1, "reason": reason}
@@ -129,7 +129,7 @@ async def test_one_who_answers_late_each_time_lives(monkeypatch: pytest.MonkeyPa
             await worker.misses_one_more()
             worker.there.send(WELL)
         await worker.asked()
-        assert worker.seat.hangs == 0
+        assert worker.slot.hangs == 0
 
 
 async def test_a_pause_of_everything_is_one_question_that_was_missed(
@@ -141,7 +141,7 @@ async def test_a_pause_of_everything_is_one_question_that_was_missed(
         await worker.misses_one_more()
         worker.there.send(WELL)
         await worker.asked()
-        assert worker.seat.hangs == 0
+        assert worker.slot.hangs == 0
 
 
 async def test_one_who_does_not_serve_yet_may_take_its_time(
@@ -149,35 +149,35 @@ async def test_one_who_does_not_serve_yet_may_take_its_time(
 ) -> None:
     async with held(monkeypatch, 2) as worker:
         await worker.asked()
-        worker.seat.trouble = "killed by SIGKILL, starting again"
+        worker.slot.trouble = "killed by SIGKILL, starting again"
         for _ in range(20):
-            assert await worker.seat.report() is None
-        assert worker.seat.hangs == 0
+            assert await worker.slot.report() is None
+        assert worker.slot.hangs == 0
 
 
 async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A real worker, of which less patience is had."""
-    monkeypatch.setattr(seats, "MOST_MISSED", 2)
+    monkeypatch.setattr(slots, "MOST_MISSED", 2)
     settings = Settings(
         listen=f"127.0.0.1:{free_port()}",
         origin=f"http://127.0.0.1:{free_port()}",
         workers=2,
     )
-    seat = WorkerSlot(1, settings.model_dump_json(exclude_unset=True), lambda _, __: None)
-    keeping = asyncio.create_task(seat.keep())
+    slot = WorkerSlot(1, settings.model_dump_json(exclude_unset=True), lambda _, __: None)
+    keeping = asyncio.create_task(slot.keep())
     async with asyncio.timeout(60):
-        await seat.started.wait()
-    assert seat._process is not None
-    first = seat._process.pid
+        await slot.started.wait()
+    assert slot._process is not None
+    first = slot._process.pid
     os.kill(first, signal.SIGSTOP)
-    await until(lambda: seat.restarts > 0, within_s=50)
-    told = seat.trouble
-    await until(lambda: seat.trouble is None, within_s=50)
-    assert seat.hangs >= 1
+    await until(lambda: slot.restarts > 0, within_s=50)
+    told = slot.trouble
+    await until(lambda: slot.trouble is None, within_s=50)
+    assert slot.hangs >= 1
     assert told == "did not answer 2 times in a row, and was killed, starting again"
-    assert seat._process.pid != first
-    seat.stop()
+    assert slot._process.pid != first
+    slot.stop()
     async with asyncio.timeout(60):
         await keeping

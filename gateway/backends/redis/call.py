@@ -1,4 +1,4 @@
-"""An errand: one call that finds its server, whatever happens to servers and connections."""
+"""One call that finds its server, whatever happens to servers and connections."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from gateway.backends.redis.primary import Primary
     from gateway.backends.redis.topology import Address
 
-PATIENCE_S = 6.0  # a call that may have been carried out is tried again for so long
-AGAIN_S = 0.1  # between two tries: a server that is back is not kept waiting
+TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
+RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
 MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
 ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 
 
-class Fleet(Protocol):
-    """Where errands are run."""
+class Primaries(Protocol):
+    """The servers that take the calls."""
 
     def primary_of(self, key: str) -> Primary | None:
         """The server that has a key; None when that must be found out first."""
@@ -59,15 +59,15 @@ class Call:
         "_deadline",
         "_done",
         "_expected",
-        "_fleet",
         "_key",
+        "_primaries",
         "_turns",
         "_was_sent",
     )
 
     def __init__(
         self,
-        fleet: Fleet,
+        primaries: Primaries,
         key: str,
         calls: Sequence[Packed],
         done: Callable[[Answer | LogUnavailable], None],
@@ -76,7 +76,7 @@ class Call:
         expected: int = 0,
     ) -> None:
         """`expected` is about how many bytes the replies may be, where they are many."""
-        self._fleet = fleet
+        self._primaries = primaries
         self._key = key
         self._calls = calls
         self._done = done
@@ -88,11 +88,11 @@ class Call:
 
     def go(self) -> None:
         """Send it, or send it again."""
-        primary = self._fleet.primary_of(self._key)
+        primary = self._primaries.primary_of(self._key)
         if primary is not None:
             self._send(primary)
             return
-        finding = asyncio.get_running_loop().create_task(self._fleet.find(self._key))
+        finding = asyncio.get_running_loop().create_task(self._primaries.find(self._key))
         finding.add_done_callback(self._found)
 
     def _found(self, finding: asyncio.Task[Primary]) -> None:
@@ -113,7 +113,7 @@ class Call:
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
         answered = partial(self._answered, primary)
-        self._lane(primary).ask(self._calls, answered, self._expected)
+        self._pipeline(primary).ask(self._calls, answered, self._expected)
 
     def _send_asking(self, primary: Primary) -> None:
         """Send it where the slot is on its way to, which must be asked for before each call."""
@@ -124,9 +124,9 @@ class Call:
                 answer = (answer[0][1::2], answer[1])
             self._answered(primary, answer)
 
-        self._lane(primary).ask(asking, answered, self._expected)
+        self._pipeline(primary).ask(asking, answered, self._expected)
 
-    def _lane(self, primary: Primary) -> Pipeline:
+    def _pipeline(self, primary: Primary) -> Pipeline:
         return primary.commits if self._commits else primary.reads
 
     def _answered(self, primary: Primary, answer: Answer | Unreachable) -> None:
@@ -144,7 +144,7 @@ class Call:
 
     def _unreachable(self, failure: Unreachable) -> None:
         self._was_sent = self._was_sent or failure.was_sent
-        self._fleet.moved()  # it may be that another server has taken over
+        self._primaries.moved()  # it may be that another server has taken over
         if (self._was_sent or failure.is_passing) and self._may_go_on():
             self._later()
         else:
@@ -155,18 +155,18 @@ class Call:
         # Of a slot that is moving, some keys may be here and some there.
         is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
         if is_passing and primary.trouble is None and self._may_go_on():
-            self._fleet.moved()
+            self._primaries.moved()
             self._later()
             return
         self._turns += refusal.code != "ASK"  # whoever is asked then does it, or asks for patience
         if self._turns > MOST_TURNS:
             self._fail(f"the log refuses: {explained(refusal.text)}")
         elif refusal.code == "MOVED":
-            self._fleet.moved()
+            self._primaries.moved()
             self.go()
         elif refusal.code == "ASK":
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
-            self._send_asking(self._fleet.primary_at((host, int(port))))
+            self._send_asking(self._primaries.primary_at((host, int(port))))
         elif UNLOADED in refusal.text:
             primary.leave()  # with the next connection the functions are loaded again
             self.go()
@@ -174,17 +174,17 @@ class Call:
             if refusal.code == "READONLY":
                 primary.leave()
             primary.look()
-            self._fleet.complain(self._key, refusal)
+            self._primaries.complain(self._key, refusal)
             self._fail(f"the log refuses: {explained(refusal.text)}")
 
     def _may_go_on(self) -> bool:
         now = asyncio.get_running_loop().time()
         if not self._deadline:
-            self._deadline = now + PATIENCE_S
+            self._deadline = now + TIMEOUT_S
         return now < self._deadline
 
     def _later(self) -> None:
-        asyncio.get_running_loop().call_later(AGAIN_S, self.go)
+        asyncio.get_running_loop().call_later(RETRY_S, self.go)
 
     def _fail(self, why: str) -> None:
         if self._was_sent and self._commits:

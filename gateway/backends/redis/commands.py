@@ -16,7 +16,7 @@ from gateway.backends.redis.connection import pack
 from gateway.backends.redis.records import entry
 from gateway.errors import RecordDamaged
 from gateway.protocol.generations import raised
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 from gateway.protocol.state import Change, ProducerState, StreamState
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Commands(NamedTuple):
         news = change if size <= MOST_NEWS else msgspec.structs.replace(change, records=())
         grows = change.records or change.expected is None
         words: list[Word] = [
-            state.reign,
+            state.history,
             "SPUBLISH" if self.channels.sharded else "PUBLISH",
             self.names.gone,
             self.gateway,
@@ -184,40 +184,40 @@ def _version(state: StreamState, version: int) -> str:
 
 def stands(reply: Reply, state: StreamState) -> bool:
     """Whether what `confirm` found is the remembered state."""
-    reign, version = reply
-    return int(reign) == state.reign and version == _version(state, state.version).encode()
+    history, version = reply
+    return int(history) == state.history and version == _version(state, state.version).encode()
 
 
 def loaded(reply: Reply) -> Loaded:
-    """What `load` found: the state as it goes on under the present reign. Raises RecordDamaged."""
-    reign, words, retired = reply
-    now = int(reign)
+    """What `load` found: the state as it goes on in the present history. Raises RecordDamaged."""
+    history, words, retired = reply
+    now = int(history)
     fields = dict(zip(words[::2], words[1::2], strict=True))
     state = fields.get(b"s")
     try:
         generation = None if retired is None else int(retired.split()[0])
         if not state:
-            return Loaded(Place(None, generation, now), {})
+            return Loaded(PathState(None, generation, now), {})
         known = {
             name[len(PRODUCER) :].decode(): _decode_producer(value)
             for name, value in fields.items()
             if name.startswith(PRODUCER)
         }
-        return Loaded(Place(raised(_decode_state(state), now), generation, now), known)
+        return Loaded(PathState(raised(_decode_state(state), now), generation, now), known)
     except (ValueError, IndexError) as error:  # msgspec's errors are of the first kind
         raise RecordDamaged(UNREADABLE) from error
 
 
 def stood(reply: Reply) -> StreamState | None:
     """What `state` found, in the same way."""
-    reign, state = reply
+    history, state = reply
     try:
-        return raised(_decode_state(state), int(reign)) if state else None
+        return raised(_decode_state(state), int(history)) if state else None
     except ValueError as error:
         raise RecordDamaged(UNREADABLE) from error
 
 
 def standing(reply: Reply) -> Loaded | None:
     """What a refused commit found instead, when it tells all of it."""
-    _, reign, (fields, retired) = reply
-    return None if fields is None else loaded((reign, fields, retired))
+    _, history, (fields, retired) = reply
+    return None if fields is None else loaded((history, fields, retired))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change, StreamState
 
 
-class Deadlines:
+class DeadlineIndex:
     """Notes of streams that expire, are trimmed by age, or were removed."""
 
     def __init__(self, calls: Commands, ask: Callable[..., Awaitable[list[Reply]]]) -> None:

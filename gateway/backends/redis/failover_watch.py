@@ -11,7 +11,7 @@ from gateway.backends.redis.notifications import Subscription
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.redis.topology import Servers
+    from gateway.backends.redis.topology import Topology
 
 CHANNEL = b"+switch-master"  # SERVICE, then host and port of the old primary and of the new one
 TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
@@ -20,13 +20,13 @@ TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, wit
 class FailoverWatch:
     """One connection to each sentinel, made anew whenever it is lost."""
 
-    def __init__(self, servers: Servers, switched: Callable[[], None]) -> None:
+    def __init__(self, servers: Topology, switched: Callable[[], None]) -> None:
         """`switched` is called once for each failover."""
         self._service = servers.service.encode()
         self._switched = switched
         self._told = b""
         self._told_at = 0.0  # loop time
-        self._ears = [
+        self._subscriptions = [
             Subscription(
                 servers,
                 partial(servers.connect_sentinel, node=node),
@@ -39,13 +39,13 @@ class FailoverWatch:
 
     def open(self) -> None:
         """Begin to listen."""
-        for ear in self._ears:
-            ear.open()
+        for subscription in self._subscriptions:
+            subscription.open()
 
     async def close(self) -> None:
         """End all connections."""
-        for ear in self._ears:
-            await ear.close()
+        for subscription in self._subscriptions:
+            await subscription.close()
 
     def _heard(self, _: bytes, message: bytes | None) -> None:
         if message is None or message.partition(b" ")[0] != self._service:

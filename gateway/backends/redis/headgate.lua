@@ -2,12 +2,12 @@
 
 -- The functions that Headgate runs in Redis. They compare and write, and know no protocol rule.
 -- A stream is three keys of one hash slot, always given in this order:
---   1 meta       hash: v "stream_id.version", s the state as JSON, r the reign under which and the
+--   1 meta       hash: v "stream_id.version", s the state as JSON, r the history in which and the
 --                process by which they were written, f the first position that is kept, if it is
 --                not 0, p and a producer's id: its state as JSON; for each gateway that wrote, w
 --                and its name: the tokens of its last commits, the latest first; g these names.
 --                v and s are empty when the stream was removed
---   2 records    stream: an entry START-REIGN for the records of a commit, the first of which
+--   2 records    stream: an entry START-HISTORY for the records of a commit, the first of which
 --                begins at START; their bytes in d and, if they are several, their lengths in n
 --   3 retired    string: "GENERATION v GATEWAY TOKEN" of the stream removed last from this path
 -- The meta key is also the name of the channel on which the stream's changes are published.
@@ -18,38 +18,38 @@
 -- may come true late, as far as it was written, and must do no harm:
 --   - What a commit does to a stream is done by its last command, a single HSET. An entry that was
 --     added before begins at the tail, past which nobody reads; the next commit begins there, too,
---     and its entry has a later reign, so that it is added behind the other, and the one that counts.
---     The reign is later whatever the clock says, as each stream was written the one before it: no
---     commit stands under a reign that no earlier call has put into r.
+--     and its entry has a later history, so that it is added behind the other, and the one that counts.
+--     The history is later whatever the clock says, as each stream was written the one before it: no
+--     commit stands in a history that no earlier call has put into r.
 --   - Nothing is destroyed by a commit: what it leaves over is taken away by calls of their own.
---   - What is in meta is put in its place once more when it is first looked at under a reign, so
+--   - What is in meta is put in its place once more when it is first looked at in a history, so
 --     that nothing comes between what was seen then and what follows it.
 --   - That, and a creation, are two commands at least: the end of their transaction ends a torn one,
 --     too, or all single commands up to it would be forgotten with it.
 
 -- A number that no other history of this data has: it lives in the interpreter of this one process,
 -- which begins anew when the process does, and when a full resync replaces what the process has.
-local reign
+local history
 local process -- the beginning of run_id
 
--- seen is a field r: the reign under which a stream was written, and in which process.
--- A later one of another process says that this one was a replica meanwhile: its reign is over,
+-- seen is a field r: the history in which a stream was written, and in which process.
+-- A later one of another process says that this one was a replica meanwhile: its history is over,
 -- although nothing else told it. A later one of this process is that of another version of this
 -- library, which began after ours, and in the same history: it becomes ours, too.
-local function current_reign(seen)
+local function current_history(seen)
   local later, writer
-  if reign == nil then
+  if history == nil then
     process = string.match(redis.call('INFO', 'server'), 'run_id:(%x%x%x%x%x%x%x%x)')
   end
   if seen then
     later, writer = string.match(seen, '^(%d+) ?(%x*)$')
-    if later and reign and tonumber(later) <= tonumber(reign) then
+    if later and history and tonumber(later) <= tonumber(history) then
       later = nil
     end
   end
-  if reign and later and writer == process then
-    reign = later
-  elseif reign == nil or later then
+  if history and later and writer == process then
+    history = later
+  elseif history == nil or later then
     local time = redis.call('TIME')
     local now = time[1] * 1000000 + time[2]
     if later and now <= tonumber(later) then
@@ -57,20 +57,20 @@ local function current_reign(seen)
       -- as another server would be that saw the same.
       now = later + 1 + time[2]
     end
-    reign = string.format('%.0f', now)
+    history = string.format('%.0f', now)
   end
-  return reign
+  return history
 end
 
--- Returns the reign, and what r is under it; seen is the stream's.
-local function reign_of(seen)
-  local now = current_reign(seen)
+-- Returns the history, and what r is under it; seen is the stream's.
+local function history_of(seen)
+  local now = current_history(seen)
   return now, now .. ' ' .. process
 end
 
--- Returns the reign, under which the stream has been looked at then.
+-- Returns the history, in which the stream has been looked at then.
 local function look(meta, seen)
-  local now, ours = reign_of(seen)
+  local now, ours = history_of(seen)
   if seen and seen ~= ours then
     redis.call('RESTORE', meta, 0, redis.call('DUMP', meta), 'REPLACE')
     redis.call('HSET', meta, 'r', ours)
@@ -117,7 +117,7 @@ end
 local LISTS = 17 -- argument of the lists
 
 -- KEYS   those of one stream
--- ARGV    1 reign      under which the change was decided
+-- ARGV    1 history      in which the change was decided
 --         2 publish    PUBLISH or SPUBLISH
 --         3 removals   the channel on which removals are published too, as "v META"
 --         4 gateway    its name
@@ -133,14 +133,14 @@ local LISTS = 17 -- argument of the lists
 --        ... forgotten the fields of producers
 -- A stream that was removed is not created again by the call that created it.
 -- Returns {1} when everything was written, now or by an earlier call with these arguments, and
---        {1, 1} when it leaves something over, else {0, reign, {fields of meta or nil, retired or nil}}
+--        {1, 1} when it leaves something over, else {0, history, {fields of meta or nil, retired or nil}}
 local function commit(keys, argv)
   local meta, records, retired = unpack(keys)
   local asked, publish, removals, gateway, expected, v, token, s, message, first, generation, seconds,
     gone, start, data, lengths = unpack(argv, 1, LISTS - 1)
   local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g', 'f')
   local stood, seen, tokens, names, kept = found[1] or '', found[2], found[3], found[4], found[5]
-  local grave = table.concat({generation, v, gateway, token}, ' ')
+  local tombstone = table.concat({generation, v, gateway, token}, ' ')
   local kind = redis.call('TYPE', records).ok
   if kind ~= 'stream' and kind ~= 'none' then
     return redis.error_reply('WRONGTYPE a key of the stream holds the wrong kind of value')
@@ -149,13 +149,13 @@ local function commit(keys, argv)
     return redis.error_reply('NOPERM no right to run hset on ' .. meta)
   end
   if s == '' and stood == '' then
-    if redis.call('GET', retired) == grave then
+    if redis.call('GET', retired) == tombstone then
       return repeated(keys, gateway, false, seconds)
     end
   elseif (' ' .. (tokens or '') .. ' '):find(' ' .. token .. ' ', 1, true) then
     return repeated(keys, gateway, tokens, seconds)
   end
-  local now, ours = reign_of(seen)
+  local now, ours = history_of(seen)
   local stands = stood == expected and asked == now and (stood == '' or seen == ours)
   if stands and stood == '' then
     -- Also false when this very commit was carried out before, and what it created removed since.
@@ -172,7 +172,7 @@ local function commit(keys, argv)
     tokens, names, kept = false, false, false
   end
   if s == '' then
-    redis.call('SET', retired, grave, 'EX', seconds)
+    redis.call('SET', retired, tombstone, 'EX', seconds)
     redis.call('HSET', meta, 'v', '', 's', '')
   else
     local written = {'v', v, 'r', ours, 's', s, 'w' .. gateway,
@@ -211,24 +211,24 @@ local function commit(keys, argv)
 end
 
 -- KEYS   those of one stream
--- Returns {reign, fields of meta, retired or nil}
+-- Returns {history, fields of meta, retired or nil}
 local function load(keys)
   local now = look(keys[1], redis.call('HGET', keys[1], 'r'))
   return {now, redis.call('HGETALL', keys[1]), redis.call('GET', keys[3])}
 end
 
 -- KEYS   the meta key of one stream
--- Returns {reign, v or nil}: whether a remembered state is the present one
+-- Returns {history, v or nil}: whether a remembered state is the present one
 local function confirm(keys)
   local meta = redis.call('HMGET', keys[1], 'r', 'v')
-  return {current_reign(meta[1]), meta[2]}
+  return {current_history(meta[1]), meta[2]}
 end
 
 -- KEYS   the meta key of one stream
--- Returns {reign, s or nil}: the stream, without its producers; s is empty when it was removed
+-- Returns {history, s or nil}: the stream, without its producers; s is empty when it was removed
 local function state(keys)
   local meta = redis.call('HMGET', keys[1], 'r', 's')
-  return {current_reign(meta[1]), meta[2]}
+  return {current_history(meta[1]), meta[2]}
 end
 
 -- KEYS   meta and records of one stream
@@ -245,7 +245,7 @@ local function purge(keys)
 end
 
 -- ARGV   the prefix of keys and channels
--- Returns the reign. Like a commit it is refused by a server that takes no writes, and of a user
+-- Returns the history. Like a commit it is refused by a server that takes no writes, and of a user
 --        who may not do what a gateway does.
 local function probe(_, argv)
   local key, index, gone = argv[1] .. ':{}', argv[1] .. ':deadlines', argv[1] .. ':gone'
@@ -263,7 +263,7 @@ local function probe(_, argv)
       return redis.error_reply('NOPERM no right to run ' .. words[1] .. ' on ' .. argv[1] .. ':*')
     end
   end
-  return current_reign()
+  return current_history()
 end
 
 -- What frees memory, or takes none, goes on when there is none left.

@@ -20,12 +20,12 @@ from gateway.backends.redis.commands import (
     stands,
     stood,
 )
-from gateway.backends.redis.deadline_index import Deadlines
+from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.primary import Primary
 from gateway.backends.redis.records import Run, stretches
-from gateway.backends.redis.topology import ONLY, RedisSettings, Servers
+from gateway.backends.redis.topology import ONLY, RedisSettings, Topology
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
 from gateway.protocol.generations import agreed
@@ -55,12 +55,12 @@ class RedisLog(PlainLog):
     shared = True
     fold_bytes = 256 * 1024  # one entry, of which a read may want the last record
 
-    def __init__(self, settings: RedisSettings, servers: Servers | None = None) -> None:
+    def __init__(self, settings: RedisSettings, servers: Topology | None = None) -> None:
         self._settings = settings
-        self._servers = servers or Servers(settings)
+        self._servers = servers or Topology(settings)
         self._names = Names(settings.origin.prefix)
         self._calls = Commands(self._names, self._servers, secrets.token_hex(4))
-        self._deadlines = Deadlines(self._calls, self._ask)
+        self._deadlines = DeadlineIndex(self._calls, self._ask)
         self._tokens = itertools.count()
         self._primaries: dict[Address, Primary] = {}
         self._only: Primary | None = None  # when it is no cluster
@@ -150,7 +150,7 @@ class RedisLog(PlainLog):
         """Streams whose changes are told."""
         return len(self._news)
 
-    # Fleet
+    # Primaries
 
     def primary_of(self, key: str) -> Primary | None:
         """The server that has a key; None when that must be found out first."""
@@ -206,7 +206,7 @@ class RedisLog(PlainLog):
         return await answered
 
     async def load(self, path: str) -> Loaded:
-        """What stands at `path`, as it goes on under the present reign."""
+        """What stands at `path`, as it goes on in the present history."""
         (reply,) = await self._ask(self._names.meta(path), self._calls.load(path))
         self._compare(reply)
         return loaded(reply)
@@ -219,7 +219,7 @@ class RedisLog(PlainLog):
         return stands(reply, state)
 
     def _compare(self, reply: Reply) -> None:
-        """In a cluster each server has a reign of its own, and slots move between them."""
+        """In a cluster each server has a history of its own, and slots move between them."""
         if self._only is not None:
             self._only.compare(int(reply[0]))
 

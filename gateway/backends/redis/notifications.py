@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.pipeline import Connect
-    from gateway.backends.redis.topology import Address, Servers
+    from gateway.backends.redis.topology import Address, Topology
 
     # A channel and its message; None says that some may have been missed until now.
     Heard = Callable[[bytes, bytes | None], None]
 
 PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
-AGAIN_S = 0.1  # until a lost connection is made anew; the wait doubles up to
+RECONNECT_S = 0.1  # until a lost connection is made anew; the wait doubles up to
 LONGEST_AGAIN_S = 1.0  # so late may news come of a server that is back, and no later
 AT_ONCE = 1000  # channels in one command
 
@@ -34,20 +34,20 @@ class Notifications:
     On a cluster that is one connection for each server that has a followed stream.
     """
 
-    def __init__(self, servers: Servers, gone: str, heard: Heard) -> None:
+    def __init__(self, servers: Topology, gone: str, heard: Heard) -> None:
         """`gone` is a channel that is always heard."""
         self._servers = servers
         self._gone = gone.encode()
         self._heard = heard
         self._channels: dict[bytes, Subscription | None] = {}
-        self._ears: dict[Address, Subscription] = {}
+        self._subscriptions: dict[Address, Subscription] = {}
         self._finding: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def trouble(self) -> str | None:
         """Why changes elsewhere are not heard of, though the server answers."""
-        refused = (ear.refused for ear in self._ears.values())
+        refused = (subscription.refused for subscription in self._subscriptions.values())
         return next((reason for reason in refused if reason is not None), None)
 
     def __len__(self) -> int:
@@ -63,8 +63,8 @@ class Notifications:
         if self._finding is not None:
             self._finding.cancel()
             await asyncio.gather(self._finding, return_exceptions=True)
-        for ear in self._ears.values():
-            await ear.close()
+        for subscription in self._subscriptions.values():
+            await subscription.close()
 
     def follow(self, channel: str) -> None:
         """Hear a channel; what may have been missed so far is told once that is in force."""
@@ -78,9 +78,9 @@ class Notifications:
 
     def unfollow(self, channel: str) -> None:
         """Hear it no longer."""
-        ear = self._channels.pop(channel.encode(), None)
-        if ear is not None:
-            ear.drop(channel.encode())
+        subscription = self._channels.pop(channel.encode(), None)
+        if subscription is not None:
+            subscription.drop(channel.encode())
 
     def moved(self) -> None:
         """Channels are elsewhere than was known."""
@@ -88,28 +88,28 @@ class Notifications:
 
     def renew(self) -> None:
         """Listen to whoever publishes now."""
-        for ear in self._ears.values():
-            ear.cut()
+        for subscription in self._subscriptions.values():
+            subscription.cut()
 
     def _assign(self, channel: bytes, address: Address) -> None:
-        ear = self._ear_at(address)
+        subscription = self._ear_at(address)
         known = self._channels.get(channel)
-        if known is not ear:
+        if known is not subscription:
             if known is not None:
                 known.drop(channel)
-            self._channels[channel] = ear
-            ear.add(channel)
+            self._channels[channel] = subscription
+            subscription.add(channel)
 
     def _ear_at(self, address: Address) -> Subscription:
-        ear = self._ears.get(address)
-        if ear is None:
-            # Plain messages reach every server of a cluster, so one ear is enough for them.
-            also = None if self._ears else self._gone
+        subscription = self._subscriptions.get(address)
+        if subscription is None:
+            # Plain messages reach every server of a cluster: one subscription hears them all.
+            also = None if self._subscriptions else self._gone
             connect = partial(self._servers.connect, address=address)
-            ear = Subscription(self._servers, connect, also, self._heard, self._strayed)
-            self._ears[address] = ear
-            ear.open()
-        return ear
+            subscription = Subscription(self._servers, connect, also, self._heard, self._strayed)
+            self._subscriptions[address] = subscription
+            subscription.open()
+        return subscription
 
     def _strayed(self, channel: bytes) -> None:
         """The server says that the channel is not its own."""
@@ -123,7 +123,7 @@ class Notifications:
             self._finding = asyncio.get_running_loop().create_task(self._find_all())
 
     async def _find_all(self) -> None:
-        """Have an ear for the removals, and one where each channel is."""
+        """Subscribe to the removals, and to each channel where it is."""
         try:
             await self._settle(await self._primaries())
         finally:
@@ -134,18 +134,20 @@ class Notifications:
                 self._assign(channel, known)
 
     async def _settle(self, addresses: list[Address]) -> None:
-        for address in set(self._ears) - set(addresses):
-            ear = self._ears.pop(address)
-            for channel in ear.channels:
+        for address in set(self._subscriptions) - set(addresses):
+            subscription = self._subscriptions.pop(address)
+            for channel in subscription.channels:
                 self._channels[channel] = None
-            await ear.close()
-        if not self._ears:
+            await subscription.close()
+        if not self._subscriptions:
             self._ear_at(addresses[0])
-        elif not any(ear.also for ear in self._ears.values()):  # its server has gone
-            next(iter(self._ears.values())).hear_also(self._gone)
+        elif not any(
+            subscription.also for subscription in self._subscriptions.values()
+        ):  # its server has gone
+            next(iter(self._subscriptions.values())).hear_also(self._gone)
 
     async def _primaries(self) -> list[Address]:
-        wait = AGAIN_S
+        wait = RECONNECT_S
         while True:
             try:
                 return await self._servers.primaries()
@@ -161,7 +163,7 @@ class Subscription:
 
     def __init__(
         self,
-        servers: Servers,
+        servers: Topology,
         connect: Connect,
         also: bytes | None,
         heard: Heard,
@@ -173,7 +175,7 @@ class Subscription:
         self._heard = heard
         self._strayed = strayed
         self.channels: dict[bytes, None] = {}
-        self._wire: RedisConnection | None = None
+        self._connection: RedisConnection | None = None
         self._added: list[bytes] = []
         self._dropped: list[bytes] = []
         self._flushes = False
@@ -198,8 +200,8 @@ class Subscription:
     def hear_also(self, channel: bytes) -> None:
         """Hear a channel of everybody's, too."""
         self.also = channel
-        if self._wire is not None:
-            self._wire.send([pack("SUBSCRIBE", channel)])
+        if self._connection is not None:
+            self._connection.send([pack("SUBSCRIBE", channel)])
 
     def _cut_later(self) -> None:
         """Try again on a new connection: the right may be given meanwhile."""
@@ -209,9 +211,12 @@ class Subscription:
     def cut(self) -> None:
         """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
         self._cutting = None
-        if self._wire is not None:
-            wire, self._wire = self._wire, None  # it is not lost: nobody need be told
-            wire.close()
+        if self._connection is not None:
+            connection, self._connection = (
+                self._connection,
+                None,
+            )  # it is not lost: nobody need be told
+            connection.close()
         elif self._connecting is not None:
             self._connecting.cancel()
 
@@ -237,56 +242,56 @@ class Subscription:
         self._flushes = False
         added, self._added = dict.fromkeys(self._added), []
         dropped, self._dropped = dict.fromkeys(self._dropped), []
-        if self._wire is None:
+        if self._connection is None:
             return  # a new connection begins with all channels
         self._send("UNSUBSCRIBE", [it for it in dropped if it not in self.channels])
         self._send("SUBSCRIBE", [it for it in added if it in self.channels])
 
     def _send(self, verb: str, channels: list[bytes]) -> None:
-        if self._wire is None:
+        if self._connection is None:
             return
         shard = "S" if self._servers.sharded else ""
         if self._servers.is_cluster:  # the channels of a command must be of one slot
-            self._wire.send([pack(shard + verb, channel) for channel in channels])
+            self._connection.send([pack(shard + verb, channel) for channel in channels])
             return
         for at in range(0, len(channels), AT_ONCE):
-            self._wire.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
+            self._connection.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        wait = AGAIN_S
+        wait = RECONNECT_S
         while True:
             ended = asyncio.Event()
-            wire = RedisConnection(self._replies, partial(self._lost, ended))
+            connection = RedisConnection(self._replies, partial(self._lost, ended))
             began = loop.time()
-            if await self._is_opened(wire):
-                await self._stay(wire, ended)
+            if await self._is_opened(connection):
+                await self._stay(connection, ended)
             if loop.time() - began >= LONGEST_AGAIN_S:
-                wait = AGAIN_S
+                wait = RECONNECT_S
                 continue  # it has served: most likely another one is had for the asking
             # Not all gateways at the same moments.
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
             wait = min(2 * wait, LONGEST_AGAIN_S)
 
-    async def _open(self, wire: RedisConnection) -> None:
-        await connected(self._connect, wire)
-        self._wire = wire if wire.is_open else None
+    async def _open(self, connection: RedisConnection) -> None:
+        await connected(self._connect, connection)
+        self._connection = connection if connection.is_open else None
         self._last_heard = asyncio.get_running_loop().time()
         # At once: a channel that is added from now on is subscribed to by itself.
         if self.also is not None:
-            wire.send([pack("SUBSCRIBE", self.also)])
+            connection.send([pack("SUBSCRIBE", self.also)])
         self._send("SUBSCRIBE", list(self.channels))
 
-    async def _is_opened(self, wire: RedisConnection) -> bool:
+    async def _is_opened(self, connection: RedisConnection) -> bool:
         """Whether a connection could be made, and was not cut in the making."""
-        connecting = asyncio.get_running_loop().create_task(self._open(wire))
+        connecting = asyncio.get_running_loop().create_task(self._open(connection))
         self._connecting = connecting
         try:
             await asyncio.wait({connecting})
         except asyncio.CancelledError:
             connecting.cancel()
             await asyncio.wait({connecting})
-            wire.close()  # it may have been made
+            connection.close()  # it may have been made
             raise
         finally:
             self._connecting = None
@@ -294,10 +299,10 @@ class Subscription:
             return False
         failure = connecting.exception()
         if failure is not None and not isinstance(failure, Unreachable):
-            log.error("log.news_failed", exc_info=failure)  # of the others the lanes tell
+            log.error("log.news_failed", exc_info=failure)  # of the others the pipelines tell
         return failure is None
 
-    async def _stay(self, wire: RedisConnection, ended: asyncio.Event) -> None:
+    async def _stay(self, connection: RedisConnection, ended: asyncio.Event) -> None:
         """Until the connection is lost, or answers no more."""
         loop = asyncio.get_running_loop()
         while not ended.is_set():
@@ -308,18 +313,18 @@ class Subscription:
                 if loop.time() < self._last_heard + PING_S:
                     continue
                 asked = loop.time()
-                wire.send([pack("PING")])
+                connection.send([pack("PING")])
                 try:
                     async with asyncio.timeout(PING_S):
                         await ended.wait()
                 except TimeoutError:
                     if self._last_heard < asked:
-                        wire.close()
+                        connection.close()
 
     def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
-        if self._wire is not None:
+        if self._connection is not None:
             log.info("log.news_lost", server=str(self._servers), reason=str(error or "closed"))
-        self._wire = None
+        self._connection = None
         ended.set()
 
     def _replies(self, replies: list[Reply]) -> None:

@@ -1,4 +1,4 @@
-"""A lane: commands to one Redis server, gathered while the last pipeline is under way."""
+"""Commands to one Redis server, gathered while the last pipeline is under way."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Unreachable(Exception):
         self.is_passing = is_passing
 
 
-class Ask(NamedTuple):
+class PendingCall(NamedTuple):
     """Packed commands that belong together, and who gets their replies.
 
     `weight` is about how many bytes they or their replies are.
@@ -63,23 +63,23 @@ class Pipeline:
         self,
         connect: Connect,
         lost: Callable[[str], None],
-        patience_s: float,
+        timeout_s: float,
         epilogue: Packed | None = None,
     ) -> None:
         """`lost` hears when the connection is while a reply is due, and why, if we gave it up.
 
-        `patience_s` is the longest time in which nothing at all moves on it while a reply is due.
+        `timeout_s` is the longest time in which nothing at all moves on it while a reply is due.
         `epilogue` is a command after each pipeline, whose reply goes to all of its asks.
         """
         self._loop = asyncio.get_running_loop()
         self._connect = connect
         self._tell_lost = lost
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._epilogue = epilogue
-        self._wire: RedisConnection | None = None
+        self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._waiting: deque[Ask] = deque()
-        self._sent: deque[Ask] = deque()
+        self._waiting: deque[PendingCall] = deque()
+        self._sent: deque[PendingCall] = deque()
         self._replies: list[Reply] = []
         self._due = 0  # replies to what was sent
         self._timer: asyncio.TimerHandle | None = None
@@ -92,17 +92,17 @@ class Pipeline:
     @property
     def is_open(self) -> bool:
         """Whether there is a connection."""
-        return self._wire is not None and self._wire.is_open
+        return self._connection is not None and self._connection.is_open
 
     def ask(self, commands: Sequence[Packed], done: Done, expected: int = 0) -> None:
         """Send in the next pipeline; `done` gets the replies, or Unreachable, in a later pass.
 
         `expected` is about how many bytes the replies may be, where they are many.
         """
-        self._waiting.append(Ask(commands, done, max(size_of(commands), expected)))
+        self._waiting.append(PendingCall(commands, done, max(size_of(commands), expected)))
         if self._sent:
             return
-        if len(self._waiting) >= ENOUGH and self._wire is not None:
+        if len(self._waiting) >= ENOUGH and self._connection is not None:
             self._start()
         elif not self._kicked:
             self._kicked = True
@@ -112,8 +112,8 @@ class Pipeline:
         self._kicked = False
         if self._sent or not self._waiting or self._connecting is not None:
             return
-        wire = self._wire
-        if wire is None:
+        connection = self._connection
+        if connection is None:
             if self._closed:
                 self._fail(Unreachable("the gateway is stopping"))
             else:
@@ -124,9 +124,9 @@ class Pipeline:
         if self._epilogue is not None:
             commands.append(self._epilogue)
             self._due += 1
-        wire.send(commands)
-        self._moved_at, self._unsent = self._loop.time(), wire.unsent
-        self._timer = self._loop.call_later(self._patience_s, self._look)
+        connection.send(commands)
+        self._moved_at, self._unsent = self._loop.time(), connection.unsent
+        self._timer = self._loop.call_later(self._timeout_s, self._look)
 
     def _gather(self) -> list[Packed]:
         """Take what goes into one pipeline."""
@@ -139,10 +139,10 @@ class Pipeline:
         return [command for ask in self._sent for command in ask.commands]
 
     async def _open(self) -> None:
-        wire = RedisConnection(self._heard, self._lost)
+        connection = RedisConnection(self._heard, self._lost)
         try:
-            await connected(self._connect, wire)
-            self._wire = wire if wire.is_open else None
+            await connected(self._connect, connection)
+            self._connection = connection if connection.is_open else None
         except Unreachable as failure:
             self._fail(failure)
         except Exception as error:  # noqa: BLE001 - who waits must hear of it, whatever it was
@@ -156,18 +156,18 @@ class Pipeline:
 
     def _look(self) -> None:
         """Give the connection up when nothing moves: what is long may take its time."""
-        wire = self._wire
-        if wire is None:
+        connection = self._connection
+        if connection is None:
             return
         now = self._loop.time()
-        if wire.unsent < self._unsent:
-            self._moved_at, self._unsent = now, wire.unsent
-        self._moved_at = max(self._moved_at, wire.heard_at)
-        left_s = self._moved_at + self._patience_s - now
+        if connection.unsent < self._unsent:
+            self._moved_at, self._unsent = now, connection.unsent
+        self._moved_at = max(self._moved_at, connection.heard_at)
+        left_s = self._moved_at + self._timeout_s - now
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look)
         else:
-            self._why = f"no answer within {self._patience_s:g} s"
+            self._why = f"no answer within {self._timeout_s:g} s"
             self.cut()
 
     def _heard(self, replies: list[Reply]) -> None:
@@ -187,7 +187,7 @@ class Pipeline:
         for ask, mine in answered:
             _tell(ask, (mine, last))
 
-    def _whole(self) -> list[tuple[Ask, list[Reply]]]:
+    def _whole(self) -> list[tuple[PendingCall, list[Reply]]]:
         """Take the asks whose replies are all here."""
         answered = []
         at = 0
@@ -198,7 +198,7 @@ class Pipeline:
         return answered
 
     def _lost(self, error: Exception | None) -> None:
-        self._wire = None
+        self._connection = None
         if self._timer is not None:
             self._timer.cancel()
         gave_up, self._why = self._why, ""
@@ -221,8 +221,8 @@ class Pipeline:
 
         Also one that is being made: a frozen server would hold it up for seconds.
         """
-        if self._wire is not None:
-            self._wire.close()
+        if self._connection is not None:
+            self._connection.close()
         elif self._connecting is not None:
             self._connecting.cancel()
 
@@ -236,19 +236,19 @@ class Pipeline:
         self.cut()
 
 
-async def connected(connect: Connect, wire: RedisConnection) -> None:
+async def connected(connect: Connect, connection: RedisConnection) -> None:
     """Connect, in a task of its own. Raises Unreachable, and CancelledError also when it is late.
 
     A connection that is being made does not always hear of its cancellation.
     """
-    await connect(wire)
+    await connect(connection)
     task = asyncio.current_task()
     if task is not None and task.cancelling():
-        wire.close()
+        connection.close()
         raise asyncio.CancelledError
 
 
-def _tell(ask: Ask, answer: Answer | Unreachable) -> None:
+def _tell(ask: PendingCall, answer: Answer | Unreachable) -> None:
     try:
         ask.done(answer)
     except Exception:  # noqa: BLE001 - the others must hear of theirs

@@ -1,4 +1,4 @@
-"""One Redis server that takes writes: its two lanes, and how it is."""
+"""One Redis server that takes writes: its two pipelines, and how it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import RedisConnection
     from gateway.backends.redis.pipeline import Answer
-    from gateway.backends.redis.topology import Address, Servers
+    from gateway.backends.redis.topology import Address, Topology
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
@@ -27,14 +27,14 @@ REPLICAS_S = 1.0  # the longest wait for replicas
 
 
 class Primary:
-    """Appends go by one lane and reads by the other, so that neither waits for the other.
+    """Appends go by one pipeline and reads by the other, so that neither waits for the other.
 
-    `trouble` says why it takes no appends, `reign` which history it has (see headgate.lua).
+    `trouble` says why it takes no appends, `history` which history it has (see headgate.lua).
     """
 
     def __init__(
         self,
-        servers: Servers,
+        servers: Topology,
         address: Address,
         calls: Commands,
         wait_replicas: int,
@@ -47,12 +47,12 @@ class Primary:
         self._wait_replicas = wait_replicas
         self._changed = changed
         epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
-        patience_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
-        self.commits = Pipeline(self._connect, self._lost, patience_s, epilogue)
+        timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
+        self.commits = Pipeline(self._connect, self._lost, timeout_s, epilogue)
         self.reads = Pipeline(self._connect, self._lost, ANSWER_S)
         self.trouble: str | None = "not connected yet"
         self._is_told = False
-        self.reign = 0
+        self.history = 0
         self.is_new = False
         self._is_in_doubt = False
         self._left = 0  # times that we ended the connections
@@ -66,8 +66,8 @@ class Primary:
         """Whether it is known that nothing can be asked."""
         return self._is_told and not (self.commits.is_open or self.reads.is_open)
 
-    async def _connect(self, wire: RedisConnection) -> None:
-        await self._servers.connect(wire, self._address)
+    async def _connect(self, redis_connection: RedisConnection) -> None:
+        await self._servers.connect(redis_connection, self._address)
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""
@@ -77,7 +77,7 @@ class Primary:
             self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
-        """End the lanes."""
+        """End the pipelines."""
         self._is_closed = True
         if self._task is not None:
             self._task.cancel()
@@ -88,7 +88,7 @@ class Primary:
 
     def _lost(self, gave_up: str) -> None:
         if gave_up:
-            self._ill(gave_up)  # who comes now need not wait to find that out, too
+            self._unhealthy(gave_up)  # who comes now need not wait to find that out, too
         self._cut()
 
     def look(self) -> None:
@@ -96,7 +96,7 @@ class Primary:
         self._look.set()
 
     def leave(self) -> None:
-        """Connect anew, both lanes to whoever takes writes then."""
+        """Connect anew, both pipelines to whoever takes writes then."""
         self._left += 1
         self._cut()
 
@@ -123,7 +123,7 @@ class Primary:
             try:
                 await self._probe()
             except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
-                self._ill(f"it answers what cannot be understood: {error!r}")
+                self._unhealthy(f"it answers what cannot be understood: {error!r}")
 
     async def _probe(self) -> None:
         answered: asyncio.Future[Answer | Unreachable] = asyncio.get_running_loop().create_future()
@@ -141,7 +141,7 @@ class Primary:
                 self.look()  # it was us who ended the connection: that tells nothing of the server
                 return
             self._servers.moved()  # it may be that another server has taken over
-            self._ill(answer.why)
+            self._unhealthy(answer.why)
         else:
             self._judge(answer)
 
@@ -153,45 +153,45 @@ class Primary:
         elif isinstance(reply, Refusal):
             if reply.code in {"READONLY", "ERR"}:
                 self.leave()
-            self._ill(explained(reply.text))
+            self._unhealthy(explained(reply.text))
         elif isinstance(replicas, Refusal):  # of WAIT
-            self._ill(explained(replicas.text))
+            self._unhealthy(explained(replicas.text))
         elif isinstance(replicas, int) and replicas < self._wait_replicas:
-            self._ill(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
+            self._unhealthy(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
         else:
             self._well(int(reply))
 
-    def compare(self, reign: int) -> None:
+    def compare(self, history: int) -> None:
         """Look anew when an answer tells of another history than the last look did.
 
-        After a failover one lane may have come to the old primary and one to the new.
+        After a failover one pipeline may have come to the old primary and one to the new.
         """
-        if self.reign and reign != self.reign and not self._is_in_doubt:
+        if self.history and history != self.history and not self._is_in_doubt:
             self._is_in_doubt = True  # once: the look must not be cut off, too
             self.leave()
             self.look()
 
-    def _ill(self, why: str) -> None:
+    def _unhealthy(self, why: str) -> None:
         if not self._is_told:
             log.error("log.failed", server=self.name, reason=why)
         self._is_told = True
         self.trouble = why
 
-    def _well(self, reign: int) -> None:
+    def _well(self, history: int) -> None:
         if self._is_told:
             log.info("log.recovered", server=self.name)
         self._is_told = False
         self.trouble = None
-        self._heard_reign(reign)
+        self._heard_history(history)
 
-    def _heard_reign(self, reign: int) -> None:
+    def _heard_history(self, history: int) -> None:
         """An answer of the server has told its history."""
-        if reign == self.reign:
+        if history == self.history:
             return
-        is_other = bool(self.reign) or self.is_new
-        self.reign = reign
+        is_other = bool(self.history) or self.is_new
+        self.history = history
         if is_other:
-            log.warning("log.history_changed", server=self.name, reign=reign)
+            log.warning("log.history_changed", server=self.name, history=history)
             self._changed()
 
     @property

@@ -56,7 +56,7 @@ class RedisSettings(NamedTuple):
 Address = tuple[str, int]
 
 
-class Servers:
+class Topology:
     """Finds the server that has a key, and opens connections to it.
 
     `trouble` says why a cluster's servers are not known, `sharded` whether they publish by slots.
@@ -170,7 +170,7 @@ class Servers:
         await cluster.initialize()
         self._cluster = cluster
 
-    async def connect(self, wire: RedisConnection, address: Address) -> None:
+    async def connect(self, redis_connection: RedisConnection, address: Address) -> None:
         """Open a connection, with our functions on its server, and give it to the wire.
 
         Raises Unreachable.
@@ -184,7 +184,7 @@ class Servers:
                 if not self.is_cluster:
                     await _check_alone(connection)
                 await self._warn_of_eviction(connection)
-        wire.take_over(connection)
+        redis_connection.take_over(connection)
 
     async def _warn_of_eviction(self, connection: AbstractConnection) -> None:
         """Once: a Redis that takes keys away when it is full does it without telling anybody."""
@@ -206,13 +206,13 @@ class Servers:
             address = origin.nodes[0]
         return connection_to(address, options)
 
-    async def connect_sentinel(self, wire: RedisConnection, node: Address) -> None:
+    async def connect_sentinel(self, redis_connection: RedisConnection, node: Address) -> None:
         """Open a connection to a sentinel. Raises Unreachable."""
         with _telling():
             connection = connection_to(node, self._sentinel_options())
             async with self._making(connection):
                 pass
-        wire.take_over(connection)
+        redis_connection.take_over(connection)
 
     @contextlib.asynccontextmanager
     async def _making(self, connection: AbstractConnection) -> AsyncIterator[None]:

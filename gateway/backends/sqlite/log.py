@@ -62,7 +62,7 @@ class SqliteLog(SoleLog):
         self._local = threading.local()
         self._open_readers: list[Reader] = []
         self._ids = itertools.count()
-        self._reign = 0
+        self._history = 0
         self._damaged: Sequence[Path] = ()
         self._trouble: str | None = None
         self._reserve = Reserve(folder / "headgate.reserve")
@@ -80,7 +80,7 @@ class SqliteLog(SoleLog):
         writer = await asyncio.to_thread(self._open_writer)
         self._tell()
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
-        self._reign = writer.reign()
+        self._history = writer.history()
         self._readers = ThreadPoolExecutor(READERS, "headgate-log-read")
         self._thread = threading.Thread(
             target=self._write, args=(writer,), name="headgate-log-write", daemon=True
@@ -164,7 +164,7 @@ class SqliteLog(SoleLog):
             if reader is None:
                 connection = self._folder.connect(read_only=True)
                 self._folder.check_names()
-                reader = Reader(connection, self._reign)
+                reader = Reader(connection, self._history)
                 self._open_readers.append(reader)
                 self._local.reader = reader
             return read(reader)

@@ -36,7 +36,7 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     found = wal.remains(folder.wal, _taken(connection), page_size)
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
-        _begin_reign(connection)
+        _begin_history(connection)
         _tell(folder, found, kept)
     if found.frames:
         cut_behind(folder, connection)
@@ -95,9 +95,9 @@ def _copy(folder: DataFolder) -> Path:
     return kept
 
 
-def _begin_reign(connection: apsw.Connection) -> None:
+def _begin_history(connection: apsw.Connection) -> None:
     connection.execute(
-        "begin immediate; insert into meta values ('reign', ?)"
+        "begin immediate; insert into meta values ('history', ?)"
         " on conflict (name) do update set value=max(value + 1, excluded.value); commit",
         (time.time_ns() * MICROSECONDS // 10**9,),
     )

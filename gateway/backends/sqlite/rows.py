@@ -20,13 +20,13 @@ from gateway.backends.sqlite.records import Taken
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.generations import raised
-from gateway.protocol.lifecycle import Place
+from gateway.protocol.lifecycle import PathState
 from gateway.protocol.state import (
     Change,
-    Epoch,
     ForkPoint,
     Lifetime,
     Mark,
+    PastGeneration,
     ProducerState,
     Segment,
     Stamp,
@@ -75,8 +75,8 @@ class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     lifetime: Lifetime = Lifetime()
     fork: ForkPoint | None = None
     lineage: tuple[Segment, ...] = ()
-    reign: int = 0
-    epochs: tuple[Epoch, ...] = ()
+    history: int = 0
+    past_generations: tuple[PastGeneration, ...] = ()
     first: int = 0
     marks: tuple[Mark, ...] = ()
     trim_at: float | None = None
@@ -103,11 +103,11 @@ def _state(row: tuple[object, ...]) -> StreamState:
 
 
 class Reader:
-    """Reads over one connection, under one reign; every answer is of one moment."""
+    """Reads over one connection, in one history; every answer is of one moment."""
 
-    def __init__(self, connection: apsw.Connection, reign: int) -> None:
+    def __init__(self, connection: apsw.Connection, history: int) -> None:
         self._connection = connection
-        self._reign = reign
+        self._history = history
 
     def close(self) -> None:
         """Close the connection."""
@@ -125,12 +125,12 @@ class Reader:
             state = self._state(row) if row is not None else None
             producers = self._producers(state.stream_id) if state is not None else {}
         generation = retired[0] if retired is not None and isinstance(retired[0], int) else None
-        return Loaded(Place(state, generation, self._reign), producers)
+        return Loaded(PathState(state, generation, self._history), producers)
 
     def _state(self, row: tuple[object, ...]) -> StreamState:
-        """A stream as it goes on under the present reign."""
+        """A stream as it goes on in the present history."""
         state = _state(row)
-        return raised(state, self._reign) if self._reign else state
+        return raised(state, self._history) if self._history else state
 
     def _producers(self, stream_id: int) -> dict[str, ProducerState]:
         rows = self._connection.execute(
@@ -198,9 +198,9 @@ class Writer:
             " coalesce((select max(stream) from doomed), 0))"
         )
 
-    def reign(self) -> int:
+    def history(self) -> int:
         """In which history of the file its streams are changed; 0 before any was lost."""
-        return self._number("select coalesce((select value from meta where name='reign'), 0)")
+        return self._number("select coalesce((select value from meta where name='history'), 0)")
 
     def prove(self) -> None:
         """A commit of our own: shows that the file takes writes again."""

@@ -9,7 +9,7 @@ from gateway.commands.redis_doctor.facts import Finding, count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.commands.redis_doctor.facts import Server
+    from gateway.commands.redis_doctor.facts import ServerFacts
 
 FUNCTIONS = (7, 0)
 DISK_OF_REPLICAS = (7, 2)
@@ -18,7 +18,7 @@ CROWDED = 0.9
 CONNECTIONS_OF_A_PROCESS = 3
 
 
-def access(server: Server) -> Iterator[Finding]:
+def access(server: ServerFacts) -> Iterator[Finding]:
     """What has to be there before anything else matters."""
     yield _version(server)
     yield from _deployment(server)
@@ -28,7 +28,7 @@ def access(server: Server) -> Iterator[Finding]:
     yield from _libraries(server)
 
 
-def _version(server: Server) -> Finding:
+def _version(server: ServerFacts) -> Finding:
     shown = f"{server.name} {server.shown_version}"
     if server.version < FUNCTIONS:
         return Finding(
@@ -47,7 +47,7 @@ def _version(server: Server) -> Finding:
     return Finding("ok", "version", f"{shown} does what the streams need.")
 
 
-def _deployment(server: Server) -> Iterator[Finding]:
+def _deployment(server: ServerFacts) -> Iterator[Finding]:
     if server.info.get("cluster_enabled") == 1 and server.route.redis.kind != "cluster":
         yield Finding(
             "error",
@@ -57,7 +57,7 @@ def _deployment(server: Server) -> Iterator[Finding]:
         )
 
 
-def _rights(server: Server) -> Iterator[Finding]:
+def _rights(server: ServerFacts) -> Iterator[Finding]:
     about = "rights"
     if server.refused is None:
         yield Finding(
@@ -87,7 +87,7 @@ def _rights(server: Server) -> Iterator[Finding]:
         )
 
 
-def _guard(server: Server) -> Iterator[Finding]:
+def _guard(server: ServerFacts) -> Iterator[Finding]:
     # A default user without a password is let in by loopback alone unless this is off.
     is_open = server.route.redis.password is None and server.route.redis.kind != "unix"
     if is_open and server.config.get("protected-mode") == "no":
@@ -100,7 +100,7 @@ def _guard(server: Server) -> Iterator[Finding]:
         )
 
 
-def _connections(server: Server) -> Iterator[Finding]:
+def _connections(server: ServerFacts) -> Iterator[Finding]:
     about = "connections"
     idle = server.number("timeout") or 0
     if idle:
@@ -131,7 +131,7 @@ def _connections(server: Server) -> Iterator[Finding]:
         )
 
 
-def _libraries(server: Server) -> Iterator[Finding]:
+def _libraries(server: ServerFacts) -> Iterator[Finding]:
     others = [name for name in server.libraries if name != server.this_library]
     if not others:
         return

@@ -14,9 +14,9 @@ import redis
 from gateway.commands.redis_doctor.client import connected, connected_to_sentinel
 from gateway.commands.redis_doctor.facts import (
     ClusterView,
-    Sample,
     SentinelView,
-    Server,
+    ServerFacts,
+    StreamSample,
     StreamSize,
 )
 from gateway.commands.redis_doctor.rights import refused
@@ -53,7 +53,7 @@ STREAMS_MEASURED = 200
 PARTS = ("", ":records")
 
 
-class Unreachable(Exception):
+class ServerUnreachable(Exception):
     """No server could be asked; the message says why, without its full stop."""
 
 
@@ -61,7 +61,7 @@ class Unreachable(Exception):
 class Asked:
     """All that was learnt of an origin."""
 
-    servers: tuple[Server, ...]
+    servers: tuple[ServerFacts, ...]
     # Nodes of a cluster that could not be asked, with the reasons.
     silent: tuple[str, ...]
     sentinels: tuple[SentinelView, ...]
@@ -83,7 +83,7 @@ def _ask_sentinels(route: Route) -> Asked:
     views = tuple(_sentinel(route, node) for node in route.redis.nodes)
     told = next((view for view in views if view.trouble is None), None)
     if told is None:
-        raise Unreachable("; ".join(f"{view.address}: {view.trouble}" for view in views))
+        raise ServerUnreachable("; ".join(f"{view.address}: {view.trouble}" for view in views))
     primary = (str(told.fields["ip"]), int(told.fields["port"]))
     return Asked((_server(route, primary),), (), views, None)
 
@@ -114,7 +114,7 @@ def _ask_cluster(route: Route) -> Asked:
             troubles.append(f"{_shown(node)}: {_sentence(cause, route)}")
             continue
         return _ask_nodes(route, view)
-    raise Unreachable("; ".join(troubles))
+    raise ServerUnreachable("; ".join(troubles))
 
 
 def _ask_nodes(route: Route, view: ClusterView) -> Asked:
@@ -123,7 +123,7 @@ def _ask_nodes(route: Route, view: ClusterView) -> Asked:
         host, _, port = address.rpartition(":")
         try:
             servers.append(_server(route, (host, int(port))))
-        except Unreachable as cause:
+        except ServerUnreachable as cause:
             silent.append(str(cause))
     return Asked(tuple(servers), tuple(silent), (), view)
 
@@ -140,14 +140,14 @@ def _cluster(client: Client) -> ClusterView:
     return ClusterView(info, replicas, None if coverage is None else coverage == "yes")
 
 
-def _server(route: Route, node: tuple[str, int] | None) -> Server:
+def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
     address = route.redis.path if node is None else _shown(node)
     try:
         with connected(route, node) as client:
             info = client.ask("INFO")
             if "redis_version" not in info:
-                raise Unreachable(f"{address}: it is no Redis, as it tells no version")
-            return Server(
+                raise ServerUnreachable(f"{address}: it is no Redis, as it tells no version")
+            return ServerFacts(
                 address=address,
                 route=route,
                 info=info,
@@ -159,7 +159,7 @@ def _server(route: Route, node: tuple[str, int] | None) -> Server:
                 sample=_sample(client, route.redis.prefix),
             )
     except redis.RedisError as cause:
-        raise Unreachable(f"{address}: {_sentence(cause, route)}") from cause
+        raise ServerUnreachable(f"{address}: {_sentence(cause, route)}") from cause
 
 
 def _settings(client: Client) -> dict[str, str]:
@@ -192,14 +192,14 @@ def _fields(reply: Any) -> dict[str, Any]:  # noqa: ANN401 - a map, or as RESP2 
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def _sample(client: Client, prefix: str) -> Sample | None:
+def _sample(client: Client, prefix: str) -> StreamSample | None:
     """The memory of as many streams as a bounded walk over the keys finds."""
     with contextlib.suppress(redis.exceptions.NoPermissionError):
         return _walk(client, prefix)
     return None
 
 
-def _walk(client: Client, prefix: str) -> Sample:
+def _walk(client: Client, prefix: str) -> StreamSample:
     found: dict[str, None] = {}
     cursor, looked_at = 0, 0
     while looked_at < KEYS_LOOKED_AT and len(found) < STREAMS_MEASURED:
@@ -209,7 +209,7 @@ def _walk(client: Client, prefix: str) -> Sample:
         if cursor == 0:
             break
     sizes = tuple(_size(client, key) for key in list(found)[:STREAMS_MEASURED])
-    return Sample(sizes, cursor == 0 and len(found) <= STREAMS_MEASURED)
+    return StreamSample(sizes, cursor == 0 and len(found) <= STREAMS_MEASURED)
 
 
 def _size(client: Client, key: str) -> StreamSize:

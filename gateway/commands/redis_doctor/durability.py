@@ -9,21 +9,21 @@ from gateway.commands.redis_doctor.facts import Finding, count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.commands.redis_doctor.facts import Server
+    from gateway.commands.redis_doctor.facts import ServerFacts
 
 DISK = "persistence"
 COPIES = "replication"
 LONG_LAG_S = 10
 
 
-def durability(server: Server) -> Iterator[Finding]:
+def durability(server: ServerFacts) -> Iterator[Finding]:
     """What its disk and its replicas promise."""
     yield from _disk(server)
     yield from _failing_disk(server)
     yield from _replication(server)
 
 
-def _disk(server: Server) -> Iterator[Finding]:
+def _disk(server: ServerFacts) -> Iterator[Finding]:
     if _has_file(server):
         yield _file(server)
         yield from _rewriting(server)
@@ -42,12 +42,12 @@ def _disk(server: Server) -> Iterator[Finding]:
         yield Finding("note", DISK, "Whether anything is kept on disk could not be asked.")
 
 
-def _has_file(server: Server) -> bool:
+def _has_file(server: ServerFacts) -> bool:
     asked = server.config.get("appendonly")
     return asked == "yes" if asked else server.info.get("aof_enabled") == 1
 
 
-def _file(server: Server) -> Finding:
+def _file(server: ServerFacts) -> Finding:
     policy = server.config.get("appendfsync")
     if policy == "always":
         return Finding(
@@ -77,7 +77,7 @@ def _file(server: Server) -> Finding:
     )
 
 
-def _rewriting(server: Server) -> Iterator[Finding]:
+def _rewriting(server: ServerFacts) -> Iterator[Finding]:
     if server.config.get("no-appendfsync-on-rewrite") == "yes" and (
         server.config.get("appendfsync") != "no"
     ):
@@ -106,7 +106,7 @@ def _rewriting(server: Server) -> Iterator[Finding]:
         )
 
 
-def _nothing(server: Server) -> Finding:
+def _nothing(server: ServerFacts) -> Finding:
     if server.replicas:
         return Finding(
             "error",
@@ -123,7 +123,7 @@ def _nothing(server: Server) -> Finding:
     )
 
 
-def _failing_disk(server: Server) -> Iterator[Finding]:
+def _failing_disk(server: ServerFacts) -> Iterator[Finding]:
     if server.info.get("aof_last_write_status", "ok") != "ok":
         yield Finding(
             "error",
@@ -147,7 +147,7 @@ def _failing_disk(server: Server) -> Iterator[Finding]:
         )
 
 
-def _replication(server: Server) -> Iterator[Finding]:
+def _replication(server: ServerFacts) -> Iterator[Finding]:
     if server.info.get("role") == "slave":
         of = f"{server.info.get('master_host')}:{server.info.get('master_port')}"
         yield Finding(
@@ -170,7 +170,7 @@ def _replication(server: Server) -> Iterator[Finding]:
     yield from _lag(server)
 
 
-def _waiting(server: Server) -> Iterator[Finding]:
+def _waiting(server: ServerFacts) -> Iterator[Finding]:
     asked = server.route.wait_replicas
     if asked > server.replicas:
         yield Finding(
@@ -189,7 +189,7 @@ def _waiting(server: Server) -> Iterator[Finding]:
         )
 
 
-def _failover(server: Server) -> Iterator[Finding]:
+def _failover(server: ServerFacts) -> Iterator[Finding]:
     if not server.replicas:
         yield Finding(
             "warning",
@@ -216,7 +216,7 @@ def _failover(server: Server) -> Iterator[Finding]:
         )
 
 
-def _lag(server: Server) -> Iterator[Finding]:
+def _lag(server: ServerFacts) -> Iterator[Finding]:
     for replica in server.followers:
         address = f"{replica['ip']}:{replica['port']}"
         if replica.get("state") != "online":

@@ -35,7 +35,7 @@ class StreamSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StreamSample:
     """Some of the streams of a server, or all of them."""
 
     sizes: tuple[StreamSize, ...]
@@ -43,7 +43,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerFacts:
     """One server that holds streams, as it was when it was asked."""
 
     address: str
@@ -58,7 +58,7 @@ class Server:
     libraries: tuple[str, ...]
     this_library: str
     # None: the user may not look.
-    sample: Sample | None
+    sample: StreamSample | None
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from gateway.commands.redis_doctor.facts import Finding, count, show_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.commands.redis_doctor.facts import Server
+    from gateway.commands.redis_doctor.facts import ServerFacts
 
 ROOM = "memory"
 MIB = 1 << 20
@@ -25,7 +25,7 @@ MANY = 100
 SMALLEST_OUTPUT = 8 * MIB
 
 
-def memory(server: Server) -> Iterator[Finding]:
+def memory(server: ServerFacts) -> Iterator[Finding]:
     """Eviction, room, and the shape of the streams."""
     yield from _eviction(server)
     yield from _room(server)
@@ -34,7 +34,7 @@ def memory(server: Server) -> Iterator[Finding]:
     yield from _streams(server)
 
 
-def _eviction(server: Server) -> Iterator[Finding]:
+def _eviction(server: ServerFacts) -> Iterator[Finding]:
     policy = server.info.get("maxmemory_policy")
     limit = int(server.info.get("maxmemory", 0))
     if policy == "noeviction":
@@ -53,7 +53,7 @@ def _eviction(server: Server) -> Iterator[Finding]:
         )
 
 
-def _room(server: Server) -> Iterator[Finding]:
+def _room(server: ServerFacts) -> Iterator[Finding]:
     used = int(server.info.get("used_memory", 0))
     limit = int(server.info.get("maxmemory", 0))
     machine = int(server.info.get("total_system_memory", 0))
@@ -101,7 +101,7 @@ def _headroom(used: int, limit: int, *, evicts: bool) -> Finding:
     return Finding("ok", ROOM, f"{share}.")
 
 
-def _nodes(server: Server) -> Iterator[Finding]:
+def _nodes(server: ServerFacts) -> Iterator[Finding]:
     size = server.number("stream-node-max-bytes")
     entries = server.number("stream-node-max-entries")
     if size is None or entries is None:
@@ -125,7 +125,7 @@ def _nodes(server: Server) -> Iterator[Finding]:
         )
 
 
-def _outputs(server: Server) -> Iterator[Finding]:
+def _outputs(server: ServerFacts) -> Iterator[Finding]:
     limits = _output_limits(server.config.get("client-output-buffer-limit", ""))
     about = "slow gateways"
     if limits.get("pubsub") == 0:
@@ -167,7 +167,7 @@ def _output_limits(setting: str) -> dict[str, int]:
     return {words[i]: int(words[i + 1]) for i in range(0, len(words) - 3, 4)}
 
 
-def _streams(server: Server) -> Iterator[Finding]:
+def _streams(server: ServerFacts) -> Iterator[Finding]:
     if server.sample is None:
         yield Finding("note", "streams", "Their memory may not be looked at.")
         return
@@ -190,7 +190,7 @@ def _streams(server: Server) -> Iterator[Finding]:
     )
 
 
-def _smaller_blocks(server: Server, used: list[int]) -> str:
+def _smaller_blocks(server: ServerFacts, used: list[int]) -> str:
     """What to do when most streams do not fill the block that their first record takes."""
     block = min(server.number("stream-node-max-bytes") or FIRST_BLOCK_BYTES, FIRST_BLOCK_BYTES)
     typical = used[len(used) // 2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.commands.output import note, write
 from gateway.commands.redis_doctor import groups
 from gateway.commands.redis_doctor.access import access
-from gateway.commands.redis_doctor.asking import Unreachable, ask
+from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.durability import durability
 from gateway.commands.redis_doctor.facts import LEVELS, Finding, count
 from gateway.commands.redis_doctor.memory import memory
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.commands.redis_doctor.asking import Asked
-    from gateway.commands.redis_doctor.facts import Server
+    from gateway.commands.redis_doctor.facts import ServerFacts
     from gateway.settings import Route
 
 SOUND = 0
@@ -45,7 +45,7 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
     for route in routes:
         try:
             parts = tuple(examine(ask(route)))
-        except Unreachable as cause:
+        except ServerUnreachable as cause:
             note(f"headgate: {route.redis} cannot be examined: {cause}.")
             status = UNREACHABLE
             continue
@@ -71,7 +71,7 @@ def examine(asked: Asked) -> Iterator[Part]:
         yield Part(f"{server.name} at {server.address}", tuple(_all(server)))
 
 
-def _all(server: Server) -> Iterator[Finding]:
+def _all(server: ServerFacts) -> Iterator[Finding]:
     yield from access(server)
     yield from durability(server)
     yield from memory(server)

@@ -104,9 +104,9 @@ class Client:
         lines += [f"{name}: {value}" for name, value in fields.items()]
         self._writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
-        line, *given = head.split("\r\n")[:-2]
+        line, *result = head.split("\r\n")[:-2]
         told = {}
-        for one in given:
+        for one in result:
             name, _, value = one.partition(": ")
             told[name.lower()] = value
         return int(line.split(" ")[1]), told

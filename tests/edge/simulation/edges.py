@@ -83,16 +83,16 @@ class Edge:
         """What is held for nobody once everybody has gone: nothing of it should be."""
         cache, feeds, limits = self.route.cache, self.route.feeds, self.shared.limits
         held = {
-            "watches": len(feeds._watches),
+            "streams": len(feeds._streams),
             "paths": len(feeds._of_path),
-            "reads": len(feeds._events._reads._flights) + len(feeds._tails._flights),
+            "reads": len(feeds._events._reads._fetches) + len(feeds._tails._fetches),
             "rendered": len(feeds._rendered),
             "budget": feeds.budget.bytes,
             "budgeted": len(feeds.budget._sizes),
             "feeds": limits.feeds,
             "readers": limits.live_readers,
             "connections": limits.connections,
-            "flights": len(cache._flights) + len(cache._of_path) + len(cache._tasks),
+            "fetches": len(cache._fetches) + len(cache._of_path) + len(cache._tasks),
             "in flight": self.route.origin.in_flight,
         }
         store = self.shared.store

@@ -33,14 +33,14 @@ class Viewer:
         judge: Judge,
         chance: random.Random,
         *,
-        personal: bool,
+        identified: bool,
     ) -> None:
         self._loop = loop
         self._edge = edge
         self.stream = stream
         self._judge = judge
         self._chance = chance
-        self._fields = {"Authorization": "me"} if personal else {}
+        self._fields = {"Authorization": "me"} if identified else {}
         self._client = Client(loop, edge.address)
         self._tags: dict[str, tuple[str, Got]] = {}
         self.position = BEGINNING

@@ -99,7 +99,7 @@ class World:
             self.chance.choice([*self.origin.streams.values()]),
             self.judge,
             random.Random(self.chance.random()),
-            personal=self.chance.random() < 0.15,
+            identified=self.chance.random() < 0.15,
         )
 
     def _spawn(self, doing: Coroutine[None, None, None]) -> None:
@@ -241,7 +241,7 @@ class World:
 
     def _herd_member(self, stream: Stream) -> Glancer:
         chance = random.Random(self.chance.random())
-        member = Glancer(self.loop, self.edges[0], stream, self.judge, chance, personal=False)
+        member = Glancer(self.loop, self.edges[0], stream, self.judge, chance, identified=False)
         member.is_quiet = True
         return member
 

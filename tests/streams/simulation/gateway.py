@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from gateway import app
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.pipeline import Unreachable
-from gateway.backends.redis.topology import RedisSettings, Servers
+from gateway.backends.redis.topology import RedisSettings, Topology
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
 from gateway.streams.sweeper import Sweeper
@@ -44,7 +44,7 @@ class _Connection:
         self._reader = None
 
 
-class _Servers(Servers):
+class _Servers(Topology):
     def __init__(self, redis: Redis) -> None:
         super().__init__(SETTINGS)
         self._redis = redis
@@ -121,11 +121,11 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route.reader._reads._flights) + len(route._answers._flights),
-            "reads of events": len(route.feeds._reads._flights),
+            "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
+            "reads of events": len(route.feeds._reads._fetches),
             "streams to look at": len(route.table._catching_up),
             "followed streams": self.log.followed,
-            "streams in use": sum(not hot.idle for hot in route.table._streams.values()),
+            "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]
 

@@ -28,14 +28,14 @@ class Entry(NamedTuple):
     """The records of one commit, as an entry of their stream's key."""
 
     start: int
-    reign: int
+    history: int
     data: bytes
     lengths: bytes
 
     @property
     def words(self) -> list[Reply]:
         lengths = [b"n", self.lengths] if self.lengths else []
-        return [b"%d-%d" % (self.start, self.reign), [b"d", self.data, *lengths]]
+        return [b"%d-%d" % (self.start, self.history), [b"d", self.data, *lengths]]
 
     @property
     def records(self) -> list[tuple[int, bytes]]:
@@ -49,7 +49,7 @@ class Commit:
     """The arguments of a commit."""
 
     def __init__(self, argv: Sequence[bytes]) -> None:
-        self.reign, self.publish, self.removals, self.gateway = argv[:4]
+        self.history, self.publish, self.removals, self.gateway = argv[:4]
         self.expected, self.v, self.token, self.s, self.message, self.first = argv[4:10]
         self.generation, _, gone, self.start, self.data, self.lengths = argv[10:16]
         self.is_gone = bool(gone)
@@ -58,7 +58,7 @@ class Commit:
         self.forgotten = argv[rest:]
 
     @property
-    def grave(self) -> bytes:
+    def tombstone(self) -> bytes:
         return b" ".join((self.generation, self.v, self.gateway, self.token))
 
 
@@ -83,14 +83,14 @@ class Redis:
         self.before: dict[bytes, Any] = {}  # the keys then
         self.after: dict[bytes, Any] | None = None  # the keys with that carried out
         self.is_sealed = False  # a transaction has ended the torn one
-        self.reign: int | None = None
+        self.history: int | None = None
         self.start()
 
     def start(self) -> None:
         """A new process."""
         self.starts += 1
         self.process = b"%08x" % self.starts
-        self.reign = None
+        self.history = None
         self.is_up = True
         if self.after is not None:
             if not self.is_sealed and self.torn:  # what is torn now follows what was torn before
@@ -196,16 +196,16 @@ class Redis:
 
     # Functions
 
-    def current_reign(self, seen: bytes | None = None) -> int:
+    def current_history(self, seen: bytes | None = None) -> int:
         later, _, writer = (seen or b"0").partition(b" ")
         past = int(later)
-        is_later = bool(past) and (self.reign is None or past > self.reign)
-        if self.reign and is_later and writer == self.process:
-            self.reign = past
-        elif self.reign is None or is_later:
+        is_later = bool(past) and (self.history is None or past > self.history)
+        if self.history and is_later and writer == self.process:
+            self.history = past
+        elif self.history is None or is_later:
             now = int(self.clock() * 10**6)
-            self.reign = now if now > past else past + 1 + now % 10**6
-        return self.reign
+            self.history = now if now > past else past + 1 + now % 10**6
+        return self.history
 
     def _commit(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
         asked = Commit(argv)
@@ -233,13 +233,13 @@ class Redis:
         meta = self.keys.get(keys[0], {})
         if asked.s or meta.get(b"v"):
             return asked.token in meta.get(b"w" + asked.gateway, b"").split()
-        return bool(self.keys.get(keys[2]) == asked.grave)
+        return bool(self.keys.get(keys[2]) == asked.tombstone)
 
     def _stands(self, keys: Sequence[bytes], asked: Commit) -> bool:
         meta, retired = self.keys.get(keys[0], {}), self.keys.get(keys[2])
         v = meta.get(b"v", b"")
-        now = self.current_reign(meta.get(b"r"))
-        if v != asked.expected or int(asked.reign) != now:
+        now = self.current_history(meta.get(b"r"))
+        if v != asked.expected or int(asked.history) != now:
             return False
         if v:
             return bool(meta[b"r"] == b"%d %b" % (now, self.process))
@@ -253,17 +253,17 @@ class Redis:
     def _effects(self, keys: Sequence[bytes], asked: Commit) -> list[Effect]:
         """The commands of a commit, in their order."""
         meta, records, retired = keys
-        r = asked.reign + b" " + self.process
+        r = asked.history + b" " + self.process
         effects: list[Effect] = []
         if not asked.expected:
             effects += [_hset(meta, {b"r": r}), _unlink(meta, records)]
         if not asked.s:
             gone = {b"v": b"", b"s": b""}
-            return [*effects, _set(retired, asked.grave), _hset(meta, gone)]
+            return [*effects, _set(retired, asked.tombstone), _hset(meta, gone)]
         if asked.forgotten:
             effects.append(_hdel(meta, asked.forgotten))
         if asked.start:
-            entry = Entry(int(asked.start), int(asked.reign), asked.data, asked.lengths)
+            entry = Entry(int(asked.start), int(asked.history), asked.data, asked.lengths)
             standing = self.keys.get(records, ()) if asked.expected else ()
             assert all(one[:2] < entry[:2] for one in standing), "XADD with an id that is no higher"
             effects.append(_xadd(records, entry))
@@ -281,7 +281,7 @@ class Redis:
 
     def _look(self, meta: bytes) -> int:
         fields = self.keys.get(meta, {})
-        now = self.current_reign(fields.get(b"r"))
+        now = self.current_history(fields.get(b"r"))
         ours = b"%d %b" % (now, self.process)
         if fields and fields.get(b"r") != ours:
             self._carry_out([_set(meta, {**fields, b"r": ours})])
@@ -299,19 +299,19 @@ class Redis:
         return 0
 
     def _load(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
-        reign = self._look(keys[0])
-        return [reign, self._fields(keys[0]), self.keys.get(keys[2])]
+        history = self._look(keys[0])
+        return [history, self._fields(keys[0]), self.keys.get(keys[2])]
 
     def _confirm(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
         meta = self.keys.get(keys[0], {})
-        return [self.current_reign(meta.get(b"r")), meta.get(b"v")]
+        return [self.current_history(meta.get(b"r")), meta.get(b"v")]
 
     def _state(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
         meta = self.keys.get(keys[0], {})
-        return [self.current_reign(meta.get(b"r")), meta.get(b"s")]
+        return [self.current_history(meta.get(b"r")), meta.get(b"s")]
 
     def _probe(self, keys: Sequence[bytes], argv: Sequence[bytes]) -> Reply:
-        return self.current_reign()
+        return self.current_history()
 
 
 def _set(key: bytes, value: object) -> Effect:

@@ -131,7 +131,7 @@ class World:
         """Whether a reader who comes with an offset has to be told that it leads nowhere."""
         state = self.state(path)
         try:
-            there = raised(present(state, self.clock()), self.redis.reign or 0)
+            there = raised(present(state, self.clock()), self.redis.history or 0)
             chunks.start_position(there, None if offset == "-1" else parse_offset(offset, "offset"))
         except HeadgateError:
             return True
