@@ -68,7 +68,7 @@ class CacheRequest(msgspec.Struct, frozen=True):
         return bool(self.identity)
 
     @property
-    def fetch(self) -> Hashable:
+    def fetch_key(self) -> Hashable:
         """What equal requests are equal in."""
         return self.key, self.identity, self.coding
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from gateway.cache import policy
 from gateway.cache.cached_response import Variants
 from gateway.cache.directives import normalised
 from gateway.cache.fetch import UNUSABLE, Fetched, How, SharedFetch
+from gateway.cache.hit_for_pass import HitForPass
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry.logs import log
@@ -29,8 +29,6 @@ LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while i
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
-PASSED_S = 60.0  # for so long what was not to be shared is not waited for
-MAX_PASSED = 10_000  # such keys: about 2 MB
 
 
 class CacheResult(NamedTuple):
@@ -72,7 +70,7 @@ class HttpCache:
         self._clock = clock
         self._fetches: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
-        self._passed: OrderedDict[Hashable, float] = OrderedDict()
+        self._hit_for_pass = HitForPass(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
@@ -84,33 +82,38 @@ class HttpCache:
 
     def find(self, request: CacheRequest) -> CachedResponse | None:
         """The kept answer that fits the request, fresh or not."""
+        headers, entry = request.headers, self._variants(request)
+        known = () if entry is None else entry.variants
+        return policy.select((cached for cached in known if cached.is_for(headers)), headers)
+
+    def _variants(self, request: CacheRequest) -> Variants | None:
         entry = self._store.get(request.key, self._clock())
-        if not isinstance(entry, Variants):
-            return None
-        return policy.select(
-            (cached for cached in entry.variants if cached.is_for(request.headers)), request.headers
-        )
+        return entry if isinstance(entry, Variants) else None
 
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
         """The answer to a GET. Raises NotCached and what the origin's failures are called.
 
         A body that is not whole yet is read until `held_by` is closed.
         """
-        cached = self.find(request)
+        found = self.find(request)
         now = self._clock()
-        decision = policy.decide(None if cached is None else cached.stored, now)
-        if cached is not None:
-            if isinstance(decision, policy.Serve):
+        fails = found is not None and now < found.rests_until
+        match policy.decide(request.headers, found, now, fails=fails):
+            case policy.Serve(cached):
                 return self.hit(cached, "HIT", now)
-            if isinstance(decision, policy.ServeStale):
+            case policy.ServeStale(cached):
                 self._refresh(request, cached, now)
                 return self.hit(cached, "STALE", now)
-            if now < cached.rests_until and policy.serves_error(cached.stored, now):
+            case policy.StandIn(cached):
                 return self.hit(cached, "STALE", now)
-        self._store.misses += 1
-        if policy.only_if_cached(request.headers):
-            raise NotCached("only-if-cached: there is no answer here that is fresh")
-        return await self._fetch(request, cached, held_by)
+            case policy.Refuse():
+                self._store.misses += 1
+                raise NotCached("only-if-cached: there is no answer here that is fresh")
+            case policy.Validate() | policy.Fetch():
+                self._store.misses += 1
+                return await self._fetch(request, found, held_by)
+            case decision:
+                assert_never(decision)
 
     def hit(self, cached: CachedResponse, x_cache: str, now: float) -> CacheResult:
         """A kept answer for one who asked for it."""
@@ -162,10 +165,9 @@ class HttpCache:
 
     def _varies(self, request: CacheRequest) -> frozenset[str]:
         """The fields that are known to select among the answers to a URL."""
-        entry = self._store.get(request.key, self._clock())
-        if not isinstance(entry, Variants):
-            return frozenset()
-        return frozenset(name for cached in entry.variants for name, _ in cached.stored.vary)
+        entry = self._variants(request)
+        known = () if entry is None else entry.variants
+        return frozenset(name for cached in known for name, _ in cached.stored.vary)
 
     async def _taken(
         self,
@@ -302,7 +304,7 @@ class HttpCache:
         if stood_in or policy.is_error(cached.status):
             self._let_rest(fetch)
         if fetched is None and cached.status < 400:
-            self._pass(fetch.request)
+            self._hit_for_pass.add(fetch.request.fetch_key)
         if fetched is None or not cached.keep:
             self._drop_old(fetch, cached.status)
         elif not stood_in and not fetch.outdated:
@@ -334,10 +336,10 @@ class HttpCache:
     # Keeping
 
     def _keep(self, request: CacheRequest, cached: CachedResponse) -> None:
-        self._passed.pop(request.fetch, None)
-        entry = self._store.get(request.key, self._clock())
-        if not isinstance(entry, Variants):
-            entry = Variants(request.key, request.path, [], self._tail_of(request))
+        self._hit_for_pass.discard(request.fetch_key)
+        entry = self._variants(request) or Variants(
+            request.key, request.path, [], self._tail_of(request)
+        )
         cached.keep = self._store.put(entry.with_variant(cached))
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
@@ -351,13 +353,7 @@ class HttpCache:
 
     def passes(self, request: CacheRequest) -> bool:
         """Whether the answer is known not to be kept: it must not be, or is too long."""
-        return self._passed.get(request.fetch, 0.0) > self._clock()
-
-    def _pass(self, request: CacheRequest) -> None:
-        self._passed[request.fetch] = self._clock() + PASSED_S
-        self._passed.move_to_end(request.fetch)
-        if len(self._passed) > MAX_PASSED:
-            self._passed.popitem(last=False)
+        return request.fetch_key in self._hit_for_pass
 
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path."""
@@ -385,7 +381,7 @@ class HttpCache:
 
 def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     """What equal requests are equal in."""
-    return request.fetch, tuple(
+    return request.fetch_key, tuple(
         (name, normalised(name, request.headers)) for name in sorted(varies)
     )
 

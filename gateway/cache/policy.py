@@ -7,7 +7,7 @@ make the origin work; only `only-if-cached` costs the origin nothing.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -112,25 +112,39 @@ class HasStored(Protocol):
 Entry = TypeVar("Entry", bound=HasStored)
 
 
-class Serve(msgspec.Struct, frozen=True):
+class Serve(msgspec.Struct, Generic[Entry], frozen=True):
     """Answer with the stored response."""
 
+    entry: Entry
 
-class ServeStale(msgspec.Struct, frozen=True):
+
+class ServeStale(msgspec.Struct, Generic[Entry], frozen=True):
     """Answer with the stored response and validate it meanwhile."""
 
+    entry: Entry
 
-class Validate(msgspec.Struct, frozen=True):
-    """Ask the origin whether the stored response still stands, as `validators` says."""
+
+class StandIn(msgspec.Struct, Generic[Entry], frozen=True):
+    """Answer with the stored response: the origin has just failed to say whether it is current."""
+
+    entry: Entry
+
+
+class Validate(msgspec.Struct, Generic[Entry], frozen=True):
+    """Ask the origin whether the stored response is current, as `validators` says."""
+
+    entry: Entry
 
 
 class Fetch(msgspec.Struct, frozen=True):
     """Nothing stored answers the request: ask the origin."""
 
 
-Decision = Serve | ServeStale | Validate | Fetch
+class Refuse(msgspec.Struct, frozen=True):
+    """Answer with 504: the request wants no answer of the origin's (section 5.2.1.7)."""
 
-_SERVE, _SERVE_STALE, _VALIDATE, _FETCH = Serve(), ServeStale(), Validate(), Fetch()
+
+Decision = Serve[Entry] | ServeStale[Entry] | StandIn[Entry] | Validate[Entry] | Fetch | Refuse
 
 
 def storable(
@@ -280,15 +294,24 @@ def variant(
     return tuple((name, normalised(name, request_headers)) for name in sorted(names))
 
 
-def decide(stored: Stored | None, now: float) -> Decision:
-    """What to do for a request that the stored response, if any, was selected for."""
-    if stored is None:
-        return _FETCH
-    if stored.is_fresh(now):
-        return _SERVE
-    if stored._within(stored.lifetime + stored.stale_while_revalidate, now):
-        return _SERVE_STALE
-    return _VALIDATE
+def decide(
+    request_headers: MultiMapping[str], entry: Entry | None, now: float, *, fails: bool = False
+) -> Decision[Entry]:
+    """What to do for a GET that the stored response, if any, was selected for (section 4).
+
+    `fails` says whether the origin has just failed to validate it.
+    """
+    if entry is not None:
+        stored = entry.stored
+        if stored.is_fresh(now):
+            return Serve(entry)
+        if stored._within(stored.lifetime + stored.stale_while_revalidate, now):
+            return ServeStale(entry)
+        if fails and serves_error(stored, now):
+            return StandIn(entry)
+    if only_if_cached(request_headers):
+        return Refuse()
+    return Fetch() if entry is None else Validate(entry)
 
 
 def serves_error(stored: Stored, now: float) -> bool:

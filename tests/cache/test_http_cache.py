@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.cache import hit_for_pass
 from gateway.cache.cached_response import MAX_VARIANTS
-from gateway.cache.http_cache import PASSED_S, REST_S
+from gateway.cache.http_cache import REST_S
 from gateway.errors import NotCached, OriginBroken
 from gateway.protocol.state import Lifetime
 from tests.cache.stage import PATH, Stage, staged
@@ -498,7 +499,7 @@ async def test_for_a_while_nobody_waits_for_what_was_not_to_be_shared() -> None:
         staged(raw) as stage,
     ):
         await stage.get()
-        stage.clock.advance(PASSED_S - 1)
+        stage.clock.advance(hit_for_pass.LIFETIME_S - 1)
         waits = asyncio.create_task(stage.get())
         await until(lambda: cached.sent == 1)
         assert (await stage.get()).body == b"2"
@@ -513,7 +514,7 @@ async def test_then_it_is_tried_again() -> None:
         staged(raw) as stage,
     ):
         await stage.get()
-        stage.clock.advance(PASSED_S)
+        stage.clock.advance(hit_for_pass.LIFETIME_S)
         waiting = [asyncio.create_task(stage.get()) for _ in range(2)]
         await until(lambda: cached.sent == 1)
         cached.go()

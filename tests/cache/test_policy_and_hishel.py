@@ -165,7 +165,7 @@ def test_both_use_the_same_responses_without_asking_the_origin(exchange: Exchang
     ours, theirs = our_entry(exchange), hishel_entry(exchange)
     later = exchange.asked_later
     chosen = select([] if ours is None else [ours], CIMultiDict(later))
-    decision = decide(None if chosen is None else chosen.stored, NOW)
+    decision = decide(CIMultiDict(later), chosen, NOW)
     state = hishel.IdleClient(options=OPTIONS).next(
         hishel.Request("GET", URL, hishel.Headers(later)), [] if theirs is None else [theirs]
     )

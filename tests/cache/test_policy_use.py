@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
 from gateway.cache.conditional import Unsatisfiable, byte_range, not_modified
 from gateway.cache.policy import (
     OF_ONE_REQUEST,
-    Decision,
     Fetch,
+    Refuse,
     Serve,
     ServeStale,
+    StandIn,
     Stored,
     Times,
     Validate,
@@ -29,51 +32,72 @@ from gateway.cache.policy import (
 )
 from tests.cache.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, kept
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # What it is used for
 
 STALE = "max-age=60, stale-while-revalidate=30, stale-if-error=300"
+ANY = fields("")
+ONLY_IF_CACHED = fields("Cache-Control: only-if-cached")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    stored: Stored
 
 
 @pytest.mark.parametrize(
-    ("after", "decision", "stands_in"),
+    ("after", "decision", "when_it_fails"),
     [
-        (-5, Serve(), True),
-        (0, Serve(), True),
-        (59.9, Serve(), True),
-        (60, ServeStale(), True),
-        (89.9, ServeStale(), True),
-        (90, Validate(), True),
-        (359.9, Validate(), True),
-        (360, Validate(), False),
+        (-5, Serve, Serve),
+        (0, Serve, Serve),
+        (59.9, Serve, Serve),
+        (60, ServeStale, ServeStale),
+        (89.9, ServeStale, ServeStale),
+        (90, Validate, StandIn),
+        (359.9, Validate, StandIn),
+        (360, Validate, Validate),
     ],
 )
 def test_a_response_is_served_then_served_stale_then_validated(
-    after: float, decision: Decision, stands_in: bool
+    after: float, decision: Callable[[Entry], object], when_it_fails: Callable[[Entry], object]
 ) -> None:
-    stored = kept(f"Cache-Control: {STALE}")
-    assert decide(stored, NOW + after) == decision
-    assert serves_error(stored, NOW + after) == stands_in
-    assert stored.is_fresh(NOW + after) == (decision == Serve())
+    entry, now = Entry(kept(f"Cache-Control: {STALE}")), NOW + after
+    assert decide(ANY, entry, now) == decision(entry)
+    assert decide(ANY, entry, now, fails=True) == when_it_fails(entry)
+    assert serves_error(entry.stored, now) == (when_it_fails is not Validate)
+    assert entry.stored.is_fresh(now) == (decision is Serve)
 
 
 @pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
 def test_what_must_be_validated_is_never_used_stale(forbids: str) -> None:
     stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
+    entry = Entry(stored)
     assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
-    assert decide(stored, NOW + 59) == Serve()
-    assert decide(stored, NOW + 60) == Validate()
+    assert decide(ANY, entry, NOW + 59) == Serve(entry)
+    assert decide(ANY, entry, NOW + 60) == Validate(entry)
+    assert decide(ANY, entry, NOW + 60, fails=True) == Validate(entry)
     assert not serves_error(stored, NOW + 60)
 
 
 def test_no_cache_is_validated_at_each_use_even_when_the_clock_goes_back() -> None:
-    stored = kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600)
+    entry = Entry(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
     for now in (NOW - 5, NOW, NOW + 1):
-        assert decide(stored, now) == Validate()
-        assert not serves_error(stored, now)
+        assert decide(ANY, entry, now, fails=True) == Validate(entry)
+        assert not serves_error(entry.stored, now)
 
 
 def test_nothing_stored_is_fetched() -> None:
-    assert decide(None, NOW) == Fetch()
+    assert decide(ANY, None, NOW) == Fetch()
+
+
+def test_only_what_is_cached_is_given_to_who_wants_nothing_else() -> None:
+    entry = Entry(kept(f"Cache-Control: {STALE}"))
+    assert decide(ONLY_IF_CACHED, None, NOW) == Refuse()
+    assert decide(ONLY_IF_CACHED, entry, NOW + 59) == Serve(entry)
+    assert decide(ONLY_IF_CACHED, entry, NOW + 60) == ServeStale(entry)
+    assert decide(ONLY_IF_CACHED, entry, NOW + 90) == Refuse()
+    assert decide(ONLY_IF_CACHED, entry, NOW + 90, fails=True) == StandIn(entry)
 
 
 @pytest.mark.parametrize(

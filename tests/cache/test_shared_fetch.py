@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache import http_cache
+from gateway.cache import hit_for_pass
 from gateway.cache.http_cache import LONGEST_KEPT
 from gateway.cache.shared_body import AHEAD_BYTES
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
@@ -405,7 +405,7 @@ async def test_a_long_answer_takes_little_memory() -> None:
 
 async def test_the_keys_that_are_passed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those passed last are remembered."""
-    monkeypatch.setattr(http_cache, "MAX_PASSED", 2)
+    monkeypatch.setattr(hit_for_pass, "MOST", 2)
     async with RawOrigin(answer(b"x", NOT_KEPT)) as raw, staged(raw) as stage:
         for query in ("n=1", "n=2", "n=3"):
             await stage.get(query)
