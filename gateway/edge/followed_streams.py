@@ -93,13 +93,15 @@ class FollowedStreams:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
         stream = self.standing(place.key, snapshot, ends=True)
         if stream is None:
+            path = place.read.path
             with ExitStack() as resources:
                 resources.enter_context(self._shared.limits.feed())
                 stream = FollowedStream(place, snapshot, self)
                 resources.callback(stream.end)
                 self._linger(stream)
+                # Nothing in between may raise: it is in both, or in neither.
                 self._streams[place.key] = stream
-                self._of_path.setdefault(place.read.path, set()).add(stream)
+                self._of_path.setdefault(path, set()).add(stream)
                 self._none.clear()
                 stream.resources = resources.pop_all()
         return stream
