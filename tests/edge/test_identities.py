@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.edge.identities import mixed_reads
 
-READS = 4000
+READS = 2500
 
 
 def test_nothing_of_one_reader_is_in_what_another_one_gets() -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 GATEWAYS = 3
 SEED = 11
-FAILOVERS = 15
+FAILOVERS = 10
 IN_ONE_GROUP = 5
 REPLICATION = {"repl-diskless-sync-delay": "0"}
 

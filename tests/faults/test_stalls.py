@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.stalls import KINDS, stalls, started
 
-SIZE = 4 << 20  # of which what is dealt with in one go takes a second; `make bench` has 16 MiB
+SIZE = 2 << 20  # of which what is dealt with in one go takes half a second; `make bench` has 16 MiB
 # Each takes at most some 20 ms of a processor that has nothing else to do; four test processes that
 # share two cores make it more.
 LONGEST_MS = 100.0
