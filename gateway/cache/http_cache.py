@@ -17,7 +17,7 @@ from gateway.protocol import cache_status
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.response_rules import ResponseRules
@@ -82,13 +82,13 @@ class HttpCache:
 
     def find(self, request: CacheRequest) -> CachedResponse | None:
         """The kept answer that fits the request, fresh or not."""
-        headers, entry = request.headers, self._variants(request)
-        known = () if entry is None else entry.variants
-        return policy.select((cached for cached in known if cached.is_for(headers)), headers)
+        headers = request.headers
+        variants = (cached for cached in self._variants(request) if cached.is_for(headers))
+        return policy.select(variants, headers)
 
-    def _variants(self, request: CacheRequest) -> Variants | None:
+    def _variants(self, request: CacheRequest) -> Sequence[CachedResponse]:
         entry = self._store.get(request.key, self._clock())
-        return entry if isinstance(entry, Variants) else None
+        return entry.variants if isinstance(entry, Variants) else ()
 
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
         """The answer to a GET. Raises NotCached and what the origin's failures are called.
@@ -165,9 +165,9 @@ class HttpCache:
 
     def _varies(self, request: CacheRequest) -> frozenset[str]:
         """The fields that are known to select among the answers to a URL."""
-        entry = self._variants(request)
-        known = () if entry is None else entry.variants
-        return frozenset(name for cached in known for name, _ in cached.stored.vary)
+        return frozenset(
+            name for cached in self._variants(request) for name, _ in cached.stored.vary
+        )
 
     async def _taken(
         self,
@@ -337,9 +337,9 @@ class HttpCache:
 
     def _keep(self, request: CacheRequest, cached: CachedResponse) -> None:
         self._hit_for_pass.discard(request.fetch_key)
-        entry = self._variants(request) or Variants(
-            request.key, request.path, [], self._tail_of(request)
-        )
+        entry = self._store.get(request.key, self._clock())
+        if not isinstance(entry, Variants):
+            entry = Variants(request.key, request.path, [], self._tail_of(request))
         cached.keep = self._store.put(entry.with_variant(cached))
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:

@@ -190,7 +190,7 @@ class FollowedStreams:
 
     def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Nobody reads the feed any more: follow the stream a little longer."""
-        stream = feed.snapshot
+        stream = feed.stream
         if self._streams.get(stream.place.key) is not stream:
             return
         if self._draining or feed.closed:
@@ -238,24 +238,24 @@ class FollowedStreams:
         self._shared.limits.reader_left()
 
     def poll_data(
-        self, snapshot: FollowedStream, parked: Parked, news: Sequence[Span]
+        self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
     ) -> tuple[Response, bytes] | None:
         """The news after the waiter's offset."""
-        response = self.news(snapshot, parked.read, parked.position)
+        response = self.news(stream, parked.read, parked.position)
         if response is None and news and news[0].start == parked.position:  # too long to be kept
             if are_long(news):
                 news = news[:1]  # it comes back for the others
-            span = followed.joined(snapshot.snapshot.content_type, news)
-            response = self._data(snapshot.snapshot, parked.read, span)
+            span = followed.joined(stream.snapshot.content_type, news)
+            response = self._data(stream.snapshot, parked.read, span)
         return None if response is None else self._shared.collapsed(response)
 
-    def poll_ended(self, snapshot: FollowedStream, parked: Parked) -> tuple[Response, bytes] | None:
+    def poll_ended(self, stream: FollowedStream, parked: Parked) -> tuple[Response, bytes] | None:
         """204, which says that there is nothing more; None where that is not known."""
-        if not followed.is_end(snapshot.snapshot, parked.position):
+        if not followed.is_end(stream.snapshot, parked.position):
             return None
         now = self.clock()
         return self._shared.collapsed(
-            followed.poll_ended(snapshot.snapshot, parked.read, parked.position, now)
+            followed.poll_ended(stream.snapshot, parked.read, parked.position, now)
         )
 
     def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
@@ -303,10 +303,10 @@ class FollowedStreams:
         return wire
 
     async def late_poll(
-        self, snapshot: FollowedStream, parked: Parked
+        self, stream: FollowedStream, parked: Parked
     ) -> tuple[Response, bytes] | None:
         """The answer for a waiter whose offset lies between those that the news have."""
-        response = await self._read_for(snapshot, parked.read, parked.position)
+        response = await self._read_for(stream, parked.read, parked.position)
         is_over = parked.deadline <= asyncio.get_running_loop().time()
         return self._shared.collapsed(response) if response.body or is_over else None
 
@@ -321,17 +321,17 @@ class FollowedStreams:
         stream.read_by_somebody(span, result)
         return self._data(known, read, span)
 
-    def cut(self, snapshot: FollowedStream, start: str, news: Sequence[Span]) -> list[Cut] | None:
+    def cut(self, stream: FollowedStream, start: str, news: Sequence[Span]) -> list[Cut] | None:
         """News as one data event; None when they are too long for one turn."""
-        return self._events.cut(snapshot, start, news)
+        return self._events.cut(stream, start, news)
 
-    def cached_events(self, snapshot: FollowedStream, start: str) -> Cut | None:
+    def cached_events(self, stream: FollowedStream, start: str) -> Cut | None:
         """What follows `start`, when it is at hand."""
-        return self._events.at_hand(snapshot, start)
+        return self._events.at_hand(stream, start)
 
-    async def read_events(self, snapshot: FollowedStream, start: str) -> Cut:
+    async def read_events(self, stream: FollowedStream, start: str) -> Cut:
         """The same, from the cache or the origin."""
-        return await self._events.read(snapshot, start)
+        return await self._events.read(stream, start)
 
     async def more(self, stream: FollowedStream, start: str) -> tuple[CacheResult, StreamRead]:
         """What a followed stream has after an offset. Raises StreamGone when another one is there.

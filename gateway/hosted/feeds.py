@@ -61,7 +61,7 @@ class HostedFollower:
         self.feed = feed
         self._table = table
         self._reader = reader
-        self._latest = feed.snapshot
+        self._latest = feed.stream
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -104,10 +104,10 @@ class HostedFollower:
             pass  # the feed is ahead: what was published is older than it
         except HeadgateError as trouble:
             self.feed.lose(trouble)
-            path = self.feed.snapshot.path
+            path = self.feed.stream.path
             asyncio.get_running_loop().call_later(RELOAD_S, self._table.missed, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
-            log.exception("stream.not_read", path=self.feed.snapshot.path)
+            log.exception("stream.not_read", path=self.feed.stream.path)
             self.feed.cut_off()
         finally:
             self._reading = None
@@ -221,39 +221,37 @@ class HostedFeeds:
     # Host
 
     def poll_data(
-        self, snapshot: StreamState, parked: Parked, news: Sequence[Record]
+        self, stream: StreamState, parked: Parked, news: Sequence[Record]
     ) -> tuple[Response, bytes] | None:
         """The records after the waiter's position."""
         start = parse_offset(parked.position, "position").position
-        if snapshot.offset(start) != parked.position:
+        if stream.offset(start) != parked.position:
             return None
         mine = [record for record in news if record.end > start]
         if not mine or mine[0].end - len(mine[0].data) != start:
             return None
-        chunk = chunks.cut(snapshot, start, mine)[0]
+        chunk = chunks.cut(stream, start, mine)[0]
         return self._shared.collapsed(
             responses.data(chunk, parked.read, self._freshness, self.clock())
         )
 
-    def poll_ended(self, snapshot: StreamState, parked: Parked) -> tuple[Response, bytes]:
+    def poll_ended(self, stream: StreamState, parked: Parked) -> tuple[Response, bytes]:
         """204; who was told of more than the feed has is at the tail that the table knows."""
-        if snapshot.offset(snapshot.tail) != parked.position:
-            active = self._table.peek(snapshot.path)
-            known = snapshot if active is None or active.state is None else active.state
+        if stream.offset(stream.tail) != parked.position:
+            active = self._table.peek(stream.path)
+            known = stream if active is None or active.state is None else active.state
             if known.offset(known.tail) != parked.position:
                 return self.refusal(LogUnavailable("the log does not tell what follows offset"))
-            snapshot = known
-        return self._shared.collapsed(responses.poll_ended(snapshot, parked.read, self.clock()))
+            stream = known
+        return self._shared.collapsed(responses.poll_ended(stream, parked.read, self.clock()))
 
     def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
         """A problem."""
         return self._shared.collapsed(self._shared.problem(reason))
 
-    async def late_poll(
-        self, snapshot: StreamState, parked: Parked
-    ) -> tuple[Response, bytes] | None:
+    async def late_poll(self, stream: StreamState, parked: Parked) -> tuple[Response, bytes] | None:
         """Read from the log: the feed had gone past the waiter when it came."""
-        active = await self._table.load(snapshot.path)
+        active = await self._table.load(stream.path)
         state = self._table.present(active)
         if parked.read.offset is None:  # the beginning, which may have moved on
             start = state.first
@@ -266,35 +264,35 @@ class HostedFeeds:
             responses.data(chunk, parked.read, self._freshness, self.clock())
         )
 
-    def cut(self, snapshot: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
+    def cut(self, stream: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
         """News as data events, cut where every catch-up would cut them."""
         if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
             return None
         begin = parse_offset(start, "position").position
-        return [_cut(chunk) for chunk in chunks.cut(snapshot, begin, news)]
+        return [_cut(chunk) for chunk in chunks.cut(stream, begin, news)]
 
-    def cached_events(self, snapshot: StreamState, start: str) -> Cut | None:
+    def cached_events(self, stream: StreamState, start: str) -> Cut | None:
         """The data event of the chunk at `start`, when it is at hand."""
-        entry = self.events.get((snapshot.stream_id, start), self.clock())
+        entry = self.events.get((stream.stream_id, start), self.clock())
         if entry is None:
             return None
         self.events.hit(entry)
         return Cut(entry.data_event, entry.end)
 
-    async def read_events(self, snapshot: StreamState, start: str) -> Cut:
+    async def read_events(self, stream: StreamState, start: str) -> Cut:
         """The same, from the log."""
-        key = (snapshot.stream_id, start, snapshot.version, snapshot.history)
-        entry = await self._reads.read(key, lambda: self._event(snapshot, start))
+        key = (stream.stream_id, start, stream.version, stream.history)
+        entry = await self._reads.read(key, lambda: self._event(stream, start))
         return Cut(entry.data_event, entry.end)
 
-    async def _event(self, snapshot: StreamState, start: str) -> EventChunk:
+    async def _event(self, stream: StreamState, start: str) -> EventChunk:
         self.events.misses += 1
-        position = position_of(snapshot, parse_offset(start, "position"))
-        chunk = await self._reader.chunk(snapshot, position)
+        position = position_of(stream, parse_offset(start, "position"))
+        chunk = await self._reader.chunk(stream, position)
         until_change = not chunk.complete
         entry = EventChunk(
-            (snapshot.stream_id, start),
-            groups(snapshot, until_change=until_change),
+            (stream.stream_id, start),
+            groups(stream, until_change=until_change),
             *await self._rendered(chunk),
         )
         if self._reader.is_current(chunk, until_change=until_change):
@@ -316,7 +314,7 @@ class HostedFeeds:
         self._feeds.discard(feed)
         if not self._feeds:
             self._none.set()
-        active = self._table.peek(feed.snapshot.path)
+        active = self._table.peek(feed.stream.path)
         if (
             active is not None
             and isinstance(active.follower, HostedFollower)

@@ -80,11 +80,11 @@ class Host(Protocol[V, N]):
         """Epoch seconds."""
 
     def poll_data(
-        self, snapshot: V, parked: Parked, news: Sequence[N]
+        self, stream: V, parked: Parked, news: Sequence[N]
     ) -> tuple[Response, bytes] | None:
         """The answer with what came after the waiter's position; None when the news lack it."""
 
-    def poll_ended(self, snapshot: V, parked: Parked) -> tuple[Response, bytes] | None:
+    def poll_ended(self, stream: V, parked: Parked) -> tuple[Response, bytes] | None:
         """The answer without data: the time is over, or the stream is closed.
 
         None where it is not known that there are none.
@@ -94,20 +94,20 @@ class Host(Protocol[V, N]):
         """The answer when there is none."""
 
     def late_poll(
-        self, snapshot: V, parked: Parked
+        self, stream: V, parked: Parked
     ) -> Coroutine[None, None, tuple[Response, bytes] | None]:
         """The answer to a waiter whose position is not in the news; None to wait on.
 
         There is one when its time is over.
         """
 
-    def cut(self, snapshot: V, start: str, news: Sequence[N]) -> list[Cut] | None:
+    def cut(self, stream: V, start: str, news: Sequence[N]) -> list[Cut] | None:
         """News that follow `start` as data events; None when they are too long for one turn."""
 
-    def cached_events(self, snapshot: V, start: str) -> Cut | None:
+    def cached_events(self, stream: V, start: str) -> Cut | None:
         """The data event of the chunk at `start`, when it is at hand."""
 
-    def read_events(self, snapshot: V, start: str) -> Coroutine[None, None, Cut]:
+    def read_events(self, stream: V, start: str) -> Coroutine[None, None, Cut]:
         """The same, from where the stream lives."""
 
     def feed_empty(self, feed: Feed[V, N]) -> None:

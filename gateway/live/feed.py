@@ -33,7 +33,7 @@ FRESH_S = 1.0  # clients take three SSE connections shorter than this for a brok
 class Feed(Generic[V, N]):
     """The live readers of one stream. `position` is what they have been told up to.
 
-    `snapshot` is the stream as its route knows it, `tail` where it ends. `lost` says why news
+    `stream` is the stream as its route knows it, `tail` where it ends. `lost` says why news
     cannot come at the moment.
     """
 
@@ -54,14 +54,14 @@ class Feed(Generic[V, N]):
         "closed",
         "lost",
         "position",
-        "snapshot",
+        "stream",
         "tail",
     )
 
-    def __init__(self, snapshot: V, tail: str, host: Host[V, N], *, closed: bool) -> None:
+    def __init__(self, stream: V, tail: str, host: Host[V, N], *, closed: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._host = host
-        self.snapshot = snapshot
+        self.stream = stream
         self.tail = self.position = tail
         self.closed = closed
         self.caught_up = True  # nothing is known to follow the tail
@@ -131,11 +131,9 @@ class Feed(Generic[V, N]):
                 if self._at_end(reader):
                     self._finish(reader)
                 return
-            events = self._host.cached_events(self.snapshot, reader.position)
+            events = self._host.cached_events(self.stream, reader.position)
             if events is None:
-                read = self._loop.create_task(
-                    self._host.read_events(self.snapshot, reader.position)
-                )
+                read = self._loop.create_task(self._host.read_events(self.stream, reader.position))
                 read.add_done_callback(partial(self._caught_up, reader))
                 reader.reading = read
                 return
@@ -245,11 +243,11 @@ class Feed(Generic[V, N]):
     # Rounds
 
     def publish(
-        self, snapshot: V, tail: str, news: Sequence[N], *, closed: bool, caught_up: bool = True
+        self, stream: V, tail: str, news: Sequence[N], *, closed: bool, caught_up: bool = True
     ) -> None:
         """The stream moved on; tell everybody in the next round."""
         reached = caught_up and not self.caught_up
-        self.snapshot, self.tail, self.closed, self.caught_up = snapshot, tail, closed, caught_up
+        self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
         self._pending.extend(news)
         if self._pending or closed or reached:
@@ -308,7 +306,7 @@ class Feed(Generic[V, N]):
         readers = list(self._live)
         if not readers:
             return
-        cuts = self._host.cut(self.snapshot, start, news)
+        cuts = self._host.cut(self.stream, start, news)
         if cuts is None:  # one after the other is brought on as if it had been away
             self._live.clear()
             for reader in readers:

@@ -83,7 +83,7 @@ class LongPolls(Generic[V, N]):
             if parked.read.offset is None:
                 self._answer_late(waiter, parked)
                 continue
-            ended = self._host.poll_ended(feed.snapshot, parked)
+            ended = self._host.poll_ended(feed.stream, parked)
             if parked.position == feed.tail or ended is None:
                 self._answer(waiter, self._host.refusal(reason))
             else:
@@ -113,8 +113,8 @@ class LongPolls(Generic[V, N]):
 
     def _answer_with(self, parked: Parked, news: Sequence[N]) -> tuple[Response, bytes] | None:
         if parked.position == self._feed.position:
-            return self._host.poll_ended(self._feed.snapshot, parked)
-        return self._host.poll_data(self._feed.snapshot, parked, news)
+            return self._host.poll_ended(self._feed.stream, parked)
+        return self._host.poll_data(self._feed.stream, parked, news)
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
@@ -131,7 +131,7 @@ class LongPolls(Generic[V, N]):
                 continue
             key = (parked.position, parked.read.cursor)
             if key not in rendered:
-                rendered[key] = self._host.poll_ended(feed.snapshot, parked)
+                rendered[key] = self._host.poll_ended(feed.stream, parked)
             self._answer_or_read(waiter, parked, rendered[key])
 
     def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
@@ -143,7 +143,7 @@ class LongPolls(Generic[V, N]):
         under_way = self._late.get(waiter)
         if under_way is not None and not under_way.done():
             return
-        late = self._host.late_poll(self._feed.snapshot, parked)
+        late = self._host.late_poll(self._feed.stream, parked)
         read = self._late[waiter] = asyncio.get_running_loop().create_task(late)
         read.add_done_callback(partial(self._answer_read, waiter))
 

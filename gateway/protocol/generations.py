@@ -29,13 +29,9 @@ def raised(state: StreamState, history: int) -> StreamState:
     """The stream as it goes on in a history: in a new generation when that is another one."""
     if state.history == history:
         return state
-    past_generations = state.past_generations
-    if (
-        not past_generations or past_generations[-1].end < state.tail
-    ):  # else nothing of this generation is left
-        past_generations = (*past_generations, PastGeneration(state.generation, state.tail))[
-            -MAX_PAST_GENERATIONS:
-        ]
+    past = state.past_generations
+    if not past or past[-1].end < state.tail:  # else nothing of this generation is left
+        past = (*past, PastGeneration(state.generation, state.tail))[-MAX_PAST_GENERATIONS:]
     # The id makes it the stream's own, so that its offsets fit no other stream.
     generation = history + state.stream_id % MICROSECONDS
     if generation <= state.generation:
@@ -43,18 +39,18 @@ def raised(state: StreamState, history: int) -> StreamState:
         # history, and the microseconds of two histories are not the same.
         generation = state.generation + 1 + (history + state.stream_id) % MICROSECONDS
     return msgspec.structs.replace(
-        state, generation=generation, past_generations=past_generations, history=history
+        state, generation=generation, past_generations=past, history=history
     )
 
 
 def inherited(source: StreamState, position: int) -> tuple[PastGeneration, ...]:
-    """The epochs of a fork that branches off at `position` and goes on in a generation above."""
-    past_generations: list[PastGeneration] = []
-    for epoch in (*source.past_generations, PastGeneration(source.generation, source.tail)):
-        past_generations.append(PastGeneration(epoch.generation, min(epoch.end, position)))
-        if epoch.end >= position:
+    """The generations of a fork that branches off at `position` and goes on in one above."""
+    past: list[PastGeneration] = []
+    for one in (*source.past_generations, PastGeneration(source.generation, source.tail)):
+        past.append(PastGeneration(one.generation, min(one.end, position)))
+        if one.end >= position:
             break
-    return tuple(past_generations)
+    return tuple(past)
 
 
 def agreed(source: StreamState, fork: StreamState, position: int) -> int:
@@ -62,11 +58,8 @@ def agreed(source: StreamState, fork: StreamState, position: int) -> int:
 
     The source may have lost its tail where the fork did not, as on another node of a cluster.
     """
-    past_generations = (*source.past_generations, *fork.past_generations)
-    ends = {
-        position,
-        *(min(end, position) for end in (source.tail, *(one.end for one in past_generations))),
-    }
+    past = (*source.past_generations, *fork.past_generations)
+    ends = {position, *(min(end, position) for end in (source.tail, *(one.end for one in past)))}
     same = (one for one in ends if one <= source.tail and source.offset(one) == fork.offset(one))
     return max(same, default=-1)
 
@@ -88,7 +81,7 @@ def reckoned_position(state: StreamState, offset: Offset) -> int:
     if offset.generation > state.generation and not state.history:
         raise BadRequest(NEVER)
     if offset.generation != state.generation:
-        _check_epoch(state, offset)
+        _check_past(state, offset)
     if position < state.first:
         raise StreamGone(
             f"what follows offset is no longer kept: the stream begins at "
@@ -97,14 +90,14 @@ def reckoned_position(state: StreamState, offset: Offset) -> int:
     return position
 
 
-def _check_epoch(state: StreamState, offset: Offset) -> None:
+def _check_past(state: StreamState, offset: Offset) -> None:
     if state.history and offset == ZERO:
         return
-    for epoch in state.past_generations:
-        if epoch.generation == offset.generation:
-            if offset.position <= epoch.end:
+    for past in state.past_generations:
+        if past.generation == offset.generation:
+            if offset.position <= past.end:
                 return
-            kept = state.offset(epoch.end)
+            kept = state.offset(past.end)
             raise StreamGone(f"the log has lost what was before this offset: go on from {kept}")
     if offset.generation < state.generation and not state.past_generations:
         raise StreamGone("offset is of an earlier stream at this path: read from the beginning")

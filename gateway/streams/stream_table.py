@@ -271,9 +271,8 @@ class StreamTable:
         if stands is None or active.loading is not None:  # what is being loaded may be newer
             self._forget(active)
         elif known is not None and stands.place.history < known.history:
-            self._forget(
-                active
-            )  # an old answer, or a server whose clock is behind: it must be asked
+            # An old answer, or a server whose clock is behind: it must be asked.
+            self._forget(active)
         elif not is_behind(stands.place.state, known):
             self._forget(active)
             self._take(active, stands.place, stands.producers)

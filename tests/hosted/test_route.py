@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from gateway.protocol.cursors import current_cursor
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import until
 from tests.web.serving import Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Client
 
 
 def moment(seconds: float) -> str:
@@ -123,16 +127,22 @@ async def test_equal_reads_are_one_look_at_the_log() -> None:
         assert gateway.route.reader._reads.started == 1
 
 
+async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
+    """Who has asked for all of `s`, before anybody else, and waits for the log."""
+    log.reads.clear()
+    client = await gateway.connect()
+    client.send(get("s?offset=-1"))
+    await until(lambda: gateway.route.reader._reads.started == 1)
+    await turns(20)
+    return client
+
+
 async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
     """A writer reads what it wrote, though an older read of the same range is under way."""
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
-        log.reads.clear()
-        old = await gateway.connect()
-        old.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.reader._reads.started == 1)
-        await turns(20)
+        old = await waiting_read(gateway, log)
         await gateway.ask(post("s", b"two"))
         new = await gateway.connect()
         new.send(get("s?offset=-1"))
@@ -172,11 +182,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
-        log.reads.clear()
-        old = await gateway.connect()
-        old.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.reader._reads.started == 1)
-        await turns(20)
+        old = await waiting_read(gateway, log)
         await gateway.ask(request("DELETE", "s"))
         await gateway.ask(put("s", body=b"another"))
         log.reads.set()

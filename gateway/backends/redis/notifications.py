@@ -92,7 +92,7 @@ class Notifications:
             subscription.cut()
 
     def _assign(self, channel: bytes, address: Address) -> None:
-        subscription = self._ear_at(address)
+        subscription = self._subscription_at(address)
         known = self._channels.get(channel)
         if known is not subscription:
             if known is not None:
@@ -100,7 +100,7 @@ class Notifications:
             self._channels[channel] = subscription
             subscription.add(channel)
 
-    def _ear_at(self, address: Address) -> Subscription:
+    def _subscription_at(self, address: Address) -> Subscription:
         subscription = self._subscriptions.get(address)
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
@@ -140,10 +140,8 @@ class Notifications:
                 self._channels[channel] = None
             await subscription.close()
         if not self._subscriptions:
-            self._ear_at(addresses[0])
-        elif not any(
-            subscription.also for subscription in self._subscriptions.values()
-        ):  # its server has gone
+            self._subscription_at(addresses[0])
+        elif not any(one.also for one in self._subscriptions.values()):  # its server has gone
             next(iter(self._subscriptions.values())).hear_also(self._gone)
 
     async def _primaries(self) -> list[Address]:
@@ -211,11 +209,9 @@ class Subscription:
     def cut(self) -> None:
         """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
         self._cutting = None
-        if self._connection is not None:
-            connection, self._connection = (
-                self._connection,
-                None,
-            )  # it is not lost: nobody need be told
+        connection = self._connection
+        if connection is not None:
+            self._connection = None  # it is not lost: nobody need be told
             connection.close()
         elif self._connecting is not None:
             self._connecting.cancel()

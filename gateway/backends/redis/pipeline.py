@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     # Opens a connection and has it taken over by the wire. Raises Unreachable.
     Connect = Callable[[RedisConnection], Awaitable[None]]
-    # What came for an ask's commands, and for the epilogue of its pipeline.
+    # What came for a call's commands, and for the epilogue of its pipeline.
     Answer = tuple[list[Reply], Reply]
     Done = Callable[["Answer | Unreachable"], None]
 
@@ -69,7 +69,7 @@ class Pipeline:
         """`lost` hears when the connection is while a reply is due, and why, if we gave it up.
 
         `timeout_s` is the longest time in which nothing at all moves on it while a reply is due.
-        `epilogue` is a command after each pipeline, whose reply goes to all of its asks.
+        `epilogue` is a command after each pipeline, whose reply goes to all of its calls.
         """
         self._loop = asyncio.get_running_loop()
         self._connect = connect
@@ -132,11 +132,11 @@ class Pipeline:
         """Take what goes into one pipeline."""
         weight = self._due = 0
         while self._waiting and len(self._sent) < MAX_PIPELINE and weight < MAX_PIPELINE_BYTES:
-            ask = self._waiting.popleft()
-            self._sent.append(ask)
-            self._due += len(ask.commands)
-            weight += ask.weight
-        return [command for ask in self._sent for command in ask.commands]
+            call = self._waiting.popleft()
+            self._sent.append(call)
+            self._due += len(call.commands)
+            weight += call.weight
+        return [command for call in self._sent for command in call.commands]
 
     async def _open(self) -> None:
         connection = RedisConnection(self._heard, self._lost)
@@ -184,11 +184,11 @@ class Pipeline:
                 self._timer.cancel()
             # The next pipeline goes out before the answers of this one are dealt with.
             self._start()
-        for ask, mine in answered:
-            _tell(ask, (mine, last))
+        for call, mine in answered:
+            _tell(call, (mine, last))
 
     def _whole(self) -> list[tuple[PendingCall, list[Reply]]]:
-        """Take the asks whose replies are all here."""
+        """Take the calls whose replies are all here."""
         answered = []
         at = 0
         while self._sent and (end := at + len(self._sent[0].commands)) <= len(self._replies):
@@ -207,14 +207,14 @@ class Pipeline:
         self._replies = []
         if sent:  # else it was only idle, and the next that is asked for has a new one
             self._tell_lost(gave_up)
-        for ask in sent:
-            _tell(ask, Unreachable(f"{why}: {error}" if error else why, was_sent=True))
+        for call in sent:
+            _tell(call, Unreachable(f"{why}: {error}" if error else why, was_sent=True))
         self._start()
 
     def _fail(self, failure: Unreachable) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for ask in waiting:
-            _tell(ask, failure)
+        for call in waiting:
+            _tell(call, failure)
 
     def cut(self) -> None:
         """Give the connection up, as for a server that is no longer the right one.
@@ -248,8 +248,8 @@ async def connected(connect: Connect, connection: RedisConnection) -> None:
         raise asyncio.CancelledError
 
 
-def _tell(ask: PendingCall, answer: Answer | Unreachable) -> None:
+def _tell(call: PendingCall, answer: Answer | Unreachable) -> None:
     try:
-        ask.done(answer)
+        call.done(answer)
     except Exception:  # noqa: BLE001 - the others must hear of theirs
         log.exception("log.unanswered")

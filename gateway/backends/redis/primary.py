@@ -159,7 +159,7 @@ class Primary:
         elif isinstance(replicas, int) and replicas < self._wait_replicas:
             self._unhealthy(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
         else:
-            self._well(int(reply))
+            self._healthy(int(reply))
 
     def compare(self, history: int) -> None:
         """Look anew when an answer tells of another history than the last look did.
@@ -177,7 +177,7 @@ class Primary:
         self._is_told = True
         self.trouble = why
 
-    def _well(self, history: int) -> None:
+    def _healthy(self, history: int) -> None:
         if self._is_told:
             log.info("log.recovered", server=self.name)
         self._is_told = False
