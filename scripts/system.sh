@@ -54,6 +54,7 @@ need_python() {
 need_test_tools() {
     local missing=()
     have chromium || missing+=(chromium)
+    have curl || missing+=(curl)
     have openssl || missing+=(openssl)
     echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"

@@ -15,7 +15,7 @@ from playwright.async_api import async_playwright
 from gateway.protocol.chunks import CHUNK_BYTES
 from tests.clients.readers import CHROMIUM
 from tests.edge.origins import reference
-from tests.support.processes import ROOT, headgate
+from tests.support.processes import NODE, ROOT, headgate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,7 +34,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundle = tmp_path_factory.mktemp("client") / "client.js"
     source = MODULES / "@durable-streams" / "client" / "dist" / "index.js"
     bundler = MODULES / ".bin" / "rolldown"
-    command = [bundler, source, "--platform", "browser", "--file", bundle]
+    command = [NODE, bundler, source, "--platform", "browser", "--file", bundle]
     subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60)
     return bundle
 
