@@ -82,7 +82,7 @@ async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
     silent: tuple[RedisServer, RedisLog, StreamState],
 ) -> None:
     _, log, state = silent
-    primary = log.primary_of("any")
+    primary = log.primaries.primary_of("any")
     assert primary is not None
     await until(lambda: primary.is_down)
     for ask in ASKS.values():

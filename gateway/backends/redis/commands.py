@@ -22,6 +22,7 @@ from gateway.protocol.state import Change, ProducerState, StreamState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.backends.contract import Listener
     from gateway.backends.redis.connection import Packed, Reply, Word
     from gateway.backends.redis.records import Stretch
 
@@ -40,7 +41,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(StreamState).decode
 _decode_producer = msgspec.json.Decoder(ProducerState).decode
 _encode_news = msgspec.msgpack.Encoder().encode
-decode_news = msgspec.msgpack.Decoder(Change).decode
+_decode_news = msgspec.msgpack.Decoder(Change).decode
 
 
 class Names(NamedTuple):
@@ -221,3 +222,24 @@ def standing(reply: Reply) -> Loaded | None:
     """What a refused commit found instead, when it tells all of it."""
     _, history, (fields, retired) = reply
     return None if fields is None else loaded((history, fields, retired))
+
+
+def deliver(listener: Listener, names: Names, channel: bytes, message: bytes | None) -> None:
+    """Tell a log's listener what a channel brought; no message: some may have been missed."""
+    is_gone = channel == names.gone.encode()
+    if message is None and is_gone:
+        listener.removals_missed()
+    elif message is None:
+        listener.missed(names.path(channel))
+    elif is_gone:
+        version, _, meta = message.partition(b" ")
+        number = version.partition(b".")[0]
+        if number.isdigit():  # else it is of somebody else
+            listener.gone(names.path(meta), int(number))
+    else:
+        try:
+            change = _decode_news(message)
+        except ValueError:  # of another version of Headgate, or of somebody else
+            listener.missed(names.path(channel))
+        else:
+            listener.heard(change)
