@@ -26,7 +26,7 @@ from gateway.backends.redis.topology import RedisSettings, Topology
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.backends.contract import Listener
     from gateway.backends.redis.connection import Packed, Reply
@@ -97,10 +97,14 @@ class RedisLog(PlainLog):
         """What is wrong with the first server that takes no appends."""
         return self.primaries.trouble() or self._notifications.trouble
 
-    @property
-    def followed(self) -> int:
-        """Streams whose changes are told."""
-        return len(self._notifications)
+    def numbers(self) -> Mapping[str, int]:
+        """Commits, lost races, streams whose changes are told, changes of a server's history."""
+        return {
+            "commits": self.commits,
+            "conflicts": self.conflicts,
+            "followed": len(self._notifications),
+            "histories": self.histories,
+        }
 
     def _history_changed(self) -> None:
         self.histories += 1

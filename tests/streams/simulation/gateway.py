@@ -124,7 +124,7 @@ class Gateway:
             "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
             "reads of events": len(route.feeds._reads._fetches),
             "streams to look at": len(route.table._catching_up),
-            "followed streams": self.log.followed,
+            "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]
