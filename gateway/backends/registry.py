@@ -19,8 +19,8 @@ def log_for(route: Route) -> Log:
     Its library is imported here: redis-py alone takes longer than all the rest of a start.
     """
     if route.is_redis:
+        from gateway.backends.redis.connector import RedisSettings
         from gateway.backends.redis.log import RedisLog
-        from gateway.backends.redis.topology import RedisSettings
 
         return RedisLog(RedisSettings.of(route))
     origin = route.origin

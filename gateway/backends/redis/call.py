@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.primary import UNLOADED
-from gateway.backends.redis.topology import explained
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:

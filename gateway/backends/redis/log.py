@@ -22,7 +22,7 @@ from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
-from gateway.backends.redis.topology import RedisSettings, Topology
+from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Listener
     from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.connector import RedisSettings
     from gateway.backends.redis.pipeline import Answer
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
@@ -48,7 +49,7 @@ class RedisLog(PlainLog):
         self._settings = settings
         self._topology = topology or Topology(settings)
         self._names = Names(settings.origin.prefix)
-        self._calls = Commands(self._names, self._topology, secrets.token_hex(4))
+        self._calls = Commands(self._names, self._topology.connector, secrets.token_hex(4))
         self._deadlines = DeadlineIndex(self._calls, self._ask)
         self._records = RecordReader(self._calls, self._topology, self._ask)
         self._tokens = itertools.count()
@@ -79,7 +80,7 @@ class RedisLog(PlainLog):
 
     async def open(self) -> None:
         """Connect; a Redis that is not there is waited for by whoever needs it."""
-        self._topology.check()
+        self._topology.connector.check()
         await self.primaries.open()
         self._notifications.open()
 

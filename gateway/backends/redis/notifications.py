@@ -8,16 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import RedisConnection, Refusal, pack
+from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Unreachable, connected
-from gateway.backends.redis.topology import explained
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.connector import Address
     from gateway.backends.redis.pipeline import Connect
-    from gateway.backends.redis.topology import Address, Topology
+    from gateway.backends.redis.topology import Topology
 
     # A channel and its message; None says that some may have been missed until now.
     Heard = Callable[[bytes, bytes | None], None]
@@ -105,7 +106,7 @@ class Notifications:
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
             also = None if self._subscriptions else self._gone
-            connect = partial(self._servers.connect, address=address)
+            connect = partial(self._servers.connector.connect, address=address)
             subscription = Subscription(self._servers, connect, also, self._heard, self._strayed)
             self._subscriptions[address] = subscription
             subscription.open()
@@ -246,7 +247,7 @@ class Subscription:
     def _send(self, verb: str, channels: list[bytes]) -> None:
         if self._connection is None:
             return
-        shard = "S" if self._servers.sharded else ""
+        shard = "S" if self._servers.connector.sharded else ""
         if self._servers.is_cluster:  # the channels of a command must be of one slot
             self._connection.send([pack(shard + verb, channel) for channel in channels])
             return

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from gateway.backends.redis.connector import ONLY
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.primary import Primary
-from gateway.backends.redis.topology import ONLY
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Refusal
+    from gateway.backends.redis.connector import Address
     from gateway.backends.redis.notifications import Notifications
-    from gateway.backends.redis.topology import Address, Topology
+    from gateway.backends.redis.topology import Topology
 
 OPEN_S = 1.0  # a start waits no longer for Redis: whoever needs it is told that it is not there
 COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same
