@@ -1,17 +1,34 @@
-"""How long to wait before the next attempt."""
+"""How long to wait before the next attempt, in seconds: each failure in a row doubles it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_DOUBLINGS = 20  # so that days of failures overflow nothing
+
+
+def wait_s(failures: int, first_s: float, longest_s: float, chance: float = 1.0) -> float:
+    """The wait after one more failure than `failures`.
+
+    `chance` in [0, 1] spreads those who wait: they do not all come back at once, nor before half
+    of the time.
+    """
+    grown = first_s * 2.0 ** min(failures, MOST_DOUBLINGS)
+    return min(grown, longest_s) * (0.5 + chance / 2)
+
 
 class Backoff:
-    """Growing waits, spread so that many clients do not come back at once."""
+    """The waits of one who tries again and again, each spread by a `chance` of its own."""
 
-    FIRST_S = 0.5
-
-    def __init__(self, spread: float, longest_s: float = 30.0) -> None:
-        # Between 0 and 1, drawn once for a process: clients differ, the waits of one only grow.
-        self._spread = spread
+    def __init__(
+        self, first_s: float, longest_s: float, chance: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self._first_s = first_s
         self._longest_s = longest_s
+        self._chance = chance
         self._failures = 0
 
     def reset(self) -> None:
@@ -20,7 +37,6 @@ class Backoff:
 
     def next_s(self) -> float:
         """The wait after one more failure."""
-        # The power is bounded so that days of failures overflow nothing.
-        grown = self.FIRST_S * 2.0 ** min(self._failures, 10)
+        wait = wait_s(self._failures, self._first_s, self._longest_s, self._chance())
         self._failures += 1
-        return min(grown, self._longest_s) * (1 - self._spread / 2)
+        return wait

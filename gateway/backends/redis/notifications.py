@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.connection import RedisConnection, Refusal, pack
 from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Unreachable, connected
+from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -146,15 +147,14 @@ class Notifications:
             next(iter(self._subscriptions.values())).hear_also(self._gone)
 
     async def _primaries(self) -> list[Address]:
-        wait = RECONNECT_S
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
         while True:
             try:
                 return await self._servers.primaries()
             except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
                 if not isinstance(failure, Unreachable):
                     log.exception("log.news_failed")
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_AGAIN_S)
+                await asyncio.sleep(backoff.next_s())
 
 
 class Subscription:
@@ -256,7 +256,8 @@ class Subscription:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        wait = RECONNECT_S
+        # Not all gateways at the same moments.
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S, random.random)
         while True:
             ended = asyncio.Event()
             connection = RedisConnection(self._replies, partial(self._lost, ended))
@@ -264,11 +265,9 @@ class Subscription:
             if await self._is_opened(connection):
                 await self._stay(connection, ended)
             if loop.time() - began >= LONGEST_AGAIN_S:
-                wait = RECONNECT_S
-                continue  # it has served: most likely another one is had for the asking
-            # Not all gateways at the same moments.
-            await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
-            wait = min(2 * wait, LONGEST_AGAIN_S)
+                backoff.reset()  # it has served: most likely another one is had for the asking
+            else:
+                await asyncio.sleep(backoff.next_s())
 
     async def _open(self, connection: RedisConnection) -> None:
         await connected(self._connect, connection)
