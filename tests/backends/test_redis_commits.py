@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.redis.commands import Names
     from gateway.backends.redis.log import RedisLog
+    from gateway.backends.redis.names import Names
     from gateway.protocol.state import Change, StreamState
 
 replace = msgspec.structs.replace

@@ -12,13 +12,13 @@ from gateway.backends.contract import Conflict, Loaded, PlainLog
 from gateway.backends.redis.call import Call
 from gateway.backends.redis.commands import (
     Commands,
-    Names,
     deliver,
     loaded,
     standing,
     stands,
 )
 from gateway.backends.redis.deadline_index import DeadlineIndex
+from gateway.backends.redis.names import Names
 from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
