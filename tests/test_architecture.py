@@ -139,3 +139,10 @@ def test_no_file_names_a_package_registry() -> None:
     host = re.compile(rb"(pypi|pythonhosted|npmjs|yarnpkg)\.(org|com)")
     found = [str(path) for path in sources(".") if host.search((ROOT / path).read_bytes())]
     assert found == []
+
+
+def test_who_serves_no_redis_and_no_file_waits_for_neither_library() -> None:
+    code = "import sys, gateway.app; print(sorted({'apsw', 'redis'} & sys.modules.keys()))"
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert run.stdout == "[]\n"

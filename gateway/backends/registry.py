@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.topology import RedisSettings
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -17,13 +14,21 @@ if TYPE_CHECKING:
 
 
 def log_for(route: Route) -> Log:
-    """The log behind a route's origin: `memory:`, `file:PATH` or one in Redis."""
+    """The log behind a route's origin: `memory:`, `file:PATH` or one in Redis.
+
+    Its library is imported here: redis-py alone takes longer than all the rest of a start.
+    """
     if route.is_redis:
+        from gateway.backends.redis.connector import RedisSettings
+        from gateway.backends.redis.log import RedisLog
+
         return RedisLog(RedisSettings.of(route))
     origin = route.origin
     scheme, separator, rest = origin.partition(":")
     if separator and scheme == "memory" and not rest:
         return MemoryLog()
     if separator and scheme == "file" and rest:
+        from gateway.backends.sqlite.log import SqliteLog
+
         return SqliteLog(Path(rest))
     raise StartError(f"the origin {origin!r} is not one of memory:, file:PATH and redis://…")

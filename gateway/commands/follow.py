@@ -17,7 +17,7 @@ from gateway.commands.failure import Failed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from gateway.commands.backoff import Backoff
+    from gateway.backoff import Backoff
 
 # Servers end an SSE answer after about a minute and send comments in between.
 SSE_IDLE_TIMEOUT_S = 90.0

@@ -12,9 +12,9 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.backoff import Backoff
 from gateway.commands import input as stdin
 from gateway.commands.append import Appender, Producer, messages
-from gateway.commands.backoff import Backoff
 from gateway.commands.client import RequestRefused, Stream, connect, is_closed
 from gateway.commands.failure import Failed, OutputClosed
 from gateway.commands.follow import catch_up, follow, long_poll, sse
@@ -43,7 +43,7 @@ FAILED = 1
 INTERRUPTED = 130
 # How long a producer waits for a server that restarts, and at most between two attempts.
 PATIENCE_S = 30.0
-LONGEST_WAIT_S = 4.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
 # What Headgate names of a stream that has lost a part.
@@ -290,7 +290,9 @@ def _leading_to(appender: Appender) -> str:
 
 
 def _backoff(longest_s: float = 30.0) -> Backoff:
-    return Backoff(random.random(), longest_s)  # noqa: S311 - it spreads load, it keeps no secret
+    # Drawn once for a process: clients differ, and the waits of one only grow.
+    chance = random.random()  # noqa: S311 - it spreads load, it keeps no secret
+    return Backoff(FIRST_WAIT_S, longest_s, lambda: chance)
 
 
 def _kept_offset(path: Path) -> str | None:

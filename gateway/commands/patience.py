@@ -10,7 +10,7 @@ from gateway.commands.client import RequestRefused
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.commands.backoff import Backoff
+    from gateway.backoff import Backoff
 
 T = TypeVar("T")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from gateway.backoff import wait_s
 from gateway.errors import HeadgateError
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class Observer(Protocol):
 
 def backoff_s(failures: int, chance: float) -> float:
     """How long to wait after so many failures in a row; `chance` in [0, 1) spreads gateways."""
-    longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
-    return longest * (0.5 + chance / 2)
+    return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
 async def follow(

@@ -181,7 +181,7 @@ class HostedFeeds:
         self._feeds.add(feed)
         self._none.clear()
         try:
-            self._table.follow(active)
+            self._table.following.follow(active)
         except BaseException:
             self.feed_empty(feed)
             raise
@@ -321,7 +321,7 @@ class HostedFeeds:
             and active.follower.feed is feed
         ):
             active.follower = None
-            self._table.unfollow(active)
+            self._table.following.unfollow(active)
 
     def reader_left(self) -> None:
         """One live reader fewer."""

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from gateway.backoff import Backoff
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -53,15 +55,12 @@ class HealthChecks:
 
     async def _until_up(self, server: Server) -> None:
         # To a server that takes connections and keeps silent no question is cheap.
-        wait = self._interval if server.was_silent else min(FIRST_WAIT_S, self._interval)
-        while not server.up and not await self._is_back(server, wait):
-            wait = min(2 * wait, self._interval)
-
-    async def _is_back(self, server: Server, wait: float) -> bool:
-        await asyncio.sleep(wait)
-        if not server.up:  # else the answer to somebody's request has told meanwhile
-            await self._check_now(server)
-        return server.up
+        first_s = self._interval if server.was_silent else FIRST_WAIT_S
+        backoff = Backoff(first_s, self._interval)
+        while not server.up:
+            await asyncio.sleep(backoff.next_s())
+            if not server.up:  # else the answer to somebody's request has told meanwhile
+                await self._check_now(server)
 
     async def _check_now(self, server: Server) -> None:
         why = await self._check(server)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.protocol.appends import Appended
     from gateway.protocol.requests import Append
-    from gateway.protocol.state import ProducerState, Record, StreamState
+    from gateway.protocol.state import Change, ProducerState, Record, StreamState
 
 
 class Follower(Protocol):
@@ -109,3 +109,21 @@ class ActiveStream:
             or self.follower is not None
             or self.followed
         )
+
+    def forget(self) -> None:
+        """Know of the stream no more than that it was known."""
+        if self.state is not None:
+            self.before = self.state
+        self.epoch += 1
+        self.state = None
+        self.absent = False
+
+    def move(self, change: Change, state: StreamState) -> None:
+        """Take over what was committed; `state` is what its state is here."""
+        if change.expected is None:
+            self.producers = {}
+        self.state = state
+        self.absent = False
+        for name in change.forgotten:
+            self.producers.pop(name, None)
+        self.producers.update(change.producers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,22 +9,23 @@ from typing import TYPE_CHECKING
 from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
+from gateway.streams.following import Following
 from gateway.streams.reload_queue import ReloadQueue
-from gateway.streams.versions import follows_on, is_behind, is_rewritten, is_same
+from gateway.streams.stream_loader import StreamLoader
+from gateway.streams.versions import follows_on, is_behind, is_old, is_rewritten
 from gateway.telemetry.logs import log
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import Loaded, Log
-    from gateway.protocol.lifecycle import PathState
-    from gateway.protocol.state import Change, ProducerState, StreamState
+    from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import Caches
 
 MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
-LINGER_S = 10.0  # a stream's news go on for so long when nobody waits for them
 
 
 class StreamTable:
@@ -45,7 +45,9 @@ class StreamTable:
         log.listen(self)
         self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
         self._streams: dict[str, ActiveStream] = {}
-        self._catching_up = ReloadQueue(self._look)
+        self.following = Following(log, self.deadlines)
+        self._loader = StreamLoader(log, self._take, self._forget)
+        self._reload_queue = ReloadQueue(self._look)
         self.turns = Turns()
 
     def __len__(self) -> int:
@@ -77,56 +79,11 @@ class StreamTable:
                 self._streams[path] = active
 
     async def load(self, path: str) -> ActiveStream:
-        """The active stream as it stands now, whoever changed it; equal loads share one look-up.
+        """The active stream as it stands now, whoever changed it; equal loads share one look-up."""
+        return await self._loader.load(self.get(path))
 
-        Of a shared log nothing counts that was asked before this call: the answer may be older
-        than a change that the caller knows of.
-        """
-        active = self.get(path)
-        asked = active.asked
-        while True:
-            state = active.state
-            if active.told > asked and (state is not None or active.absent):
-                return active
-            if state is None:
-                loading = self._begin_loading(active)
-                await asyncio.shield(loading)
-                if active.absent and not self.log.shared:
-                    return active
-            elif await self._stands(active, state):
-                return active
-
-    async def _stands(self, active: ActiveStream, state: StreamState) -> bool:
-        """Whether what is remembered is what stands now; else it is forgotten."""
-        if not self.log.shared:
-            return True
-        if await self.log.stands(state):
-            return active.state is not None  # or it was forgotten meanwhile
-        if is_same(active.state, state):
-            self._forget(active)
-        return False
-
-    def _begin_loading(self, active: ActiveStream) -> asyncio.Task[None]:
-        if active.loading is None or active.loading.done():
-            active.loading = asyncio.get_running_loop().create_task(self._load(active))
-        return active.loading
-
-    async def _load(self, active: ActiveStream) -> None:
-        try:
-            while active.state is None:
-                active.asked += 1
-                epoch, question = active.epoch, active.asked
-                loaded = await self.log.load(active.path)
-                if active.epoch == epoch:  # else a commit or a lost race has overtaken it
-                    active.told = question
-                    self._take(active, loaded.place, loaded.producers)
-                    return
-        finally:
-            active.loading = None
-
-    def _take(
-        self, active: ActiveStream, place: PathState, producers: dict[str, ProducerState]
-    ) -> None:
+    def _take(self, active: ActiveStream, loaded: Loaded) -> None:
+        place = loaded.place
         known, found = active.known, place.state
         if found is not None and is_rewritten(known, found):
             self._caches.changed(found.stream_id, whole=True)
@@ -136,7 +93,7 @@ class StreamTable:
             )  # also by other hands than a gateway's
         active.epoch += 1
         active.retired, active.history = place.retired, place.history
-        active.producers = producers
+        active.producers = loaded.producers
         active.state = place.state
         active.absent = place.state is None
         try:
@@ -216,30 +173,11 @@ class StreamTable:
             if active.follower is not None:
                 active.follower.ended()
             return
-        if (
-            active.state is not None or change.expected is None
-        ):  # else it is not loaded: the log has it
-            self._move(active, change)
+        # Else it is not loaded: the log has it.
+        if active.state is not None or change.expected is None:
+            active.move(change, self.deadlines.committed(active, change.state))
         if active.follower is not None:
             active.follower.published(change.state, change.records)
-
-    def _is_old(self, active: ActiveStream, change: Change) -> bool:
-        """Whether the change was heard of before, or something later in its place."""
-        known, state = active.state, change.state
-        return (
-            known is not None
-            and known.is_along(state)
-            and known.version >= state.version + change.removes
-        )
-
-    def _move(self, active: ActiveStream, change: Change) -> None:
-        if change.expected is None:
-            active.producers = {}
-        active.state = self.deadlines.committed(active, change.state)
-        active.absent = False
-        for name in change.forgotten:
-            active.producers.pop(name, None)
-        active.producers.update(change.producers)
 
     def forget(self, path: str) -> None:
         """Load the stream anew when it is next needed: somebody else moved it."""
@@ -249,11 +187,8 @@ class StreamTable:
 
     def _forget(self, active: ActiveStream) -> None:
         if active.state is not None:
-            active.before = active.state
             self._caches.changed(active.state.stream_id, whole=False)
-        active.epoch += 1
-        active.state = None
-        active.absent = False
+        active.forget()
 
     def lost(self, path: str, stands: Loaded | None) -> None:
         """A commit met another's: `stands` is what was there then, if that is known.
@@ -265,8 +200,8 @@ class StreamTable:
         if active is None:
             return
         if self.log.shared and not active.followed:
-            self.follow(active)
-            self.unfollow(active)
+            self.following.follow(active)
+            self.following.unfollow(active)
         known = active.known
         if stands is None or active.loading is not None:  # what is being loaded may be newer
             self._forget(active)
@@ -275,41 +210,18 @@ class StreamTable:
             self._forget(active)
         elif not is_behind(stands.place.state, known):
             self._forget(active)
-            self._take(active, stands.place, stands.producers)
+            self._take(active, stands)
 
     # Of what other processes do
-
-    def follow(self, active: ActiveStream) -> None:
-        """Hear of the stream's changes for as long as somebody follows it, and a little longer."""
-        if not self.log.shared:
-            return
-        if not active.followed:
-            active.followed = True
-            self.log.follow(active.path)
-        self.deadlines.keep_alive(active)
 
     def hears_of(self, active: ActiveStream) -> bool:
         """Whether a change of the stream, whoever makes it, will be told."""
         return not self.log.shared or (active.followed and self.log.trouble() is None)
 
-    def unfollow(self, active: ActiveStream) -> None:
-        """Nobody follows the stream any more: who long-polls will be back soon, though."""
-        if active.followed:
-            if active.unfollowing is not None:
-                active.unfollowing.cancel()
-            loop = asyncio.get_running_loop()
-            active.unfollowing = loop.call_later(LINGER_S, self._unfollow, active)
-
-    def _unfollow(self, active: ActiveStream) -> None:
-        active.unfollowing = None
-        if active.followed and active.follower is None:
-            active.followed = False
-            self.log.unfollow(active.path)
-
     def heard(self, change: Change) -> None:
         """A followed stream changed."""
         active = self._streams.get(change.state.path)
-        if active is None or self._is_old(active, change):
+        if active is None or is_old(active.state, change):
             return
         if follows_on(active.state, change):
             self._apply(change)
@@ -330,7 +242,7 @@ class StreamTable:
             return
         self._forget(active)
         if active.follower is not None:
-            self._catching_up.add(path)
+            self._reload_queue.add(path)
 
     async def _look(self, path: str) -> None:
         active = self._streams.get(path)

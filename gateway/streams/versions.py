@@ -29,6 +29,16 @@ def is_behind(told: StreamState | None, known: StreamState | None) -> bool:
     )
 
 
+def is_old(known: StreamState | None, change: Change) -> bool:
+    """Whether a change was heard of before, or something later in its place."""
+    state = change.state
+    return (
+        known is not None
+        and known.is_along(state)
+        and known.version >= state.version + change.removes
+    )
+
+
 def follows_on(known: StreamState | None, change: Change) -> bool:
     """Whether a change is the next after what is known."""
     return known is not None and known.is_along(change.state) and known.version == change.expected

@@ -7,43 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.hosted.route import HostedRoute
 from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
     from gateway.runtime.context import Context
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.fast_path import FastPath
     from gateway.web.router import Router
 
-    Number = float | None  # None for what a route does not have
-
-L = TypeVar("L")
-
-
-def _log(kind: type[L], read: Callable[[L], float]) -> Callable[[HostedRoute], Number]:
-    """What only one kind of log has."""
-
-    def found(route: HostedRoute) -> Number:
-        log: object = route.table.log
-        return read(log) if isinstance(log, kind) else None
-
-    return found
-
-
-def _commits(log: Log) -> Number:
-    return log.commits if isinstance(log, SqliteLog | RedisLog) else None
-
-
 FAST = counter("headgate_fast_answers_total", "Kept answers given without a request object.")
 
-OF_SHARED: dict[Metric, Callable[[Context], Number]] = {
+OF_SHARED: dict[Metric, Callable[[Context], float]] = {
     counter("headgate_cache_hits_total", "Answers that were kept here."): (
         lambda at: at.store.hits
     ),
@@ -82,7 +60,7 @@ OF_SHARED: dict[Metric, Callable[[Context], Number]] = {
     ),
 }
 
-OF_LOGS: dict[Metric, Callable[[HostedRoute], Number]] = {
+OF_LOGS: dict[Metric, Callable[[HostedRoute], float]] = {
     least("headgate_log_up", "1 while the log takes appends.", "route"): (
         lambda route: route.table.log.trouble() is None
     ),
@@ -95,30 +73,32 @@ OF_LOGS: dict[Metric, Callable[[HostedRoute], Number]] = {
     counter("headgate_appends_refused_total", "Appends beyond max_pending_appends.", "route"): (
         lambda route: route.appender.refused_for_room
     ),
-    counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"): (
-        lambda route: _commits(route.table.log)
+}
+
+# What some kinds of log have, by the name under which their `numbers` tell it.
+OF_SOME_LOGS: dict[str, Metric] = {
+    "commits": counter(
+        "headgate_log_commits_total", "Changes of one stream that were stored.", "route"
     ),
-    counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"): (
-        _log(RedisLog, lambda log: log.conflicts)
+    "conflicts": counter(
+        "headgate_log_conflicts_total", "Changes that came after another's.", "route"
     ),
-    gauge("headgate_log_followed", "Streams whose changes elsewhere are told.", "route"): (
-        _log(RedisLog, lambda log: log.followed)
+    "followed": gauge(
+        "headgate_log_followed", "Streams whose changes elsewhere are told.", "route"
     ),
-    counter("headgate_log_histories_total", "Times that a server's history changed.", "route"): (
-        _log(RedisLog, lambda log: log.histories)
+    "histories": counter(
+        "headgate_log_histories_total", "Times that a server's history changed.", "route"
     ),
-    gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"): (
-        _log(SqliteLog, lambda log: len(log.damaged()))
+    "damaged_wals": gauge(
+        "headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"
     ),
-    counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"): (
-        _log(SqliteLog, lambda log: log.groups)
-    ),
-    counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"): (
-        _log(SqliteLog, lambda log: log.failed_groups)
+    "groups": counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
+    "failed_groups": counter(
+        "headgate_log_failed_groups_total", "Transactions that failed.", "route"
     ),
 }
 
-OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], Number]] = {
+OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], float]] = {
     least("headgate_origin_up", "1 while a server of the origin can be reached.", "route"): (
         lambda route: route.origin.trouble() is None
     ),
@@ -145,6 +125,8 @@ def _samples(shared: Context, routes: Router, fast: FastPath | None) -> Iterator
     for route in routes:
         if isinstance(route, HostedRoute):
             yield from _read(OF_LOGS, route, route.prefix)
+            for name, number in route.table.log.numbers().items():
+                yield Sample(OF_SOME_LOGS[name], (route.prefix,), float(number))
         else:
             yield from _read(OF_ORIGINS, route, route.prefix)
 
@@ -152,8 +134,6 @@ def _samples(shared: Context, routes: Router, fast: FastPath | None) -> Iterator
 T = TypeVar("T")
 
 
-def _read(metrics: dict[Metric, Callable[[T], Number]], owner: T, *labels: str) -> Iterator[Sample]:
+def _read(metrics: dict[Metric, Callable[[T], float]], owner: T, *labels: str) -> Iterator[Sample]:
     for metric, read in metrics.items():
-        number = read(owner)
-        if number is not None:
-            yield Sample(metric, labels, float(number))
+        yield Sample(metric, labels, float(read(owner)))

@@ -8,6 +8,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from gateway.backoff import Backoff
 from gateway.errors import StartError
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
@@ -72,7 +73,7 @@ class WorkerSlot:
     async def keep(self) -> None:
         """Have a worker here until told to stop. Raises StartError when the first cannot start."""
         loop = asyncio.get_running_loop()
-        pause = 0.0
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._stopping.is_set():
             began = loop.time()
             ended = await self._seat_one()
@@ -80,8 +81,11 @@ class WorkerSlot:
                 break
             if self._refusal is not None and not self.started.is_set():
                 raise StartError(self._refusal)
-            steady = loop.time() - began >= STEADY_S
-            pause = 0.0 if steady else min(max(2 * pause, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+            if loop.time() - began >= STEADY_S:
+                backoff.reset()
+                pause = 0.0
+            else:
+                pause = backoff.next_s()
             self.restarts += 1
             self.trouble = f"{ended}, starting again"
             log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause)

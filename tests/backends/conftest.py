@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.commands import Names
+from gateway.backends.redis.names import Names
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:

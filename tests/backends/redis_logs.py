@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.commands import Commands, Names
+from gateway.backends.redis.commands import Commands
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.topology import RedisSettings
+from gateway.backends.redis.names import Names
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.support.listener import Listener

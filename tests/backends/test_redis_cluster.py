@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
 
-from gateway.backends.redis.commands import Names
+from gateway.backends.redis.names import Names
 from gateway.errors import StreamGone
 from gateway.protocol.appends import Appended
 from gateway.protocol.generations import position_of

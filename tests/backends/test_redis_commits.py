@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.redis.commands import Names
     from gateway.backends.redis.log import RedisLog
+    from gateway.backends.redis.names import Names
     from gateway.protocol.state import Change, StreamState
 
 replace = msgspec.structs.replace
@@ -380,7 +380,7 @@ async def test_a_history_that_was_told_is_taken_up_again_by_a_server_that_forgot
 
 async def test_a_look_that_we_end_ourselves_tells_no_trouble(log: RedisLog) -> None:
     """Whatever asks at that moment is not refused for it."""
-    primary = log.primary_of("any")
+    primary = log.primaries.primary_of("any")
     assert primary is not None
     for _ in range(5):
         looking = asyncio.ensure_future(primary._probe())

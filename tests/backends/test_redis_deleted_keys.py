@@ -12,7 +12,7 @@ from tests.backends.contract import redis_log
 from tests.web.serving import get, post, put, serving
 
 if TYPE_CHECKING:
-    from gateway.backends.redis.commands import Names
+    from gateway.backends.redis.names import Names
     from tests.support.http1 import Answer
     from tests.support.redis_servers import RedisServer
     from tests.web.serving import Serving

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.commands import Names
+from gateway.backends.redis.names import Names
 from tests.backends import contract
 from tests.backends.contract import created, removed
 from tests.backends.redis_logs import connected

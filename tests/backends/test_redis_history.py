@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.contract import Conflict
-from gateway.backends.redis.commands import LIBRARY, VERSION
+from gateway.backends.redis.names import LIBRARY, VERSION
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset

@@ -13,8 +13,9 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from gateway.backends.redis.commands import MOST_NEWS
+from gateway.backends.redis.connector import ONLY, RedisSettings
 from gateway.backends.redis.notifications import AT_ONCE, Subscription
-from gateway.backends.redis.topology import ONLY, RedisSettings, Topology
+from gateway.backends.redis.topology import Topology
 from gateway.protocol.state import Change, ProducerState
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
@@ -291,7 +292,7 @@ async def test_a_connection_that_is_cut_as_it_is_made_is_made_anew(
 
     async def connect(redis_connection: RedisConnection) -> None:
         nonlocal made
-        await servers.connect(redis_connection, ONLY)
+        await servers.connector.connect(redis_connection, ONLY)
         made += 1
         if made <= 3:
             making = asyncio.current_task()
@@ -362,7 +363,7 @@ async def test_a_channel_that_is_added_as_the_connection_is_made_is_told_once(
     heard: list[bytes] = []
 
     async def connect(redis_connection: RedisConnection) -> None:
-        await servers.connect(redis_connection, ONLY)
+        await servers.connector.connect(redis_connection, ONLY)
         asyncio.get_running_loop().call_soon(subscription.add, added)
 
     subscription = Subscription(

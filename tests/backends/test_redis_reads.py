@@ -16,8 +16,8 @@ from tests.backends.contract import appended, commit_each, created, loaded, remo
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
-    from gateway.backends.redis.commands import Names
     from gateway.backends.redis.log import RedisLog
+    from gateway.backends.redis.names import Names
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 

@@ -14,7 +14,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.redis.commands import Names
+    from gateway.backends.redis.names import Names
     from tests.support.redis_servers import RedisServer
 
 

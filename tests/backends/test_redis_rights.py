@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.topology import RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.redis_logs import connected
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.backends.redis.commands import Names
+    from gateway.backends.redis.names import Names
     from tests.support.redis_servers import RedisServer
 
 

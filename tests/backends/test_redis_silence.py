@@ -9,7 +9,8 @@ import pytest
 
 from gateway.backends.redis import call, primary
 from gateway.backends.redis.connection import RedisConnection
-from gateway.backends.redis.topology import ONLY, RedisSettings, Topology
+from gateway.backends.redis.connector import ONLY, RedisSettings
+from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends.contract import appended, created
@@ -82,7 +83,7 @@ async def test_of_a_server_that_is_known_to_be_silent_nobody_waits(
     silent: tuple[RedisServer, RedisLog, StreamState],
 ) -> None:
     _, log, state = silent
-    primary = log.primary_of("any")
+    primary = log.primaries.primary_of("any")
     assert primary is not None
     await until(lambda: primary.is_down)
     for ask in ASKS.values():
@@ -108,15 +109,15 @@ async def test_who_waited_is_answered_when_the_server_speaks_again(
 CONNECTS: dict[str, tuple[str, Callable[[Topology, RedisConnection], Awaitable[None]]]] = {
     "to a server": (
         "redis://{}",
-        lambda servers, redis_connection: servers.connect(redis_connection, ONLY),
+        lambda servers, redis_connection: servers.connector.connect(redis_connection, ONLY),
     ),
     "to whom a sentinel names": (
         "redis+sentinel://{}/any",
-        lambda servers, redis_connection: servers.connect(redis_connection, ONLY),
+        lambda servers, redis_connection: servers.connector.connect(redis_connection, ONLY),
     ),
     "to a sentinel": (
         "redis+sentinel://{}/any",
-        lambda servers, redis_connection: servers.connect_sentinel(
+        lambda servers, redis_connection: servers.connector.connect_sentinel(
             redis_connection, servers.sentinels[0]
         ),
     ),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.commands.backoff import Backoff
+from gateway.backoff import Backoff
 from gateway.commands.client import RequestRefused
 from gateway.commands.patience import Patience
 from tests.support import virtual_time
@@ -23,7 +23,7 @@ class Attempts:
         return "done"
 
     def patience(self, time_s: float) -> Patience:
-        return Patience(time_s, Backoff(1.0, longest_s=0.02), self.said.append)
+        return Patience(time_s, Backoff(0.5, 0.02, lambda: 0.0), self.said.append)
 
 
 async def test_what_passes_is_waited_out_and_told() -> None:

@@ -11,8 +11,8 @@ import pytest
 from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.state import Change, Lifetime, StreamState
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
+from gateway.streams.following import LINGER_S
 from gateway.streams.reload_queue import RELOAD_S
-from gateway.streams.stream_table import LINGER_S
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import turns
 from tests.streams.readers import Readers
@@ -226,7 +226,7 @@ async def followed(service: Service, path: str) -> tuple[ActiveStream, Readers]:
     active = await service.table.load(path)
     readers = Readers()
     active.follower = readers
-    service.table.follow(active)
+    service.table.following.follow(active)
     service.dropped.clear()
     return active, readers
 
@@ -559,7 +559,7 @@ async def test_a_stream_is_followed_once() -> None:
     active = service.table.get("s")
     assert active.idle
     for _ in range(3):
-        service.table.follow(active)
+        service.table.following.follow(active)
     assert (log.followed, active.idle) == (["+s"], False)
 
 
@@ -567,7 +567,7 @@ async def test_a_log_of_ones_own_is_not_followed() -> None:
     service = Service()
     await service.create("s")
     active = service.table.get("s")
-    service.table.follow(active)
+    service.table.following.follow(active)
     assert (active.followed, active.idle) == (False, True)
 
 
@@ -576,13 +576,13 @@ def test_a_stream_is_followed_a_little_longer_than_somebody_waits_for_it() -> No
         service, log, _ = two()
         await service.create("s")
         active = service.table.get("s")
-        service.table.follow(active)
-        service.table.unfollow(active)
+        service.table.following.follow(active)
+        service.table.following.unfollow(active)
         await asyncio.sleep(LINGER_S - 0.1)
         assert (log.followed, active.idle) == (["+s"], False)
         await asyncio.sleep(0.2)
         assert (log.followed, active.idle) == (["+s", "-s"], True)
-        service.table.follow(active)
+        service.table.following.follow(active)
         assert log.followed == ["+s", "-s", "+s"]
 
     virtual_time.run(main())
@@ -593,15 +593,15 @@ def test_a_stream_that_somebody_waits_for_again_stays_followed() -> None:
         service, log, _ = two()
         await service.create("s")
         active = service.table.get("s")
-        service.table.follow(active)
-        service.table.unfollow(active)
+        service.table.following.follow(active)
+        service.table.following.unfollow(active)
         await asyncio.sleep(LINGER_S / 2)
-        service.table.follow(active)
+        service.table.following.follow(active)
         active.follower = Readers()
         await asyncio.sleep(LINGER_S)
         assert (log.followed, active.followed) == (["+s"], True)
         active.follower = None
-        service.table.unfollow(active)
+        service.table.following.unfollow(active)
         await asyncio.sleep(LINGER_S + 0.1)
         assert log.followed == ["+s", "-s"]
 
@@ -612,7 +612,7 @@ async def test_followed_streams_make_no_room_for_others() -> None:
     log = SharedLog()
     service = Service(log, max_hot=2)
     await service.create("s")
-    service.table.follow(service.table.get("s"))
+    service.table.following.follow(service.table.get("s"))
     for number in range(5):
         service.table.get(f"passing{number}")
     assert service.table.peek("s") is not None

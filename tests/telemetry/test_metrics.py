@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
-from gateway.web.metrics import FAST, OF_LOGS, OF_ORIGINS, OF_SHARED
+from gateway.web.metrics import FAST, OF_LOGS, OF_ORIGINS, OF_SHARED, OF_SOME_LOGS
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
@@ -22,7 +22,15 @@ READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 UP = least("up", "1 while all is well.")
 OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS, metrics.HANGS)
-DECLARED = (*OF_THE_WHOLE, FAST, *OF_SHARED, *OF_LOGS, *OF_ORIGINS, *metrics.OF_PROCESSES)
+DECLARED = (
+    *OF_THE_WHOLE,
+    FAST,
+    *OF_SHARED,
+    *OF_LOGS,
+    *OF_SOME_LOGS.values(),
+    *OF_ORIGINS,
+    *metrics.OF_PROCESSES,
+)
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.primary import UNLOADED
-from gateway.backends.redis.topology import explained
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -17,33 +17,14 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.connection import Packed
     from gateway.backends.redis.pipeline import Answer, Pipeline
+    from gateway.backends.redis.primaries import Primaries
     from gateway.backends.redis.primary import Primary
-    from gateway.backends.redis.topology import Address
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
 RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
 MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
 ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
-
-
-class Primaries(Protocol):
-    """The servers that take the calls."""
-
-    def primary_of(self, key: str) -> Primary | None:
-        """The server that has a key; None when that must be found out first."""
-
-    def primary_at(self, address: Address) -> Primary:
-        """The server at an address."""
-
-    async def find(self, key: str) -> Primary:
-        """The server that has a key. Raises Unreachable."""
-
-    def complain(self, key: str, refusal: Refusal) -> None:
-        """Log what a server refuses."""
-
-    def moved(self) -> None:
-        """Keys are elsewhere than was known."""
 
 
 class Call:

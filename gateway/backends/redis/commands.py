@@ -1,18 +1,17 @@
-"""Streams as keys of Redis: their names, what is in them, and the calls that read and write them.
+"""Streams as keys of Redis: what is in them, and the calls that read and write them.
 
 The contract of each function stands beside it in headgate.lua.
 """
 
 from __future__ import annotations
 
-import hashlib
-from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
 from gateway.backends.contract import Loaded
 from gateway.backends.redis.connection import pack
+from gateway.backends.redis.names import VERSION
 from gateway.backends.redis.records import entry
 from gateway.errors import RecordDamaged
 from gateway.protocol.generations import raised
@@ -22,7 +21,9 @@ from gateway.protocol.state import Change, ProducerState, StreamState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.backends.contract import Listener
     from gateway.backends.redis.connection import Packed, Reply, Word
+    from gateway.backends.redis.names import Names
     from gateway.backends.redis.records import Stretch
 
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
@@ -32,51 +33,11 @@ MOST_NEWS = 8 * 1024
 PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
 
-_SOURCE = resources.files(__package__).joinpath("headgate.lua").read_text()
-VERSION = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
-LIBRARY = _SOURCE.replace("@VERSION@", VERSION)
-
 _encode = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(StreamState).decode
 _decode_producer = msgspec.json.Decoder(ProducerState).decode
 _encode_news = msgspec.msgpack.Encoder().encode
-decode_news = msgspec.msgpack.Decoder(Change).decode
-
-
-class Names(NamedTuple):
-    """The names of keys and channels under a prefix."""
-
-    prefix: str
-
-    def meta(self, path: str) -> str:
-        """A stream's first key, whose name is that of its channel too.
-
-        Braces are percent-encoded in a path, so the whole of it is the key's hash tag.
-        """
-        return f"{self.prefix}:{{{path}}}"
-
-    def path(self, meta: bytes) -> str:
-        """The path of a stream whose meta key that is."""
-        return meta.decode()[len(self.prefix) + 2 : -1]
-
-    def keys(self, path: str) -> tuple[str, str, str]:
-        """A stream's keys, in the order that the functions take them."""
-        meta = self.meta(path)
-        return meta, self.records(path), f"{meta}:retired"
-
-    def records(self, path: str) -> str:
-        """The key of a stream's records."""
-        return f"{self.meta(path)}:records"
-
-    @property
-    def deadlines(self) -> str:
-        """The sorted set of paths by the time at which something is to be done about them."""
-        return f"{self.prefix}:deadlines"
-
-    @property
-    def gone(self) -> str:
-        """The channel on which removals are published, for those who keep answers."""
-        return f"{self.prefix}:gone"
+_decode_news = msgspec.msgpack.Decoder(Change).decode
 
 
 class Channels(Protocol):
@@ -221,3 +182,24 @@ def standing(reply: Reply) -> Loaded | None:
     """What a refused commit found instead, when it tells all of it."""
     _, history, (fields, retired) = reply
     return None if fields is None else loaded((history, fields, retired))
+
+
+def deliver(listener: Listener, names: Names, channel: bytes, message: bytes | None) -> None:
+    """Tell a log's listener what a channel brought; no message: some may have been missed."""
+    is_gone = channel == names.gone.encode()
+    if message is None and is_gone:
+        listener.removals_missed()
+    elif message is None:
+        listener.missed(names.path(channel))
+    elif is_gone:
+        version, _, meta = message.partition(b" ")
+        number = version.partition(b".")[0]
+        if number.isdigit():  # else it is of somebody else
+            listener.gone(names.path(meta), int(number))
+    else:
+        try:
+            change = _decode_news(message)
+        except ValueError:  # of another version of Headgate, or of somebody else
+            listener.missed(names.path(channel))
+        else:
+            listener.heard(change)

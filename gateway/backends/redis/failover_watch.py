@@ -29,7 +29,7 @@ class FailoverWatch:
         self._subscriptions = [
             Subscription(
                 servers,
-                partial(servers.connect_sentinel, node=node),
+                partial(servers.connector.connect_sentinel, node=node),
                 CHANNEL,
                 self._heard,
                 strayed=lambda _: None,  # which channels of a cluster do

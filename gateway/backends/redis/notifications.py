@@ -8,16 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import RedisConnection, Refusal, pack
+from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Unreachable, connected
-from gateway.backends.redis.topology import explained
+from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.connector import Address
     from gateway.backends.redis.pipeline import Connect
-    from gateway.backends.redis.topology import Address, Topology
+    from gateway.backends.redis.topology import Topology
 
     # A channel and its message; None says that some may have been missed until now.
     Heard = Callable[[bytes, bytes | None], None]
@@ -105,7 +107,7 @@ class Notifications:
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
             also = None if self._subscriptions else self._gone
-            connect = partial(self._servers.connect, address=address)
+            connect = partial(self._servers.connector.connect, address=address)
             subscription = Subscription(self._servers, connect, also, self._heard, self._strayed)
             self._subscriptions[address] = subscription
             subscription.open()
@@ -145,15 +147,14 @@ class Notifications:
             next(iter(self._subscriptions.values())).hear_also(self._gone)
 
     async def _primaries(self) -> list[Address]:
-        wait = RECONNECT_S
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
         while True:
             try:
                 return await self._servers.primaries()
             except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
                 if not isinstance(failure, Unreachable):
                     log.exception("log.news_failed")
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LONGEST_AGAIN_S)
+                await asyncio.sleep(backoff.next_s())
 
 
 class Subscription:
@@ -246,7 +247,7 @@ class Subscription:
     def _send(self, verb: str, channels: list[bytes]) -> None:
         if self._connection is None:
             return
-        shard = "S" if self._servers.sharded else ""
+        shard = "S" if self._servers.connector.sharded else ""
         if self._servers.is_cluster:  # the channels of a command must be of one slot
             self._connection.send([pack(shard + verb, channel) for channel in channels])
             return
@@ -255,7 +256,8 @@ class Subscription:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        wait = RECONNECT_S
+        # Not all gateways at the same moments.
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S, random.random)
         while True:
             ended = asyncio.Event()
             connection = RedisConnection(self._replies, partial(self._lost, ended))
@@ -263,11 +265,9 @@ class Subscription:
             if await self._is_opened(connection):
                 await self._stay(connection, ended)
             if loop.time() - began >= LONGEST_AGAIN_S:
-                wait = RECONNECT_S
-                continue  # it has served: most likely another one is had for the asking
-            # Not all gateways at the same moments.
-            await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
-            wait = min(2 * wait, LONGEST_AGAIN_S)
+                backoff.reset()  # it has served: most likely another one is had for the asking
+            else:
+                await asyncio.sleep(backoff.next_s())
 
     async def _open(self, connection: RedisConnection) -> None:
         await connected(self._connect, connection)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.failover_watch import FailoverWatch
+from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Pipeline, Unreachable
-from gateway.backends.redis.topology import explained
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import RedisConnection
+    from gateway.backends.redis.connector import Address
     from gateway.backends.redis.pipeline import Answer
-    from gateway.backends.redis.topology import Address, Topology
+    from gateway.backends.redis.topology import Topology
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
@@ -67,7 +68,7 @@ class Primary:
         return self._is_told and not (self.commits.is_open or self.reads.is_open)
 
     async def _connect(self, redis_connection: RedisConnection) -> None:
-        await self._servers.connect(redis_connection, self._address)
+        await self._servers.connector.connect(redis_connection, self._address)
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""

@@ -7,13 +7,13 @@ a failover names the old primary in good faith.
 from __future__ import annotations
 
 import asyncio
-import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import exceptions
 from redis.asyncio.connection import Connection, SSLConnection
 
+from gateway.backends.redis.failures import words
 from gateway.settings import trust
 
 if TYPE_CHECKING:
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
 TOGETHER_S = 0.3  # they answer from memory: the others of those that are well come within this
 AT_MOST_S = 2.0
-
-
-def words(error: Exception) -> str:
-    """Why redis-py failed, without the address: whoever asked for a stream is told of it, too."""
-    cause = error.__context__
-    if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
-        return "no answer in time"
-    if isinstance(error, exceptions.ConnectionError) and isinstance(cause, OSError) and cause.errno:
-        return os.strerror(cause.errno)
-    return str(error) or type(error).__name__
 
 
 class Named(NamedTuple):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import redis
 
+from gateway.backends.redis.names import VERSION, Names
 from gateway.commands.redis_doctor.client import connected, connected_to_sentinel
 from gateway.commands.redis_doctor.facts import (
     ClusterView,
@@ -49,8 +48,6 @@ OURS = re.compile(r"headgate_[0-9a-f]{12}")
 KEYS_LOOKED_AT = 100_000
 KEYS_A_ROUND = 1000
 STREAMS_MEASURED = 200
-# The keys of a stream besides the one that it is known by.
-PARTS = ("", ":records")
 
 
 class ServerUnreachable(Exception):
@@ -155,8 +152,8 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
                 refused=refused(client, route),
                 user=route.redis.username or "default",
                 libraries=_libraries(client),
-                this_library=_this_library(),
-                sample=_sample(client, route.redis.prefix),
+                this_library=f"headgate_{VERSION}",
+                sample=_sample(client, Names(route.redis.prefix)),
             )
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{address}: {_sentence(cause, route)}") from cause
@@ -180,41 +177,37 @@ def _libraries(client: Client) -> tuple[str, ...]:
     return tuple(name for name in names if OURS.fullmatch(name))
 
 
-def _this_library() -> str:
-    """Named after its text, so that two versions of it never meet."""
-    text = resources.files("gateway.backends.redis").joinpath("headgate.lua").read_bytes()
-    return f"headgate_{hashlib.sha256(text).hexdigest()[:12]}"
-
-
 def _fields(reply: Any) -> dict[str, Any]:  # noqa: ANN401 - a map, or as RESP2 has it a list
     if isinstance(reply, dict):
         return reply
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def _sample(client: Client, prefix: str) -> StreamSample | None:
+def _sample(client: Client, names: Names) -> StreamSample | None:
     """The memory of as many streams as a bounded walk over the keys finds."""
     with contextlib.suppress(redis.exceptions.NoPermissionError):
-        return _walk(client, prefix)
+        return _walk(client, names)
     return None
 
 
-def _walk(client: Client, prefix: str) -> StreamSample:
+def _walk(client: Client, names: Names) -> StreamSample:
     found: dict[str, None] = {}
     cursor, looked_at = 0, 0
     while looked_at < KEYS_LOOKED_AT and len(found) < STREAMS_MEASURED:
-        cursor, keys = client.ask("SCAN", cursor, "MATCH", f"{prefix}:{{*}}", "COUNT", KEYS_A_ROUND)
+        cursor, keys = client.ask("SCAN", cursor, "MATCH", names.meta("*"), "COUNT", KEYS_A_ROUND)
         found |= dict.fromkeys(keys)
         looked_at += KEYS_A_ROUND
         if cursor == 0:
             break
-    sizes = tuple(_size(client, key) for key in list(found)[:STREAMS_MEASURED])
+    paths = [names.path(key.encode()) for key in list(found)[:STREAMS_MEASURED]]
+    sizes = tuple(_size(client, names, path) for path in paths)
     return StreamSample(sizes, cursor == 0 and len(found) <= STREAMS_MEASURED)
 
 
-def _size(client: Client, key: str) -> StreamSize:
-    used = sum(client.ask("MEMORY USAGE", f"{key}{part}") or 0 for part in PARTS)
-    return StreamSize(used, client.ask("XLEN", f"{key}:records"))
+def _size(client: Client, names: Names, path: str) -> StreamSize:
+    keys = (names.meta(path), names.records(path))
+    used = sum(client.ask("MEMORY USAGE", key) or 0 for key in keys)
+    return StreamSize(used, client.ask("XLEN", names.records(path)))
 
 
 def _shown(node: tuple[str, int]) -> str:

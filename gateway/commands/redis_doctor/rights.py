@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.backends.redis.names import Names
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,10 +43,9 @@ def _note(reasons: dict[str, str], client: Client, *words: str) -> None:
 
 def needed(route: Route) -> Iterator[tuple[str, ...]]:
     """Every command of a gateway on keys and channels of its own."""
-    prefix = route.redis.prefix
-    meta = f"{prefix}:{{{NAME}}}"
-    records, retired = (f"{meta}:{part}" for part in ("records", "retired"))
-    deadlines = f"{prefix}:deadlines"
+    names = Names(route.redis.prefix)
+    meta, records, retired = names.keys(NAME)
+    deadlines, gone = names.deadlines, names.gone
     yield ("FCALL", NAME, "3", meta, records, retired)
     yield ("FUNCTION", "LOAD", NAME)
     yield ("COMMAND", "INFO", "SPUBLISH")
@@ -72,10 +73,10 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     yield ("ZADD", deadlines, "0", NAME)
     yield ("ZREM", deadlines, NAME)
     yield ("ZRANGEBYSCORE", deadlines, "0", "0")
-    yield ("PUBLISH", f"{prefix}:gone", "")
+    yield ("PUBLISH", gone, "")
     yield ("SPUBLISH", meta, "")
-    yield ("SUBSCRIBE", f"{prefix}:gone")
-    yield ("UNSUBSCRIBE", f"{prefix}:gone")
+    yield ("SUBSCRIBE", gone)
+    yield ("UNSUBSCRIBE", gone)
     yield ("SSUBSCRIBE", meta)
     yield ("SUNSUBSCRIBE", meta)
     if route.wait_replicas:

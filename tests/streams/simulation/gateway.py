@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
+from gateway.backends.redis.connector import Connector, RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.pipeline import Unreachable
-from gateway.backends.redis.topology import RedisSettings, Topology
+from gateway.backends.redis.topology import Topology
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
 from gateway.streams.sweeper import Sweeper
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gateway.backends.redis.connection import RedisConnection
-    from gateway.backends.redis.topology import Address
+    from gateway.backends.redis.connector import Address
     from tests.streams.simulation.redis import Redis
 
 T = TypeVar("T")
@@ -44,24 +45,24 @@ class _Connection:
         self._reader = None
 
 
-class _Servers(Topology):
+class _Connector(Connector):
     def __init__(self, redis: Redis) -> None:
         super().__init__(SETTINGS)
         self._redis = redis
 
-    async def connect(self, wire: RedisConnection, address: Address) -> None:
+    async def connect(self, redis_connection: RedisConnection, address: Address) -> None:
         chance = self._redis.chance
         await asyncio.sleep(chance.uniform(0, 2) if chance.one_in(4) else chance.latency_s())
         if not self._redis.is_up:
             raise Unreachable("connection refused")
-        wire.take_over(_Connection(Link(self._redis)))  # type: ignore[arg-type] # all that it uses
+        redis_connection.take_over(_Connection(Link(self._redis)))  # type: ignore[arg-type] # all that it uses
 
 
 class _Log(RedisLog):
     """Its streams' ids are the same in each run."""
 
     def __init__(self, redis: Redis) -> None:
-        super().__init__(SETTINGS, _Servers(redis))
+        super().__init__(SETTINGS, Topology(SETTINGS, _Connector(redis)))
         self._chance = redis.chance
 
     def new_stream_id(self) -> int:
@@ -123,8 +124,8 @@ class Gateway:
             "feeds": len(route.feeds._feeds),
             "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
             "reads of events": len(route.feeds._reads._fetches),
-            "streams to look at": len(route.table._catching_up),
-            "followed streams": self.log.followed,
+            "streams to look at": len(route.table._reload_queue),
+            "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]

@@ -9,7 +9,7 @@ from collections import deque
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.backends.redis.commands import VERSION
+from gateway.backends.redis.names import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.backends.redis.commands import Names
+from gateway.backends.redis.names import Names
 from gateway.errors import HeadgateError
 from gateway.protocol import chunks
 from gateway.protocol.generations import raised

@@ -1,0 +1,48 @@
+"""What Headgate calls its keys, channels and functions in Redis."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import NamedTuple
+
+# The library is named after its text, so that two versions of it never meet.
+_SOURCE = resources.files(__package__).joinpath("headgate.lua").read_text()
+VERSION = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
+LIBRARY = _SOURCE.replace("@VERSION@", VERSION)
+
+
+class Names(NamedTuple):
+    """The names of keys and channels under a prefix."""
+
+    prefix: str
+
+    def meta(self, path: str) -> str:
+        """A stream's first key, whose name is that of its channel too.
+
+        Braces are percent-encoded in a path, so the whole of it is the key's hash tag.
+        """
+        return f"{self.prefix}:{{{path}}}"
+
+    def path(self, meta: bytes) -> str:
+        """The path of a stream whose meta key that is."""
+        return meta.decode()[len(self.prefix) + 2 : -1]
+
+    def keys(self, path: str) -> tuple[str, str, str]:
+        """A stream's keys, in the order that the functions take them."""
+        meta = self.meta(path)
+        return meta, self.records(path), f"{meta}:retired"
+
+    def records(self, path: str) -> str:
+        """The key of a stream's records."""
+        return f"{self.meta(path)}:records"
+
+    @property
+    def deadlines(self) -> str:
+        """The sorted set of paths by the time at which something is to be done about them."""
+        return f"{self.prefix}:deadlines"
+
+    @property
+    def gone(self) -> str:
+        """The channel on which removals are published, for those who keep answers."""
+        return f"{self.prefix}:gone"
