@@ -8,7 +8,7 @@ from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.edge.snapshots import snapshot_of
-from gateway.live.contract import LONGEST_ROUND, Cut
+from gateway.live.data_event import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
 from gateway.turns import Turns
@@ -46,14 +46,16 @@ class EdgeEvents:
     def __init__(self, feeds: Reading) -> None:
         self._feeds = feeds
         self._kept: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._reads: SingleFlight[Cut] = SingleFlight()
+        self._reads: SingleFlight[DataEvent] = SingleFlight()
         self._turns = Turns()
 
     def drop(self, path: str) -> None:
         """Keep nothing of what was read at a path."""
         self._kept.drop(path)
 
-    def cut(self, stream: FollowedStream, start: str, news: Sequence[Span]) -> list[Cut] | None:
+    def data_events(
+        self, stream: FollowedStream, start: str, news: Sequence[Span]
+    ) -> list[DataEvent] | None:
         """News as one data event; None when they are too long for one turn."""
         if not news:
             return []
@@ -61,22 +63,22 @@ class EdgeEvents:
         if are_long(news):
             return None
         content_type = stream.snapshot.content_type
-        return [_cut(content_type, followed.joined(content_type, news))]
+        return [_data_event(content_type, followed.joined(content_type, news))]
 
-    def at_hand(self, stream: FollowedStream, start: str) -> Cut | None:
+    def at_hand(self, stream: FollowedStream, start: str) -> DataEvent | None:
         """What follows `start`, when it takes no waiting."""
         span = stream.since(start)
         if span is not None and not are_long([span]):
-            return _cut(stream.snapshot.content_type, span)
+            return _data_event(stream.snapshot.content_type, span)
         entry = self._kept.get(_key(stream, start), self._feeds.clock())
-        return None if entry is None else Cut(entry.data_event, entry.end)
+        return None if entry is None else DataEvent(entry.data_event, entry.end)
 
-    async def read(self, stream: FollowedStream, start: str) -> Cut:
+    async def read(self, stream: FollowedStream, start: str) -> DataEvent:
         """The same from news that are long, the cache, or the origin."""
         key = (stream.place.key, start, self._feeds.forgotten)
         return await self._reads.read(key, lambda: self._read(stream, start))
 
-    async def _read(self, stream: FollowedStream, start: str) -> Cut:
+    async def _read(self, stream: FollowedStream, start: str) -> DataEvent:
         news = stream.since(start) or stream.latest(start)
         if news is not None:
             return await self._rendered(stream.snapshot.content_type, news)
@@ -84,7 +86,7 @@ class EdgeEvents:
         result, facts = await feeds.more(stream, start)
         if facts.is_empty:
             feeds.standing(place.key, snapshot_of(place, start, result, facts), ends=True)
-            return Cut(b"", start)
+            return DataEvent(b"", start)
         body, until = result.cached.body, result.cached.stored.fresh_until
         for _ in range(followed.MOST_JOINED):
             if facts.up_to_date or not followed.is_cut(facts.content_type, body):
@@ -93,17 +95,16 @@ class EdgeEvents:
             body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
         stream.read_by_somebody(span, result)
-        cut = await self._rendered(facts.content_type, span)
+        event = await self._rendered(facts.content_type, span)
         if result.cached.keep and not facts.up_to_date and forgotten == feeds.forgotten:
             groups = (place.read.path,)
-            self._kept.put(EventChunk(_key(stream, start), groups, *cut, expires_at=until))
-        return cut
+            self._kept.put(EventChunk(_key(stream, start), groups, *event, expires_at=until))
+        return event
 
-    async def _rendered(self, content_type: str, span: Span) -> Cut:
-        if not sse.is_long(span.body):
-            return _cut(content_type, span)
-        event = await self._turns.take(sse.long_data_event(content_type, span.body))
-        return Cut(event, span.end)
+    async def _rendered(self, content_type: str, span: Span) -> DataEvent:
+        if repair.is_nothing(content_type, span.body):
+            return DataEvent(b"", span.end)
+        return DataEvent(await rendered(self._turns, content_type, span.body), span.end)
 
 
 def _key(stream: FollowedStream, start: str) -> Hashable:
@@ -111,7 +112,7 @@ def _key(stream: FollowedStream, start: str) -> Hashable:
     return stream.place.key, stream.snapshot.content_type, start
 
 
-def _cut(content_type: str, span: Span) -> Cut:
+def _data_event(content_type: str, span: Span) -> DataEvent:
     if repair.is_nothing(content_type, span.body):
-        return Cut(b"", span.end)
-    return Cut(sse.data_event(content_type, span.body), span.end)
+        return DataEvent(b"", span.end)
+    return DataEvent(sse.data_event(content_type, span.body), span.end)

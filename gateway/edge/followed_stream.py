@@ -24,8 +24,8 @@ from gateway.errors import (
     StreamGone,
     StreamNotFound,
 )
-from gateway.live.contract import Host
-from gateway.live.feed import Feed
+from gateway.live.contract import FeedSource
+from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol import edge_target, followed, repair
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW, is_plain
@@ -49,7 +49,7 @@ PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
 _versions = count()
 
 
-class Keeper(Host["FollowedStream", Span], Protocol):
+class Keeper(FeedSource["FollowedStream", Span], FeedOwner["FollowedStream", Span], Protocol):
     """The followed streams of a route, to which one belongs."""
 
     origin: Origin
@@ -79,7 +79,7 @@ class FollowedStream:
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # what it takes as long as the stream is followed
         self.feed: Feed[FollowedStream, Span] = Feed(
-            self, snapshot.tail, keeper, closed=snapshot.closed
+            self, snapshot.tail, keeper, keeper, closed=snapshot.closed
         )
         self.feed.caught_up = snapshot.caught_up
         self._keeper = keeper

@@ -16,7 +16,7 @@ from gateway.edge.followed_stream import LONGEST_READ, FollowedStream, refuse, s
 from gateway.edge.follower import Ended
 from gateway.edge.snapshots import is_coded, is_variant, snapshot_of
 from gateway.edge.window_budget import WindowBudget
-from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
+from gateway.errors import OriginBroken, StreamGone, StreamNotFound
 from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.http_cache import CacheResult, HttpCache
     from gateway.edge.place import Place
-    from gateway.live.contract import Cut, FeedSettings, Parked
+    from gateway.live.contract import FeedSettings, Parked
+    from gateway.live.data_event import DataEvent
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
@@ -65,7 +66,7 @@ class FollowedStreams:
         cache.another = self.forget
         cache.is_of_now = self._is_of_now
         self._incarnations = Incarnations()
-        self._shared = shared
+        self.shared = shared
         self.budget = WindowBudget(NEWS_BYTES)
         self._streams: dict[Hashable, FollowedStream] = {}
         self._of_path: dict[str, set[FollowedStream]] = {}
@@ -95,7 +96,7 @@ class FollowedStreams:
         if stream is None:
             path = place.read.path
             with ExitStack() as resources:
-                resources.enter_context(self._shared.limits.feed())
+                resources.enter_context(self.shared.limits.feed())
                 stream = FollowedStream(place, snapshot, self)
                 resources.callback(stream.end)
                 self._linger(stream)
@@ -116,7 +117,7 @@ class FollowedStreams:
             ended = followed.poll_ended(snapshot, read, snapshot.tail, now)
             return ended if snapshot.closed else None
         span = Span(position, snapshot.tail, result.cached.body)
-        limits = self._shared.limits
+        limits = self.shared.limits
         if snapshot.caught_up and not snapshot.closed and limits.feeds < limits.max_feeds:
             # It will be back at the next offset, and in a herd some always come too late for the
             # tail: so the stream is followed from now on.
@@ -125,7 +126,7 @@ class FollowedStreams:
 
     def join(self, stream: FollowedStream) -> Feed[FollowedStream, Span]:
         """The feed, for one more reader; raises at the readers' limit."""
-        self._shared.limits.reader_joins()
+        self.shared.limits.reader_joins()
         if stream.closing is not None:
             stream.closing.cancel()
             stream.closing = None
@@ -235,11 +236,11 @@ class FollowedStreams:
 
     def reader_left(self) -> None:
         """One live reader fewer."""
-        self._shared.limits.reader_left()
+        self.shared.limits.reader_left()
 
     def poll_data(
         self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
-    ) -> tuple[Response, bytes] | None:
+    ) -> Response | None:
         """The news after the waiter's offset."""
         response = self.news(stream, parked.read, parked.position)
         if response is None and news and news[0].start == parked.position:  # too long to be kept
@@ -247,26 +248,20 @@ class FollowedStreams:
                 news = news[:1]  # it comes back for the others
             span = followed.joined(stream.snapshot.content_type, news)
             response = self._data(stream.snapshot, parked.read, span)
-        return None if response is None else self._shared.collapsed(response)
+        return response
 
-    def poll_ended(self, stream: FollowedStream, parked: Parked) -> tuple[Response, bytes] | None:
+    def poll_ended(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """204, which says that there is nothing more; None where that is not known."""
         if not followed.is_end(stream.snapshot, parked.position):
             return None
         now = self.clock()
-        return self._shared.collapsed(
-            followed.poll_ended(stream.snapshot, parked.read, parked.position, now)
-        )
-
-    def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
-        """A problem."""
-        return self._shared.collapsed(self._shared.problem(reason))
+        return followed.poll_ended(stream.snapshot, parked.read, parked.position, now)
 
     async def out_of_time(self, stream: FollowedStream, read: LongPoll, position: str) -> Response:
         """The answer for a poll that has waited long enough."""
         lost = stream.feed.lost
         if lost is not None:
-            return self._shared.problem(lost)
+            return self.shared.problem(lost)
         if followed.is_end(stream.snapshot, position):
             return followed.poll_ended(stream.snapshot, read, position, self.clock())
         return await self._read_for(stream, read, position)
@@ -295,20 +290,18 @@ class FollowedStreams:
             response = self.news(stream, read, read.offset)
             if response is None:
                 return None
-            _, wire = self._shared.collapsed(response)
+            _, wire = self.shared.collapsed(response)
             if len(self._rendered) >= MAX_RENDERED:
                 self._rendered.clear()
             if len(wire) <= LONGEST_RENDERED:
                 self._rendered[key] = wire
         return wire
 
-    async def late_poll(
-        self, stream: FollowedStream, parked: Parked
-    ) -> tuple[Response, bytes] | None:
+    async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """The answer for a waiter whose offset lies between those that the news have."""
         response = await self._read_for(stream, parked.read, parked.position)
         is_over = parked.deadline <= asyncio.get_running_loop().time()
-        return self._shared.collapsed(response) if response.body or is_over else None
+        return response if response.body or is_over else None
 
     async def _read_for(self, stream: FollowedStream, read: LongPoll, position: str) -> Response:
         """The answer for a poll, from the cache or the origin."""
@@ -321,16 +314,18 @@ class FollowedStreams:
         stream.read_by_somebody(span, result)
         return self._data(known, read, span)
 
-    def cut(self, stream: FollowedStream, start: str, news: Sequence[Span]) -> list[Cut] | None:
+    def data_events(
+        self, stream: FollowedStream, start: str, news: Sequence[Span]
+    ) -> list[DataEvent] | None:
         """News as one data event; None when they are too long for one turn."""
-        return self._events.cut(stream, start, news)
+        return self._events.data_events(stream, start, news)
 
-    def cached_events(self, stream: FollowedStream, start: str) -> Cut | None:
+    def cached_event(self, stream: FollowedStream, start: str) -> DataEvent | None:
         """What follows `start`, when it is at hand."""
         return self._events.at_hand(stream, start)
 
-    async def read_events(self, stream: FollowedStream, start: str) -> Cut:
-        """The same, from the cache or the origin."""
+    async def read_event(self, stream: FollowedStream, start: str) -> DataEvent:
+        """What follows `start`, from the cache or the origin."""
         return await self._events.read(stream, start)
 
     async def more(self, stream: FollowedStream, start: str) -> tuple[CacheResult, StreamRead]:

@@ -15,7 +15,7 @@ from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
-from gateway.live.long_polls import park
+from gateway.live.feed import park
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS

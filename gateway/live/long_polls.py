@@ -15,12 +15,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.live.contract import Host, Join, Parkable, Waiter
-    from gateway.live.feed import Feed
+    from gateway.live.contract import FeedSource, FeedState, Waiter
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
 
-    _Late = asyncio.Task[tuple[Response, bytes] | None]
+    _Late = asyncio.Task[Response | None]
+    _Answer = tuple[Response, bytes]
+    _Rendered = dict[tuple[str, int | None], _Answer | None]
 
 
 UNTOLD = "what follows could not be read"
@@ -29,11 +30,11 @@ UNTOLD = "what follows could not be read"
 class LongPolls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
 
-    __slots__ = ("_feed", "_host", "_late", "_parked")
+    __slots__ = ("_feed", "_late", "_parked", "_source")
 
-    def __init__(self, feed: Feed[V, N], host: Host[V, N]) -> None:
+    def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
-        self._host = host
+        self._source = source
         self._parked: dict[Waiter, Parked] = {}
         self._late: dict[Waiter, _Late] = {}  # for whom what they need is being read
 
@@ -47,7 +48,7 @@ class LongPolls(Generic[V, N]):
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; the end of its time."""
-        deadline = asyncio.get_running_loop().time() + self._host.settings.long_poll_timeout
+        deadline = asyncio.get_running_loop().time() + self._source.settings.long_poll_timeout
         parked = self._parked[waiter] = Parked(position, read, deadline)
         if position < self._feed.position:
             self._answer_late(waiter, parked)
@@ -83,16 +84,16 @@ class LongPolls(Generic[V, N]):
             if parked.read.offset is None:
                 self._answer_late(waiter, parked)
                 continue
-            ended = self._host.poll_ended(feed.stream, parked)
+            ended = self._collapsed(self._source.poll_ended(feed.stream, parked))
             if parked.position == feed.tail or ended is None:
-                self._answer(waiter, self._host.refusal(reason))
+                self._answer(waiter, self._refusal(reason))
             else:
                 self._answer(waiter, ended)
 
     def tell(self, news: Sequence[N]) -> None:
         """Answer those for whom there is news."""
         feed = self._feed
-        rendered: dict[tuple[str, int | None], tuple[Response, bytes] | None] = {}
+        rendered: _Rendered = {}
         for waiter, parked in list(self._parked.items()):
             if parked.position > feed.position:
                 continue  # of what it has already, the feed will hear yet
@@ -100,26 +101,27 @@ class LongPolls(Generic[V, N]):
                 continue  # came after what this round tells
             key = (parked.position, parked.read.cursor)
             if key not in rendered:
-                rendered[key] = self._answer_with(parked, news)
+                rendered[key] = self._collapsed(self._response(parked, news))
             self._answer_or_read(waiter, parked, rendered[key])
 
-    def _answer_or_read(
-        self, waiter: Waiter, parked: Parked, answer: tuple[Response, bytes] | None
-    ) -> None:
+    def _answer_or_read(self, waiter: Waiter, parked: Parked, answer: _Answer | None) -> None:
         if answer is None:
             self._answer_late(waiter, parked)
         else:
             self._answer(waiter, answer)
 
-    def _answer_with(self, parked: Parked, news: Sequence[N]) -> tuple[Response, bytes] | None:
+    def _response(self, parked: Parked, news: Sequence[N]) -> Response | None:
         if parked.position == self._feed.position:
-            return self._host.poll_ended(self._feed.stream, parked)
-        return self._host.poll_data(self._feed.stream, parked, news)
+            return self._source.poll_ended(self._feed.stream, parked)
+        return self._source.poll_data(self._feed.stream, parked, news)
+
+    def _collapsed(self, response: Response | None) -> _Answer | None:
+        return None if response is None else self._source.shared.collapsed(response)
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
         feed = self._feed
-        rendered: dict[tuple[str, int | None], tuple[Response, bytes] | None] = {}
+        rendered: _Rendered = {}
         refusals = None if feed.lost is None else self._refusals(feed.lost)
         for waiter, parked in list(self._parked.items()):
             if parked.deadline > now:
@@ -131,19 +133,22 @@ class LongPolls(Generic[V, N]):
                 continue
             key = (parked.position, parked.read.cursor)
             if key not in rendered:
-                rendered[key] = self._host.poll_ended(feed.stream, parked)
+                rendered[key] = self._collapsed(self._source.poll_ended(feed.stream, parked))
             self._answer_or_read(waiter, parked, rendered[key])
 
-    def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
+    def _refusals(self, reason: HeadgateError) -> Iterator[_Answer]:
         """In turn, as often as wanted: each names another time to come back at."""
-        return cycle([self._host.refusal(reason) for _ in RETRY_AFTER_S])
+        return cycle([self._refusal(reason) for _ in RETRY_AFTER_S])
+
+    def _refusal(self, reason: HeadgateError) -> _Answer:
+        return self._source.shared.collapsed(self._source.shared.problem(reason))
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
         """What the waiter needs is no news any more, so it is read for it."""
         under_way = self._late.get(waiter)
         if under_way is not None and not under_way.done():
             return
-        late = self._host.late_poll(self._feed.stream, parked)
+        late = self._source.late_poll(self._feed.stream, parked)
         read = self._late[waiter] = asyncio.get_running_loop().create_task(late)
         read.add_done_callback(partial(self._answer_read, waiter))
 
@@ -155,15 +160,17 @@ class LongPolls(Generic[V, N]):
             answer = self._answer_of(done)
         except Exception:  # noqa: BLE001 - it must not wait for ever
             log.exception("poll.unreadable")
-            answer = self._host.refusal(OriginBroken(UNTOLD))
+            answer = self._refusal(OriginBroken(UNTOLD))
         if answer is not None:
             self._answer(waiter, answer)
 
-    def _answer_of(self, done: _Late) -> tuple[Response, bytes] | None:
+    def _answer_of(self, done: _Late) -> _Answer | None:
         error = done.exception()
-        return self._host.refusal(error) if isinstance(error, HeadgateError) else done.result()
+        if isinstance(error, HeadgateError):
+            return self._refusal(error)
+        return self._collapsed(done.result())
 
-    def _answer(self, waiter: Waiter, answer: tuple[Response, bytes]) -> None:
+    def _answer(self, waiter: Waiter, answer: _Answer) -> None:
         self._unpark(waiter)
         try:
             waiter.answer(*answer)
@@ -185,16 +192,3 @@ class LongPolls(Generic[V, N]):
         late = self._late.pop(waiter, None)
         if late is not None:
             late.cancel()
-
-
-def park(connection: Parkable, join: Join, read: LongPoll, position: str) -> None:
-    """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
-    feed = join()
-    try:
-        connection.take(feed.leave)
-        feed.park(connection, read, position)
-    except BaseException:
-        connection.tell_loss(None)
-        if not feed.leave(connection):
-            feed.left()
-        raise

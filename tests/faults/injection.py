@@ -34,8 +34,8 @@ GUARDS = frozenset(
         "HttpCache._over",
         "Feed._guarded",
         "FastPath.post.<locals>.done",
-        "Feed._caught_up",
-        "Feed.advance",
+        "SseReader._read",
+        "SseReader.advance",
         "StreamTable._committed",
     }
 )
@@ -52,8 +52,9 @@ GIVES_BACK = frozenset(
         "FollowedStreams._linger",
         "FollowedStreams.reader_left",
         "SseReader.connection_lost",
-        "Feed._forget",
-        "Feed.gone",
+        "SseReaders.__len__",
+        "SseReaders._forget",
+        "SseReaders.gone",
         "Feed.has_readers",
         "Feed.leave",
         "Feed.left",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.live.contract import LONGEST_ROUND
+from gateway.live.data_event import LONGEST_ROUND
 from gateway.live.feed import Feed
 from gateway.live.sse_reader import SseReader
 from gateway.protocol.chunks import CHUNK_BYTES
