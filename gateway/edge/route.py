@@ -189,7 +189,7 @@ class EdgeRoute:
         if stream is None or read.offset is None:
             return False
         if stream.feed.closed or stream.feed.position != read.offset:
-            news = self.feeds.news_for(stream, read)
+            news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
             return news is not None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.edge.place import Place
     from gateway.protocol.repair import StreamRead
 
+LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
 ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
 
@@ -38,6 +39,15 @@ def snapshot_of(place: Place, offset: str, result: CacheResult, facts: StreamRea
         said_of_data(result.cached, place.request) if facts.up_to_date else None,
         cors=repair.cors(fields),
     )
+
+
+def with_directives(
+    snapshot: Snapshot, place: Place, reads_say: str | None, polls_say: str
+) -> Snapshot:
+    """The stream with what the origin tells caches of reads and of polls now."""
+    reads_are = snapshot.private if reads_say is None else repair.is_private(reads_say)
+    private = place.request.identified or reads_are or repair.is_private(polls_say)
+    return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 
 def said_of_data(cached: CachedResponse, request: CacheRequest) -> str | None:

@@ -150,17 +150,19 @@ class EdgeHandlers:
         self, request: BaseRequest, feeds: FollowedStreams, place: Place, read: EdgeLongPoll
     ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
-        until = asyncio.get_running_loop().time() + feeds.settings.long_poll_timeout + ALONE_S
+        until = (
+            asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
+        )
         stream = feeds.peek(place.key)
         position = _position(read, stream)
         for _ in range(MOST_LOOKS):
             if stream is not None:
                 if stream.feed.position == position and not stream.feed.closed:
                     break
-                news = feeds.news(stream, read, position)
+                news = feeds.source.recent(stream, read, position)
                 if news is not None:
                     return Answered(news, cache_status.COLLAPSED)
-            result = await feeds.catch_up(place, position)
+            result = await feeds.reader.catch_up(place, position)
             if result.cached.facts is None:
                 return present(request, result, tail_is_known=True)
             snapshot = snapshot_of(place, position, result, result.cached.facts)
@@ -169,13 +171,13 @@ class EdgeHandlers:
                 return Answered(there, result.cache)
             live_responses.check_open(self._shared)
             position = snapshot.tail
-            stream = feeds.stream(place, snapshot)
+            stream = feeds.follow(place, snapshot)
             if stream.feed.position <= position:
                 break  # else it has moved on while we asked
         assert stream is not None, "made on the way here"
         waiting = live_responses.poll(partial(feeds.join, stream), read, position)
         return await _in_time(waiting, until) or Answered(
-            await feeds.out_of_time(stream, read, position), cache_status.COLLAPSED
+            await feeds.source.out_of_time(stream, read, position), cache_status.COLLAPSED
         )
 
     async def _events(
@@ -212,7 +214,7 @@ class EdgeHandlers:
     ) -> Answered | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         for _ in range(MOST_LOOKS):
-            result = await feeds.catch_up(place, start)
+            result = await feeds.reader.catch_up(place, start)
             facts = result.cached.facts
             if facts is None:
                 return present(request, result, tail_is_known=True)
@@ -223,16 +225,18 @@ class EdgeHandlers:
                     snapshot, place.read, snapshot.tail, self._shared.clock()
                 )
                 return Answered(ended, result.cache)
-            stream = feeds.standing(place.key, snapshot, ends=facts.up_to_date or facts.is_empty)
+            stream = feeds.verified(place.key, snapshot, ends=facts.up_to_date or facts.is_empty)
             if stream is None:
                 known = (
-                    snapshot if snapshot.caught_up or snapshot.closed else await feeds.tail(place)
+                    snapshot
+                    if snapshot.caught_up or snapshot.closed
+                    else await feeds.reader.tail(place)
                 )
                 live_responses.check_open(self._shared)
                 if followed.goes_past(snapshot, known) and not result.current:
-                    feeds.forget(place.read.path)  # it is a copy: read what there is
+                    feeds.reader.forget(place.read.path)  # it is a copy: read what there is
                     continue
-                stream = feeds.stream(place, known)
+                stream = feeds.follow(place, known)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
             stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)

@@ -47,7 +47,7 @@ GIVES_BACK = frozenset(
         "ConnectionServer.reader_lost",
         "HttpCache._left",
         "HttpCache._take_out",
-        "FollowedStreams._forget",
+        "FollowedStreams._unfollow",
         "FollowedStreams.feed_empty",
         "FollowedStreams._linger",
         "FollowedStreams.reader_left",
@@ -67,8 +67,8 @@ GIVES_BACK = frozenset(
         "SharedBodyReader.release",
         "LongPolls.__len__",
         "LongPolls.leave",
-        "FollowedStream.end",
-        "RecentWindow.end",
+        "FollowedStream.close",
+        "RecentWindow.close",
     }
 )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.rendered import RenderedChunk
     from gateway.cache.store import Store
-    from gateway.edge.followed_streams import FollowedStreams
+    from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
     from tests.support.raw_origin import RawOrigin
@@ -132,9 +132,9 @@ class Serving:
 
     def polls_wait(self, seconds: float) -> None:
         """How long the polls wait that park from now on."""
-        sources: list[HostedFeedSource | FollowedStreams] = [
+        sources: list[HostedFeedSource | EdgeFeedSource] = [
             self.route.feed_source,
-            *(edge.feeds for edge in self.edges),
+            *(edge.feeds.source for edge in self.edges),
         ]
         for source in sources:
             source.settings = source.settings._replace(long_poll_timeout=seconds)
