@@ -9,7 +9,7 @@ from gateway.cache import tails
 from gateway.cache.rendered import EventChunk
 from gateway.cache.single_flight import SingleFlight
 from gateway.edge.snapshots import snapshot_of
-from gateway.live.data_event import LONGEST_ROUND, DataEvent, rendered
+from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
 from gateway.turns import Turns

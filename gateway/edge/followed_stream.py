@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.edge.follower import Polled
     from gateway.edge.place import Place
     from gateway.edge.poller import PolledOrigin
-    from gateway.edge.window_budget import WindowBudget
+    from gateway.edge.recent_window import WindowBudget
     from gateway.live.contract import FeedSource
     from gateway.protocol.edge_target import EdgeRead
     from gateway.protocol.repair import StreamRead

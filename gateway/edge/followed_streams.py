@@ -12,9 +12,9 @@ from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.edge.feed_source import EdgeFeedSource
 from gateway.edge.followed_stream import FollowedStream, stream_key
 from gateway.edge.poller import PolledOrigin
+from gateway.edge.recent_window import WindowBudget
 from gateway.edge.snapshots import is_variant
 from gateway.edge.stream_reader import StreamReader
-from gateway.edge.window_budget import WindowBudget
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol import followed
 from gateway.protocol.followed import Span

@@ -8,6 +8,7 @@ of it, and need not ask the origin.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,6 @@ from gateway.protocol.offsets import BEGINNING
 
 if TYPE_CHECKING:
     from gateway.edge.body_units import Units
-    from gateway.edge.window_budget import WindowBudget
 
 WINDOW_BYTES = 1 << 20  # news kept for those who are a little behind
 MAX_PIECES = 1024  # they come in: to go through them all takes a millisecond
@@ -201,3 +201,25 @@ class RecentWindow:
         if len(self._places) > MAX_KNOWN:
             oldest = next(known for known in self._places if known != self._tail)
             del self._places[oldest]
+
+
+class WindowBudget:
+    """`bytes` is what all windows of a route hold; who had no news for longest is cleared first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._sizes: OrderedDict[RecentWindow, int] = OrderedDict()
+        self.bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
+
+    def take(self, window: RecentWindow, size: int) -> None:
+        """Note that a window holds so many bytes now, in all."""
+        self.bytes += size - self._sizes.pop(window, 0)
+        if size:
+            self._sizes[window] = size
+        while self.bytes > self._max_bytes:
+            oldest, freed = self._sizes.popitem(last=False)
+            self.bytes -= freed
+            oldest.clear()

@@ -8,7 +8,7 @@ from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.errors import LogUnavailable
-from gateway.live.data_event import LONGEST_ROUND, DataEvent, rendered
+from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol import chunks, responses, sse
 from gateway.protocol.content import read_body
 from gateway.protocol.generations import position_of

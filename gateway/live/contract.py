@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from gateway.protocol import sse
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.data_event import DataEvent
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
+    from gateway.turns import Turns
 
 V = TypeVar("V")  # a stream as its route knows it
 N = TypeVar("N")  # a piece of news of it
@@ -47,6 +49,16 @@ class Parked(NamedTuple):
     position: str
     read: LongPoll
     deadline: float
+
+
+LONGEST_ROUND = 512 * 1024  # bytes that are made into events at once: 12 ms for mere line ends
+
+
+class DataEvent(NamedTuple):
+    """A data event, rendered but for its chunk's framing, and the offset at which its data ends."""
+
+    rendered: bytes
+    end: str
 
 
 class FeedSettings(NamedTuple):
@@ -126,3 +138,10 @@ class FeedSource(Protocol[V_contra, N_contra]):
 
     def read_event(self, stream: V_contra, start: str) -> Coroutine[None, None, DataEvent]:
         """The data event of the chunk at `start`, from where the stream lives."""
+
+
+async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:
+    """The data event of a read's body, in turns when that takes long."""
+    if sse.is_long(body):
+        return await turns.take(sse.long_data_event(content_type, body))
+    return sse.data_event(content_type, body)

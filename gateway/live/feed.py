@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSource, Parkable, Waiter
-    from gateway.live.sse_reader import SseReader
+    from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
 
     Join = Callable[[], "Feed[Any, Any]"]  # one more reader of a feed; raises at their limit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.long_polls import UNTOLD
-from gateway.live.sse_reader import SseReader
+from gateway.live.sse_readers import SseReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.runtime.answer import Answered

@@ -15,8 +15,8 @@ from gateway.edge.recent_window import (
     MAX_PIECES,
     WINDOW_BYTES,
     RecentWindow,
+    WindowBudget,
 )
-from gateway.edge.window_budget import WindowBudget
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:

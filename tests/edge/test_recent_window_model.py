@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.edge import body_units, recent_window
-from gateway.edge.recent_window import RecentWindow
-from gateway.edge.window_budget import WindowBudget
+from gateway.edge.recent_window import RecentWindow, WindowBudget
 from gateway.protocol.followed import Span
 
 TEXT, JSON = "text/plain", "application/json"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.live.data_event import LONGEST_ROUND
+from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
-from gateway.live.sse_reader import SseReader
+from gateway.live.sse_readers import SseReader
 from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.responses import RESPONSE_HEADERS
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
