@@ -99,38 +99,37 @@ class EdgeFeedSource:
 
     def poll_ended(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """204, which says that there is nothing more; None where that is not known."""
-        return self._ended(stream, parked.read, parked.position)
-
-    def _ended(self, stream: FollowedStream, read: LongPoll, position: str) -> Response | None:
-        if not followed.is_end(stream.snapshot, position):
+        if not followed.is_end(stream.snapshot, parked.position):
             return None
-        return followed.poll_ended(stream.snapshot, read, position, self.shared.clock())
+        now = self.shared.clock()
+        return followed.poll_ended(stream.snapshot, parked.read, parked.position, now)
 
     async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """The answer for a waiter whose offset lies between those that the news have."""
-        response = await self._read_poll(stream, parked.read, parked.position)
+        response = await self._read_poll(stream, parked)
         is_over = parked.deadline <= asyncio.get_running_loop().time()
         return response if response.body or is_over else None
 
-    async def out_of_time(self, stream: FollowedStream, read: LongPoll, position: str) -> Response:
+    async def out_of_time(self, stream: FollowedStream, parked: Parked) -> Response:
         """The answer for a poll that has waited long enough."""
         lost = stream.feed.lost
         if lost is not None:
             return self.shared.problem(lost)
-        ended = self._ended(stream, read, position)
-        return await self._read_poll(stream, read, position) if ended is None else ended
+        return self.poll_ended(stream, parked) or await self._read_poll(stream, parked)
 
-    async def _read_poll(self, stream: FollowedStream, read: LongPoll, position: str) -> Response:
+    async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
         """The answer for a poll, from the cache or the origin."""
-        place = stream.place
-        result, facts = await self._reader.read_on(place, stream.snapshot.content_type, position)
-        known = snapshot_of(place, position, result, facts)
+        request = stream.request
+        result, facts = await self._reader.read_on(
+            request, stream.snapshot.content_type, parked.position
+        )
+        known = snapshot_of(request, parked.position, result, facts)
         if facts.is_empty:
             known = known._replace(caught_up=True)
-            return followed.poll_ended(known, read, facts.next_offset, self.shared.clock())
-        span = Span(position, facts.next_offset, result.cached.body)
+            return followed.poll_ended(known, parked.read, facts.next_offset, self.shared.clock())
+        span = Span(parked.position, facts.next_offset, result.cached.body)
         stream.read_by_somebody(span, result)
-        return self.data(known, read, span)
+        return self.data(known, parked.read, span)
 
     # Events
 
@@ -156,7 +155,7 @@ class EdgeFeedSource:
 
     async def read_event(self, stream: FollowedStream, start: str) -> DataEvent:
         """What follows `start`, from news that are long, the cache, or the origin."""
-        key = (stream.place.key, start, self._reader.forgotten)
+        key = (stream.key, start, self._reader.forgotten)
         return await self._reads.read(key, lambda: self._event(stream, start))
 
     async def _event(self, stream: FollowedStream, start: str) -> DataEvent:
@@ -164,22 +163,22 @@ class EdgeFeedSource:
         news = stream.since(start) or stream.latest(start)
         if news is not None:
             return await self._rendered_event(content_type, news)
-        reader, place, forgotten = self._reader, stream.place, self._reader.forgotten
-        result, facts = await reader.read_on(place, content_type, start)
+        reader, request, forgotten = self._reader, stream.request, self._reader.forgotten
+        result, facts = await reader.read_on(request, content_type, start)
         if facts.is_empty:
-            stream.verify(snapshot_of(place, start, result, facts), ends=True)
+            stream.verify(snapshot_of(request, start, result, facts), ends=True)
             return DataEvent(b"", start)
         body, until = result.cached.body, result.cached.stored.fresh_until
         for _ in range(followed.MOST_JOINED):
             if facts.up_to_date or not followed.is_cut(facts.content_type, body):
                 break
-            result, facts = await reader.read_on(place, content_type, facts.next_offset)
+            result, facts = await reader.read_on(request, content_type, facts.next_offset)
             body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
         stream.read_by_somebody(span, result)
         event = await self._rendered_event(facts.content_type, span)
         if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
-            kept_with = (place.read.path,)
+            kept_with = (request.path,)
             reader.events.put(EventChunk(_key(stream, start), kept_with, *event, expires_at=until))
         return event
 
@@ -196,7 +195,7 @@ def _are_long(news: Sequence[Span]) -> bool:
 
 def _key(stream: FollowedStream, start: str) -> Hashable:
     """What rendered events are kept under: data of another type are rendered otherwise."""
-    return stream.place.key, stream.snapshot.content_type, start
+    return stream.key, stream.snapshot.content_type, start
 
 
 def _data_event(content_type: str, span: Span) -> DataEvent:

@@ -21,9 +21,11 @@ from gateway.protocol.offsets import NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import CacheResult
     from gateway.edge.follower import Polled
-    from gateway.edge.place import Place
     from gateway.edge.poller import PolledOrigin
     from gateway.edge.recent_window import WindowBudget
     from gateway.live.contract import FeedSource
@@ -55,9 +57,10 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
 class FollowedStream:
     """`confirmed` says that the origin itself has told where the tail is."""
 
-    def __init__(self, place: Place, snapshot: Snapshot, registry: Registry) -> None:
+    def __init__(self, request: CacheRequest, snapshot: Snapshot, registry: Registry) -> None:
         loop = asyncio.get_running_loop()
-        self.place = place
+        self.request = request
+        self.key = key_of(request)
         self.snapshot = snapshot
         self.confirmed = False
         self._expected = ""  # what was written through this gateway reaches to here
@@ -74,7 +77,7 @@ class FollowedStream:
         content_type = snapshot.content_type
         self._window = RecentWindow(content_type, snapshot.tail, registry.budget)
         self._poller = Poller(
-            registry.origin, place, content_type, self._window, self._note_reads_say
+            registry.origin, request, content_type, self._window, self._note_reads_say
         )
         self._task: asyncio.Task[None] | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
@@ -85,7 +88,7 @@ class FollowedStream:
 
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
-        return f"<FollowedStream {self.place.read.path} at {self.snapshot.tail}, {health}>"
+        return f"<FollowedStream {self.request.path} at {self.snapshot.tail}, {health}>"
 
     # What is known of it
 
@@ -127,7 +130,7 @@ class FollowedStream:
         self._said_at = asyncio.get_running_loop().time()
         if said != self.snapshot.reads_say:
             self.snapshot = with_directives(
-                self.snapshot, self.place, said, self.snapshot.polls_say
+                self.snapshot, self.request, said, self.snapshot.polls_say
             )
             self.version = next(_versions)
 
@@ -183,7 +186,7 @@ class FollowedStream:
 
     def read_by_somebody(self, span: Span, result: CacheResult) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
-        said, facts = said_of_data(result.cached, self.place.request), result.cached.facts
+        said, facts = said_of_data(result.cached, self.request), result.cached.facts
         if said is None or facts is None:
             return
         if facts.up_to_date and span.end < self.snapshot.tail:
@@ -203,7 +206,7 @@ class FollowedStream:
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
         polls_say = self.snapshot.polls_say if polled.said is None else polled.said
         closed = polled.closed and polled.caught_up
-        known = with_directives(self.snapshot, self.place, self.snapshot.reads_say, polls_say)
+        known = with_directives(self.snapshot, self.request, self.snapshot.reads_say, polls_say)
         self.snapshot = snapshot = known._replace(
             tail=polled.end,
             closed=closed,
@@ -239,7 +242,7 @@ class FollowedStream:
     def _followed(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             return
-        log.error("follower.failed", stream=self.place.read.path, exc_info=task.exception())
+        log.error("follower.failed", stream=self.request.path, exc_info=task.exception())
         self.end(OriginBroken("the origin's answer to a long-poll could not be used"))
 
     def close(self) -> None:
@@ -254,3 +257,8 @@ class FollowedStream:
 def stream_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:
     """What readers have in common who share one feed: to others it may be another stream."""
     return host, read.path, read.others, identity
+
+
+def key_of(request: CacheRequest) -> Hashable:
+    """The key of the stream that a request reads."""
+    return stream_key(request.host, request.read, request.identity)

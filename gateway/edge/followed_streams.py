@@ -10,7 +10,7 @@ from gateway.cache.fetch import How
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.edge.feed_source import EdgeFeedSource
-from gateway.edge.followed_stream import FollowedStream, stream_key
+from gateway.edge.followed_stream import FollowedStream, key_of
 from gateway.edge.poller import PolledOrigin
 from gateway.edge.recent_window import WindowBudget
 from gateway.edge.snapshots import is_variant
@@ -22,9 +22,9 @@ from gateway.protocol.followed import Span
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.http_cache import CacheResult, HttpCache
-    from gateway.edge.place import Place
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
@@ -75,25 +75,30 @@ class FollowedStreams:
         stream = self._streams.get(key)
         return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
 
-    def follow(self, place: Place, snapshot: Snapshot) -> FollowedStream:
+    def follow(self, request: CacheRequest, snapshot: Snapshot) -> FollowedStream:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
-        stream = self.verified(place.key, snapshot, ends=True)
+        stream = self.verified(key_of(request), snapshot, ends=True)
         if stream is None:
-            path = place.read.path
+            path = request.path
             with ExitStack() as resources:
                 resources.enter_context(self._limits.feed())
-                stream = FollowedStream(place, snapshot, self)
+                stream = FollowedStream(request, snapshot, self)
                 resources.callback(stream.close)
                 self._linger(stream)
                 # Nothing in between may raise: it is in both, or in neither.
-                self._streams[place.key] = stream
+                self._streams[stream.key] = stream
                 self._of_path.setdefault(path, set()).add(stream)
                 self._none.clear()
                 stream.resources = resources.pop_all()
         return stream
 
     def found(
-        self, place: Place, read: LongPoll, snapshot: Snapshot, result: CacheResult, position: str
+        self,
+        request: CacheRequest,
+        read: LongPoll,
+        snapshot: Snapshot,
+        result: CacheResult,
+        position: str,
     ) -> Response | None:
         """The answer for a poll that has read from the origin; None when it has to wait."""
         facts = result.cached.facts
@@ -105,7 +110,7 @@ class FollowedStreams:
         if snapshot.caught_up and not snapshot.closed and has_room:
             # It will be back at the next offset, and in a herd some always come too late for the
             # tail: so the stream is followed from now on.
-            self.follow(place, snapshot).read_by_somebody(span, result)
+            self.follow(request, snapshot).read_by_somebody(span, result)
         return self.source.data(snapshot, read, span)
 
     def join(self, stream: FollowedStream) -> Feed[FollowedStream, Span]:
@@ -140,7 +145,7 @@ class FollowedStreams:
         stood_in = fetched is not None and fetched.how is How.STOOD_IN
         if fetch.of_the_past or stood_in:
             return True
-        key = stream_key(request.host, request.read, request.identity)
+        key = key_of(request)
         stream = self._streams.get(key)
         if cached.status == 404 and stream is not None:
             stream.end(StreamNotFound("the stream was deleted"))
@@ -160,12 +165,12 @@ class FollowedStreams:
 
     def moved(self, stream: FollowedStream) -> None:
         """What is kept of the stream's old tail is old."""
-        self.reader.moved(stream.place.read.path)
+        self.reader.moved(stream.request.path)
 
     def ended(self, stream: FollowedStream) -> None:
         """What is kept of the stream is of the past."""
         self._unfollow(stream)
-        self.reader.forget(stream.place.read.path)
+        self.reader.forget(stream.request.path)
 
     def reader_left(self) -> None:
         """One live reader fewer."""
@@ -174,7 +179,7 @@ class FollowedStreams:
     def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Nobody reads the feed any more: follow the stream a little longer."""
         stream = feed.stream
-        if self._streams.get(stream.place.key) is not stream:
+        if self._streams.get(stream.key) is not stream:
             return
         if self._draining or feed.closed:
             self._unfollow(stream)
@@ -186,10 +191,10 @@ class FollowedStreams:
         stream.closing = loop.call_later(LINGER_S, self._unfollow, stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:
-        if self._streams.get(stream.place.key) is not stream:
+        if self._streams.get(stream.key) is not stream:
             return
-        del self._streams[stream.place.key]
-        path = stream.place.read.path
+        del self._streams[stream.key]
+        path = stream.request.path
         others = self._of_path[path]
         others.discard(stream)
         if not others:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.edge.place import Place
+    from gateway.cache.cached_response import CacheRequest
     from gateway.edge.recent_window import RecentWindow
     from gateway.origin.client import Origin
     from gateway.protocol.followed import Span
@@ -41,13 +41,13 @@ class Poller:
     def __init__(
         self,
         origin: PolledOrigin,
-        place: Place,
+        request: CacheRequest,
         content_type: str,
         window: RecentWindow,
         tell_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin
-        self._place = place
+        self._request = request
         self._content_type = content_type
         self._window = window
         self._tell_directives = tell_directives
@@ -97,13 +97,13 @@ class Poller:
         return OriginBehind("the origin tells of a stream that ends before what it told of")
 
     async def _fetched(self, question: Question) -> Polled:
-        read, start = self._place.read, question.start
+        read, start = self._request.read, question.start
         target = (
             edge_target.poll_target(read, start, question.cursor)
             if question.waits
             else edge_target.catch_up(read, start).target
         )
-        fields = self._place.request.fields
+        fields = self._request.fields
         with ExitStack() as resources:
             client = self._origin.client
             answer = await client.send("GET", target, fields, poll=question.waits)
@@ -147,5 +147,5 @@ class Poller:
         )
 
     def _said(self, headers: MultiMapping[str]) -> str:
-        ignore = self._origin.ignores_no_store and not self._place.request.identified
+        ignore = self._origin.ignores_no_store and not self._request.identified
         return repair.said(headers, ignore_no_store=ignore)

@@ -15,8 +15,8 @@ from gateway.protocol import followed
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import CacheResult, HttpCache
-    from gateway.edge.place import Place
     from gateway.protocol.followed import Snapshot
     from gateway.protocol.repair import StreamRead
 
@@ -44,10 +44,9 @@ class StreamReader:
         """A stream has grown, or was closed: what is kept of its old tail is old."""
         self._cache.moved(path)
 
-    async def catch_up(self, place: Place, offset: str) -> CacheResult:
+    async def catch_up(self, request: CacheRequest, offset: str) -> CacheResult:
         """A whole answer to a read from an offset, kept or fetched."""
-        request = place.request.elsewhere(offset)
-        result = await self._cache.read(request, LONGEST_READ)
+        result = await self._cache.read(request.elsewhere(offset), LONGEST_READ)
         cached = result.cached
         if is_coded(cached):
             raise OriginBroken("the origin compresses what it was asked to leave as it is")
@@ -60,29 +59,30 @@ class StreamReader:
         return result
 
     async def read_on(
-        self, place: Place, content_type: str, start: str
+        self, request: CacheRequest, content_type: str, start: str
     ) -> tuple[CacheResult, StreamRead]:
         """What a followed stream has after an offset. Raises StreamGone when another one is there.
 
         A copy of another type is of a stream before it: then the origin is asked.
         """
         for _ in range(2):
-            result, facts = await self._read(place, start)
+            result, facts = await self._read(request, start)
             if followed.is_of_type(facts.content_type, content_type):
                 return result, facts
-            self.forget(place.read.path)
+            self.forget(request.path)
         raise StreamGone(ANOTHER_STREAM)
 
-    async def tail(self, place: Place) -> Snapshot:
+    async def tail(self, request: CacheRequest) -> Snapshot:
         """The stream as it ends now, from the origin itself; asked once for all who want it."""
-        return await self._tails.read((place.key, self.forgotten), lambda: self._tail(place))
+        key = (request.elsewhere(NOW).fetch_key, self.forgotten)
+        return await self._tails.read(key, lambda: self._tail(request))
 
-    async def _tail(self, place: Place) -> Snapshot:
-        result, facts = await self._read(place, NOW)
-        return snapshot_of(place, NOW, result, facts)
+    async def _tail(self, request: CacheRequest) -> Snapshot:
+        result, facts = await self._read(request, NOW)
+        return snapshot_of(request, NOW, result, facts)
 
-    async def _read(self, place: Place, offset: str) -> tuple[CacheResult, StreamRead]:
-        result = await self.catch_up(place, offset)
+    async def _read(self, request: CacheRequest, offset: str) -> tuple[CacheResult, StreamRead]:
+        result = await self.catch_up(request, offset)
         facts = result.cached.facts
         if facts is None:
             try:

@@ -210,8 +210,7 @@ class Feed(Generic[V, N]):
         self._timer = None
         now = self._loop.time()
         self._polls.end(now, news_wait=bool(self._pending))
-        self.sse_readers.end_old(now)
-        self.sse_readers.beat(now)
+        self.sse_readers.tick(now)
         if self._polls:
             due = self._polls.due
             self._arm(max(due, now + LONGEST_PAUSE_S) if due <= now else due)

@@ -13,7 +13,7 @@ from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.live.contract import FeedSource, FeedState, Waiter
     from gateway.protocol.requests import LongPoll
@@ -92,31 +92,16 @@ class LongPolls(Generic[V, N]):
 
     def tell(self, news: Sequence[N]) -> None:
         """Answer those for whom there is news."""
-        feed = self._feed
+        feed, with_data = self._feed, partial(self._source.poll_data, news=news)
         rendered: _Rendered = {}
         for waiter, parked in list(self._parked.items()):
             if parked.position > feed.position:
                 continue  # of what it has already, the feed will hear yet
-            if parked.position == feed.position and not feed.closed:
-                continue  # came after what this round tells
-            key = (parked.position, parked.read.cursor)
-            if key not in rendered:
-                rendered[key] = self._collapsed(self._response(parked, news))
-            self._answer_or_read(waiter, parked, rendered[key])
-
-    def _answer_or_read(self, waiter: Waiter, parked: Parked, answer: _Answer | None) -> None:
-        if answer is None:
-            self._answer_late(waiter, parked)
-        else:
-            self._answer(waiter, answer)
-
-    def _response(self, parked: Parked, news: Sequence[N]) -> Response | None:
-        if parked.position == self._feed.position:
-            return self._source.poll_ended(self._feed.stream, parked)
-        return self._source.poll_data(self._feed.stream, parked, news)
-
-    def _collapsed(self, response: Response | None) -> _Answer | None:
-        return None if response is None else self._source.shared.collapsed(response)
+            if parked.position < feed.position:
+                self._answer_alike(waiter, parked, with_data, rendered)
+            elif feed.closed:
+                self._answer_alike(waiter, parked, self._source.poll_ended, rendered)
+            # else it came after what this round tells
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
@@ -130,11 +115,28 @@ class LongPolls(Generic[V, N]):
                 break  # data is on its way in the round that comes next
             if refusals is not None:
                 self._answer(waiter, next(refusals))
-                continue
-            key = (parked.position, parked.read.cursor)
-            if key not in rendered:
-                rendered[key] = self._collapsed(self._source.poll_ended(feed.stream, parked))
-            self._answer_or_read(waiter, parked, rendered[key])
+            else:
+                self._answer_alike(waiter, parked, self._source.poll_ended, rendered)
+
+    def _answer_alike(
+        self,
+        waiter: Waiter,
+        parked: Parked,
+        respond: Callable[[V, Parked], Response | None],
+        rendered: _Rendered,
+    ) -> None:
+        """Answer as all who asked the same; who gets no answer so is read for."""
+        key = (parked.position, parked.read.cursor)
+        if key not in rendered:
+            rendered[key] = self._collapsed(respond(self._feed.stream, parked))
+        answer = rendered[key]
+        if answer is None:
+            self._answer_late(waiter, parked)
+        else:
+            self._answer(waiter, answer)
+
+    def _collapsed(self, response: Response | None) -> _Answer | None:
+        return None if response is None else self._source.shared.collapsed(response)
 
     def _refusals(self, reason: HeadgateError) -> Iterator[_Answer]:
         """In turn, as often as wanted: each names another time to come back at."""
@@ -157,18 +159,17 @@ class LongPolls(Generic[V, N]):
             return  # the waiter has left, or waits anew
         del self._late[waiter]
         try:
-            answer = self._answer_of(done)
+            error = done.exception()
+            answer = (
+                self._refusal(error)
+                if isinstance(error, HeadgateError)
+                else self._collapsed(done.result())
+            )
         except Exception:  # noqa: BLE001 - it must not wait for ever
             log.exception("poll.unreadable")
             answer = self._refusal(OriginBroken(UNTOLD))
         if answer is not None:
             self._answer(waiter, answer)
-
-    def _answer_of(self, done: _Late) -> _Answer | None:
-        error = done.exception()
-        if isinstance(error, HeadgateError):
-            return self._refusal(error)
-        return self._collapsed(done.result())
 
     def _answer(self, waiter: Waiter, answer: _Answer) -> None:
         self._unpark(waiter)

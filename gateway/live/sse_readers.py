@@ -163,8 +163,8 @@ class SseReaders(Generic[V, N]):
         beat = self._last_write + heartbeat
         return min(next(iter(self._ends.values())), beat if beat > now else now + heartbeat)
 
-    def end_old(self, now: float) -> None:
-        """End the answers whose time is over."""
+    def tick(self, now: float) -> None:
+        """End the answers whose time is over; those who are live may need a heartbeat."""
         for reader, end in list(self._ends.items()):
             if end > now:
                 break
@@ -174,9 +174,6 @@ class SseReaders(Generic[V, N]):
             if reader.reading is None:
                 reader.tell()
             self.finish(reader)
-
-    def beat(self, now: float) -> None:
-        """Write a heartbeat to those who are live, when nothing was written for so long."""
         if self.live and now >= self._last_write + self.source.settings.heartbeat:
             heartbeat = http1.chunk(sse.HEARTBEAT)
             for reader in list(self.live):
