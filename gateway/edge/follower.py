@@ -6,20 +6,24 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.backoff import wait_s
-from gateway.errors import HeadgateError
+from gateway.cache.directives import again_s
+from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from multidict import MultiMapping
 
 # About a second: what restarts or was cut is back before anybody hears of it. Some clients give up
 # at the first error that they are told of.
 QUIET_FAILURES = 3
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0  # so long after its recovery an origin may wait to be asked again
+PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
 HOLDS_S = 1.0  # an origin that keeps a poll for so long has taken it
 
 
-class Ended(Exception):
+class CannotFollow(Exception):
     """The origin will not answer another poll otherwise."""
 
     def __init__(self, reason: HeadgateError) -> None:
@@ -51,7 +55,7 @@ class Polled(NamedTuple):
 class Observer(Protocol):
     """Whom a follower tells."""
 
-    def heard(self, start: str, polled: Polled) -> None:
+    def answered(self, start: str, polled: Polled) -> None:
         """What follows `start` was told."""
 
     def holds(self) -> None:
@@ -60,7 +64,7 @@ class Observer(Protocol):
     def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
         """The origin cannot be followed now; it is asked again. Perhaps nobody need hear of it."""
 
-    def over(self, reason: HeadgateError) -> None:
+    def end(self, reason: HeadgateError) -> None:
         """The stream is gone."""
 
 
@@ -77,15 +81,15 @@ async def follow(
 ) -> None:
     """Until the stream is closed or gone; to be cancelled when nobody follows it any more.
 
-    `request` raises Ended, or the HeadgateError of a failure that may pass.
+    `request` raises CannotFollow, or the HeadgateError of a failure that may pass.
     """
     question = Question(start, None, waits=True)
     failures = barren = 0
     while True:
         try:
             polled, cached = await _answer(request(question), observer, waits=question.waits)
-        except Ended as end:
-            observer.over(end.reason)
+        except CannotFollow as end:
+            observer.end(end.reason)
             return
         except HeadgateError as error:
             failures += 1
@@ -94,7 +98,7 @@ async def follow(
             # What comes back may have lost the stream's end, and would keep a poll for ever.
             question = question._replace(waits=False)
             continue
-        observer.heard(question.start, polled)
+        observer.answered(question.start, polled)
         if polled.closed and polled.caught_up:
             return
         if question.waits:
@@ -118,3 +122,20 @@ async def _answer(
         return await task, not done
     finally:
         task.cancel()
+
+
+def refuse(status: int, headers: MultiMapping[str]) -> None:
+    """Raise what a refused read means for those who follow the stream."""
+    if status == 404:
+        raise CannotFollow(StreamNotFound("the stream was deleted"))
+    if status == 410:
+        raise CannotFollow(
+            StreamGone("the stream was deleted, or its offsets are of an earlier one")
+        )
+    answers = f"the origin answers a read of the stream with {status}"
+    if status >= 500 or status in PASSING:
+        raise OriginBusy(answers, again_s(headers))
+    reason = OriginBroken(answers)
+    if status >= 400:
+        raise CannotFollow(reason)  # it is worth a new request, which the origin answers by itself
+    raise reason

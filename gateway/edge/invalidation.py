@@ -14,7 +14,7 @@ def apply(route: EdgeRoute, write: Write) -> None:
     if write.only_grown:
         route.cache.moved(write.path)
     else:
-        route.feeds.forget(write.path)
+        route.feeds.reader.forget(write.path)
     if write.created is not None:
         route.lifetimes.created(write.path, write.created)
     if write.deleted:

@@ -8,28 +8,21 @@ of it, and need not ask the origin.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.errors import HeadgateError
-from gateway.protocol.content import is_json, json_messages
+from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
+from gateway.protocol.content import is_json
 from gateway.protocol.followed import Span, begins_alike, is_whole, joined
 from gateway.protocol.offsets import BEGINNING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.edge.window_budget import WindowBudget
-
-    Units = Sequence[bytes] | memoryview
+    from gateway.edge.body_units import Units
 
 WINDOW_BYTES = 1 << 20  # news kept for those who are a little behind
 MAX_PIECES = 1024  # they come in: to go through them all takes a millisecond
 MAX_KNOWN = 256  # offsets whose place is known: those of the news, and where readers came to
-# JSON that is taken apart only to count its messages: bytes, and commas, of which there are no
-# fewer. So many of the shortest messages take 3 ms.
-LONGEST_COUNTED = 256 << 10
-MOST_COUNTED = 16 << 10
 
 
 class _Piece(NamedTuple):
@@ -53,7 +46,7 @@ class RecentWindow:
         self._bytes = 0
         self._long: Span | None = None  # the latest news, if they are too long to be a piece
         self._places: dict[str, int] = {tail: 0}
-        self._ended = False
+        self._closed = False
 
     def __len__(self) -> int:
         return self._bytes
@@ -62,7 +55,7 @@ class RecentWindow:
         """Add what follows the tail."""
         if self._long is not None:
             self.clear()
-        if len(span.body) > WINDOW_BYTES or not self._is_cheap(span.body):
+        if len(span.body) > WINDOW_BYTES or not is_cheap(self._content_type, span.body):
             self._begin_anew(span)
         else:
             self._append(span)
@@ -77,7 +70,7 @@ class RecentWindow:
     def _append(self, span: Span) -> None:
         begin = self._places[self._tail]
         self._know(self._tail, begin)  # those who were up to date come from there next
-        piece = _Piece(span, begin, begin + self._length(span.body))
+        piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
         self._pieces.append(piece)
         self._bytes += len(span.body)
         left = 0
@@ -98,10 +91,10 @@ class RecentWindow:
         last = b"" if self.last is None else self.last.body
         if not is_json(self._content_type):
             return body.startswith(last)
-        if not (self._is_cheap(last) and self._is_cheap(body)):
+        if not (is_cheap(self._content_type, last) and is_cheap(self._content_type, body)):
             return begins_alike(last, body)
-        messages = self._messages(last)
-        return list(self._messages(body))[: len(messages)] == list(messages)
+        messages = units_of(self._content_type, last)
+        return units_of(self._content_type, body)[: len(messages)] == messages
 
     def clear(self) -> None:
         """Keep no news; those that come are kept again."""
@@ -109,20 +102,20 @@ class RecentWindow:
         self._long = None
         self._bytes = 0
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Nobody follows the stream any more."""
-        self._ended = True
+        self._closed = True
         self.clear()
         self._budget.take(self, 0)
 
     def learn(self, start: str, end: str, body: bytes) -> None:
         """Take note of where `end` is, or `start`, of which somebody has read what is between."""
         begin, stop = self._places.get(start), self._places.get(end)
-        if self._ended or (begin is None) is (stop is None):
+        if self._closed or (begin is None) is (stop is None):
             return
-        if not self._is_counted(body):
+        if not is_counted(self._content_type, body):
             return
-        length = self._length(body)
+        length = len(units_of(self._content_type, body))
         if begin is not None:
             self._know(start, begin)  # used again
             self._know(end, begin + length)
@@ -136,9 +129,9 @@ class RecentWindow:
         Between the same offsets lie other data, or so many that the order of offsets forbids it.
         """
         begin, stop = self._places.get(start), self._places.get(end)
-        if (begin is None and stop is None) or not self._is_counted(body):
+        if (begin is None and stop is None) or not is_counted(self._content_type, body):
             return False
-        length = self._length(body)
+        length = len(units_of(self._content_type, body))
         if begin is None:
             begin = (stop or 0) - length
         if stop not in {None, begin + length}:
@@ -146,7 +139,7 @@ class RecentWindow:
         stop = begin + length
         if not (self._is_in_order(start, begin) and self._is_in_order(end, stop)):
             return True
-        units = self._units(body)
+        units = units_of(self._content_type, body)
         return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
 
     def _is_in_order(self, offset: str, place: int) -> bool:
@@ -162,18 +155,10 @@ class RecentWindow:
         start = max(begin, piece.begin)
         if start >= end or not is_whole(self._content_type, piece.span.body):
             return False
-        mine = self._units(piece.span.body)[start - piece.begin : end - piece.begin]
+        mine = units_of(self._content_type, piece.span.body)[
+            start - piece.begin : end - piece.begin
+        ]
         return mine != body[start - begin : end - begin]
-
-    def _is_counted(self, body: bytes) -> bool:
-        """Whether a body's places can be told, at little cost."""
-        return self._is_cheap(body) and is_whole(self._content_type, body)
-
-    def _is_cheap(self, body: bytes) -> bool:
-        """Whether to count a body holds nobody up."""
-        if not is_json(self._content_type):
-            return True
-        return len(body) <= LONGEST_COUNTED and body.count(b",") <= MOST_COUNTED
 
     def _extend(self, older: _Piece) -> None:
         """Let what somebody read from further back take the place of what it covers."""
@@ -196,7 +181,7 @@ class RecentWindow:
         found = self._pieces[at:]
         if at and self._pieces[at - 1].end > place:
             span, begin, end = self._pieces[at - 1]
-            rest = self._rest(span.body, place - begin)
+            rest = rest_of(self._content_type, span.body, place - begin)
             found.insert(0, _Piece(Span(offset, span.end, rest), place, end))
         return found
 
@@ -217,20 +202,24 @@ class RecentWindow:
             oldest = next(known for known in self._places if known != self._tail)
             del self._places[oldest]
 
-    def _length(self, body: bytes) -> int:
-        return len(self._units(body))
 
-    def _units(self, body: bytes) -> Units:
-        return self._messages(body) if is_json(self._content_type) else memoryview(body)
+class WindowBudget:
+    """`bytes` is what all windows of a route hold; who had no news for longest is cleared first."""
 
-    def _rest(self, body: bytes, skipped: int) -> bytes:
-        if not is_json(self._content_type):
-            return body[skipped:]
-        return b"[" + b",".join(self._messages(body)[skipped:]) + b"]"
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._sizes: OrderedDict[RecentWindow, int] = OrderedDict()
+        self.bytes = 0
 
-    @staticmethod
-    def _messages(body: bytes) -> Sequence[bytes]:
-        try:
-            return json_messages(body)
-        except HeadgateError:  # an origin's own idea of JSON: counted as one
-            return [body]
+    def __repr__(self) -> str:
+        return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
+
+    def take(self, window: RecentWindow, size: int) -> None:
+        """Note that a window holds so many bytes now, in all."""
+        self.bytes += size - self._sizes.pop(window, 0)
+        if size:
+            self._sizes[window] = size
+        while self.bytes > self._max_bytes:
+            oldest, freed = self._sizes.popitem(last=False)
+            self.bytes -= freed
+            oldest.clear()

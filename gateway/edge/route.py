@@ -15,7 +15,7 @@ from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
-from gateway.live.long_polls import park
+from gateway.live.feed import park
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
@@ -189,7 +189,7 @@ class EdgeRoute:
         if stream is None or read.offset is None:
             return False
         if stream.feed.closed or stream.feed.position != read.offset:
-            news = self.feeds.news_for(stream, read)
+            news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
             return news is not None

@@ -14,30 +14,41 @@ from gateway.protocol.offsets import NOW
 if TYPE_CHECKING:
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.http_cache import CacheResult
-    from gateway.edge.place import Place
     from gateway.protocol.repair import StreamRead
 
+LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
 ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
 
 
-def snapshot_of(place: Place, offset: str, result: CacheResult, facts: StreamRead) -> Snapshot:
+def snapshot_of(
+    request: CacheRequest, offset: str, result: CacheResult, facts: StreamRead
+) -> Snapshot:
     """The stream as an answer shows it; a copy knows that nothing has followed only of an end."""
     closed = facts.closed and facts.up_to_date
     fields = result.cached.fields()
     said = repair.said(fields, ignore_no_store=offset == NOW)
     return Snapshot(
-        place.read.path,
+        request.path,
         facts.content_type,
         facts.next_offset,
         closed,
         closed or (facts.up_to_date and result.current),
-        place.request.identified or repair.is_private(said),
-        place.request.lifetime,
+        request.identified or repair.is_private(said),
+        request.lifetime,
         # Of older parts an origin may say something else than of the tail.
-        said_of_data(result.cached, place.request) if facts.up_to_date else None,
+        said_of_data(result.cached, request) if facts.up_to_date else None,
         cors=repair.cors(fields),
     )
+
+
+def with_directives(
+    snapshot: Snapshot, request: CacheRequest, reads_say: str | None, polls_say: str
+) -> Snapshot:
+    """The stream with what the origin tells caches of reads and of polls now."""
+    reads_are = snapshot.private if reads_say is None else repair.is_private(reads_say)
+    private = request.identified or reads_are or repair.is_private(polls_say)
+    return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 
 def said_of_data(cached: CachedResponse, request: CacheRequest) -> str | None:

@@ -5,20 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
-from gateway.cache.single_flight import SingleFlight
-from gateway.cache.store import Store
-from gateway.errors import (
-    BadRequest,
-    HeadgateError,
-    LogUnavailable,
-    StreamGone,
-    StreamNotFound,
-)
-from gateway.live.contract import LONGEST_ROUND, Cut
+from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
-from gateway.protocol import chunks, responses, sse
-from gateway.protocol.content import read_body
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
@@ -30,12 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.hosted.chunk_reader import ChunkReader
-    from gateway.live.contract import FeedSettings, Parked
-    from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.responses import Response
+    from gateway.hosted.feed_source import HostedFeedSource
     from gateway.protocol.state import StreamState
-    from gateway.runtime.context import Context
+    from gateway.runtime.limits import Limits
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
 
@@ -102,8 +87,8 @@ class HostedFollower:
             self.feed.break_off(gone)
         except BadRequest:
             pass  # the feed is ahead: what was published is older than it
-        except HeadgateError as trouble:
-            self.feed.lose(trouble)
+        except HeadgateError as error:
+            self.feed.lose(error)
             path = self.feed.stream.path
             asyncio.get_running_loop().call_later(RELOAD_S, self._table.missed, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
@@ -140,42 +125,37 @@ class HostedFollower:
 
 
 class HostedFeeds:
-    """The feeds of a route, and what they need of it: the Host of them all."""
+    """The feeds of a route."""
 
     def __init__(
         self,
         table: StreamTable,
         reader: ChunkReader,
-        freshness: Freshness,
-        settings: FeedSettings,
-        shared: Context,
+        source: HostedFeedSource,
+        limits: Limits,
     ) -> None:
-        self.settings = settings
-        self.clock = shared.clock
         self._table = table
         self._reader = reader
-        self._freshness = freshness
-        self._shared = shared
-        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._reads: SingleFlight[EventChunk] = SingleFlight()
+        self._source = source
+        self._limits = limits
         self._feeds: set[Feed[StreamState, Record]] = set()
         self._none = asyncio.Event()
         self._none.set()
 
     def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
         """The stream's feed, made for the first reader; raises at the readers' limit."""
-        self._shared.limits.reader_joins()
+        self._limits.reader_joins()
         try:
             return self._feed_of(active, state)
         except BaseException:
-            self._shared.limits.reader_left()
+            self._limits.reader_left()
             raise
 
     def _feed_of(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
         if isinstance(active.follower, HostedFollower):
             return active.follower.feed
         feed: Feed[StreamState, Record] = Feed(
-            state, state.offset(state.tail), self, closed=state.closed
+            state, state.offset(state.tail), self._source, self, closed=state.closed
         )
         active.follower = HostedFollower(feed, self._table, self._reader)
         self._feeds.add(feed)
@@ -193,11 +173,11 @@ class HostedFeeds:
         The stream may have moved on meanwhile, and a feed must begin with it as it is now.
         """
         state, start = read.state, read.state.offset(read.start)
-        if read.start == state.tail or self.cached_events(state, start) is not None:
+        if read.start == state.tail or self._source.cached_event(state, start) is not None:
             return read
         lost: StreamGone | None = None
         try:
-            await self.read_events(state, start)
+            await self._source.read_event(state, start)
         except StreamGone as gone:
             lost = gone
         active = await self._table.load(state.path)
@@ -218,97 +198,6 @@ class HostedFeeds:
             feed.drain()
         await self._none.wait()
 
-    # Host
-
-    def poll_data(
-        self, stream: StreamState, parked: Parked, news: Sequence[Record]
-    ) -> tuple[Response, bytes] | None:
-        """The records after the waiter's position."""
-        start = parse_offset(parked.position, "position").position
-        if stream.offset(start) != parked.position:
-            return None
-        mine = [record for record in news if record.end > start]
-        if not mine or mine[0].end - len(mine[0].data) != start:
-            return None
-        chunk = chunks.cut(stream, start, mine)[0]
-        return self._shared.collapsed(
-            responses.data(chunk, parked.read, self._freshness, self.clock())
-        )
-
-    def poll_ended(self, stream: StreamState, parked: Parked) -> tuple[Response, bytes]:
-        """204; who was told of more than the feed has is at the tail that the table knows."""
-        if stream.offset(stream.tail) != parked.position:
-            active = self._table.peek(stream.path)
-            known = stream if active is None or active.state is None else active.state
-            if known.offset(known.tail) != parked.position:
-                return self.refusal(LogUnavailable("the log does not tell what follows offset"))
-            stream = known
-        return self._shared.collapsed(responses.poll_ended(stream, parked.read, self.clock()))
-
-    def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
-        """A problem."""
-        return self._shared.collapsed(self._shared.problem(reason))
-
-    async def late_poll(self, stream: StreamState, parked: Parked) -> tuple[Response, bytes] | None:
-        """Read from the log: the feed had gone past the waiter when it came."""
-        active = await self._table.load(stream.path)
-        state = self._table.present(active)
-        if parked.read.offset is None:  # the beginning, which may have moved on
-            start = state.first
-        else:
-            start = position_of(state, parse_offset(parked.position, "offset"))
-        if start == state.tail:
-            return self.poll_ended(state, parked) if state.closed else None
-        chunk = await self._reader.chunk_for(parked.read, state, start)
-        return self._shared.collapsed(
-            responses.data(chunk, parked.read, self._freshness, self.clock())
-        )
-
-    def cut(self, stream: StreamState, start: str, news: Sequence[Record]) -> list[Cut] | None:
-        """News as data events, cut where every catch-up would cut them."""
-        if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
-            return None
-        begin = parse_offset(start, "position").position
-        return [_cut(chunk) for chunk in chunks.cut(stream, begin, news)]
-
-    def cached_events(self, stream: StreamState, start: str) -> Cut | None:
-        """The data event of the chunk at `start`, when it is at hand."""
-        entry = self.events.get((stream.stream_id, start), self.clock())
-        if entry is None:
-            return None
-        self.events.hit(entry)
-        return Cut(entry.data_event, entry.end)
-
-    async def read_events(self, stream: StreamState, start: str) -> Cut:
-        """The same, from the log."""
-        key = (stream.stream_id, start, stream.version, stream.history)
-        entry = await self._reads.read(key, lambda: self._event(stream, start))
-        return Cut(entry.data_event, entry.end)
-
-    async def _event(self, stream: StreamState, start: str) -> EventChunk:
-        self.events.misses += 1
-        position = position_of(stream, parse_offset(start, "position"))
-        chunk = await self._reader.chunk(stream, position)
-        until_change = not chunk.complete
-        entry = EventChunk(
-            (stream.stream_id, start),
-            groups(stream, until_change=until_change),
-            *await self._rendered(chunk),
-        )
-        if self._reader.is_current(chunk, until_change=until_change):
-            self.events.put(entry)
-        return entry
-
-    async def _rendered(self, chunk: Chunk) -> Cut:
-        content_type = chunk.state.content_type
-        body = read_body(content_type, chunk.records)
-        event = (
-            await self._table.turns.take(sse.long_data_event(content_type, body))
-            if sse.is_long(body)
-            else sse.data_event(content_type, body)
-        )
-        return Cut(event, chunk.state.offset(chunk.end))
-
     def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
         """Nobody reads the feed any more."""
         self._feeds.discard(feed)
@@ -325,10 +214,4 @@ class HostedFeeds:
 
     def reader_left(self) -> None:
         """One live reader fewer."""
-        self._shared.limits.reader_left()
-
-
-def _cut(chunk: Chunk) -> Cut:
-    content_type = chunk.state.content_type
-    body = read_body(content_type, chunk.records)
-    return Cut(sse.data_event(content_type, body), chunk.state.offset(chunk.end))
+        self._limits.reader_left()

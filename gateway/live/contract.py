@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+from gateway.protocol import sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.feed import Feed
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
+    from gateway.turns import Turns
 
-    Join = Callable[[], Feed[Any, Any]]  # one more reader of a feed; raises at their limit
-
-V = TypeVar("V")
-N = TypeVar("N")
+V = TypeVar("V")  # a stream as its route knows it
+N = TypeVar("N")  # a piece of news of it
+V_contra = TypeVar("V_contra", contravariant=True)
+N_contra = TypeVar("N_contra", contravariant=True)
 
 
 class Waiter(Protocol):
@@ -52,10 +54,10 @@ class Parked(NamedTuple):
 LONGEST_ROUND = 512 * 1024  # bytes that are made into events at once: 12 ms for mere line ends
 
 
-class Cut(NamedTuple):
+class DataEvent(NamedTuple):
     """A data event, rendered but for its chunk's framing, and the offset at which its data ends."""
 
-    data_event: bytes
+    rendered: bytes
     end: str
 
 
@@ -67,51 +69,79 @@ class FeedSettings(NamedTuple):
     sse_max_age: float
 
 
-class Host(Protocol[V, N]):
-    """What a feed needs of the route it belongs to.
+class FeedState(Protocol[V]):
+    """What a feed's readers have been told up to, its `position`, and what is known beyond it.
 
-    `V` is a stream as the route knows it, `N` a piece of news of it. Positions are offsets, which
-    sort as text (PROTOCOL.md section 8).
+    `stream` is the stream as its route knows it, `tail` where it ends. `caught_up` says that
+    nothing is known to follow the tail, `lost` why news cannot come at the moment.
+    """
+
+    stream: V
+    tail: str
+    position: str
+    closed: bool
+    caught_up: bool
+    lost: HeadgateError | None
+
+    def left(self) -> None:
+        """One who was about to wait, or waited, does not any more."""
+
+
+class FeedContext(Protocol):
+    """What a feed uses of its process: the clock (epoch seconds), and how answers are written."""
+
+    clock: Callable[[], float]
+
+    def problem(self, error: HeadgateError) -> Response:
+        """A refusal; of those who are refused together each is to come back at another time."""
+
+    def collapsed(self, response: Response) -> tuple[Response, bytes]:
+        """An answer, and the bytes of it that all who asked the same are given."""
+
+
+class FeedSource(Protocol[V_contra, N_contra]):
+    """Where a feed's answers and events come from: the streams of one route.
+
+    Positions are offsets, which sort as text (PROTOCOL.md section 8).
     """
 
     settings: FeedSettings
 
-    def clock(self) -> float:
-        """Epoch seconds."""
+    @property
+    def shared(self) -> FeedContext:
+        """What the route shares with the others of its process."""
 
     def poll_data(
-        self, stream: V, parked: Parked, news: Sequence[N]
-    ) -> tuple[Response, bytes] | None:
+        self, stream: V_contra, parked: Parked, news: Sequence[N_contra]
+    ) -> Response | None:
         """The answer with what came after the waiter's position; None when the news lack it."""
 
-    def poll_ended(self, stream: V, parked: Parked) -> tuple[Response, bytes] | None:
+    def poll_ended(self, stream: V_contra, parked: Parked) -> Response | None:
         """The answer without data: the time is over, or the stream is closed.
 
         None where it is not known that there are none.
         """
 
-    def refusal(self, reason: HeadgateError) -> tuple[Response, bytes]:
-        """The answer when there is none."""
-
-    def late_poll(
-        self, stream: V, parked: Parked
-    ) -> Coroutine[None, None, tuple[Response, bytes] | None]:
+    def late_poll(self, stream: V_contra, parked: Parked) -> Coroutine[None, None, Response | None]:
         """The answer to a waiter whose position is not in the news; None to wait on.
 
         There is one when its time is over.
         """
 
-    def cut(self, stream: V, start: str, news: Sequence[N]) -> list[Cut] | None:
+    def data_events(
+        self, stream: V_contra, start: str, news: Sequence[N_contra]
+    ) -> list[DataEvent] | None:
         """News that follow `start` as data events; None when they are too long for one turn."""
 
-    def cached_events(self, stream: V, start: str) -> Cut | None:
+    def cached_event(self, stream: V_contra, start: str) -> DataEvent | None:
         """The data event of the chunk at `start`, when it is at hand."""
 
-    def read_events(self, stream: V, start: str) -> Coroutine[None, None, Cut]:
-        """The same, from where the stream lives."""
+    def read_event(self, stream: V_contra, start: str) -> Coroutine[None, None, DataEvent]:
+        """The data event of the chunk at `start`, from where the stream lives."""
 
-    def feed_empty(self, feed: Feed[V, N]) -> None:
-        """Nobody reads the feed any more."""
 
-    def reader_left(self) -> None:
-        """One live reader fewer."""
+async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:
+    """The data event of a read's body, in turns when that takes long."""
+    if sse.is_long(body):
+        return await turns.take(sse.long_data_event(content_type, body))
+    return sse.data_event(content_type, body)

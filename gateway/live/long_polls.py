@@ -13,14 +13,15 @@ from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.live.contract import Host, Join, Parkable, Waiter
-    from gateway.live.feed import Feed
+    from gateway.live.contract import FeedSource, FeedState, Waiter
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
 
-    _Late = asyncio.Task[tuple[Response, bytes] | None]
+    _Late = asyncio.Task[Response | None]
+    _Answer = tuple[Response, bytes]
+    _Rendered = dict[tuple[str, int | None], _Answer | None]
 
 
 UNTOLD = "what follows could not be read"
@@ -29,11 +30,11 @@ UNTOLD = "what follows could not be read"
 class LongPolls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
 
-    __slots__ = ("_feed", "_host", "_late", "_parked")
+    __slots__ = ("_feed", "_late", "_parked", "_source")
 
-    def __init__(self, feed: Feed[V, N], host: Host[V, N]) -> None:
+    def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
-        self._host = host
+        self._source = source
         self._parked: dict[Waiter, Parked] = {}
         self._late: dict[Waiter, _Late] = {}  # for whom what they need is being read
 
@@ -47,7 +48,7 @@ class LongPolls(Generic[V, N]):
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; the end of its time."""
-        deadline = asyncio.get_running_loop().time() + self._host.settings.long_poll_timeout
+        deadline = asyncio.get_running_loop().time() + self._source.settings.long_poll_timeout
         parked = self._parked[waiter] = Parked(position, read, deadline)
         if position < self._feed.position:
             self._answer_late(waiter, parked)
@@ -83,43 +84,29 @@ class LongPolls(Generic[V, N]):
             if parked.read.offset is None:
                 self._answer_late(waiter, parked)
                 continue
-            ended = self._host.poll_ended(feed.stream, parked)
+            ended = self._collapsed(self._source.poll_ended(feed.stream, parked))
             if parked.position == feed.tail or ended is None:
-                self._answer(waiter, self._host.refusal(reason))
+                self._answer(waiter, self._refusal(reason))
             else:
                 self._answer(waiter, ended)
 
     def tell(self, news: Sequence[N]) -> None:
         """Answer those for whom there is news."""
-        feed = self._feed
-        rendered: dict[tuple[str, int | None], tuple[Response, bytes] | None] = {}
+        feed, with_data = self._feed, partial(self._source.poll_data, news=news)
+        rendered: _Rendered = {}
         for waiter, parked in list(self._parked.items()):
             if parked.position > feed.position:
                 continue  # of what it has already, the feed will hear yet
-            if parked.position == feed.position and not feed.closed:
-                continue  # came after what this round tells
-            key = (parked.position, parked.read.cursor)
-            if key not in rendered:
-                rendered[key] = self._answer_with(parked, news)
-            self._answer_or_read(waiter, parked, rendered[key])
-
-    def _answer_or_read(
-        self, waiter: Waiter, parked: Parked, answer: tuple[Response, bytes] | None
-    ) -> None:
-        if answer is None:
-            self._answer_late(waiter, parked)
-        else:
-            self._answer(waiter, answer)
-
-    def _answer_with(self, parked: Parked, news: Sequence[N]) -> tuple[Response, bytes] | None:
-        if parked.position == self._feed.position:
-            return self._host.poll_ended(self._feed.stream, parked)
-        return self._host.poll_data(self._feed.stream, parked, news)
+            if parked.position < feed.position:
+                self._answer_alike(waiter, parked, with_data, rendered)
+            elif feed.closed:
+                self._answer_alike(waiter, parked, self._source.poll_ended, rendered)
+            # else it came after what this round tells
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
         feed = self._feed
-        rendered: dict[tuple[str, int | None], tuple[Response, bytes] | None] = {}
+        rendered: _Rendered = {}
         refusals = None if feed.lost is None else self._refusals(feed.lost)
         for waiter, parked in list(self._parked.items()):
             if parked.deadline > now:
@@ -128,22 +115,42 @@ class LongPolls(Generic[V, N]):
                 break  # data is on its way in the round that comes next
             if refusals is not None:
                 self._answer(waiter, next(refusals))
-                continue
-            key = (parked.position, parked.read.cursor)
-            if key not in rendered:
-                rendered[key] = self._host.poll_ended(feed.stream, parked)
-            self._answer_or_read(waiter, parked, rendered[key])
+            else:
+                self._answer_alike(waiter, parked, self._source.poll_ended, rendered)
 
-    def _refusals(self, reason: HeadgateError) -> Iterator[tuple[Response, bytes]]:
+    def _answer_alike(
+        self,
+        waiter: Waiter,
+        parked: Parked,
+        respond: Callable[[V, Parked], Response | None],
+        rendered: _Rendered,
+    ) -> None:
+        """Answer as all who asked the same; who gets no answer so is read for."""
+        key = (parked.position, parked.read.cursor)
+        if key not in rendered:
+            rendered[key] = self._collapsed(respond(self._feed.stream, parked))
+        answer = rendered[key]
+        if answer is None:
+            self._answer_late(waiter, parked)
+        else:
+            self._answer(waiter, answer)
+
+    def _collapsed(self, response: Response | None) -> _Answer | None:
+        return None if response is None else self._source.shared.collapsed(response)
+
+    def _refusals(self, reason: HeadgateError) -> Iterator[_Answer]:
         """In turn, as often as wanted: each names another time to come back at."""
-        return cycle([self._host.refusal(reason) for _ in RETRY_AFTER_S])
+        return cycle([self._refusal(reason) for _ in RETRY_AFTER_S])
+
+    def _refusal(self, reason: HeadgateError) -> _Answer:
+        return self._source.shared.collapsed(self._source.shared.problem(reason))
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
         """What the waiter needs is no news any more, so it is read for it."""
         under_way = self._late.get(waiter)
         if under_way is not None and not under_way.done():
             return
-        late = self._host.late_poll(self._feed.stream, parked)
+        late = self._source.late_poll(self._feed.stream, parked)
         read = self._late[waiter] = asyncio.get_running_loop().create_task(late)
         read.add_done_callback(partial(self._answer_read, waiter))
 
@@ -152,18 +159,19 @@ class LongPolls(Generic[V, N]):
             return  # the waiter has left, or waits anew
         del self._late[waiter]
         try:
-            answer = self._answer_of(done)
+            error = done.exception()
+            answer = (
+                self._refusal(error)
+                if isinstance(error, HeadgateError)
+                else self._collapsed(done.result())
+            )
         except Exception:  # noqa: BLE001 - it must not wait for ever
             log.exception("poll.unreadable")
-            answer = self._host.refusal(OriginBroken(UNTOLD))
+            answer = self._refusal(OriginBroken(UNTOLD))
         if answer is not None:
             self._answer(waiter, answer)
 
-    def _answer_of(self, done: _Late) -> tuple[Response, bytes] | None:
-        error = done.exception()
-        return self._host.refusal(error) if isinstance(error, HeadgateError) else done.result()
-
-    def _answer(self, waiter: Waiter, answer: tuple[Response, bytes]) -> None:
+    def _answer(self, waiter: Waiter, answer: _Answer) -> None:
         self._unpark(waiter)
         try:
             waiter.answer(*answer)
@@ -185,16 +193,3 @@ class LongPolls(Generic[V, N]):
         late = self._late.pop(waiter, None)
         if late is not None:
             late.cancel()
-
-
-def park(connection: Parkable, join: Join, read: LongPoll, position: str) -> None:
-    """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
-    feed = join()
-    try:
-        connection.take(feed.leave)
-        feed.park(connection, read, position)
-    except BaseException:
-        connection.tell_loss(None)
-        if not feed.leave(connection):
-            feed.left()
-        raise

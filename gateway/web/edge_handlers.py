@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditional, policy
-from gateway.edge.followed_stream import stream_key
+from gateway.edge.followed_stream import key_of
 from gateway.edge.invalidation import apply
-from gateway.edge.place import Place
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -23,6 +22,7 @@ from gateway.errors import (
     OriginBroken,
     OriginTimeout,
 )
+from gateway.live.contract import Parked
 from gateway.protocol import cache_status, edge_target, followed, forwarding, responses
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
 from gateway.protocol.followed import Span
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
+    from gateway.cache.cached_response import CacheRequest
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
@@ -98,7 +99,7 @@ class EdgeHandlers:
         if "Range" in request.headers and route.cache.passes(cache_request):
             # It is too long to be cut from the whole.
             return await self._pass_on(request, route, read)
-        stream = route.feeds.peek(stream_key(cache_request.host, read, cache_request.identity))
+        stream = route.feeds.peek(key_of(cache_request))
         if stream is not None and stream.knows_tail(cache_request.start):
             response = followed.empty(stream.snapshot, read, self._shared.clock(), route.freshness)
             return Answered(response, cache_status.COLLAPSED)
@@ -138,60 +139,60 @@ class EdgeHandlers:
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
         cache_request = route.cache_request(request.headers, sender(request), beginning)
-        place = Place(
-            stream_key(cache_request.host, read, cache_request.identity),
-            cache_request.plain(route.identity),
-        )
+        plain = cache_request.plain(route.identity)
         if isinstance(read, EdgeLongPoll):
-            return await self._poll(request, route.feeds, place, read)
-        return await self._events(request, route.feeds, place, read, resumes=bool(last_event_id))
+            return await self._poll(request, route.feeds, plain, read)
+        return await self._events(request, route.feeds, plain, read, resumes=bool(last_event_id))
 
     async def _poll(
-        self, request: BaseRequest, feeds: FollowedStreams, place: Place, read: EdgeLongPoll
+        self, request: BaseRequest, feeds: FollowedStreams, plain: CacheRequest, read: EdgeLongPoll
     ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
-        until = asyncio.get_running_loop().time() + feeds.settings.long_poll_timeout + ALONE_S
-        stream = feeds.peek(place.key)
+        until = (
+            asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
+        )
+        stream = feeds.peek(key_of(plain))
         position = _position(read, stream)
         for _ in range(MOST_LOOKS):
             if stream is not None:
                 if stream.feed.position == position and not stream.feed.closed:
                     break
-                news = feeds.news(stream, read, position)
+                news = feeds.source.recent(stream, read, position)
                 if news is not None:
                     return Answered(news, cache_status.COLLAPSED)
-            result = await feeds.catch_up(place, position)
+            result = await feeds.reader.catch_up(plain, position)
             if result.cached.facts is None:
                 return present(request, result, tail_is_known=True)
-            snapshot = snapshot_of(place, position, result, result.cached.facts)
-            there = feeds.found(place, read, snapshot, result, position)
+            snapshot = snapshot_of(plain, position, result, result.cached.facts)
+            there = feeds.found(plain, read, snapshot, result, position)
             if there is not None:
                 return Answered(there, result.cache)
             live_responses.check_open(self._shared)
             position = snapshot.tail
-            stream = feeds.stream(place, snapshot)
+            stream = feeds.follow(plain, snapshot)
             if stream.feed.position <= position:
                 break  # else it has moved on while we asked
         assert stream is not None, "made on the way here"
         waiting = live_responses.poll(partial(feeds.join, stream), read, position)
+        parked = Parked(position, read, until)
         return await _in_time(waiting, until) or Answered(
-            await feeds.out_of_time(stream, read, position), cache_status.COLLAPSED
+            await feeds.source.out_of_time(stream, parked), cache_status.COLLAPSED
         )
 
     async def _events(
         self,
         request: BaseRequest,
         feeds: FollowedStreams,
-        place: Place,
+        plain: CacheRequest,
         read: EdgeEvents,
         *,
         resumes: bool,
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
-        stream = feeds.peek(place.key)
+        stream = feeds.peek(key_of(plain))
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
-            begun = await self._begin_events(request, feeds, place, start, resumes=resumes)
+            begun = await self._begin_events(request, feeds, plain, start, resumes=resumes)
             if isinstance(begun, Answered):
                 return begun
             stream, start = begun
@@ -205,34 +206,38 @@ class EdgeHandlers:
         self,
         request: BaseRequest,
         feeds: FollowedStreams,
-        place: Place,
+        plain: CacheRequest,
         start: str,
         *,
         resumes: bool,
     ) -> Answered | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         for _ in range(MOST_LOOKS):
-            result = await feeds.catch_up(place, start)
+            result = await feeds.reader.catch_up(plain, start)
             facts = result.cached.facts
             if facts is None:
                 return present(request, result, tail_is_known=True)
-            snapshot = snapshot_of(place, start, result, facts)
+            snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
                 ended = followed.poll_ended(
-                    snapshot, place.read, snapshot.tail, self._shared.clock()
+                    snapshot, plain.read, snapshot.tail, self._shared.clock()
                 )
                 return Answered(ended, result.cache)
-            stream = feeds.standing(place.key, snapshot, ends=facts.up_to_date or facts.is_empty)
+            stream = feeds.verified(
+                key_of(plain), snapshot, ends=facts.up_to_date or facts.is_empty
+            )
             if stream is None:
                 known = (
-                    snapshot if snapshot.caught_up or snapshot.closed else await feeds.tail(place)
+                    snapshot
+                    if snapshot.caught_up or snapshot.closed
+                    else await feeds.reader.tail(plain)
                 )
                 live_responses.check_open(self._shared)
                 if followed.goes_past(snapshot, known) and not result.current:
-                    feeds.forget(place.read.path)  # it is a copy: read what there is
+                    feeds.reader.forget(plain.path)  # it is a copy: read what there is
                     continue
-                stream = feeds.stream(place, known)
+                stream = feeds.follow(plain, known)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
             stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)

@@ -13,7 +13,7 @@ from gateway.cache.rendered import RenderedChunk
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
 from gateway.hosted.route import HostedRoute
-from gateway.live.long_polls import park
+from gateway.live.feed import park
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.chunks import start_position
 from gateway.protocol.content import is_long

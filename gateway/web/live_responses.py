@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.long_polls import UNTOLD
-from gateway.live.sse_reader import SseReader
+from gateway.live.sse_readers import SseReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.runtime.answer import Answered
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
-    from gateway.live.contract import Join
+    from gateway.live.feed import Join
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -119,14 +119,16 @@ def stream_events(
     feed = join()
     reader = None
     try:
-        reader = SseReader(transport, feed, start, cursor, chunked=chunked, host=connection.server)
+        reader = SseReader(
+            transport, feed.sse_readers, start, cursor, chunked=chunked, server=connection.server
+        )
         transport.write(wire)
         reader.paused = connection.writing_paused  # by what the client has not read yet
         connection.hand_over(reader)
         feed.join(reader)
     except BaseException:
         transport.abort()  # an error can no longer have a status
-        if reader is None or reader not in feed:
+        if reader is None or reader not in feed.sse_readers:
             feed.left()  # else it leaves with its connection
         raise
     if shared.log.enabled:

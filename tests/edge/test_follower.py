@@ -13,7 +13,7 @@ from gateway.edge.follower import (
     HOLDS_S,
     LONGEST_BACKOFF_S,
     QUIET_FAILURES,
-    Ended,
+    CannotFollow,
     Polled,
     Question,
     backoff_s,
@@ -40,7 +40,7 @@ def after(seconds: float, step: Polled | Exception) -> tuple[float, Polled | Exc
     return seconds, step
 
 
-GONE = Ended(StreamNotFound("deleted"))
+GONE = CannotFollow(StreamNotFound("deleted"))
 
 
 class Play:
@@ -71,8 +71,8 @@ class Play:
             raise step
         return step
 
-    def heard(self, start: str, polled: Polled) -> None:
-        self.transcript.append(("heard", start, polled))
+    def answered(self, start: str, polled: Polled) -> None:
+        self.transcript.append(("answered", start, polled))
 
     def holds(self) -> None:
         self.transcript.append(("holds",))
@@ -80,8 +80,8 @@ class Play:
     def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
         self.transcript.append(("unsure",) if quietly else ("failed", reason))
 
-    def over(self, reason: HeadgateError) -> None:
-        self.transcript.append(("over", reason))
+    def end(self, reason: HeadgateError) -> None:
+        self.transcript.append(("end", reason))
 
     def chance(self) -> float:
         self.chances += 1
@@ -152,11 +152,11 @@ def test_each_poll_begins_where_the_last_one_ended() -> None:
     play = played(first, second, last)
     assert play.transcript == [
         ("poll", "0", None),
-        ("heard", "0", first),
+        ("answered", "0", first),
         ("poll", "1", "c1"),
-        ("heard", "1", second),
+        ("answered", "1", second),
         ("poll", "2", None),
-        ("heard", "2", last),
+        ("answered", "2", last),
     ]
     assert (play.pauses, play.chances) == ([0, 0], 0)
 
@@ -164,12 +164,12 @@ def test_each_poll_begins_where_the_last_one_ended() -> None:
 def test_a_closed_stream_is_followed_to_its_end() -> None:
     before = news("1", closed=True)._replace(caught_up=False)
     last = nothing("1", closed=True)
-    assert played(before, last).transcript[-2:] == [("poll", "1", None), ("heard", "1", last)]
+    assert played(before, last).transcript[-2:] == [("poll", "1", None), ("answered", "1", last)]
 
 
 def test_a_stream_that_is_gone_is_asked_for_no_more() -> None:
     play = played(news("1"), GONE)
-    assert play.transcript[-2:] == [("poll", "1", None), ("over", GONE.reason)]
+    assert play.transcript[-2:] == [("poll", "1", None), ("end", GONE.reason)]
 
 
 # ---------------------------------------------------------------- failures
@@ -179,13 +179,13 @@ def test_the_first_failures_are_heard_by_nobody() -> None:
     end = nothing("0", closed=True)
     play = played(*[BROKEN] * QUIET_FAILURES, end)
     again = [("unsure",), ("read", "0", None)] * QUIET_FAILURES
-    assert play.transcript == [("poll", "0", None), *again, ("heard", "0", end)]
+    assert play.transcript == [("poll", "0", None), *again, ("answered", "0", end)]
 
 
 def test_each_one_after_them_is() -> None:
     play = played(*[BROKEN] * QUIET_FAILURES, SILENT, BROKEN, GONE)
-    told = [line for line in play.transcript if line[0] in {"failed", "over"}]
-    assert told == [("failed", SILENT), ("failed", BROKEN), ("over", GONE.reason)]
+    told = [line for line in play.transcript if line[0] in {"failed", "end"}]
+    assert told == [("failed", SILENT), ("failed", BROKEN), ("end", GONE.reason)]
 
 
 def test_a_success_makes_the_next_failure_the_first() -> None:
@@ -216,20 +216,20 @@ def test_what_is_back_after_a_failure_is_read_before_it_is_waited_for() -> None:
     play = played(first, BROKEN, missed, last)
     assert play.transcript == [
         ("poll", "0", None),
-        ("heard", "0", first),
+        ("answered", "0", first),
         ("poll", "1", "c1"),
         ("unsure",),
         ("read", "1", "c1"),
-        ("heard", "1", missed),
+        ("answered", "1", missed),
         ("poll", "2", "c2"),
-        ("heard", "2", last),
+        ("answered", "2", last),
     ]
 
 
 def test_a_read_that_brings_nothing_is_followed_by_a_poll_at_once() -> None:
     play = played(BROKEN, nothing("0"), GONE)
     assert [line[0] for line in play.transcript] == [
-        *("poll", "unsure", "read", "heard", "poll", "over"),
+        *("poll", "unsure", "read", "answered", "poll", "end"),
     ]
     assert play.pauses == [round(backoff_s(1, 0.5), 6), 0]
 

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.edge.body_units import LONGEST_COUNTED, MOST_COUNTED
 from gateway.edge.recent_window import (
-    LONGEST_COUNTED,
     MAX_KNOWN,
     MAX_PIECES,
-    MOST_COUNTED,
     WINDOW_BYTES,
     RecentWindow,
+    WindowBudget,
 )
-from gateway.edge.window_budget import WindowBudget
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ def test_what_nobody_follows_any_more_takes_nothing() -> None:
     budget = WindowBudget(10)
     window = RecentWindow("text/plain", "a", budget)
     window.append(Span("a", "b", b"x"))
-    window.end()
+    window.close()
     assert budget.bytes == 0
 
 

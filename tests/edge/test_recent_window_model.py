@@ -9,9 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.edge import recent_window
-from gateway.edge.recent_window import RecentWindow
-from gateway.edge.window_budget import WindowBudget
+from gateway.edge import body_units, recent_window
+from gateway.edge.recent_window import RecentWindow, WindowBudget
 from gateway.protocol.followed import Span
 
 TEXT, JSON = "text/plain", "application/json"
@@ -34,13 +33,13 @@ class Followed(RuleBasedStateMachine):
     @initialize(
         content_type=st.sampled_from([TEXT, JSON]),
         before=st.integers(0, 5),
-        most=st.sampled_from([recent_window.MOST_COUNTED, 2]),
+        most=st.sampled_from([body_units.MOST_COUNTED, 2]),
         pieces=st.sampled_from([recent_window.MAX_PIECES, 3]),
     )
     def begin(self, content_type: str, before: int, most: int, pieces: int) -> None:
         self.content_type = content_type
         self.bounds = pytest.MonkeyPatch()
-        self.bounds.setattr(recent_window, "MOST_COUNTED", most)
+        self.bounds.setattr(body_units, "MOST_COUNTED", most)
         self.bounds.setattr(recent_window, "MAX_PIECES", pieces)
         for number in range(before):
             self.write(str(number))

@@ -34,8 +34,8 @@ GUARDS = frozenset(
         "HttpCache._over",
         "Feed._guarded",
         "FastPath.post.<locals>.done",
-        "Feed._caught_up",
-        "Feed.advance",
+        "SseReader._read",
+        "SseReader.advance",
         "StreamTable._committed",
     }
 )
@@ -47,13 +47,14 @@ GIVES_BACK = frozenset(
         "ConnectionServer.reader_lost",
         "HttpCache._left",
         "HttpCache._take_out",
-        "FollowedStreams._forget",
+        "FollowedStreams._unfollow",
         "FollowedStreams.feed_empty",
         "FollowedStreams._linger",
         "FollowedStreams.reader_left",
         "SseReader.connection_lost",
-        "Feed._forget",
-        "Feed.gone",
+        "SseReaders.__len__",
+        "SseReaders._forget",
+        "SseReaders.gone",
         "Feed.has_readers",
         "Feed.leave",
         "Feed.left",
@@ -66,8 +67,8 @@ GIVES_BACK = frozenset(
         "SharedBodyReader.release",
         "LongPolls.__len__",
         "LongPolls.leave",
-        "FollowedStream.end",
-        "RecentWindow.end",
+        "FollowedStream.close",
+        "RecentWindow.close",
     }
 )
 

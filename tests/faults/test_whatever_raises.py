@@ -20,6 +20,6 @@ async def test_nothing_is_left_of_a_request_in_which_something_goes_wrong(kind: 
 async def test_a_stream_is_followed_under_its_path_or_not_at_all() -> None:
     """Where it was in one of two tables only, it could not be forgotten any more."""
     faults = await faults_in("a long-poll")
-    reading = [fault for fault in faults if "Place.read#" in str(fault)]
+    reading = [fault for fault in faults if "CacheRequest.path#" in str(fault)]
     assert reading
     assert await wrong_after("a long-poll", reading) == {}

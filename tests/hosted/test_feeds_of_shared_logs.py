@@ -309,20 +309,20 @@ async def feed_of(shared: Sharing) -> Feed[StreamState, Record]:
 @pytest.mark.parametrize(("at", "body"), [(0, b"onetwo"), (3, b"two"), (6, None), (2, None)])
 async def test_news_answer_whoever_waits_where_they_begin(at: int, body: bytes | None) -> None:
     async with sharing(b"onetwo") as shared:
-        feeds, state = shared.gateway.route.feeds, await shared.state()
+        source, state = shared.gateway.route.feed_source, await shared.state()
         news = [Record(3, b"one"), Record(6, b"two")]
         offset = state.offset(at)
-        answer = feeds.poll_data(state, Parked(offset, polling(offset), 0.0), news)
-        assert (None if answer is None else answer[0].body) == body
+        answer = source.poll_data(state, Parked(offset, polling(offset), 0.0), news)
+        assert (None if answer is None else answer.body) == body
 
 
 async def test_news_that_begin_later_do_not_answer() -> None:
     async with sharing(b"onetwo") as shared:
-        feeds, state = shared.gateway.route.feeds, await shared.state()
+        source, state = shared.gateway.route.feed_source, await shared.state()
         offset = state.offset(0)
         parked = Parked(offset, polling(offset), 0.0)
-        assert feeds.poll_data(state, parked, [Record(6, b"two")]) is None
-        assert feeds.poll_data(state, parked, []) is None
+        assert source.poll_data(state, parked, [Record(6, b"two")]) is None
+        assert source.poll_data(state, parked, []) is None
 
 
 async def test_a_poll_behind_the_feed_is_answered_from_the_log() -> None:

@@ -13,7 +13,7 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
-from gateway.live.sse_reader import SseReader
+from gateway.live.sse_readers import SseReader
 from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.responses import RESPONSE_HEADERS
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to

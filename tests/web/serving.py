@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.rendered import RenderedChunk
     from gateway.cache.store import Store
-    from gateway.edge.followed_streams import FollowedStreams
+    from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
-    from gateway.hosted.feeds import HostedFeeds
+    from gateway.hosted.feed_source import HostedFeedSource
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -132,12 +132,12 @@ class Serving:
 
     def polls_wait(self, seconds: float) -> None:
         """How long the polls wait that park from now on."""
-        hosts: list[HostedFeeds | FollowedStreams] = [
-            self.route.feeds,
-            *(edge.feeds for edge in self.edges),
+        sources: list[HostedFeedSource | EdgeFeedSource] = [
+            self.route.feed_source,
+            *(edge.feeds.source for edge in self.edges),
         ]
-        for feeds in hosts:
-            feeds.settings = feeds.settings._replace(long_poll_timeout=seconds)
+        for source in sources:
+            source.settings = source.settings._replace(long_poll_timeout=seconds)
 
     @property
     def edge(self) -> EdgeRoute:

@@ -1,0 +1,151 @@
+"""Asks an origin what follows in a stream, by a long-poll or by a read answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from multidict import CIMultiDict
+
+from gateway.cache import tails
+from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.follower import CannotFollow, Polled, Question, refuse
+from gateway.edge.snapshots import LONGEST_READ
+from gateway.errors import OriginBehind, OriginBroken, StreamGone
+from gateway.protocol import edge_target, followed, repair
+from gateway.protocol.offsets import is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from multidict import MultiMapping
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.recent_window import RecentWindow
+    from gateway.origin.client import Origin
+    from gateway.protocol.followed import Span
+
+
+class PolledOrigin(NamedTuple):
+    """The origin of a route, and how its cache directives are taken; `tail_max_age` in seconds."""
+
+    client: Origin
+    ignores_no_store: bool
+    tail_max_age: int
+
+
+class Poller:
+    """`tell_directives` is told what the origin says to caches of reads that reach the tail."""
+
+    def __init__(
+        self,
+        origin: PolledOrigin,
+        request: CacheRequest,
+        content_type: str,
+        window: RecentWindow,
+        tell_directives: Callable[[str], None],
+    ) -> None:
+        self._origin = origin
+        self._request = request
+        self._content_type = content_type
+        self._window = window
+        self._tell_directives = tell_directives
+        self._doubted_at: float | None = None  # loop time
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the origin has told of a shorter stream, which may be another one."""
+        return self._doubted_at is not None
+
+    async def ask(self, question: Question) -> Polled:
+        """The answer, with what follows it where that is the rest of a character."""
+        polled = await self._asked(question)
+        for _ in range(followed.MOST_JOINED):
+            if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
+                break
+            more = await self._asked(Question(polled.end, polled.cursor, waits=False))
+            polled = more._replace(
+                body=polled.body + more.body,
+                content_type=polled.content_type,
+                said=polled.said if more.said is None else more.said,
+            )
+        return polled
+
+    async def _asked(self, question: Question) -> Polled:
+        if self._doubted_at is not None and self._window.last is not None:
+            await self._dispel(self._window.last)
+        polled = await self._fetched(question)
+        self._doubted_at = None
+        return polled
+
+    async def _dispel(self, last: Span) -> None:
+        """Go on only when the latest news are still what was told of them."""
+        again = await self._fetched(Question(last.start, None, waits=False))
+        if again.end < last.end:
+            raise self._behind()
+        if not self._window.agrees(again.body):
+            raise CannotFollow(StreamGone(ANOTHER_STREAM))
+
+    def _behind(self) -> Exception:
+        """What a shorter stream at the origin means: at first that it may only lag."""
+        now = asyncio.get_running_loop().time()
+        if self._doubted_at is None:
+            self._doubted_at = now
+        if now - self._doubted_at >= PERSISTS_S:
+            return CannotFollow(StreamGone(ANOTHER_STREAM))
+        return OriginBehind("the origin tells of a stream that ends before what it told of")
+
+    async def _fetched(self, question: Question) -> Polled:
+        read, start = self._request.read, question.start
+        target = (
+            edge_target.poll_target(read, start, question.cursor)
+            if question.waits
+            else edge_target.catch_up(read, start).target
+        )
+        fields = self._request.fields
+        with ExitStack() as resources:
+            client = self._origin.client
+            answer = await client.send("GET", target, fields, poll=question.waits)
+            resources.callback(answer.release)
+            if answer.status not in {200, 204}:
+                refuse(answer.status, answer.headers)
+            body = await answer.read(LONGEST_READ)
+        return self._polled(question, answer.status, answer.headers, body)
+
+    def _polled(
+        self, question: Question, status: int, headers: MultiMapping[str], body: bytes
+    ) -> Polled:
+        nothing = status == 204
+        content_type = "" if nothing else headers.get("Content-Type", "")
+        end = headers.get("Stream-Next-Offset", question.start if nothing else "")
+        if not is_plain(end) or "Content-Encoding" in headers:
+            raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
+        if content_type and not followed.is_of_type(content_type, self._content_type):
+            raise CannotFollow(StreamGone(ANOTHER_STREAM))
+        if not followed.is_whole(content_type, body):
+            raise OriginBroken("the origin's answer to a read of a JSON stream is no array")
+        try:
+            repair.check_end(question.start, end)
+        except OriginBehind:
+            raise self._behind() from None
+        said = None if repair.is_nothing(content_type, body) else self._said(headers)
+        caught_up = nothing or repair.is_true(headers, "Stream-Up-To-Date")
+        if said is not None and caught_up and not question.waits:
+            shortened = CIMultiDict(headers)
+            tails.shorten(shortened, self._origin.tail_max_age)
+            self._tell_directives(self._said(shortened))
+        return Polled(
+            end,
+            headers.get("Stream-Cursor"),
+            body,
+            content_type,
+            repair.is_true(headers, "Stream-Closed"),
+            caught_up,
+            said if question.waits else None,
+            repair.cors(headers),
+        )
+
+    def _said(self, headers: MultiMapping[str]) -> str:
+        ignore = self._origin.ignores_no_store and not self._request.identified
+        return repair.said(headers, ignore_no_store=ignore)

@@ -1,0 +1,93 @@
+"""Reads streams of an origin through the cache, for those who follow them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
+from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.cache.single_flight import SingleFlight
+from gateway.cache.store import Store
+from gateway.edge.follower import CannotFollow, refuse
+from gateway.edge.snapshots import LONGEST_READ, is_coded, snapshot_of
+from gateway.errors import OriginBroken, StreamGone
+from gateway.protocol import followed
+from gateway.protocol.offsets import NOW
+
+if TYPE_CHECKING:
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.http_cache import CacheResult, HttpCache
+    from gateway.protocol.followed import Snapshot
+    from gateway.protocol.repair import StreamRead
+
+
+class StreamReader:
+    """`events` are the data events that are kept of what was read.
+
+    `forgotten` counts the times that something was: what was asked for before the last one may be
+    of the past.
+    """
+
+    def __init__(self, cache: HttpCache) -> None:
+        self._cache = cache
+        self._tails: SingleFlight[Snapshot] = SingleFlight()
+        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        self.forgotten = 0
+
+    def forget(self, path: str) -> None:
+        """A write may have changed everything at a path, or the stream there is another one."""
+        self.forgotten += 1
+        self._cache.forget(path)
+        self.events.drop(path)
+
+    def moved(self, path: str) -> None:
+        """A stream has grown, or was closed: what is kept of its old tail is old."""
+        self._cache.moved(path)
+
+    async def catch_up(self, request: CacheRequest, offset: str) -> CacheResult:
+        """A whole answer to a read from an offset, kept or fetched."""
+        result = await self._cache.read(request.elsewhere(offset), LONGEST_READ)
+        cached = result.cached
+        if is_coded(cached):
+            raise OriginBroken("the origin compresses what it was asked to leave as it is")
+        if (
+            cached.facts is None
+            and cached.status == 200
+            and "Stream-Next-Offset" in cached.fields()
+        ):
+            raise OriginBroken("the origin's offsets have characters that cannot be passed on")
+        return result
+
+    async def read_on(
+        self, request: CacheRequest, content_type: str, start: str
+    ) -> tuple[CacheResult, StreamRead]:
+        """What a followed stream has after an offset. Raises StreamGone when another one is there.
+
+        A copy of another type is of a stream before it: then the origin is asked.
+        """
+        for _ in range(2):
+            result, facts = await self._read(request, start)
+            if followed.is_of_type(facts.content_type, content_type):
+                return result, facts
+            self.forget(request.path)
+        raise StreamGone(ANOTHER_STREAM)
+
+    async def tail(self, request: CacheRequest) -> Snapshot:
+        """The stream as it ends now, from the origin itself; asked once for all who want it."""
+        key = (request.elsewhere(NOW).fetch_key, self.forgotten)
+        return await self._tails.read(key, lambda: self._tail(request))
+
+    async def _tail(self, request: CacheRequest) -> Snapshot:
+        result, facts = await self._read(request, NOW)
+        return snapshot_of(request, NOW, result, facts)
+
+    async def _read(self, request: CacheRequest, offset: str) -> tuple[CacheResult, StreamRead]:
+        result = await self.catch_up(request, offset)
+        facts = result.cached.facts
+        if facts is None:
+            try:
+                refuse(result.cached.status, result.cached.fields())
+            except CannotFollow as end:
+                raise end.reason from end
+            raise OriginBroken("the origin's answer to a read is none of the protocol")
+        return result, facts

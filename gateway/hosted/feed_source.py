@@ -1,0 +1,126 @@
+"""What the feeds of a log's streams answer long-polls with, and the events of SSE readers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
+from gateway.cache.single_flight import SingleFlight
+from gateway.cache.store import Store
+from gateway.errors import LogUnavailable
+from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
+from gateway.protocol import chunks, responses, sse
+from gateway.protocol.content import read_body
+from gateway.protocol.generations import position_of
+from gateway.protocol.offsets import parse_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.live.contract import FeedSettings, Parked
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.responses import Response
+    from gateway.protocol.state import Record, StreamState
+    from gateway.runtime.context import Context
+    from gateway.streams.stream_table import StreamTable
+
+
+class HostedFeedSource:
+    """The FeedSource of a route; `events` are the data events that are kept for catch-up."""
+
+    def __init__(
+        self,
+        table: StreamTable,
+        reader: ChunkReader,
+        freshness: Freshness,
+        settings: FeedSettings,
+        shared: Context,
+    ) -> None:
+        self.settings = settings
+        self.shared = shared
+        self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        self._table = table
+        self._reader = reader
+        self._freshness = freshness
+        self._reads: SingleFlight[DataEvent] = SingleFlight()
+
+    # Long-polls
+
+    def poll_data(
+        self, stream: StreamState, parked: Parked, news: Sequence[Record]
+    ) -> Response | None:
+        """The records after the waiter's position."""
+        start = parse_offset(parked.position, "position").position
+        if stream.offset(start) != parked.position:
+            return None
+        mine = [record for record in news if record.end > start]
+        if not mine or mine[0].end - len(mine[0].data) != start:
+            return None
+        return self._data(parked, chunks.cut(stream, start, mine)[0])
+
+    def _data(self, parked: Parked, chunk: Chunk) -> Response:
+        return responses.data(chunk, parked.read, self._freshness, self.shared.clock())
+
+    def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
+        """204; who was told of more than the feed has is at the tail that the table knows."""
+        if stream.offset(stream.tail) != parked.position:
+            active = self._table.peek(stream.path)
+            known = stream if active is None or active.state is None else active.state
+            if known.offset(known.tail) != parked.position:
+                unknown = LogUnavailable("the log does not tell what follows offset")
+                return self.shared.problem(unknown)
+            stream = known
+        return responses.poll_ended(stream, parked.read, self.shared.clock())
+
+    async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
+        """Read from the log: the feed had gone past the waiter when it came."""
+        active = await self._table.load(stream.path)
+        state = self._table.present(active)
+        if parked.read.offset is None:  # the beginning, which may have moved on
+            start = state.first
+        else:
+            start = position_of(state, parse_offset(parked.position, "offset"))
+        if start == state.tail:
+            return self.poll_ended(state, parked) if state.closed else None
+        return self._data(parked, await self._reader.chunk_for(parked.read, state, start))
+
+    # Events
+
+    def data_events(
+        self, stream: StreamState, start: str, news: Sequence[Record]
+    ) -> list[DataEvent] | None:
+        """News as data events, cut where every catch-up would cut them."""
+        if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
+            return None
+        begin = parse_offset(start, "position").position
+        return [_data_event(chunk) for chunk in chunks.cut(stream, begin, news)]
+
+    def cached_event(self, stream: StreamState, start: str) -> DataEvent | None:
+        """The data event of the chunk at `start`, when it is at hand."""
+        entry = self.events.get((stream.stream_id, start), self.shared.clock())
+        return None if entry is None else DataEvent(entry.data_event, entry.end)
+
+    async def read_event(self, stream: StreamState, start: str) -> DataEvent:
+        """The data event of the chunk at `start`, from the log."""
+        key = (stream.stream_id, start, stream.version, stream.history)
+        return await self._reads.read(key, lambda: self._event(stream, start))
+
+    async def _event(self, stream: StreamState, start: str) -> DataEvent:
+        position = position_of(stream, parse_offset(start, "position"))
+        chunk = await self._reader.chunk(stream, position)
+        body = read_body(chunk.state.content_type, chunk.records)
+        data_event = await rendered(self._table.turns, chunk.state.content_type, body)
+        event = DataEvent(data_event, chunk.state.offset(chunk.end))
+        until_change = not chunk.complete
+        if self._reader.is_current(chunk, until_change=until_change):
+            kept_with = groups(stream, until_change=until_change)
+            self.events.put(EventChunk((stream.stream_id, start), kept_with, *event))
+        return event
+
+
+def _data_event(chunk: Chunk) -> DataEvent:
+    content_type = chunk.state.content_type
+    body = read_body(content_type, chunk.records)
+    return DataEvent(sse.data_event(content_type, body), chunk.state.offset(chunk.end))

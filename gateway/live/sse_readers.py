@@ -1,0 +1,355 @@
+"""The SSE readers of a feed: how they come from catch-up to live, and what they are written.
+
+A reader takes its connection over from the HTTP handler once the head is written. It is an object
+and no task, so that tens of thousands can wait. Each is in exactly one of these states, so it is
+told everything once:
+
+- reading: what follows its position is being read for it;
+- paused: its connection is full, and it goes on from its position when that has drained;
+- ahead: what was read for it goes past the rounds, and it joins when they have come there;
+- live: it is at the position of the rounds, and the next one begins with what it lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+from gateway.errors import HeadgateError
+from gateway.live.contract import DataEvent, N, V
+from gateway.protocol import http1, sse
+from gateway.protocol.cursors import current_cursor
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.live.contract import FeedSource, FeedState
+
+    _Piece = tuple[bytes, str, bool]  # a chunk, where its data ends, and whether that is the tail
+
+HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
+FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
+
+
+class SseReaders(Generic[V, N]):
+    """`live` are those at the feed's position who can be written to.
+
+    Those who are `ahead` were read for up to past that position.
+    """
+
+    __slots__ = ("_ends", "_last_write", "ahead", "feed", "live", "source")
+
+    def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
+        self.feed = feed
+        self.source = source
+        self._ends: dict[SseReader, float] = {}  # until when (loop time), the oldest reader first
+        self.live: dict[SseReader, None] = {}
+        self.ahead: dict[SseReader, None] = {}
+        self._last_write = asyncio.get_running_loop().time()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __contains__(self, reader: SseReader) -> bool:
+        """Whether a reader is served still."""
+        return reader in self._ends
+
+    def add(self, reader: SseReader) -> float:
+        """Serve a reader; when something is due for it at the latest (loop time)."""
+        settings = self.source.settings
+        end = self._ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
+        return min(end, self._last_write + settings.heartbeat)
+
+    def gone(self, reader: SseReader) -> None:
+        """The reader's connection is lost."""
+        if self._forget(reader):
+            self.feed.left()
+
+    def finish(self, reader: SseReader) -> None:
+        """End the reader's answer properly."""
+        if self._forget(reader):
+            try:
+                reader.end()
+            except BaseException:
+                reader.abort()
+                raise
+            finally:
+                self.feed.left()
+
+    def drop(self, reader: SseReader) -> None:
+        """Cut the reader off: it resumes by offset on a new connection."""
+        if self._forget(reader):
+            reader.abort()
+            self.feed.left()
+
+    def _forget(self, reader: SseReader) -> bool:
+        self.live.pop(reader, None)
+        self.ahead.pop(reader, None)
+        if reader.reading is not None:
+            reader.reading.cancel()  # it may hold a place at the origin
+        return self._ends.pop(reader, None) is not None
+
+    def finish_all(self) -> None:
+        """End every answer properly."""
+        for reader in list(self._ends):
+            self.finish(reader)
+
+    def drop_all(self) -> None:
+        """Cut every reader off."""
+        for reader in list(self._ends):
+            self.drop(reader)
+
+    # Rounds
+
+    def write_round(self, start: str, news: Sequence[N], now: float) -> None:
+        """Write the news that follow `start` to those who are live, rendered once for them all."""
+        self._last_write = now
+        readers = list(self.live)
+        if not readers:
+            return
+        events = self.source.data_events(self.feed.stream, start, news)
+        if events is None:  # one after the other is brought on as if it had been away
+            self.live.clear()
+            for reader in readers:
+                reader.advance()
+            return
+        events = events or [DataEvent(b"", self.feed.tail)]
+        rendered: dict[int, list[_Piece]] = {}
+        for reader in readers:
+            pieces = rendered.get(reader.cursor)
+            if pieces is None:
+                pieces = rendered[reader.cursor] = self._pieces(events, reader.cursor)
+            self._write(reader, pieces)
+
+    def _pieces(self, events: list[DataEvent], floor: int) -> list[_Piece]:
+        tail = self.feed.tail
+        return [
+            (http1.chunk(data + self.control_event(end, floor)), end, end == tail)
+            for data, end in events
+        ]
+
+    def _write(self, reader: SseReader, pieces: list[_Piece]) -> None:
+        for piece, end, is_tail in pieces:
+            if reader not in self.live:
+                return  # its connection is full
+            reader.write(piece)
+            reader.position = end
+            reader.told_tail = is_tail
+        if self.feed.closed:
+            self.finish(reader)
+
+    def control_event(self, position: str, floor: int) -> bytes:
+        """What tells a reader that it is at `position`; its cursors are at least `floor`."""
+        at_tail = position == self.feed.tail and self.feed.caught_up
+        return sse.control_event(
+            position,
+            max(floor, current_cursor(self.source.shared.clock())),
+            up_to_date=at_tail,
+            closed=at_tail and self.feed.closed,
+        )
+
+    def advance_ahead(self) -> None:
+        """Let those who are ahead join the rounds, which may have come to where they are."""
+        ahead, self.ahead = self.ahead, {}
+        for reader in ahead:
+            reader.advance()
+
+    # Time
+
+    def due(self, now: float) -> float:
+        """When the oldest answer is to end, or the next heartbeat is due (loop time)."""
+        heartbeat = self.source.settings.heartbeat
+        beat = self._last_write + heartbeat
+        return min(next(iter(self._ends.values())), beat if beat > now else now + heartbeat)
+
+    def tick(self, now: float) -> None:
+        """End the answers whose time is over; those who are live may need a heartbeat."""
+        for reader, end in list(self._ends.items()):
+            if end > now:
+                break
+            if reader.paused:  # what it was sent would never leave
+                self.drop(reader)
+                continue
+            if reader.reading is None:
+                reader.tell()
+            self.finish(reader)
+        if self.live and now >= self._last_write + self.source.settings.heartbeat:
+            heartbeat = http1.chunk(sse.HEARTBEAT)
+            for reader in list(self.live):
+                reader.write(heartbeat)
+            self._last_write = now
+
+    def hurry(self, now: float) -> None:
+        """Let every answer's time be over now, or when it is no longer fresh."""
+        begun_before = now - FRESH_S + self.source.settings.sse_max_age
+        for reader, end in list(self._ends.items()):
+            self._ends[reader] = min(end, now if end <= begun_before else now + FRESH_S)
+
+
+class ReaderServer(Protocol):
+    """Whom a reader has its connection from."""
+
+    def reader_lost(self) -> None:
+        """The connection is gone."""
+
+    def take_back(self, transport: asyncio.Transport) -> None:
+        """The answer is over: serve the next request."""
+
+
+class SseReader(asyncio.Protocol):
+    """`position` is what has been written to the client; `cursor` a floor for its cursors, or 0."""
+
+    __slots__ = (
+        "_chunked",
+        "_heard",
+        "_readers",
+        "_server",
+        "_transport",
+        "cursor",
+        "paused",
+        "position",
+        "reading",
+        "told_tail",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        readers: SseReaders[Any, Any],
+        position: str,
+        cursor: int,
+        *,
+        chunked: bool,
+        server: ReaderServer,
+    ) -> None:
+        self._transport = transport
+        self._readers = readers
+        self._chunked = chunked
+        self._server = server
+        self._heard = False
+        self.position = position
+        self.cursor = cursor
+        self.reading: asyncio.Task[DataEvent] | None = None  # of what it is to be told next
+        self.paused = False
+        self.told_tail = False  # the last control event said that it is up to date
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    # Its connection
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nothing is kept
+        """Nothing is expected before the answer's end; the connection then ends with it."""
+        self._heard = True
+
+    def eof_received(self) -> bool:
+        """The client is gone."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        """Leave the feed."""
+        self._readers.gone(self)
+        self._server.reader_lost()
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: no queue is kept, it will catch up from the log."""
+        self.paused = True
+        self._readers.live.pop(self, None)
+
+    def resume_writing(self) -> None:
+        """The client has read what it was sent: bring it on from where it is."""
+        self.paused = False
+        self.advance()
+
+    def write(self, framed: bytes) -> None:
+        """Write what is one or more chunks of a chunked body."""
+        self._transport.write(framed if self._chunked else http1.unframe(framed))
+
+    def end(self) -> None:
+        """End the answer; the connection goes on with the client's next request where it can."""
+        if not self._chunked:
+            self._transport.close()
+            return
+        self._transport.write(http1.LAST_CHUNK)
+        if self._heard or self.paused:
+            self._transport.close()
+        else:
+            self._server.take_back(self._transport)
+
+    def abort(self) -> None:
+        """End the connection at once, whatever is unsent."""
+        self._transport.abort()
+
+    # From catch-up to live
+
+    def advance(self, event: DataEvent | None = None) -> None:
+        """Go on: into the rounds from where they are, else by what is read; `event` comes first.
+
+        A reader that cannot be told, whatever raises, is cut off, and resumes by offset.
+        """
+        try:
+            if event is not None:
+                self._go_on(event)
+            self._advance()
+        except Exception:  # noqa: BLE001 - it would wait for ever
+            log.exception("events.untold")
+            self._readers.drop(self)
+
+    def _advance(self) -> None:
+        readers = self._readers
+        feed, source = readers.feed, readers.source
+        while self in readers and not (self.reading or self.paused):
+            if self.position > feed.position:
+                readers.ahead[self] = None
+                return
+            if self.position == feed.position:
+                readers.live[self] = None
+                if not self.told_tail or self._is_at_end():
+                    self.tell()
+                if self._is_at_end():
+                    readers.finish(self)
+                return
+            event = source.cached_event(feed.stream, self.position)
+            if event is None:
+                read = source.read_event(feed.stream, self.position)
+                self.reading = asyncio.get_running_loop().create_task(read)
+                self.reading.add_done_callback(self._read)
+                return
+            self._go_on(event)
+
+    def _read(self, done: asyncio.Task[DataEvent]) -> None:
+        self.reading = None
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or self not in self._readers:
+            return
+        if error is not None:
+            if not isinstance(error, HeadgateError):
+                log.error("events.unreadable", reason=repr(error))
+            self._readers.drop(self)  # the client resumes by offset, and is told why it cannot
+            return
+        event = done.result()
+        if event.end == self.position:  # nothing yet of what the feed has heard of
+            self._readers.ahead[self] = None
+        else:
+            self.advance(event)
+
+    def _go_on(self, event: DataEvent) -> None:
+        self.position = event.end
+        self.tell(event.rendered)
+        if self._is_at_end():
+            self._readers.finish(self)
+
+    def _is_at_end(self) -> bool:
+        feed = self._readers.feed
+        return feed.closed and self.position == feed.tail
+
+    def tell(self, data_event: bytes = b"") -> None:
+        """Tell the client where it is now, after the data that it has caught up with.
+
+        Both events are one chunk: clients that take a body chunk by chunk see the two together.
+        """
+        self.told_tail = self.position == self._readers.feed.tail
+        control_event = self._readers.control_event(self.position, self.cursor)
+        if self._chunked:
+            self._transport.writelines(http1.chunk_parts(data_event, control_event))
+        else:
+            self._transport.write(data_event + control_event)
