@@ -307,8 +307,8 @@ class HttpCache:
             self._hit_for_pass.add(fetch.request.fetch_key)
         if fetched is None or not cached.keep:
             self._drop_old(fetch, cached.status)
-        elif not stood_in and not fetch.outdated:
-            self._keep(fetch.request, cached)
+        elif not stood_in:
+            cached.keep = not fetch.outdated and self._keep(fetch.request, cached)
 
     def _close(self, fetch: SharedFetch) -> None:
         """Let nobody join any more."""
@@ -335,12 +335,13 @@ class HttpCache:
 
     # Keeping
 
-    def _keep(self, request: CacheRequest, cached: CachedResponse) -> None:
+    def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
+        """Whether there was room for it."""
         self._hit_for_pass.discard(request.fetch_key)
         entry = self._store.get(request.key, self._clock())
         if not isinstance(entry, Variants):
             entry = Variants(request.key, request.path, [], self._tail_of(request))
-        cached.keep = self._store.put(entry.with_variant(cached))
+        return self._store.put(entry.with_variant(cached))
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""
