@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
+    from gateway.cache.variants import Variant
     from gateway.origin.client import OriginAnswer
 
-    # Asks the origin, whether the kept answer still stands if there is one.
-    Send = Callable[[CachedResponse | None], Awaitable[OriginAnswer]]
+    # Asks the origin, under these conditions if there are any.
+    Send = Callable[[list[tuple[str, str]]], Awaitable[OriginAnswer]]
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
 _NOT_ASKED_FOR = frozenset({206, 304})
@@ -56,14 +57,15 @@ class SharedFetch:
 
     `fetched` is None for an answer that is not kept for others: it must not be, or is too long to
     be. Once it has begun, `shared` says whether it may be joined; equal requests find it under
-    `key`, and a later one has a higher `number`. `old` is a kept answer to be validated.
+    `key`, and a later one has a higher `number`. `old` is to be validated. `is_stored` says
+    whether the answer was put into the store.
     """
 
     def __init__(
         self,
         key: Hashable,
         request: CacheRequest,
-        old: CachedResponse | None,
+        old: Variant | None,
         rules: ResponseRules,
         clock: Callable[[], float],
         longest: int,
@@ -79,6 +81,7 @@ class SharedFetch:
         self.outdated = False  # a write has passed by: not to be kept, nor joined
         self.of_the_past = False  # perhaps of another stream than is there now
         self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
+        self.is_stored = False
         self.given_up = False  # nobody waited any more, so it says nothing of the origin
         self._time: asyncio.Timeout | None = None
         self.old = old
@@ -140,7 +143,7 @@ class SharedFetch:
 
     async def _fly(self, send: Send) -> None:
         try:
-            await self._ask(send, self.old)
+            await self._ask(send, None if self.old is None else self.old.cached)
         except (StreamGone, OriginBehind):
             raise  # what is kept may be of the past
         except HeadgateError as error:
@@ -150,9 +153,9 @@ class SharedFetch:
 
     async def _ask(self, send: Send, old: CachedResponse | None) -> None:
         asked = self._clock()
-        with ExitStack() as cached:
-            answer = await send(old)
-            cached.callback(answer.release)
+        with ExitStack() as resources:
+            answer = await send([] if old is None else old.validators)
+            resources.callback(answer.release)
             times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
                 if self._rules.confirms(old, answer.headers):
@@ -173,7 +176,7 @@ class SharedFetch:
         old = self.old
         if old is None or not policy.serves_error(old.stored, self._clock()):
             return False
-        self._land(Fetched(old, How.STOOD_IN))
+        self._land(Fetched(old.cached, How.STOOD_IN))
         return True
 
     async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
@@ -193,8 +196,7 @@ class SharedFetch:
                 self._pass_on()
             await self.body.kept_up()
         if not self.fetched.done():
-            cached.complete(self.body.whole())
-            self._land(Fetched(cached, How.FETCHED))
+            self._land(Fetched(cached.with_body(self.body.whole()), How.FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         self.body.end()
 

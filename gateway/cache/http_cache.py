@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from gateway.cache import policy
-from gateway.cache.cached_response import Variants
 from gateway.cache.directives import normalised
 from gateway.cache.fetch import UNUSABLE, Fetched, How, SharedFetch
 from gateway.cache.hit_for_pass import HitForPass
+from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry.logs import log
@@ -34,22 +34,15 @@ REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it agai
 class CacheResult(NamedTuple):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
-    `source` has the body when it is not whole yet, for as long as the asker holds it. A copy
-    `is_fresh` while it says what the origin did, also of the stream's tail.
+    `source` has the body when it is not whole yet, for as long as the asker holds it.
+    `tail_is_known` where it may say that it reached the stream's tail, if it did.
     """
 
     cached: CachedResponse
     cache: bytes
     current: bool
+    tail_is_known: bool
     source: SharedBodyReader | None = None
-    is_fresh: bool = False
-
-    @property
-    def tail_is_known(self) -> bool:
-        """Whether it may say that it reached the tail, if it did."""
-        entry = self.cached.entry
-        told = self.current or self.is_fresh
-        return told or (entry is not None and entry.knows_tail(self.cached))
 
 
 class HttpCache:
@@ -59,7 +52,7 @@ class HttpCache:
         self,
         store: Store[CacheEntry],
         rules: ResponseRules,
-        send: Callable[[CacheRequest, CachedResponse | None], Awaitable[OriginAnswer]],
+        send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
         tail_of: Callable[[CacheRequest], Callable[[str], bool]],
     ) -> None:
@@ -80,13 +73,13 @@ class HttpCache:
 
     # Looking up
 
-    def find(self, request: CacheRequest) -> CachedResponse | None:
-        """The kept answer that fits the request, fresh or not."""
+    def find(self, request: CacheRequest) -> Variant | None:
+        """The cached response that fits the request, fresh or not."""
         headers = request.headers
-        variants = (cached for cached in self._variants(request) if cached.is_for(headers))
+        variants = (one for one in self._variants(request) if one.cached.is_for(headers))
         return policy.select(variants, headers)
 
-    def _variants(self, request: CacheRequest) -> Sequence[CachedResponse]:
+    def _variants(self, request: CacheRequest) -> Sequence[Variant]:
         entry = self._store.get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
@@ -99,13 +92,13 @@ class HttpCache:
         now = self._clock()
         fails = found is not None and now < found.rests_until
         match policy.decide(request.headers, found, now, fails=fails):
-            case policy.Serve(cached):
-                return self.hit(cached, "HIT", now)
-            case policy.ServeStale(cached):
-                self._refresh(request, cached, now)
-                return self.hit(cached, "STALE", now)
-            case policy.StandIn(cached):
-                return self.hit(cached, "STALE", now)
+            case policy.Serve(variant):
+                return self.hit(variant, "HIT", now)
+            case policy.ServeStale(variant):
+                self._refresh(request, variant, now)
+                return self.hit(variant, "STALE", now)
+            case policy.StandIn(variant):
+                return self.hit(variant, "STALE", now)
             case policy.Refuse():
                 self._store.misses += 1
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
@@ -115,20 +108,21 @@ class HttpCache:
             case decision:
                 assert_never(decision)
 
-    def hit(self, cached: CachedResponse, x_cache: str, now: float) -> CacheResult:
-        """A kept answer for one who asked for it."""
-        assert cached.entry is not None, "it was kept"
-        self._store.hit(cached.entry)
-        ttl = int(cached.stored.fresh_until - now)
+    def hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
+        """A cached response for one who asked for it."""
+        self._store.hit(variant.entry)
+        stored = variant.stored
+        ttl = int(stored.fresh_until - now)
         lines = cache_status.lines(
-            x_cache, f"hit; ttl={ttl}", age=cached.stored.age(now), hits=cached.entry.hits
+            x_cache, f"hit; ttl={ttl}", age=stored.age(now), hits=variant.entry.hits
         )
-        return CacheResult(cached, lines, current=False, is_fresh=cached.stored.is_fresh(now))
+        knows_tail = stored.is_fresh(now) or variant.knows_tail
+        return CacheResult(variant.cached, lines, current=False, tail_is_known=knows_tail)
 
     # Fetching
 
     async def _fetch(
-        self, request: CacheRequest, old: CachedResponse | None, held_by: ExitStack
+        self, request: CacheRequest, old: Variant | None, held_by: ExitStack
     ) -> CacheResult:
         """The answer of a request that is under way for the same, else of one more.
 
@@ -157,7 +151,7 @@ class HttpCache:
         fetch = self._fetches.get(key)
         return None if fetch is None or fetch.is_left else fetch
 
-    def _refresh(self, request: CacheRequest, old: CachedResponse, now: float) -> None:
+    def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
         key = _key(request, self._varies(request))
         if not (old.is_asked_for or key in self._fetches or now < old.rests_until):
@@ -166,14 +160,14 @@ class HttpCache:
     def _varies(self, request: CacheRequest) -> frozenset[str]:
         """The fields that are known to select among the answers to a URL."""
         return frozenset(
-            name for cached in self._variants(request) for name, _ in cached.stored.vary
+            name for variant in self._variants(request) for name, _ in variant.stored.vary
         )
 
     async def _taken(
         self,
         fetch: SharedFetch,
         request: CacheRequest,
-        old: CachedResponse | None,
+        old: Variant | None,
         held_by: ExitStack,
         *,
         collapsed: bool,
@@ -206,7 +200,7 @@ class HttpCache:
         self,
         fetch: SharedFetch,
         cached: CachedResponse,
-        old: CachedResponse | None,
+        old: Variant | None,
         reader: SharedBodyReader,
         *,
         collapsed: bool,
@@ -214,31 +208,31 @@ class HttpCache:
         status = (
             f"fwd={_reason(old)}; fwd-status={cached.status}{'; collapsed' if collapsed else ''}"
         )
-        age = _age(cached, self._clock())
+        age = cached.stored.age(self._clock())
         lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
-        return CacheResult(cached, lines, current=fetch.is_current, source=reader)
+        return CacheResult(cached, lines, fetch.is_current, fetch.is_current, reader)
 
     def _given(
-        self, fetch: SharedFetch, fetched: Fetched, old: CachedResponse | None, *, collapsed: bool
+        self, fetch: SharedFetch, fetched: Fetched, old: Variant | None, *, collapsed: bool
     ) -> CacheResult:
         cached, how = fetched
-        now = self._clock()
-        age = _age(cached, now)
+        age = cached.stored.age(self._clock())
         joined = "; collapsed" if collapsed else ""
         if how is How.STOOD_IN:
-            assert cached.entry is not None, "it was kept"
-            self._store.hit(cached.entry)
+            assert fetch.old is not None, "it was cached"
+            entry = fetch.old.entry
+            self._store.hit(entry)
             status = f"fwd=stale{joined}; detail=stale-if-error"
-            lines = cache_status.lines("STALE", status, age=age, hits=cached.entry.hits)
-            return CacheResult(cached, lines, current=False)
+            lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
+            return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
         status = f"fwd={_reason(old)}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
-        stored = "; stored" if cached.keep else ""
+        stored = "; stored" if fetch.is_stored else ""
         name = "COLLAPSED" if collapsed else "REVALIDATED" if how is How.CONFIRMED else "MISS"
         lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
-        return CacheResult(cached, lines, current=fetch.is_current)
+        return CacheResult(cached, lines, fetch.is_current, fetch.is_current)
 
     def _take_off(
-        self, key: Hashable, request: CacheRequest, old: CachedResponse | None, *, shared: bool
+        self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
     ) -> SharedFetch:
         fetch = SharedFetch(key, request, old, self._rules, self._clock, LONGEST_KEPT)
         self.fetched += 1
@@ -291,11 +285,14 @@ class HttpCache:
 
         An offset that somebody made up says nothing of them.
         """
-        slots = self._store.of_group(("path", request.path))
-        variants = (
-            cached for entry in slots if isinstance(entry, Variants) for cached in entry.variants
+        entries = self._store.of_group(("path", request.path))
+        known = (
+            variant.cached.facts
+            for entry in entries
+            if isinstance(entry, Variants)
+            for variant in entry.variants
         )
-        if any(cached.facts and cached.facts.next_offset >= request.start for cached in variants):
+        if any(facts and facts.next_offset >= request.start for facts in known):
             self.another(request.path)
 
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
@@ -308,7 +305,7 @@ class HttpCache:
         if fetched is None or not cached.keep:
             self._drop_old(fetch, cached.status)
         elif not stood_in:
-            cached.keep = not fetch.outdated and self._keep(fetch.request, cached)
+            fetch.is_stored = not fetch.outdated and self._keep(fetch.request, cached)
 
     def _close(self, fetch: SharedFetch) -> None:
         """Let nobody join any more."""
@@ -330,8 +327,7 @@ class HttpCache:
                 body += part
                 if len(body) > limit:
                     raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
-        result.cached.body = bytes(body)
-        return result._replace(source=None)
+        return result._replace(cached=result.cached.with_body(bytes(body)), source=None)
 
     # Keeping
 
@@ -346,10 +342,9 @@ class HttpCache:
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""
         old = fetch.old
-        if old is None or old.entry is None or policy.is_error(status):
+        if old is None or policy.is_error(status):
             return
-        entry = self._store.get(fetch.request.key, self._clock())
-        if entry is old.entry:
+        if self._store.get(fetch.request.key, self._clock()) is old.entry:
             self._store.put(old.entry.without(old))
 
     def passes(self, request: CacheRequest) -> bool:
@@ -387,9 +382,5 @@ def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     )
 
 
-def _reason(old: CachedResponse | None) -> str:
+def _reason(old: Variant | None) -> str:
     return "uri-miss" if old is None else "stale"
-
-
-def _age(cached: CachedResponse, now: float) -> int:
-    return cached.stored.age(now)

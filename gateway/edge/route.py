@@ -8,10 +8,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from gateway.cache import conditional, policy
-from gateway.cache.cached_response import CachedResponse, CacheRequest, Variants
+from gateway.cache.cached_response import CacheRequest
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.stream_lifetimes import StreamLifetimes
+from gateway.cache.variants import Variant, Variants
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
+    from gateway.cache.cached_response import CachedResponse
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
     from gateway.live.contract import FeedSettings, Parkable
@@ -152,11 +154,11 @@ class EdgeRoute:
         """Whether the stream that everybody reads there is known to end at an offset."""
         return partial(self.feeds.is_tail, stream_key(request.host, request.read, ""))
 
-    async def _send(self, request: CacheRequest, old: CachedResponse | None) -> OriginAnswer:
+    async def _send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:
         fields: CIMultiDict[str] = request.fields
-        if old is not None and old.validators:
+        if validators:
             fields = fields.copy()
-            fields.extend(old.validators)
+            fields.extend(validators)
         return await self.origin.send("GET", request.target, fields)
 
     # Without a task
@@ -164,20 +166,21 @@ class EdgeRoute:
     @staticmethod
     def fresh(
         store: Store[CacheEntry], key: tuple[str, str], headers: MultiMapping[str], now: float
-    ) -> CachedResponse | None:
+    ) -> Variant | None:
         """The newest variant of what is kept for a plain GET, when it is fresh and fits."""
         entry = store.get(key, now)
         if not isinstance(entry, Variants):
             return None
-        for cached in reversed(entry.variants):
-            if not cached.stored.is_fresh(now):
+        for variant in reversed(entry.variants):
+            if not variant.stored.is_fresh(now):
                 continue
-            if cached.fitting is headers:
-                return cached  # the same heads come again, and are parsed once
+            if variant.fitting is headers:
+                return variant  # the same heads come again, and are parsed once
+            cached = variant.cached
             if _fits(cached, headers):
                 if not (cached.is_public and cached.identity.tell(headers)):
-                    cached.fitting = headers
-                return cached
+                    variant.fitting = headers
+                return variant
         return None
 
     def park(self, connection: Parkable, read: LongPoll, headers: MultiMapping[str]) -> bool:

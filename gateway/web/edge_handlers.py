@@ -113,20 +113,17 @@ class EdgeHandlers:
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)
             stream.read_by_somebody(span, result)
-        return present(request, result, tail_is_known=result.tail_is_known)
+        return present(request, result)
 
     def _kept_head(
         self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp
     ) -> Answered | None:
         """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
         cache_request = route.cache_request(request.headers, sender(request), read)
-        cached = route.cache.find(cache_request)
-        if cached is None or cached.facts is not None:
+        variant, now = route.cache.find(cache_request), self._shared.clock()
+        if variant is None or variant.cached.facts is not None or not variant.stored.is_fresh(now):
             return None
-        now = self._shared.clock()
-        if not cached.stored.is_fresh(now):
-            return None
-        return present(request, route.cache.hit(cached, "HIT", now), tail_is_known=False)
+        return present(request, route.cache.hit(variant, "HIT", now))
 
     # Live reads
 
@@ -162,7 +159,7 @@ class EdgeHandlers:
                     return Answered(news, cache_status.COLLAPSED)
             result = await feeds.catch_up(place, position)
             if result.cached.facts is None:
-                return present(request, result, tail_is_known=True)
+                return present(request, result)
             snapshot = snapshot_of(place, position, result, result.cached.facts)
             there = feeds.found(place, read, snapshot, result, position)
             if there is not None:
@@ -215,7 +212,7 @@ class EdgeHandlers:
             result = await feeds.catch_up(place, start)
             facts = result.cached.facts
             if facts is None:
-                return present(request, result, tail_is_known=True)
+                return present(request, result)
             snapshot = snapshot_of(place, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.

@@ -136,12 +136,12 @@ class FastPath:
             common = self._lines.shared_at(now)
             first = b"".join((_OK, common, connection, cache_status.hit(entry.hits)))
             return self._told(message.path, first, entry.rest)
-        cached = EdgeRoute.fresh(self._store, key, message.headers, now) if self._edges else None
-        if cached is None or cached.entry is None:
+        variant = EdgeRoute.fresh(self._store, key, message.headers, now) if self._edges else None
+        if variant is None:
             return None
-        self._store.hit(cached.entry)
-        first = cached.fast_head(*self._lines.parts_at(now), connection, now)
-        return self._told(message.path, first, cached.body)
+        self._store.hit(variant.entry)
+        first = variant.fast_head(*self._lines.parts_at(now), connection, now)
+        return self._told(message.path, first, variant.cached.body)
 
     def _told(self, target: str, head: bytes, rest: bytes) -> tuple[bytes, bytes]:
         self.answered += 1
