@@ -123,10 +123,6 @@ class CachedResponse(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             head += http1.field_lines([("ETag", tag)])
         return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 
-    def is_for(self, headers: MultiMapping[str]) -> bool:
-        """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
-        return self.is_public or not self.identity.tell(headers)
-
     def told(self, *, known: bool) -> bytes:
         """Its head; a stale copy says that it reached the tail only where that is `known`.
 

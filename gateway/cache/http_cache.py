@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from gateway.cache import policy
+from gateway.cache import decision, policy
 from gateway.cache.directives import normalised
 from gateway.cache.fetch import UNUSABLE, Fetched, How, SharedFetch
 from gateway.cache.hit_for_pass import HitForPass
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.decision import Decision, Followed, Reuse
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
@@ -73,42 +74,53 @@ class HttpCache:
 
     # Looking up
 
-    def find(self, request: CacheRequest) -> Variant | None:
-        """The cached response that fits the request, fresh or not."""
-        headers = request.headers
-        variants = (one for one in self._variants(request) if one.cached.is_for(headers))
-        return policy.select(variants, headers)
-
     def _variants(self, request: CacheRequest) -> Sequence[Variant]:
         entry = self._store.get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
+    def find(self, request: CacheRequest) -> Variant | None:
+        """The cached response that fits the request, fresh or not."""
+        return decision.select(self._variants(request), request.headers)
+
+    def decide(
+        self, method: str, request: CacheRequest, stream: Followed | None, now: float
+    ) -> Decision:
+        """What answers a GET or HEAD, whose stream may be followed."""
+        variants, is_passed = self._variants(request), self.passes(request)
+        return decision.decide(method, request, variants, stream, now, is_passed=is_passed)
+
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
-        """The answer to a GET. Raises NotCached and what the origin's failures are called.
+        """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
+        now = self._clock()
+        use = decision.reuse(request.headers, self._variants(request), now)
+        return await self.carry_out(use, request, now, held_by)
+
+    async def carry_out(
+        self, use: Reuse, request: CacheRequest, now: float, held_by: ExitStack
+    ) -> CacheResult:
+        """The answer that was decided on. Raises NotCached and what the origin's failures are.
 
         A body that is not whole yet is read until `held_by` is closed.
         """
-        found = self.find(request)
-        now = self._clock()
-        fails = found is not None and now < found.rests_until
-        match policy.decide(request.headers, found, now, fails=fails):
-            case policy.Serve(variant):
-                return self.hit(variant, "HIT", now)
-            case policy.ServeStale(variant):
+        match use:
+            case decision.Serve(variant):
+                return self._hit(variant, "HIT", now)
+            case decision.ServeStale(variant):
                 self._refresh(request, variant, now)
-                return self.hit(variant, "STALE", now)
-            case policy.StandIn(variant):
-                return self.hit(variant, "STALE", now)
-            case policy.Refuse():
+                return self._hit(variant, "STALE", now)
+            case decision.StandIn(variant):
+                return self._hit(variant, "STALE", now)
+            case decision.Refuse():
                 self._store.misses += 1
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
-            case policy.Validate() | policy.Fetch():
-                self._store.misses += 1
-                return await self._fetch(request, found, held_by)
-            case decision:
-                assert_never(decision)
+            case decision.Validate(variant):
+                return await self._fetch(request, variant, held_by)
+            case decision.Fetch():
+                return await self._fetch(request, None, held_by)
+            case _:
+                assert_never(use)
 
-    def hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
+    def _hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
         """A cached response for one who asked for it."""
         self._store.hit(variant.entry)
         stored = variant.stored
@@ -129,6 +141,7 @@ class HttpCache:
         What an answer varies with is known only when it has begun. Those for whom it is none join
         again, each with others who ask for the same variant.
         """
+        self._store.misses += 1
         varies = self._varies(request)
         shared = not self.passes(request)
         while (fetch := self._joinable(_key(request, varies))) is not None:

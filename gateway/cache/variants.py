@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.cache.store import CacheEntry
@@ -43,7 +44,7 @@ class Variant:
         self.stored = cached.stored
         self.is_asked_for = False
         self.rests_until = 0.0
-        self.fitting: MultiMapping[str] | None = None  # of the last request it fitted
+        self.fitting: MultiMapping[str] | None = None  # of the last plain request it fitted
         self._moment = (b"", b"")
         self._around_hits = (b"", b"")
 
@@ -52,6 +53,10 @@ class Variant:
         """Whether what it reached is still the tail of its stream."""
         facts = self.cached.facts
         return facts is not None and self.entry.is_tail(facts.next_offset)
+
+    def is_for(self, headers: MultiMapping[str]) -> bool:
+        """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
+        return self.cached.is_public or not self.cached.identity.tell(headers)
 
     def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
         """The whole head of a hit that was counted, with the lines of the moment that it needs.
@@ -86,7 +91,10 @@ class Variant:
 
 
 class Variants(CacheEntry):
-    """The variants under one key; `is_tail` tells whether a stream is known to end there."""
+    """The variants under one key, the newest first.
+
+    `is_tail` tells whether their stream is known to end at an offset.
+    """
 
     __slots__ = ("is_tail", "path", "variants")
 
@@ -113,7 +121,8 @@ class Variants(CacheEntry):
             for variant in self.variants
             if (variant.stored.vary, variant.cached.is_public) != (new.stored.vary, new.is_public)
         ]
-        return self._with([*others[1 - MAX_VARIANTS :], Variant(new)])
+        variants = [Variant(new), *others[: MAX_VARIANTS - 1]]
+        return self._with(sorted(variants, key=attrgetter("stored.born"), reverse=True))
 
     def without(self, old: Variant) -> Variants:
         """The entry without a variant that stands no more."""

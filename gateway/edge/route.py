@@ -7,12 +7,10 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from gateway.cache import conditional, policy
 from gateway.cache.cached_response import CacheRequest
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.stream_lifetimes import StreamLifetimes
-from gateway.cache.variants import Variant, Variants
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.cache.cached_response import CachedResponse
     from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.store import CacheEntry, Store
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
@@ -163,26 +159,6 @@ class EdgeRoute:
 
     # Without a task
 
-    @staticmethod
-    def fresh(
-        store: Store[CacheEntry], key: tuple[str, str], headers: MultiMapping[str], now: float
-    ) -> Variant | None:
-        """The newest variant of what is kept for a plain GET, when it is fresh and fits."""
-        entry = store.get(key, now)
-        if not isinstance(entry, Variants):
-            return None
-        for variant in reversed(entry.variants):
-            if not variant.stored.is_fresh(now):
-                continue
-            if variant.fitting is headers:
-                return variant  # the same heads come again, and are parsed once
-            cached = variant.cached
-            if _fits(cached, headers):
-                if not (cached.is_public and cached.identity.tell(headers)):
-                    variant.fitting = headers
-                return variant
-        return None
-
     def park(self, connection: Parkable, read: LongPoll, headers: MultiMapping[str]) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
@@ -211,10 +187,3 @@ class EdgeRoute:
         """End what is under way at the origin."""
         self.feeds.close()
         await self.cache.close()
-
-
-def _fits(cached: CachedResponse, headers: MultiMapping[str]) -> bool:
-    """Whether all of a kept answer is what a plain GET asks for."""
-    if not (cached.is_for(headers) and conditional.wants_all(headers)):
-        return False
-    return policy.selects(headers, cached.stored)
