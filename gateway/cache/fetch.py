@@ -1,10 +1,11 @@
-"""One GET under way at the origin, for its leader and for everybody who joins it."""
+"""GETs under way at an origin, each for its leader and for everybody who joins it."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
 from enum import Enum
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ _NOT_ASKED_FOR = frozenset({206, 304})
 # For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
 # come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
 FINISH_S = 10.0
+REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 UNUSABLE = "the origin's answer could not be used"
 NOBODY = "nobody waited for the origin's answer any more"
 
@@ -124,6 +126,11 @@ class SharedFetch:
         if self._time is not None:
             self._time.reschedule(None)
         return self.body.reader()
+
+    def leave(self, reader: SharedBodyReader) -> None:
+        """One fewer waits for it."""
+        reader.release()
+        self.check_wanted()
 
     def check_wanted(self) -> None:
         """End it when nobody waits for it any more; what will be kept has FINISH_S to come.
@@ -219,6 +226,11 @@ class SharedFetch:
             self.begun.set_result(fetched.cached)
         self.fetched.set_result(fetched)
 
+    def let_rest(self) -> None:
+        """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
+        if self.old is not None:
+            self.old.rests_until = self._clock() + REST_S
+
     def fail(self, error: HeadgateError) -> None:
         """Tell those who wait that there is nothing more to come, unless they have it all."""
         for future in (self.begun, self.fetched):
@@ -226,3 +238,79 @@ class SharedFetch:
                 future.set_exception(error)
                 future.exception()  # taken note of, even where nobody waits
         self.body.fail(error)
+
+
+class FetchTable:
+    """The fetches of a route that are under way; equal requests find those that may be joined.
+
+    `landed` is called as soon as it is known what becomes of an answer, before anybody has it.
+    """
+
+    def __init__(self, landed: Callable[[SharedFetch], None]) -> None:
+        self._landed = landed
+        self._joinable: dict[Hashable, SharedFetch] = {}
+        self._of_path: dict[str, set[SharedFetch]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether one is under way that was meant to be joined."""
+        return key in self._joinable
+
+    def joinable(self, key: Hashable) -> SharedFetch | None:
+        """The one that an equal request may join."""
+        fetch = self._joinable.get(key)
+        return None if fetch is None or fetch.is_left else fetch
+
+    def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
+        """Carry one out; if it is to be `shared`, let others join."""
+        if fetch.old is not None:
+            fetch.old.is_asked_for = True
+        if shared:
+            self._joinable[fetch.key] = fetch
+        self._of_path.setdefault(fetch.request.path, set()).add(fetch)
+        task = asyncio.get_running_loop().create_task(fetch.fly(send))
+        fetch.fetched.add_done_callback(partial(self._fetched, fetch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._over, fetch))
+
+    def outdate(self, path: str, *, of_the_past: bool) -> None:
+        """A write passes by: nobody joins any more what was asked for before it."""
+        for fetch in self._of_path.get(path, ()):
+            fetch.of_the_past |= of_the_past
+            fetch.outdated = True
+            self._close(fetch)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _fetched(self, fetch: SharedFetch, _: asyncio.Future[Fetched | None]) -> None:
+        self._take_out(fetch)
+        self._landed(fetch)
+
+    def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
+        """Whatever has raised: nobody waits for it any more, nor finds it."""
+        self._take_out(fetch)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
+        if task.cancelled() or error is not None:
+            fetch.fail(OriginBroken(UNUSABLE))
+
+    def _take_out(self, fetch: SharedFetch) -> None:
+        """Let nobody join any more, nor make it old: it is over, or all but."""
+        self._close(fetch)
+        if fetch.old is not None:
+            fetch.old.is_asked_for = False
+        others = self._of_path.get(fetch.request.path, set())
+        others.discard(fetch)
+        if not others:
+            self._of_path.pop(fetch.request.path, None)
+
+    def _close(self, fetch: SharedFetch) -> None:
+        """Let nobody join any more."""
+        if self._joinable.get(fetch.key) is fetch:
+            del self._joinable[fetch.key]

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from gateway.cache import decision, policy
 from gateway.cache.directives import normalised
-from gateway.cache.fetch import UNUSABLE, Fetched, How, SharedFetch
+from gateway.cache.fetch import Fetched, FetchTable, How, SharedFetch
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
-REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 
 
 class CacheResult(NamedTuple):
@@ -47,7 +45,7 @@ class CacheResult(NamedTuple):
 
 
 class HttpCache:
-    """One for each route; `fetches` are its requests under way."""
+    """The cache of a route: `collapsed` and `fetched` count its requests."""
 
     def __init__(
         self,
@@ -62,10 +60,8 @@ class HttpCache:
         self._rules = rules
         self._send = send
         self._clock = clock
-        self._fetches: dict[Hashable, SharedFetch] = {}
-        self._of_path: dict[str, set[SharedFetch]] = {}
+        self._fetches = FetchTable(self._landed)
         self._hit_for_pass = HitForPass(clock)
-        self._tasks: set[asyncio.Task[None]] = set()
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
@@ -86,7 +82,7 @@ class HttpCache:
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
     ) -> Decision:
         """What answers a GET or HEAD, whose stream may be followed."""
-        variants, is_passed = self._variants(request), self.passes(request)
+        variants, is_passed = self._variants(request), request.fetch_key in self._hit_for_pass
         return decision.decide(method, request, variants, stream, now, is_passed=is_passed)
 
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
@@ -142,9 +138,9 @@ class HttpCache:
         again, each with others who ask for the same variant.
         """
         self._store.misses += 1
-        varies = self._varies(request)
-        shared = not self.passes(request)
-        while (fetch := self._joinable(_key(request, varies))) is not None:
+        varies = _varies(self._variants(request))
+        shared = request.fetch_key not in self._hit_for_pass
+        while (fetch := self._fetches.joinable(_key(request, varies))) is not None:
             self.collapsed += 1
             result = await self._taken(fetch, request, old, held_by, collapsed=True)
             if result is not None:
@@ -155,26 +151,16 @@ class HttpCache:
                 shared = False
                 break
             varies = more
-        fetch = self._take_off(_key(request, varies), request, old, shared=shared)
+        fetch = self._begin(_key(request, varies), request, old, shared=shared)
         result = await self._taken(fetch, request, old, held_by, collapsed=False)
         assert result is not None, "it was asked for this very request"
         return result
 
-    def _joinable(self, key: Hashable) -> SharedFetch | None:
-        fetch = self._fetches.get(key)
-        return None if fetch is None or fetch.is_left else fetch
-
     def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
-        key = _key(request, self._varies(request))
+        key = _key(request, _varies(self._variants(request)))
         if not (old.is_asked_for or key in self._fetches or now < old.rests_until):
-            self._take_off(key, request, old, shared=True).is_wanted = True
-
-    def _varies(self, request: CacheRequest) -> frozenset[str]:
-        """The fields that are known to select among the answers to a URL."""
-        return frozenset(
-            name for variant in self._variants(request) for name, _ in variant.stored.vary
-        )
+            self._begin(key, request, old, shared=True).is_wanted = True
 
     async def _taken(
         self,
@@ -190,45 +176,28 @@ class HttpCache:
             return None
         with ExitStack() as waiting:
             reader = fetch.reader()
-            waiting.callback(self._left, fetch, reader)
+            waiting.callback(fetch.leave, reader)
             cached = await asyncio.shield(fetch.begun)
             if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
                 return None
             timeout_s = JOINED_S if collapsed else TOGETHER_S
             await asyncio.wait([fetch.fetched], timeout=timeout_s)
             fetched = fetch.fetched.result() if fetch.fetched.done() else None
-            if fetched is not None:
-                return self._given(fetch, fetched, old, collapsed=collapsed)
-            result = self._begun(fetch, cached, old, reader, collapsed=collapsed)
-            held_by.push(waiting.pop_all())
-        return result
+            if fetched is None:
+                held_by.push(waiting.pop_all())
+            return self._result(fetch, fetched, old, reader, collapsed=collapsed)
 
-    @staticmethod
-    def _left(fetch: SharedFetch, reader: SharedBodyReader) -> None:
-        """One fewer waits."""
-        reader.release()
-        fetch.check_wanted()
-
-    def _begun(
+    def _result(
         self,
         fetch: SharedFetch,
-        cached: CachedResponse,
+        fetched: Fetched | None,
         old: Variant | None,
         reader: SharedBodyReader,
         *,
         collapsed: bool,
     ) -> CacheResult:
-        status = (
-            f"fwd={_reason(old)}; fwd-status={cached.status}{'; collapsed' if collapsed else ''}"
-        )
-        age = cached.stored.age(self._clock())
-        lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
-        return CacheResult(cached, lines, fetch.is_current, fetch.is_current, reader)
-
-    def _given(
-        self, fetch: SharedFetch, fetched: Fetched, old: Variant | None, *, collapsed: bool
-    ) -> CacheResult:
-        cached, how = fetched
+        """What a fetch has brought: all of it, or the head, for one who reads the body."""
+        cached, how = fetched or Fetched(fetch.begun.result(), How.FETCHED)
         age = cached.stored.age(self._clock())
         joined = "; collapsed" if collapsed else ""
         if how is How.STOOD_IN:
@@ -238,60 +207,33 @@ class HttpCache:
             status = f"fwd=stale{joined}; detail=stale-if-error"
             lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
             return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
-        status = f"fwd={_reason(old)}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
+        reason = "uri-miss" if old is None else "stale"
+        status = f"fwd={reason}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
         stored = "; stored" if fetch.is_stored else ""
         name = "COLLAPSED" if collapsed else "REVALIDATED" if how is How.CONFIRMED else "MISS"
         lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
-        return CacheResult(cached, lines, fetch.is_current, fetch.is_current)
+        source = reader if fetched is None else None
+        return CacheResult(cached, lines, fetch.is_current, fetch.is_current, source)
 
-    def _take_off(
+    def _begin(
         self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
     ) -> SharedFetch:
         fetch = SharedFetch(key, request, old, self._rules, self._clock, LONGEST_KEPT)
         self.fetched += 1
-        if old is not None:
-            old.is_asked_for = True
-        if shared:
-            self._fetches[key] = fetch
-        self._of_path.setdefault(request.path, set()).add(fetch)
-        task = asyncio.get_running_loop().create_task(fetch.fly(partial(self._send, request)))
-        fetch.fetched.add_done_callback(partial(self._fetched, fetch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(partial(self._over, fetch))
+        self._fetches.start(fetch, partial(self._send, request), shared=shared)
         return fetch
 
-    def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
-        """Whatever has raised: nobody waits for it any more, nor finds it."""
-        self._take_out(fetch)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
-        if task.cancelled() or error is not None:
-            fetch.fail(OriginBroken(UNUSABLE))
-
-    def _take_out(self, fetch: SharedFetch) -> None:
-        """Let nobody join any more, nor make it old: it is over, or all but."""
-        self._close(fetch)
-        if fetch.old is not None:
-            fetch.old.is_asked_for = False
-        others = self._of_path.get(fetch.request.path, set())
-        others.discard(fetch)
-        if not others:
-            self._of_path.pop(fetch.request.path, None)
-
-    def _fetched(self, fetch: SharedFetch, fetched: asyncio.Future[Fetched | None]) -> None:
-        """As soon as it is known what becomes of the answer, and before anybody has it."""
-        self._take_out(fetch)
-        error = fetched.exception()
+    def _landed(self, fetch: SharedFetch) -> None:
+        """Store the answer, or take note of why it is none to store."""
+        error = fetch.fetched.exception()
         if error is None:
-            if not self.is_of_now(fetch, fetched.result()):
+            if not self.is_of_now(fetch, fetch.fetched.result()):
                 fetch.of_the_past = fetch.outdated = True
-            self._settle(fetch, fetched.result())
+            self._settle(fetch, fetch.fetched.result())
         elif isinstance(error, StreamGone | OriginBehind):
             self._forget_another(fetch.request)
         elif not fetch.given_up:
-            self._let_rest(fetch)
+            fetch.let_rest()
 
     def _forget_another(self, request: CacheRequest) -> None:
         """A stream ends before an offset: copies that go as far are of another stream.
@@ -312,22 +254,13 @@ class HttpCache:
         cached = fetch.begun.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is How.STOOD_IN
         if stood_in or policy.is_error(cached.status):
-            self._let_rest(fetch)
+            fetch.let_rest()
         if fetched is None and cached.status < 400:
             self._hit_for_pass.add(fetch.request.fetch_key)
         if fetched is None or not cached.keep:
             self._drop_old(fetch, cached.status)
         elif not stood_in:
             fetch.is_stored = not fetch.outdated and self._keep(fetch.request, cached)
-
-    def _close(self, fetch: SharedFetch) -> None:
-        """Let nobody join any more."""
-        if self._fetches.get(fetch.key) is fetch:
-            del self._fetches[fetch.key]
-
-    def _let_rest(self, fetch: SharedFetch) -> None:
-        if fetch.old is not None:
-            fetch.old.rests_until = self._clock() + REST_S
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
@@ -360,32 +293,19 @@ class HttpCache:
         if self._store.get(fetch.request.key, self._clock()) is old.entry:
             self._store.put(old.entry.without(old))
 
-    def passes(self, request: CacheRequest) -> bool:
-        """Whether the answer is known not to be kept: it must not be, or is too long."""
-        return request.fetch_key in self._hit_for_pass
-
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path."""
         self._store.drop(("path", path))
-        for fetch in self._of_path.get(path, ()):
-            fetch.of_the_past = True
-        self._outdate(path)
+        self._fetches.outdate(path, of_the_past=True)
 
     def moved(self, path: str) -> None:
         """A stream has grown: what reached its tail is old, what lies before is not."""
         self._store.drop(("tail", path))
-        self._outdate(path)
-
-    def _outdate(self, path: str) -> None:
-        for fetch in self._of_path.get(path, ()):
-            fetch.outdated = True
-            self._close(fetch)
+        self._fetches.outdate(path, of_the_past=False)
 
     async def close(self) -> None:
         """End what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._fetches.close()
 
 
 def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
@@ -395,5 +315,6 @@ def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     )
 
 
-def _reason(old: Variant | None) -> str:
-    return "uri-miss" if old is None else "stale"
+def _varies(variants: Sequence[Variant]) -> frozenset[str]:
+    """The fields that are known to select among the answers to a URL."""
+    return frozenset(name for variant in variants for name, _ in variant.stored.vary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.cache import hit_for_pass
-from gateway.cache.http_cache import REST_S
+from gateway.cache.fetch import REST_S
 from gateway.cache.variants import MAX_VARIANTS
 from gateway.errors import NotCached, OriginBroken
 from gateway.protocol.state import Lifetime
