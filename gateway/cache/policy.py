@@ -23,6 +23,7 @@ from gateway.cache.directives import (
     normalised,
     parse_date,
 )
+from gateway.protocol.cache_headers import is_same_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -273,7 +274,7 @@ def confirms(conditions: Iterable[tuple[str, str]], headers: MultiMapping[str]) 
     tag, modified = headers.get("ETag"), headers.get("Last-Modified")
     if tag is not None:
         mine = asked.get("If-None-Match")
-        return mine is not None and mine.removeprefix("W/") == tag.removeprefix("W/")
+        return mine is not None and is_same_tag(mine, tag)
     since = asked.get("If-Modified-Since")
     return modified is None or since is None or parse_date(modified) == parse_date(since)
 
