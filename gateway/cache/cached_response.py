@@ -1,4 +1,4 @@
-"""Answers of origins as they are kept and given out, rendered once."""
+"""A read as the cache sees it, and an origin's answer as the cache stores it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.policy import Stored
-from gateway.cache.store import CacheEntry
-from gateway.protocol import cache_headers, cache_status, edge_target, http1, repair
+from gateway.protocol import cache_headers, edge_target, http1, repair
 from gateway.protocol.edge_target import EdgeCatchUp
+from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.repair import StreamRead
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
-    from gateway.protocol.identity import IdentityHeaders
-    from gateway.protocol.repair import StreamRead
 
-MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
-VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
 NEXT_OFFSET = "Stream-Next-Offset"
@@ -91,92 +88,40 @@ class CacheRequest(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
 
-class CachedResponse:
-    """One answer. `keep` says whether it may be kept, `stored` decides about it then.
+class CachedResponse(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """An origin's answer as a value. `keep` says that it may be stored.
 
-    It is `joinable` when those may have it who asked for the same while it came.
-
-    `head` is its status line and header lines, but for Age and its like, and framing.
+    It is `joinable` when those may have it who asked for the same while it came. `head` is its
+    status line and header lines, but for Age and its like, and framing.
     """
 
-    __slots__ = (
-        "_around_hits",
-        "_moment",
-        "body",
-        "entry",
-        "facts",
-        "fitting",
-        "head",
-        "identity",
-        "is_asked_for",
-        "is_ours",
-        "is_public",
-        "is_tail",
-        "joinable",
-        "keep",
-        "length",
-        "own_cors",
-        "own_date",
-        "rests_until",
-        "said",
-        "status",
-        "stored",
-        "tagged_as",
-        "validators",
-    )
+    status: int
+    head: bytes
+    body: bytes = b""
+    stored: Stored  # what decides about its use
+    facts: StreamRead | None  # what it says of a stream
+    identity: IdentityHeaders
+    keep: bool
+    joinable: bool
+    is_public: bool  # the origin says that it is for everybody, and not only for anybody
+    is_ours: bool  # that it may be kept is our word, not the origin's
+    is_tail: bool  # its stream's tail may have been reached, and move on
+    said: list[tuple[str, str]]  # of caches by the origin, where that is shortened
+    own_date: bool  # its head lacks a Date line, which is that of the moment
+    own_cors: bool  # and who may read it in a browser
+    tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
+    validators: list[tuple[str, str]] = []  # as the origin knows them
+    length: int | None = None  # of the body, where the origin says it
 
-    def __init__(self, status: int, head: bytes, identity: IdentityHeaders) -> None:
-        self.status = status
-        self.head = head
-        self.identity = identity
-        self.body = b""
-        self.length: int | None = None  # of the body, where the origin says it
-        self.keep = False
-        self.joinable = False
-        self.is_ours = False  # that it may be kept is our word, not the origin's
-        self.said: list[tuple[str, str]] = []  # of caches by the origin, where that is shortened
-        self.stored = Stored(status, 0, 0)
-        self.facts: StreamRead | None = None
-        self.is_tail = False
-        self.validators: list[tuple[str, str]] = []  # as the origin knows them
-        self.is_public = False  # the origin says that it is for everybody, and not only for anybody
-        self.own_date = False
-        self.own_cors = False
-        self.is_asked_for = False  # a request is under way that will tell whether it still stands
-        self.rests_until = 0.0  # the origin has just failed to say whether it still stands
-        self.tagged_as: tuple[str, str] | None = None  # path and offset, where it has no ETag yet
-        self.entry: Variants | None = None
-        self.fitting: MultiMapping[str] | None = None  # of the last request it fitted
-        self._moment = (b"", b"")
-        self._around_hits = (b"", b"")
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes in a store."""
-        return len(self.head) + len(self.body) + VARIANT_OVERHEAD
-
-    def complete(self, body: bytes) -> None:
-        """All of the body is there: an ETag that was missing can be made."""
-        self.body = body
-        facts = self.facts
+    def with_body(self, body: bytes) -> CachedResponse:
+        """The response with all of its body, and with an ETag made from it where one is missing."""
+        head, facts = self.head, self.facts
         if self.tagged_as is not None and facts is not None:
             path, start = self.tagged_as
             mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
             tag = repair.made_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
-            self.head += http1.field_lines([("ETag", tag)])
-
-    def is_for(self, headers: MultiMapping[str]) -> bool:
-        """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
-        return self.is_public or not self.identity.tell(headers)
-
-    def of_stream(self, facts: StreamRead | None, *, tails_are_told: bool) -> None:
-        """Note what it says of a stream: its tail may have been reached, and move on."""
-        self.facts = facts
-        self.is_tail = (
-            facts is not None
-            and not facts.closed
-            and (facts.up_to_date or facts.is_empty or not tails_are_told)
-        )
+            head += http1.field_lines([("ETag", tag)])
+        return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 
     def told(self, *, known: bool) -> bytes:
         """Its head; a stale copy says that it reached the tail only where that is `known`.
@@ -196,84 +141,6 @@ class CachedResponse:
     def fields(self) -> CIMultiDict[str]:
         """Its header fields."""
         return fields_of(self.head)
-
-    def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
-        """The whole head of a hit that was counted, with the lines of the moment that it needs.
-
-        `date` is rendered anew every second, and so is all but the number of hits.
-        """
-        entry = self.entry
-        assert entry is not None, "it is kept"
-        moment = (date, connection)
-        if moment != self._moment:
-            self._moment = moment
-            self._around_hits = self._at_moment(moment, cors, now)
-        before, after = self._around_hits
-        return b"%b%d%b" % (before, entry.hits, after)
-
-    def _at_moment(
-        self, moment: tuple[bytes, bytes], cors: bytes, now: float
-    ) -> tuple[bytes, bytes]:
-        date, connection = moment
-        stored = self.stored
-        before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
-        begin = b"".join(
-            (
-                self.head,
-                date if self.own_date else b"",
-                cors if self.own_cors else b"",
-                connection,
-                before,
-            )
-        )
-        length = b"Content-Length: %d\r\n" % len(self.body) if http1.has_body(self.status) else b""
-        return begin, b"%b%b\r\n" % (after, length)
-
-
-class Variants(CacheEntry):
-    """The variants kept under one key; `is_tail` tells whether a stream is known to end there."""
-
-    __slots__ = ("_is_tail", "path", "variants")
-
-    def __init__(
-        self,
-        key: Hashable,
-        path: str,
-        variants: list[CachedResponse],
-        is_tail: Callable[[str], bool],
-    ) -> None:
-        groups: tuple[Hashable, ...] = (("path", path),)
-        # One that says closed, too: where a stream grows all the same it is another one.
-        if any(cached.is_tail or (cached.facts and cached.facts.closed) for cached in variants):
-            groups = (*groups, ("tail", path))
-        super().__init__(key, sum(cached.size for cached in variants), groups)
-        self.path = path
-        self.variants = variants
-        self._is_tail = is_tail
-        for cached in variants:
-            cached.entry = self
-
-    def knows_tail(self, cached: CachedResponse) -> bool:
-        """Whether what a variant reached is still the tail of its stream."""
-        return cached.facts is not None and self._is_tail(cached.facts.next_offset)
-
-    def with_variant(self, new: CachedResponse) -> Variants:
-        """The slot with one more variant, or another in place of one for the same requests."""
-        others = [
-            cached
-            for cached in self.variants
-            if (cached.stored.vary, cached.is_public) != (new.stored.vary, new.is_public)
-        ]
-        return self._with([*others[1 - MAX_VARIANTS :], new])
-
-    def without(self, old: CachedResponse) -> Variants:
-        """The slot without a variant that stands no more."""
-        return self._with([cached for cached in self.variants if cached is not old])
-
-    def _with(self, variants: list[CachedResponse]) -> Variants:
-        entry = Variants(self.key, self.path, variants, self._is_tail)
-        entry.hits = self.hits
-        return entry
 
 
 def fields_of(head: bytes) -> CIMultiDict[str]:

@@ -46,7 +46,7 @@ def _has_tag(if_none_match: str, etag: str | None) -> bool:
     """Weak comparison; a malformed tag matches when it comes back as it was given."""
     if etag is None:
         return if_none_match.strip() == "*"
-    return if_none_match.strip() == etag or matches(if_none_match, etag.removeprefix("W/"))
+    return if_none_match.strip() == etag or matches(if_none_match, etag)
 
 
 def byte_range(

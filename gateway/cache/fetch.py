@@ -1,10 +1,11 @@
-"""One GET under way at the origin, for its leader and for everybody who joins it."""
+"""GETs under way at an origin, each for its leader and for everybody who joins it."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
 from enum import Enum
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,16 +21,18 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
+    from gateway.cache.variants import Variant
     from gateway.origin.client import OriginAnswer
 
-    # Asks the origin, whether the kept answer still stands if there is one.
-    Send = Callable[[CachedResponse | None], Awaitable[OriginAnswer]]
+    # Asks the origin, under these conditions if there are any.
+    Send = Callable[[list[tuple[str, str]]], Awaitable[OriginAnswer]]
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
 _NOT_ASKED_FOR = frozenset({206, 304})
 # For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
 # come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
 FINISH_S = 10.0
+REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 UNUSABLE = "the origin's answer could not be used"
 NOBODY = "nobody waited for the origin's answer any more"
 
@@ -56,14 +59,15 @@ class SharedFetch:
 
     `fetched` is None for an answer that is not kept for others: it must not be, or is too long to
     be. Once it has begun, `shared` says whether it may be joined; equal requests find it under
-    `key`, and a later one has a higher `number`. `old` is a kept answer to be validated.
+    `key`, and a later one has a higher `number`. `old` is to be validated. `is_stored` says
+    whether the answer was put into the store.
     """
 
     def __init__(
         self,
         key: Hashable,
         request: CacheRequest,
-        old: CachedResponse | None,
+        old: Variant | None,
         rules: ResponseRules,
         clock: Callable[[], float],
         longest: int,
@@ -79,6 +83,7 @@ class SharedFetch:
         self.outdated = False  # a write has passed by: not to be kept, nor joined
         self.of_the_past = False  # perhaps of another stream than is there now
         self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
+        self.is_stored = False
         self.given_up = False  # nobody waited any more, so it says nothing of the origin
         self._time: asyncio.Timeout | None = None
         self.old = old
@@ -122,6 +127,11 @@ class SharedFetch:
             self._time.reschedule(None)
         return self.body.reader()
 
+    def leave(self, reader: SharedBodyReader) -> None:
+        """One fewer waits for it."""
+        reader.release()
+        self.check_wanted()
+
     def check_wanted(self) -> None:
         """End it when nobody waits for it any more; what will be kept has FINISH_S to come.
 
@@ -140,7 +150,7 @@ class SharedFetch:
 
     async def _fly(self, send: Send) -> None:
         try:
-            await self._ask(send, self.old)
+            await self._ask(send, None if self.old is None else self.old.cached)
         except (StreamGone, OriginBehind):
             raise  # what is kept may be of the past
         except HeadgateError as error:
@@ -150,9 +160,9 @@ class SharedFetch:
 
     async def _ask(self, send: Send, old: CachedResponse | None) -> None:
         asked = self._clock()
-        with ExitStack() as cached:
-            answer = await send(old)
-            cached.callback(answer.release)
+        with ExitStack() as resources:
+            answer = await send([] if old is None else old.validators)
+            resources.callback(answer.release)
             times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
                 if self._rules.confirms(old, answer.headers):
@@ -173,7 +183,7 @@ class SharedFetch:
         old = self.old
         if old is None or not policy.serves_error(old.stored, self._clock()):
             return False
-        self._land(Fetched(old, How.STOOD_IN))
+        self._land(Fetched(old.cached, How.STOOD_IN))
         return True
 
     async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
@@ -193,8 +203,7 @@ class SharedFetch:
                 self._pass_on()
             await self.body.kept_up()
         if not self.fetched.done():
-            cached.complete(self.body.whole())
-            self._land(Fetched(cached, How.FETCHED))
+            self._land(Fetched(cached.with_body(self.body.whole()), How.FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         self.body.end()
 
@@ -217,6 +226,11 @@ class SharedFetch:
             self.begun.set_result(fetched.cached)
         self.fetched.set_result(fetched)
 
+    def let_rest(self) -> None:
+        """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
+        if self.old is not None:
+            self.old.rests_until = self._clock() + REST_S
+
     def fail(self, error: HeadgateError) -> None:
         """Tell those who wait that there is nothing more to come, unless they have it all."""
         for future in (self.begun, self.fetched):
@@ -224,3 +238,79 @@ class SharedFetch:
                 future.set_exception(error)
                 future.exception()  # taken note of, even where nobody waits
         self.body.fail(error)
+
+
+class FetchTable:
+    """The fetches of a route that are under way; equal requests find those that may be joined.
+
+    `landed` is called as soon as it is known what becomes of an answer, before anybody has it.
+    """
+
+    def __init__(self, landed: Callable[[SharedFetch], None]) -> None:
+        self._landed = landed
+        self._joinable: dict[Hashable, SharedFetch] = {}
+        self._of_path: dict[str, set[SharedFetch]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether one is under way that was meant to be joined."""
+        return key in self._joinable
+
+    def joinable(self, key: Hashable) -> SharedFetch | None:
+        """The one that an equal request may join."""
+        fetch = self._joinable.get(key)
+        return None if fetch is None or fetch.is_left else fetch
+
+    def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
+        """Carry one out; if it is to be `shared`, let others join."""
+        if fetch.old is not None:
+            fetch.old.is_asked_for = True
+        if shared:
+            self._joinable[fetch.key] = fetch
+        self._of_path.setdefault(fetch.request.path, set()).add(fetch)
+        task = asyncio.get_running_loop().create_task(fetch.fly(send))
+        fetch.fetched.add_done_callback(partial(self._fetched, fetch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._over, fetch))
+
+    def outdate(self, path: str, *, of_the_past: bool) -> None:
+        """A write passes by: nobody joins any more what was asked for before it."""
+        for fetch in self._of_path.get(path, ()):
+            fetch.of_the_past |= of_the_past
+            fetch.outdated = True
+            self._close(fetch)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _fetched(self, fetch: SharedFetch, _: asyncio.Future[Fetched | None]) -> None:
+        self._take_out(fetch)
+        self._landed(fetch)
+
+    def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
+        """Whatever has raised: nobody waits for it any more, nor finds it."""
+        self._take_out(fetch)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
+        if task.cancelled() or error is not None:
+            fetch.fail(OriginBroken(UNUSABLE))
+
+    def _take_out(self, fetch: SharedFetch) -> None:
+        """Let nobody join any more, nor make it old: it is over, or all but."""
+        self._close(fetch)
+        if fetch.old is not None:
+            fetch.old.is_asked_for = False
+        others = self._of_path.get(fetch.request.path, set())
+        others.discard(fetch)
+        if not others:
+            self._of_path.pop(fetch.request.path, None)
+
+    def _close(self, fetch: SharedFetch) -> None:
+        """Let nobody join any more."""
+        if self._joinable.get(fetch.key) is fetch:
+            del self._joinable[fetch.key]

@@ -7,19 +7,19 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from gateway.cache import policy
-from gateway.cache.cached_response import Variants
+from gateway.cache import decision, policy
 from gateway.cache.directives import normalised
-from gateway.cache.fetch import UNUSABLE, Fetched, How, SharedFetch
+from gateway.cache.fetch import Fetched, FetchTable, How, SharedFetch
 from gateway.cache.hit_for_pass import HitForPass
+from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.decision import Decision, Followed, Reuse
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
@@ -28,38 +28,30 @@ if TYPE_CHECKING:
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
-REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 
 
 class CacheResult(NamedTuple):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
-    `source` has the body when it is not whole yet, for as long as the asker holds it. A copy
-    `is_fresh` while it says what the origin did, also of the stream's tail.
+    `source` has the body when it is not whole yet, for as long as the asker holds it.
+    `tail_is_known` where it may say that it reached the stream's tail, if it did.
     """
 
     cached: CachedResponse
     cache: bytes
     current: bool
+    tail_is_known: bool
     source: SharedBodyReader | None = None
-    is_fresh: bool = False
-
-    @property
-    def tail_is_known(self) -> bool:
-        """Whether it may say that it reached the tail, if it did."""
-        entry = self.cached.entry
-        told = self.current or self.is_fresh
-        return told or (entry is not None and entry.knows_tail(self.cached))
 
 
 class HttpCache:
-    """One for each route; `fetches` are its requests under way."""
+    """The cache of a route: `collapsed` and `fetched` count its requests."""
 
     def __init__(
         self,
         store: Store[CacheEntry],
         rules: ResponseRules,
-        send: Callable[[CacheRequest, CachedResponse | None], Awaitable[OriginAnswer]],
+        send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
         tail_of: Callable[[CacheRequest], Callable[[str], bool]],
     ) -> None:
@@ -68,10 +60,8 @@ class HttpCache:
         self._rules = rules
         self._send = send
         self._clock = clock
-        self._fetches: dict[Hashable, SharedFetch] = {}
-        self._of_path: dict[str, set[SharedFetch]] = {}
+        self._fetches = FetchTable(self._landed)
         self._hit_for_pass = HitForPass(clock)
-        self._tasks: set[asyncio.Task[None]] = set()
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
@@ -80,64 +70,77 @@ class HttpCache:
 
     # Looking up
 
-    def find(self, request: CacheRequest) -> CachedResponse | None:
-        """The kept answer that fits the request, fresh or not."""
-        headers = request.headers
-        variants = (cached for cached in self._variants(request) if cached.is_for(headers))
-        return policy.select(variants, headers)
-
-    def _variants(self, request: CacheRequest) -> Sequence[CachedResponse]:
+    def _variants(self, request: CacheRequest) -> Sequence[Variant]:
         entry = self._store.get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
+    def find(self, request: CacheRequest) -> Variant | None:
+        """The cached response that fits the request, fresh or not."""
+        return decision.select(self._variants(request), request.headers)
+
+    def decide(
+        self, method: str, request: CacheRequest, stream: Followed | None, now: float
+    ) -> Decision:
+        """What answers a GET or HEAD, whose stream may be followed."""
+        variants, is_passed = self._variants(request), request.fetch_key in self._hit_for_pass
+        return decision.decide(method, request, variants, stream, now, is_passed=is_passed)
+
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
-        """The answer to a GET. Raises NotCached and what the origin's failures are called.
+        """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
+        now = self._clock()
+        use = decision.reuse(request.headers, self._variants(request), now)
+        return await self.carry_out(use, request, now, held_by)
+
+    async def carry_out(
+        self, use: Reuse, request: CacheRequest, now: float, held_by: ExitStack
+    ) -> CacheResult:
+        """The answer that was decided on. Raises NotCached and what the origin's failures are.
 
         A body that is not whole yet is read until `held_by` is closed.
         """
-        found = self.find(request)
-        now = self._clock()
-        fails = found is not None and now < found.rests_until
-        match policy.decide(request.headers, found, now, fails=fails):
-            case policy.Serve(cached):
-                return self.hit(cached, "HIT", now)
-            case policy.ServeStale(cached):
-                self._refresh(request, cached, now)
-                return self.hit(cached, "STALE", now)
-            case policy.StandIn(cached):
-                return self.hit(cached, "STALE", now)
-            case policy.Refuse():
+        match use:
+            case decision.Serve(variant):
+                return self._hit(variant, "HIT", now)
+            case decision.ServeStale(variant):
+                self._refresh(request, variant, now)
+                return self._hit(variant, "STALE", now)
+            case decision.StandIn(variant):
+                return self._hit(variant, "STALE", now)
+            case decision.Refuse():
                 self._store.misses += 1
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
-            case policy.Validate() | policy.Fetch():
-                self._store.misses += 1
-                return await self._fetch(request, found, held_by)
-            case decision:
-                assert_never(decision)
+            case decision.Validate(variant):
+                return await self._fetch(request, variant, held_by)
+            case decision.Fetch():
+                return await self._fetch(request, None, held_by)
+            case _:
+                assert_never(use)
 
-    def hit(self, cached: CachedResponse, x_cache: str, now: float) -> CacheResult:
-        """A kept answer for one who asked for it."""
-        assert cached.entry is not None, "it was kept"
-        self._store.hit(cached.entry)
-        ttl = int(cached.stored.fresh_until - now)
+    def _hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
+        """A cached response for one who asked for it."""
+        self._store.hit(variant.entry)
+        stored = variant.stored
+        ttl = int(stored.fresh_until - now)
         lines = cache_status.lines(
-            x_cache, f"hit; ttl={ttl}", age=cached.stored.age(now), hits=cached.entry.hits
+            x_cache, f"hit; ttl={ttl}", age=stored.age(now), hits=variant.entry.hits
         )
-        return CacheResult(cached, lines, current=False, is_fresh=cached.stored.is_fresh(now))
+        knows_tail = stored.is_fresh(now) or variant.knows_tail
+        return CacheResult(variant.cached, lines, current=False, tail_is_known=knows_tail)
 
     # Fetching
 
     async def _fetch(
-        self, request: CacheRequest, old: CachedResponse | None, held_by: ExitStack
+        self, request: CacheRequest, old: Variant | None, held_by: ExitStack
     ) -> CacheResult:
         """The answer of a request that is under way for the same, else of one more.
 
         What an answer varies with is known only when it has begun. Those for whom it is none join
         again, each with others who ask for the same variant.
         """
-        varies = self._varies(request)
-        shared = not self.passes(request)
-        while (fetch := self._joinable(_key(request, varies))) is not None:
+        self._store.misses += 1
+        varies = _varies(self._variants(request))
+        shared = request.fetch_key not in self._hit_for_pass
+        while (fetch := self._fetches.joinable(_key(request, varies))) is not None:
             self.collapsed += 1
             result = await self._taken(fetch, request, old, held_by, collapsed=True)
             if result is not None:
@@ -148,32 +151,22 @@ class HttpCache:
                 shared = False
                 break
             varies = more
-        fetch = self._take_off(_key(request, varies), request, old, shared=shared)
+        fetch = self._begin(_key(request, varies), request, old, shared=shared)
         result = await self._taken(fetch, request, old, held_by, collapsed=False)
         assert result is not None, "it was asked for this very request"
         return result
 
-    def _joinable(self, key: Hashable) -> SharedFetch | None:
-        fetch = self._fetches.get(key)
-        return None if fetch is None or fetch.is_left else fetch
-
-    def _refresh(self, request: CacheRequest, old: CachedResponse, now: float) -> None:
+    def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
-        key = _key(request, self._varies(request))
+        key = _key(request, _varies(self._variants(request)))
         if not (old.is_asked_for or key in self._fetches or now < old.rests_until):
-            self._take_off(key, request, old, shared=True).is_wanted = True
-
-    def _varies(self, request: CacheRequest) -> frozenset[str]:
-        """The fields that are known to select among the answers to a URL."""
-        return frozenset(
-            name for cached in self._variants(request) for name, _ in cached.stored.vary
-        )
+            self._begin(key, request, old, shared=True).is_wanted = True
 
     async def _taken(
         self,
         fetch: SharedFetch,
         request: CacheRequest,
-        old: CachedResponse | None,
+        old: Variant | None,
         held_by: ExitStack,
         *,
         collapsed: bool,
@@ -183,141 +176,91 @@ class HttpCache:
             return None
         with ExitStack() as waiting:
             reader = fetch.reader()
-            waiting.callback(self._left, fetch, reader)
+            waiting.callback(fetch.leave, reader)
             cached = await asyncio.shield(fetch.begun)
             if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
                 return None
             timeout_s = JOINED_S if collapsed else TOGETHER_S
             await asyncio.wait([fetch.fetched], timeout=timeout_s)
             fetched = fetch.fetched.result() if fetch.fetched.done() else None
-            if fetched is not None:
-                return self._given(fetch, fetched, old, collapsed=collapsed)
-            result = self._begun(fetch, cached, old, reader, collapsed=collapsed)
-            held_by.push(waiting.pop_all())
-        return result
+            if fetched is None:
+                held_by.push(waiting.pop_all())
+            return self._result(fetch, fetched, old, reader, collapsed=collapsed)
 
-    @staticmethod
-    def _left(fetch: SharedFetch, reader: SharedBodyReader) -> None:
-        """One fewer waits."""
-        reader.release()
-        fetch.check_wanted()
-
-    def _begun(
+    def _result(
         self,
         fetch: SharedFetch,
-        cached: CachedResponse,
-        old: CachedResponse | None,
+        fetched: Fetched | None,
+        old: Variant | None,
         reader: SharedBodyReader,
         *,
         collapsed: bool,
     ) -> CacheResult:
-        status = (
-            f"fwd={_reason(old)}; fwd-status={cached.status}{'; collapsed' if collapsed else ''}"
-        )
-        age = _age(cached, self._clock())
-        lines = cache_status.lines("COLLAPSED" if collapsed else "MISS", status, age=age)
-        return CacheResult(cached, lines, current=fetch.is_current, source=reader)
-
-    def _given(
-        self, fetch: SharedFetch, fetched: Fetched, old: CachedResponse | None, *, collapsed: bool
-    ) -> CacheResult:
-        cached, how = fetched
-        now = self._clock()
-        age = _age(cached, now)
+        """What a fetch has brought: all of it, or the head, for one who reads the body."""
+        cached, how = fetched or Fetched(fetch.begun.result(), How.FETCHED)
+        age = cached.stored.age(self._clock())
         joined = "; collapsed" if collapsed else ""
         if how is How.STOOD_IN:
-            assert cached.entry is not None, "it was kept"
-            self._store.hit(cached.entry)
+            assert fetch.old is not None, "it was cached"
+            entry = fetch.old.entry
+            self._store.hit(entry)
             status = f"fwd=stale{joined}; detail=stale-if-error"
-            lines = cache_status.lines("STALE", status, age=age, hits=cached.entry.hits)
-            return CacheResult(cached, lines, current=False)
-        status = f"fwd={_reason(old)}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
-        stored = "; stored" if cached.keep else ""
+            lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
+            return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
+        reason = "uri-miss" if old is None else "stale"
+        status = f"fwd={reason}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
+        stored = "; stored" if fetch.is_stored else ""
         name = "COLLAPSED" if collapsed else "REVALIDATED" if how is How.CONFIRMED else "MISS"
         lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
-        return CacheResult(cached, lines, current=fetch.is_current)
+        source = reader if fetched is None else None
+        return CacheResult(cached, lines, fetch.is_current, fetch.is_current, source)
 
-    def _take_off(
-        self, key: Hashable, request: CacheRequest, old: CachedResponse | None, *, shared: bool
+    def _begin(
+        self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
     ) -> SharedFetch:
         fetch = SharedFetch(key, request, old, self._rules, self._clock, LONGEST_KEPT)
         self.fetched += 1
-        if old is not None:
-            old.is_asked_for = True
-        if shared:
-            self._fetches[key] = fetch
-        self._of_path.setdefault(request.path, set()).add(fetch)
-        task = asyncio.get_running_loop().create_task(fetch.fly(partial(self._send, request)))
-        fetch.fetched.add_done_callback(partial(self._fetched, fetch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(partial(self._over, fetch))
+        self._fetches.start(fetch, partial(self._send, request), shared=shared)
         return fetch
 
-    def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
-        """Whatever has raised: nobody waits for it any more, nor finds it."""
-        self._take_out(fetch)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
-        if task.cancelled() or error is not None:
-            fetch.fail(OriginBroken(UNUSABLE))
-
-    def _take_out(self, fetch: SharedFetch) -> None:
-        """Let nobody join any more, nor make it old: it is over, or all but."""
-        self._close(fetch)
-        if fetch.old is not None:
-            fetch.old.is_asked_for = False
-        others = self._of_path.get(fetch.request.path, set())
-        others.discard(fetch)
-        if not others:
-            self._of_path.pop(fetch.request.path, None)
-
-    def _fetched(self, fetch: SharedFetch, fetched: asyncio.Future[Fetched | None]) -> None:
-        """As soon as it is known what becomes of the answer, and before anybody has it."""
-        self._take_out(fetch)
-        error = fetched.exception()
+    def _landed(self, fetch: SharedFetch) -> None:
+        """Store the answer, or take note of why it is none to store."""
+        error = fetch.fetched.exception()
         if error is None:
-            if not self.is_of_now(fetch, fetched.result()):
+            if not self.is_of_now(fetch, fetch.fetched.result()):
                 fetch.of_the_past = fetch.outdated = True
-            self._settle(fetch, fetched.result())
+            self._settle(fetch, fetch.fetched.result())
         elif isinstance(error, StreamGone | OriginBehind):
             self._forget_another(fetch.request)
         elif not fetch.given_up:
-            self._let_rest(fetch)
+            fetch.let_rest()
 
     def _forget_another(self, request: CacheRequest) -> None:
         """A stream ends before an offset: copies that go as far are of another stream.
 
         An offset that somebody made up says nothing of them.
         """
-        slots = self._store.of_group(("path", request.path))
-        variants = (
-            cached for entry in slots if isinstance(entry, Variants) for cached in entry.variants
+        entries = self._store.of_group(("path", request.path))
+        known = (
+            variant.cached.facts
+            for entry in entries
+            if isinstance(entry, Variants)
+            for variant in entry.variants
         )
-        if any(cached.facts and cached.facts.next_offset >= request.start for cached in variants):
+        if any(facts and facts.next_offset >= request.start for facts in known):
             self.another(request.path)
 
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is How.STOOD_IN
         if stood_in or policy.is_error(cached.status):
-            self._let_rest(fetch)
+            fetch.let_rest()
         if fetched is None and cached.status < 400:
             self._hit_for_pass.add(fetch.request.fetch_key)
         if fetched is None or not cached.keep:
             self._drop_old(fetch, cached.status)
-        elif not stood_in and not fetch.outdated:
-            self._keep(fetch.request, cached)
-
-    def _close(self, fetch: SharedFetch) -> None:
-        """Let nobody join any more."""
-        if self._fetches.get(fetch.key) is fetch:
-            del self._fetches[fetch.key]
-
-    def _let_rest(self, fetch: SharedFetch) -> None:
-        if fetch.old is not None:
-            fetch.old.rests_until = self._clock() + REST_S
+        elif not stood_in:
+            fetch.is_stored = not fetch.outdated and self._keep(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
@@ -330,53 +273,39 @@ class HttpCache:
                 body += part
                 if len(body) > limit:
                     raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
-        result.cached.body = bytes(body)
-        return result._replace(source=None)
+        return result._replace(cached=result.cached.with_body(bytes(body)), source=None)
 
     # Keeping
 
-    def _keep(self, request: CacheRequest, cached: CachedResponse) -> None:
+    def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
+        """Whether there was room for it."""
         self._hit_for_pass.discard(request.fetch_key)
         entry = self._store.get(request.key, self._clock())
         if not isinstance(entry, Variants):
             entry = Variants(request.key, request.path, [], self._tail_of(request))
-        cached.keep = self._store.put(entry.with_variant(cached))
+        return self._store.put(entry.with_variant(cached))
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""
         old = fetch.old
-        if old is None or old.entry is None or policy.is_error(status):
+        if old is None or policy.is_error(status):
             return
-        entry = self._store.get(fetch.request.key, self._clock())
-        if entry is old.entry:
+        if self._store.get(fetch.request.key, self._clock()) is old.entry:
             self._store.put(old.entry.without(old))
-
-    def passes(self, request: CacheRequest) -> bool:
-        """Whether the answer is known not to be kept: it must not be, or is too long."""
-        return request.fetch_key in self._hit_for_pass
 
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path."""
         self._store.drop(("path", path))
-        for fetch in self._of_path.get(path, ()):
-            fetch.of_the_past = True
-        self._outdate(path)
+        self._fetches.outdate(path, of_the_past=True)
 
     def moved(self, path: str) -> None:
         """A stream has grown: what reached its tail is old, what lies before is not."""
         self._store.drop(("tail", path))
-        self._outdate(path)
-
-    def _outdate(self, path: str) -> None:
-        for fetch in self._of_path.get(path, ()):
-            fetch.outdated = True
-            self._close(fetch)
+        self._fetches.outdate(path, of_the_past=False)
 
     async def close(self) -> None:
         """End what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._fetches.close()
 
 
 def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
@@ -386,9 +315,6 @@ def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     )
 
 
-def _reason(old: CachedResponse | None) -> str:
-    return "uri-miss" if old is None else "stale"
-
-
-def _age(cached: CachedResponse, now: float) -> int:
-    return cached.stored.age(now)
+def _varies(variants: Sequence[Variant]) -> frozenset[str]:
+    """The fields that are known to select among the answers to a URL."""
+    return frozenset(name for variant in variants for name, _ in variant.stored.vary)

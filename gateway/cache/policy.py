@@ -7,7 +7,7 @@ make the origin work; only `only-if-cached` costs the origin nothing.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -22,8 +22,8 @@ from gateway.cache.directives import (
     members,
     normalised,
     parse_date,
-    parse_directives,
 )
+from gateway.protocol.cache_headers import is_same_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,54 +97,9 @@ class Stored(msgspec.Struct, frozen=True):
         """Whether it may be used without asking the origin."""
         return self.lifetime > 0 and now - self.born < self.lifetime
 
-    def _within(self, seconds: float, now: float) -> bool:
+    def is_within(self, seconds: float, now: float) -> bool:
+        """Whether it is younger than so many seconds."""
         return max(0.0, now - self.born) < seconds
-
-
-class HasStored(Protocol):
-    """An entry of a cache, whatever else it holds."""
-
-    @property
-    def stored(self) -> Stored:
-        """What decides about it."""
-
-
-Entry = TypeVar("Entry", bound=HasStored)
-
-
-class Serve(msgspec.Struct, Generic[Entry], frozen=True):
-    """Answer with the stored response."""
-
-    entry: Entry
-
-
-class ServeStale(msgspec.Struct, Generic[Entry], frozen=True):
-    """Answer with the stored response and validate it meanwhile."""
-
-    entry: Entry
-
-
-class StandIn(msgspec.Struct, Generic[Entry], frozen=True):
-    """Answer with the stored response: the origin has just failed to say whether it is current."""
-
-    entry: Entry
-
-
-class Validate(msgspec.Struct, Generic[Entry], frozen=True):
-    """Ask the origin whether the stored response is current, as `validators` says."""
-
-    entry: Entry
-
-
-class Fetch(msgspec.Struct, frozen=True):
-    """Nothing stored answers the request: ask the origin."""
-
-
-class Refuse(msgspec.Struct, frozen=True):
-    """Answer with 504: the request wants no answer of the origin's (section 5.2.1.7)."""
-
-
-Decision = Serve[Entry] | ServeStale[Entry] | StandIn[Entry] | Validate[Entry] | Fetch | Refuse
 
 
 def storable(
@@ -273,12 +228,6 @@ def _last_modified(headers: MultiMapping[str]) -> str | None:
     return text if text is not None and parse_date(text) is not None else None
 
 
-def select(stored: Iterable[Entry], request_headers: MultiMapping[str]) -> Entry | None:
-    """The newest of the variants under a URL that answers the request (section 4.1)."""
-    matching = (entry for entry in stored if selects(request_headers, entry.stored))
-    return max(matching, key=lambda entry: entry.stored.born, default=None)
-
-
 def selects(request_headers: MultiMapping[str], stored: Stored) -> bool:
     """Whether a request wants this variant of what its URL has."""
     return all(normalised(name, request_headers) == value for name, value in stored.vary)
@@ -294,40 +243,14 @@ def variant(
     return tuple((name, normalised(name, request_headers)) for name in sorted(names))
 
 
-def decide(
-    request_headers: MultiMapping[str], entry: Entry | None, now: float, *, fails: bool = False
-) -> Decision[Entry]:
-    """What to do for a GET that the stored response, if any, was selected for (section 4).
-
-    `fails` says whether the origin has just failed to validate it.
-    """
-    if entry is not None:
-        stored = entry.stored
-        if stored.is_fresh(now):
-            return Serve(entry)
-        if stored._within(stored.lifetime + stored.stale_while_revalidate, now):
-            return ServeStale(entry)
-        if fails and serves_error(stored, now):
-            return StandIn(entry)
-    if only_if_cached(request_headers):
-        return Refuse()
-    return Fetch() if entry is None else Validate(entry)
-
-
 def serves_error(stored: Stored, now: float) -> bool:
     """Whether it may stand in for an origin that fails or cannot be reached."""
-    return stored._within(stored.lifetime + stored.stale_if_error, now)
+    return stored.is_within(stored.lifetime + stored.stale_if_error, now)
 
 
 def is_error(status: int) -> bool:
     """Whether an origin's answer counts as a failure that a stale response may cover."""
     return status in _ERRORS
-
-
-def only_if_cached(request_headers: MultiMapping[str]) -> bool:
-    """Whether the request wants a 504 rather than the origin's answer (section 5.2.1.7)."""
-    lines = request_headers.getall("Cache-Control", ())
-    return bool(lines) and "only-if-cached" in parse_directives(lines)
 
 
 def validators(headers: MultiMapping[str]) -> list[tuple[str, str]]:
@@ -351,7 +274,7 @@ def confirms(conditions: Iterable[tuple[str, str]], headers: MultiMapping[str]) 
     tag, modified = headers.get("ETag"), headers.get("Last-Modified")
     if tag is not None:
         mine = asked.get("If-None-Match")
-        return mine is not None and mine.removeprefix("W/") == tag.removeprefix("W/")
+        return mine is not None and is_same_tag(mine, tag)
     since = asked.get("If-Modified-Since")
     return modified is None or since is None or parse_date(modified) == parse_date(since)
 

@@ -65,10 +65,11 @@ class ResponseRules(msgspec.Struct):
         if facts is not None and request.read.is_clear:
             facts = repair.kept_place(request.start, facts)
             fields[NEXT_OFFSET] = facts.next_offset
-        cached = self._cached(request, status, fields, facts, times)
-        cached.validators = policy.validators(headers)
-        cached.length = http1.content_length(headers.get("Content-Length"))
-        return cached
+        return msgspec.structs.replace(
+            self._cached(request, status, fields, facts, times),
+            validators=policy.validators(headers),
+            length=http1.content_length(headers.get("Content-Length")),
+        )
 
     def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:
         """Whether a 304 is about a kept answer."""
@@ -93,9 +94,7 @@ class ResponseRules(msgspec.Struct):
         fields = policy.updated(known, response_fields(headers, self.via))
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
         new = self._cached(request, cached.status, fields, facts, times)
-        new.body = cached.body
-        new.validators = cached.validators
-        return new
+        return msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
 
     def _cached(
         self,
@@ -118,27 +117,39 @@ class ResponseRules(msgspec.Struct):
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
-        head = http1.status_line(status) + http1.field_lines(fields.items())
-        cached = CachedResponse(status, head, self.identity)
         # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
         # reader somebody, is for others only when the origin says so.
-        cached.is_ours, cached.said, cached.is_public = is_ours, said, is_public and not is_ours
-        cached.keep = stored is not None and (
-            cached.is_public or not (request.identified or "Set-Cookie" in fields)
+        is_public = is_public and not is_ours
+        keep = stored is not None and (
+            is_public or not (request.identified or "Set-Cookie" in fields)
         )
         if request.lifetime.ttl_s is not None:
-            cached.keep = False  # each read has to restart the countdown of its stream
+            keep = False  # each read has to restart the countdown of its stream
         if stored is None:
             vary = policy.variant(request.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)
-        cached.stored = _varied_by_coding(stored, fields, request)
-        cached.joinable = cached.keep or _may_be_joined(request, cached, fields, facts)
-        cached.of_stream(facts, tails_are_told=self.tails_are_told)
-        if facts is not None and request.read.offset != NOW and "ETag" not in fields:
-            cached.tagged_as = request.path, request.start
-        cached.own_date = "Date" not in fields
-        cached.own_cors = "Access-Control-Allow-Origin" not in fields
-        return cached
+        stored = _varied_by_coding(stored, fields, request)
+        lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
+        return CachedResponse(
+            status=status,
+            head=http1.status_line(status) + http1.field_lines(fields.items()),
+            stored=stored,
+            facts=facts,
+            identity=self.identity,
+            keep=keep,
+            joinable=keep or _may_be_joined(request, stored, fields, facts),
+            is_public=is_public,
+            is_ours=is_ours,
+            is_tail=facts is not None and self._may_move_on(facts),
+            said=said,
+            own_date="Date" not in fields,
+            own_cors="Access-Control-Allow-Origin" not in fields,
+            tagged_as=(request.path, request.start) if lacks_tag else None,
+        )
+
+    def _may_move_on(self, facts: StreamRead) -> bool:
+        """Whether an answer reached the tail of a stream that is open, as far as is known."""
+        return facts.reaches_open_tail or not (facts.closed or self.tails_are_told)
 
     def _shortened(
         self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
@@ -191,7 +202,7 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
 
 def _may_be_joined(
     request: CacheRequest,
-    cached: CachedResponse,
+    stored: Stored,
     fields: CIMultiDict[str],
     facts: StreamRead | None,
 ) -> bool:
@@ -202,11 +213,11 @@ def _may_be_joined(
     is.
     """
     said = governing(fields)
-    if "Set-Cookie" in fields or cached.stored.vary == policy.OF_ONE_REQUEST:
+    if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
         return False
     if "private" in said and not request.identified:
         return False  # the origin knows its readers by something that says nothing to us
-    failed = cached.status >= 500 or cached.status in {404, 429}
+    failed = stored.status >= 500 or stored.status in {404, 429}
     is_tail = request.read.offset == NOW and facts is not None
     return failed or is_tail or (request.identified and "no-store" not in said)
 

@@ -7,8 +7,7 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from gateway.cache import conditional, policy
-from gateway.cache.cached_response import CachedResponse, CacheRequest, Variants
+from gateway.cache.cached_response import CacheRequest
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.stream_lifetimes import StreamLifetimes
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.store import CacheEntry, Store
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
@@ -152,33 +150,14 @@ class EdgeRoute:
         """Whether the stream that everybody reads there is known to end at an offset."""
         return partial(self.feeds.is_tail, stream_key(request.host, request.read, ""))
 
-    async def _send(self, request: CacheRequest, old: CachedResponse | None) -> OriginAnswer:
+    async def _send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:
         fields: CIMultiDict[str] = request.fields
-        if old is not None and old.validators:
+        if validators:
             fields = fields.copy()
-            fields.extend(old.validators)
+            fields.extend(validators)
         return await self.origin.send("GET", request.target, fields)
 
     # Without a task
-
-    @staticmethod
-    def fresh(
-        store: Store[CacheEntry], key: tuple[str, str], headers: MultiMapping[str], now: float
-    ) -> CachedResponse | None:
-        """The newest variant of what is kept for a plain GET, when it is fresh and fits."""
-        entry = store.get(key, now)
-        if not isinstance(entry, Variants):
-            return None
-        for cached in reversed(entry.variants):
-            if not cached.stored.is_fresh(now):
-                continue
-            if cached.fitting is headers:
-                return cached  # the same heads come again, and are parsed once
-            if _fits(cached, headers):
-                if not (cached.is_public and cached.identity.tell(headers)):
-                    cached.fitting = headers
-                return cached
-        return None
 
     def park(self, connection: Parkable, read: LongPoll, headers: MultiMapping[str]) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
@@ -208,10 +187,3 @@ class EdgeRoute:
         """End what is under way at the origin."""
         self.feeds.close()
         await self.cache.close()
-
-
-def _fits(cached: CachedResponse, headers: MultiMapping[str]) -> bool:
-    """Whether all of a kept answer is what a plain GET asks for."""
-    if not (cached.is_for(headers) and conditional.wants_all(headers)):
-        return False
-    return policy.selects(headers, cached.stored)

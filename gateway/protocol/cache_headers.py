@@ -96,11 +96,16 @@ def etag(chunk: Chunk) -> str:
     return f'"{state.stream_id:x}:{ends}{tag_mark(closed=chunk.closed, at_tail=chunk.at_tail)}"'
 
 
+def is_same_tag(one: str, other: str) -> bool:
+    """Whether two ETags are equal by weak comparison (RFC 9110 section 8.8.3.2)."""
+    return one.removeprefix("W/") == other.removeprefix("W/")
+
+
 def matches(if_none_match: str, tag: str) -> bool:
     """If-None-Match as RFC 9110 section 13.1.2 has it: a list, `*`, weak comparison."""
     at = 0
     while match := _ETAG.match(if_none_match, at):
-        if match[1] or match[2] == tag:
+        if match[1] or is_same_tag(match[2], tag):
             return True
         at = match.end()
     return False

@@ -35,7 +35,7 @@ def check_content_type(text: str) -> str:
     return text
 
 
-@lru_cache(128)
+@lru_cache(128)  # streams have a few types; of the longest that clients can send, 90 KB
 def media_type(content_type: str) -> str:
     """The type without parameters, in lower case: what has to match."""
     return content_type.partition(";")[0].rstrip().lower()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.cache import conditional, policy
+from gateway.cache import policy
+from gateway.cache.decision import Pass, ServeRecent, ServeTail
 from gateway.edge.followed_stream import key_of
 from gateway.edge.invalidation import apply
 from gateway.edge.snapshots import snapshot_of
@@ -24,7 +25,7 @@ from gateway.errors import (
 )
 from gateway.live.contract import Parked
 from gateway.protocol import cache_status, edge_target, followed, forwarding, responses
-from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
+from gateway.protocol.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
 from gateway.protocol.offsets import NOW
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
-    from gateway.protocol.edge_target import EdgeEvents, EdgeLive, EdgeRead
+    from gateway.protocol.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
@@ -82,52 +83,38 @@ class EdgeHandlers:
             raise MethodNotAllowed(f"{request.method} is not passed on")
         forwarding.check_loop(request.headers, route.via)
         read = route.parse(target)
-        if request.method == "GET" and not request.can_read_body:
-            if isinstance(read, EdgeCatchUp):
-                return await self._get(request, route, read)
+        is_get = request.method == "GET" and not request.can_read_body
+        if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
+            return await self._read(request, route, read)
+        if isinstance(read, EdgeLive) and is_get:
             return await self._live(request, route, read)
-        if request.method == "HEAD" and isinstance(read, EdgeCatchUp):
-            kept = self._kept_head(request, route, read)
-            if kept is not None:
-                return kept
         return await self._pass_on(request, route, read)
 
     # Reads
 
-    async def _get(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
+    async def _read(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
+        """A GET or HEAD of what is there now."""
         cache_request = route.cache_request(request.headers, sender(request), read)
-        if "Range" in request.headers and route.cache.passes(cache_request):
-            # It is too long to be cut from the whole.
-            return await self._pass_on(request, route, read)
         stream = route.feeds.peek(key_of(cache_request))
-        if stream is not None and stream.knows_tail(cache_request.start):
-            response = followed.empty(stream.snapshot, read, self._shared.clock(), route.freshness)
-            return Answered(response, cache_status.COLLAPSED)
-        if stream is not None and stream.is_current and conditional.wants_all(request.headers):
-            span = stream.since(cache_request.start) if stream.knows_what_reads_say else None
-            if span is not None:
-                now, freshness = self._shared.clock(), route.freshness
-                data = followed.data(stream.snapshot, read, span, now, freshness)
-                return Answered(data, cache_status.COLLAPSED)
-        result = await route.cache.answer(cache_request, connection_of(request).resources())
+        now, freshness = self._shared.clock(), route.freshness
+        decision = route.cache.decide(request.method, cache_request, stream, now)
+        match decision:
+            case Pass():
+                return await self._pass_on(request, route, read)
+            case ServeTail(snapshot):
+                response = followed.empty(snapshot, read, now, freshness)
+                return Answered(response, cache_status.COLLAPSED)
+            case ServeRecent(snapshot, span):
+                response = followed.data(snapshot, read, span, now, freshness)
+                return Answered(response, cache_status.COLLAPSED)
+            case _:
+                held_by = connection_of(request).resources()
+                result = await route.cache.carry_out(decision, cache_request, now, held_by)
         facts = result.cached.facts
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)
             stream.read_by_somebody(span, result)
-        return present(request, result, tail_is_known=result.tail_is_known)
-
-    def _kept_head(
-        self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp
-    ) -> Answered | None:
-        """A HEAD that a kept GET answers; not of streams, where it asks for the tail."""
-        cache_request = route.cache_request(request.headers, sender(request), read)
-        cached = route.cache.find(cache_request)
-        if cached is None or cached.facts is not None:
-            return None
-        now = self._shared.clock()
-        if not cached.stored.is_fresh(now):
-            return None
-        return present(request, route.cache.hit(cached, "HIT", now), tail_is_known=False)
+        return present(request, result)
 
     # Live reads
 
@@ -162,7 +149,7 @@ class EdgeHandlers:
                     return Answered(news, cache_status.COLLAPSED)
             result = await feeds.reader.catch_up(plain, position)
             if result.cached.facts is None:
-                return present(request, result, tail_is_known=True)
+                return present(request, result)
             snapshot = snapshot_of(plain, position, result, result.cached.facts)
             there = feeds.found(plain, read, snapshot, result, position)
             if there is not None:
@@ -216,7 +203,7 @@ class EdgeHandlers:
             result = await feeds.reader.catch_up(plain, start)
             facts = result.cached.facts
             if facts is None:
-                return present(request, result, tail_is_known=True)
+                return present(request, result)
             snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gateway.runtime.answer import Source
 
 
-def present(request: BaseRequest, result: CacheResult, *, tail_is_known: bool) -> Answered:
+def present(request: BaseRequest, result: CacheResult) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
     cached, source = result.cached, result.source
-    head, body = cached.told(known=tail_is_known), cached.body
+    head, body = cached.told(known=result.tail_is_known), cached.body
     if cached.status == 200 and not conditional.wants_all(request.headers):
         fields = fields_of(head)
         if conditional.not_modified(request.headers, 200, fields):

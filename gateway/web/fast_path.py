@@ -9,7 +9,9 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.cache.decision import fresh
 from gateway.cache.rendered import RenderedChunk
+from gateway.cache.variants import Variants
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
 from gateway.hosted.route import HostedRoute
@@ -130,18 +132,21 @@ class FastPath:
         """The same in two parts."""
         message, key, connection = head
         now = self._clock()
-        entry = self._store.get(message.path, now) if self._logs else None
-        if isinstance(entry, RenderedChunk) and entry.confirm_after > now:
-            self._store.hit(entry)
+        chunk = self._store.get(message.path, now) if self._logs else None
+        if isinstance(chunk, RenderedChunk) and chunk.confirm_after > now:
+            self._store.hit(chunk)
             common = self._lines.shared_at(now)
-            first = b"".join((_OK, common, connection, cache_status.hit(entry.hits)))
-            return self._told(message.path, first, entry.rest)
-        cached = EdgeRoute.fresh(self._store, key, message.headers, now) if self._edges else None
-        if cached is None or cached.entry is None:
+            first = b"".join((_OK, common, connection, cache_status.hit(chunk.hits)))
+            return self._told(message.path, first, chunk.rest)
+        entry = self._store.get(key, now) if self._edges else None
+        if not isinstance(entry, Variants):
             return None
-        self._store.hit(cached.entry)
-        first = cached.fast_head(*self._lines.parts_at(now), connection, now)
-        return self._told(message.path, first, cached.body)
+        variant = fresh(entry.variants, message.headers, now)
+        if variant is None:
+            return None
+        self._store.hit(variant.entry)
+        first = variant.fast_head(*self._lines.parts_at(now), connection, now)
+        return self._told(message.path, first, variant.cached.body)
 
     def _told(self, target: str, head: bytes, rest: bytes) -> tuple[bytes, bytes]:
         self.answered += 1

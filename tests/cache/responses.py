@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multidict import CIMultiDict
 
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.policy import Defaults, Stored, Times, storable
+from gateway.cache.variants import Variant
+from gateway.protocol.identity import IdentityHeaders
+
+if TYPE_CHECKING:
+    from gateway.protocol.repair import StreamRead
 
 NOW = 784_111_777.0
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"  # NOW
@@ -13,6 +21,29 @@ HOUR_AGO = "Sun, 06 Nov 1994 07:49:37 GMT"
 YEAR_AGO = "Sat, 06 Nov 1993 08:49:37 GMT"
 IN_AN_HOUR = "Sun, 06 Nov 1994 09:49:37 GMT"
 AT_ONCE = Times(NOW, NOW)
+
+
+def in_store(stored: Stored, body: bytes = b"", facts: StreamRead | None = None) -> Variant:
+    """A cached response that is for everybody."""
+    return Variant(
+        CachedResponse(
+            status=200,
+            head=b"HTTP/1.1 200 OK\r\n",
+            body=body,
+            stored=stored,
+            facts=facts,
+            identity=IdentityHeaders(),
+            keep=True,
+            joinable=True,
+            is_public=True,
+            is_ours=False,
+            is_tail=False,
+            said=[],
+            own_date=True,
+            own_cors=True,
+            tagged_as=None,
+        )
+    )
 
 
 def fields(text: str) -> CIMultiDict[str]:

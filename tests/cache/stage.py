@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CachedResponse, CacheRequest
+from gateway.cache.cached_response import CacheRequest
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.policy import Defaults
@@ -63,9 +63,9 @@ class Stage:
             lambda ask: lambda offset: (ask.path, offset) in self.tails,
         )
 
-    async def _send(self, ask: CacheRequest, old: CachedResponse | None) -> OriginAnswer:
+    async def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:
         fields = ask.fields.copy()
-        fields.extend(old.validators if old is not None else [])
+        fields.extend(validators)
         return await self.origin.send("GET", ask.target, fields)
 
     def request(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.cache import hit_for_pass
-from gateway.cache.cached_response import MAX_VARIANTS
-from gateway.cache.http_cache import REST_S
+from gateway.cache.fetch import REST_S
+from gateway.cache.variants import MAX_VARIANTS
 from gateway.errors import NotCached, OriginBroken
 from gateway.protocol.state import Lifetime
 from tests.cache.stage import PATH, Stage, staged
@@ -28,8 +28,8 @@ def stored(status: int = 200, **more: object) -> dict[str, object]:
 
 
 def body_kept(stage: Stage) -> bytes | None:
-    cached = stage.cache.find(stage.request())
-    return None if cached is None else cached.body
+    variant = stage.cache.find(stage.request())
+    return None if variant is None else variant.cached.body
 
 
 async def heard(raw: RawOrigin, requests: int) -> None:
@@ -413,9 +413,9 @@ async def test_an_origin_that_has_just_failed_is_left_alone_for_a_moment(
         await stage.get()
         stage.clock.advance(15)
         await stage.get()
-        cached = stage.cache.find(stage.request())
-        assert cached is not None
-        await until(lambda: cached.rests_until > stage.clock())
+        variant = stage.cache.find(stage.request())
+        assert variant is not None
+        await until(lambda: variant.rests_until > stage.clock())
         asked = len(raw.heard)  # one that was cut is repeated
         stage.clock.advance(REST_S - 0.1)
         for _ in range(20):
@@ -709,7 +709,8 @@ async def test_what_was_under_way_at_a_write_is_neither_kept_nor_joined(write: s
         getattr(stage.cache, write)(PATH)
         assert (await stage.get()).body == b"new"
         old.go()
-        assert (await before).body == b"old"
+        miss = await before
+        assert (miss.body, miss.status_field) == (b"old", unstored())
         hit = await stage.get()
         assert (hit.body, hit.x_cache) == (b"new", "HIT")
         assert len(raw.heard) == 2

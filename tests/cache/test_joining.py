@@ -197,7 +197,7 @@ async def test_one_refresh_of_a_public_copy_is_enough_for_all_readers() -> None:
             assert (reader.body, reader.x_cache) == (b"old", "STALE")
         await until(lambda: second.sent == 1)
         second.go()
-        await until(lambda: stage.cache.find(stage.request()).body == b"new")  # type: ignore[union-attr] # kept
+        await until(lambda: stage.cache.find(stage.request()).cached.body == b"new")  # type: ignore[union-attr] # kept
         assert len(raw.heard) == 2
 
 

@@ -25,10 +25,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.cache.policy import Defaults, Serve, Stored, Times, decide, select, storable
+from gateway.cache.decision import Serve, reuse
+from gateway.cache.policy import Defaults, Times, storable
+from tests.cache.responses import in_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gateway.cache.variants import Variant
 
 NOW = 784_111_777
 URL = "http://origin/stream"
@@ -127,11 +131,7 @@ def _the_same_clock() -> Iterator[None]:
         yield
 
 
-class Entry(msgspec.Struct, frozen=True):
-    stored: Stored
-
-
-def our_entry(exchange: Exchange) -> Entry | None:
+def our_entry(exchange: Exchange) -> Variant | None:
     born = NOW - exchange.age
     stored = storable(
         exchange.method,
@@ -141,7 +141,7 @@ def our_entry(exchange: Exchange) -> Entry | None:
         Times(born, born),
         Defaults(stale_if_error=0),
     )
-    return None if stored is None else Entry(stored)
+    return None if stored is None else in_store(stored)
 
 
 def hishel_entry(exchange: Exchange) -> hishel.Entry | None:
@@ -164,8 +164,7 @@ def test_both_store_the_same_responses(exchange: Exchange) -> None:
 def test_both_use_the_same_responses_without_asking_the_origin(exchange: Exchange) -> None:
     ours, theirs = our_entry(exchange), hishel_entry(exchange)
     later = exchange.asked_later
-    chosen = select([] if ours is None else [ours], CIMultiDict(later))
-    decision = decide(CIMultiDict(later), chosen, NOW)
+    decision = reuse(CIMultiDict(later), [] if ours is None else [ours], NOW)
     state = hishel.IdleClient(options=OPTIONS).next(
         hishel.Request("GET", URL, hishel.Headers(later)), [] if theirs is None else [theirs]
     )

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from gateway.cache.conditional import Unsatisfiable, byte_range, not_modified
-from gateway.cache.policy import (
-    OF_ONE_REQUEST,
+from gateway.cache.decision import (
     Fetch,
     Refuse,
     Serve,
     ServeStale,
     StandIn,
-    Stored,
-    Times,
     Validate,
+    only_if_cached,
+    reuse,
+    select,
+)
+from gateway.cache.policy import (
+    OF_ONE_REQUEST,
+    Times,
     confirms,
-    decide,
     invalidated_also,
     invalidates,
     is_error,
-    only_if_cached,
-    select,
     serves_error,
     updated,
     validators,
     variant,
 )
-from tests.cache.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, kept
+from tests.cache.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, in_store, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gateway.cache.variants import Variant
 
 # What it is used for
 
@@ -42,8 +46,11 @@ ANY = fields("")
 ONLY_IF_CACHED = fields("Cache-Control: only-if-cached")
 
 
-class Entry(msgspec.Struct, frozen=True):
-    stored: Stored
+def failing(one: Variant) -> Variant:
+    """The same, of which the origin has just failed to say whether it is current."""
+    failed = in_store(one.stored)
+    failed.rests_until = math.inf
+    return failed
 
 
 @pytest.mark.parametrize(
@@ -60,11 +67,12 @@ class Entry(msgspec.Struct, frozen=True):
     ],
 )
 def test_a_response_is_served_then_served_stale_then_validated(
-    after: float, decision: Callable[[Entry], object], when_it_fails: Callable[[Entry], object]
+    after: float, decision: Callable[[Variant], object], when_it_fails: Callable[[Variant], object]
 ) -> None:
-    entry, now = Entry(kept(f"Cache-Control: {STALE}")), NOW + after
-    assert decide(ANY, entry, now) == decision(entry)
-    assert decide(ANY, entry, now, fails=True) == when_it_fails(entry)
+    entry, now = in_store(kept(f"Cache-Control: {STALE}")), NOW + after
+    assert reuse(ANY, [entry], now) == decision(entry)
+    failed = failing(entry)
+    assert reuse(ANY, [failed], now) == when_it_fails(failed)
     assert serves_error(entry.stored, now) == (when_it_fails is not Validate)
     assert entry.stored.is_fresh(now) == (decision is Serve)
 
@@ -72,32 +80,35 @@ def test_a_response_is_served_then_served_stale_then_validated(
 @pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
 def test_what_must_be_validated_is_never_used_stale(forbids: str) -> None:
     stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
-    entry = Entry(stored)
+    entry = in_store(stored)
     assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
-    assert decide(ANY, entry, NOW + 59) == Serve(entry)
-    assert decide(ANY, entry, NOW + 60) == Validate(entry)
-    assert decide(ANY, entry, NOW + 60, fails=True) == Validate(entry)
+    assert reuse(ANY, [entry], NOW + 59) == Serve(entry)
+    assert reuse(ANY, [entry], NOW + 60) == Validate(entry)
+    failed = failing(entry)
+    assert reuse(ANY, [failed], NOW + 60) == Validate(failed)
     assert not serves_error(stored, NOW + 60)
 
 
 def test_no_cache_is_validated_at_each_use_even_when_the_clock_goes_back() -> None:
-    entry = Entry(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
+    entry = in_store(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
     for now in (NOW - 5, NOW, NOW + 1):
-        assert decide(ANY, entry, now, fails=True) == Validate(entry)
+        failed = failing(entry)
+        assert reuse(ANY, [failed], now) == Validate(failed)
         assert not serves_error(entry.stored, now)
 
 
 def test_nothing_stored_is_fetched() -> None:
-    assert decide(ANY, None, NOW) == Fetch()
+    assert reuse(ANY, [], NOW) == Fetch()
 
 
 def test_only_what_is_cached_is_given_to_who_wants_nothing_else() -> None:
-    entry = Entry(kept(f"Cache-Control: {STALE}"))
-    assert decide(ONLY_IF_CACHED, None, NOW) == Refuse()
-    assert decide(ONLY_IF_CACHED, entry, NOW + 59) == Serve(entry)
-    assert decide(ONLY_IF_CACHED, entry, NOW + 60) == ServeStale(entry)
-    assert decide(ONLY_IF_CACHED, entry, NOW + 90) == Refuse()
-    assert decide(ONLY_IF_CACHED, entry, NOW + 90, fails=True) == StandIn(entry)
+    entry = in_store(kept(f"Cache-Control: {STALE}"))
+    assert reuse(ONLY_IF_CACHED, [], NOW) == Refuse()
+    assert reuse(ONLY_IF_CACHED, [entry], NOW + 59) == Serve(entry)
+    assert reuse(ONLY_IF_CACHED, [entry], NOW + 60) == ServeStale(entry)
+    assert reuse(ONLY_IF_CACHED, [entry], NOW + 90) == Refuse()
+    failed = failing(entry)
+    assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == StandIn(failed)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +149,10 @@ def test_a_client_may_want_only_what_is_cached(request_fields: str, wanted: bool
 # Variants
 
 
-class Held(msgspec.Struct, frozen=True):
-    name: str
-    stored: Stored
-
-
-def cached(name: str, request: str, vary: str, after: float = 0) -> Held:
+def cached(name: str, request: str, vary: str, after: float = 0) -> Variant:
     response = f"Cache-Control: max-age=60 | Vary: {vary}"
-    return Held(name, kept(response, request=request, times=Times(NOW + after, NOW + after)))
+    stored = kept(response, request=request, times=Times(NOW + after, NOW + after))
+    return in_store(stored, name.encode())
 
 
 @pytest.mark.parametrize(
@@ -169,12 +176,11 @@ def test_the_variant_is_the_one_that_was_asked_for_in_the_same_way(
         cached("bar b", "Baz: z | Bar: b", "bar, Baz, BAR, foo"),
     ]
     chosen = select(entries, fields(request_fields))
-    assert (chosen and chosen.name) == name
+    assert (chosen and chosen.cached.body.decode()) == name
 
 
 def test_the_newest_of_the_variants_that_match_is_taken() -> None:
     old, new = cached("old", "", ""), cached("new", "Foo: 1", "Foo", after=1)
-    assert select([old, new], fields("Foo: 1")) is new
     assert select([new, old], fields("Foo: 1")) is new
     assert select([new, old], fields("Foo: 2")) is old
     assert select([], fields("Foo: 1")) is None
@@ -192,7 +198,7 @@ def test_what_varies_with_everything_is_for_one_request(vary: str, request_field
     assert variant(asked, fields(f"Vary: {vary}")) == OF_ONE_REQUEST
     entry = cached("", request_fields, "")
     varied = msgspec.structs.replace(entry.stored, vary=OF_ONE_REQUEST)
-    assert select([Held("", varied)], asked) is None
+    assert select([in_store(varied)], asked) is None
 
 
 # Validation

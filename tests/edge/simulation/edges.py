@@ -81,7 +81,8 @@ class Edge:
 
     def left(self) -> dict[str, object]:
         """What is held for nobody once everybody has gone: nothing of it should be."""
-        cache, feeds, limits = self.route.cache, self.route.feeds, self.shared.limits
+        fetches = self.route.cache._fetches
+        feeds, limits = self.route.feeds, self.shared.limits
         held = {
             "streams": len(feeds._streams),
             "paths": len(feeds._of_path),
@@ -92,7 +93,7 @@ class Edge:
             "feeds": limits.feeds,
             "readers": limits.live_readers,
             "connections": limits.connections,
-            "fetches": len(cache._fetches) + len(cache._of_path) + len(cache._tasks),
+            "fetches": len(fetches._joinable) + len(fetches._of_path) + len(fetches._tasks),
             "in flight": self.route.origin.in_flight,
         }
         store = self.shared.store

@@ -1,0 +1,184 @@
+"""What answers a read of an HTTP origin's stream, or of anything else below its route.
+
+The recent data of a followed stream come first, then the cache (RFC 9111 section 4), then the
+origin. Directives of requests are advice and not taken, or else any viewer could make the origin
+work; only `only-if-cached` costs the origin nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.cache.conditional import wants_all
+from gateway.cache.directives import parse_directives
+from gateway.cache.policy import selects, serves_error
+from gateway.cache.variants import Variant
+from gateway.protocol.followed import Snapshot, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multidict import MultiMapping
+
+    from gateway.cache.cached_response import CacheRequest
+
+
+class Followed(Protocol):
+    """A followed stream, as far as reads of it can be answered from what live readers were told."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The stream as it is known."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is known as it is right now."""
+
+    @property
+    def knows_what_reads_say(self) -> bool:
+        """Whether the origin has told lately for how long caches may keep a read of the tail."""
+
+    def knows_tail(self, offset: str) -> bool:
+        """Whether the stream is known to end at an offset, right now."""
+
+    def since(self, offset: str) -> Span | None:
+        """What lies after an offset, where it is at hand."""
+
+
+class Serve(msgspec.Struct, frozen=True):
+    """Answer with the stored response."""
+
+    variant: Variant
+
+
+class ServeStale(msgspec.Struct, frozen=True):
+    """Answer with the stored response and validate it meanwhile."""
+
+    variant: Variant
+
+
+class StandIn(msgspec.Struct, frozen=True):
+    """Answer with the stored response: the origin has just failed to say whether it is current."""
+
+    variant: Variant
+
+
+class Validate(msgspec.Struct, frozen=True):
+    """Ask the origin whether the stored response is current, as `validators` says."""
+
+    variant: Variant
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Nothing stored answers the request: ask the origin."""
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Answer with 504: the request wants no answer of the origin's (section 5.2.1.7)."""
+
+
+class ServeTail(msgspec.Struct, frozen=True):
+    """Answer that a followed stream, known as in the snapshot, has nothing after the offset."""
+
+    snapshot: Snapshot
+
+
+class ServeRecent(msgspec.Struct, frozen=True):
+    """Answer with recent data of a followed stream."""
+
+    snapshot: Snapshot
+    span: Span
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Pass the request on to the origin as it is: the cache has no part in it."""
+
+
+Reuse = Serve | ServeStale | StandIn | Validate | Fetch | Refuse
+Decision = Reuse | ServeTail | ServeRecent | Pass
+
+
+def decide(
+    method: str,
+    request: CacheRequest,
+    variants: Iterable[Variant],
+    stream: Followed | None,
+    now: float,
+    *,
+    is_passed: bool,
+) -> Decision:
+    """What answers a GET or HEAD that does not wait for new data.
+
+    `variants` are what is stored of its URL, the newest first; `stream` is the one that it reads,
+    when that is followed. The answer to one that `is_passed` is known not to be stored.
+    """
+    if method == "HEAD":
+        use = reuse(request.headers, variants, now)
+        # Of a stream it asks for the tail, which no copy knows.
+        return use if isinstance(use, Serve) and use.variant.cached.facts is None else Pass()
+    if is_passed and "Range" in request.headers:
+        return Pass()  # it is too long to be cut from the whole
+    if stream is not None and stream.knows_tail(request.start):
+        return ServeTail(stream.snapshot)
+    if stream is not None and stream.is_current and wants_all(request.headers):
+        span = stream.since(request.start) if stream.knows_what_reads_say else None
+        if span is not None:
+            return ServeRecent(stream.snapshot, span)
+    return reuse(request.headers, variants, now)
+
+
+def reuse(headers: MultiMapping[str], variants: Iterable[Variant], now: float) -> Reuse:
+    """What the cache does for a GET, by what is stored of its URL (RFC 9111 section 4)."""
+    variant = select(variants, headers)
+    if variant is not None:
+        stored = variant.stored
+        if stored.is_fresh(now):
+            return Serve(variant)
+        if stored.is_within(stored.lifetime + stored.stale_while_revalidate, now):
+            return ServeStale(variant)
+        if now < variant.rests_until and serves_error(stored, now):
+            return StandIn(variant)
+    if only_if_cached(headers):
+        return Refuse()
+    return Fetch() if variant is None else Validate(variant)
+
+
+def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:
+    """The first of the variants, the newest first, that answers the request (section 4.1)."""
+    for variant in variants:
+        if fits(variant, headers):
+            return variant
+    return None
+
+
+def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
+    """Whether a variant is what a request wants, and may be given to whoever sends it."""
+    return variant.is_for(headers) and selects(headers, variant.stored)
+
+
+def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -> Variant | None:
+    """The variant that `reuse` would serve for a GET that wants all of it, or None.
+
+    The fast path asks this, which has no request object yet. It need not ask a followed stream:
+    what that has moved past is not stored.
+    """
+    for variant in variants:
+        if variant.fitting is not headers:  # the same heads come again, and are parsed once
+            if not fits(variant, headers):
+                continue
+            if not wants_all(headers):
+                return None
+            cached = variant.cached
+            # Of somebody in particular nothing is remembered.
+            if not (cached.is_public and cached.identity.tell(headers)):
+                variant.fitting = headers
+        return variant if variant.stored.is_fresh(now) else None
+    return None
+
+
+def only_if_cached(request_headers: MultiMapping[str]) -> bool:
+    """Whether the request wants a 504 rather than the origin's answer (section 5.2.1.7)."""
+    lines = request_headers.getall("Cache-Control", ())
+    return bool(lines) and "only-if-cached" in parse_directives(lines)

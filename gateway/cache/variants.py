@@ -1,0 +1,134 @@
+"""What the store holds under a URL: its cached responses, and what is known of their use."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from gateway.cache.store import CacheEntry
+from gateway.protocol import cache_status, http1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from multidict import MultiMapping
+
+    from gateway.cache.cached_response import CachedResponse
+
+MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
+VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
+
+
+class Variant:
+    """A cached response in its place in the store, its `entry`.
+
+    `is_asked_for` while a request is under way that will tell whether it still stands; the origin
+    is not asked again before `rests_until` (epoch seconds), since it has just failed to say so.
+    """
+
+    __slots__ = (
+        "_around_hits",
+        "_moment",
+        "cached",
+        "entry",
+        "fitting",
+        "is_asked_for",
+        "rests_until",
+        "stored",
+    )
+
+    entry: Variants
+
+    def __init__(self, cached: CachedResponse) -> None:
+        self.cached = cached
+        self.stored = cached.stored
+        self.is_asked_for = False
+        self.rests_until = 0.0
+        self.fitting: MultiMapping[str] | None = None  # of the last plain request it fitted
+        self._moment = (b"", b"")
+        self._around_hits = (b"", b"")
+
+    @property
+    def knows_tail(self) -> bool:
+        """Whether what it reached is still the tail of its stream."""
+        facts = self.cached.facts
+        return facts is not None and self.entry.is_tail(facts.next_offset)
+
+    def is_for(self, headers: MultiMapping[str]) -> bool:
+        """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
+        return self.cached.is_public or not self.cached.identity.tell(headers)
+
+    def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
+        """The whole head of a hit that was counted, with the lines of the moment that it needs.
+
+        `date` is rendered anew every second, and so is all but the number of hits.
+        """
+        moment = (date, connection)
+        if moment != self._moment:
+            self._moment = moment
+            self._around_hits = self._at_moment(moment, cors, now)
+        before, after = self._around_hits
+        return b"%b%d%b" % (before, self.entry.hits, after)
+
+    def _at_moment(
+        self, moment: tuple[bytes, bytes], cors: bytes, now: float
+    ) -> tuple[bytes, bytes]:
+        date, connection = moment
+        cached, stored = self.cached, self.stored
+        before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
+        begin = b"".join(
+            (
+                cached.head,
+                date if cached.own_date else b"",
+                cors if cached.own_cors else b"",
+                connection,
+                before,
+            )
+        )
+        has_length = http1.has_body(cached.status)
+        length = b"Content-Length: %d\r\n" % len(cached.body) if has_length else b""
+        return begin, b"%b%b\r\n" % (after, length)
+
+
+class Variants(CacheEntry):
+    """The variants under one key, the newest first.
+
+    `is_tail` tells whether their stream is known to end at an offset.
+    """
+
+    __slots__ = ("is_tail", "path", "variants")
+
+    def __init__(
+        self, key: Hashable, path: str, variants: list[Variant], is_tail: Callable[[str], bool]
+    ) -> None:
+        groups: tuple[Hashable, ...] = (("path", path),)
+        # One that says closed, too: where a stream grows all the same it is another one.
+        responses = [variant.cached for variant in variants]
+        if any(cached.is_tail or (cached.facts and cached.facts.closed) for cached in responses):
+            groups = (*groups, ("tail", path))
+        sizes = (len(cached.head) + len(cached.body) + VARIANT_OVERHEAD for cached in responses)
+        super().__init__(key, sum(sizes), groups)
+        self.path = path
+        self.variants = variants
+        self.is_tail = is_tail
+        for variant in variants:
+            variant.entry = self
+
+    def with_variant(self, new: CachedResponse) -> Variants:
+        """The entry with one more variant, or another in place of one for the same requests."""
+        others = [
+            variant
+            for variant in self.variants
+            if (variant.stored.vary, variant.cached.is_public) != (new.stored.vary, new.is_public)
+        ]
+        variants = [Variant(new), *others[: MAX_VARIANTS - 1]]
+        return self._with(sorted(variants, key=attrgetter("stored.born"), reverse=True))
+
+    def without(self, old: Variant) -> Variants:
+        """The entry without a variant that stands no more."""
+        return self._with([variant for variant in self.variants if variant is not old])
+
+    def _with(self, variants: list[Variant]) -> Variants:
+        entry = Variants(self.key, self.path, variants, self.is_tail)
+        entry.hits = self.hits
+        return entry

@@ -1,0 +1,144 @@
+"""What answers a read: the recent data of a followed stream, the cache, or the origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from multidict import CIMultiDict
+
+from gateway.cache.cached_response import CacheRequest
+from gateway.cache.decision import (
+    Decision,
+    Fetch,
+    Pass,
+    Serve,
+    ServeRecent,
+    ServeTail,
+    Validate,
+    decide,
+    fresh,
+)
+from gateway.cache.variants import Variants
+from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.followed import Snapshot, Span
+from gateway.protocol.repair import stream_read
+from gateway.protocol.state import Lifetime
+from tests.cache.responses import NOW, fields, in_store, kept
+from tests.cache.stage import PATH, staged
+from tests.support.raw_origin import RawOrigin, answer
+
+if TYPE_CHECKING:
+    from gateway.cache.variants import Variant
+    from tests.cache.stage import Stage
+
+FRESH = in_store(kept("Cache-Control: max-age=60"))
+OLD = in_store(kept('Cache-Control: max-age=0 | ETag: "a"'))
+OF_A_STREAM = in_store(FRESH.stored, facts=stream_read(200, fields("Stream-Next-Offset: 9"), b""))
+SNAPSHOT = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
+RECENT = Span("5", "9", b"news")
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A stream that is followed and ends at 9, of which is known what lies after 5."""
+
+    snapshot: Snapshot = SNAPSHOT
+    is_current: bool = True
+    knows_what_reads_say: bool = True
+
+    def knows_tail(self, offset: str) -> bool:
+        return self.is_current and offset == "9"
+
+    def since(self, offset: str) -> Span | None:
+        return RECENT if offset == "5" else None
+
+
+def decided(
+    entry: Variant | None,
+    stream: Known | None,
+    offset: str,
+    wishes: str = "",
+    *,
+    method: str = "GET",
+    is_passed: bool = False,
+) -> Decision:
+    read = parse_edge_target(f"{PATH}?offset={offset}", ())
+    assert isinstance(read, EdgeCatchUp)
+    headers = fields(wishes)
+    request = CacheRequest("headgate.test", read, headers, CIMultiDict(), "", "", Lifetime())
+    variants = [] if entry is None else [entry]
+    return decide(method, request, variants, stream, NOW, is_passed=is_passed)
+
+
+@pytest.mark.parametrize(
+    ("entry", "stream", "offset", "wishes", "decision"),
+    [
+        (None, None, "5", "", Fetch()),
+        (FRESH, None, "5", "", Serve(FRESH)),
+        (OLD, None, "5", "", Validate(OLD)),
+        (FRESH, Known(), "9", "", ServeTail(SNAPSHOT)),
+        (None, Known(), "9", 'If-None-Match: "a"', ServeTail(SNAPSHOT)),
+        (None, Known(is_current=False), "9", "", Fetch()),
+        (FRESH, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
+        (FRESH, Known(), "5", 'If-None-Match: "a"', Serve(FRESH)),
+        (FRESH, Known(is_current=False), "5", "", Serve(FRESH)),
+        (FRESH, Known(knows_what_reads_say=False), "5", "", Serve(FRESH)),
+        (FRESH, Known(), "4", "", Serve(FRESH)),
+        (None, Known(), "4", "", Fetch()),
+    ],
+)
+def test_what_a_followed_stream_knows_comes_before_the_cache(
+    entry: Variant | None,
+    stream: Known | None,
+    offset: str,
+    wishes: str,
+    decision: Decision,
+) -> None:
+    assert decided(entry, stream, offset, wishes) == decision
+
+
+def test_a_range_of_what_is_not_stored_is_passed_on() -> None:
+    part = "Range: bytes=0-1"
+    assert decided(None, Known(), "9", part, is_passed=True) == Pass()
+    assert decided(None, Known(), "9", part) == ServeTail(SNAPSHOT)
+    assert decided(None, None, "5", is_passed=True) == Fetch()
+
+
+@pytest.mark.parametrize("entry", [None, FRESH, OLD, OF_A_STREAM])
+@pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])
+def test_a_head_is_answered_by_what_is_fresh_and_no_stream(
+    entry: Variant | None, wishes: str
+) -> None:
+    found = decided(entry, Known(), "9", wishes, method="HEAD")
+    assert found == (Serve(entry) if entry is FRESH else Pass())
+
+
+def on_the_fast_path(stage: Stage, *wishes: tuple[str, str]) -> Variant | None:
+    """What a plain GET is answered with before there is a request object."""
+    request = stage.request("", *wishes)
+    entry = stage.store.get(request.key, stage.clock())
+    assert isinstance(entry, Variants)
+    return fresh(entry.variants, request.headers, stage.clock())
+
+
+@pytest.mark.parametrize(("age", "newest"), [(0, b"for all"), (30, b"for one")])
+async def test_of_the_variants_that_fit_the_newest_counts_on_the_fast_path_too(
+    age: int, newest: bytes
+) -> None:
+    """It is the newest as the origin made it, whichever came first."""
+    both = ("Foo", "1")
+    for_one = answer(b"for one", "Vary: Foo", "Cache-Control: max-age=60")
+    for_all = answer(b"for all", f"Age: {age}", f"Cache-Control: max-age={age + 5}")
+    async with RawOrigin(for_one, for_all) as raw, staged(raw) as stage:
+        await stage.get("", both)
+        stage.clock.advance(1)
+        await stage.get()
+        found, fast = stage.cache.find(stage.request("", both)), on_the_fast_path(stage, both)
+        assert found is not None
+        assert found.cached.body == newest
+        assert fast is found
+        stage.clock.advance(5)  # what is for all is stale now
+        fast = on_the_fast_path(stage, both)
+        assert fast is (None if newest == b"for all" else found)
+        assert on_the_fast_path(stage) is None
