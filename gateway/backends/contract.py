@@ -12,7 +12,7 @@ from gateway.protocol.state import ProducerState
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
@@ -133,6 +133,9 @@ class Log(Protocol):
     def loss(self) -> str | None:
         """What an operator has not taken note of yet: that acknowledged appends are lost."""
 
+    def numbers(self) -> Mapping[str, int]:
+        """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
+
 
 class PlainLog(abc.ABC):
     """The parts of a log that has no room put by, and does not know of what it has lost."""
@@ -148,6 +151,10 @@ class PlainLog(abc.ABC):
     def loss(self) -> str | None:
         """Nothing that would be known of."""
         return None
+
+    def numbers(self) -> Mapping[str, int]:
+        """No numbers of its own."""
+        return {}
 
 
 class SoleLog(PlainLog):

@@ -22,7 +22,6 @@ from aiohttp.web_protocol import (
 )
 
 from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
-from gateway.protocol import cache_status, http1
 from gateway.telemetry.logs import log
 from gateway.web import request_body
 from gateway.web.request_head import is_host, is_one_request, refusal
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
-    from gateway.web.fast_path import Head
+    from gateway.runtime.route import PlainGet
     from gateway.web.server import ConnectionServer
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
@@ -110,7 +109,7 @@ class Connection(RequestHandler):
             self.force_close()
         elif limits.connections > limits.max_connections:
             limits.connections_refused += 1
-            self._last_words(self._shared.problem(LimitReached("max_connections is reached")))
+            self._last_words(LimitReached("max_connections is reached"))
         elif self._early:
             self.data_received(self._early)
         self._early = self._late = b""
@@ -226,14 +225,14 @@ class Connection(RequestHandler):
         """Refuse, and end the connection, as soon as everything before is answered."""
         self._deaf = True
         if self.is_idle:
-            self._last_words(self._shared.problem(error))
+            self._last_words(error)
         else:
             self._give_to_aiohttp(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
 
-    def _answered_again(self, head: Head) -> bool:
-        if self._paused or self._shared.closing or not self._fast.again(self, head):
+    def _answered_again(self, get: PlainGet) -> bool:
+        if self._paused or self._shared.closing or not self._fast.again(self, get):
             return False
-        self._went_on(should_close=head.message.should_close)
+        self._went_on(should_close=get.is_last)
         return True
 
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
@@ -355,13 +354,11 @@ class Connection(RequestHandler):
 
     # Refusing
 
-    def _last_words(self, response: Response) -> None:
+    def _last_words(self, error: HeadgateError) -> None:
         """Answer, and close when it is sent: what follows on this connection means nothing."""
         if self.transport is None:
             return
-        lines = self._shared.lines
-        common = lines.own(request_id=lines.new_request_id(), origin=None, connection="close")
-        self.transport.write(http1.serialize(response, common + cache_status.BYPASS))
+        self.transport.write(self._shared.refusal(error, connection="close"))
         self._linger()
 
     def _linger(self) -> None:
@@ -384,7 +381,7 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Refuse in our own form."""
         if isinstance(exc, HeadgateError):
-            self._last_words(self._shared.problem(exc))
+            self._last_words(exc)
             return HandedOver()
         return super().handle_error(request, status, exc, message)
 

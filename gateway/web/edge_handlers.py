@@ -11,7 +11,6 @@ from aiohttp.web import RequestPayloadError
 
 from gateway.cache import conditional, policy
 from gateway.edge.followed_stream import stream_key
-from gateway.edge.invalidation import apply
 from gateway.edge.place import Place
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
@@ -63,7 +62,13 @@ class EdgeHandlers:
     def __init__(self, shared: Context) -> None:
         self._shared = shared
 
-    async def operate(self, request: BaseRequest, target: str, route: EdgeRoute) -> Answered | None:
+    async def operate(
+        self,
+        request: BaseRequest,
+        target: str,
+        route: EdgeRoute,
+        name: str,  # noqa: ARG002 - the origin's to judge
+    ) -> Answered | None:
         """The answer; None when the connection was handed over."""
         try:
             if policy.invalidates(request.method, 200):
@@ -267,7 +272,7 @@ class EdgeHandlers:
         return relayed(request, answer, told)
 
     def _wrote(self, route: EdgeRoute, write: Write) -> None:
-        apply(route, write)
+        route.invalidate(write)
         self._shared.tell_others(write)
 
 

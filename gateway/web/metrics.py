@@ -1,49 +1,25 @@
-"""The numbers of a running gateway: each metric once, with where its number is kept.
+"""The numbers of a running gateway: those that its routes share, and those that they tell.
 
 A number is read when somebody asks. What serves requests keeps plain integers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.sqlite.log import SqliteLog
-from gateway.hosted.route import HostedRoute
-from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least
+from gateway.telemetry.metrics import Metric, Sample, counter, gauge, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.backends.contract import Log
-    from gateway.edge.route import EdgeRoute
     from gateway.runtime.context import Context
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.fast_path import FastPath
     from gateway.web.router import Router
 
-    Number = float | None  # None for what a route does not have
-
-L = TypeVar("L")
-
-
-def _log(kind: type[L], read: Callable[[L], float]) -> Callable[[HostedRoute], Number]:
-    """What only one kind of log has."""
-
-    def found(route: HostedRoute) -> Number:
-        log: object = route.table.log
-        return read(log) if isinstance(log, kind) else None
-
-    return found
-
-
-def _commits(log: Log) -> Number:
-    return log.commits if isinstance(log, SqliteLog | RedisLog) else None
-
-
 FAST = counter("headgate_fast_answers_total", "Kept answers given without a request object.")
 
-OF_SHARED: dict[Metric, Callable[[Context], Number]] = {
+OF_SHARED: dict[Metric, Callable[[Context], float]] = {
     counter("headgate_cache_hits_total", "Answers that were kept here."): (
         lambda at: at.store.hits
     ),
@@ -82,57 +58,6 @@ OF_SHARED: dict[Metric, Callable[[Context], Number]] = {
     ),
 }
 
-OF_LOGS: dict[Metric, Callable[[HostedRoute], Number]] = {
-    least("headgate_log_up", "1 while the log takes appends.", "route"): (
-        lambda route: route.table.log.trouble() is None
-    ),
-    gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
-        lambda route: route.appender.pending
-    ),
-    gauge("headgate_append_pending_bytes", "Their bytes.", "route"): (
-        lambda route: route.appender.pending_bytes
-    ),
-    counter("headgate_appends_refused_total", "Appends beyond max_pending_appends.", "route"): (
-        lambda route: route.appender.refused_for_room
-    ),
-    counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"): (
-        lambda route: _commits(route.table.log)
-    ),
-    counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"): (
-        _log(RedisLog, lambda log: log.conflicts)
-    ),
-    gauge("headgate_log_followed", "Streams whose changes elsewhere are told.", "route"): (
-        _log(RedisLog, lambda log: log.followed)
-    ),
-    counter("headgate_log_histories_total", "Times that a server's history changed.", "route"): (
-        _log(RedisLog, lambda log: log.histories)
-    ),
-    gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"): (
-        _log(SqliteLog, lambda log: len(log.damaged()))
-    ),
-    counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"): (
-        _log(SqliteLog, lambda log: log.groups)
-    ),
-    counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"): (
-        _log(SqliteLog, lambda log: log.failed_groups)
-    ),
-}
-
-OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], Number]] = {
-    least("headgate_origin_up", "1 while a server of the origin can be reached.", "route"): (
-        lambda route: route.origin.trouble() is None
-    ),
-    gauge("headgate_origin_requests", "Requests at the origin, of max_origin_requests.", "route"): (
-        lambda route: route.origin.in_flight
-    ),
-    counter("headgate_origin_fetches_total", "Reads that were passed on.", "route"): (
-        lambda route: route.cache.fetched
-    ),
-    counter("headgate_origin_collapsed_total", "Reads that joined one under way.", "route"): (
-        lambda route: route.cache.collapsed
-    ),
-}
-
 
 def snapshot(shared: Context, routes: Router, fast: FastPath | None) -> Snapshot:
     """Every number as it is now."""
@@ -141,19 +66,6 @@ def snapshot(shared: Context, routes: Router, fast: FastPath | None) -> Snapshot
 
 def _samples(shared: Context, routes: Router, fast: FastPath | None) -> Iterator[Sample]:
     yield Sample(FAST, (), 0 if fast is None else fast.answered)
-    yield from _read(OF_SHARED, shared)
+    yield from read(OF_SHARED, shared)
     for route in routes:
-        if isinstance(route, HostedRoute):
-            yield from _read(OF_LOGS, route, route.prefix)
-        else:
-            yield from _read(OF_ORIGINS, route, route.prefix)
-
-
-T = TypeVar("T")
-
-
-def _read(metrics: dict[Metric, Callable[[T], Number]], owner: T, *labels: str) -> Iterator[Sample]:
-    for metric, read in metrics.items():
-        number = read(owner)
-        if number is not None:
-            yield Sample(metric, labels, float(number))
+        yield from route.samples()

@@ -32,7 +32,7 @@ from gateway.protocol.generations import agreed
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.backends.contract import Listener
     from gateway.backends.redis.connection import Packed, Refusal, Reply
@@ -145,10 +145,10 @@ class RedisLog(PlainLog):
         ill = (one for one in self._primaries.values() if one.trouble is not None)
         return next((f"{one.name}: {one.trouble}" for one in ill), self._news.trouble)
 
-    @property
-    def followed(self) -> int:
-        """Streams whose changes are told."""
-        return len(self._news)
+    def numbers(self) -> Mapping[str, int]:
+        """Commits, lost races, streams whose changes are told, changes of a server's history."""
+        counted = {name: getattr(self, name) for name in ("commits", "conflicts", "histories")}
+        return {**counted, "followed": len(self._news)}
 
     # Primaries
 

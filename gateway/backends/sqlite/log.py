@@ -21,7 +21,7 @@ from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged, StartEr
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.protocol.chunks import Chunk
@@ -220,6 +220,15 @@ class SqliteLog(SoleLog):
             "the WAL was damaged and acknowledged appends are lost, since when their offsets are"
             f" refused: move {kept[-1]} away when you have taken note"
         )
+
+    def numbers(self) -> Mapping[str, int]:
+        """Commits, their transactions, those that failed, and the damaged WALs that are kept."""
+        return {
+            "commits": self.commits,
+            "damaged_wals": len(self._damaged),
+            "groups": self.groups,
+            "failed_groups": self.failed_groups,
+        }
 
     def _write(self, opened: Writer) -> None:
         """The writer thread: whatever waits becomes one transaction."""

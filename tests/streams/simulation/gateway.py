@@ -11,7 +11,6 @@ from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.topology import RedisSettings, Topology
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
-from gateway.streams.sweeper import Sweeper
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.streams.simulation.link import Link
@@ -93,20 +92,17 @@ class Gateway:
         routes = Router([self.route])
         fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, fast, self.shared)
-        self.sweeper = Sweeper(self.route.table, self.route.lifecycle)
         self.pipes: dict[Pipe, None] = {}
 
     async def start(self) -> None:
         """As `gateway.app` does."""
-        await self.log.open()
-        self.sweeper.start()
+        await self.route.open()
 
     async def stop(self) -> None:
         """The same backwards."""
-        await self.sweeper.stop()
         self.server.stop_sweeping()
         await self.server.shutdown(1.0)
-        await self.log.close()
+        await self.route.close()
 
     def connect(self) -> PatientClient:
         """A client."""
@@ -124,7 +120,7 @@ class Gateway:
             "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
             "reads of events": len(route.feeds._reads._fetches),
             "streams to look at": len(route.table._catching_up),
-            "followed streams": self.log.followed,
+            "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]
