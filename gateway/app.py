@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
     from gateway.settings import Route as RouteSettings
-    from gateway.web.handlers import Operations
+    from gateway.web.handlers import Operate
 
 LAST_WAIT_S = 0.1
 CUT_SHORT = 1  # the exit status after a second signal to stop
@@ -120,9 +120,9 @@ def connection_server(
     settings: Settings, routes: Router, fast: FastPath, shared: Context
 ) -> ConnectionServer:
     """What serves the connections of clients of these routes."""
-    operations: dict[type[Route], Operations] = {
-        HostedRoute: HostedHandlers(routes, shared),
-        EdgeRoute: EdgeHandlers(shared),
+    operations: dict[type[Route], Operate] = {
+        HostedRoute: HostedHandlers(routes, shared).operate,
+        EdgeRoute: EdgeHandlers(shared).operate,
     }
     return ConnectionServer(
         Handlers(routes, operations, shared).handle,

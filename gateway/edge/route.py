@@ -194,11 +194,7 @@ class EdgeRoute:
         return None
 
     def park(
-        self,
-        connection: Parkable,
-        name: str,  # noqa: ARG002 - the origin's to judge
-        read: LongPoll,
-        headers: MultiMapping[str],
+        self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]
     ) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
@@ -219,13 +215,7 @@ class EdgeRoute:
             return False
         return True
 
-    def append(
-        self,
-        connection: Parkable,  # noqa: ARG002 - as of any route
-        name: str,  # noqa: ARG002
-        headers: MultiMapping[str],  # noqa: ARG002
-        body: bytes,  # noqa: ARG002
-    ) -> bool:
+    def append(self, *_: object) -> bool:
         """Never: only the origin can append."""
         return False
 

@@ -31,26 +31,18 @@ OF_APPENDS: dict[Metric, Callable[[Appender], float]] = {
 }
 
 # What some kinds of log have, by the name under which their `numbers` tell it.
-OF_SOME_LOGS: dict[str, Metric] = {
-    "commits": counter(
-        "headgate_log_commits_total", "Changes of one stream that were stored.", "route"
-    ),
-    "conflicts": counter(
-        "headgate_log_conflicts_total", "Changes that came after another's.", "route"
-    ),
-    "followed": gauge(
-        "headgate_log_followed", "Streams whose changes elsewhere are told.", "route"
-    ),
-    "histories": counter(
-        "headgate_log_histories_total", "Times that a server's history changed.", "route"
-    ),
-    "damaged_wals": gauge(
-        "headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"
-    ),
-    "groups": counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
-    "failed_groups": counter(
-        "headgate_log_failed_groups_total", "Transactions that failed.", "route"
-    ),
+_OF_SOME_LOGS = (
+    counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"),
+    counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"),
+    gauge("headgate_log_followed", "Streams whose changes elsewhere are told.", "route"),
+    counter("headgate_log_histories_total", "Times that a server's history changed.", "route"),
+    gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"),
+    counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
+    counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"),
+)
+OF_SOME_LOGS = {
+    metric.name.removeprefix("headgate_log_").removesuffix("_total"): metric
+    for metric in _OF_SOME_LOGS
 }
 
 

@@ -106,11 +106,7 @@ class HostedRoute:
         return b"".join((_OK, common, get.connection, cache_status.hit(entry.hits))), entry.rest
 
     def park(
-        self,
-        connection: Parkable,
-        name: str,
-        read: LongPoll,
-        headers: Mapping[str, str],  # noqa: ARG002 - as of any route
+        self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
         """Let a long-poll at the tail of a stream that is in use wait in its feed."""
         try:

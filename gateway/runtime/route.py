@@ -41,7 +41,7 @@ class Route(Protocol):
     def parse(self, target: str) -> Read:
         """The target of a GET as a read; raises HeadgateError."""
 
-    # Without a request object or a task. What answers False or None has done nothing.
+    # Without a request object or a task. Who answers False or None has done nothing.
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
@@ -51,12 +51,12 @@ class Route(Protocol):
         """
 
     def park(
-        self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str]
+        self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str], /
     ) -> bool:
         """Let a long-poll at the tail wait, or answer it at once."""
 
     def append(
-        self, connection: Parkable, name: str, headers: MultiMapping[str], body: bytes
+        self, connection: Parkable, name: str, headers: MultiMapping[str], body: bytes, /
     ) -> bool:
         """Append a body that has come whole; raises HeadgateError while nothing was done."""
 

@@ -63,11 +63,7 @@ class EdgeHandlers:
         self._shared = shared
 
     async def operate(
-        self,
-        request: BaseRequest,
-        target: str,
-        route: EdgeRoute,
-        name: str,  # noqa: ARG002 - the origin's to judge
+        self, request: BaseRequest, target: str, route: EdgeRoute, _name: str
     ) -> Answered | None:
         """The answer; None when the connection was handed over."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
@@ -23,7 +23,7 @@ from gateway.web import request_head
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
@@ -34,28 +34,18 @@ if TYPE_CHECKING:
     from gateway.runtime.route import Route
     from gateway.web.router import Router
 
+    # What can be asked of the streams of one kind of route; None when the connection went with it.
+    Operate = Callable[[BaseRequest, str, Any, str], Awaitable[Answered | None]]
+
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
-
-
-class Operations(Protocol):
-    """What can be asked of the streams of one kind of route."""
-
-    async def operate(
-        self,
-        request: BaseRequest,
-        target: str,
-        route: Any,  # noqa: ANN401 - of the kind under which these stand in the table
-        name: str,
-    ) -> Answered | None:
-        """The answer; None when the connection was handed over."""
 
 
 class Handlers:
     """`handle` is what aiohttp calls."""
 
     def __init__(
-        self, routes: Router, operations: Mapping[type[Route], Operations], shared: Context
+        self, routes: Router, operations: Mapping[type[Route], Operate], shared: Context
     ) -> None:
         self._routes = routes
         self._shared = shared
@@ -113,7 +103,7 @@ class Handlers:
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
         route, name = self._routes.find(canonical_path(target.partition("?")[0]))
-        return await self._operations[type(route)].operate(request, target, route, name)
+        return await self._operations[type(route)](request, target, route, name)
 
     def _check_web_origin(self, request: BaseRequest) -> None:
         """Refuse a page's write: browsers ask first only for those that forms cannot make."""
