@@ -119,7 +119,7 @@ def stream_events(
     feed = join()
     reader = None
     try:
-        reader = SseReader(transport, feed, start, cursor, chunked=chunked, host=connection.server)
+        reader = SseReader(transport, feed, start, cursor, chunked=chunked, host=connection.owner)
         transport.write(wire)
         reader.paused = connection.writing_paused  # by what the client has not read yet
         connection.hand_over(reader)

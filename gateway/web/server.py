@@ -51,7 +51,7 @@ class ConnectionServer(web.Server):
 
     def __call__(self) -> Connection:
         """The protocol of a new connection."""
-        return Connection(self, **self._kwargs)
+        return Connection(self, self, **self._kwargs)
 
     def reader_lost(self) -> None:
         """The connection of an SSE reader is gone."""
