@@ -11,6 +11,7 @@ from gateway.cache.policy import Stored
 from gateway.cache.store import CacheEntry
 from gateway.protocol import cache_headers, cache_status, edge_target, http1, repair
 from gateway.protocol.edge_target import EdgeCatchUp
+from gateway.protocol.header_names import UP_TO_DATE
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently mus
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
-NEXT_OFFSET = "Stream-Next-Offset"
-UP_TO_DATE = "Stream-Up-To-Date"
 
 
 class CacheRequest(msgspec.Struct, frozen=True):

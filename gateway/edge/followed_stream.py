@@ -28,6 +28,7 @@ from gateway.live.contract import Host
 from gateway.live.feed import Feed
 from gateway.protocol import edge_target, followed, repair
 from gateway.protocol.followed import Snapshot, Span
+from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.offsets import NOW, is_plain
 from gateway.telemetry.logs import log
 
@@ -314,7 +315,7 @@ class FollowedStream:
     ) -> Polled:
         nothing = status == 204
         content_type = "" if nothing else headers.get("Content-Type", "")
-        end = headers.get("Stream-Next-Offset", question.start if nothing else "")
+        end = headers.get(NEXT_OFFSET, question.start if nothing else "")
         if not is_plain(end) or "Content-Encoding" in headers:
             raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
         if content_type and not followed.is_of_type(content_type, self.snapshot.content_type):
@@ -326,15 +327,15 @@ class FollowedStream:
         except OriginBehind:
             raise self._behind() from None
         said = None if repair.is_nothing(content_type, body) else self._said(headers)
-        caught_up = nothing or repair.is_true(headers, "Stream-Up-To-Date")
+        caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if said is not None and caught_up and not question.waits:
             self._note_reads_say(self._said(headers, of_the_tail=True))
         return Polled(
             end,
-            headers.get("Stream-Cursor"),
+            headers.get(CURSOR),
             body,
             content_type,
-            repair.is_true(headers, "Stream-Closed"),
+            repair.is_true(headers, CLOSED),
             caught_up,
             said if question.waits else None,
             repair.cors(headers),

@@ -19,6 +19,7 @@ from gateway.edge.window_budget import WindowBudget
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
+from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
@@ -363,11 +364,7 @@ class FollowedStreams:
         cached = result.cached
         if is_coded(cached):
             raise OriginBroken("the origin compresses what it was asked to leave as it is")
-        if (
-            cached.facts is None
-            and cached.status == 200
-            and "Stream-Next-Offset" in cached.fields()
-        ):
+        if cached.facts is None and cached.status == 200 and NEXT_OFFSET in cached.fields():
             raise OriginBroken("the origin's offsets have characters that cannot be passed on")
         return result
 

@@ -37,9 +37,10 @@ from gateway.errors import (
     StreamNotFound,
     WebOriginRefused,
 )
-from gateway.protocol import cache_headers, chunks
+from gateway.protocol import cache_headers, chunks, header_names
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
+from gateway.protocol.header_names import CURSOR, NEXT_OFFSET
 from gateway.protocol.offsets import Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
@@ -65,8 +66,8 @@ RESPONSE_HEADERS = (
     " Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
-CLOSED = "Stream-Closed: true\r\n"
-UP_TO_DATE = "Stream-Up-To-Date: true\r\n"
+CLOSED = f"{header_names.CLOSED}: true\r\n"
+UP_TO_DATE = f"{header_names.UP_TO_DATE}: true\r\n"
 
 STATUS: dict[type[HeadgateError], int] = {
     BadRequest: 400,
@@ -126,10 +127,10 @@ class End(NamedTuple):
 
 def end_fields(end: End, read: Read, now: float) -> str:
     """What every answer to a read says of its end: where to read on, or that there is no more."""
-    fields = f"Stream-Next-Offset: {end.offset}\r\n{UP_TO_DATE if end.at_tail else ''}"
+    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE if end.at_tail else ''}"
     if end.closed:
         return fields + CLOSED
-    return f"{fields}Stream-Cursor: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
+    return f"{fields}{CURSOR}: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
 
 
 def read_data(
@@ -147,7 +148,7 @@ def created(outcome: Created, location: str) -> Response:
     state = outcome.state
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
+        f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}"
     )
     if not outcome.new:
@@ -158,7 +159,7 @@ def created(outcome: Created, location: str) -> Response:
 def appended(outcome: Appended) -> Response:
     """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
     fields = (
-        f"{SECURITY}{cache_headers.NO_STORE}Stream-Next-Offset: {outcome.next_offset}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
         f"{CLOSED if outcome.closed else ''}"
     )
     if outcome.producer is None:
@@ -181,7 +182,7 @@ def metadata(state: StreamState) -> Response:
     return Response(
         200,
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
+        f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}{ttl}",
     )
 
@@ -269,7 +270,7 @@ def problem(error: HeadgateError, again_s: int) -> Response:
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
         case StreamClosed():
-            fields += f"{CLOSED}Stream-Next-Offset: {error.next_offset}\r\n"
+            fields += f"{CLOSED}{NEXT_OFFSET}: {error.next_offset}\r\n"
         case ProducerFenced():
             fields += f"Producer-Epoch: {error.epoch}\r\n"
         case SequenceGap():

@@ -26,6 +26,7 @@ from gateway.protocol import cache_status, edge_target, followed, forwarding, re
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
 from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
+from gateway.protocol.header_names import FORKED_FROM, NEXT_OFFSET
 from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
@@ -274,7 +275,7 @@ class EdgeHandlers:
 
 def _write(request: BaseRequest, route: EdgeRoute, read: EdgeRead, answer: OriginAnswer) -> Write:
     """What an accepted write has changed."""
-    tail = answer.headers.get("Stream-Next-Offset")
+    tail = answer.headers.get(NEXT_OFFSET)
     return Write(
         prefix=route.prefix,
         path=read.path,
@@ -311,7 +312,7 @@ def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         path = route.origin.path(source)
         if path is None:
             raise BadRequest("Stream-Forked-From must name a stream of the same route")
-        fields["Stream-Forked-From"] = path
+        fields[FORKED_FROM] = path
     if request.can_read_body and request.content_length is not None:
         fields["Content-Length"] = str(request.content_length)
     return fields
@@ -319,7 +320,7 @@ def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
 
 def _fork_source(request: BaseRequest) -> str | None:
     """The path of the stream that a fork is made of (section 4.2)."""
-    source = request.headers.get("Stream-Forked-From")
+    source = request.headers.get(FORKED_FROM)
     return None if source is None else canonical_path(source)
 
 
