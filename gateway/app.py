@@ -23,7 +23,6 @@ from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Store
-from gateway.edge import invalidation
 from gateway.edge.route import EdgeRoute
 from gateway.errors import StartError
 from gateway.hosted.route import HostedRoute
@@ -37,11 +36,12 @@ from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.settings import shown_origin
-from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
+from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.fast_path import FastPath
 from gateway.web.handlers import Handlers
+from gateway.web.hosted_handlers import HostedHandlers
 from gateway.web.listener import ConnectionListener
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.backends.contract import Log
+    from gateway.runtime.route import Route
     from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
     from gateway.settings import Route as RouteSettings
+    from gateway.web.handlers import Operate
 
 LAST_WAIT_S = 0.1
 CUT_SHORT = 1  # the exit status after a second signal to stop
@@ -118,8 +120,12 @@ def connection_server(
     settings: Settings, routes: Router, fast: FastPath, shared: Context
 ) -> ConnectionServer:
     """What serves the connections of clients of these routes."""
+    operations: dict[type[Route], Operate] = {
+        HostedRoute: HostedHandlers(routes, shared).operate,
+        EdgeRoute: EdgeHandlers(shared).operate,
+    }
     return ConnectionServer(
-        Handlers(routes, shared).handle,
+        Handlers(routes, operations, shared).handle,
         fast,
         shared,
         access_log=None,
@@ -151,39 +157,33 @@ class Server:
         self._shared = shared_by_all(settings, time.time)
         if tell_others is not None:
             self._shared.tell_others = tell_others
-        self._logs: dict[str, Log] = {}
-        self._origins: dict[str, Origin] = {}
-        self._routes = Router([self._route(route) for route in settings.route_table])
+        self._in_order = [self._route(route) for route in settings.route_table]
+        self._routes = Router(self._in_order)
         self._fast = FastPath(self._routes, self._shared)
         self._started = False
         self._open = AsyncExitStack()
 
-    def _route(self, route: RouteSettings) -> HostedRoute | EdgeRoute:
+    def _route(self, route: RouteSettings) -> Route:
         if route.is_http:
-            edge = edge_route(self._settings, route, self._shared)
-            self._origins[route.prefix] = edge.origin
-            return edge
-        backend = self._logs[route.prefix] = log_for(route)
-        return log_route(self._settings, route, backend, self._shared)
+            return edge_route(self._settings, route, self._shared)
+        return log_route(self._settings, route, log_for(route), self._shared)
 
     def heard(self, write: Write) -> None:
         """Another worker has passed a write through."""
-        for route in self._routes:
-            if isinstance(route, EdgeRoute) and route.prefix == write.prefix:
-                invalidation.apply(route, write)
+        for route in self._in_order:
+            if route.prefix == write.prefix:
+                route.invalidate(write)
 
     async def health(self) -> admin.app.Health:
-        """Readiness depends on the logs. Origins and losses are noted."""
+        """This process and what its routes tell."""
         server = None if self._started else "starting"
         if self._shared.closing:
             server = "stopping"
-        logs = {f"log {prefix}": backend.trouble() for prefix, backend in self._logs.items()}
-        # Kept answers do not need the origins.
-        origins = {f"origin {prefix}": at.trouble() for prefix, at in self._origins.items()}
-        # No reason to send readers elsewhere: what is left is served, and nobody else has more.
-        losses = {f"loss {prefix}": backend.loss() for prefix, backend in self._logs.items()}
-        told = {name: loss for name, loss in losses.items() if loss is not None}
-        return admin.app.Health({"server": server, **logs}, {**origins, **told})
+        health = admin.app.Health({"server": server}, {})
+        for route in self._in_order:
+            health.checks.update(route.readiness())
+            health.notes.update(route.notes())
+        return health
 
     def numbers(self) -> metrics.Snapshot:
         """What is measured in this process."""
@@ -197,21 +197,11 @@ class Server:
         return (*metrics.of_all(), *self.numbers())
 
     async def start(self) -> None:
-        """Open the logs, then the listeners; what is opened is closed the other way round."""
+        """Open the routes, then the listeners; what is opened is closed the other way round."""
         settings = self._settings
-        for backend in self._logs.values():
-            await backend.open()
-            self._open.push_async_callback(backend.close)
-        for origin in self._origins.values():
-            await origin.open()
-            self._open.push_async_callback(origin.close)
-        for route in self._routes:
-            if isinstance(route, EdgeRoute):
-                self._open.push_async_callback(route.close)
-                continue
-            sweeper = Sweeper(route.table, route.lifecycle)
-            sweeper.start()
-            self._open.push_async_callback(sweeper.stop)
+        for route in self._in_order:
+            await route.open()
+            self._open.push_async_callback(route.close)
         if not self._is_worker:
             await open_admin(self, settings.admin, self._open)
         connections = connection_server(settings, self._routes, self._fast, self._shared)

@@ -134,7 +134,7 @@ class Log(Protocol):
         """What an operator has not taken note of yet: that acknowledged appends are lost."""
 
     def numbers(self) -> Mapping[str, int]:
-        """What this kind of log counts, by the names of `web.metrics.OF_SOME_LOGS`."""
+        """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
 
 
 class PlainLog(abc.ABC):

@@ -10,6 +10,7 @@ from multidict import CIMultiDict, MultiMapping
 from gateway.cache.policy import Stored
 from gateway.protocol import cache_headers, edge_target, http1, repair
 from gateway.protocol.edge_target import EdgeCatchUp
+from gateway.protocol.header_names import UP_TO_DATE
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.repair import StreamRead
 from gateway.protocol.state import Lifetime
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
-NEXT_OFFSET = "Stream-Next-Offset"
-UP_TO_DATE = "Stream-Up-To-Date"
 
 
 class CacheRequest(msgspec.Struct, frozen=True):

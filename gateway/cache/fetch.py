@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.cache import policy
 from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
+from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry.logs import log
 
@@ -188,7 +189,7 @@ class SharedFetch:
 
     async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
         parts = answer.parts()
-        if "Stream-Next-Offset" in answer.headers:
+        if NEXT_OFFSET in answer.headers:
             await self._begin(parts)
         begin = self.body.whole()
         cached = self._rules.hold(self.request, answer.status, answer.headers, times, begin)

@@ -10,13 +10,7 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache import policy, tails
-from gateway.cache.cached_response import (
-    NEXT_OFFSET,
-    UP_TO_DATE,
-    CachedResponse,
-    CacheRequest,
-    no_store,
-)
+from gateway.cache.cached_response import CachedResponse, CacheRequest, no_store
 from gateway.cache.directives import age_of, governing, normalised
 from gateway.cache.policy import Defaults, Stored, Times
 from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
@@ -24,6 +18,7 @@ from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.forwarding import relocate, response_fields
+from gateway.protocol.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW
 
@@ -196,7 +191,7 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
     up_to_date = facts.up_to_date
     if NEXT_OFFSET in headers:
         up_to_date = repair.is_true(headers, UP_TO_DATE)
-    closed = facts.closed or repair.is_true(headers, "Stream-Closed")
+    closed = facts.closed or repair.is_true(headers, CLOSED)
     return msgspec.structs.replace(facts, up_to_date=up_to_date, closed=closed)
 
 

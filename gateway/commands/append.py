@@ -9,6 +9,7 @@ from gateway.commands.client import RequestRefused, Stream
 from gateway.commands.failure import Failed
 from gateway.errors import BadRequest
 from gateway.protocol.content import is_json, json_messages
+from gateway.protocol.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -62,7 +63,7 @@ class Appender:
             if self.producer is not None and answer.status == 204:
                 # Not every server tells an offset for what it had already.
                 self.known += 1
-                self.offset = answer.headers.get("Stream-Next-Offset", self.offset)
+                self.offset = answer.headers.get(NEXT_OFFSET, self.offset)
             else:
                 self.offset = self.stream.next_offset(answer.headers)
 

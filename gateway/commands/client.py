@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.commands.failure import Failed
+from gateway.protocol.header_names import CLOSED, FORKED_FROM, NEXT_OFFSET
 from gateway.settings import trust
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ OPTIONS = {
     "Stream-Expires-At": "--expires-at",
     "Stream-Fork-Offset": "--fork-offset",
     "Stream-Fork-Sub-Offset": "--fork-sub-offset",
-    "Stream-Forked-From": "--fork-from",
-    "Stream-Next-Offset": "next offset",
+    FORKED_FROM: "--fork-from",
+    NEXT_OFFSET: "next offset",
     "Stream-Seq": "--seq",
     "Stream-TTL": "--ttl",
 }
@@ -148,7 +149,7 @@ class Stream:
 
     def next_offset(self, headers: Mapping[str, str]) -> str:
         """Where to read on; its absence means that no Durable Streams server answered."""
-        offset = headers.get("Stream-Next-Offset")
+        offset = headers.get(NEXT_OFFSET)
         if offset is None:
             raise Failed(
                 f"{self.target.shown}: this is no Durable Streams server: "
@@ -169,7 +170,7 @@ async def connect(target: Target) -> AsyncIterator[Stream]:
 
 def is_closed(headers: Mapping[str, str]) -> bool:
     """Whether the answer says that the stream has ended."""
-    return headers.get("Stream-Closed", "").lower() == "true"
+    return headers.get(CLOSED, "").lower() == "true"
 
 
 async def _said(answer: aiohttp.ClientResponse) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.commands.client import RequestRefused, Stream, is_closed
 from gateway.commands.events import Event, EventDecoder
 from gateway.commands.failure import Failed
+from gateway.protocol.header_names import CURSOR, UP_TO_DATE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -56,7 +57,7 @@ async def catch_up(stream: Stream, offset: str) -> AsyncGenerator[tuple[str, Bat
             body = await answer.read()
             following = stream.next_offset(answer.headers)
             # A cached answer may not know that it reached the tail; standing still says so too.
-            at_tail = "Stream-Up-To-Date" in answer.headers or is_closed(answer.headers)
+            at_tail = UP_TO_DATE in answer.headers or is_closed(answer.headers)
             at_tail = at_tail or following == offset
             content_type = answer.headers.get("Content-Type", "")
         yield content_type, Batch((body,) if body else (), Position(following), at_tail)
@@ -71,9 +72,7 @@ async def long_poll(stream: Stream, position: Position) -> AsyncGenerator[Batch]
         "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
     ) as answer:
         body = await answer.read()
-        following = Position(
-            stream.next_offset(answer.headers), answer.headers.get("Stream-Cursor")
-        )
+        following = Position(stream.next_offset(answer.headers), answer.headers.get(CURSOR))
         ended = is_closed(answer.headers)
     yield Batch((body,) if body else (), following, ended)
 

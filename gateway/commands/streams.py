@@ -12,6 +12,7 @@ import click
 
 from gateway.commands.parameters import FieldType, MomentType, SecondsType, StreamType
 from gateway.commands.target import DEFAULT_BASE, Target
+from gateway.protocol.header_names import CLOSED, FORKED_FROM
 
 DEFAULT_CONTENT_TYPE = "text/plain"
 STREAM_HELP = f"""
@@ -86,8 +87,8 @@ def create(  # noqa: PLR0913 - one for each option
         "Content-Type": content_type,
         "Stream-TTL": None if ttl is None else str(ttl),
         "Stream-Expires-At": expires_at,
-        "Stream-Closed": "true" if closed else None,
-        "Stream-Forked-From": None if fork_from is None else fork_from.path,
+        CLOSED: "true" if closed else None,
+        FORKED_FROM: None if fork_from is None else fork_from.path,
         "Stream-Fork-Offset": fork_offset,
         "Stream-Fork-Sub-Offset": None if fork_sub_offset is None else str(fork_sub_offset),
     }

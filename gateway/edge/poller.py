@@ -14,6 +14,7 @@ from gateway.edge.follower import CannotFollow, Polled, Question, refuse
 from gateway.edge.snapshots import LONGEST_READ
 from gateway.errors import OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import edge_target, followed, repair
+from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.offsets import is_plain
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Poller:
     ) -> Polled:
         nothing = status == 204
         content_type = "" if nothing else headers.get("Content-Type", "")
-        end = headers.get("Stream-Next-Offset", question.start if nothing else "")
+        end = headers.get(NEXT_OFFSET, question.start if nothing else "")
         if not is_plain(end) or "Content-Encoding" in headers:
             raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
         if content_type and not followed.is_of_type(content_type, self._content_type):
@@ -130,17 +131,17 @@ class Poller:
         except OriginBehind:
             raise self._behind() from None
         said = None if repair.is_nothing(content_type, body) else self._said(headers)
-        caught_up = nothing or repair.is_true(headers, "Stream-Up-To-Date")
+        caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if said is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
             tails.shorten(shortened, self._origin.tail_max_age)
             self._tell_directives(self._said(shortened))
         return Polled(
             end,
-            headers.get("Stream-Cursor"),
+            headers.get(CURSOR),
             body,
             content_type,
-            repair.is_true(headers, "Stream-Closed"),
+            repair.is_true(headers, CLOSED),
             caught_up,
             said if question.waits else None,
             repair.cors(headers),

@@ -8,9 +8,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from gateway.cache.cached_response import CacheRequest
+from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.stream_lifetimes import StreamLifetimes
+from gateway.cache.variants import Variants
+from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.errors import HeadgateError
@@ -22,7 +25,7 @@ from gateway.protocol.paths import canonical_host
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from multidict import CIMultiDict, MultiMapping
 
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
+    from gateway.runtime.route import Checks, PlainGet
+    from gateway.runtime.writes import Write
+    from gateway.telemetry.metrics import Sample
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
@@ -159,7 +165,22 @@ class EdgeRoute:
 
     # Without a task
 
-    def park(self, connection: Parkable, read: LongPoll, headers: MultiMapping[str]) -> bool:
+    @staticmethod
+    def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
+        """The answer as head and body, when it is in the cache and fresh."""
+        entry = shared.store.get(get.key, now)
+        if not isinstance(entry, Variants):
+            return None
+        variant = fresh(entry.variants, get.headers, now)
+        if variant is None:
+            return None
+        shared.store.hit(entry)
+        head = variant.fast_head(*shared.lines.parts_at(now), get.connection, now)
+        return head, variant.cached.body
+
+    def park(
+        self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]
+    ) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
         if "Via" in headers or self.identity.tell(headers):
@@ -179,11 +200,47 @@ class EdgeRoute:
             return False
         return True
 
+    def append(self, *_: object) -> bool:
+        """Never: only the origin can append."""
+        return False
+
+    # As a part of the process
+
+    def invalidate(self, write: Write) -> None:
+        """Forget what a write has made old, and expect what follows."""
+        if write.only_grown:
+            self.cache.moved(write.path)
+        else:
+            self.feeds.reader.forget(write.path)
+        if write.created is not None:
+            self.lifetimes.created(write.path, write.created)
+        if write.deleted:
+            self.feeds.deleted(write.path)
+        if write.tail is not None:
+            self.feeds.written(write.path, write.tail, closed=write.closed)
+
+    def readiness(self) -> Checks:
+        """Nothing: cached responses do not need the origin."""
+        return {}
+
+    def notes(self) -> Checks:
+        """Whether a server of the origin can be reached."""
+        return {f"origin {self.prefix}": self.origin.trouble()}
+
+    def samples(self) -> Iterator[Sample]:
+        """The numbers of the origin and of its cache."""
+        return metrics.samples(self.prefix, self.origin, self.cache)
+
+    async def open(self) -> None:
+        """Begin to ask how the servers are; raises StartError."""
+        await self.origin.open()
+
     async def drain(self) -> None:
         """Let every live reader go."""
         await self.feeds.drain()
 
     async def close(self) -> None:
-        """End what is under way at the origin."""
+        """End what is under way at the origin, and every connection to it."""
         self.feeds.close()
         await self.cache.close()
+        await self.origin.close()

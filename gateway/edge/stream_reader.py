@@ -12,6 +12,7 @@ from gateway.edge.follower import CannotFollow, refuse
 from gateway.edge.snapshots import LONGEST_READ, is_coded, snapshot_of
 from gateway.errors import OriginBroken, StreamGone
 from gateway.protocol import followed
+from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
@@ -50,11 +51,7 @@ class StreamReader:
         cached = result.cached
         if is_coded(cached):
             raise OriginBroken("the origin compresses what it was asked to leave as it is")
-        if (
-            cached.facts is None
-            and cached.status == 200
-            and "Stream-Next-Offset" in cached.fields()
-        ):
+        if cached.facts is None and cached.status == 200 and NEXT_OFFSET in cached.fields():
             raise OriginBroken("the origin's offsets have characters that cannot be passed on")
         return result
 

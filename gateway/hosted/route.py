@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
-from gateway.errors import BadRequest, NotOffered, StreamNotFound
+from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
+from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.hosted.feeds import HostedFeeds, LiveRead
+from gateway.live.feed import park
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
-from gateway.protocol.offsets import NOW
-from gateway.protocol.requests import Events, LongPoll
+from gateway.protocol.content import is_long
+from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.offsets import NOW, Offset
+from gateway.protocol.requests import Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
+from gateway.streams.sweeper import Sweeper
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
-    from gateway.live.contract import FeedSettings
+    from gateway.live.contract import FeedSettings, Parkable
+    from gateway.protocol.appends import Appended
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
@@ -29,10 +38,14 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
+    from gateway.runtime.route import Checks, PlainGet
+    from gateway.runtime.writes import Write
+    from gateway.telemetry.metrics import Sample
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 # A whole chunk never changes, and a removal is told; but whoever deletes keys tells nobody.
 SURE_S = 10.0
+_OK = http1.status_line(200)
 
 
 class HostedRoute:
@@ -48,6 +61,7 @@ class HostedRoute:
         shared: Context,
     ) -> None:
         self.prefix = prefix
+        self.identity = IdentityHeaders()
         self.freshness = freshness
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
@@ -61,6 +75,7 @@ class HostedRoute:
         self.reader = ChunkReader(self.table)
         self.feed_source = HostedFeedSource(self.table, self.reader, freshness, settings, shared)
         self.feeds = HostedFeeds(self.table, self.reader, self.feed_source, shared.limits)
+        self.sweeper = Sweeper(self.table, self.lifecycle)
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises for one that the protocol keeps for itself."""
@@ -72,7 +87,76 @@ class HostedRoute:
             raise NotOffered("subscriptions are not offered by this server")
         return name
 
+    @staticmethod
+    def parse(target: str) -> Read:
+        """A target as a read; raises HeadgateError."""
+        read = parse_target(target)
+        if isinstance(read, HeadgateError):
+            raise type(read)(read.detail)
+        return read
+
+    # Without a task
+
+    @staticmethod
+    def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
+        """The answer as head and body, when it is in the cache and need not be confirmed."""
+        entry = shared.store.get(get.target, now)
+        if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
+            return None
+        shared.store.hit(entry)
+        common = shared.lines.shared_at(now)
+        return b"".join((_OK, common, get.connection, cache_status.hit(entry.hits))), entry.rest
+
+    def park(
+        self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
+    ) -> bool:
+        """Let a long-poll at the tail of a stream that is in use wait in its feed."""
+        try:
+            active = self.table.peek(name)
+            if active is None or active.state is None or not self.table.hears_of(active):
+                return False
+            state = self.table.present(active)
+            offset = read.offset
+            if state.closed or chunks.start_position(state, offset) != state.tail:
+                return False
+            if isinstance(offset, Offset) and offset.position > state.tail:
+                return False  # another gateway may know more: it goes the ordinary way
+            self.table.deadlines.touch(active)
+            join = partial(self.feeds.join, active, state)
+            park(connection, join, read, state.offset(state.tail))
+        except HeadgateError:
+            return False
+        return True
+
+    def append(
+        self, connection: Parkable, name: str, headers: Mapping[str, str], body: bytes
+    ) -> bool:
+        """Append a body that is not long; raises HeadgateError while nothing was done."""
+        append = parse_append(headers, body)
+        if is_long(append.content_type, body):
+            return False
+        connection.take(None)
+
+        def done(outcome: Appended | HeadgateError) -> None:
+            try:
+                connection.answer(None, self._appended(outcome))
+            except BaseException:
+                connection.abandon()
+                raise
+
+        self.appender.submit(name, append, done)
+        return True
+
+    def _appended(self, outcome: Appended | HeadgateError) -> bytes:
+        if isinstance(outcome, HeadgateError):
+            return self._shared.refusal(outcome)
+        common = self._shared.lines.shared() + cache_status.OTHER_METHOD
+        return http1.serialize(responses.appended(outcome), common)
+
     # Caches
+
+    def invalidate(self, write: Write) -> None:
+        """Nothing: a log tells of its changes itself."""
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
@@ -157,10 +241,35 @@ class HostedRoute:
             self._store.put(entry)
         return entry
 
+    # As a part of the process
+
+    def readiness(self) -> Checks:
+        """Whether the log takes appends."""
+        return {f"log {self.prefix}": self.table.log.trouble()}
+
+    def notes(self) -> Checks:
+        """A loss is no reason to send readers elsewhere: nobody else has more than what is left."""
+        loss = self.table.log.loss()
+        return {} if loss is None else {f"loss {self.prefix}": loss}
+
+    def samples(self) -> Iterator[Sample]:
+        """The numbers of the log, and of what waits for it."""
+        return metrics.samples(self.prefix, self.table.log, self.appender)
+
+    async def open(self) -> None:
+        """Open the log; raises StartError."""
+        await self.table.log.open()
+        self.sweeper.start()
+
     async def drain(self) -> None:
         """Let every live reader go, and wait until they have and no append is under way."""
         await self.feeds.drain()
         await self.appender.idle.wait()
+
+    async def close(self) -> None:
+        """Close the log."""
+        await self.sweeper.stop()
+        await self.table.log.close()
 
 
 def _same_until(state: StreamState, read: Read, now: float) -> float | None:

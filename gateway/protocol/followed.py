@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.protocol import cache_headers, repair
 from gateway.protocol.content import is_json, is_text, media_type
-from gateway.protocol.cursors import next_cursor
 from gateway.protocol.json_slices import LONGEST_RUN, without_blanks
 from gateway.protocol.offsets import NOW
-from gateway.protocol.requests import CatchUp, LongPoll, echoed_cursor
-from gateway.protocol.responses import CLOSED, SECURITY, UP_TO_DATE, Response
+from gateway.protocol.requests import CatchUp, LongPoll
+from gateway.protocol.responses import SECURITY, End, Response, end_fields, read_data
 from gateway.protocol.state import Lifetime
 
 if TYPE_CHECKING:
@@ -111,14 +110,9 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
     closed = span.end == snapshot.tail and snapshot.closed
     mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
     tag = repair.made_tag(snapshot.place, span.start, span.end, span.body, mark)
-    return Response(
-        200,
-        f"{SECURITY}{snapshot.cors}{_lifetime(snapshot, read, now, freshness)}"
-        f"Content-Type: {snapshot.content_type}\r\nETag: {tag}\r\n"
-        f"Stream-Next-Offset: {span.end}\r\n{UP_TO_DATE if at_tail else ''}"
-        f"{_end(snapshot, read, span.start, now, closed=closed)}",
-        span.body,
-    )
+    lifetime = f"{snapshot.cors}{_lifetime(snapshot, read, now, freshness)}"
+    end = End(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
+    return read_data(lifetime, snapshot.content_type, tag, end_fields(end, read, now), span.body)
 
 
 def moves_on(read: LongPoll, now: float) -> bool:
@@ -149,12 +143,8 @@ def poll_ended(snapshot: Snapshot, read: Read, offset: str, now: float) -> Respo
     at_tail = is_end(snapshot, offset)
     closed = at_tail and snapshot.closed
     lifetime = cache_headers.NO_STORE if closed or snapshot.private else cache_headers.POLL_TIMEOUT
-    return Response(
-        204,
-        f"{SECURITY}{snapshot.cors}{lifetime}Stream-Next-Offset: {offset}\r\n"
-        f"{UP_TO_DATE if at_tail else ''}"
-        f"{_end(snapshot, read, offset, now, closed=closed)}",
-    )
+    end = End(offset, at_tail, closed, f"{snapshot.place}:{offset}")
+    return Response(204, f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}")
 
 
 def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
@@ -162,18 +152,6 @@ def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -
     lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)
     tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
-    return Response(
-        200,
-        f"{SECURITY}{snapshot.cors}{lifetime}"
-        f"Content-Type: {snapshot.content_type}\r\nETag: {tag}\r\n"
-        f"Stream-Next-Offset: {snapshot.tail}\r\n{UP_TO_DATE}"
-        f"{_end(snapshot, read, snapshot.tail, now, closed=False)}",
-        b"[]" if is_json(snapshot.content_type) else b"",
-    )
-
-
-def _end(snapshot: Snapshot, read: Read, offset: str, now: float, *, closed: bool) -> str:
-    if closed:
-        return CLOSED
-    cursor = next_cursor(now, echoed_cursor(read), f"{snapshot.place}:{offset}")
-    return f"Stream-Cursor: {cursor}\r\n"
+    end = End(snapshot.tail, True, False, f"{snapshot.place}:{snapshot.tail}")
+    fields = end_fields(end, read, now)
+    return read_data(f"{snapshot.cors}{lifetime}", snapshot.content_type, tag, fields, None)

@@ -17,6 +17,7 @@ from gateway.errors import OriginBehind
 from gateway.protocol import cache_headers
 from gateway.protocol.content import is_json
 from gateway.protocol.cursors import current_cursor
+from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.offsets import BEGINNING, NOW, is_one_past, is_plain
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> Stream
 
     `begin` is the body's beginning, more than EMPTY_BYTES where there are more.
     """
-    next_offset = headers.get("Stream-Next-Offset")
+    next_offset = headers.get(NEXT_OFFSET)
     if status != 200 or next_offset is None or not is_plain(next_offset):
         return None
     return StreamRead(
         headers.get("Content-Type", ""),
         next_offset,
-        is_true(headers, "Stream-Up-To-Date"),
-        is_true(headers, "Stream-Closed"),
+        is_true(headers, UP_TO_DATE),
+        is_true(headers, CLOSED),
         is_nothing(headers.get("Content-Type", ""), begin),
         headers.get("Content-Encoding", "identity").lower() != "identity",
     )
@@ -173,15 +174,15 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
     if read.offset != NOW:
         repairs.extend(_repair_tag(fields, facts))
     # One reader's cursor must be every reader's, so it is ours and never the origin's.
-    fields.popall("Stream-Cursor", None)
+    fields.popall(CURSOR, None)
     if not facts.closed:
-        fields["Stream-Cursor"] = str(current_cursor(now))
+        fields[CURSOR] = str(current_cursor(now))
     return fields, repairs
 
 
 def of_no_read(fields: CIMultiDict[str]) -> None:
     """Keep from caches what tells of a stream's tail and is no read, as HEAD (section 5.5)."""
-    if "Stream-Next-Offset" in fields and not any(name in fields for name in LIFETIMES):
+    if NEXT_OFFSET in fields and not any(name in fields for name in LIFETIMES):
         fields["Cache-Control"] = "no-store"
 
 

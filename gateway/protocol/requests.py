@@ -13,6 +13,7 @@ from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol import offsets
 from gateway.protocol.content import DEFAULT_CONTENT_TYPE, check_content_type
 from gateway.protocol.cursors import parse_cursor
+from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.state import Lifetime, Stamp
@@ -168,7 +169,7 @@ def _text(headers: Mapping[str, str], name: str) -> str | None:
 
 def is_closing(headers: Mapping[str, str]) -> bool:
     """Only `true`, in any case, closes; anything else counts as absent (section 4.1)."""
-    return headers.get("Stream-Closed", "").lower() == "true"
+    return headers.get(CLOSED, "").lower() == "true"
 
 
 def _parse_producer(headers: Mapping[str, str]) -> Stamp | None:
@@ -227,7 +228,7 @@ def _timestamp(text: str) -> float:
 
 
 def _parse_fork(headers: Mapping[str, str]) -> ForkRequest | None:
-    source = _text(headers, "Stream-Forked-From")
+    source = _text(headers, FORKED_FROM)
     offset = headers.get("Stream-Fork-Offset")
     sub_offset = headers.get("Stream-Fork-Sub-Offset")
     if source is None:

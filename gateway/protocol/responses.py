@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -37,9 +37,10 @@ from gateway.errors import (
     StreamNotFound,
     WebOriginRefused,
 )
-from gateway.protocol import cache_headers, chunks
+from gateway.protocol import cache_headers, chunks, header_names
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
+from gateway.protocol.header_names import CURSOR, NEXT_OFFSET
 from gateway.protocol.offsets import Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
@@ -65,8 +66,8 @@ RESPONSE_HEADERS = (
     " Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
-CLOSED = "Stream-Closed: true\r\n"
-UP_TO_DATE = "Stream-Up-To-Date: true\r\n"
+CLOSED = f"{header_names.CLOSED}: true\r\n"
+UP_TO_DATE = f"{header_names.UP_TO_DATE}: true\r\n"
 
 STATUS: dict[type[HeadgateError], int] = {
     BadRequest: 400,
@@ -115,12 +116,39 @@ class Response(msgspec.Struct, frozen=True):
         return "\r\nAccess-Control-Allow-Origin: " in self.fields  # no line of ours is before it
 
 
+class End(NamedTuple):
+    """Where an answer to a read ends. `place`, its stream and beginning, seeds its cursor."""
+
+    offset: str
+    at_tail: bool
+    closed: bool
+    place: str
+
+
+def end_fields(end: End, read: Read, now: float) -> str:
+    """What every answer to a read says of its end: where to read on, or that there is no more."""
+    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE if end.at_tail else ''}"
+    if end.closed:
+        return fields + CLOSED
+    return f"{fields}{CURSOR}: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
+
+
+def read_data(
+    lifetime: str, content_type: str, tag: str | None, end: str, body: bytes | None
+) -> Response:
+    """200 to a read; without a body, with that of a stream of this type which has no data."""
+    if body is None:
+        body = b"[]" if is_json(content_type) else b""
+    etag = "" if tag is None else f"ETag: {tag}\r\n"
+    return Response(200, f"{SECURITY}{lifetime}Content-Type: {content_type}\r\n{etag}{end}", body)
+
+
 def created(outcome: Created, location: str) -> Response:
     """201 with Location, or 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
+        f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}"
     )
     if not outcome.new:
@@ -131,7 +159,7 @@ def created(outcome: Created, location: str) -> Response:
 def appended(outcome: Appended) -> Response:
     """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
     fields = (
-        f"{SECURITY}{cache_headers.NO_STORE}Stream-Next-Offset: {outcome.next_offset}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
         f"{CLOSED if outcome.closed else ''}"
     )
     if outcome.producer is None:
@@ -154,7 +182,7 @@ def metadata(state: StreamState) -> Response:
     return Response(
         200,
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"Stream-Next-Offset: {state.offset(state.tail)}\r\n"
+        f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
         f"{CLOSED if state.closed else ''}{ttl}",
     )
 
@@ -173,13 +201,8 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
         lifetime = cache_headers.tail_lifetime(freshness, remaining)
-    return Response(
-        200,
-        f"{SECURITY}{lifetime}Content-Type: {state.content_type}\r\n"
-        f"ETag: {cache_headers.etag(chunk)}\r\n"
-        f"{_position_fields(chunk, read, now)}",
-        read_body(state.content_type, chunk.records),
-    )
+    tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
+    return read_data(lifetime, state.content_type, tag, end_fields(_end(chunk), read, now), body)
 
 
 def same_until(state: StreamState, now: float) -> float:
@@ -212,19 +235,14 @@ def _is_fixed(chunk: Chunk, read: Read) -> bool:
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """200 without data, never stored: the answer to `offset=now` (section 8)."""
-    return Response(
-        200,
-        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{_position_fields(chunks.empty(state), read, now)}",
-        b"[]" if is_json(state.content_type) else b"",
-    )
+    end = end_fields(_end(chunks.empty(state)), read, now)
+    return read_data(cache_headers.NO_STORE, state.content_type, None, end, None)
 
 
 def poll_ended(state: StreamState, read: Read, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     lifetime = cache_headers.NO_STORE if state.closed else cache_headers.POLL_TIMEOUT
-    chunk = chunks.empty(state)
-    return Response(204, f"{SECURITY}{lifetime}{_position_fields(chunk, read, now)}")
+    return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 
 def event_stream(content_type: str, cors: str = "") -> Response:
@@ -237,15 +255,10 @@ def event_stream(content_type: str, cors: str = "") -> Response:
     )
 
 
-def _position_fields(chunk: Chunk, read: Read, now: float) -> str:
+def _end(chunk: Chunk) -> End:
     state = chunk.state
-    fields = f"Stream-Next-Offset: {state.offset(chunk.end)}\r\n"
-    if chunk.at_tail:
-        fields += UP_TO_DATE
-    if chunk.closed:
-        return fields + CLOSED
-    cursor = next_cursor(now, echoed_cursor(read), f"{state.stream_id}:{chunk.start}")
-    return f"{fields}Stream-Cursor: {cursor}\r\n"
+    place = f"{state.stream_id}:{chunk.start}"
+    return End(state.offset(chunk.end), chunk.at_tail, chunk.closed, place)
 
 
 def problem(error: HeadgateError, again_s: int) -> Response:
@@ -257,7 +270,7 @@ def problem(error: HeadgateError, again_s: int) -> Response:
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
         case StreamClosed():
-            fields += f"{CLOSED}Stream-Next-Offset: {error.next_offset}\r\n"
+            fields += f"{CLOSED}{NEXT_OFFSET}: {error.next_offset}\r\n"
         case ProducerFenced():
             fields += f"Producer-Epoch: {error.epoch}\r\n"
         case SequenceGap():

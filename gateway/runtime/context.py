@@ -64,6 +64,13 @@ class Context:
         """A refusal; of those who are refused together each is to come back at another time."""
         return responses.problem(error, next(self._again_s))
 
+    def refusal(self, error: HeadgateError, *, connection: str | None = None) -> bytes:
+        """A refusal as bytes, for a request that has no id of its own."""
+        lines = self.lines.own(
+            request_id=self.lines.new_request_id(), origin=None, connection=connection
+        )
+        return http1.serialize(self.problem(error), lines + cache_status.BYPASS)
+
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
         """An answer of a feed, and the bytes of it that all who asked the same are given."""
         lines = self.lines.shared()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -33,6 +33,7 @@ class Sample(msgspec.Struct, frozen=True):
     number: float
 
 
+T = TypeVar("T")
 Snapshot = tuple[Sample, ...]
 _COMBINE: dict[str, Callable[[float, float], float]] = {"sum": lambda a, b: a + b, "min": min}
 
@@ -83,6 +84,14 @@ def of_this_process() -> Snapshot:
     return tuple(
         Sample(metric, (), told[metric.name]) for metric in OF_PROCESSES if metric.name in told
     )
+
+
+def read(
+    metrics: Mapping[Metric, Callable[[T], float]], owner: T, *values: str
+) -> Iterator[Sample]:
+    """The numbers of one owner as they are now, with these values for the labels."""
+    for metric, number_of in metrics.items():
+        yield Sample(metric, values, float(number_of(owner)))
 
 
 def together(snapshots: Iterable[Snapshot]) -> Snapshot:

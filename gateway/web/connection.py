@@ -1,96 +1,74 @@
-"""A client's connection: the requests that need no task are answered as soon as they are parsed.
-
-Leans on aiohttp's RequestHandler (3.14): `_parser`, `_messages`, `_waiter`, `_request_count`,
-`_next_keepalive_close_time`, `_paused`, `_reading_paused`, `_task_handler`, `_current_request`, and
-on `_ErrInfo`, a refusal among `_messages`. tests/web/test_connection_contract.py fails on a change.
-"""
+"""A client's connection: the requests that need no task are answered as soon as they are parsed."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp.http import HttpRequestParser, HttpVersion11
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import (
-    MAX_MSG_QUEUE_SIZE,
-    RequestHandler,
-    RequestPayloadError,
-    _ErrInfo,
-)
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
 from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
-from gateway.protocol import cache_status, http1
-from gateway.telemetry.logs import log
+from gateway.live.sse_readers import ReaderServer
 from gateway.web import request_body
+from gateway.web.aiohttp_connection import AiohttpConnection
+from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
 from gateway.web.request_head import is_host, is_one_request, refusal
-from gateway.web.responses import HandedOver
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    import asyncio
+    from collections.abc import Callable
 
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
-    from gateway.web.fast_path import Head
-    from gateway.web.server import ConnectionServer
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import PlainGet
+    from gateway.web.fast_path import FastPath
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
-LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
 
 
-class Connection(RequestHandler):
-    """`_busy` counts requests in aiohttp's hands; `_taken` says that one is in ours."""
+class Owner(ReaderServer, Protocol):
+    """What a connection needs of the server that made it."""
+
+    fast: FastPath
+    shared: Context
+
+    def tell_idle(self) -> None:
+        """One more connection has nothing under way, while the server stops."""
+
+
+class Connection(AiohttpConnection):
+    """Parses what comes, and gives aiohttp the requests that the fast path does not take."""
 
     __slots__ = (
         "_begun",
         "_body",
-        "_busy",
         "_deadline",
-        "_deaf",
         "_early",
         "_fast",
-        "_given_back",
         "_held",
         "_late",
         "_on_lost",
-        "_shared",
-        "_taken",
         "_whole",
-        "server",
+        "owner",
     )
-    abandon = RequestHandler.force_close  # of a Waiter
+    abandon = AiohttpConnection.force_close  # of a Waiter
 
-    def __init__(self, server: ConnectionServer, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
-        super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
-        # One that gives several requests at a time loses them all when what follows is bad.
-        self._parser = HttpRequestParser(
-            self,
-            self._loop,
-            self._read_bufsize,
-            max_line_size=self.max_line_size,
-            max_field_size=self.max_field_size,
-            max_headers=self.max_headers,
-            payload_exception=RequestPayloadError,
-            auto_decompress=False,
-            max_msg_queue_size=1,
-        )
-        self.server = server
-        self._fast, self._shared = server.fast, server.shared
-        self._busy, self._taken = 0, False
+    def __init__(self, server: web.Server, owner: Owner, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(server, owner.shared, **arguments)
+        self.owner = owner
+        self._fast = owner.fast
         self._held = bytearray()
         self._early = self._late = b""
         self._whole = True  # each piece so far was one request; else the parser may keep more
         self._body: StreamReader | None = None  # what is still to come of it
-        self._deaf = False  # what comes is not looked at: something before it was no HTTP
         self._on_lost: Callable[[Connection], object] | None = None
-        self._given_back: ExitStack | None = None  # with the end of aiohttp's request
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
@@ -102,23 +80,24 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().connection_made(transport)
-        limits = self._shared.limits
+        limits = self.shared.limits
         limits.connections += 1
-        self._deadline = self._loop.time() + self._shared.timeouts.header
+        self._deadline = self._loop.time() + self.shared.timeouts.header
         if self._late:
             self.write(self._late)
             self.force_close()
         elif limits.connections > limits.max_connections:
             limits.connections_refused += 1
-            self._last_words(self._shared.problem(LimitReached("max_connections is reached")))
+            self.refuse(LimitReached("max_connections is reached"))
         elif self._early:
             self.data_received(self._early)
         self._early = self._late = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
+        self.state = LOST  # from whatever was
         if self._manager is not None:
-            self._shared.limits.connection_lost()
+            self.shared.limits.connection_lost()
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
@@ -133,24 +112,28 @@ class Connection(RequestHandler):
         """Give the transport to another protocol; for aiohttp the connection ends here."""
         transport = self.transport
         assert transport is not None, "the caller has just written to it"
+        self.enter(HANDED_OVER)
         transport.set_protocol(protocol)
         self.transport = None
         self.connection_lost(None)
-        self._shared.limits.connections += 1  # still a connection: its new protocol counts it down
+        self.shared.limits.connections += 1  # still a connection: its new protocol counts it down
 
     # Receiving
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what can be answered at once."""
-        if self._force_close or self._close or self._deaf:
+        state = self.state
+        if self._force_close or self._close or state is DEAF:
             return
-        if self._taken:
-            self._hold(data)
+        if state is TAKEN:
+            self._held += data
+            if len(self._held) > HELD_BYTES and self.transport is not None:
+                self.transport.pause_reading()
         elif self._upgraded or self._payload_parser is not None:
             super().data_received(data)
         else:
             # To look a long body up would cost more than it ever saves.
-            may_be_known = self._whole and self.is_idle and data.startswith(b"GET ")
+            may_be_known = self._whole and state is IDLE and data.startswith(b"GET ")
             known = self._fast.heads.get(data) if may_be_known else None
             if known is None or not self._answered_again(known):
                 self._parse(data)
@@ -158,9 +141,9 @@ class Connection(RequestHandler):
     def _parse(self, data: bytes) -> None:
         """Take one request after the other, up to one that is not whole or has to be waited for."""
         answered = 0
-        while self._parser is not None and not (self._taken or self._force_close):
-            if answered == AT_ONCE and self.is_idle:
-                self._taken = True
+        while self._parser is not None and not (self.state is TAKEN or self._force_close):
+            if answered == AT_ONCE and self.state is IDLE:
+                self.enter(TAKEN)
                 self._loop.call_soon(self._go_on)
                 return
             if not self._goes_on_after(data):
@@ -190,8 +173,8 @@ class Connection(RequestHandler):
         self._deadline = None
         self._begun = 0
         before = self._fast.answered
-        if not (self.is_idle and self._answered(message, payload)):
-            self._give_to_aiohttp(message, payload)
+        if not (self.state is IDLE and self._answered(message, payload)):
+            self.give(message, payload)
         elif self._fast.answered > before and self._whole:
             self._fast.remember(data, message)
         return not (self._whole or upgraded)
@@ -211,35 +194,49 @@ class Connection(RequestHandler):
         self._begun += more
         if self._begun > HEAD_BYTES:
             self._end_with(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
-        elif self._deadline is None and self._begun and self.is_idle:
-            self._deadline = self._loop.time() + self._shared.timeouts.header
+        elif self._deadline is None and self._begun and self.state is IDLE:
+            self._deadline = self._loop.time() + self.shared.timeouts.header
+
+    def too_slow(self, now: float) -> bool:
+        """Whether the client's time for the head of a request is over."""
+        return self._deadline is not None and self.is_idle and now >= self._deadline
+
+    def all_handled(self) -> None:
+        """The next head, of which a part may have come, has its time from now on."""
+        super().all_handled()
+        if self._begun and self._deadline is None:
+            self._deadline = self._loop.time() + self.shared.timeouts.header
+        if self.shared.closing:
+            self.owner.tell_idle()
 
     def _spoilt(self, error: HttpProcessingError) -> None:
         """What came is no HTTP, and nobody can say where the next request would begin."""
         if self._body is not None and not self._body.is_eof():
-            self._deaf = True
+            self.enter(DEAF)
             self._body.set_exception(RequestPayloadError(error.message))
         else:
             self._end_with(refusal(error))
 
     def _end_with(self, error: HeadgateError) -> None:
         """Refuse, and end the connection, as soon as everything before is answered."""
-        self._deaf = True
-        if self.is_idle:
-            self._last_words(self._shared.problem(error))
+        if self.state is IDLE:
+            self.refuse(error)
         else:
-            self._give_to_aiohttp(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
+            self.give(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
+            self.enter(DEAF)
 
-    def _answered_again(self, head: Head) -> bool:
-        if self._paused or self._shared.closing or not self._fast.again(self, head):
+    # Answering
+
+    def _answered_again(self, get: PlainGet) -> bool:
+        if self._paused or self.shared.closing or not self._fast.again(self, get):
             return False
-        self._went_on(should_close=head.message.should_close)
+        self._went_on(should_close=get.is_last)
         return True
 
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
-        if self._paused or self._shared.closing or not is_host(message.headers.get("Host", "")):
+        if self._paused or self.shared.closing or not is_host(message.headers.get("Host", "")):
             return False
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)
@@ -259,57 +256,13 @@ class Connection(RequestHandler):
         """A request was answered without aiohttp, or will be."""
         self._deadline = None
         self._request_count += 1
-        self._stay_open()
+        # Aiohttp knows nothing of our requests and must not take the connection for idle.
+        open_s = self._keepalive_timeout
+        if self.state is TAKEN:
+            open_s += self.shared.timeouts.longest_wait
+        self._next_keepalive_close_time = self._loop.time() + open_s
         if should_close:
             self.force_close()
-
-    def _give_to_aiohttp(
-        self, message: RawRequestMessage | _ErrInfo, payload: StreamReader
-    ) -> None:
-        self._request_count += 1
-        self._busy += 1
-        self._messages.append((message, payload))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _hold(self, data: bytes) -> None:
-        self._held += data
-        if len(self._held) > HELD_BYTES and self.transport is not None:
-            self.transport.pause_reading()
-
-    async def _handle_request(
-        self,
-        request: BaseRequest,
-        start_time: float | None,
-        request_handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
-    ) -> tuple[web.StreamResponse, bool]:
-        try:
-            return await super()._handle_request(request, start_time, request_handler)
-        finally:
-            self._busy -= 1
-            given_back, self._given_back = self._given_back, None
-            if given_back is not None:
-                given_back.close()
-            if self._begun and self.is_idle and self._deadline is None:  # its turn has come
-                self._deadline = self._loop.time() + self._shared.timeouts.header
-            if self._shared.closing and not self._busy:
-                self.server.tell_idle()
-
-    def resources(self) -> ExitStack:
-        """What the request in aiohttp's hands holds: given back when it is over, however it ends.
-
-        It is over when the client has taken the answer, or is gone.
-        """
-        if self._given_back is None:
-            self._given_back = ExitStack()
-        return self._given_back
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request of the connection is under way."""
-        return not (self._busy or self._taken)
-
-    # Answering
 
     def write(self, wire: bytes) -> None:
         """Write an answer that was ready at once."""
@@ -318,17 +271,12 @@ class Connection(RequestHandler):
 
     def take(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Keep the connection for an answer that comes later."""
-        self._taken = True
+        self.enter(TAKEN)
         self._on_lost = on_lost
 
     def tell_loss(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Whom to tell when the client leaves while a task waits for its answer."""
         self._on_lost = on_lost
-
-    def _stay_open(self) -> None:
-        """Aiohttp knows nothing of our requests and must not take the connection for idle."""
-        wait = self._shared.timeouts.longest_wait if self._taken else 0.0
-        self._next_keepalive_close_time = self._loop.time() + wait + self._keepalive_timeout
 
     def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
         """Write the answer that came later, and go on with what the client sent meanwhile."""
@@ -341,60 +289,14 @@ class Connection(RequestHandler):
         transport = self.transport
         if transport is None:
             return
-        self._taken = False
-        self._stay_open()
+        self.enter(IDLE)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if not self._whole:
             self._parse(b"")
-        if self._held and not self._taken:
+        if self._held and self.state is not TAKEN:
             held = bytes(self._held)
             self._held.clear()
             transport.resume_reading()
             self.data_received(held)
-        if self._shared.closing and not self._taken and not self._busy:
+        if self.shared.closing and self.is_idle:
             transport.close()
-
-    # Refusing
-
-    def _last_words(self, response: Response) -> None:
-        """Answer, and close when it is sent: what follows on this connection means nothing."""
-        if self.transport is None:
-            return
-        lines = self._shared.lines
-        common = lines.own(request_id=lines.new_request_id(), origin=None, connection="close")
-        self.transport.write(http1.serialize(response, common + cache_status.BYPASS))
-        self._linger()
-
-    def _linger(self) -> None:
-        """Read on for a while: what a client still sends to a closed socket costs it the answer."""
-        transport = self.transport
-        assert transport is not None, "the caller has just written to it"
-        if self._waiter is not None:
-            self._waiter.cancel()
-        self._force_close = True  # what comes is not looked at
-        transport.write_eof()
-        transport.resume_reading()
-        self._loop.call_later(LINGER_S, transport.close)
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Refuse in our own form."""
-        if isinstance(exc, HeadgateError):
-            self._last_words(self._shared.problem(exc))
-            return HandedOver()
-        return super().handle_error(request, status, exc, message)
-
-    def log_exception(self, *args: Any, exc_info: BaseException | None = None, **kw: Any) -> None:  # noqa: ANN401 - aiohttp's
-        """Write of what went wrong in aiohttp's hands, but not of what any client can cause."""
-        if isinstance(exc_info, RequestPayloadError):  # of a body for which nobody waits any more
-            log.debug("request.body_broken", reason=str(exc_info))
-        else:
-            super().log_exception(*args, exc_info=exc_info, **kw)
-
-    def too_slow(self, now: float) -> bool:
-        """Whether the client's time for the head of a request is over."""
-        return self._deadline is not None and self.is_idle and now >= self._deadline

@@ -12,7 +12,6 @@ from aiohttp.web import RequestPayloadError
 from gateway.cache import policy
 from gateway.cache.decision import Pass, ServeRecent, ServeTail
 from gateway.edge.followed_stream import key_of
-from gateway.edge.invalidation import apply
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -28,6 +27,7 @@ from gateway.protocol import cache_status, edge_target, followed, forwarding, re
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
+from gateway.protocol.header_names import FORKED_FROM, NEXT_OFFSET
 from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
@@ -65,7 +65,9 @@ class EdgeHandlers:
     def __init__(self, shared: Context) -> None:
         self._shared = shared
 
-    async def operate(self, request: BaseRequest, target: str, route: EdgeRoute) -> Answered | None:
+    async def operate(
+        self, request: BaseRequest, target: str, route: EdgeRoute, _name: str
+    ) -> Answered | None:
         """The answer; None when the connection was handed over."""
         try:
             if policy.invalidates(request.method, 200):
@@ -259,13 +261,13 @@ class EdgeHandlers:
         return relayed(request, answer, told)
 
     def _wrote(self, route: EdgeRoute, write: Write) -> None:
-        apply(route, write)
+        route.invalidate(write)
         self._shared.tell_others(write)
 
 
 def _write(request: BaseRequest, route: EdgeRoute, read: EdgeRead, answer: OriginAnswer) -> Write:
     """What an accepted write has changed."""
-    tail = answer.headers.get("Stream-Next-Offset")
+    tail = answer.headers.get(NEXT_OFFSET)
     return Write(
         prefix=route.prefix,
         path=read.path,
@@ -302,7 +304,7 @@ def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         path = route.origin.path(source)
         if path is None:
             raise BadRequest("Stream-Forked-From must name a stream of the same route")
-        fields["Stream-Forked-From"] = path
+        fields[FORKED_FROM] = path
     if request.can_read_body and request.content_length is not None:
         fields["Content-Length"] = str(request.content_length)
     return fields
@@ -310,7 +312,7 @@ def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
 
 def _fork_source(request: BaseRequest) -> str | None:
     """The path of the stream that a fork is made of (section 4.2)."""
-    source = request.headers.get("Stream-Forked-From")
+    source = request.headers.get(FORKED_FROM)
     return None if source is None else canonical_path(source)
 
 

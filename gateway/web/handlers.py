@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
@@ -15,24 +15,27 @@ from gateway.errors import (
     RequestTimeout,
     WebOriginRefused,
 )
-from gateway.hosted.route import HostedRoute
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.paths import canonical_path
 from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry.logs import log
 from gateway.web import request_head
-from gateway.web.edge_handlers import EdgeHandlers
-from gateway.web.hosted_handlers import HostedHandlers
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.route import Route
     from gateway.web.router import Router
+
+    # What can be asked of the streams of one kind of route; None when the connection went with it.
+    Operate = Callable[[BaseRequest, str, Any, str], Awaitable[Answered | None]]
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
@@ -41,14 +44,15 @@ CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
 class Handlers:
     """`handle` is what aiohttp calls."""
 
-    def __init__(self, routes: Router, shared: Context) -> None:
+    def __init__(
+        self, routes: Router, operations: Mapping[type[Route], Operate], shared: Context
+    ) -> None:
         self._routes = routes
         self._shared = shared
         self._lines = shared.lines
         self._log = shared.log
         self._repeats = shared.repeats
-        self._logs = HostedHandlers(routes, shared)
-        self._edges = EdgeHandlers(shared)
+        self._operations = operations
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -99,9 +103,7 @@ class Handlers:
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
         route, name = self._routes.find(canonical_path(target.partition("?")[0]))
-        if isinstance(route, HostedRoute):
-            return await self._logs.operate(request, target, route, name)
-        return await self._edges.operate(request, target, route)
+        return await self._operations[type(route)](request, target, route, name)
 
     def _check_web_origin(self, request: BaseRequest) -> None:
         """Refuse a page's write: browsers ask first only for those that forms cannot make."""

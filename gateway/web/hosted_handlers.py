@@ -13,15 +13,7 @@ from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_status, responses
 from gateway.protocol.content import is_long, long_record
 from gateway.protocol.paths import canonical_path, parse_query
-from gateway.protocol.requests import (
-    Events,
-    LongPoll,
-    Read,
-    parse_append,
-    parse_create,
-    parse_target,
-    resumed,
-)
+from gateway.protocol.requests import Events, LongPoll, parse_append, parse_create, resumed
 from gateway.runtime.answer import Answered
 from gateway.web import live_responses, request_body
 from gateway.web.request_head import base_url
@@ -72,11 +64,8 @@ class HostedHandlers:
     async def _get(
         self, request: BaseRequest, target: str, route: HostedRoute, name: str
     ) -> Answered | None:
-        read = parse_target(target)
-        if not isinstance(read, Read):
-            raise type(read)(read.detail)
         last_event_id = request.headers.get("Last-Event-ID")
-        read = resumed(read, last_event_id)
+        read = resumed(route.parse(target), last_event_id)
         answer = await route.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer

@@ -120,7 +120,7 @@ def stream_events(
     reader = None
     try:
         reader = SseReader(
-            transport, feed.sse_readers, start, cursor, chunked=chunked, server=connection.server
+            transport, feed.sse_readers, start, cursor, chunked=chunked, server=connection.owner
         )
         transport.write(wire)
         reader.paused = connection.writing_paused  # by what the client has not read yet

@@ -39,19 +39,19 @@ class ConnectionServer(web.Server):
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
         head = self.fast.heads.get(data)
-        if head is None or not head.message.should_close:
+        if head is None or not head.is_last:
             return None
         limits = self.shared.limits
         if limits.connections >= limits.max_connections:
             return None
         answer = self.fast.ready(head)
         if answer is not None and self.shared.repeats.looking:
-            self.shared.repeats.note(None, "GET", head.message.path, head.message.headers)
+            self.shared.repeats.note(None, "GET", head.target, head.headers)
         return answer
 
     def __call__(self) -> Connection:
         """The protocol of a new connection."""
-        return Connection(self, **self._kwargs)
+        return Connection(self, self, **self._kwargs)
 
     def reader_lost(self) -> None:
         """The connection of an SSE reader is gone."""

@@ -23,7 +23,12 @@ NOT_ON_THE_WAY = ("telemetry/", "settings/", "backends/origin_health.py", "web/r
 BY_TIMERS = frozenset({"ConnectionServer._sweep_slow", "Connection.too_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
-    {"ConnectionServer.__call__", "Connection.__init__", "Connection.connection_made"}
+    {
+        "ConnectionServer.__call__",
+        "AiohttpConnection.__init__",
+        "Connection.__init__",
+        "Connection.connection_made",
+    }
 )
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
 GUARDS = frozenset(
@@ -33,7 +38,7 @@ GUARDS = frozenset(
         "Appender._guarded",
         "FetchTable._over",
         "Feed._guarded",
-        "FastPath.post.<locals>.done",
+        "HostedRoute.append.<locals>.done",
         "SseReader._read",
         "SseReader.advance",
         "StreamTable._committed",

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
+from gateway.edge.metrics import OF_CACHES, OF_ORIGINS
+from gateway.hosted.metrics import OF_APPENDS, OF_LOGS, OF_SOME_LOGS
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
-from gateway.web.metrics import FAST, OF_LOGS, OF_ORIGINS, OF_SHARED, OF_SOME_LOGS
+from gateway.web.metrics import FAST, OF_SHARED
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
@@ -22,13 +24,14 @@ READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 UP = least("up", "1 while all is well.")
 OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS, metrics.HANGS)
+OF_HOSTED_ROUTES = (*OF_LOGS, *OF_APPENDS, *OF_SOME_LOGS.values())
+OF_EDGE_ROUTES = (*OF_ORIGINS, *OF_CACHES)
 DECLARED = (
     *OF_THE_WHOLE,
     FAST,
     *OF_SHARED,
-    *OF_LOGS,
-    *OF_SOME_LOGS.values(),
-    *OF_ORIGINS,
+    *OF_HOSTED_ROUTES,
+    *OF_EDGE_ROUTES,
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()

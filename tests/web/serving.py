@@ -110,7 +110,7 @@ class Serving:
         """Open the log and the origin, and listen."""
         await self.log.open()
         for edge in self.edges:
-            await edge.origin.open()
+            await edge.open()
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -160,7 +160,6 @@ class Serving:
         await self._runner.cleanup()
         for edge in self.edges:
             await edge.close()
-            await edge.origin.close()
         await self.log.close()
 
 

@@ -1,4 +1,4 @@
-"""What `gateway.web.connection` takes for granted of aiohttp, and what connections promise."""
+"""What `web.aiohttp_connection` takes for granted of aiohttp, and what connections promise."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web import connection
+from gateway.web import aiohttp_connection, connection
 from tests.support.waiting import until
 from tests.web.serving import Serving, serving
 
@@ -23,7 +23,7 @@ async def test_a_refusal_is_read_though_the_client_has_not_sent_all() -> None:
 
 
 async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    monkeypatch.setattr(aiohttp_connection, "LINGER_S", 0.05)
     async with serving() as gateway:
         client = await gateway.connect()
         client.send(HEAD + b"v" * 500_000)

@@ -67,7 +67,7 @@ class Edge:
 
     async def start(self) -> None:
         """Listen."""
-        await self.route.origin.open()
+        await self.route.open()
         self._loop.listen(self.address, self._server)
 
     async def stop(self) -> None:
@@ -77,7 +77,6 @@ class Edge:
         self._server.stop_sweeping()
         await self._server.shutdown(1.0)
         await self.route.close()
-        await self.route.origin.close()
 
     def left(self) -> dict[str, object]:
         """What is held for nobody once everybody has gone: nothing of it should be."""

@@ -12,7 +12,6 @@ from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.topology import Topology
 from gateway.settings import Route
 from gateway.settings.redis_origin import parse_redis
-from gateway.streams.sweeper import Sweeper
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.streams.simulation.link import Link
@@ -94,20 +93,17 @@ class Gateway:
         routes = Router([self.route])
         fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, fast, self.shared)
-        self.sweeper = Sweeper(self.route.table, self.route.lifecycle)
         self.pipes: dict[Pipe, None] = {}
 
     async def start(self) -> None:
         """As `gateway.app` does."""
-        await self.log.open()
-        self.sweeper.start()
+        await self.route.open()
 
     async def stop(self) -> None:
         """The same backwards."""
-        await self.sweeper.stop()
         self.server.stop_sweeping()
         await self.server.shutdown(1.0)
-        await self.log.close()
+        await self.route.close()
 
     def connect(self) -> PatientClient:
         """A client."""

@@ -1,0 +1,7 @@
+"""The protocol's header names that many modules read; the others stand where they are parsed."""
+
+NEXT_OFFSET = "Stream-Next-Offset"
+UP_TO_DATE = "Stream-Up-To-Date"
+CLOSED = "Stream-Closed"
+CURSOR = "Stream-Cursor"
+FORKED_FROM = "Stream-Forked-From"

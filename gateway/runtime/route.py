@@ -1,0 +1,84 @@
+"""What every kind of route gives to the listener, wherever its streams live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from multidict import MultiMapping
+
+    from gateway.live.contract import Parkable
+    from gateway.protocol.identity import IdentityHeaders
+    from gateway.protocol.requests import LongPoll, Read
+    from gateway.runtime.context import Context
+    from gateway.runtime.writes import Write
+    from gateway.telemetry.metrics import Sample
+
+    Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
+
+
+class PlainGet(NamedTuple):
+    """A GET without a wish of its own. The same bytes of a head say the same."""
+
+    target: str
+    headers: MultiMapping[str]
+    key: tuple[str, str]  # host and target, under which an answer of an HTTP origin is cached
+    connection: bytes  # the line that tells what becomes of it
+    is_last: bool  # the connection ends with the answer
+
+
+class Route(Protocol):
+    """The streams below one prefix. Whoever adds a kind of route keeps this, in a package."""
+
+    prefix: str
+    identity: IdentityHeaders
+
+    def checked(self, name: str) -> str:
+        """The name of a stream; raises HeadgateError where it cannot be one."""
+
+    def parse(self, target: str) -> Read:
+        """The target of a GET as a read; raises HeadgateError."""
+
+    # Without a request object or a task. Who answers False or None has done nothing.
+
+    @staticmethod
+    def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
+        """The answer as head and body, when some route of this kind has it fresh in the cache.
+
+        All routes share one cache, so the route of the target need not be found.
+        """
+
+    def park(
+        self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str], /
+    ) -> bool:
+        """Let a long-poll at the tail wait, or answer it at once."""
+
+    def append(
+        self, connection: Parkable, name: str, headers: MultiMapping[str], body: bytes, /
+    ) -> bool:
+        """Append a body that has come whole; raises HeadgateError while nothing was done."""
+
+    # Among other parts of the process
+
+    def invalidate(self, write: Write) -> None:
+        """Forget what a write made old that has passed through this worker or another one."""
+
+    def readiness(self) -> Checks:
+        """What must be well for requests to be sent here."""
+
+    def notes(self) -> Checks:
+        """What an operator should know, and readiness does not depend on."""
+
+    def samples(self) -> Iterable[Sample]:
+        """The route's numbers as they are now."""
+
+    async def open(self) -> None:
+        """Make ready to serve; raises StartError."""
+
+    async def drain(self) -> None:
+        """Let every live reader go, and wait for what was begun."""
+
+    async def close(self) -> None:
+        """Release everything. Nobody asks any more."""

@@ -1,0 +1,145 @@
+"""A client's connection as aiohttp has it: the requests in its hands, and how they are refused.
+
+Leans on aiohttp's RequestHandler (3.14): `_parser`, `_messages`, `_waiter`, `_request_count`,
+`_next_keepalive_close_time`, `_paused`, `_reading_paused`, `_task_handler`, `_current_request`, and
+on `_ErrInfo`, a refusal among `_messages`. tests/web/test_connection_contract.py fails on a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.http import HttpRequestParser
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+
+from gateway.errors import HeadgateError
+from gateway.telemetry.logs import log
+from gateway.web.connection_state import IDLE, LINGERING, TAKEN, TRANSITIONS, WITH_AIOHTTP, State
+from gateway.web.responses import HandedOver
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.runtime.context import Context
+
+LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
+
+
+class AiohttpConnection(RequestHandler):
+    """`in_hand` counts the requests that aiohttp has: the one it handles, and those behind it."""
+
+    __slots__ = ("_given_back", "in_hand", "shared", "state")
+
+    def __init__(self, server: web.Server, shared: Context, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
+        # One that gives several requests at a time loses them all when what follows is bad.
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=1,
+        )
+        self.shared = shared
+        self.state = IDLE
+        self.in_hand = 0
+        self._given_back: ExitStack | None = None  # with the end of aiohttp's request
+
+    def enter(self, state: State) -> None:
+        """Change the state."""
+        assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
+        self.state = state
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request of the connection is under way."""
+        return self.state is not TAKEN and not self.in_hand
+
+    def give(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
+        """Put a request, or a refusal, behind those that aiohttp has."""
+        if self.state is not WITH_AIOHTTP:
+            self.enter(WITH_AIOHTTP)
+        self._request_count += 1
+        self.in_hand += 1
+        self._messages.append((message, payload))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _handle_request(
+        self,
+        request: BaseRequest,
+        start_time: float | None,
+        request_handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
+    ) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self.in_hand -= 1
+            given_back, self._given_back = self._given_back, None
+            if given_back is not None:
+                given_back.close()
+            if not self.in_hand:
+                self.all_handled()
+
+    def all_handled(self) -> None:
+        """Aiohttp has no request any more."""
+        if self.state is WITH_AIOHTTP:
+            self.enter(IDLE)
+
+    def resources(self) -> ExitStack:
+        """What the request in aiohttp's hands holds: given back when it is over, however it ends.
+
+        It is over when the client has taken the answer, or is gone.
+        """
+        if self._given_back is None:
+            self._given_back = ExitStack()
+        return self._given_back
+
+    def refuse(self, error: HeadgateError) -> None:
+        """Answer, and close when it is sent: what follows on this connection means nothing.
+
+        Input is read on for a while: what a client still sends to a closed socket costs it the
+        answer.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        transport.write(self.shared.refusal(error, connection="close"))
+        self.enter(LINGERING)
+        if self._waiter is not None:
+            self._waiter.cancel()
+        self._force_close = True  # aiohttp is to begin nothing more
+        transport.write_eof()
+        transport.resume_reading()
+        self._loop.call_later(LINGER_S, transport.close)
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Refuse in our own form."""
+        if isinstance(exc, HeadgateError):
+            self.refuse(exc)
+            return HandedOver()
+        return super().handle_error(request, status, exc, message)
+
+    def log_exception(self, *args: Any, exc_info: BaseException | None = None, **kw: Any) -> None:  # noqa: ANN401 - aiohttp's
+        """Write of what went wrong in aiohttp's hands, but not of what any client can cause."""
+        if isinstance(exc_info, RequestPayloadError):  # of a body for which nobody waits any more
+            log.debug("request.body_broken", reason=str(exc_info))
+        else:
+            super().log_exception(*args, exc_info=exc_info, **kw)

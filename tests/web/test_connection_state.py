@@ -1,0 +1,35 @@
+"""The states of a connection, and that a wrong change of them fails at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.web.connection import Connection
+from gateway.web.connection_state import TRANSITIONS, State
+from tests.support.waiting import until
+from tests.web.serving import serving
+
+
+def test_every_state_can_be_reached_and_all_but_the_last_may_be_the_last() -> None:
+    assert set(TRANSITIONS) == set(State)
+    reached = {state for following in TRANSITIONS.values() for state in following}
+    assert reached == set(State)
+    assert [state for state in State if State.LOST not in TRANSITIONS[state]] == [State.LOST]
+
+
+@pytest.mark.parametrize("before", State, ids=lambda state: state.name)
+async def test_a_change_that_is_not_in_the_table_is_refused(before: State) -> None:
+    async with serving() as gateway:
+        await gateway.connect()
+        await until(lambda: len(gateway.server.connections) == 1)
+        (connection,) = gateway.server.connections
+        assert isinstance(connection, Connection)
+        for after in State:
+            connection.state = before
+            if after in TRANSITIONS[before]:
+                connection.enter(after)
+                assert connection.state is after
+            else:
+                with pytest.raises(AssertionError, match=f"{before.name} to {after.name}"):
+                    connection.enter(after)
+        connection.state = State.IDLE
