@@ -154,8 +154,10 @@ def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant |
 
 
 def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
-    """Whether a variant is what a request wants, and may be given to whoever sends it."""
-    return variant.is_for(headers) and selects(headers, variant.stored)
+    """Whether a variant answers a request; an identified reader is given only what is public."""
+    cached = variant.cached
+    may_have_it = cached.is_public or not cached.identity.tell(headers)
+    return may_have_it and selects(headers, variant.stored)
 
 
 def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -> Variant | None:

@@ -70,25 +70,22 @@ class HttpCache:
 
     # Looking up
 
-    def _variants(self, request: CacheRequest) -> Sequence[Variant]:
+    def variants(self, request: CacheRequest) -> Sequence[Variant]:
+        """The cached responses of a URL, the newest first."""
         entry = self._store.get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
-
-    def find(self, request: CacheRequest) -> Variant | None:
-        """The cached response that fits the request, fresh or not."""
-        return decision.select(self._variants(request), request.headers)
 
     def decide(
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
     ) -> Decision:
         """What answers a GET or HEAD, whose stream may be followed."""
-        variants, is_passed = self._variants(request), request.fetch_key in self._hit_for_pass
+        variants, is_passed = self.variants(request), request.fetch_key in self._hit_for_pass
         return decision.decide(method, request, variants, stream, now, is_passed=is_passed)
 
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
         """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
         now = self._clock()
-        use = decision.reuse(request.headers, self._variants(request), now)
+        use = decision.reuse(request.headers, self.variants(request), now)
         return await self.carry_out(use, request, now, held_by)
 
     async def carry_out(
@@ -138,14 +135,15 @@ class HttpCache:
         again, each with others who ask for the same variant.
         """
         self._store.misses += 1
-        varies = _varies(self._variants(request))
+        varies = _varies(self.variants(request))
         shared = request.fetch_key not in self._hit_for_pass
         while (fetch := self._fetches.joinable(_key(request, varies))) is not None:
             self.collapsed += 1
             result = await self._taken(fetch, request, old, held_by, collapsed=True)
             if result is not None:
                 return result
-            old = self.find(request)  # it may have been forgotten meanwhile
+            # It may have been forgotten meanwhile.
+            old = decision.select(self.variants(request), request.headers)
             more = varies | {name for name, _ in fetch.begun.result().stored.vary}
             if not fetch.shared or more == varies:
                 shared = False
@@ -158,7 +156,7 @@ class HttpCache:
 
     def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
-        key = _key(request, _varies(self._variants(request)))
+        key = _key(request, _varies(self.variants(request)))
         if not (old.is_asked_for or key in self._fetches or now < old.rests_until):
             self._begin(key, request, old, shared=True).is_wanted = True
 

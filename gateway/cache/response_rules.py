@@ -135,16 +135,13 @@ class ResponseRules(msgspec.Struct):
             joinable=keep or _may_be_joined(request, stored, fields, facts),
             is_public=is_public,
             is_ours=is_ours,
-            is_tail=facts is not None and self._may_move_on(facts),
+            is_tail=facts is not None
+            and (facts.reaches_open_tail or not (facts.closed or self.tails_are_told)),
             said=said,
             own_date="Date" not in fields,
             own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
         )
-
-    def _may_move_on(self, facts: StreamRead) -> bool:
-        """Whether an answer reached the tail of a stream that is open, as far as is known."""
-        return facts.reaches_open_tail or not (facts.closed or self.tails_are_told)
 
     def _shortened(
         self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool

@@ -54,10 +54,6 @@ class Variant:
         facts = self.cached.facts
         return facts is not None and self.entry.is_tail(facts.next_offset)
 
-    def is_for(self, headers: MultiMapping[str]) -> bool:
-        """Whether it may be given to whoever sends these: to everybody, or to nobody special."""
-        return self.cached.is_public or not self.cached.identity.tell(headers)
-
     def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
         """The whole head of a hit that was counted, with the lines of the moment that it needs.
 

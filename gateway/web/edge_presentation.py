@@ -19,28 +19,24 @@ if TYPE_CHECKING:
     from gateway.cache.http_cache import CacheResult
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
-    from gateway.runtime.answer import Source
 
 
 def present(request: BaseRequest, result: CacheResult) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
     cached, source = result.cached, result.source
-    head, body = cached.told(known=result.tail_is_known), cached.body
-    if cached.status == 200 and not conditional.wants_all(request.headers):
+    status, head = cached.status, cached.told(known=result.tail_is_known)
+    body = cached.body if source is None else source
+    length = len(cached.body) if source is None else cached.length
+    if status == 200 and not conditional.wants_all(request.headers):
         fields = fields_of(head)
         if conditional.not_modified(request.headers, 200, fields):
-            _, _, lines = head.partition(b"\r\n")
-            unread = source or b""
-            return _answered(
-                cached, 304, http1.status_line(304) + lines, unread, None, result.cache
-            )
-        ranged = source is None and request.method == "GET"
-        if ranged and (part := _part(request, cached, fields)) is not None:
-            status, head, body = part
-            return _answered(cached, status, head, body, len(body), result.cache)
-    if source is not None:
-        return _answered(cached, cached.status, head, source, cached.length, result.cache)
-    return _answered(cached, cached.status, head, body, len(body), result.cache)
+            status, body, length = 304, source or b"", None
+            head = http1.status_line(304) + head.partition(b"\r\n")[2]
+        elif source is None and request.method == "GET":
+            status, head, body = _part(request, cached, fields) or (200, head, cached.body)
+            length = len(body)
+    relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)
+    return Answered(relayed, result.cache)
 
 
 def _part(
@@ -59,17 +55,6 @@ def _part(
     begin, end = wanted
     line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
     return 206, http1.status_line(206) + lines + line, cached.body[begin:end]
-
-
-def _answered(
-    cached: CachedResponse,
-    status: int,
-    head: bytes,
-    body: bytes | Source,
-    length: int | None,
-    cache: bytes,
-) -> Answered:
-    return Answered(Relayed(status, head, body, length, cached.own_date, cached.own_cors), cache)
 
 
 def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> CIMultiDict[str]:

@@ -9,6 +9,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.cache.cached_response import CacheRequest
+from gateway.cache.decision import select
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.policy import Defaults
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.cache.http_cache import CacheResult
+    from gateway.cache.variants import Variant
     from gateway.origin.client import OriginAnswer
     from tests.support.raw_origin import RawOrigin
 
@@ -92,6 +94,11 @@ class Stage:
             coding,
             lifetime or Lifetime(),
         )
+
+    def find(self, query: str = "", *fields: tuple[str, str]) -> Variant | None:
+        """The cached response that fits a reader's request, fresh or not."""
+        request = self.request(query, *fields)
+        return select(self.cache.variants(request), request.headers)
 
     async def given(self, query: str = "", *fields: tuple[str, str]) -> CacheResult:
         """The answer as the cache gives it."""

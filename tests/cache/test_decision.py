@@ -134,7 +134,7 @@ async def test_of_the_variants_that_fit_the_newest_counts_on_the_fast_path_too(
         await stage.get("", both)
         stage.clock.advance(1)
         await stage.get()
-        found, fast = stage.cache.find(stage.request("", both)), on_the_fast_path(stage, both)
+        found, fast = stage.find("", both), on_the_fast_path(stage, both)
         assert found is not None
         assert found.cached.body == newest
         assert fast is found

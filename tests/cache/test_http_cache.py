@@ -28,7 +28,7 @@ def stored(status: int = 200, **more: object) -> dict[str, object]:
 
 
 def body_kept(stage: Stage) -> bytes | None:
-    variant = stage.cache.find(stage.request())
+    variant = stage.find()
     return None if variant is None else variant.cached.body
 
 
@@ -311,7 +311,7 @@ async def test_what_the_origin_has_replaced_is_not_given_out_again(
         await stage.get()
         stage.clock.advance(2)
         await stage.get()
-        await until(lambda: stage.cache.find(stage.request()) is None)
+        await until(lambda: stage.find() is None)
         with pytest.raises(OriginBroken):
             await stage.get()
 
@@ -413,7 +413,7 @@ async def test_an_origin_that_has_just_failed_is_left_alone_for_a_moment(
         await stage.get()
         stage.clock.advance(15)
         await stage.get()
-        variant = stage.cache.find(stage.request())
+        variant = stage.find()
         assert variant is not None
         await until(lambda: variant.rests_until > stage.clock())
         asked = len(raw.heard)  # one that was cut is repeated

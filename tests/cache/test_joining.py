@@ -197,7 +197,7 @@ async def test_one_refresh_of_a_public_copy_is_enough_for_all_readers() -> None:
             assert (reader.body, reader.x_cache) == (b"old", "STALE")
         await until(lambda: second.sent == 1)
         second.go()
-        await until(lambda: stage.cache.find(stage.request()).cached.body == b"new")  # type: ignore[union-attr] # kept
+        await until(lambda: stage.find().cached.body == b"new")  # type: ignore[union-attr] # kept
         assert len(raw.heard) == 2
 
 
@@ -225,7 +225,7 @@ async def test_one_who_joins_gets_a_slow_body_as_it_comes(monkeypatch: pytest.Mo
             steps.go()
             assert [await anext(parts) for parts in bodies] == [piece] * 4
         assert [[part async for part in parts] for parts in bodies] == [[]] * 4
-        await until(lambda: stage.cache.find(stage.request()) is not None)
+        await until(lambda: stage.find() is not None)
         assert (await stage.get()).x_cache == "HIT"
         assert len(raw.heard) == 1
 

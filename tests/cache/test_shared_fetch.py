@@ -158,7 +158,7 @@ async def test_what_can_be_kept_is_fetched_though_all_have_left() -> None:
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
         steps.go()
-        await until(lambda: stage.cache.find(stage.request()) is not None)
+        await until(lambda: stage.find() is not None)
         assert (await stage.get()).x_cache == "HIT"
 
 
@@ -177,7 +177,7 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
         steps.go()
         if again is not None:
             assert (await again).body == b"data"
-        assert (stage.cache.find(stage.request()) is not None) is comes_back
+        assert (stage.find() is not None) is comes_back
 
 
 @pytest.mark.parametrize("passes", range(8))
@@ -285,7 +285,7 @@ async def test_a_body_that_is_cut_is_whole_for_nobody() -> None:
             await anext(parts)
         errors = await asyncio.gather(*others, return_exceptions=True)
         assert [type(error) for error in errors] == [OriginBroken] * 3
-        assert stage.cache.find(stage.request()) is None
+        assert stage.find() is None
         assert len(raw.heard) == 1
 
 
@@ -357,7 +357,7 @@ async def test_an_answer_of_this_length_is_kept(length: int, x_cache: str) -> No
     async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw, store_bytes=128 * MB) as stage:
         assert len((await stage.get()).body) == length
         if x_cache == "HIT":  # the reader has all before the end of the answer was heard
-            await until(lambda: stage.cache.find(stage.request()) is not None)
+            await until(lambda: stage.find() is not None)
         again = await stage.get()
         assert (len(again.body), again.x_cache) == (length, x_cache)
 
