@@ -290,7 +290,7 @@ def test_whatever_is_said_and_asked_a_hit_is_the_same_on_both_ways() -> None:
 
 async def at_the_door(port: int, wire: bytes) -> bytes:
     """All that comes until the connection ends."""
-    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    client = await Client.connect(port)
     client.send(wire)
     try:
         return await client.rest()
