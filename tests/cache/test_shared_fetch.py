@@ -96,7 +96,7 @@ async def test_the_leader_may_leave_amid_the_body() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_waiter_may_leave() -> None:
+async def test_a_waiter_may_leave_a_shared_fetch() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader, gone, other = await readers_of(stage, raw, 3)
