@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
 # A busy machine is no bug: examples are bounded by their number, never by the clock.
 settings.register_profile("headgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headgate")
+
+LONGEST_ID = 100
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Show the value itself in a list of failures, where pytest would show the number of its row.
+
+    Every process has to give it the same name: no address, and no order of a set, may be in it.
+    """
+    if isinstance(val, str | bytes | float | None) or callable(val):
+        return None
+    shown = repr(val)
+    return None if len(shown) > LONGEST_ID or re.search("0x|set\\(|[{][^:]*[}]", shown) else shown
 
 
 def pytest_configure(config: pytest.Config) -> None:

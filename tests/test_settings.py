@@ -486,7 +486,7 @@ def test_a_header_cannot_tell_readers_apart_and_be_dropped(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("prefix", ["/a", "/a/b", "/v1/stream", "/-._~"])
-def test_prefixes_are_taken(prefix: str) -> None:
+def test_prefixes_in_their_plain_spelling_are_taken(prefix: str) -> None:
     assert Route(prefix=prefix, origin="memory:").prefix == prefix
 
 
@@ -527,7 +527,9 @@ def test_bounds_of_a_route_are_exact(key: str, least: float, most: float) -> Non
 
 
 @pytest.mark.parametrize(("key", "least", "most"), bounded(Settings))
-def test_bounds_are_exact(key: str, least: float, most: float) -> None:
+def test_each_setting_takes_its_least_and_its_most_and_nothing_beyond(
+    key: str, least: float, most: float
+) -> None:
     # Room for the largest append, which the waiting ones must not be less than.
     others: dict[str, object]
     others = {"max_pending_appends": 1024 * GIB} if key == "max_append" else {"max_append": 1}

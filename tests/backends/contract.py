@@ -686,7 +686,7 @@ async def test_reclaiming_ends_and_takes_nothing_that_stands(log: Log) -> None:
     assert [(await log.read(one.state, 0, 9)).records for one in again] == [(b"new",)] * 3
 
 
-async def test_a_log_at_ease_has_no_trouble(log: Log) -> None:
+async def test_a_log_at_ease_is_healthy(log: Log) -> None:
     await log.commit([created(log, "s")])
     assert log.trouble() is None
 

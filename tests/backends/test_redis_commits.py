@@ -378,7 +378,7 @@ async def test_a_history_that_was_told_is_taken_up_again_by_a_server_that_forgot
     assert (await service.present("s")).history == known
 
 
-async def test_a_look_that_we_end_ourselves_tells_no_trouble(log: RedisLog) -> None:
+async def test_a_look_that_we_end_ourselves_leaves_the_log_healthy(log: RedisLog) -> None:
     """Whatever asks at that moment is not refused for it."""
     primary = log.primaries.primary_of("any")
     assert primary is not None

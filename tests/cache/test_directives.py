@@ -309,7 +309,9 @@ def test_a_date_says_the_second_that_it_was_made_of(seconds: int) -> None:
         ("accept-encoding", [""], ["identity"]),
     ],
 )
-def test_spellings_of_one_wish_are_one_variant(name: str, one: list[str], other: list[str]) -> None:
+def test_spellings_of_one_header_value_are_one_variant(
+    name: str, one: list[str], other: list[str]
+) -> None:
     spellings = [fields(*((name.title(), line) for line in lines)) for lines in (one, other)]
     assert normalised(name, spellings[0]) == normalised(name, spellings[1])
 
@@ -329,7 +331,7 @@ def test_spellings_of_one_wish_are_one_variant(name: str, one: list[str], other:
         ("accept-encoding", ["gzip"], ["gzip, *"]),
     ],
 )
-def test_different_wishes_are_different_variants(
+def test_different_values_of_a_varying_header_are_different_variants(
     name: str, one: list[str], other: list[str]
 ) -> None:
     wishes = [fields(*((name.title(), line) for line in lines)) for lines in (one, other)]

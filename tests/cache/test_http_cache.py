@@ -90,7 +90,7 @@ async def test_a_copy_is_fresh_for_so_long(after: float, x_cache: str) -> None:
         [],
     ],
 )
-async def test_what_must_not_be_kept_is_fetched_each_time(fields: list[str]) -> None:
+async def test_what_must_not_be_stored_is_fetched_each_time(fields: list[str]) -> None:
     async with RawOrigin(answer(b"data", *fields)) as raw, staged(raw) as stage:
         for _ in range(2):
             miss = await stage.get()
@@ -99,7 +99,7 @@ async def test_what_must_not_be_kept_is_fetched_each_time(fields: list[str]) -> 
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "301 Moved Permanently"])
-async def test_any_status_may_be_kept(status: str) -> None:
+async def test_any_status_may_be_stored(status: str) -> None:
     async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, staged(raw) as stage:
         code = int(status[:3])
         assert (await stage.get()).status_field == stored(code)
@@ -107,7 +107,7 @@ async def test_any_status_may_be_kept(status: str) -> None:
         assert (hit.status, hit.x_cache) == (code, "HIT")
 
 
-async def test_queries_are_kept_apart() -> None:
+async def test_each_query_has_an_entry_of_its_own() -> None:
     async with RawOrigin(answer(b"1", MINUTE), answer(b"2", MINUTE)) as raw, staged(raw) as stage:
         assert [(await stage.get(query)).body for query in ("a=1", "a=2", "a=1")] == [
             b"1",
@@ -507,7 +507,7 @@ async def test_for_a_while_nobody_waits_for_what_was_not_to_be_shared() -> None:
         assert (await waits).body == b"1"
 
 
-async def test_then_it_is_tried_again() -> None:
+async def test_equal_reads_wait_again_when_hit_for_pass_is_over() -> None:
     cached = Steps(b"", answer(b"1", MINUTE))
     async with (
         RawOrigin(answer(b"0", "Cache-Control: private"), cached, answer(b"2")) as raw,
@@ -562,7 +562,7 @@ class Kinds:
         await wire.send(answer(kind.ljust(self.size, b"."), MINUTE, "Vary: X-Kind"))
 
 
-async def test_variants_are_kept_apart() -> None:
+async def test_each_variant_has_a_cached_response_of_its_own() -> None:
     kinds = Kinds()
     async with RawOrigin(kinds) as raw, staged(raw) as stage:
         kinds.raw = raw
@@ -716,7 +716,7 @@ async def test_what_was_under_way_at_a_write_is_neither_kept_nor_joined(write: s
         assert len(raw.heard) == 2
 
 
-async def test_a_refresh_under_way_at_a_write_is_not_kept() -> None:
+async def test_a_refresh_under_way_at_a_write_is_not_stored() -> None:
     old = Steps(b"", answer(b"old", SWR))
     async with (
         RawOrigin(answer(b"first", SWR), old, answer(b"new", SWR)) as raw,
@@ -824,7 +824,7 @@ async def test_a_whole_read_is_bounded() -> None:
             await stage.cache.read(stage.request("offset=1"), 100_000)
 
 
-async def test_bytes_are_bounded() -> None:
+async def test_the_bytes_in_the_cache_are_bounded() -> None:
     async with (
         RawOrigin(answer(b"x" * 50_000, MINUTE)) as raw,
         staged(raw, store_bytes=1 << 20) as stage,

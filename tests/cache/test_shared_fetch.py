@@ -14,7 +14,7 @@ from gateway.cache.shared_body import AHEAD_BYTES
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.cache.stage import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
-from tests.support.waiting import until
+from tests.support.waiting import at_rest, until
 
 if TYPE_CHECKING:
     from tests.cache.stage import Stage, Told
@@ -96,7 +96,7 @@ async def test_the_leader_may_leave_amid_the_body() -> None:
         assert len(raw.heard) == 1
 
 
-async def test_a_waiter_may_leave() -> None:
+async def test_a_waiter_may_leave_a_shared_fetch() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader, gone, other = await readers_of(stage, raw, 3)
@@ -378,11 +378,7 @@ async def test_a_long_answer_waits_for_its_leader(field: str) -> None:
     async with RawOrigin(stream) as raw, staged(raw) as stage:
         given = await stage.given()
         assert given.source is not None
-        sent = -1
-        while sent != stream.sent:  # it comes to a stop
-            sent = stream.sent
-            await asyncio.sleep(0.1)
-        assert sent <= AHEAD_BYTES + 16 * MB
+        assert await at_rest(lambda: stream.sent) <= AHEAD_BYTES + 16 * MB
         given.source.release()
 
 

@@ -41,7 +41,7 @@ async def begun(
     return tasks
 
 
-async def test_equal_reads_are_one() -> None:
+async def test_equal_reads_at_once_are_one_read() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, ["a"] * 100)
@@ -50,7 +50,7 @@ async def test_equal_reads_are_one() -> None:
     assert await asyncio.gather(*waiting) == [1] * 100
 
 
-async def test_reads_of_other_versions_are_others() -> None:
+async def test_reads_of_other_versions_are_reads_of_their_own() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()
     waiting = await begun(collapse, reads, [(1, 0, 7), (1, 0, 8), (1, 0, 7), (1, 5, 7)])

@@ -87,7 +87,7 @@ def test_what_one_change_makes_old_is_bounded_and_the_oldest_goes(more: int, fir
     assert store.evictions == max(more, 0)
 
 
-def test_what_is_used_stays() -> None:
+def test_an_entry_that_is_used_stays_in_the_cache() -> None:
     store = store_of(8000)
     for key in "abcdefgh":
         store.put(entry(key, 1000))

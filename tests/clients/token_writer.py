@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,8 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.support.http1 import Client
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
 # So many appends wait for one commit together, instead of each for its own.
 CONNECTIONS = 32
@@ -44,20 +45,18 @@ class TokenWriter:
 
     async def append(self, tokens: Sequence[bytes]) -> None:
         """One POST for each token; returns when every one is acknowledged."""
-        async with contextlib.AsyncExitStack() as stack:
-            connections = [
-                await stack.enter_async_context(_connection(self._url.hostname, self._url.port))
-                for _ in range(min(CONNECTIONS, len(tokens)))
-            ]
+        assert self._url.port is not None, self._url
+        with contextlib.ExitStack() as stack:
+            clients = []
+            for _ in range(min(CONNECTIONS, len(tokens))):
+                clients.append(client := await Client.connect(self._url.port))
+                stack.callback(client.close)
             numbered = enumerate(tokens, start=self._next_seq)
             refused: list[tuple[int, bytes]] = []
-            while wave := refused + list(islice(numbered, len(connections) - len(refused))):
-                for (_, writer), (seq, token) in zip(connections, wave, strict=False):
-                    writer.write(self._request(seq, token))
-                statuses = [
-                    await _read_status(reader)
-                    for (reader, _), _ in zip(connections, wave, strict=False)
-                ]
+            while wave := refused + list(islice(numbered, len(clients) - len(refused))):
+                for client, (seq, token) in zip(clients, wave, strict=False):
+                    client.send(self._request(seq, token))
+                statuses = [(await client.answer()).status for client in clients[: len(wave)]]
                 assert set(statuses) <= {200, 409}, f"{statuses}"
                 # It overtook an earlier one on its way: it goes again with the next wave.
                 refused = [
@@ -68,23 +67,3 @@ class TokenWriter:
     def _request(self, seq: int, token: bytes) -> bytes:
         fields = f"Producer-Seq: {seq}\r\nContent-Length: {len(token)}\r\n\r\n"
         return f"{self._head}{fields}".encode() + token
-
-
-@contextlib.asynccontextmanager
-async def _connection(
-    host: str | None, port: int | None
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-
-
-async def _read_status(reader: asyncio.StreamReader) -> int:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    for line in head.split("\r\n"):
-        name, _, value = line.partition(":")
-        if name.lower() == "content-length":
-            await reader.readexactly(int(value))
-    return int(head.split(" ", 2)[1])

@@ -258,7 +258,7 @@ def test_a_right_is_needed_where_it_is_used(server: RedisServer) -> None:
     assert only(found(login, wait_replicas=1), "rights", "WAIT: ").level == "error"
 
 
-def test_nothing_is_changed(server: RedisServer) -> None:
+def test_an_examination_changes_nothing_in_redis(server: RedisServer) -> None:
     server.command("SET", "headgate:other", "1")
     before = (server.command("DBSIZE"), server.command("FUNCTION", "LIST"))
     dirty = server.info("persistence")["rdb_changes_since_last_save"]

@@ -39,7 +39,7 @@ async def test_what_passes_is_waited_out_and_told() -> None:
     ]
 
 
-def test_it_ends_with_its_time() -> None:
+def test_patience_ends_with_its_time() -> None:
     attempts = Attempts(*[RequestRefused("cannot connect")] * 1000)
     with pytest.raises(RequestRefused, match="cannot connect"):
         virtual_time.run(attempts.patience(0.1).outlast(attempts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Self
 
-from tests.support.http1 import Wire, head_of
+from tests.support.http1 import Wire
 
 
 class Events(Wire):
@@ -15,7 +15,7 @@ class Events(Wire):
         super().__init__(port)
         lines = [f"GET {target} HTTP/1.1", "Host: localhost", *fields, "", ""]
         self.send("\r\n".join(lines).encode())
-        head = head_of(self._until(b"\r\n\r\n") + b"\r\n\r\n")
+        head = self.head()
         self.status, self.headers = head.status, head.headers
         assert self.status != 200 or self.headers["transfer-encoding"] == "chunked"
         self._text = b""
@@ -27,7 +27,9 @@ class Events(Wire):
         """The next event's type and data, comments left out. Raises ConnectionEnded."""
         while True:
             while b"\n\n" not in self._text:
-                self._take_chunk()
+                chunk = self.chunk()
+                assert chunk, "the answer has ended"
+                self._text += chunk
             block, _, self._text = self._text.partition(b"\n\n")
             pairs = [line.partition(b":")[::2] for line in block.split(b"\n")]
             fields = [(name, value.removeprefix(b" ")) for name, value in pairs if name]
@@ -50,9 +52,3 @@ class Events(Wire):
             if kind == "control":
                 control: dict[str, Any] = json.loads(data)
                 return control
-
-    def _take_chunk(self) -> None:
-        size = int(self._until(b"\r\n"), 16)
-        self._text += self._exactly(size)
-        assert self._exactly(2) == b"\r\n", "a chunk does not end where its size says"
-        assert size, "the answer has ended"

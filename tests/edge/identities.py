@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import random
 import re
-import socket
 import threading
 import time
 from collections import Counter
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tests.edge.gateways import PREFIX, edge
 from tests.support.blocking_origin import BlockingOrigin, Exchange
-from tests.support.http1 import TIMEOUT_S, Answer, ConnectionEnded, Wire
+from tests.support.http1 import Answer, ConnectionEnded, Wire
 from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
@@ -277,16 +276,18 @@ class Client:
 
     def _events(self, reader: Reader, port: int, path: str) -> None:
         target = f"{path}?cursor={reader.cursor}&live=sse&offset=-1"
-        got = b""
-        with contextlib.closing(socket.create_connection(("127.0.0.1", port), TIMEOUT_S)) as end:
-            end.sendall(reader.head(target, "GET"))
-            while b"streamCursor" not in got and not _is_refused(got):
-                data = end.recv(1 << 16)
-                if not data:
-                    break
-                got += data
-        self.count.ways["an event"] += b"\nevent: data" in got or b"\ndata:" in got
-        self._search(reader, "sse", target, got.decode("latin-1"))
+        events = b""
+        with Wire(port) as wire:
+            wire.send(reader.head(target, "GET"))
+            answer = wire.head()
+            if answer.headers.get("content-type") != "text/event-stream":
+                answer = wire.whole(answer)
+            else:
+                with contextlib.suppress(ConnectionEnded):
+                    while b"streamCursor" not in events and (chunk := wire.chunk()):
+                        events += chunk
+        self.count.ways["an event"] += b"event: data" in events or b"\ndata:" in events
+        self._search(reader, "sse", target, (answer.wire + answer.body + events).decode("latin-1"))
 
     def _note(self, reader: Reader, way: str, answer: Answer) -> None:
         ways = self.count.ways
@@ -303,12 +304,6 @@ class Client:
         self.count.own += reader.mark in text
         if leaks := reader.leaks(text):
             self.count.leaks.append(f"{way}, {what}, to {reader}: {sorted(leaks)} in {text[:900]}")
-
-
-def _is_refused(got: bytes) -> bool:
-    """Whether an answer has begun that is no stream of events."""
-    head, ended, _ = got.partition(b"\r\n\r\n")
-    return bool(ended) and b"text/event-stream" not in head
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.support.echo_origin import Echo
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
-from tests.support.waiting import until
+from tests.support.waiting import at_rest, until
 from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
@@ -170,11 +169,7 @@ async def test_a_slow_client_slows_the_origin_down(method: str) -> None:
         client.send(request(method, S))
         await until(lambda: long.sent > 0)
         client.pause()
-        sent = -1
-        while sent != long.sent:  # it comes to a stop
-            sent = long.sent
-            await asyncio.sleep(0.2)
-        assert sent < 32 * MB
+        assert await at_rest(lambda: long.sent) < 32 * MB
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ async def saying(*lines: str) -> AsyncIterator[tuple[LiveOrigin, Serving]]:
 
 
 @pytest.mark.parametrize("lines", [(), (ORDINARY,)], ids=["short way", "ordinary way"])
-async def test_of_polls(lines: tuple[str, ...]) -> None:
+async def test_polls_name_the_pages_that_the_origin_allows(lines: tuple[str, ...]) -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001", *lines)
         await origin.polled(1)
@@ -57,14 +57,14 @@ async def test_of_polls(lines: tuple[str, ...]) -> None:
         assert (ended.status, said(ended)) == (204, OF_THE_ORIGIN)
 
 
-async def test_of_events() -> None:
+async def test_events_name_the_pages_that_the_origin_allows() -> None:
     async with saying(*SAYS) as (_, gateway):
         client = await gateway.connect()
         client.send(get(at("0001", "sse")))
         assert said(await client.answer()) == OF_THE_ORIGIN
 
 
-async def test_of_reads_that_the_feed_answers() -> None:
+async def test_reads_that_the_feed_answers_name_the_pages_that_the_origin_allows() -> None:
     async with saying(*SAYS) as (origin, gateway):
         await following(gateway, "0001")
         await confirmed(gateway)
@@ -96,7 +96,7 @@ async def test_what_the_origin_says_may_change() -> None:
         assert said(await waiting.answer()) == OURS
 
 
-async def test_refusals_are_ours() -> None:
+async def test_refusals_name_the_pages_that_the_gateway_allows() -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001")
         await origin.polled(1)

@@ -210,7 +210,7 @@ DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08
         (answer(b"", "Retry-After: 61", status="503 Later"), 503, "60"),
     ],
 )
-async def test_polls_are_told_of_trouble_and_viewers_wait(
+async def test_polls_are_told_that_the_origin_fails_and_viewers_wait(
     trouble: bytes | Play, status: int, again_s: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
@@ -227,7 +227,7 @@ async def test_polls_are_told_of_trouble_and_viewers_wait(
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
 
 
-async def test_one_cut_is_nobodys_trouble() -> None:
+async def test_nobody_is_told_of_one_cut() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -240,7 +240,7 @@ async def test_one_cut_is_nobodys_trouble() -> None:
         assert news(await waiter.answer()) == (200, b"b", "0002", "true")
 
 
-async def test_an_answer_that_is_none_of_the_protocol_is_trouble() -> None:
+async def test_an_answer_that_is_none_of_the_protocol_is_a_failure() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -602,7 +602,7 @@ async def test_so_many_streams_are_followed(limit: int, refused: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-async def test_so_many_readers_wait(mode: str) -> None:
+async def test_more_live_readers_than_the_limit_are_refused(mode: str) -> None:
     async with live(b"a", max_live_readers=1) as (origin, gateway):
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
@@ -626,7 +626,7 @@ async def test_draining_lets_every_live_reader_go() -> None:
         assert (await gateway.ask(get(at("0001")))).status == 503
 
 
-async def test_a_compressed_poll_is_trouble() -> None:
+async def test_a_compressed_poll_is_a_failure() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001", "Accept-Encoding: gzip")
         await origin.polled(1)

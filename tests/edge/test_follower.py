@@ -182,7 +182,7 @@ def test_the_first_failures_are_heard_by_nobody() -> None:
     assert play.transcript == [("poll", "0", None), *again, ("answered", "0", end)]
 
 
-def test_each_one_after_them_is() -> None:
+def test_each_failure_after_the_first_few_is_told_of() -> None:
     play = played(*[BROKEN] * QUIET_FAILURES, SILENT, BROKEN, GONE)
     told = [line for line in play.transcript if line[0] in {"failed", "end"}]
     assert told == [("failed", SILENT), ("failed", BROKEN), ("end", GONE.reason)]

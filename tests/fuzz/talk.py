@@ -7,12 +7,11 @@ import contextlib
 import json
 import random
 import re
-import socket
-import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
 from tests.fuzz import corpus
+from tests.support.http1 import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +23,6 @@ REPORTED = 10
 """One is enough to look at; the first ones may be of several kinds."""
 KEPT = 20
 """Conversations that a finding's transcript has: those that were last."""
-_RESET = struct.pack("ii", 1, 0)
 _FAILED = re.compile(rb'"code": ?"internal_error"|Server got itself in trouble')
 """What the gateway, or aiohttp in it, says of itself; an origin's 500 is passed on."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
@@ -82,22 +80,21 @@ class Talkers:
                 await self._report(conversation)
 
     async def _talk(self, chance: random.Random, conversation: Conversation) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        client = await Client.connect(self.port)
         cut = chance.random() < 0.15
         try:
             for request in corpus.conversation(chance, spoilt=self._spoilt):
                 parts = corpus.segments(chance, request)
                 for part in parts[: chance.randint(0, len(parts))] if cut else parts:
                     conversation.sent.append(part)
-                    writer.write(part)
-                    await asyncio.sleep(0)
-                if not cut and not await _hear(reader, conversation):
+                    client.send(part)
+                    await asyncio.sleep(0)  # each part is a packet of its own
+                if not cut and not await _hear(client, conversation):
                     return
             if cut and chance.random() < 0.5:
-                connection: socket.socket = writer.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                client.reset()
         finally:
-            writer.transport.abort()
+            client.abort()
 
     def _count(self, conversation: Conversation) -> None:
         for status in _STATUS.findall(conversation.received):
@@ -126,12 +123,12 @@ class Talkers:
     async def _fails(self, sent: bytes) -> bool:
         conversation = Conversation([sent])
         with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            client = await Client.connect(self.port)
             try:
-                writer.write(sent)
-                await _hear(reader, conversation)
+                client.send(sent)
+                await _hear(client, conversation)
             finally:
-                writer.transport.abort()
+                client.abort()
         return conversation.has_failed
 
     def write(self) -> None:
@@ -141,11 +138,11 @@ class Talkers:
         self._transcript.write_text("\n".join(lines) + "\n")
 
 
-async def _hear(reader: asyncio.StreamReader, conversation: Conversation) -> bool:
+async def _hear(client: Client, conversation: Conversation) -> bool:
     """Take what is said until it is quiet; False when the connection has ended."""
     while True:
         try:
-            data = await asyncio.wait_for(reader.read(1 << 18), QUIET_S)
+            data = await asyncio.wait_for(client.part(), QUIET_S)
         except TimeoutError:
             return True
         if not data:

@@ -247,7 +247,7 @@ async def test_what_was_cached_of_the_lost_tail_is_answered_no_more() -> None:
 # ---------------------------------------------------------------- trouble
 
 
-async def test_polls_are_told_of_trouble_and_readers_wait_for_its_end() -> None:
+async def test_polls_are_told_that_the_log_fails_and_readers_wait_for_its_end() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")

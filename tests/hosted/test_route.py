@@ -31,7 +31,7 @@ def ages(cache_control: str | None) -> dict[str, int]:
 
 @pytest.mark.parametrize("passed", [0, 50, 95, 99])
 @pytest.mark.parametrize("validator", [False, True])
-async def test_a_kept_answer_does_not_outlive_its_stream_either(
+async def test_a_cached_answer_does_not_outlive_its_stream_either(
     passed: int, validator: bool
 ) -> None:
     """Kept once with much time ahead, and answered from memory when little is left."""
@@ -79,7 +79,7 @@ async def test_reads_of_a_sliding_window_are_never_answered_from_memory() -> Non
     ],
     ids=["append", "close", "delete", "fork"],
 )
-async def test_a_kept_answer_is_as_fresh_as_the_log(change: bytes) -> None:
+async def test_a_cached_answer_is_as_fresh_as_the_log(change: bytes) -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("s", body=b"one"))
@@ -219,7 +219,7 @@ async def test_cursors_of_a_reader_never_go_backwards() -> None:
     ("passed", "cache", "told"),
     [(0, "HIT", "public, max-age=20"), (20, "MISS", "no-cache, s-maxage=1")],
 )
-async def test_a_kept_poll_is_for_its_cursors_interval_only(
+async def test_a_cached_poll_is_for_its_cursors_interval_only(
     passed: int, cache: str, told: str
 ) -> None:
     """After it the URL is one that caches must not answer for long."""

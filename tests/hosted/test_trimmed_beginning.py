@@ -86,7 +86,7 @@ async def test_and_so_does_who_follows_from_there(to: str) -> None:
 
 
 @both
-async def test_and_a_long_poll(to: str) -> None:
+async def test_who_polls_from_the_beginning_gets_what_it_is_now(to: str) -> None:
     async with moving(to) as (gateway, _):
         answer = await gateway.ask(get("s?offset=-1&live=long-poll"))
         assert (answer.status, answer.body) == (200, to.encode())

@@ -67,7 +67,7 @@ async def test_appends_beyond_the_limit() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_polls_that_an_origins_trouble_ends() -> None:
+async def test_polls_that_a_failing_origin_ends() -> None:
     async with live(b"a") as (origin, gateway):
         clients = [await polling(gateway, "0001") for _ in range(HERD)]
         await origin.polled(1)
@@ -78,7 +78,7 @@ async def test_polls_that_an_origins_trouble_ends() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_polls_that_an_own_logs_trouble_ends() -> None:
+async def test_polls_that_a_failing_log_ends() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = await herd(gateway)
@@ -88,7 +88,7 @@ async def test_polls_that_an_own_logs_trouble_ends() -> None:
         assert told(answers) == IN_TURN
 
 
-async def test_polls_whose_time_is_over_while_the_trouble_lasts() -> None:
+async def test_polls_whose_time_is_over_while_the_log_fails() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         reader = await gateway.connect()

@@ -39,7 +39,7 @@ def test_what_is_said_without_numbers(
 
 
 @given(st.integers(0, 10**9))
-def test_a_hit_on_an_own_log(hits: int) -> None:
+def test_a_hit_on_a_hosted_stream_says_how_many_there_were(hits: int) -> None:
     assert read(cache_status.hit(hits)) == (simple("HIT", 0, hits), {"hit": True})
 
 

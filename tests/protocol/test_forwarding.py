@@ -208,7 +208,7 @@ def test_a_request_may_have_passed_so_many_gateways(hops: int, separator: str) -
 
 
 @pytest.mark.parametrize("lines", [1, MAX_HOPS + 1])
-def test_one_more_is_a_loop(lines: int) -> None:
+def test_one_gateway_more_than_may_be_passed_is_a_loop(lines: int) -> None:
     hops = [f"1.1 gateway-{at}" for at in range(MAX_HOPS + 1)]
     with pytest.raises(LoopDetected) as refusal:
         check_loop(via(*([", ".join(hops)] if lines == 1 else hops)), VIA)

@@ -156,7 +156,7 @@ def test_encoding_what_needs_none_changes_nothing(segments: list[str]) -> None:
         ("a=%26", {"a": "&"}),
     ],
 )
-def test_a_query_is_decoded(raw: str, query: dict[str, str]) -> None:
+def test_a_query_is_decoded_into_its_parameters(raw: str, query: dict[str, str]) -> None:
     assert parse_query(raw) == query
 
 

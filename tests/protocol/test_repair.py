@@ -390,12 +390,12 @@ def test_whatever_the_tag_was_it_becomes_one(tag: str, closed: bool, coded: bool
 
 
 @pytest.mark.parametrize("given_cursor", [None, "1", "99999999999", "abc"])
-def test_the_cursor_is_ours(given_cursor: str | None) -> None:
+def test_the_cursor_is_the_gateways_whatever_the_origin_says(given_cursor: str | None) -> None:
     fields = [] if given_cursor is None else [("Stream-Cursor", given_cursor)]
     assert mended(*fields)[0].getall("Stream-Cursor") == [CURSOR]
 
 
-def test_a_closed_stream_has_none() -> None:
+def test_a_closed_stream_has_no_cursor() -> None:
     fields, _ = mended(("Stream-Cursor", "7"), ("Stream-Closed", "true"))
     assert "Stream-Cursor" not in fields
 

@@ -227,7 +227,7 @@ async def test_nor_does_an_absence_count_for_those_who_came_later() -> None:
     assert position(await second) == 1
 
 
-async def test_nor_does_a_duplicate() -> None:
+async def test_a_duplicate_in_a_stream_created_anew_is_decided_again() -> None:
     service, log, other = two()
     await service.create("s")
     stamp = Stamp("p", 0, 0)

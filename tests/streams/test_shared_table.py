@@ -193,7 +193,7 @@ async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None
     assert known(active).tail == 3
 
 
-async def test_what_a_lost_race_tells_does_not_go_behind_news_that_are_being_looked_into() -> None:
+async def test_what_a_lost_race_tells_does_not_go_behind_notifications_under_way() -> None:
     """A gap in the news is read when an older conflict is told: followers hear the latest."""
     service, log, other = two()
     await other.create("s", b"a")
@@ -260,7 +260,7 @@ async def test_what_was_heard_already_is_heard_no_second_time() -> None:
     assert (active.state, readers.heard) == (second.state, [1, 2])
 
 
-async def test_own_commits_come_back_as_news_that_change_nothing() -> None:
+async def test_own_commits_come_back_as_notifications_that_change_nothing() -> None:
     service, log, _ = two()
     await service.create("s")
     active, readers = await followed(service, "s")
@@ -397,7 +397,7 @@ async def test_an_append_that_is_told_of_late_brings_no_stream_back() -> None:
     assert (active.state, active.absent, readers.heard) == (None, True, [])
 
 
-async def test_a_gap_in_the_news_is_read() -> None:
+async def test_a_gap_in_the_notifications_is_read() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
@@ -422,7 +422,7 @@ async def test_news_under_another_history_follow_on_nothing() -> None:
     assert readers.heard == [1]
 
 
-async def test_news_of_a_new_stream_at_the_path_are_no_news_of_the_old() -> None:
+async def test_notifications_of_a_new_stream_at_the_path_are_none_of_the_old() -> None:
     service, log, other = two()
     await other.create("s", b"old")
     active, readers = await followed(service, "s")
@@ -443,7 +443,7 @@ async def test_news_of_a_removal_end_the_stream() -> None:
     assert service.dropped == [(state.stream_id, True)]
 
 
-async def test_news_of_a_trimmed_stream_drop_all_that_is_kept_of_it() -> None:
+async def test_a_notification_of_a_trim_drops_all_that_is_kept_of_the_stream() -> None:
     service, log, other = two()
     state = (await other.create("s", b"a")).state
     await followed(service, "s")
@@ -464,7 +464,7 @@ async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
 # ---------------------------------------------------------------- what was missed
 
 
-async def test_those_who_follow_hear_what_a_stream_is_when_news_were_missed() -> None:
+async def test_those_who_follow_hear_what_a_stream_is_when_notifications_were_missed() -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")

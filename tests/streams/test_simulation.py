@@ -16,5 +16,5 @@ def test_whatever_happens_to_redis_the_log_keeps_its_promises(first: int) -> Non
         assert not world.faults, (seed, world, world.faults)
 
 
-def test_a_run_can_be_repeated() -> None:
+def test_a_seed_of_the_simulation_can_be_repeated() -> None:
     assert run(7).diary == run(7).diary

@@ -9,20 +9,18 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
-import struct
 import threading
 from typing import TYPE_CHECKING
 
 from tests.support.http1 import TIMEOUT_S
 from tests.support.ports import free_port
 from tests.support.raw_origin import answer
+from tests.support.resets import reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import BinaryIO, Self
-
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Exchange:
@@ -64,7 +62,7 @@ class Exchange:
     def reset(self) -> None:
         """End the connection as a crash does."""
         with contextlib.suppress(OSError):
-            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            reset_on_close(self._connection)
             # A blocked read of ours would keep the socket open beyond its closing.
             self._connection.shutdown(socket.SHUT_RD)
         self._connection.close()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import struct
 
 from tests.support.listener import Listener
+from tests.support.resets import reset_on_close
 
 _READ_BYTES = 1 << 16
-# SO_LINGER with a time of zero: closing sends a reset and drops what was not yet sent.
-_RESET = struct.pack("ii", 1, 0)
 # How much more the next connection may carry, so that an answer of any size gets through at last.
 _GROWTH = 1.15
 
@@ -60,7 +57,7 @@ class CuttingProxy(Listener):
                 self.cuts += 1
                 self.at_most *= _GROWTH
                 if with_reset:
-                    _reset_on_close(client_writer)
+                    reset_on_close(client_writer.get_extra_info("socket"))
 
 
 class _Budget:
@@ -89,8 +86,3 @@ async def _forward(
             await sink.drain()
     except OSError:
         return
-
-
-def _reset_on_close(writer: asyncio.StreamWriter) -> None:
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

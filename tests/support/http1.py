@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import json
 import socket
-import struct
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.protocol.events import Event, parse_events
+from tests.support.resets import reset_on_close
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
 T = TypeVar("T")
+Needed = bytes | int | None
+"""What is to be read next: all up to these bytes and they, so many, or all until the end."""
+Reading = Generator[Needed, bytes, T]
 
 TIMEOUT_S = 20.0
 """Long enough for a busy machine; a test that waits this long has failed."""
@@ -101,15 +105,52 @@ def head_of(wire: bytes) -> Answer:
     return Answer(int(status_line.split(" ")[1]), fields, b"", wire)
 
 
-class Client:
-    """One connection of a test in an event loop, written to and read from as bytes."""
+def read_body(answer: Answer) -> Reading[Answer]:
+    """The whole answer of which this is the head."""
+    if answer.status in BODYLESS:
+        return answer
+    if "chunked" in answer.headers.get("transfer-encoding", ""):
+        chunks: list[bytes] = []
+        while chunk := (yield from read_chunk()):
+            chunks.append(chunk)
+        return replace(answer, body=b"".join(chunks))
+    length = answer.get("content-length")
+    body = yield None if length is None else int(length)
+    return replace(answer, body=body, wire=answer.wire + body)
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+def read_chunk() -> Reading[bytes]:
+    """The next chunk of a body; empty at the end, after which there are no trailers."""
+    line = yield b"\r\n"
+    size = int(line.split(b";")[0], 16)
+    data = yield size + 2
+    assert data.endswith(b"\r\n"), "a chunk does not end where its size says"
+    return data[:-2]
+
+
+class Client:
+    """One connection of a test in an event loop, written to and read from as bytes.
+
+    With `patience_s` of None it waits for ever, as on a virtual clock.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        patience_s: float | None = PATIENCE_S,
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._patience_s = patience_s
         self._events = b""
         self._parsed: list[Event] = []
         self._parsed_bytes = 0
+
+    @classmethod
+    async def connect(cls, port: int, *, receive_buffer: int = 1 << 16) -> Client:
+        """A new connection to a server on this machine."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=receive_buffer))
 
     def send(self, data: bytes) -> None:
         """Write."""
@@ -129,12 +170,17 @@ class Client:
 
     async def answer(self, *, to_head: bool = False) -> Answer:
         """The next answer with a known length; no more than its head, if it is `to_head`."""
-        answer = head_of(await self._within(self._reader.readuntil(b"\r\n\r\n")))
-        if to_head or answer.status in BODYLESS or answer.get("transfer-encoding") is not None:
-            return answer
-        length = int(answer.get("content-length") or 0)
-        body = await self._within(self._reader.readexactly(length))
-        return replace(answer, body=body, wire=answer.wire + body)
+        head = await self.head()
+        is_enough = to_head or head.get("content-length") is None
+        return head if is_enough else await self.whole(head)
+
+    async def head(self) -> Answer:
+        """The head of the next answer; the rest is still to be read."""
+        return head_of(await self.read_until(b"\r\n\r\n"))
+
+    async def whole(self, head: Answer) -> Answer:
+        """The answer of which this is the head."""
+        return await self._read(read_body(head))
 
     async def ask(self, data: bytes) -> Answer:
         """Send one request, and read its answer."""
@@ -178,9 +224,7 @@ class Client:
 
     async def chunk(self) -> bytes:
         """The next one; empty at the end."""
-        line = await self._within(self._reader.readuntil(b"\r\n"))
-        data = await self._within(self._reader.readexactly(int(line, 16) + 2))
-        return data[:-2]
+        return await self._read(read_chunk())
 
     async def rest(self) -> bytes:
         """Everything until the server closes."""
@@ -202,6 +246,11 @@ class Client:
         """Go away without a word."""
         self._writer.transport.abort()
 
+    def reset(self) -> None:
+        """Break the connection as a crashed client does."""
+        reset_on_close(self._writer.get_extra_info("socket"))
+        self.abort()
+
     def pause(self) -> None:
         """Take no more from the server, as a slow client would."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined] # a read transport too
@@ -210,9 +259,26 @@ class Client:
         """Take what waits."""
         self._writer.transport.resume_reading()  # type: ignore[attr-defined] # a read transport too
 
-    @staticmethod
-    async def _within(waiting: Coroutine[None, None, T]) -> T:
-        async with asyncio.timeout(PATIENCE_S):
+    async def _read(self, reading: Reading[T]) -> T:
+        """Whatever one of the readings above makes of what comes."""
+        try:
+            needed = next(reading)
+            while True:
+                needed = reading.send(await self._take(needed))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _take(self, needed: Needed) -> bytes:
+        if isinstance(needed, bytes):
+            return await self.read_until(needed)
+        return await (self.rest() if needed is None else self._exactly(needed))
+
+    async def _exactly(self, size: int) -> bytes:
+        return await self._within(self._reader.readexactly(size))
+
+    async def _within(self, waiting: Coroutine[None, None, T]) -> T:
+        async with asyncio.timeout(self._patience_s):
             return await waiting
 
 
@@ -223,7 +289,7 @@ class Wire:
         self.port = port
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.unread = b""
+        self.unread = bytearray()
 
     def __enter__(self) -> Wire:
         return self
@@ -246,10 +312,20 @@ class Wire:
 
     def answer(self, method: str = "GET") -> Answer:
         """The next answer; `method` tells whether it can have a body."""
-        answer = head_of(self._until(b"\r\n\r\n") + b"\r\n\r\n")
-        if method == "HEAD" or answer.status in BODYLESS:
-            return answer
-        return replace(answer, body=self._body(answer.headers))
+        head = self.head()
+        return head if method == "HEAD" else self.whole(head)
+
+    def head(self) -> Answer:
+        """The head of the next answer; the rest is still to be read."""
+        return head_of(self._take(b"\r\n\r\n"))
+
+    def whole(self, head: Answer) -> Answer:
+        """The answer of which this is the head."""
+        return self._read(read_body(head))
+
+    def chunk(self) -> bytes:
+        """The next one of a body; empty at its end."""
+        return self._read(read_chunk())
 
     def remaining(self) -> list[Answer]:
         """Every answer that comes before the server closes; times out when it does not close."""
@@ -264,8 +340,7 @@ class Wire:
 
     def reset(self) -> None:
         """Break the connection as a crashed client does."""
-        linger = struct.pack("ii", 1, 0)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        reset_on_close(self.socket)
         self.socket.close()
 
     def is_ended(self) -> bool:
@@ -277,38 +352,30 @@ class Wire:
         except TimeoutError:
             return False
 
-    def _body(self, headers: Mapping[str, str]) -> bytes:
-        if "chunked" in headers.get("transfer-encoding", ""):
-            return b"".join(self._chunks())
-        if "content-length" in headers:
-            return self._exactly(int(headers["content-length"]))
-        return self._rest()
-
-    def _chunks(self) -> list[bytes]:
-        chunks: list[bytes] = []
-        while size := int(self._until(b"\r\n").split(b";")[0], 16):
-            chunks.append(self._exactly(size))
-            assert self._exactly(2) == b"\r\n", "a chunk does not end where its size says"
-        assert self._until(b"\r\n") == b"", "trailers after the last chunk"
-        return chunks
-
-    def _until(self, mark: bytes) -> bytes:
-        while mark not in self.unread:
-            self._receive()
-        found, _, self.unread = self.unread.partition(mark)
-        return found
-
-    def _exactly(self, size: int) -> bytes:
-        while len(self.unread) < size:
-            self._receive()
-        found, self.unread = self.unread[:size], self.unread[size:]
-        return found
-
-    def _rest(self) -> bytes:
-        with contextlib.suppress(ConnectionEnded):
+    def _read(self, reading: Reading[T]) -> T:
+        try:
+            needed = next(reading)
             while True:
+                needed = reading.send(self._take(needed))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _take(self, needed: Needed) -> bytes:
+        if isinstance(needed, bytes):
+            while (at := self.unread.find(needed)) < 0:
                 self._receive()
-        found, self.unread = self.unread, b""
+            size = at + len(needed)
+        elif needed is not None:
+            while len(self.unread) < (size := needed):
+                self._receive()
+        else:
+            with contextlib.suppress(ConnectionEnded):
+                while True:
+                    self._receive()
+            size = len(self.unread)
+        found = bytes(self.unread[:size])
+        del self.unread[:size]
         return found
 
     def _has_more(self) -> bool:
@@ -324,14 +391,15 @@ class Wire:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise ConnectionEnded(self.unread)
+            raise ConnectionEnded(bytes(self.unread))
         self.unread += data
 
 
 def request(method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
     """The bytes of one well-formed request."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    fields = {"Host": "localhost", **headers}
+    lines = [f"{method} {path} HTTP/1.1"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")

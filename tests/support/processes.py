@@ -128,9 +128,12 @@ def headgate(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     port: int | None = None,
+    preface: Sequence[str] = (),
 ) -> Iterator[Headgate]:
     """A started Headgate that is killed when the block ends."""
-    server = Headgate(origin, arguments=arguments, environment=environment, port=port)
+    server = Headgate(
+        origin, arguments=arguments, environment=environment, port=port, preface=preface
+    )
     try:
         yield server.start()
     finally:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.support.listener import Listener
+from tests.support.resets import reset_on_close
 
 if TYPE_CHECKING:
     import ssl
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     # What happens when the head of a request has come.
     Play = Callable[["Wire"], Awaitable[None]]
-
-_RESET = struct.pack("ii", 1, 0)  # closing sends a reset and drops what was not yet sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +116,7 @@ class Wire:
 
     async def reset(self) -> None:
         """End the connection as a crash does."""
-        connection: socket.socket = self._writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_on_close(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
 

@@ -32,6 +32,15 @@ async def until(
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
+async def at_rest(value: Callable[[], int], for_s: float = 0.2) -> int:
+    """What a number is once it has stayed the same for so long."""
+    before = None
+    while before != (now := value()):
+        before = now
+        await asyncio.sleep(for_s)
+    return now
+
+
 def wait_until(
     condition: Callable[[], bool],
     what: str = "",
@@ -39,7 +48,7 @@ def wait_until(
     *,
     within_s: float = SERVER_PATIENCE_S,
 ) -> None:
-    """The same for a test without a loop; what is `told` about it at the end is in the error.
+    """Look at a condition again and again, without a loop; what is `told` is in the error.
 
     A server that cannot be asked yet does not meet a condition yet.
     """

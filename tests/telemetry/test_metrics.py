@@ -63,7 +63,7 @@ def test_all_is_well_only_where_all_say_so(ups: tuple[int, int], whole: int) -> 
     assert sample.number == whole
 
 
-def test_nothing_of_nobody() -> None:
+def test_no_processes_have_no_samples() -> None:
     assert together([]) == ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,8 +117,7 @@ class Serving:
 
     async def connect(self, *, receive_buffer: int = 1 << 16) -> Client:
         """A new connection."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=receive_buffer)
-        client = Client(reader, writer)
+        client = await Client.connect(self.port, receive_buffer=receive_buffer)
         self._clients.append(client)
         return client
 

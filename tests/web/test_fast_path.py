@@ -290,7 +290,7 @@ def test_whatever_is_said_and_asked_a_hit_is_the_same_on_both_ways() -> None:
 
 async def at_the_door(port: int, wire: bytes) -> bytes:
     """All that comes until the connection ends."""
-    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    client = await Client.connect(port)
     client.send(wire)
     try:
         return await client.rest()
@@ -298,7 +298,7 @@ async def at_the_door(port: int, wire: bytes) -> bytes:
         client.close()
 
 
-async def test_who_asks_once_is_answered_the_same_at_the_door() -> None:
+async def test_one_request_on_a_new_connection_is_answered_as_any_other() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
         port = free_port()
         door = ConnectionListener(gateway.server)

@@ -69,7 +69,7 @@ async def test_one_who_speaks_otherwise_is_as_good_as_gone() -> None:
         await here.close()
 
 
-async def test_half_a_message_is_none() -> None:
+async def test_half_a_message_between_processes_is_none() -> None:
     ours, theirs = socket.socketpair()
     here = await Channel.over(ours)
     with theirs:

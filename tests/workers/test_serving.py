@@ -124,7 +124,9 @@ def test_log_lines_name_the_worker(server: Several) -> None:
     assert {line["worker"]: line["pid"] for line in started} == server.workers()
 
 
-def test_readiness_names_the_worker_with_the_trouble(origin: Headgate, server: Several) -> None:
+def test_readiness_names_the_workers_that_find_the_origin_away(
+    origin: Headgate, server: Several
+) -> None:
     assert server.readyz().json()["checks"] == {
         "server": "ok",
         "worker 1": "ok",
