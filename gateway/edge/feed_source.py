@@ -53,8 +53,6 @@ class EdgeFeedSource:
         """Keep no rendered answer: nothing is followed any more."""
         self._rendered.clear()
 
-    # Long-polls
-
     def recent(self, stream: FollowedStream, read: LongPoll, position: str) -> Response | None:
         """The answer for a poll that is a little behind; None when its data are not at hand."""
         span = stream.since(position)
@@ -130,8 +128,6 @@ class EdgeFeedSource:
         span = Span(parked.position, facts.next_offset, result.cached.body)
         stream.read_by_somebody(span, result)
         return self.data(known, parked.read, span)
-
-    # Events
 
     def data_events(
         self, stream: FollowedStream, start: str, news: Sequence[Span]
