@@ -55,7 +55,7 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
 
 
 class FollowedStream:
-    """`confirmed` says that the origin itself has told where the tail is."""
+    """One followed stream; `confirmed` says that the origin itself has told where its tail is."""
 
     def __init__(self, request: CacheRequest, snapshot: Snapshot, registry: Registry) -> None:
         loop = asyncio.get_running_loop()

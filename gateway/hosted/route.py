@@ -8,7 +8,6 @@ from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
 from gateway.hosted.chunk_reader import ChunkReader
-from gateway.hosted.feed_source import HostedFeedSource
 from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.offsets import NOW
@@ -59,8 +58,7 @@ class HostedRoute:
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight()
         self.reader = ChunkReader(self.table)
-        self.feed_source = HostedFeedSource(self.table, self.reader, freshness, settings, shared)
-        self.feeds = HostedFeeds(self.table, self.reader, self.feed_source, shared.limits)
+        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared)
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises for one that the protocol keeps for itself."""
@@ -77,12 +75,12 @@ class HostedRoute:
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
         drop(self._store, stream_id, whole=whole)
-        drop(self.feed_source.events, stream_id, whole=whole)
+        drop(self.feeds.source.events, stream_id, whole=whole)
 
     def clear(self) -> None:
         """Forget everything, of other routes too: a log seldom loses what it acknowledged."""
         self._store.clear()
-        self.feed_source.events.clear()
+        self.feeds.source.events.clear()
 
     # Reading
 

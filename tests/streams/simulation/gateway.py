@@ -122,7 +122,7 @@ class Gateway:
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
             "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
-            "reads of events": len(route.feed_source._reads._fetches),
+            "reads of events": len(route.feeds.source._reads._fetches),
             "streams to look at": len(route.table._catching_up),
             "followed streams": self.log.followed,
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
