@@ -174,8 +174,8 @@ class EdgeFeedSource:
         stream.read_by_somebody(span, result)
         event = await self._rendered_event(facts.content_type, span)
         if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
-            kept_with = (request.path,)
-            reader.events.put(EventChunk(_key(stream, start), kept_with, *event, expires_at=until))
+            groups = (stream.path,)
+            reader.events.put(EventChunk(_key(stream, start), groups, *event, expires_at=until))
         return event
 
     async def _rendered_event(self, content_type: str, span: Span) -> DataEvent:
