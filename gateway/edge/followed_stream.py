@@ -249,9 +249,9 @@ class FollowedStream:
         """Follow the stream no more."""
         if self.closing is not None:
             self.closing.cancel()
-        self._window.close()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
+        self._window.close()
 
 
 def stream_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:
