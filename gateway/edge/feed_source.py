@@ -53,8 +53,6 @@ class EdgeFeedSource:
         """Keep no rendered answer: nothing is followed any more."""
         self._rendered.clear()
 
-    # Long-polls
-
     def recent(self, stream: FollowedStream, read: LongPoll, position: str) -> Response | None:
         """The answer for a poll that is a little behind; None when its data are not at hand."""
         span = stream.since(position)
@@ -131,8 +129,6 @@ class EdgeFeedSource:
         stream.read_by_somebody(span, result)
         return self.data(known, parked.read, span)
 
-    # Events
-
     def data_events(
         self, stream: FollowedStream, start: str, news: Sequence[Span]
     ) -> list[DataEvent] | None:
@@ -178,8 +174,8 @@ class EdgeFeedSource:
         stream.read_by_somebody(span, result)
         event = await self._rendered_event(facts.content_type, span)
         if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
-            kept_with = (request.path,)
-            reader.events.put(EventChunk(_key(stream, start), kept_with, *event, expires_at=until))
+            groups = (stream.path,)
+            reader.events.put(EventChunk(_key(stream, start), groups, *event, expires_at=until))
         return event
 
     async def _rendered_event(self, content_type: str, span: Span) -> DataEvent:

@@ -55,12 +55,12 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
 
 
 class FollowedStream:
-    """`confirmed` says that the origin itself has told where the tail is."""
+    """One followed stream; `confirmed` says that the origin itself has told where its tail is."""
 
     def __init__(self, request: CacheRequest, snapshot: Snapshot, registry: Registry) -> None:
         loop = asyncio.get_running_loop()
         self.request = request
-        self.key = key_of(request)
+        self.key, self.path = key_of(request), request.path
         self.snapshot = snapshot
         self.confirmed = False
         self._expected = ""  # what was written through this gateway reaches to here
@@ -88,7 +88,7 @@ class FollowedStream:
 
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
-        return f"<FollowedStream {self.request.path} at {self.snapshot.tail}, {health}>"
+        return f"<FollowedStream {self.path} at {self.snapshot.tail}, {health}>"
 
     # What is known of it
 
@@ -242,16 +242,16 @@ class FollowedStream:
     def _followed(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             return
-        log.error("follower.failed", stream=self.request.path, exc_info=task.exception())
+        log.error("follower.failed", stream=self.path, exc_info=task.exception())
         self.end(OriginBroken("the origin's answer to a long-poll could not be used"))
 
     def close(self) -> None:
         """Follow the stream no more."""
         if self.closing is not None:
             self.closing.cancel()
-        self._window.close()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
+        self._window.close()
 
 
 def stream_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:

@@ -79,7 +79,6 @@ class FollowedStreams:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
         stream = self.verified(key_of(request), snapshot, ends=True)
         if stream is None:
-            path = request.path
             with ExitStack() as resources:
                 resources.enter_context(self._limits.feed())
                 stream = FollowedStream(request, snapshot, self)
@@ -87,7 +86,7 @@ class FollowedStreams:
                 self._linger(stream)
                 # Nothing in between may raise: it is in both, or in neither.
                 self._streams[stream.key] = stream
-                self._of_path.setdefault(path, set()).add(stream)
+                self._of_path.setdefault(stream.path, set()).add(stream)
                 self._none.clear()
                 stream.resources = resources.pop_all()
         return stream
@@ -165,12 +164,12 @@ class FollowedStreams:
 
     def moved(self, stream: FollowedStream) -> None:
         """What is kept of the stream's old tail is old."""
-        self.reader.moved(stream.request.path)
+        self.reader.moved(stream.path)
 
     def ended(self, stream: FollowedStream) -> None:
         """What is kept of the stream is of the past."""
         self._unfollow(stream)
-        self.reader.forget(stream.request.path)
+        self.reader.forget(stream.path)
 
     def reader_left(self) -> None:
         """One live reader fewer."""
@@ -194,11 +193,10 @@ class FollowedStreams:
         if self._streams.get(stream.key) is not stream:
             return
         del self._streams[stream.key]
-        path = stream.request.path
-        others = self._of_path[path]
+        others = self._of_path[stream.path]
         others.discard(stream)
         if not others:
-            del self._of_path[path]
+            del self._of_path[stream.path]
         stream.resources.close()
         if not self._streams:
             self.source.clear()

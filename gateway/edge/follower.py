@@ -87,7 +87,7 @@ async def follow(
     failures = barren = 0
     while True:
         try:
-            polled, cached = await _answer(request(question), observer, waits=question.waits)
+            polled, was_held = await _answer(request, question, observer)
         except CannotFollow as end:
             observer.end(end.reason)
             return
@@ -104,19 +104,19 @@ async def follow(
         if question.waits:
             failures = 0
             # An origin that neither waits nor has news must not be asked as fast as it answers.
-            barren = 0 if cached or polled.end != question.start else barren + 1
+            barren = 0 if was_held or polled.end != question.start else barren + 1
             if barren:
                 await asyncio.sleep(backoff_s(barren, chance()))
         question = Question(polled.end, polled.cursor, waits=True)
 
 
 async def _answer(
-    answering: Awaitable[Polled], observer: Observer, *, waits: bool
+    request: Callable[[Question], Awaitable[Polled]], question: Question, observer: Observer
 ) -> tuple[Polled, bool]:
     """The answer, and whether it was waited for."""
-    task = asyncio.ensure_future(answering)
+    task = asyncio.ensure_future(request(question))
     try:
-        done, _ = await asyncio.wait([task], timeout=HOLDS_S if waits else None)
+        done, _ = await asyncio.wait([task], timeout=HOLDS_S if question.waits else None)
         if not done:
             observer.holds()
         return await task, not done

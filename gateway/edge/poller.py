@@ -37,7 +37,10 @@ class PolledOrigin(NamedTuple):
 
 
 class Poller:
-    """`tell_directives` is told what the origin says to caches of reads that reach the tail."""
+    """Polls for one followed stream, with one request after the other.
+
+    `tell_directives` is told what the origin says to caches of reads that reach the tail.
+    """
 
     def __init__(
         self,

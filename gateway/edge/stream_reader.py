@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StreamReader:
-    """`events` are the data events that are kept of what was read.
+    """Reads a route's streams; `events` are the data events that are kept of what was read.
 
     `forgotten` counts the times that something was: what was asked for before the last one may be
     of the past.

@@ -46,8 +46,6 @@ class HostedFeedSource:
         self._freshness = freshness
         self._reads: SingleFlight[DataEvent] = SingleFlight()
 
-    # Long-polls
-
     def poll_data(
         self, stream: StreamState, parked: Parked, news: Sequence[Record]
     ) -> Response | None:
@@ -85,8 +83,6 @@ class HostedFeedSource:
         if start == state.tail:
             return self.poll_ended(state, parked) if state.closed else None
         return self._data(parked, await self._reader.chunk_for(parked.read, state, start))
-
-    # Events
 
     def data_events(
         self, stream: StreamState, start: str, news: Sequence[Record]

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
+from gateway.hosted.feed_source import HostedFeedSource
 from gateway.live.feed import Feed
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.hosted.chunk_reader import ChunkReader
-    from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.live.contract import FeedSettings
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.state import StreamState
-    from gateway.runtime.limits import Limits
+    from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
 
@@ -131,13 +133,14 @@ class HostedFeeds:
         self,
         table: StreamTable,
         reader: ChunkReader,
-        source: HostedFeedSource,
-        limits: Limits,
+        freshness: Freshness,
+        settings: FeedSettings,
+        shared: Context,
     ) -> None:
+        self.source = HostedFeedSource(table, reader, freshness, settings, shared)
         self._table = table
         self._reader = reader
-        self._source = source
-        self._limits = limits
+        self._limits = shared.limits
         self._feeds: set[Feed[StreamState, Record]] = set()
         self._none = asyncio.Event()
         self._none.set()
@@ -155,7 +158,7 @@ class HostedFeeds:
         if isinstance(active.follower, HostedFollower):
             return active.follower.feed
         feed: Feed[StreamState, Record] = Feed(
-            state, state.offset(state.tail), self._source, self, closed=state.closed
+            state, state.offset(state.tail), self.source, self, closed=state.closed
         )
         active.follower = HostedFollower(feed, self._table, self._reader)
         self._feeds.add(feed)
@@ -173,11 +176,11 @@ class HostedFeeds:
         The stream may have moved on meanwhile, and a feed must begin with it as it is now.
         """
         state, start = read.state, read.state.offset(read.start)
-        if read.start == state.tail or self._source.cached_event(state, start) is not None:
+        if read.start == state.tail or self.source.cached_event(state, start) is not None:
             return read
         lost: StreamGone | None = None
         try:
-            await self._source.read_event(state, start)
+            await self.source.read_event(state, start)
         except StreamGone as gone:
             lost = gone
         active = await self._table.load(state.path)

@@ -10,7 +10,6 @@ from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
-from gateway.hosted.feed_source import HostedFeedSource
 from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.live.feed import park
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
@@ -73,8 +72,7 @@ class HostedRoute:
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight()
         self.reader = ChunkReader(self.table)
-        self.feed_source = HostedFeedSource(self.table, self.reader, freshness, settings, shared)
-        self.feeds = HostedFeeds(self.table, self.reader, self.feed_source, shared.limits)
+        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared)
         self.sweeper = Sweeper(self.table, self.lifecycle)
 
     def checked(self, name: str) -> str:
@@ -161,12 +159,12 @@ class HostedRoute:
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
         drop(self._store, stream_id, whole=whole)
-        drop(self.feed_source.events, stream_id, whole=whole)
+        drop(self.feeds.source.events, stream_id, whole=whole)
 
     def clear(self) -> None:
         """Forget everything, of other routes too: a log seldom loses what it acknowledged."""
         self._store.clear()
-        self.feed_source.events.clear()
+        self.feeds.source.events.clear()
 
     # Reading
 

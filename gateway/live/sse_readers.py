@@ -33,9 +33,10 @@ FRESH_S = 1.0  # clients take three SSE connections shorter than this for a brok
 
 
 class SseReaders(Generic[V, N]):
-    """`live` are those at the feed's position who can be written to.
+    """The SSE readers that a feed serves, each until its time is over.
 
-    Those who are `ahead` were read for up to past that position.
+    `live` are those at the feed's position who can be written to, `ahead` those who were read for
+    up to past it.
     """
 
     __slots__ = ("_ends", "_last_write", "ahead", "feed", "live", "source")

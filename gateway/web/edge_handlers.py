@@ -40,8 +40,6 @@ from gateway.web.live_responses import connection_of
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from aiohttp.web_request import BaseRequest
     from multidict import CIMultiDict
 
@@ -162,11 +160,11 @@ class EdgeHandlers:
             if stream.feed.position <= position:
                 break  # else it has moved on while we asked
         assert stream is not None, "made on the way here"
-        waiting = live_responses.poll(partial(feeds.join, stream), read, position)
-        parked = Parked(position, read, until)
-        return await _in_time(waiting, until) or Answered(
-            await feeds.source.out_of_time(stream, parked), cache_status.COLLAPSED
-        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                return await live_responses.poll(partial(feeds.join, stream), read, position)
+        ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
+        return Answered(ended, cache_status.COLLAPSED)
 
     async def _events(
         self,
@@ -277,14 +275,6 @@ def _write(request: BaseRequest, route: EdgeRoute, read: EdgeRead, answer: Origi
         tail=tail,
         closed=is_closing(answer.headers) or is_closing(request.headers),
     )
-
-
-async def _in_time(waiting: Awaitable[Answered], until: float) -> Answered | None:
-    try:
-        async with asyncio.timeout_at(until):
-            return await waiting
-    except TimeoutError:
-        return None
 
 
 def _position(read: EdgeRead, stream: FollowedStream | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,26 @@ from tests.support.processes import Headgate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tests.support.blocking_origin import BlockingOrigin, Exchange
     from tests.support.http1 import Answer, Wire
 
 PREFIX = "/v1/stream"
+
+
+class PlayedGateway:
+    """A gateway before an origin that a test plays, and paths that nobody has used yet."""
+
+    def __init__(self, port: int, origin: BlockingOrigin) -> None:
+        self.port = port
+        self.origin = origin
+        self._numbers = itertools.count()
+
+    def path(self) -> str:
+        return f"{PREFIX}/{type(self).__name__.lower()}{next(self._numbers)}"
+
+    def arrived(self, path: str) -> list[Exchange]:
+        """What came to the origin of a path and of those below."""
+        return [one for one in self.origin.seen if one.target.startswith(path)]
 
 
 @contextlib.contextmanager

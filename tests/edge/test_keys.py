@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.edge.gateways import PlayedGateway
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire
 from tests.support.processes import headgate
@@ -84,25 +84,14 @@ VARYING = (
 )
 
 
-class Echo:
+class Echo(PlayedGateway):
     """A gateway before an origin whose cacheable answers hold the request that made them."""
-
-    def __init__(self, port: int, origin: BlockingOrigin) -> None:
-        self.port = port
-        self.origin = origin
-        self._numbers = itertools.count()
-
-    def path(self) -> str:
-        return f"/v1/stream/echo{next(self._numbers)}"
 
     def get(self, target: str, *fields: str, host: str = "localhost") -> Answer:
         with Wire(self.port) as wire:
             lines = [f"GET {target} HTTP/1.1", f"Host: {host}", *fields, "", ""]
             wire.send("\r\n".join(lines).encode())
             return wire.answer()
-
-    def arrived(self, path: str) -> list[Exchange]:
-        return [one for one in self.origin.seen if one.target.startswith(path)]
 
 
 def _echo(exchange: Exchange) -> None:

@@ -309,7 +309,7 @@ async def feed_of(shared: Sharing) -> Feed[StreamState, Record]:
 @pytest.mark.parametrize(("at", "body"), [(0, b"onetwo"), (3, b"two"), (6, None), (2, None)])
 async def test_news_answer_whoever_waits_where_they_begin(at: int, body: bytes | None) -> None:
     async with sharing(b"onetwo") as shared:
-        source, state = shared.gateway.route.feed_source, await shared.state()
+        source, state = shared.gateway.route.feeds.source, await shared.state()
         news = [Record(3, b"one"), Record(6, b"two")]
         offset = state.offset(at)
         answer = source.poll_data(state, Parked(offset, polling(offset), 0.0), news)
@@ -318,7 +318,7 @@ async def test_news_answer_whoever_waits_where_they_begin(at: int, body: bytes |
 
 async def test_news_that_begin_later_do_not_answer() -> None:
     async with sharing(b"onetwo") as shared:
-        source, state = shared.gateway.route.feed_source, await shared.state()
+        source, state = shared.gateway.route.feeds.source, await shared.state()
         offset = state.offset(0)
         parked = Parked(offset, polling(offset), 0.0)
         assert source.poll_data(state, parked, [Record(6, b"two")]) is None

@@ -131,7 +131,7 @@ class Serving:
     def polls_wait(self, seconds: float) -> None:
         """How long the polls wait that park from now on."""
         sources: list[HostedFeedSource | EdgeFeedSource] = [
-            self.route.feed_source,
+            self.route.feeds.source,
             *(edge.feeds.source for edge in self.edges),
         ]
         for source in sources:

@@ -119,7 +119,7 @@ class Gateway:
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
             "reads": len(route.reader._reads._fetches) + len(route._answers._fetches),
-            "reads of events": len(route.feed_source._reads._fetches),
+            "reads of events": len(route.feeds.source._reads._fetches),
             "streams to look at": len(route.table._reload_queue),
             "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
