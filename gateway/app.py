@@ -177,9 +177,9 @@ class Server:
         server = None if self._started else "starting"
         if self._shared.closing:
             server = "stopping"
-        logs = {f"log {prefix}": backend.trouble() for prefix, backend in self._logs.items()}
+        logs = {f"log {prefix}": backend.why_unhealthy() for prefix, backend in self._logs.items()}
         # Kept answers do not need the origins.
-        origins = {f"origin {prefix}": at.trouble() for prefix, at in self._origins.items()}
+        origins = {f"origin {prefix}": at.why_unhealthy() for prefix, at in self._origins.items()}
         # No reason to send readers elsewhere: what is left is served, and nobody else has more.
         losses = {f"loss {prefix}": backend.loss() for prefix, backend in self._logs.items()}
         told = {name: loss for name, loss in losses.items() if loss is not None}
@@ -220,10 +220,10 @@ class Server:
         runner = web.ServerRunner(connections, shutdown_timeout=LAST_WAIT_S)
         await runner.setup()
         self._open.push_async_callback(runner.cleanup)
-        self._door = ConnectionListener(connections)
+        self._listener = ConnectionListener(connections)
         listen = settings.listen
         with telling(listen, "listen"):
-            await self._door.open(listen.host, listen.port, shared=self._is_worker)
+            await self._listener.open(listen.host, listen.port, shared=self._is_worker)
         self._open.push_async_callback(self._drain, connections)
         self._started = True
 
@@ -232,7 +232,7 @@ class Server:
 
         The admin listener goes on: it tells that this process is stopping.
         """
-        self._door.close()
+        self._listener.close()
         try:
             async with asyncio.timeout(self._settings.shutdown_grace):
                 for route in self._routes:

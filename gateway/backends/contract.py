@@ -28,12 +28,12 @@ class Loaded(msgspec.Struct, frozen=True):
 class Conflict(Exception):
     """A stream is no longer at the version that a change expects. Nothing was written.
 
-    `stands` is what is at the path of the first change instead, when the log has told.
+    `found` is what is at the path of the first change instead, when the log has told.
     """
 
-    def __init__(self, stands: Loaded | None = None) -> None:
+    def __init__(self, found: Loaded | None = None) -> None:
         super().__init__()
-        self.stands = stands
+        self.found = found
 
 
 class Listener(Protocol):
@@ -68,7 +68,7 @@ class Log(Protocol):
         """Whether other processes write to it."""
 
     @property
-    def fold_bytes(self) -> int:
+    def batch_bytes(self) -> int:
         """How many bytes of appends make a commit; others wait for the next."""
 
     @property
@@ -90,7 +90,7 @@ class Log(Protocol):
     async def load(self, path: str) -> Loaded:
         """What stands at `path`."""
 
-    async def stands(self, state: StreamState) -> bool:
+    async def is_current(self, state: StreamState) -> bool:
         """Whether a stream is still as it is remembered, but for its deadline."""
 
     def follow(self, path: str) -> None:
@@ -124,7 +124,7 @@ class Log(Protocol):
     async def reclaim(self) -> bool:
         """Free a little of what removed streams left behind; True when more remains."""
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
 
     def takes_removals(self) -> bool:
@@ -141,12 +141,12 @@ class PlainLog(abc.ABC):
     """The parts of a log that has no room put by, and does not know of what it has lost."""
 
     @abc.abstractmethod
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """As of any log."""
 
     def takes_removals(self) -> bool:
         """As it takes appends."""
-        return self.trouble() is None
+        return self.why_unhealthy() is None
 
     def loss(self) -> str | None:
         """Nothing that would be known of."""
@@ -161,13 +161,13 @@ class SoleLog(PlainLog):
     """The parts of a log that only this process writes to: nobody else can move its streams."""
 
     shared = False
-    fold_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
+    batch_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
     repeats_wait = False
 
     def listen(self, listener: Listener) -> None:
         """There is nothing to tell."""
 
-    async def stands(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log
+    async def is_current(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log
         """What this process remembers is what stands."""
         return True
 

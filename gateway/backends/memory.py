@@ -136,6 +136,6 @@ class MemoryLog(SoleLog):
         """Removal frees at once here."""
         return False
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Memory is always there."""
         return None

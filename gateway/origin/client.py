@@ -69,9 +69,9 @@ class Origin:
             if client is not None:
                 await client.close()
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Why no server can be reached now, or None."""
-        return self._servers.trouble()
+        return self._servers.why_unhealthy()
 
     def describe(self) -> tuple[ServerState, ...]:
         """The servers, each up or down."""

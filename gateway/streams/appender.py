@@ -1,4 +1,4 @@
-"""Appends in order: those that wait for one stream are folded into one commit."""
+"""Appends in order: those that wait for one stream are decided as one batch, in one commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNotFound
-from gateway.protocol.appends import Appended, Fold
+from gateway.protocol.appends import AppendBatch, Appended
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.telemetry.logs import log
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Outcome = Appended | HeadgateError
     Outcomes = Sequence[Outcome]  # of the first who wait
 
-MAX_FOLD = 1024  # appends of one stream in one commit
+MAX_BATCH = 1024  # appends of one stream in one commit
 # What is decided without a look at the clock: so many bytes of bodies, or eight appends.
 QUICK_BYTES = 64 * 1024
 LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
@@ -146,17 +146,17 @@ class Appender:
         """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
-        fold = Fold(state, active.producers, self._table.clock(), self._retention)
+        batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
-        most_bytes = self._table.log.fold_bytes
-        for append, _ in islice(active.waiting, MAX_FOLD):
-            if fold.size >= most_bytes:
+        most_bytes = self._table.log.batch_bytes
+        for append, _ in islice(active.waiting, MAX_BATCH):
+            if batch.size >= most_bytes:
                 break
-            decided.append(fold.decide(append))
+            decided.append(batch.decide(append))
             quick -= len(append.body) + LEAST_BYTES
             if quick < 0 and time() >= turn_ends:
                 break
-        change = fold.change()
+        change = batch.change()
         if change is None and self._table.log.repeats_wait:
             is_repeated = any(isinstance(outcome, Appended) for outcome in decided)
             change = touched(state)[0] if is_repeated else None
@@ -191,7 +191,7 @@ class Appender:
             self._answer(active, decided)
         elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
-            self._table.lost(active.path, error.stands)  # those who wait are decided again
+            self._table.lost(active.path, error.found)  # those who wait are decided again
         elif isinstance(error, Conflict | HeadgateError):
             active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.

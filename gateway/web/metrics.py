@@ -62,7 +62,7 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
 
 OF_LOGS: dict[Metric, Callable[[HostedRoute], float]] = {
     least("headgate_log_up", "1 while the log takes appends.", "route"): (
-        lambda route: route.table.log.trouble() is None
+        lambda route: route.table.log.why_unhealthy() is None
     ),
     gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
         lambda route: route.appender.pending
@@ -100,7 +100,7 @@ OF_SOME_LOGS: dict[str, Metric] = {
 
 OF_ORIGINS: dict[Metric, Callable[[EdgeRoute], float]] = {
     least("headgate_origin_up", "1 while a server of the origin can be reached.", "route"): (
-        lambda route: route.origin.trouble() is None
+        lambda route: route.origin.why_unhealthy() is None
     ),
     gauge("headgate_origin_requests", "Requests at the origin, of max_origin_requests.", "route"): (
         lambda route: route.origin.in_flight

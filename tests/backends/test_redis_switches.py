@@ -168,7 +168,7 @@ async def test_a_sentinel_that_forbids_to_listen_is_told_of_once(
             told.switches.open()
             await until(lambda: _refusals(server, user) >= 3)
             await told.switches.close()
-        assert [line["event"] for line in lines] == ["log.news_refused"]
+        assert [line["event"] for line in lines] == ["log.notifications_refused"]
     finally:
         server.command("ACL", "DELUSER", user)
 

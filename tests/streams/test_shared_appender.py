@@ -245,7 +245,7 @@ async def test_nor_does_a_duplicate() -> None:
 
 
 async def test_a_commit_makes_certain_what_was_decided_with_it() -> None:
-    """What was folded with an append that is stored rests on the very state that stood."""
+    """What was in a batch with an append that is stored rests on the very state that stood."""
     service, log, _ = two()
     await service.create("s")
     asked = log.loaded + log.confirmed

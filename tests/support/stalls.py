@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
-from gateway.streams.appender import MAX_FOLD
+from gateway.streams.appender import MAX_BATCH
 from tests.support.processes import ROOT, Headgate
 from tests.support.redis_servers import RedisServer
 
@@ -161,7 +161,7 @@ class Client:
                 held.enter_context(socket.create_connection(address, PATIENCE_S))
                 for _ in range(CONNECTIONS)
             ]
-            while some := list(islice(left, MAX_FOLD)):
+            while some := list(islice(left, MAX_BATCH)):
                 shares = [some[number::CONNECTIONS] for number in range(CONNECTIONS)]
                 for connection, share in zip(connections, shares, strict=True):
                     connection.sendall(b"".join(share))
