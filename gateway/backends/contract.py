@@ -73,7 +73,10 @@ class Log(Protocol):
 
     @property
     def repeats_wait(self) -> bool:
-        """Whether only a commit shows that what was stored before is as safe as was asked for."""
+        """Whether a duplicate append must wait for a commit of its own.
+
+        Its first copy may not have reached `wait_replicas` replicas yet.
+        """
 
     def listen(self, listener: Listener) -> None:
         """Tell somebody of what other processes do; called before `open`."""
@@ -91,7 +94,7 @@ class Log(Protocol):
         """What stands at `path`."""
 
     async def is_current(self, state: StreamState) -> bool:
-        """Whether a stream is still as it is remembered, but for its deadline."""
+        """Whether a stream is still at the version of `state`; its deadline may have moved."""
 
     def follow(self, path: str) -> None:
         """Tell the listener of the stream's changes, and once when that has begun."""

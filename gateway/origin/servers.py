@@ -64,7 +64,7 @@ class ServerState(msgspec.Struct, frozen=True):
     why_unhealthy: str | None
 
 
-class Server:
+class OriginServer:
     """One base URL, and whether it answers."""
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -84,7 +84,7 @@ class Server:
         self._silences = 0
 
     def __repr__(self) -> str:
-        return f"Server({self.url!r}, {self.why_unhealthy or 'up'})"
+        return f"OriginServer({self.url!r}, {self.why_unhealthy or 'up'})"
 
     @property
     def up(self) -> bool:
@@ -153,26 +153,26 @@ class Server:
         self.fell.clear()
 
 
-class Servers:
+class OriginServers:
     """The servers in order of preference."""
 
     def __init__(self, urls: Sequence[str], prefix: str, *, tries: bool = True) -> None:
         """Without `tries` a server that is down is left alone until a check finds it well."""
         self._tries = tries
-        self._servers = tuple(Server(url, prefix) for url in urls)
+        self._servers = tuple(OriginServer(url, prefix) for url in urls)
         self._tried_at = 0.0
 
     def __repr__(self) -> str:
-        return f"Servers({', '.join(map(repr, self._servers))})"
+        return f"OriginServers({', '.join(map(repr, self._servers))})"
 
-    def __iter__(self) -> Iterator[Server]:
+    def __iter__(self) -> Iterator[OriginServer]:
         return iter(self._servers)
 
-    def next(self, but: Collection[Server] = ()) -> Server | None:
+    def next(self, but: Collection[OriginServer] = ()) -> OriginServer | None:
         """The first that is up, apart from some."""
         return next((one for one in self._servers if one.up and one not in but), None)
 
-    def first(self) -> Server:
+    def first(self) -> OriginServer:
         """The first that is up. Raises OriginUnreachable."""
         server = self.next()
         now = asyncio.get_running_loop().time()

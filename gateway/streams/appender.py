@@ -104,27 +104,28 @@ class Appender:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
 
-    def _advance(self, active: ActiveStream, sure: int = 0) -> None:
-        """Commit what waits.
+    def _advance(self, active: ActiveStream, confirmed: int = 0) -> None:
+        """Decide the waiting appends and commit them.
 
-        A commit shows that what was decided rests on what stands. Without one a shared log's
-        state may be old, but for the first `sure` appends, who came before it was asked for.
+        A refusal or a duplicate commits nothing, so on a shared log it may rest on a stale state:
+        it is answered only for the first `confirmed` appends, which were queued before the state
+        was loaded; the others are decided again.
         """
         if not self._table.log.shared:
-            sure = len(active.waiting)
+            confirmed = len(active.waiting)
         if active.state is None:
             self._load(active)
             return
         try:
             state = self._table.present(active)
         except HeadgateError as refusal:
-            self._refuse_waiting(active, refusal, sure)
+            self._refuse_waiting(active, refusal, confirmed)
             return
         decided, change = self._decide(active, state)
         if change is None:
-            self._answer(active, decided[:sure])
-            if len(decided) <= sure:
-                self._advance_later(active, sure - len(decided))
+            self._answer(active, decided[:confirmed])
+            if len(decided) <= confirmed:
+                self._advance_later(active, confirmed - len(decided))
             else:
                 self._load(active)
             return
@@ -132,15 +133,15 @@ class Appender:
         commit = self._table.commit((change,))
         commit.add_done_callback(partial(self._guarded, active, self._committed, decided))
 
-    def _advance_later(self, active: ActiveStream, sure: int) -> None:
+    def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
         if active.waiting:
             active.committing = True
-            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, sure)
+            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, confirmed)
 
-    def _go_on(self, active: ActiveStream, sure: int) -> None:
+    def _go_on(self, active: ActiveStream, confirmed: int) -> None:
         active.committing = False
-        self._advance(active, sure)
+        self._advance(active, confirmed)
 
     def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
@@ -168,7 +169,9 @@ class Appender:
         loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 
-    def _loaded(self, active: ActiveStream, sure: int, loading: asyncio.Task[ActiveStream]) -> None:
+    def _loaded(
+        self, active: ActiveStream, confirmed: int, loading: asyncio.Task[ActiveStream]
+    ) -> None:
         active.committing = False
         error = loading.exception()
         if isinstance(error, HeadgateError):
@@ -177,9 +180,9 @@ class Appender:
             raise error
         elif active.absent:
             gone = StreamNotFound("there is no stream at this path")
-            self._refuse_waiting(active, gone, sure)
+            self._refuse_waiting(active, gone, confirmed)
         else:
-            self._advance(active, sure)
+            self._advance(active, confirmed)
 
     def _committed(
         self, active: ActiveStream, decided: Outcomes, committed: asyncio.Future[None]
@@ -203,10 +206,10 @@ class Appender:
         if active.waiting:
             self._later(active)
 
-    def _refuse_waiting(self, active: ActiveStream, refusal: HeadgateError, sure: int) -> None:
-        """Refuse the first who wait, and have the others wait for what stands now."""
-        others_wait = len(active.waiting) > sure
-        self._answer(active, [refusal] * min(sure, len(active.waiting)))
+    def _refuse_waiting(self, active: ActiveStream, refusal: HeadgateError, confirmed: int) -> None:
+        """Refuse the first `confirmed` appends, and decide the others on a newly loaded state."""
+        others_wait = len(active.waiting) > confirmed
+        self._answer(active, [refusal] * min(confirmed, len(active.waiting)))
         if others_wait:
             self._load(active)
 

@@ -16,7 +16,7 @@ from gateway.origin import servers
 from gateway.origin.client import ServerState
 from gateway.origin.connections import nothing_written
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
-from gateway.origin.servers import Server
+from gateway.origin.servers import OriginServer
 from tests.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
@@ -379,11 +379,11 @@ async def test_a_server_that_stays_down_is_looked_at_ever_more_seldom() -> None:
     loop = asyncio.get_running_loop()
     times: list[float] = []
 
-    async def check(_: Server) -> str | None:
+    async def check(_: OriginServer) -> str | None:
         times.append(loop.time())
         return "is away" if len(times) < 5 else None
 
-    server = Server("http://o", PREFIX)
+    server = OriginServer("http://o", PREFIX)
     checks = HealthChecks([server], check, 0.3, always=False)
     checks.start()
     server.failed("is away")

@@ -60,7 +60,7 @@ class Primary:
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._switches = FailoverWatch(servers, self._switched)
+        self._failover_watch = FailoverWatch(servers, self._switched)
 
     @property
     def is_down(self) -> bool:
@@ -72,7 +72,7 @@ class Primary:
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""
-        self._switches.open()
+        self._failover_watch.open()
         await self._probe()
         if not self._is_closed:
             self._task = asyncio.get_running_loop().create_task(self._watch())
@@ -83,7 +83,7 @@ class Primary:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._switches.close()
+        await self._failover_watch.close()
         await self.commits.close()
         await self.reads.close()
 
