@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -126,41 +125,25 @@ class Log(Protocol):
 
     async def reclaim(self) -> bool:
         """Free a little of what removed streams left behind; True when more remains."""
+        return False
 
     def why_unhealthy(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
 
     def takes_removals(self) -> bool:
         """Whether streams can be removed, perhaps although it takes no appends."""
-
-    def loss(self) -> str | None:
-        """What an operator has not taken note of yet: that acknowledged appends are lost."""
-
-    def numbers(self) -> Mapping[str, int]:
-        """What this kind of log counts, by the names of `web.metrics.OF_SOME_LOGS`."""
-
-
-class PlainLog(abc.ABC):
-    """The parts of a log that has no room put by, and does not know of what it has lost."""
-
-    @abc.abstractmethod
-    def why_unhealthy(self) -> str | None:
-        """As of any log."""
-
-    def takes_removals(self) -> bool:
-        """As it takes appends."""
         return self.why_unhealthy() is None
 
     def loss(self) -> str | None:
-        """Nothing that would be known of."""
+        """What an operator has not taken note of yet: that acknowledged appends are lost."""
         return None
 
     def numbers(self) -> Mapping[str, int]:
-        """No numbers of its own."""
+        """What this kind of log counts, by the names of `web.metrics.OF_SOME_LOGS`."""
         return {}
 
 
-class SoleLog(PlainLog):
+class SoleLog(Log):
     """The parts of a log that only this process writes to: nobody else can move its streams."""
 
     shared = False

@@ -8,7 +8,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Loaded, PlainLog
+from gateway.backends.contract import Conflict, Loaded, Log
 from gateway.backends.redis.call import Call
 from gateway.backends.redis.commands import (
     Commands,
@@ -39,7 +39,7 @@ ID_BITS = 62  # drawn at random: gateways need not agree on ids
 AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 
 
-class RedisLog(PlainLog):
+class RedisLog(Log):
     """`redis:` and its kin."""
 
     shared = True
@@ -195,10 +195,6 @@ class RedisLog(PlainLog):
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
         return await self._deadlines.expired(now, limit)
-
-    async def reclaim(self) -> bool:
-        """A removed stream's keys are unlinked, and Redis frees them in the background."""
-        return False
 
     # Notifications of what other gateways do
 
