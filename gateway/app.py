@@ -210,10 +210,10 @@ class Server:
         runner = web.ServerRunner(connections, shutdown_timeout=LAST_WAIT_S)
         await runner.setup()
         self._open.push_async_callback(runner.cleanup)
-        self._door = ConnectionListener(connections)
+        self._listener = ConnectionListener(connections)
         listen = settings.listen
         with telling(listen, "listen"):
-            await self._door.open(listen.host, listen.port, shared=self._is_worker)
+            await self._listener.open(listen.host, listen.port, shared=self._is_worker)
         self._open.push_async_callback(self._drain, connections)
         self._started = True
 
@@ -222,7 +222,7 @@ class Server:
 
         The admin listener goes on: it tells that this process is stopping.
         """
-        self._door.close()
+        self._listener.close()
         try:
             async with asyncio.timeout(self._settings.shutdown_grace):
                 for route in self._routes:

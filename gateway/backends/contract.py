@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -28,12 +27,12 @@ class Loaded(msgspec.Struct, frozen=True):
 class Conflict(Exception):
     """A stream is no longer at the version that a change expects. Nothing was written.
 
-    `stands` is what is at the path of the first change instead, when the log has told.
+    `found` is what is at the path of the first change instead, when the log has told.
     """
 
-    def __init__(self, stands: Loaded | None = None) -> None:
+    def __init__(self, found: Loaded | None = None) -> None:
         super().__init__()
-        self.stands = stands
+        self.found = found
 
 
 class Listener(Protocol):
@@ -68,12 +67,15 @@ class Log(Protocol):
         """Whether other processes write to it."""
 
     @property
-    def fold_bytes(self) -> int:
+    def batch_bytes(self) -> int:
         """How many bytes of appends make a commit; others wait for the next."""
 
     @property
     def repeats_wait(self) -> bool:
-        """Whether only a commit shows that what was stored before is as safe as was asked for."""
+        """Whether a duplicate append must wait for a commit of its own.
+
+        Its first copy may not have reached `wait_replicas` replicas yet.
+        """
 
     def listen(self, listener: Listener) -> None:
         """Tell somebody of what other processes do; called before `open`."""
@@ -90,8 +92,8 @@ class Log(Protocol):
     async def load(self, path: str) -> Loaded:
         """What stands at `path`."""
 
-    async def stands(self, state: StreamState) -> bool:
-        """Whether a stream is still as it is remembered, but for its deadline."""
+    async def is_current(self, state: StreamState) -> bool:
+        """Whether a stream is still at the version of `state`; its deadline may have moved."""
 
     def follow(self, path: str) -> None:
         """Tell the listener of the stream's changes, and once when that has begun."""
@@ -123,51 +125,35 @@ class Log(Protocol):
 
     async def reclaim(self) -> bool:
         """Free a little of what removed streams left behind; True when more remains."""
+        return False
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
 
     def takes_removals(self) -> bool:
         """Whether streams can be removed, perhaps although it takes no appends."""
+        return self.why_unhealthy() is None
 
     def loss(self) -> str | None:
         """What an operator has not taken note of yet: that acknowledged appends are lost."""
-
-    def numbers(self) -> Mapping[str, int]:
-        """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
-
-
-class PlainLog(abc.ABC):
-    """The parts of a log that has no room put by, and does not know of what it has lost."""
-
-    @abc.abstractmethod
-    def trouble(self) -> str | None:
-        """As of any log."""
-
-    def takes_removals(self) -> bool:
-        """As it takes appends."""
-        return self.trouble() is None
-
-    def loss(self) -> str | None:
-        """Nothing that would be known of."""
         return None
 
     def numbers(self) -> Mapping[str, int]:
-        """No numbers of its own."""
+        """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
         return {}
 
 
-class SoleLog(PlainLog):
+class SoleLog(Log):
     """The parts of a log that only this process writes to: nobody else can move its streams."""
 
     shared = False
-    fold_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
+    batch_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
     repeats_wait = False
 
     def listen(self, listener: Listener) -> None:
         """There is nothing to tell."""
 
-    async def stands(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log
+    async def is_current(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log
         """What this process remembers is what stands."""
         return True
 

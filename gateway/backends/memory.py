@@ -132,10 +132,6 @@ class MemoryLog(SoleLog):
         late = (path for path, state in self._states.items() if state.expired(now))
         return list(itertools.islice(late, limit))
 
-    async def reclaim(self) -> bool:
-        """Removal frees at once here."""
-        return False
-
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Memory is always there."""
         return None

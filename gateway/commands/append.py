@@ -14,7 +14,7 @@ from gateway.protocol.header_names import NEXT_OFFSET
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.commands.patience import Patience
+    from gateway.commands.retries import Retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +34,26 @@ class Producer:
 
 
 @dataclass(slots=True)
-class Appender:
-    """Appends to one stream and counts them."""
+class AppendSession:
+    """The appends of one command to one stream, counted."""
 
     stream: Stream
     headers: Mapping[str, str]
     producer: Producer | None
-    # Of no length but for a producer: another append might be there already.
-    patience: Patience
+    # For no time but for a producer: another append might be there already.
+    retries: Retries
     sent: int = 0
     # Appends that the server had from an earlier run.
     known: int = 0
     offset: str = ""
 
     async def append(self, body: bytes) -> None:
-        """One append, repeated as far as the patience goes."""
+        """One append, tried again for as long as `retries` says."""
         headers = dict(self.headers)
         if self.producer is not None:
             headers |= self.producer.headers(self.sent)
         try:
-            await self.patience.outlast(lambda: self._post(body, headers))
+            await self.retries.run(lambda: self._post(body, headers))
         except RequestRefused as refusal:
             raise self._explained(refusal) from refusal
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.backoff import Backoff
 from gateway.commands import input as stdin
-from gateway.commands.append import Appender, Producer, messages
+from gateway.commands.append import AppendSession, Producer, messages
 from gateway.commands.client import RequestRefused, Stream, connect, is_closed
 from gateway.commands.failure import Failed, OutputClosed
 from gateway.commands.follow import catch_up, follow, long_poll, sse
@@ -26,7 +26,7 @@ from gateway.commands.output import (
     wants_lines,
     write,
 )
-from gateway.commands.patience import Patience
+from gateway.commands.retries import Retries
 from gateway.protocol.header_names import CLOSED
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ T = TypeVar("T")
 FAILED = 1
 INTERRUPTED = 130
 # How long a producer waits for a server that restarts, and at most between two attempts.
-PATIENCE_S = 30.0
+RETRY_FOR_S = 30.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
@@ -107,41 +107,43 @@ async def append(
     body = await _data("-" if data is None else data)
     if not body and not close:
         raise Failed("nothing to append: give --data or stdin")
-    patience = _patience(producer)
+    retries = _retries(producer)
     async with connect(target) as stream:
-        content_type = await patience.outlast(lambda: _content_type(stream, headers))
+        content_type = await retries.run(lambda: _content_type(stream, headers))
         typed = {**headers, "Content-Type": content_type}
-        appender = Appender(stream, typed | CLOSING if close else typed, producer, patience)
-        await appender.append(body)
-    done = ("Already appended" if appender.known else "Appended") if body else "Closed"
-    note(f"{done}{' and closed' if body and close else ''}{_leading_to(appender)}.")
+        session = AppendSession(stream, typed | CLOSING if close else typed, producer, retries)
+        await session.append(body)
+    done = ("Already appended" if session.known else "Appended") if body else "Closed"
+    note(f"{done}{' and closed' if body and close else ''}{_leading_to(session)}.")
 
 
 async def append_lines(
     target: Target, headers: Mapping[str, str], producer: Producer | None, *, close: bool
 ) -> None:
     """One append for each line of stdin, as it comes."""
-    patience = _patience(producer)
+    retries = _retries(producer)
     async with connect(target) as stream:
-        content_type = await patience.outlast(lambda: _content_type(stream, headers))
-        appender = Appender(stream, {**headers, "Content-Type": content_type}, producer, patience)
+        content_type = await retries.run(lambda: _content_type(stream, headers))
+        session = AppendSession(
+            stream, {**headers, "Content-Type": content_type}, producer, retries
+        )
         try:
-            await _append_each(appender, messages(stdin.lines(), content_type))
+            await _append_each(session, messages(stdin.lines(), content_type))
         except Failed as failure:
-            were = "was" if appender.sent == 1 else "were"
-            before = f"{_lines(appender.sent)} {were} appended before"
-            raise Failed(f"{failure}; {before}{_perhaps_closed(appender, failure)}") from failure
-        known = f", {appender.known} of them by an earlier run" if appender.known else ""
-        note(f"Appended {_lines(appender.sent)}{known}{_leading_to(appender)}.")
+            were = "was" if session.sent == 1 else "were"
+            before = f"{_lines(session.sent)} {were} appended before"
+            raise Failed(f"{failure}; {before}{_perhaps_closed(session, failure)}") from failure
+        known = f", {session.known} of them by an earlier run" if session.known else ""
+        note(f"Appended {_lines(session.sent)}{known}{_leading_to(session)}.")
         if close:
-            await patience.outlast(lambda: _close(stream))
+            await retries.run(lambda: _close(stream))
 
 
-def _perhaps_closed(appender: Appender, failure: Failed) -> str:
+def _perhaps_closed(session: AppendSession, failure: Failed) -> str:
     """What may be behind a closed stream when a producer begins again."""
     if (
-        appender.producer is None
-        or appender.sent
+        session.producer is None
+        or session.sent
         or not isinstance(failure.__cause__, RequestRefused)
     ):
         return ""
@@ -149,10 +151,10 @@ def _perhaps_closed(appender: Appender, failure: Failed) -> str:
     return "; an earlier run with --close may have appended all and closed it" if is_it else ""
 
 
-async def _append_each(appender: Appender, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
+async def _append_each(session: AppendSession, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
     async for number, message in numbered:
         try:
-            await appender.append(message)
+            await session.append(message)
         except Failed as failure:
             raise Failed(f"line {number}: {failure}") from failure
 
@@ -276,18 +278,18 @@ async def _content_type(stream: Stream, headers: Mapping[str, str]) -> str:
     return headers.get("Content-Type") or (await stream.head()).get("Content-Type", "")
 
 
-def _patience(producer: Producer | None) -> Patience:
+def _retries(producer: Producer | None) -> Retries:
     """Time for what may be done twice: only a producer's appends are told from their copies."""
-    time_s = 0.0 if producer is None else PATIENCE_S
-    return Patience(time_s, _backoff(LONGEST_WAIT_S), note)
+    time_s = 0.0 if producer is None else RETRY_FOR_S
+    return Retries(time_s, _backoff(LONGEST_WAIT_S), note)
 
 
 def _lines(count: int) -> str:
     return f"{count} line{'' if count == 1 else 's'}"
 
 
-def _leading_to(appender: Appender) -> str:
-    return f"; next offset {appender.offset}" if appender.offset else ""
+def _leading_to(session: AppendSession) -> str:
+    return f"; next offset {session.offset}" if session.offset else ""
 
 
 def _backoff(longest_s: float = 30.0) -> Backoff:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
     least("headgate_origin_up", "1 while a server of the origin can be reached.", "route"): (
-        lambda origin: origin.trouble() is None
+        lambda origin: origin.why_unhealthy() is None
     ),
     gauge("headgate_origin_requests", "Requests at the origin, of max_origin_requests.", "route"): (
         lambda origin: origin.in_flight

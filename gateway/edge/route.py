@@ -225,7 +225,7 @@ class EdgeRoute:
 
     def notes(self) -> Checks:
         """Whether a server of the origin can be reached."""
-        return {f"origin {self.prefix}": self.origin.trouble()}
+        return {f"origin {self.prefix}": self.origin.why_unhealthy()}
 
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OF_LOGS: dict[Metric, Callable[[Log], float]] = {
     least("headgate_log_up", "1 while the log takes appends.", "route"): (
-        lambda log: log.trouble() is None
+        lambda log: log.why_unhealthy() is None
     ),
 }
 

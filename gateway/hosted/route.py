@@ -243,7 +243,7 @@ class HostedRoute:
 
     def readiness(self) -> Checks:
         """Whether the log takes appends."""
-        return {f"log {self.prefix}": self.table.log.trouble()}
+        return {f"log {self.prefix}": self.table.log.why_unhealthy()}
 
     def notes(self) -> Checks:
         """A loss is no reason to send readers elsewhere: nobody else has more than what is left."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict
 
-    from gateway.origin.servers import Server
+    from gateway.origin.servers import OriginServer
 
 
 SAFE = frozenset({aiohttp.hdrs.METH_GET, aiohttp.hdrs.METH_HEAD})
@@ -35,7 +35,9 @@ class Request:
 class Attempt:
     """The clock of a server that is asked, which runs only while it is the server's turn."""
 
-    def __init__(self, request: Request, server: Server, *, is_repetition: bool = False) -> None:
+    def __init__(
+        self, request: Request, server: OriginServer, *, is_repetition: bool = False
+    ) -> None:
         self.request = request
         self.server = server
         self.is_repetition = is_repetition
@@ -64,7 +66,7 @@ class Attempt:
         """
         return self.on_used_connection and (self.was_cut or self.was_garbled)
 
-    def at(self, server: Server | None, *, is_repetition: bool) -> Attempt | None:
+    def at(self, server: OriginServer | None, *, is_repetition: bool) -> Attempt | None:
         """The same request to another server, if there is one."""
         if server is None:
             return None

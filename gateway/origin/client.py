@@ -25,7 +25,7 @@ from gateway.origin.connections import (
 )
 from gateway.origin.health import HealthChecks
 from gateway.origin.response import OriginAnswer, fault
-from gateway.origin.servers import OriginSettings, Server, Servers, ServerState
+from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
 from gateway.settings import trust
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class Origin:
 
     def __init__(self, settings: OriginSettings) -> None:
         self._settings = settings
-        self._servers = Servers(settings.urls, settings.prefix, tries=not settings.health_path)
+        self._servers = OriginServers(
+            settings.urls, settings.prefix, tries=not settings.health_path
+        )
         self._checks = HealthChecks(
             self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
@@ -69,9 +71,9 @@ class Origin:
             if client is not None:
                 await client.close()
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Why no server can be reached now, or None."""
-        return self._servers.trouble()
+        return self._servers.why_unhealthy()
 
     def describe(self) -> tuple[ServerState, ...]:
         """The servers, each up or down."""
@@ -123,7 +125,9 @@ class Origin:
         finally:
             self.in_flight -= 1
 
-    async def _answer(self, request: Request, held: ExitStack) -> tuple[ClientResponse, Server]:
+    async def _answer(
+        self, request: Request, held: ExitStack
+    ) -> tuple[ClientResponse, OriginServer]:
         """What the first server that answers says, and which it is; `held` has its connection."""
         attempt = Attempt(request, self._servers.first())
         asked = {attempt.server}
@@ -138,7 +142,7 @@ class Origin:
                 asked.add(attempt.server)
 
     def _following(
-        self, attempt: Attempt, error: HeadgateError, asked: set[Server]
+        self, attempt: Attempt, error: HeadgateError, asked: set[OriginServer]
     ) -> Attempt | None:
         """What to try after an attempt that failed before the head of an answer."""
         server = self._servers.next(but=asked)
@@ -197,7 +201,7 @@ class Origin:
         attempt.was_sent = not nothing_written(error)
         return OriginBroken("the origin closed the connection without an answer")
 
-    async def _check(self, server: Server) -> str | None:
+    async def _check(self, server: OriginServer) -> str | None:
         """Why a server is not well, or None."""
         path, timeout_s = self._settings.health_path, self._settings.connect_timeout
         if not path and not server.was_silent:

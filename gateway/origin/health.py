@@ -11,10 +11,10 @@ from gateway.backoff import Backoff
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from gateway.origin.servers import Server
+    from gateway.origin.servers import OriginServer
 
     # Why a server is not well, or None.
-    Check = Callable[[Server], Awaitable[str | None]]
+    Check = Callable[[OriginServer], Awaitable[str | None]]
 
 # A server that restarts is missed for no longer than it was away: waits double from here.
 FIRST_WAIT_S = 0.1
@@ -24,7 +24,7 @@ class HealthChecks:
     """A task for each server, which waits as long as there is nothing to check."""
 
     def __init__(
-        self, servers: Iterable[Server], check: Check, interval: float, *, always: bool
+        self, servers: Iterable[OriginServer], check: Check, interval: float, *, always: bool
     ) -> None:
         self._servers = tuple(servers)
         self._check = check
@@ -42,7 +42,7 @@ class HealthChecks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _watch(self, server: Server) -> None:
+    async def _watch(self, server: OriginServer) -> None:
         while True:
             if self._always:
                 await self._check_now(server)
@@ -53,7 +53,7 @@ class HealthChecks:
                 await server.fell.wait()
             await self._until_up(server)
 
-    async def _until_up(self, server: Server) -> None:
+    async def _until_up(self, server: OriginServer) -> None:
         # To a server that takes connections and keeps silent no question is cheap.
         first_s = self._interval if server.was_silent else FIRST_WAIT_S
         backoff = Backoff(first_s, self._interval)
@@ -62,7 +62,7 @@ class HealthChecks:
             if not server.up:  # else the answer to somebody's request has told meanwhile
                 await self._check_now(server)
 
-    async def _check_now(self, server: Server) -> None:
+    async def _check_now(self, server: OriginServer) -> None:
         why = await self._check(server)
         if why is None:
             server.recovered()

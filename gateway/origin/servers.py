@@ -61,15 +61,15 @@ class ServerState(msgspec.Struct, frozen=True):
 
     url: str
     up: bool
-    trouble: str | None
+    why_unhealthy: str | None
 
 
-class Server:
+class OriginServer:
     """One base URL, and whether it answers."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
-        self.trouble: str | None = None
+        self.why_unhealthy: str | None = None
         self.was_silent = False  # it took connections, but did not answer
         self.fell = asyncio.Event()  # set as long as the server is down
         self._prefix = prefix
@@ -84,12 +84,12 @@ class Server:
         self._silences = 0
 
     def __repr__(self) -> str:
-        return f"Server({self.url!r}, {self.trouble or 'up'})"
+        return f"OriginServer({self.url!r}, {self.why_unhealthy or 'up'})"
 
     @property
     def up(self) -> bool:
         """Whether requests go to it."""
-        return self.trouble is None
+        return self.why_unhealthy is None
 
     def address(self, target: str) -> URL:
         """The URL of what the gateway calls `target`, its path and query byte for byte."""
@@ -138,41 +138,41 @@ class Server:
 
     def failed(self, why: str) -> None:
         """Note that it cannot be reached; it is asked no more until a check finds it well."""
-        if self.trouble is None:
+        if self.why_unhealthy is None:
             log.warning("origin.down", server=self.url, reason=why)
-        self.trouble = why
+        self.why_unhealthy = why
         self.fell.set()
 
     def recovered(self) -> None:
         """Note that a check found it well."""
-        if self.trouble is not None:
+        if self.why_unhealthy is not None:
             log.info("origin.up", server=self.url)
-        self.trouble = None
+        self.why_unhealthy = None
         self.was_silent = False
         self._silences = 0
         self.fell.clear()
 
 
-class Servers:
+class OriginServers:
     """The servers in order of preference."""
 
     def __init__(self, urls: Sequence[str], prefix: str, *, tries: bool = True) -> None:
         """Without `tries` a server that is down is left alone until a check finds it well."""
         self._tries = tries
-        self._servers = tuple(Server(url, prefix) for url in urls)
+        self._servers = tuple(OriginServer(url, prefix) for url in urls)
         self._tried_at = 0.0
 
     def __repr__(self) -> str:
-        return f"Servers({', '.join(map(repr, self._servers))})"
+        return f"OriginServers({', '.join(map(repr, self._servers))})"
 
-    def __iter__(self) -> Iterator[Server]:
+    def __iter__(self) -> Iterator[OriginServer]:
         return iter(self._servers)
 
-    def next(self, but: Collection[Server] = ()) -> Server | None:
+    def next(self, but: Collection[OriginServer] = ()) -> OriginServer | None:
         """The first that is up, apart from some."""
         return next((one for one in self._servers if one.up and one not in but), None)
 
-    def first(self) -> Server:
+    def first(self) -> OriginServer:
         """The first that is up. Raises OriginUnreachable."""
         server = self.next()
         now = asyncio.get_running_loop().time()
@@ -180,21 +180,21 @@ class Servers:
         if server is not None or (self._tries and waited):
             self._tried_at = now
             return server or self._servers[0]  # which may be back before the next check
-        raise OriginUnreachable(f"the origin {self._servers[0].trouble}")
+        raise OriginUnreachable(f"the origin {self._servers[0].why_unhealthy}")
 
     def path(self, path: str) -> str | None:
         """The path by which the server of choice knows what the gateway calls `path`."""
         return self._servers[0].path(path)
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Why none is up, each with its reason; None when one is."""
         if self.next() is not None:
             return None
-        return "; ".join(f"{server.url} {server.trouble}" for server in self._servers)
+        return "; ".join(f"{server.url} {server.why_unhealthy}" for server in self._servers)
 
     def describe(self) -> tuple[ServerState, ...]:
         """All of them as they are now."""
-        return tuple(ServerState(one.url, one.up, one.trouble) for one in self._servers)
+        return tuple(ServerState(one.url, one.up, one.why_unhealthy) for one in self._servers)
 
     def location(self, url: str) -> str | None:
         """What the gateway calls a URL that one of them gave."""

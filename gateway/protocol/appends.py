@@ -43,8 +43,8 @@ class Appended(msgspec.Struct, frozen=True):
     producer: ProducerState | None = None
 
 
-class Fold:
-    """Decides one append after the other on top of a state; the whole becomes one commit."""
+class AppendBatch:
+    """Appends that become one commit: each is decided on the outcome of the one before."""
 
     __slots__ = (
         "_changed",

@@ -50,7 +50,6 @@ class ActiveStream:
         "before",
         "committing",
         "conflicts",
-        "epoch",
         "followed",
         "follower",
         "grace_s",
@@ -60,6 +59,7 @@ class ActiveStream:
         "path",
         "producers",
         "retired",
+        "revision",
         "state",
         "told",
         "unfollowing",
@@ -79,7 +79,7 @@ class ActiveStream:
         self.before: StreamState | None = None  # what was known when it was forgotten
         self.asked = 0  # times that the log was asked for it
         self.told = 0  # which of them told what is known now
-        self.epoch = 0  # counts what was learnt: tells an answer that it was overtaken
+        self.revision = 0  # counts what was learnt: tells an answer that it was overtaken
         self.loading: asyncio.Task[None] | None = None
         self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
         self.committing = False
@@ -114,7 +114,7 @@ class ActiveStream:
         """Know of the stream no more than that it was known."""
         if self.state is not None:
             self.before = self.state
-        self.epoch += 1
+        self.revision += 1
         self.state = None
         self.absent = False
 

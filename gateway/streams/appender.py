@@ -1,4 +1,4 @@
-"""Appends in order: those that wait for one stream are folded into one commit."""
+"""Appends in order: those that wait for one stream are decided as one batch, in one commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNotFound
-from gateway.protocol.appends import Appended, Fold
+from gateway.protocol.appends import AppendBatch, Appended
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.telemetry.logs import log
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Outcome = Appended | HeadgateError
     Outcomes = Sequence[Outcome]  # of the first who wait
 
-MAX_FOLD = 1024  # appends of one stream in one commit
+MAX_BATCH = 1024  # appends of one stream in one commit
 # What is decided without a look at the clock: so many bytes of bodies, or eight appends.
 QUICK_BYTES = 64 * 1024
 LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
@@ -104,27 +104,28 @@ class Appender:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
 
-    def _advance(self, active: ActiveStream, sure: int = 0) -> None:
-        """Commit what waits.
+    def _advance(self, active: ActiveStream, confirmed: int = 0) -> None:
+        """Decide the waiting appends and commit them.
 
-        A commit shows that what was decided rests on what stands. Without one a shared log's
-        state may be old, but for the first `sure` appends, who came before it was asked for.
+        A refusal or a duplicate commits nothing, so on a shared log it may rest on a stale state:
+        it is answered only for the first `confirmed` appends, which were queued before the state
+        was loaded; the others are decided again.
         """
         if not self._table.log.shared:
-            sure = len(active.waiting)
+            confirmed = len(active.waiting)
         if active.state is None:
             self._load(active)
             return
         try:
             state = self._table.present(active)
         except HeadgateError as refusal:
-            self._refuse_waiting(active, refusal, sure)
+            self._refuse_waiting(active, refusal, confirmed)
             return
         decided, change = self._decide(active, state)
         if change is None:
-            self._answer(active, decided[:sure])
-            if len(decided) <= sure:
-                self._advance_later(active, sure - len(decided))
+            self._answer(active, decided[:confirmed])
+            if len(decided) <= confirmed:
+                self._advance_later(active, confirmed - len(decided))
             else:
                 self._load(active)
             return
@@ -132,31 +133,31 @@ class Appender:
         commit = self._table.commit((change,))
         commit.add_done_callback(partial(self._guarded, active, self._committed, decided))
 
-    def _advance_later(self, active: ActiveStream, sure: int) -> None:
+    def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
         if active.waiting:
             active.committing = True
-            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, sure)
+            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, confirmed)
 
-    def _go_on(self, active: ActiveStream, sure: int) -> None:
+    def _go_on(self, active: ActiveStream, confirmed: int) -> None:
         active.committing = False
-        self._advance(active, sure)
+        self._advance(active, confirmed)
 
     def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
         time = asyncio.get_running_loop().time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
-        fold = Fold(state, active.producers, self._table.clock(), self._retention)
+        batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
-        most_bytes = self._table.log.fold_bytes
-        for append, _ in islice(active.waiting, MAX_FOLD):
-            if fold.size >= most_bytes:
+        most_bytes = self._table.log.batch_bytes
+        for append, _ in islice(active.waiting, MAX_BATCH):
+            if batch.size >= most_bytes:
                 break
-            decided.append(fold.decide(append))
+            decided.append(batch.decide(append))
             quick -= len(append.body) + LEAST_BYTES
             if quick < 0 and time() >= turn_ends:
                 break
-        change = fold.change()
+        change = batch.change()
         if change is None and self._table.log.repeats_wait:
             is_repeated = any(isinstance(outcome, Appended) for outcome in decided)
             change = touched(state)[0] if is_repeated else None
@@ -168,7 +169,9 @@ class Appender:
         loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 
-    def _loaded(self, active: ActiveStream, sure: int, loading: asyncio.Task[ActiveStream]) -> None:
+    def _loaded(
+        self, active: ActiveStream, confirmed: int, loading: asyncio.Task[ActiveStream]
+    ) -> None:
         active.committing = False
         error = loading.exception()
         if isinstance(error, HeadgateError):
@@ -177,9 +180,9 @@ class Appender:
             raise error
         elif active.absent:
             gone = StreamNotFound("there is no stream at this path")
-            self._refuse_waiting(active, gone, sure)
+            self._refuse_waiting(active, gone, confirmed)
         else:
-            self._advance(active, sure)
+            self._advance(active, confirmed)
 
     def _committed(
         self, active: ActiveStream, decided: Outcomes, committed: asyncio.Future[None]
@@ -191,7 +194,7 @@ class Appender:
             self._answer(active, decided)
         elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
-            self._table.lost(active.path, error.stands)  # those who wait are decided again
+            self._table.lost(active.path, error.found)  # those who wait are decided again
         elif isinstance(error, Conflict | HeadgateError):
             active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.
@@ -203,10 +206,10 @@ class Appender:
         if active.waiting:
             self._later(active)
 
-    def _refuse_waiting(self, active: ActiveStream, refusal: HeadgateError, sure: int) -> None:
-        """Refuse the first who wait, and have the others wait for what stands now."""
-        others_wait = len(active.waiting) > sure
-        self._answer(active, [refusal] * min(sure, len(active.waiting)))
+    def _refuse_waiting(self, active: ActiveStream, refusal: HeadgateError, confirmed: int) -> None:
+        """Refuse the first `confirmed` appends, and decide the others on a newly loaded state."""
+        others_wait = len(active.waiting) > confirmed
+        self._answer(active, [refusal] * min(confirmed, len(active.waiting)))
         if others_wait:
             self._load(active)
 

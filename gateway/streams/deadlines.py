@@ -24,7 +24,7 @@ MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry
 # the TTL: so much later a stream may end, and so seldom it is written.
 MARGIN_SHARE = 100
 LEAST_MARGIN_S, MOST_MARGIN_S = 0.05, 1.0
-ALIVE_SHARE = 0.3  # of the TTL, until it is written again for those who wait for news
+ALIVE_SHARE = 0.3  # of the TTL, until it is written again for those who wait
 UNKNOWN_TTL_S = 1  # the shortest: while a stream is being loaded anew
 
 
@@ -34,7 +34,7 @@ class Commits(Protocol):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Make the changes durable; fails with Conflict when somebody else was first."""
 
-    def lost(self, path: str, stands: Loaded | None) -> None:
+    def lost(self, path: str, found: Loaded | None) -> None:
         """A commit met another's."""
 
 
@@ -92,7 +92,7 @@ class Deadlines(abc.ABC):
             if done.cancelled() or error is not None:
                 active.written_deadline = None
             if isinstance(error, Conflict):
-                self._table.lost(active.path, error.stands)
+                self._table.lost(active.path, error.found)
 
         self._table.commit(touched(state)).add_done_callback(written)
 

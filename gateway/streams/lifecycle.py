@@ -192,7 +192,7 @@ class Lifecycle:
             await self._commit_together(others)
         except Conflict as lost:  # any other failure does not say that there is no fork
             source = first.state
-            if lost.stands is not None and _never_was(others[0].state, lost.stands.place):
+            if lost.found is not None and _never_was(others[0].state, lost.found.place):
                 await self._racing(lambda: self._release(source.path, source.stream_id))
             raise
 

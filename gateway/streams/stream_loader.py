@@ -49,7 +49,7 @@ class StreamLoader:
 
     async def _is_confirmed(self, active: ActiveStream, state: StreamState) -> bool:
         """Whether what is remembered is what stands now; else it is forgotten."""
-        if await self._log.stands(state):
+        if await self._log.is_current(state):
             return active.state is not None  # or it was forgotten meanwhile
         if is_same(active.state, state):
             self._forget(active)
@@ -64,9 +64,9 @@ class StreamLoader:
         try:
             while active.state is None:
                 active.asked += 1
-                epoch, question = active.epoch, active.asked
+                revision, question = active.revision, active.asked
                 loaded = await self._log.load(active.path)
-                if active.epoch == epoch:  # else a commit or a lost race has overtaken it
+                if active.revision == revision:  # else a commit or a lost race has overtaken it
                     active.told = question
                     self._take(active, loaded)
                     return

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import Caches
 
-MAX_HOT = 50_000  # states kept without a reader or writer, about 2 KiB each
+MAX_ACTIVE = 50_000  # states kept without a reader or writer, about 2 KiB each
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
 
 
@@ -36,12 +36,12 @@ class StreamTable:
         log: Log,
         clock: Callable[[], float],
         caches: Caches,
-        max_hot: int = MAX_HOT,
+        max_active: int = MAX_ACTIVE,
     ) -> None:
         self.log = log
         self.clock = clock
         self._caches = caches
-        self._max_hot = max_hot
+        self._max_active = max_active
         log.listen(self)
         self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
         self._streams: dict[str, ActiveStream] = {}
@@ -72,7 +72,7 @@ class StreamTable:
         When many in a row are in use the table grows: what is in use has bounds of its own.
         """
         for path in list(itertools.islice(self._streams, MOST_TURNS)):
-            if len(self._streams) < self._max_hot:
+            if len(self._streams) < self._max_active:
                 return
             active = self._streams.pop(path)
             if not active.idle:
@@ -91,7 +91,7 @@ class StreamTable:
             self._caches.changed(
                 known.stream_id, whole=True
             )  # also by other hands than a gateway's
-        active.epoch += 1
+        active.revision += 1
         active.retired, active.history = place.retired, place.history
         active.producers = loaded.producers
         active.state = place.state
@@ -115,38 +115,38 @@ class StreamTable:
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit to the log; the table, the caches and the followers know before the caller."""
-        moments = [self._moment(change) for change in changes]
+        revisions = [self._revision(change) for change in changes]
         try:
             future = self.log.commit(changes)
         except BaseException:  # who knows how far it came
             for change in changes:
                 self._lose_sight(change)
             raise
-        future.add_done_callback(partial(self._committed, changes, moments))
+        future.add_done_callback(partial(self._committed, changes, revisions))
         return future
 
-    def _moment(self, change: Change) -> tuple[ActiveStream | None, int]:
+    def _revision(self, change: Change) -> tuple[ActiveStream | None, int]:
         """The same as long as nothing else is heard of the stream."""
         active = self._streams.get(change.state.path)
-        return active, 0 if active is None else active.epoch
+        return active, 0 if active is None else active.revision
 
     def _committed(
         self,
         changes: Sequence[Change],
-        moments: Sequence[tuple[ActiveStream | None, int]],
+        revisions: Sequence[tuple[ActiveStream | None, int]],
         done: asyncio.Future[None],
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
-        for change, moment in zip(changes, moments, strict=True):
+        for change, revision in zip(changes, revisions, strict=True):
             try:
-                self._take_in(change, moment)
+                self._take_in(change, revision)
             except Exception:  # noqa: BLE001 - it stands in the log, where all is to be had anew
                 log.exception("stream.lost_sight_of", path=change.state.path)
                 self._lose_sight(change)
 
-    def _take_in(self, change: Change, moment: tuple[ActiveStream | None, int]) -> None:
-        if moment == self._moment(change) or not self.log.shared:
+    def _take_in(self, change: Change, revision: tuple[ActiveStream | None, int]) -> None:
+        if revision == self._revision(change) or not self.log.shared:
             self._apply(change)
         else:  # an answer may come late: what was heard meanwhile may be older or newer
             whole = change.removes or change.state.soft_deleted
@@ -166,7 +166,7 @@ class StreamTable:
         self._caches.changed(change.state.stream_id, whole=whole)
         if active is None:
             return
-        active.epoch += 1
+        active.revision += 1
         if change.removes:
             active.state = None
             active.producers = {}
@@ -190,8 +190,8 @@ class StreamTable:
             self._caches.changed(active.state.stream_id, whole=False)
         active.forget()
 
-    def lost(self, path: str, stands: Loaded | None) -> None:
-        """A commit met another's: `stands` is what was there then, if that is known.
+    def lost(self, path: str, found: Loaded | None) -> None:
+        """A commit met another's: `found` is what was there then, if that is known.
 
         Where others write, their changes are listened to for a while: who knows of them before it
         decides loses fewer races.
@@ -203,20 +203,20 @@ class StreamTable:
             self.following.follow(active)
             self.following.unfollow(active)
         known = active.known
-        if stands is None or active.loading is not None:  # what is being loaded may be newer
+        if found is None or active.loading is not None:  # what is being loaded may be newer
             self._forget(active)
-        elif known is not None and stands.place.history < known.history:
+        elif known is not None and found.place.history < known.history:
             # An old answer, or a server whose clock is behind: it must be asked.
             self._forget(active)
-        elif not is_behind(stands.place.state, known):
+        elif not is_behind(found.place.state, known):
             self._forget(active)
-            self._take(active, stands)
+            self._take(active, found)
 
     # Of what other processes do
 
     def hears_of(self, active: ActiveStream) -> bool:
         """Whether a change of the stream, whoever makes it, will be told."""
-        return not self.log.shared or (active.followed and self.log.trouble() is None)
+        return not self.log.shared or (active.followed and self.log.why_unhealthy() is None)
 
     def heard(self, change: Change) -> None:
         """A followed stream changed."""

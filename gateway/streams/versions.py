@@ -20,7 +20,7 @@ def begins_alike(one: StreamState, other: StreamState) -> bool:
 
 
 def is_behind(told: StreamState | None, known: StreamState | None) -> bool:
-    """Whether news of what was told, or of more, have come already."""
+    """Whether what was told, or more, is known already."""
     return (
         told is not None
         and known is not None

@@ -139,7 +139,7 @@ class Supervisor:
         logs, notes = [], []
         for slot, report in zip(self._slots, await self._reports(), strict=True):
             if report is None:
-                workers[f"worker {slot.number}"] = slot.trouble or "does not answer"
+                workers[f"worker {slot.number}"] = slot.why_unhealthy or "does not answer"
                 continue
             of_worker = dict(report.health.checks)
             workers[f"worker {slot.number}"] = of_worker.pop("server")

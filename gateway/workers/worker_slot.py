@@ -1,4 +1,4 @@
-"""A worker's place: whoever sits there is replaced when it ends."""
+"""A worker slot: the supervisor's record of one worker, which is replaced when it ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LAST_S = 5.0  # for a worker to exit after it has said its last
 
 
 class WorkerSlot:
-    """`trouble` says why its worker does not serve. `started` is set once one has.
+    """`why_unhealthy` says why its worker does not serve. `started` is set once one has.
 
     `restarts` counts the workers that were put in place of another one, `hangs` those of the ended
     ones that had hung.
@@ -55,7 +55,7 @@ class WorkerSlot:
         """`pass_on` gets what the worker says to the others."""
         self._pass_on = pass_on
         self.number = number
-        self.trouble: str | None = "starting"
+        self.why_unhealthy: str | None = "starting"
         self.started = asyncio.Event()
         self.restarts = 0
         self.hangs = 0
@@ -76,7 +76,7 @@ class WorkerSlot:
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._stopping.is_set():
             began = loop.time()
-            ended = await self._seat_one()
+            ended = await self._run_worker()
             if self._stopping.is_set():
                 break
             if self._refusal is not None and not self.started.is_set():
@@ -87,10 +87,10 @@ class WorkerSlot:
             else:
                 pause = backoff.next_s()
             self.restarts += 1
-            self.trouble = f"{ended}, starting again"
+            self.why_unhealthy = f"{ended}, starting again"
             log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause)
             await self._pause(pause)
-        self.trouble = "stopped"
+        self.why_unhealthy = "stopped"
 
     async def _pause(self, pause: float) -> None:
         try:
@@ -99,7 +99,7 @@ class WorkerSlot:
         except TimeoutError:
             return
 
-    async def _seat_one(self) -> str:
+    async def _run_worker(self) -> str:
         """A worker's whole life; how it ended."""
         self._refusal = self._hung = None
         ours, theirs = socket.socketpair()
@@ -134,7 +134,7 @@ class WorkerSlot:
         self._missed = 0
         while True:
             await asyncio.sleep(ASK_EVERY_S)
-            if await self.report() is None and self.trouble is None:
+            if await self.report() is None and self.why_unhealthy is None:
                 self._missed += 1
             if self._missed >= MOST_MISSED and not self._stopping.is_set():
                 self._end_hung(f"did not answer {self._missed} times in a row")
@@ -142,7 +142,7 @@ class WorkerSlot:
     async def _listen(self, channel: Channel) -> None:
         while (message := await channel.receive()) is not None:
             if isinstance(message, Started):
-                self.trouble = None
+                self.why_unhealthy = None
                 self.started.set()
             elif isinstance(message, Refused):
                 self._refusal = message.sentence

@@ -688,7 +688,7 @@ async def test_reclaiming_ends_and_takes_nothing_that_stands(log: Log) -> None:
 
 async def test_a_log_at_ease_is_healthy(log: Log) -> None:
     await log.commit([created(log, "s")])
-    assert log.trouble() is None
+    assert log.why_unhealthy() is None
 
 
 async def test_reads_and_commits_may_meet(log: Log) -> None:

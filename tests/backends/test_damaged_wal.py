@@ -235,7 +235,7 @@ async def test_damage_is_told_until_what_is_kept_is_taken_away(
         loss = log.loss()
         assert loss is not None
         assert str(kept) in loss
-        assert log.trouble() is None
+        assert log.why_unhealthy() is None
         history = (await log.load("a")).place.history
     async with sqlite(folder) as log:
         assert (log.damaged(), log.loss()) == ([kept], loss)

@@ -230,18 +230,18 @@ async def test_a_disk_that_refuses_refuses_whole_commits(
                 refused = number
             assert number < 100
         assert fault.hit.is_set()
-        assert log.trouble() is not None
+        assert log.why_unhealthy() is not None
         for path, state in zip(PAIR, states, strict=True):
             found, records, seq = await content(log, path)
             assert (found, len(records), seq) == (state, refused, refused - 1)
         if not once:
             with pytest.raises(LogUnavailable):
                 await log.commit([step(state, refused) for state in states])
-            assert log.trouble() is not None
+            assert log.why_unhealthy() is not None
             fault.over = True
         changes = [step(state, refused) for state in states]
         await log.commit(changes)
-        assert log.trouble() is None
+        assert log.why_unhealthy() is None
         await log.close()
     again = SqliteLog(tmp_path)
     await again.open()

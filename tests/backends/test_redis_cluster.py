@@ -305,7 +305,9 @@ async def test_a_node_that_comes_back_without_data_takes_only_its_own_streams_al
     await asyncio.to_thread(lost.restart)
     await until(gateways.cluster.is_whole)
     await until(
-        lambda: gateways.log.trouble() is None and gateways.subscriptions.histories > histories
+        lambda: (
+            gateways.log.why_unhealthy() is None and gateways.subscriptions.histories > histories
+        )
     )
     assert [await loaded(gateways.log, path) is None for path in paths] == [False, True, False]
     for path in (paths[0], paths[2]):
@@ -329,7 +331,9 @@ async def test_a_fork_gives_no_other_bytes_for_what_its_sources_node_has_lost(
     await asyncio.to_thread(node.restart)
     await until(gateways.cluster.is_whole)
     await until(
-        lambda: gateways.log.trouble() is None and gateways.subscriptions.histories > histories
+        lambda: (
+            gateways.log.why_unhealthy() is None and gateways.subscriptions.histories > histories
+        )
     )
     beside = Service(gateways.log)
     for _ in range(2):

@@ -19,7 +19,7 @@ from gateway.protocol.generations import position_of
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, ProducerState, Stamp
-from gateway.streams.appender import MAX_FOLD
+from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import connected, lossy
 from tests.streams.service import Service
@@ -51,18 +51,18 @@ async def test_a_commit_stands_for_every_gateway_at_once(log: RedisLog, other: R
     change = created(log, "s", b"one")
     await log.commit([change])
     assert await loaded(other, "s") == change.state
-    assert await log.stands(change.state)
+    assert await log.is_current(change.state)
     second = with_producers(appended(change.state, b"two"), p=ProducerState(0, 1, 2.5))
     await other.commit([second])
-    assert not await log.stands(change.state)
-    assert await log.stands(second.state)
+    assert not await log.is_current(change.state)
+    assert await log.is_current(second.state)
     found = await log.load("s")
     assert found == Loaded(
         PathState(second.state, None, second.state.history), dict(second.producers)
     )
     assert (await log.read(change.state, 0, 100)).records == (b"one", b"two")
     await log.commit([removed(second.state)])
-    assert not await other.stands(second.state)
+    assert not await other.is_current(second.state)
     assert await other.load("s") == Loaded(PathState(None, 0, second.state.history), {})
 
 
@@ -73,7 +73,7 @@ async def test_what_stands_is_another_stream_when_it_was_created_anew(
     await log.commit([change])
     await other.commit([removed(change.state)])
     await other.commit([created(other, "s", b"one", generation=1)])
-    assert not await log.stands(change.state)
+    assert not await log.is_current(change.state)
 
 
 async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_does(
@@ -92,7 +92,7 @@ async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_doe
     (conflict,) = (outcome for outcome in outcomes if outcome is not None)
     assert isinstance(conflict, Conflict)
     stands = Loaded(PathState(changes[won].state, None, change.state.history), {"p": producer})
-    assert conflict.stands == stands == await log.load("s")
+    assert conflict.found == stands == await log.load("s")
 
 
 async def test_a_creation_that_another_one_overtook_gets_no_generation_a_second_time(
@@ -105,7 +105,7 @@ async def test_a_creation_that_another_one_overtook_gets_no_generation_a_second_
     await other.commit([removed(first.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([late])
-    assert conflict.value.stands == Loaded(PathState(None, 4, late.state.history), {})
+    assert conflict.value.found == Loaded(PathState(None, 4, late.state.history), {})
     assert await loaded(log, "s") is None
     await log.commit([created(log, "s", generation=5)])
 
@@ -120,18 +120,18 @@ async def test_so_many_producers_are_told_with_a_conflict(
     with pytest.raises(Conflict) as conflict:
         await log.commit([replace(appended(change.state), expected=7)])
     if told:
-        assert conflict.value.stands is not None
-        assert conflict.value.stands.producers == producers
+        assert conflict.value.found is not None
+        assert conflict.value.found.producers == producers
     else:
-        assert conflict.value.stands is None
+        assert conflict.value.found is None
 
 
 async def test_all_producers_of_a_stream_may_be_forgotten_at_once(log: RedisLog) -> None:
     names = [f"p{number}" for number in range(MAX_PRODUCERS)]
     change = created(log, "s")
     await log.commit([change])
-    for begin in range(0, MAX_PRODUCERS, MAX_FOLD):
-        some = dict.fromkeys(names[begin : begin + MAX_FOLD], ProducerState(0, 0, 1.5))
+    for begin in range(0, MAX_PRODUCERS, MAX_BATCH):
+        some = dict.fromkeys(names[begin : begin + MAX_BATCH], ProducerState(0, 0, 1.5))
         change = with_producers(appended(change.state), **some)
         await log.commit([change])
     change = with_producers(appended(change.state), *names, new=ProducerState(0, 0, 1.5))
@@ -147,7 +147,7 @@ async def test_a_conflict_tells_that_nothing_stands_any_more(
     await other.commit([removed(change.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([appended(change.state, b"late")])
-    assert conflict.value.stands == Loaded(PathState(None, 4, change.state.history), {})
+    assert conflict.value.found == Loaded(PathState(None, 4, change.state.history), {})
 
 
 async def test_a_commit_is_of_one_stream(log: RedisLog) -> None:
@@ -305,7 +305,7 @@ async def test_a_read_whose_answer_is_lost_is_asked_again(
         await log.commit([change])
         questions: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [
             (b"headgate_load", partial(log.load, "s")),
-            (b"headgate_confirm", partial(log.stands, change.state)),
+            (b"headgate_confirm", partial(log.is_current, change.state)),
             (b"XRANGE", partial(log.read, change.state, 0, 9)),
             (b"ZRANGEBYSCORE", partial(log.expired, 1.0, 1)),
         ]
@@ -389,7 +389,7 @@ async def test_a_look_that_we_end_ourselves_leaves_the_log_healthy(log: RedisLog
         primary.leave()
         await looking
         assert (await log.load("s")).place.state is None
-        assert log.trouble() is None
+        assert log.why_unhealthy() is None
 
 
 @pytest.mark.parametrize("key", ["meta", "records"])
@@ -411,7 +411,7 @@ async def test_a_key_of_the_wrong_kind_refuses_its_stream_and_no_other(
     beside = created(log, "beside", b"one")
     await log.commit([beside])
     assert await loaded(log, "beside") == beside.state
-    assert log.trouble() is None
+    assert log.why_unhealthy() is None
     server.command("DEL", meta, records)
     await log.commit([created(log, "s", b"new")])
 
@@ -446,7 +446,7 @@ async def test_an_append_that_too_few_replicas_have_is_not_acknowledged(
         )
         assert await loaded(plain, "s") == second.state
         await until(
-            lambda: str(strict.trouble()).endswith(": 0 of 1 replicas (wait_replicas) answer")
+            lambda: str(strict.why_unhealthy()).endswith(": 0 of 1 replicas (wait_replicas) answer")
         )
 
 
@@ -471,9 +471,9 @@ async def test_an_outage_is_told_and_ends_by_itself(tmp_path: Path) -> None:
                 await log.commit([appended(change.state, b"two")])
             with pytest.raises(LogUnavailable):
                 await log.load("s")
-            await until(lambda: log.trouble() is not None)
+            await until(lambda: log.why_unhealthy() is not None)
             await asyncio.to_thread(server.start)
-            await until(lambda: log.trouble() is None)
+            await until(lambda: log.why_unhealthy() is None)
             state = await loaded(log, "s")
             assert state is not None
             assert (state.stream_id, state.tail) == (change.state.stream_id, 3)

@@ -68,10 +68,10 @@ async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None
             await until(lambda: subscriptions.histories >= 1)
             histories = subscriptions.histories
             await asyncio.to_thread(server.restart)
-            await until(lambda: log.trouble() is None and subscriptions.histories > histories)
+            await until(lambda: log.why_unhealthy() is None and subscriptions.histories > histories)
             assert await history(log) > first
             assert (await log.load("s")).place.state is None
-            assert not await log.stands(change.state)
+            assert not await log.is_current(change.state)
             with pytest.raises(Conflict):
                 await log.commit([appended(change.state, b"two")])
             with pytest.raises(Conflict):
@@ -87,18 +87,18 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offse
             await log.commit([change])
             old = change.state
             await asyncio.to_thread(server.restart)
-            await until(lambda: log.trouble() is None)
+            await until(lambda: log.why_unhealthy() is None)
             state = await stood(log)
             assert state.history == await history(log)
             assert state.generation == state.history + state.stream_id % 10**6
             assert state.offset(3) == old.offset(3)
-            assert not await log.stands(old)
-            assert await log.stands(state)
+            assert not await log.is_current(old)
+            assert await log.is_current(state)
             assert (await log.read(old, 0, 9)).records == (b"one",)
             with pytest.raises(Conflict) as conflict:
                 await log.commit([appended(old, b"late")])
-            assert conflict.value.stands is not None
-            assert conflict.value.stands.place.state == state
+            assert conflict.value.found is not None
+            assert conflict.value.found.place.state == state
             second = appended(state, b"two")
             await log.commit([second])
             assert second.state.offset(3) == old.offset(3)
@@ -117,7 +117,7 @@ async def test_what_was_lost_is_refused_and_what_comes_instead_is_told_apart(
             await log.commit([lost])
             offset = parse_offset(lost.state.offset(7), "offset")
             await asyncio.to_thread(server.restart)
-            await until(lambda: log.trouble() is None)
+            await until(lambda: log.why_unhealthy() is None)
             state = await stood(log)
             assert (state.tail, state.version) == (3, 0)
             with pytest.raises(StreamGone):
@@ -143,7 +143,7 @@ async def test_gateways_go_on_after_a_restart_that_lost_nothing(tmp_path: Path) 
                 for service in services:
                     offsets.append((await service.append("s", b"%d" % number)).next_offset)
                 await asyncio.to_thread(server.restart)
-                await until(lambda: log.trouble() is None and other.trouble() is None)
+                await until(lambda: log.why_unhealthy() is None and other.why_unhealthy() is None)
             assert await services[1].data("s") == b"001122"
             state = await services[0].present("s")
             places = [position_of(state, parse_offset(one, "offset")) for one in offsets]
@@ -192,7 +192,7 @@ async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) ->
 
             askers = [asyncio.create_task(ask()) for _ in range(50)]
             server.command("HSET", META, "r", str(await history(log) + 1))
-            await until(lambda: subscriptions.histories > histories and log.trouble() is None)
+            await until(lambda: subscriptions.histories > histories and log.why_unhealthy() is None)
             asking = False
             await asyncio.gather(*askers)
 
@@ -239,12 +239,12 @@ async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) 
             old = [created(log, f"s{number}", b"one") for number in range(3)]
             await commit_each(log, *old)
             await asyncio.to_thread(server.restart)
-            await until(lambda: log.trouble() is None)
+            await until(lambda: log.why_unhealthy() is None)
             for change in old:
                 state = (await log.load(change.state.path)).place.state
                 assert state is not None
                 await log.commit([appended(state, b"two")])
-                assert await log.stands(appended(state, b"two").state)
+                assert await log.is_current(appended(state, b"two").state)
             histories = set()
             for change in old:
                 state = (await log.load(change.state.path)).place.state

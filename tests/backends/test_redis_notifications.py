@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from redis.asyncio.connection import Connection
 
-from gateway.backends.redis.commands import MOST_NEWS
+from gateway.backends.redis.commands import MOST_PUBLISHED
 from gateway.backends.redis.connector import ONLY, RedisSettings
 from gateway.backends.redis.notifications import AT_ONCE, Subscription
 from gateway.backends.redis.topology import Topology
@@ -114,7 +114,7 @@ async def test_own_changes_are_heard_too(pair: Pair) -> None:
 async def test_records_that_are_too_long_are_left_out(pair: Pair, size: int, whole: bool) -> None:
     state = await pair.create("s")
     await pair.follow("s")
-    change = appended(state, b"x" * (MOST_NEWS // 2), b"y" * (MOST_NEWS // 2 + size))
+    change = appended(state, b"x" * (MOST_PUBLISHED // 2), b"y" * (MOST_PUBLISHED // 2 + size))
     await pair.tell(change)
     assert pair.subscriptions.changes == [change if whole else replace(change, records=())]
 

@@ -67,7 +67,7 @@ async def test_the_documented_rights_are_enough(user: User) -> None:
         assert await service.data("s") == b"one"
         await service.lifecycle.delete("s")
         log.unfollow("s")
-        assert log.trouble() is None
+        assert log.why_unhealthy() is None
 
 
 @pytest.mark.parametrize("right", sorted(set(RIGHTS) - SELDOM))
@@ -77,9 +77,11 @@ async def test_each_right_that_is_missing_is_told(user: User, right: str) -> Non
     log = RedisLog(RedisSettings(parse_redis(user.origin)))
     await log.open()
     try:
-        await until(lambda: "the Redis user may not do what Headgate needs" in str(log.trouble()))
+        await until(
+            lambda: "the Redis user may not do what Headgate needs" in str(log.why_unhealthy())
+        )
         user.rules(f"+{right}")
-        await until(lambda: log.trouble() is None)
+        await until(lambda: log.why_unhealthy() is None)
     finally:
         await log.close()
 
@@ -106,7 +108,7 @@ async def test_a_right_that_was_missing_for_a_moment_leaves_the_stream_usable(
         assert refused
         assert all("not known" not in refusal.detail for refusal in refused)
         user.rules(f"+{right}")
-        await until(lambda: log.trouble() is None and other.trouble() is None)
+        await until(lambda: log.why_unhealthy() is None and other.why_unhealthy() is None)
         await beside.append("s", b"two ")
         await service.append("s", b"three ")
         assert (await service.data("s")).endswith(b"two three ")

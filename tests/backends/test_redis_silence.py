@@ -99,11 +99,11 @@ async def test_who_waited_is_answered_when_the_server_speaks_again(
     server, log, state = silent
     change = appended(state, b"two")
     committing = log.commit([change])
-    await until(lambda: log.trouble() is not None)
+    await until(lambda: log.why_unhealthy() is not None)
     server.resume()
     await committing
     assert (await log.read(change.state, 0, 9)).records == (b"one", b"two")
-    await until(lambda: log.trouble() is None)
+    await until(lambda: log.why_unhealthy() is None)
 
 
 CONNECTS: dict[str, tuple[str, Callable[[Topology, RedisConnection], Awaitable[None]]]] = {

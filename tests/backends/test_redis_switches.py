@@ -113,18 +113,20 @@ class Told:
         self.times = 0
         self.service = uuid.uuid4().hex
         origin = f"redis+sentinel://{server.address}/{self.service}{login}"
-        self.switches = FailoverWatch(Topology(RedisSettings(parse_redis(origin))), self._switched)
+        self.failover_watch = FailoverWatch(
+            Topology(RedisSettings(parse_redis(origin))), self._switched
+        )
 
     def _switched(self) -> None:
         self.times += 1
 
     async def __aenter__(self) -> Self:
-        self.switches.open()
+        self.failover_watch.open()
         await until(lambda: self._tell("another") == 1)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.switches.close()
+        await self.failover_watch.close()
 
     def _tell(self, service: str, old: int = 1, new: int = 2) -> int:
         message = f"{service} 10.0.0.{old} 6379 10.0.0.{new} 6379"
@@ -165,10 +167,10 @@ async def test_a_sentinel_that_forbids_to_listen_is_told_of_once(
     told = Told(server, f"?sentinel_username={user}&sentinel_password=pw")
     try:
         with capture_logs() as lines:
-            told.switches.open()
+            told.failover_watch.open()
             await until(lambda: _refusals(server, user) >= 3)
-            await told.switches.close()
-        assert [line["event"] for line in lines] == ["log.news_refused"]
+            await told.failover_watch.close()
+        assert [line["event"] for line in lines] == ["log.notifications_refused"]
     finally:
         server.command("ACL", "DELUSER", user)
 

@@ -277,7 +277,7 @@ async def told(log: RedisLog, state: StreamState) -> StreamState:
     """A stream of an earlier history as a refused commit tells that it goes on."""
     with pytest.raises(Conflict) as conflict:
         await log.commit([appended(state)])
-    stands = conflict.value.stands
+    stands = conflict.value.found
     assert stands is not None
     assert stands.place.state is not None
     return stands.place.state

@@ -202,7 +202,7 @@ async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
         )
         await second.close()
     async with opened("sqlite", tmp_path) as log:
-        assert log.trouble() is None
+        assert log.why_unhealthy() is None
 
 
 def foreign(folder: Path) -> None:

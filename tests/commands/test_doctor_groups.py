@@ -72,7 +72,7 @@ def test_a_service_that_no_sentinel_knows_cannot_be_reached(group: SentinelGroup
 
 def test_sentinels_that_cannot_agree_are_an_error(group: SentinelGroup) -> None:
     views = ask(route_to(group.url)).sentinels
-    torn = dataclasses.replace(views[0], quorum_trouble="NOQUORUM 1 usable Sentinels")
+    torn = dataclasses.replace(views[0], why_no_quorum="NOQUORUM 1 usable Sentinels")
     assert only(sentinels((torn, *views[1:])), "sentinels", "NOQUORUM").level == "error"
     few = dataclasses.replace(views[0], fields={**views[0].fields, "num-other-sentinels": 1})
     told = list(sentinels([few]))

@@ -166,12 +166,12 @@ async def test_log_opens_on_a_full_disk_and_takes_removals(
         refused = created(log, "new", b"x" * (4 * LEAST_ROOM if has_reserve else 1))
         with pytest.raises(LogUnavailable):
             await log.commit([refused])
-        assert log.trouble() is not None
+        assert log.why_unhealthy() is not None
         for change in first:
             await log.commit([removed(change.state)])
         ballast.unlink()
         await log.commit([refused])
-        assert log.trouble() is None
+        assert log.why_unhealthy() is None
         await log.close()
         assert not (place / "data" / "headgate.reserve").exists()
 
@@ -182,7 +182,7 @@ async def test_log_survives_that_its_folder_is_away_while_the_disk_is_full(tmp_p
         folder, away = place / "data", place / "away"
         log = SqliteLog(folder)
         await log.open()
-        assert log.trouble() is not None  # there is no room for the reserve
+        assert log.why_unhealthy() is not None  # there is no room for the reserve
         folder.rename(away)
         for _ in range(2):
             with pytest.raises(LogUnavailable):

@@ -129,4 +129,4 @@ async def test_foreign_messages_on_the_channels_disturb_no_reader(redis: RedisSe
         whole = content(gateway, "log")
         assert [reader.text for reader in reading] == [whole, whole]
         assert readiness(other).status == 200
-        assert "log.news_lost" not in other.output()
+        assert "log.notifications_lost" not in other.output()

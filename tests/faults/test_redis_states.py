@@ -230,7 +230,7 @@ def test_flushed_functions_are_loaded_again_and_nothing_is_refused(
             assert append(gateway, "log", b"%d " % number).status == 204
             redis.command(command, "FLUSH")
             assert content(gateway, "log") == b"".join(b"%d " % n for n in range(number + 1))
-        assert set(complaints(gateway)) <= {"log.history_changed", "log.news_lost"}
+        assert set(complaints(gateway)) <= {"log.history_changed", "log.notifications_lost"}
 
 
 def test_refusals_come_soon_while_redis_is_paused(redis: RedisServer) -> None:

@@ -16,7 +16,7 @@ from gateway.origin import servers
 from gateway.origin.client import ServerState
 from gateway.origin.connections import nothing_written
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
-from gateway.origin.servers import Server
+from gateway.origin.servers import OriginServer
 from tests.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
@@ -42,13 +42,13 @@ def nobody() -> str:
 async def test_a_refused_connection_is_told() -> None:
     url = nobody()
     async with opened(url, health_interval=60) as origin:
-        assert origin.trouble() is None
-        assert origin.describe() == (ServerState(url, up=True, trouble=None),)
+        assert origin.why_unhealthy() is None
+        assert origin.describe() == (ServerState(url, up=True, why_unhealthy=None),)
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin)
         why = REFUSED.removeprefix("the origin ")
-        assert origin.trouble() == f"{url} {why}"
-        assert origin.describe() == (ServerState(url, up=False, trouble=why),)
+        assert origin.why_unhealthy() == f"{url} {why}"
+        assert origin.describe() == (ServerState(url, up=False, why_unhealthy=why),)
 
 
 async def test_an_unknown_host_is_told() -> None:
@@ -78,7 +78,7 @@ async def test_while_no_server_is_up_requests_fail_at_once() -> None:
     async with opened(f"http://localhost:{port}", health_interval=60) as origin:
         with pytest.raises(OriginUnreachable):
             await ask(origin)
-        assert origin.trouble() is not None
+        assert origin.why_unhealthy() is not None
         # A check may bring it back at any time; until then nothing is sent to it.
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin, "POST", body=b"x")
@@ -90,7 +90,7 @@ async def test_a_server_that_is_back_is_asked_again() -> None:
         with pytest.raises(OriginUnreachable):
             await ask(origin)
         async with RawOrigin(answer(b"back"), port=port) as server:
-            await until(lambda: origin.trouble() is None)
+            await until(lambda: origin.why_unhealthy() is None)
             assert await ask(origin) == (200, b"back")
             assert server.lines() == [ASKED]
 
@@ -111,7 +111,7 @@ async def test_what_could_not_be_sent_goes_to_the_next_server(method: str) -> No
     async with RawOrigin(play) as second, opened(nobody(), second) as origin:
         sent = body() if method == "POST" else None
         assert await ask(origin, method, body=sent) == (200, b"second")
-        assert origin.trouble() is None
+        assert origin.why_unhealthy() is None
         assert [server.up for server in origin.describe()] == [False, True]
 
 
@@ -130,9 +130,9 @@ async def test_the_last_server_that_failed_says_why() -> None:
     async with opened(nobody(), nobody(), health_interval=60) as origin:
         with pytest.raises(OriginUnreachable, match=f"^{REFUSED}$"):
             await ask(origin)
-        trouble = origin.trouble()
-        assert trouble is not None
-        assert trouble.count("Connection refused") == 2
+        why_unhealthy = origin.why_unhealthy()
+        assert why_unhealthy is not None
+        assert why_unhealthy.count("Connection refused") == 2
 
 
 # ---------------------------------------------------------------- sent, and then lost
@@ -278,7 +278,7 @@ async def test_no_answer_at_all_on_one_connection_says_nothing_about_the_server(
         for _ in range(3):
             with pytest.raises(OriginBroken):
                 await ask(origin)
-        assert origin.trouble() is None
+        assert origin.why_unhealthy() is None
 
 
 # ---------------------------------------------------------------- silence
@@ -312,10 +312,10 @@ async def test_two_silences_in_a_row_mean_that_a_server_is_down(
         await ask(origin)
         with pytest.raises(OriginTimeout):
             await ask(origin)
-        assert origin.trouble() is None
+        assert origin.why_unhealthy() is None
         with pytest.raises(OriginTimeout):
             await ask(origin)
-        assert origin.trouble() == f"{server.url} did not answer within 0.5 s"
+        assert origin.why_unhealthy() == f"{server.url} did not answer within 0.5 s"
         with pytest.raises(OriginUnreachable, match=r"^the origin did not answer within 0\.5 s$"):
             await ask(origin)
         assert len(server.heard) == 4
@@ -329,9 +329,9 @@ async def test_a_silent_server_has_to_say_something_to_be_up_again() -> None:
                 await ask(origin)
         # It takes connections, and yet it is down.
         await until(lambda: server.lines().count("GET /") >= 2)
-        assert origin.trouble() is not None
+        assert origin.why_unhealthy() is not None
         server.scripts = [answer(status="404 Not Found")]
-        await until(lambda: origin.trouble() is None)
+        await until(lambda: origin.why_unhealthy() is None)
 
 
 # ---------------------------------------------------------------- health
@@ -341,16 +341,16 @@ async def test_servers_are_asked_how_they_are_without_any_request() -> None:
     health = {"health_path": "/health?deep=1", "health_interval": 0.02}
     sick, well = answer(status="503 Service Unavailable"), answer(status="204 No Content")
     async with RawOrigin(sick) as server, opened(server.url + "/base", **health) as origin:
-        await until(lambda: origin.trouble() is not None)
-        assert origin.trouble() == f"{server.url}/base answers its health check with 503"
+        await until(lambda: origin.why_unhealthy() is not None)
+        assert origin.why_unhealthy() == f"{server.url}/base answers its health check with 503"
         with pytest.raises(
             OriginUnreachable, match=r"^the origin answers its health check with 503$"
         ):
             await ask(origin)
         server.scripts = [well]
-        await until(lambda: origin.trouble() is None)
+        await until(lambda: origin.why_unhealthy() is None)
         server.scripts = [sick]
-        await until(lambda: origin.trouble() is not None)
+        await until(lambda: origin.why_unhealthy() is not None)
         assert set(server.lines()) == {"GET /health?deep=1"}
 
 
@@ -359,7 +359,7 @@ async def test_a_health_check_that_is_not_answered_means_down() -> None:
     async with RawOrigin(silence) as server, opened(server, **health) as origin:
         # On a busy machine a connection may take longer than that, too.
         why = f"{server.url} did not answer its health check within 0.05 s"
-        await until(lambda: origin.trouble() == why)
+        await until(lambda: origin.why_unhealthy() == why)
 
 
 async def test_without_a_path_only_a_server_that_is_down_is_looked_at() -> None:
@@ -379,11 +379,11 @@ async def test_a_server_that_stays_down_is_looked_at_ever_more_seldom() -> None:
     loop = asyncio.get_running_loop()
     times: list[float] = []
 
-    async def check(_: Server) -> str | None:
+    async def check(_: OriginServer) -> str | None:
         times.append(loop.time())
         return "is away" if len(times) < 5 else None
 
-    server = Server("http://o", PREFIX)
+    server = OriginServer("http://o", PREFIX)
     checks = HealthChecks([server], check, 0.3, always=False)
     checks.start()
     server.failed("is away")

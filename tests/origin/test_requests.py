@@ -137,7 +137,7 @@ async def test_a_body_that_fails_is_told_as_it_is_and_never_looks_complete() -> 
             await ask(origin, "POST", body=failing())
         await until(lambda: bool(taken))
         assert taken == [b"2\r\nab\r\n"]
-        assert origin.trouble() is None
+        assert origin.why_unhealthy() is None
 
 
 async def test_a_request_that_is_given_up_closes_its_connection() -> None:

@@ -146,7 +146,7 @@ async def test_a_server_behind_tls_that_is_back_is_asked_again(
         with pytest.raises(OriginUnreachable):
             await ask(origin)
         async with RawOrigin(answer(b"back"), port=port, tls=tls):
-            await until(lambda: origin.trouble() is None)
+            await until(lambda: origin.why_unhealthy() is None)
             assert (await ask(origin)).body == b"back"
 
 

@@ -20,7 +20,7 @@ from gateway.errors import (
     StreamClosed,
     StreamLimit,
 )
-from gateway.protocol.appends import MAX_PRODUCERS, PRODUCER_IDLE_S, Appended, Fold
+from gateway.protocol.appends import MAX_PRODUCERS, PRODUCER_IDLE_S, AppendBatch, Appended
 from gateway.protocol.offsets import MAX_POSITION, format_offset
 from gateway.protocol.requests import Append
 from gateway.protocol.state import Change, Lifetime, ProducerState, Record, Stamp, StreamState
@@ -97,15 +97,15 @@ AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
 def test_an_accepted_append_moves_the_stream(
     state: StreamState, request_: Append, outcome: Appended, after: dict[str, object]
 ) -> None:
-    fold = Fold(state, {}, NOW)
-    assert fold.decide(request_) == outcome
+    batch = AppendBatch(state, {}, NOW)
+    assert batch.decide(request_) == outcome
     records = (Record(13, request_.body),) if request_.body else ()
     producers: tuple[tuple[str, ProducerState], ...] = ()
     if request_.producer is not None:
         stamp = request_.producer
         producers = ((stamp.producer_id, ProducerState(stamp.epoch, stamp.seq, NOW)),)
     moved = msgspec.structs.replace(state, version=8, **after)
-    assert fold.change() == Change(moved, 7, records, producers)
+    assert batch.change() == Change(moved, 7, records, producers)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_an_accepted_append_moves_the_stream(
 def test_a_refused_append_changes_nothing(
     state: StreamState, request_: Append, refusal: type[HeadgateError]
 ) -> None:
-    fold = Fold(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
-    kind, fields = told(fold.decide(request_))
+    batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
+    kind, fields = told(batch.decide(request_))
     assert kind is refusal
     if kind is StreamClosed:
         assert fields["next_offset"] == AT_10
-    assert fold.change() is None
+    assert batch.change() is None
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_a_refused_append_changes_nothing(
 def test_closing_again_is_idempotent(
     state: StreamState, request_: Append, outcome: Appended
 ) -> None:
-    fold = Fold(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
-    assert fold.decide(request_) == outcome
-    assert fold.change() is None
+    batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
+    assert batch.decide(request_) == outcome
+    assert batch.change() is None
 
 
 KNOWN = ProducerState(3, 5, 0.0)
@@ -173,20 +173,20 @@ KNOWN = ProducerState(3, 5, 0.0)
 def test_the_next_sequence_of_a_producer_is_accepted(
     known: ProducerState | None, epoch: int, seq: int, accepted: ProducerState
 ) -> None:
-    fold = Fold(OPEN, {} if known is None else {"p": known}, NOW)
-    outcome = fold.decide(append(producer=Stamp("p", epoch, seq)))
+    batch = AppendBatch(OPEN, {} if known is None else {"p": known}, NOW)
+    outcome = batch.decide(append(producer=Stamp("p", epoch, seq)))
     assert outcome == Appended(AT_13, closed=False, stored=True, producer=accepted)
-    change = fold.change()
+    change = batch.change()
     assert change is not None
     assert change.producers == (("p", accepted),)
 
 
 @pytest.mark.parametrize("seq", [0, 4, 5])
 def test_a_known_sequence_is_a_duplicate_and_echoes_the_highest(seq: int) -> None:
-    fold = Fold(OPEN, {"p": KNOWN}, NOW)
-    outcome = fold.decide(append(producer=Stamp("p", 3, seq)))
+    batch = AppendBatch(OPEN, {"p": KNOWN}, NOW)
+    outcome = batch.decide(append(producer=Stamp("p", 3, seq)))
     assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
-    assert fold.change() is None
+    assert batch.change() is None
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_any_other_stamp_is_refused(
     kind: type[HeadgateError],
     fields: dict[str, object],
 ) -> None:
-    fold = Fold(OPEN, {} if known is None else {"p": known}, NOW)
-    refused, values = told(fold.decide(append(producer=Stamp("p", epoch, seq))))
+    batch = AppendBatch(OPEN, {} if known is None else {"p": known}, NOW)
+    refused, values = told(batch.decide(append(producer=Stamp("p", epoch, seq))))
     assert refused is kind
     assert values.items() >= fields.items()
-    assert fold.change() is None
+    assert batch.change() is None
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_any_other_stamp_is_refused(
 )
 def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, stream_seq=last)
-    outcome = Fold(state, {}, NOW).decide(append(stream_seq=seq))
+    outcome = AppendBatch(state, {}, NOW).decide(append(stream_seq=seq))
     if accepted:
         assert outcome == Appended(AT_13, closed=False, stored=True)
     else:
@@ -242,28 +242,28 @@ def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bo
 
 def test_a_duplicate_is_told_before_a_stream_seq_is_looked_at() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
-    fold = Fold(state, {"p": KNOWN}, NOW)
-    outcome = fold.decide(append(stream_seq="b", producer=Stamp("p", 3, 5)))
+    batch = AppendBatch(state, {"p": KNOWN}, NOW)
+    outcome = batch.decide(append(stream_seq="b", producer=Stamp("p", 3, 5)))
     assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
 
 
 def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
-    fold = Fold(state, {"p": KNOWN}, NOW)
-    assert told(fold.decide(append(stream_seq="a", producer=Stamp("p", 3, 6))))[0] is (
+    batch = AppendBatch(state, {"p": KNOWN}, NOW)
+    assert told(batch.decide(append(stream_seq="a", producer=Stamp("p", 3, 6))))[0] is (
         SequenceRegression
     )
-    outcome = fold.decide(append(producer=Stamp("p", 3, 6)))
+    outcome = batch.decide(append(producer=Stamp("p", 3, 6)))
     assert outcome == Appended(AT_13, closed=False, stored=True, producer=ProducerState(3, 6, NOW))
 
 
 def test_appends_of_one_fold_see_each_other() -> None:
-    fold = Fold(OPEN, {}, NOW)
+    batch = AppendBatch(OPEN, {}, NOW)
     outcomes = [
-        fold.decide(append(b"a", producer=Stamp("p", 0, 0))),
-        fold.decide(append(b"a", producer=Stamp("p", 0, 0))),
-        fold.decide(append(b"b", producer=Stamp("p", 0, 1), close=True)),
-        fold.decide(append(b"b", producer=Stamp("p", 0, 1), close=True)),
+        batch.decide(append(b"a", producer=Stamp("p", 0, 0))),
+        batch.decide(append(b"a", producer=Stamp("p", 0, 0))),
+        batch.decide(append(b"b", producer=Stamp("p", 0, 1), close=True)),
+        batch.decide(append(b"b", producer=Stamp("p", 0, 1), close=True)),
     ]
     first, last = ProducerState(0, 0, NOW), ProducerState(0, 1, NOW)
     assert outcomes == [
@@ -272,34 +272,34 @@ def test_appends_of_one_fold_see_each_other() -> None:
         Appended(format_offset(2, 12), closed=True, stored=True, producer=last),
         Appended(format_offset(2, 12), closed=True, stored=False, producer=last),
     ]
-    assert told(fold.decide(append(b"c")))[0] is StreamClosed
-    assert fold.size == 2
+    assert told(batch.decide(append(b"c")))[0] is StreamClosed
+    assert batch.size == 2
     after = msgspec.structs.replace(
         OPEN, version=8, tail=12, closed=True, closed_by=Stamp("p", 0, 1)
     )
     records = (Record(11, b"a"), Record(12, b"b"))
-    assert fold.change() == Change(after, 7, records, (("p", last),))
+    assert batch.change() == Change(after, 7, records, (("p", last),))
 
 
 def test_json_messages_are_one_record_without_their_array() -> None:
     state = msgspec.structs.replace(OPEN, content_type="application/json", tail=0)
-    fold = Fold(state, {}, NOW)
-    fold.decide(append(b"[1, 2]", "application/json"))
-    assert told(fold.decide(append(b"[]", "application/json"))) == (
+    batch = AppendBatch(state, {}, NOW)
+    batch.decide(append(b"[1, 2]", "application/json"))
+    assert told(batch.decide(append(b"[]", "application/json"))) == (
         BadRequest,
         {"detail": "the body is an empty JSON array: it appends nothing"},
     )
-    assert told(fold.decide(append(b"{", "application/json")))[0] is BadRequest
-    change = fold.change()
+    assert told(batch.decide(append(b"{", "application/json")))[0] is BadRequest
+    change = batch.change()
     assert change is not None
     assert change.records == (Record(3, b"1,2"),)
 
 
 def test_an_append_restarts_a_sliding_window() -> None:
     state = msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW + 1)
-    fold = Fold(state, {}, NOW)
-    fold.decide(append())
-    change = fold.change()
+    batch = AppendBatch(state, {}, NOW)
+    batch.decide(append())
+    change = batch.change()
     assert change is not None
     assert change.state.deadline == NOW + 60
 
@@ -307,7 +307,7 @@ def test_an_append_restarts_a_sliding_window() -> None:
 @pytest.mark.parametrize(("room", "accepted"), [(4, True), (3, True), (2, False)])
 def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, tail=MAX_POSITION - room)
-    outcome = Fold(state, {}, NOW).decide(append(b"abc"))
+    outcome = AppendBatch(state, {}, NOW).decide(append(b"abc"))
     if accepted:
         tail = MAX_POSITION - room + 3
         assert outcome == Appended(format_offset(2, tail), closed=False, stored=True)
@@ -327,8 +327,8 @@ def many(count: int, used_at: float) -> dict[str, ProducerState]:
     [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)],
 )
 def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int) -> None:
-    fold = Fold(OPEN, many(count, NOW - PRODUCER_IDLE_S), NOW)
-    outcomes = [fold.decide(append(producer=Stamp(f"new{nr}", 0, 0))) for nr in range(3)]
+    batch = AppendBatch(OPEN, many(count, NOW - PRODUCER_IDLE_S), NOW)
+    outcomes = [batch.decide(append(producer=Stamp(f"new{nr}", 0, 0))) for nr in range(3)]
     assert [isinstance(outcome, Appended) for outcome in outcomes] == [
         number < accepted for number in range(3)
     ]
@@ -336,7 +336,7 @@ def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int)
         StreamLimit,
         {"detail": f"the stream has {MAX_PRODUCERS} producers, the most it may have"},
     )
-    known = fold.decide(append(producer=Stamp("p0", 0, 1)))
+    known = batch.decide(append(producer=Stamp("p0", 0, 1)))
     assert isinstance(known, Appended)
 
 
@@ -348,10 +348,10 @@ def test_a_full_stream_forgets_producers_idle_for_over_a_week(
 ) -> None:
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, NOW - idle_s)
-    fold = Fold(OPEN, known, NOW)
-    outcome = fold.decide(append(producer=Stamp("new", 0, 0)))
+    batch = AppendBatch(OPEN, known, NOW)
+    outcome = batch.decide(append(producer=Stamp("new", 0, 0)))
     assert isinstance(outcome, Appended) is forgotten
-    change = fold.change()
+    change = batch.change()
     if forgotten:
         assert change is not None
         assert change.forgotten == ("p7",)
@@ -362,19 +362,19 @@ def test_a_full_stream_forgets_producers_idle_for_over_a_week(
 def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> None:
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
-    fold = Fold(OPEN, known, NOW)
-    assert isinstance(fold.decide(append(producer=Stamp("p7", 4, 3))), Appended)
-    assert told(fold.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
+    batch = AppendBatch(OPEN, known, NOW)
+    assert isinstance(batch.decide(append(producer=Stamp("p7", 4, 3))), Appended)
+    assert told(batch.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
 
 
 def test_a_stream_never_holds_more_producers_than_it_may() -> None:
-    """An idle producer's place is given away in a fold, and then it comes back in the same."""
+    """An idle producer's place is given away in a batch, and then it comes back in the same."""
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
-    fold = Fold(OPEN, known, NOW)
-    fold.decide(append(producer=Stamp("new", 0, 0)))
-    fold.decide(append(producer=Stamp("p7", 4, 3)))
-    change = fold.change()
+    batch = AppendBatch(OPEN, known, NOW)
+    batch.decide(append(producer=Stamp("new", 0, 0)))
+    batch.decide(append(producer=Stamp("p7", 4, 3)))
+    change = batch.change()
     assert change is not None
     left = (known.keys() - set(change.forgotten)) | {name for name, _ in change.producers}
     assert len(left) <= MAX_PRODUCERS
@@ -448,19 +448,19 @@ def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
     state = StreamState("s", 5, 2, TEXT)
     producers: dict[str, ProducerState] = {}
     data = b""
-    fold = Fold(state, producers, NOW)
+    batch = AppendBatch(state, producers, NOW)
     for number, step in enumerate([*steps, None]):
         if step is None or step.commit:
-            change = fold.change()
+            change = batch.change()
             if change is not None:
                 assert change.expected == state.version
                 state = change.state
                 producers |= dict(change.producers)
                 data += b"".join(record.data for record in change.records)
-            fold = Fold(state, producers, NOW + number)
+            batch = AppendBatch(state, producers, NOW + number)
         if step is None:
             break
-        outcome = fold.decide(
+        outcome = batch.decide(
             append(step.body, TEXT, step.stream_seq, step.producer, close=step.close)
         )
         expected = model.append(step)

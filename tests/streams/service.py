@@ -36,7 +36,7 @@ class Service:
         log: Log | None = None,
         clock: ManualClock | None = None,
         *,
-        max_hot: int = 1000,
+        max_active: int = 1000,
         max_pending_bytes: int = PENDING,
         retention: Retention = EVERYTHING,
     ) -> None:
@@ -44,7 +44,7 @@ class Service:
         self.clock = clock or ManualClock()
         self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all
         self.cleared = 0
-        self.table = StreamTable(self.log, self.clock, self, max_hot)
+        self.table = StreamTable(self.log, self.clock, self, max_active)
         self.appender = Appender(self.table, max_pending_bytes, retention)
         self.lifecycle = Lifecycle(self.table, retention)
         self.sweeper = Sweeper(self.table, self.lifecycle)

@@ -97,7 +97,7 @@ class SharedLog(GatedLog):
         state = None if stands is None else raised(stands, self.server.history)
         return Loaded(PathState(state, self._retired.get(path), self.server.history), producers)
 
-    async def stands(self, state: StreamState) -> bool:
+    async def is_current(self, state: StreamState) -> bool:
         self.confirmed += 1
         self._fail()
         found = self._states.get(state.path)

@@ -19,7 +19,7 @@ from gateway.protocol.appends import Appended
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.state import ProducerState, Stamp
 from gateway.streams import appender
-from gateway.streams.appender import LEAST_BYTES, MAX_CONFLICTS, MAX_FOLD, QUICK_BYTES, UNKNOWN
+from gateway.streams.appender import LEAST_BYTES, MAX_BATCH, MAX_CONFLICTS, QUICK_BYTES, UNKNOWN
 from tests.backends.contract import appended
 from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service
@@ -120,7 +120,7 @@ async def test_streams_do_not_wait_for_each_other() -> None:
     assert [await first, await second] == [stored(1), stored(1)]
 
 
-@pytest.mark.parametrize(("count", "commits"), [(MAX_FOLD, 1), (MAX_FOLD + 1, 2)])
+@pytest.mark.parametrize(("count", "commits"), [(MAX_BATCH, 1), (MAX_BATCH + 1, 2)])
 async def test_a_fold_takes_so_many_appends(
     count: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,10 +137,10 @@ async def test_a_fold_takes_so_many_appends(
 async def test_a_fold_takes_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appender, "LONGEST_TURN_S", 3600.0)
     log = GatedLog()
-    service = Service(log, max_pending_bytes=4 * log.fold_bytes)
+    service = Service(log, max_pending_bytes=4 * log.batch_bytes)
     await service.create("s")
     before = len(log.committed)
-    half = b"x" * (log.fold_bytes // 2)
+    half = b"x" * (log.batch_bytes // 2)
     await asyncio.gather(*[service.submit("s", half) for _ in range(5)])
     sizes = [sum(len(record.data) for record in commit[0].records) for commit in log.committed]
     assert sizes[before:] == [2 * len(half), 2 * len(half), len(half)]
@@ -162,8 +162,8 @@ async def test_a_fold_ends_with_its_turn(
     before = len(log.committed)
     outcomes = await asyncio.gather(*[service.submit("s", body) for _ in range(20)])
     assert outcomes == [stored(len(body) * number) for number in range(1, 21)]
-    folds = [len(commit[0].records) for commit in log.committed[before:]]
-    assert folds == [most] * (20 // most) + [20 % most] * (20 % most > 0)
+    batches = [len(commit[0].records) for commit in log.committed[before:]]
+    assert batches == [most] * (20 // most) + [20 % most] * (20 % most > 0)
 
 
 async def test_a_lost_race_is_run_again_on_what_stands_now() -> None:

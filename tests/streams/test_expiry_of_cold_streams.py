@@ -14,7 +14,7 @@ TTL_S = 10
 @pytest.mark.parametrize("kept", [1, 1000], ids=["forgotten after each use", "kept in memory"])
 async def test_sweeps_do_not_keep_an_unused_stream_alive(kept: int) -> None:
     """Looking whether a stream's time is over is no use of it."""
-    service = Service(max_hot=kept)
+    service = Service(max_active=kept)
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
     await service.create("other")
     for _ in range(10 * TTL_S):

@@ -245,7 +245,7 @@ async def test_a_duplicate_in_a_stream_created_anew_is_decided_again() -> None:
 
 
 async def test_a_commit_makes_certain_what_was_decided_with_it() -> None:
-    """What was folded with an append that is stored rests on the very state that stood."""
+    """What was in a batch with an append that is stored rests on the very state that stood."""
     service, log, _ = two()
     await service.create("s")
     asked = log.loaded + log.confirmed

@@ -610,7 +610,7 @@ def test_a_stream_that_somebody_waits_for_again_stays_followed() -> None:
 
 async def test_followed_streams_make_no_room_for_others() -> None:
     log = SharedLog()
-    service = Service(log, max_hot=2)
+    service = Service(log, max_active=2)
     await service.create("s")
     service.table.following.follow(service.table.get("s"))
     for number in range(5):

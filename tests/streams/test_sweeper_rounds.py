@@ -17,7 +17,7 @@ TTL_S = 10
 async def late(count: int) -> tuple[Service, GatedLog]:
     """So many streams whose time is over."""
     log = GatedLog()
-    service = Service(log, max_hot=10_000)
+    service = Service(log, max_active=10_000)
     for number in range(count):
         await service.create(f"s{number}", lifetime=Lifetime(ttl_s=TTL_S))
     service.clock.advance(10 * TTL_S)

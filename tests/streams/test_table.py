@@ -103,7 +103,7 @@ async def test_what_another_process_removed_leaves_no_producers_behind() -> None
 
 @pytest.mark.parametrize(("streams", "kept"), [(2, 2), (3, 3), (4, 3)])
 async def test_so_many_streams_are_held_and_the_oldest_goes_first(streams: int, kept: int) -> None:
-    service = Service(GatedLog(), max_hot=3)
+    service = Service(GatedLog(), max_active=3)
     for number in range(streams):
         await service.create(f"s{number}")
     assert len(service.table) == kept
@@ -111,7 +111,7 @@ async def test_so_many_streams_are_held_and_the_oldest_goes_first(streams: int, 
 
 
 async def test_a_stream_that_is_used_stays_and_a_look_changes_nothing() -> None:
-    service = Service(GatedLog(), max_hot=3)
+    service = Service(GatedLog(), max_active=3)
     for name in "abc":
         await service.create(name)
     service.table.get("a")
@@ -122,7 +122,7 @@ async def test_a_stream_that_is_used_stays_and_a_look_changes_nothing() -> None:
 
 async def test_streams_in_use_are_never_dropped() -> None:
     log = GatedLog()
-    service = Service(log, max_hot=1)
+    service = Service(log, max_active=1)
     await service.create("followed")
     followed = service.table.get("followed")
     followed.follower = Readers()
@@ -245,7 +245,7 @@ async def test_a_restart_cuts_no_window_short_and_lengthens_it_by_a_little(
 
 
 async def test_a_stream_dropped_from_the_table_keeps_its_window() -> None:
-    service = Service(max_hot=1)
+    service = Service(max_active=1)
     await service.create("s", lifetime=HUNDRED)
     service.clock.advance(50)
     await service.present("s")

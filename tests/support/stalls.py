@@ -15,7 +15,7 @@ from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.streams.appender import MAX_FOLD
+from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.processes import ROOT, headgate
 from tests.support.redis_servers import redis_server
@@ -143,7 +143,7 @@ class Client:
                 opened.enter_context(Wire(self._server.port, PATIENCE_S))
                 for _ in range(CONNECTIONS)
             ]
-            while some := list(islice(left, MAX_FOLD)):
+            while some := list(islice(left, MAX_BATCH)):
                 shares = [some[number::CONNECTIONS] for number in range(CONNECTIONS)]
                 for wire, share in zip(wires, shares, strict=True):
                     wire.send(b"".join(share))

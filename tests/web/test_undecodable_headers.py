@@ -48,7 +48,7 @@ async def test_one_client_cannot_stop_the_others(kind: str, bad: bytes, tmp_path
     async with serving(log_of(kind, tmp_path), cors_origins=("https://a.test",)) as gateway:
         assert (await gateway.ask(put("s"))).status == 201
         assert (await gateway.ask(post("s", b"a", "Stream-Seq: a"))).status == 204
-        # With its neighbours on one connection: they are decided in one fold.
+        # With its neighbours on one connection: they are decided in one batch.
         client = await gateway.connect()
         others = [await gateway.connect() for _ in range(3)]
         for other in others[:1]:

@@ -149,7 +149,7 @@ async def test_one_who_does_not_serve_yet_may_take_its_time(
 ) -> None:
     async with held(monkeypatch, 2) as worker:
         await worker.asked()
-        worker.slot.trouble = "killed by SIGKILL, starting again"
+        worker.slot.why_unhealthy = "killed by SIGKILL, starting again"
         for _ in range(20):
             assert await worker.slot.report() is None
         assert worker.slot.hangs == 0
@@ -173,8 +173,8 @@ async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
     first = slot._process.pid
     os.kill(first, signal.SIGSTOP)
     await until(lambda: slot.restarts > 0, within_s=50)
-    told = slot.trouble
-    await until(lambda: slot.trouble is None, within_s=50)
+    told = slot.why_unhealthy
+    await until(lambda: slot.why_unhealthy is None, within_s=50)
     assert slot.hangs >= 1
     assert told == "did not answer 2 times in a row, and was killed, starting again"
     assert slot._process.pid != first

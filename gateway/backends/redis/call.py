@@ -90,7 +90,7 @@ class Call:
 
     def _send(self, primary: Primary) -> None:
         if primary.is_down:  # its own looks at it will tell when it is back
-            why = primary.trouble or "it is down"
+            why = primary.why_unhealthy or "it is down"
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
         answered = partial(self._answered, primary)
@@ -135,7 +135,7 @@ class Call:
     def _refused(self, primary: Primary, refusal: Refusal, *, of_all: bool) -> None:
         # Of a slot that is moving, some keys may be here and some there.
         is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
-        if is_passing and primary.trouble is None and self._may_go_on():
+        if is_passing and primary.why_unhealthy is None and self._may_go_on():
             self._primaries.moved()
             self._later()
             return

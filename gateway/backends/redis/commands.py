@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
 # Other gateways that follow the stream need no read for what fits. More would be paid for by every
 # gateway that follows it for the sake of a read that one of them may have made already.
-MOST_NEWS = 8 * 1024
+MOST_PUBLISHED = 8 * 1024
 PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
 
 _encode = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(StreamState).decode
 _decode_producer = msgspec.json.Decoder(ProducerState).decode
-_encode_news = msgspec.msgpack.Encoder().encode
-_decode_news = msgspec.msgpack.Decoder(Change).decode
+_encode_change = msgspec.msgpack.Encoder().encode
+_decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 class Channels(Protocol):
@@ -62,7 +62,9 @@ class Commands(NamedTuple):
         state = change.state
         expected = "" if change.expected is None else _version(state, change.expected)
         size = sum(len(record.data) for record in change.records)
-        news = change if size <= MOST_NEWS else msgspec.structs.replace(change, records=())
+        published = (
+            change if size <= MOST_PUBLISHED else msgspec.structs.replace(change, records=())
+        )
         grows = change.records or change.expected is None
         words: list[Word] = [
             state.history,
@@ -73,7 +75,7 @@ class Commands(NamedTuple):
             _version(state, state.version + 1 if change.removes else state.version),
             token,
             b"" if change.removes else _encode(state),
-            _encode_news(news),
+            _encode_change(published),
             state.first or "",
             state.generation,
             RETIRED_S,
@@ -143,7 +145,7 @@ def _version(state: StreamState, version: int) -> str:
     return f"{state.stream_id}.{version}"
 
 
-def stands(reply: Reply, state: StreamState) -> bool:
+def is_current(reply: Reply, state: StreamState) -> bool:
     """Whether what `confirm` found is the remembered state."""
     history, version = reply
     return int(history) == state.history and version == _version(state, state.version).encode()
@@ -169,7 +171,7 @@ def loaded(reply: Reply) -> Loaded:
         raise RecordDamaged(UNREADABLE) from error
 
 
-def stood(reply: Reply) -> StreamState | None:
+def state_in(reply: Reply) -> StreamState | None:
     """What `state` found, in the same way."""
     history, state = reply
     try:
@@ -178,7 +180,7 @@ def stood(reply: Reply) -> StreamState | None:
         raise RecordDamaged(UNREADABLE) from error
 
 
-def standing(reply: Reply) -> Loaded | None:
+def found_instead(reply: Reply) -> Loaded | None:
     """What a refused commit found instead, when it tells all of it."""
     _, history, (fields, retired) = reply
     return None if fields is None else loaded((history, fields, retired))
@@ -198,7 +200,7 @@ def deliver(listener: Listener, names: Names, channel: bytes, message: bytes | N
             listener.gone(names.path(meta), int(number))
     else:
         try:
-            change = _decode_news(message)
+            change = _decode_change(message)
         except ValueError:  # of another version of Headgate, or of somebody else
             listener.missed(names.path(channel))
         else:

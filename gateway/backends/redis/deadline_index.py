@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.commands import stood
+from gateway.backends.redis.commands import state_in
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class DeadlineIndex:
     async def _due_now(self, path: str) -> float | None:
         (found,) = await self._ask(self._calls.names.meta(path), self._calls.state(path))
         try:
-            state = stood(found)
+            state = state_in(found)
         except RecordDamaged:
             return None  # who asks for the stream is told
         return None if state is None else _due(state)

@@ -8,14 +8,14 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Loaded, PlainLog
+from gateway.backends.contract import Conflict, Loaded, Log
 from gateway.backends.redis.call import Call
 from gateway.backends.redis.commands import (
     Commands,
     deliver,
+    found_instead,
+    is_current,
     loaded,
-    standing,
-    stands,
 )
 from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.names import Names
@@ -39,11 +39,11 @@ ID_BITS = 62  # drawn at random: gateways need not agree on ids
 AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 
 
-class RedisLog(PlainLog):
+class RedisLog(Log):
     """`redis:` and its kin."""
 
     shared = True
-    fold_bytes = 256 * 1024  # one entry, of which a read may want the last record
+    batch_bytes = 256 * 1024  # one entry, of which a read may want the last record
 
     def __init__(self, settings: RedisSettings, topology: Topology | None = None) -> None:
         self._settings = settings
@@ -94,9 +94,9 @@ class RedisLog(PlainLog):
         """An id that no stream of this log ever had."""
         return secrets.randbits(ID_BITS)
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """What is wrong with the first server that takes no appends."""
-        return self.primaries.trouble() or self._notifications.trouble
+        return self.primaries.why_unhealthy() or self._notifications.why_unhealthy
 
     def numbers(self) -> Mapping[str, int]:
         """Commits, lost races, streams whose changes are told, changes of a server's history."""
@@ -128,12 +128,12 @@ class RedisLog(PlainLog):
         self.primaries.compare(int(reply[0]))
         return loaded(reply)
 
-    async def stands(self, state: StreamState) -> bool:
+    async def is_current(self, state: StreamState) -> bool:
         """Whether the stream is still at this version."""
         path = state.path
         (reply,) = await self._ask(self._names.meta(path), self._calls.confirm(path))
         self.primaries.compare(int(reply[0]))
-        return stands(reply, state)
+        return is_current(reply, state)
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, and then the state: as new as they are, or newer."""
@@ -196,11 +196,7 @@ class RedisLog(PlainLog):
         """Paths of streams whose time, or that of a part of them, is over."""
         return await self._deadlines.expired(now, limit)
 
-    async def reclaim(self) -> bool:
-        """A removed stream's keys are unlinked, and Redis frees them in the background."""
-        return False
-
-    # News of what other gateways do
+    # Notifications of what other gateways do
 
     def follow(self, path: str) -> None:
         """Hear of the stream's changes from now on."""
@@ -217,7 +213,7 @@ class RedisLog(PlainLog):
 
 def _conflict(reply: Reply) -> Conflict | RecordDamaged:
     try:
-        return Conflict(standing(reply))
+        return Conflict(found_instead(reply))
     except RecordDamaged as damage:
         return damage
 

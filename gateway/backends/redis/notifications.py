@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
 RECONNECT_S = 0.1  # until a lost connection is made anew; the wait doubles up to
-LONGEST_AGAIN_S = 1.0  # so late may news come of a server that is back, and no later
+LONGEST_AGAIN_S = 1.0  # a server that is back is heard no later
 AT_ONCE = 1000  # channels in one command
 
 
@@ -47,7 +47,7 @@ class Notifications:
         self._closed = False
 
     @property
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """Why changes elsewhere are not heard of, though the server answers."""
         refused = (subscription.refused for subscription in self._subscriptions.values())
         return next((reason for reason in refused if reason is not None), None)
@@ -153,7 +153,7 @@ class Notifications:
                 return await self._servers.primaries()
             except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
                 if not isinstance(failure, Unreachable):
-                    log.exception("log.news_failed")
+                    log.exception("log.notifications_failed")
                 await asyncio.sleep(backoff.next_s())
 
 
@@ -295,7 +295,9 @@ class Subscription:
             return False
         failure = connecting.exception()
         if failure is not None and not isinstance(failure, Unreachable):
-            log.error("log.news_failed", exc_info=failure)  # of the others the pipelines tell
+            log.error(
+                "log.notifications_failed", exc_info=failure
+            )  # of the others the pipelines tell
         return failure is None
 
     async def _stay(self, connection: RedisConnection, ended: asyncio.Event) -> None:
@@ -319,7 +321,9 @@ class Subscription:
 
     def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
         if self._connection is not None:
-            log.info("log.news_lost", server=str(self._servers), reason=str(error or "closed"))
+            log.info(
+                "log.notifications_lost", server=str(self._servers), reason=str(error or "closed")
+            )
         self._connection = None
         ended.set()
 
@@ -336,7 +340,9 @@ class Subscription:
                     self._strayed(channel)
             else:
                 if self.refused is None:
-                    log.error("log.news_refused", server=str(self._servers), reason=reply.text)
+                    log.error(
+                        "log.notifications_refused", server=str(self._servers), reason=reply.text
+                    )
                 self.refused = f"no channel may be listened to: {explained(reply.text)}"
                 self._cut_later()
             return

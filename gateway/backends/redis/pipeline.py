@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.connection import Packed, Reply
 
-    # Opens a connection and has it taken over by the wire. Raises Unreachable.
+    # Opens a connection and has a RedisConnection take it over. Raises Unreachable.
     Connect = Callable[[RedisConnection], Awaitable[None]]
     # What came for a call's commands, and for the epilogue of its pipeline.
     Answer = tuple[list[Reply], Reply]

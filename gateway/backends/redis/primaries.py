@@ -84,7 +84,7 @@ class Primaries:
         try:
             addresses = await self._topology.primaries()
         except Unreachable:
-            return  # `trouble` tells
+            return  # `why_unhealthy` tells
         if self._surveyed.is_set() and set(addresses) != set(self._primaries):
             self._notifications.moved()
         for address in addresses:
@@ -92,12 +92,12 @@ class Primaries:
         for address in set(self._primaries) - set(addresses):
             await self._primaries.pop(address).close()
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """What is wrong with the first server that takes no appends."""
-        if self._topology.trouble is not None:
-            return f"{self._topology}: {self._topology.trouble}"
-        ill = (one for one in self._primaries.values() if one.trouble is not None)
-        return next((f"{one.name}: {one.trouble}" for one in ill), None)
+        if self._topology.why_unhealthy is not None:
+            return f"{self._topology}: {self._topology.why_unhealthy}"
+        unhealthy = (one for one in self._primaries.values() if one.why_unhealthy is not None)
+        return next((f"{one.name}: {one.why_unhealthy}" for one in unhealthy), None)
 
     def primary_of(self, key: str) -> Primary | None:
         """The server that has a key; None when that must be found out first."""

@@ -30,7 +30,7 @@ REPLICAS_S = 1.0  # the longest wait for replicas
 class Primary:
     """Appends go by one pipeline and reads by the other, so that neither waits for the other.
 
-    `trouble` says why it takes no appends, `history` which history it has (see headgate.lua).
+    `why_unhealthy` says why it takes no appends, `history` which history it has (see headgate.lua).
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Primary:
         timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
         self.commits = Pipeline(self._connect, self._lost, timeout_s, epilogue)
         self.reads = Pipeline(self._connect, self._lost, ANSWER_S)
-        self.trouble: str | None = "not connected yet"
+        self.why_unhealthy: str | None = "not connected yet"
         self._is_told = False
         self.history = 0
         self.is_new = False
@@ -60,7 +60,7 @@ class Primary:
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._switches = FailoverWatch(servers, self._switched)
+        self._failover_watch = FailoverWatch(servers, self._switched)
 
     @property
     def is_down(self) -> bool:
@@ -72,7 +72,7 @@ class Primary:
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""
-        self._switches.open()
+        self._failover_watch.open()
         await self._probe()
         if not self._is_closed:
             self._task = asyncio.get_running_loop().create_task(self._watch())
@@ -83,7 +83,7 @@ class Primary:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._switches.close()
+        await self._failover_watch.close()
         await self.commits.close()
         await self.reads.close()
 
@@ -113,7 +113,7 @@ class Primary:
 
     async def _watch(self) -> None:
         while True:
-            wait = PROBE_S if self.trouble is None else PROBE_AGAIN_S
+            wait = PROBE_S if self.why_unhealthy is None else PROBE_AGAIN_S
             try:
                 async with asyncio.timeout(wait):
                     await self._look.wait()
@@ -176,13 +176,13 @@ class Primary:
         if not self._is_told:
             log.error("log.failed", server=self.name, reason=why)
         self._is_told = True
-        self.trouble = why
+        self.why_unhealthy = why
 
     def _healthy(self, history: int) -> None:
         if self._is_told:
             log.info("log.recovered", server=self.name)
         self._is_told = False
-        self.trouble = None
+        self.why_unhealthy = None
         self._heard_history(history)
 
     def _heard_history(self, history: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.commands import stood
+from gateway.backends.redis.commands import state_in
 from gateway.backends.redis.records import Run, stretches
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.chunks import Chunk
@@ -73,14 +73,14 @@ class RecordReader:
         expected = sum(place.stop - place.begin for place in places)
         reads = self._commands.read(state.path, places)
         was, *replies, now = await self._ask(key, *reads, expected=expected)
-        return [*apart, *_by_place(places, replies)], stood(was), stood(now)
+        return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
 
     async def _inherited(self, fork: StreamState, place: Stretch) -> tuple[Stretch, list[Reply]]:
         """The records of a fork that are at another server, as far as that has them still."""
         key = self._meta(place.path)
         reads = self._commands.read(place.path, [place])
         _, *replies, found = await self._ask(key, *reads, expected=place.stop - place.begin)
-        source = stood(found)
+        source = state_in(found)
         kept = -1
         if source is not None and source.stream_id == place.stream_id:
             kept = agreed(source, fork, place.stop)

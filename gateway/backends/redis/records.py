@@ -1,6 +1,6 @@
 """Records in Redis: a commit's are one entry of the stream's key, and reads take entries apart.
 
-An entry's ID is `START-REIGN`: the position of its first record, and the history in which it was
+An entry's ID is `START-HISTORY`: the position of its first record, and the history in which it was
 added. Of two entries with one START the later one counts, and none does that begins at or past the
 tail: Redis may add what a crash kept from being committed (see headgate.lua).
 """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Topology:
     """Finds the server that has a key; its `connector` opens connections to it.
 
-    `trouble` says why a cluster's servers are not known.
+    `why_unhealthy` says why a cluster's servers are not known.
     """
 
     def __init__(self, settings: RedisSettings, connector: Connector | None = None) -> None:
@@ -35,7 +35,7 @@ class Topology:
         self._cluster: RedisCluster | None = None
         self._is_known = not self.is_cluster
         self._surveying: asyncio.Task[None] | None = None
-        self.trouble: str | None = None
+        self.why_unhealthy: str | None = None
 
     def __repr__(self) -> str:
         return str(self._origin)
@@ -110,15 +110,15 @@ class Topology:
             with translated():
                 await self._ask_cluster()
         except Unreachable as failure:
-            if self.trouble is None:
+            if self.why_unhealthy is None:
                 log.error("log.failed", server=str(self), reason=failure.why)
-            self.trouble = failure.why
+            self.why_unhealthy = failure.why
             raise
         finally:
             self._surveying = None
-        if self.trouble is not None:
+        if self.why_unhealthy is not None:
             log.info("log.recovered", server=str(self))
-        self.trouble = None
+        self.why_unhealthy = None
         self._is_known = True
 
     async def _ask_cluster(self) -> None:

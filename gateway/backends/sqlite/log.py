@@ -155,9 +155,9 @@ class SqliteLog(SoleLog):
         self._damaged = self._folder.damaged()
         return self._thread.reclaim(writer)
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """The last failure, until a commit of the reopened file went through."""
-        return self._thread.trouble()
+        return self._thread.why_unhealthy()
 
     def takes_removals(self) -> bool:
         """Also of a full disk, as far as the reserve goes."""

@@ -58,7 +58,7 @@ class WriterThread:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._trouble: str | None = None
+        self._why_unhealthy: str | None = None
         self._is_told = False  # the log says that no appends are taken
         self._is_full = False  # the last failure was for want of room
         self._owes = False  # removed streams have room to give back
@@ -107,13 +107,13 @@ class WriterThread:
             self._reserve.make()
         return self._owes
 
-    def trouble(self) -> str | None:
+    def why_unhealthy(self) -> str | None:
         """The last failure, until a commit of the reopened file went through."""
-        return self._trouble or (None if self._reserve.is_held else FULL)
+        return self._why_unhealthy or (None if self._reserve.is_held else FULL)
 
     def takes_removals(self) -> bool:
         """Also of a full disk, as far as the reserve goes."""
-        return self._trouble is None or self._is_full
+        return self._why_unhealthy is None or self._is_full
 
     def _write(self, opened: Writer) -> None:
         """The writer thread: whatever waits becomes one transaction."""
@@ -222,7 +222,7 @@ class WriterThread:
                 writer.close()
             self._folder.let_go()
             return None, failure
-        self._trouble = None
+        self._why_unhealthy = None
         self._is_full = False
         self._tell()
         return writer, result
@@ -236,19 +236,19 @@ class WriterThread:
 
     def _failed(self, error: Exception) -> LogUnavailable:
         self._is_full = isinstance(error, apsw.FullError)
-        self._trouble = f"the log cannot be written: {words(error)}"
+        self._why_unhealthy = f"the log cannot be written: {words(error)}"
         self._tell()
         why = "the disk is full" if self._is_full else "the log cannot be written now"
         return LogUnavailable(f"{why}: nothing of this request was stored")
 
     def _tell(self) -> None:
         """Log once that appends are not taken, and once that they are again."""
-        trouble = self.trouble()
-        if trouble is not None and not self._is_told:
-            log.error("log.failed", file=str(self._folder.file), reason=trouble)
-        elif trouble is None and self._is_told:
+        why_unhealthy = self.why_unhealthy()
+        if why_unhealthy is not None and not self._is_told:
+            log.error("log.failed", file=str(self._folder.file), reason=why_unhealthy)
+        elif why_unhealthy is None and self._is_told:
             log.info("log.recovered", file=str(self._folder.file))
-        self._is_told = trouble is not None
+        self._is_told = why_unhealthy is not None
 
 
 def words(error: Exception) -> str:

@@ -12,8 +12,8 @@ import redis
 from gateway.backends.redis.names import VERSION, Names
 from gateway.commands.redis_doctor.client import connected, connected_to_sentinel
 from gateway.commands.redis_doctor.facts import (
-    ClusterView,
-    SentinelView,
+    ClusterFacts,
+    SentinelFacts,
     ServerFacts,
     StreamSample,
     StreamSize,
@@ -61,8 +61,8 @@ class Asked:
     servers: tuple[ServerFacts, ...]
     # Nodes of a cluster that could not be asked, with the reasons.
     silent: tuple[str, ...]
-    sentinels: tuple[SentinelView, ...]
-    cluster: ClusterView | None
+    sentinels: tuple[SentinelFacts, ...]
+    cluster: ClusterFacts | None
 
 
 def ask(route: Route) -> Asked:
@@ -78,14 +78,16 @@ def ask(route: Route) -> Asked:
 
 def _ask_sentinels(route: Route) -> Asked:
     views = tuple(_sentinel(route, node) for node in route.redis.nodes)
-    told = next((view for view in views if view.trouble is None), None)
+    told = next((view for view in views if view.why_unhealthy is None), None)
     if told is None:
-        raise ServerUnreachable("; ".join(f"{view.address}: {view.trouble}" for view in views))
+        raise ServerUnreachable(
+            "; ".join(f"{view.address}: {view.why_unhealthy}" for view in views)
+        )
     primary = (str(told.fields["ip"]), int(told.fields["port"]))
     return Asked((_server(route, primary),), (), views, None)
 
 
-def _sentinel(route: Route, node: tuple[str, int]) -> SentinelView:
+def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
     service = route.redis.service
     address = _shown(node)
     try:
@@ -97,8 +99,8 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelView:
             except redis.ResponseError as refusal:
                 quorum = _sentence(refusal, route)
     except redis.RedisError as cause:
-        return SentinelView(address, _sentence(cause, route), {}, None)
-    return SentinelView(address, None, fields, quorum)
+        return SentinelFacts(address, _sentence(cause, route), {}, None)
+    return SentinelFacts(address, None, fields, quorum)
 
 
 def _ask_cluster(route: Route) -> Asked:
@@ -114,7 +116,7 @@ def _ask_cluster(route: Route) -> Asked:
     raise ServerUnreachable("; ".join(troubles))
 
 
-def _ask_nodes(route: Route, view: ClusterView) -> Asked:
+def _ask_nodes(route: Route, view: ClusterFacts) -> Asked:
     servers, silent = [], []
     for address in view.replicas:
         host, _, port = address.rpartition(":")
@@ -125,7 +127,7 @@ def _ask_nodes(route: Route, view: ClusterView) -> Asked:
     return Asked(tuple(servers), tuple(silent), (), view)
 
 
-def _cluster(client: Client) -> ClusterView:
+def _cluster(client: Client) -> ClusterFacts:
     info = dict(client.ask("CLUSTER INFO"))
     nodes = client.ask("CLUSTER NODES")
     primaries = {fields["node_id"]: address for address, fields in nodes.items() if fields["slots"]}
@@ -134,7 +136,7 @@ def _cluster(client: Client) -> ClusterView:
         if fields["master_id"] in primaries and "fail" not in fields["flags"]:
             replicas[primaries[fields["master_id"]]] += 1
     coverage = _settings(client).get("cluster-require-full-coverage")
-    return ClusterView(info, replicas, None if coverage is None else coverage == "yes")
+    return ClusterFacts(info, replicas, None if coverage is None else coverage == "yes")
 
 
 def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:

@@ -99,18 +99,18 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SentinelView:
+class SentinelFacts:
     """What one sentinel says of the service."""
 
     address: str
     # Why it cannot be asked, or does not know the service.
-    trouble: str | None
+    why_unhealthy: str | None
     fields: Mapping[str, Any]
-    quorum_trouble: str | None
+    why_no_quorum: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterView:
+class ClusterFacts:
     """What a node says of its cluster."""
 
     info: Mapping[str, str]

@@ -9,24 +9,24 @@ from gateway.commands.redis_doctor.facts import Finding, count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.commands.redis_doctor.facts import ClusterView, SentinelView
+    from gateway.commands.redis_doctor.facts import ClusterFacts, SentinelFacts
 
 FEWEST = 3
 SLOTS = 16384
 
 
-def sentinels(views: Sequence[SentinelView]) -> Iterator[Finding]:
+def sentinels(views: Sequence[SentinelFacts]) -> Iterator[Finding]:
     """Whether they can agree on another primary."""
     about = "sentinels"
-    well = [view for view in views if view.trouble is None]
+    well = [view for view in views if view.why_unhealthy is None]
     for view in views:
-        if view.trouble is not None:
-            yield Finding("warning", about, f"{view.address}: {view.trouble}.")
-        elif view.quorum_trouble is not None:
+        if view.why_unhealthy is not None:
+            yield Finding("warning", about, f"{view.address}: {view.why_unhealthy}.")
+        elif view.why_no_quorum is not None:
             yield Finding(
                 "error",
                 about,
-                f"{view.address}: {view.quorum_trouble}: nobody would replace a primary that dies.",
+                f"{view.address}: {view.why_no_quorum}: nobody would replace a primary that dies.",
             )
     known = max((int(view.fields["num-other-sentinels"]) + 1 for view in well), default=0)
     if known < FEWEST:
@@ -36,7 +36,7 @@ def sentinels(views: Sequence[SentinelView]) -> Iterator[Finding]:
             f"{count(known, 'sentinel')}: the loss of one leaves too few to agree on a failover.",
             "Run three, on machines that do not fail together.",
         )
-    elif len(well) == len(views) and all(view.quorum_trouble is None for view in views):
+    elif len(well) == len(views) and all(view.why_no_quorum is None for view in views):
         yield Finding(
             "ok",
             about,
@@ -51,11 +51,11 @@ def sentinels(views: Sequence[SentinelView]) -> Iterator[Finding]:
         )
 
 
-def cluster(view: ClusterView, silent: Sequence[str]) -> Iterator[Finding]:
+def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[Finding]:
     """Whether each slot is served, and would be after a loss."""
     about = "cluster"
-    for trouble in silent:
-        yield Finding("error", about, f"A primary cannot be asked, {trouble}.")
+    for why_unhealthy in silent:
+        yield Finding("error", about, f"A primary cannot be asked, {why_unhealthy}.")
     state = view.info.get("cluster_state")
     served = int(view.info.get("cluster_slots_ok", 0))
     if state != "ok":
@@ -89,5 +89,5 @@ def cluster(view: ClusterView, silent: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _is_all(view: ClusterView) -> bool:
+def _is_all(view: ClusterFacts) -> bool:
     return view.full_coverage is not False

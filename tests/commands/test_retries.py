@@ -4,7 +4,7 @@ import pytest
 
 from gateway.backoff import Backoff
 from gateway.commands.client import RequestRefused
-from gateway.commands.patience import Patience
+from gateway.commands.retries import Retries
 from tests.support import virtual_time
 
 
@@ -22,15 +22,15 @@ class Attempts:
             raise self.refusals[self.made - 1]
         return "done"
 
-    def patience(self, time_s: float) -> Patience:
-        return Patience(time_s, Backoff(0.5, 0.02, lambda: 0.0), self.said.append)
+    def retries(self, time_s: float) -> Retries:
+        return Retries(time_s, Backoff(0.5, 0.02, lambda: 0.0), self.said.append)
 
 
 async def test_what_passes_is_waited_out_and_told() -> None:
     attempts = Attempts(
         RequestRefused("cannot connect"), RequestRefused("busy", 503), RequestRefused("later", 429)
     )
-    assert await attempts.patience(20).outlast(attempts) == "done"
+    assert await attempts.retries(20).run(attempts) == "done"
     assert attempts.said == [
         "headgate: cannot connect; trying again in 0.0 s",
         "headgate: busy; trying again in 0.0 s",
@@ -42,16 +42,16 @@ async def test_what_passes_is_waited_out_and_told() -> None:
 def test_patience_ends_with_its_time() -> None:
     attempts = Attempts(*[RequestRefused("cannot connect")] * 1000)
     with pytest.raises(RequestRefused, match="cannot connect"):
-        virtual_time.run(attempts.patience(0.1).outlast(attempts))
+        virtual_time.run(attempts.retries(0.1).run(attempts))
     assert 2 < attempts.made < 1000
 
 
 async def test_each_row_of_failures_has_the_whole_time() -> None:
     attempts = Attempts(RequestRefused("busy", 503))
-    patience = attempts.patience(20)
+    retries = attempts.retries(20)
     for _ in range(2):
         attempts.made = 0
-        assert await patience.outlast(attempts) == "done"
+        assert await retries.run(attempts) == "done"
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ async def test_each_row_of_failures_has_the_whole_time() -> None:
 async def test_some_refusals_are_not_waited_for(time_s: float, refusal: RequestRefused) -> None:
     attempts = Attempts(refusal)
     with pytest.raises(RequestRefused, match=str(refusal)):
-        await attempts.patience(time_s).outlast(attempts)
+        await attempts.retries(time_s).run(attempts)
     assert (attempts.made, attempts.said) == (1, [])

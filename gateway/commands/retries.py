@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Patience:
+class Retries:
     """Waits out what may pass: a server that restarts or is busy. With no time it waits for none.
 
     The time counts from the first of the failures in a row.
@@ -26,7 +26,7 @@ class Patience:
         self._backoff = backoff
         self._note = note
 
-    async def outlast(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What the attempt gives, once it succeeds."""
         loop = asyncio.get_running_loop()
         until: float | None = None
