@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.contract import Log
-    from gateway.runtime.route import Route
+    from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.web.fast_path import FastPath
@@ -63,7 +63,7 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     )
 
 
-def route_of(settings: Settings, route: RouteSettings, shared: Context) -> Route:
+def route_of(settings: Settings, route: RouteSettings, shared: Context) -> StreamRoute:
     """What serves the streams that these settings of a route tell of."""
     if route.is_http:
         return edge_route(settings, route, shared)
@@ -103,7 +103,7 @@ def connection_server(
     settings: Settings, routes: Router, fast: FastPath, shared: Context
 ) -> ConnectionServer:
     """What serves the connections of clients of these routes."""
-    operations: dict[type[Route], Operate] = {
+    operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
         EdgeRoute: EdgeHandlers(shared).operate,
     }

@@ -34,7 +34,7 @@ class Producer:
 
 
 @dataclass(slots=True)
-class Appender:
+class StreamWriter:
     """Appends to one stream and counts them."""
 
     stream: Stream

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Route
+    from gateway.runtime.route import StreamRoute
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -132,10 +132,10 @@ class FastPath:
         route, name, read = poll
         return route.park(client, name, read, message.headers)
 
-    def _find(self, path: str) -> tuple[Route, str]:
+    def _find(self, path: str) -> tuple[StreamRoute, str]:
         return self._routes.find(canonical_path(path))
 
-    def _parse_poll(self, target: str) -> tuple[Route, str, LongPoll] | None:
+    def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll] | None:
         try:
             route, name = self._find(target.partition("?")[0])
             read = route.parse(target)
