@@ -62,11 +62,11 @@ def serve(config: Path | None, **flags: str | None) -> None:
     A flag goes before the environment, which goes before the file.
     """
     settings = load_settings(config, flags)
-    from gateway import app
+    from gateway.serve import run
     from gateway.workers import supervisor
 
     try:
-        status = app.run(settings) if settings.workers == 1 else supervisor.run(settings)
+        status = run(settings) if settings.workers == 1 else supervisor.run(settings)
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)

@@ -29,7 +29,7 @@ class PlainGet(NamedTuple):
     is_last: bool  # the connection ends with the answer
 
 
-class Route(Protocol):
+class StreamRoute(Protocol):
     """The streams below one prefix. Whoever adds a kind of route keeps this, in a package."""
 
     prefix: str

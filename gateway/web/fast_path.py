@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Route
+    from gateway.runtime.route import StreamRoute
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -34,7 +34,7 @@ REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send
 _CLOSE = b"Connection: close\r\n"
 
 
-class Client(Parkable, Protocol):
+class ClientConnection(Parkable, Protocol):
     """A client's connection, as far as the short ways of answering need it."""
 
     transport: asyncio.Transport | None
@@ -80,7 +80,7 @@ class FastPath:
             or (not self._any_origin and "Origin" in headers)
         )
 
-    def get(self, client: Client, message: RawRequestMessage) -> bool:
+    def get(self, client: ClientConnection, message: RawRequestMessage) -> bool:
         """A cached answer, or a long-poll that waits at the tail."""
         if self._has_wishes(message.headers):
             return False
@@ -96,7 +96,7 @@ class FastPath:
             self._repeats.note(client.transport, "GET", message.path, message.headers)
         return True
 
-    def again(self, client: Client, get: PlainGet) -> bool:
+    def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, for a request that is known to have no wishes."""
         answer = self.ready(get)
         if answer is None:
@@ -123,7 +123,7 @@ class FastPath:
                 return answer
         return None
 
-    def _park(self, client: Client, message: RawRequestMessage) -> bool:
+    def _park(self, client: ClientConnection, message: RawRequestMessage) -> bool:
         if self._log.enabled or self._limits.readers_full:
             return False
         poll = self._poll(message.path)
@@ -132,10 +132,10 @@ class FastPath:
         route, name, read = poll
         return route.park(client, name, read, message.headers)
 
-    def _find(self, path: str) -> tuple[Route, str]:
+    def _find(self, path: str) -> tuple[StreamRoute, str]:
         return self._routes.find(canonical_path(path))
 
-    def _parse_poll(self, target: str) -> tuple[Route, str, LongPoll] | None:
+    def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll] | None:
         try:
             route, name = self._find(target.partition("?")[0])
             read = route.parse(target)
@@ -143,7 +143,7 @@ class FastPath:
             return None
         return (route, name, read) if isinstance(read, LongPoll) else None
 
-    def post(self, client: Client, message: RawRequestMessage, body: bytes) -> bool:
+    def post(self, client: ClientConnection, message: RawRequestMessage, body: bytes) -> bool:
         """An append whose whole body is here."""
         headers = message.headers
         target = message.path

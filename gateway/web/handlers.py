@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Route
+    from gateway.runtime.route import StreamRoute
     from gateway.web.router import Router
 
     # What can be asked of the streams of one kind of route; None when the connection went with it.
@@ -45,7 +45,7 @@ class Handlers:
     """`handle` is what aiohttp calls."""
 
     def __init__(
-        self, routes: Router, operations: Mapping[type[Route], Operate], shared: Context
+        self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
     ) -> None:
         self._routes = routes
         self._shared = shared

@@ -9,20 +9,20 @@ from gateway.errors import StreamNotFound
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.runtime.route import Route
+    from gateway.runtime.route import StreamRoute
 
 
 class Router:
     """Routes by prefix, the longest first."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self._shown = [f"{route.prefix}/" for route in self._routes]
 
-    def __iter__(self) -> Iterator[Route]:
+    def __iter__(self) -> Iterator[StreamRoute]:
         return iter(self._routes)
 
-    def find(self, path: str) -> tuple[Route, str]:
+    def find(self, path: str) -> tuple[StreamRoute, str]:
         """The route of a canonical path, and what follows its prefix; raises when there is none."""
         for route in self._routes:
             begin = len(route.prefix)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from admin.app import Health
-from gateway import app
+from gateway import serve
 from gateway.settings import Address
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 def run(settings: Settings) -> int:
     """Serve by workers until a signal to stop; the exit status. Raises StartError."""
-    app.prepare(settings)
+    serve.prepare(settings)
     return uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:
     async with AsyncExitStack() as opened:
-        with app.telling(settings.listen, "listen"):
+        with serve.telling(settings.listen, "listen"):
             port = hold(settings.listen, opened)
         settings = settings.model_copy(update={"listen": Address(settings.listen.host, port)})
         supervisor = Supervisor(settings)
-        await app.open_admin(supervisor, settings.admin, opened)
-        app.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
+        await serve.open_admin(supervisor, settings.admin, opened)
+        serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         return await supervisor.supervise()
 
 
@@ -99,7 +99,7 @@ class Supervisor:
     async def _started(self) -> None:
         for slot in self._slots:
             await slot.started.wait()
-        app.tell_started(self._settings)
+        serve.tell_started(self._settings)
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()
@@ -123,7 +123,7 @@ class Supervisor:
 
     def cut(self) -> None:
         """End at once."""
-        self._status = app.CUT_SHORT
+        self._status = serve.CUT_SHORT
         self._kill()
 
     def _kill(self) -> None:

@@ -13,7 +13,7 @@ import sys
 import uvloop
 from structlog.contextvars import bind_contextvars
 
-from gateway import app
+from gateway import serve
 from gateway.errors import StartError
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
@@ -43,10 +43,10 @@ async def _work(end: socket.socket) -> int:
     if not isinstance(begin, Begin):  # the supervisor is gone already
         return 0
     settings = Settings.model_validate_json(begin.settings)
-    app.prepare(settings)
+    serve.prepare(settings)
     try:
-        server = app.Server(settings, tell_others=lambda write: channel.send(Told(write)))
-        await _serve(channel, server)
+        gateway = serve.Gateway(settings, tell_others=lambda write: channel.send(Told(write)))
+        await _serve(channel, gateway)
     except StartError as refusal:
         channel.send(Refused(refusal.detail))
         return REFUSED
@@ -55,28 +55,28 @@ async def _work(end: socket.socket) -> int:
     return 0
 
 
-async def _serve(channel: Channel, server: app.Server) -> None:
+async def _serve(channel: Channel, gateway: serve.Gateway) -> None:
     stop = asyncio.Event()
     # To be ended at once is the supervisor's to say, who kills.
-    app.on_stop_signals(stop.set)
-    listening = asyncio.create_task(_listen(channel, server, stop))
+    serve.on_stop_signals(stop.set)
+    listening = asyncio.create_task(_listen(channel, gateway, stop))
     try:
-        if await app.is_started(server, stop):
+        if await serve.is_started(gateway, stop):
             log.info("worker.started", pid=os.getpid())
             channel.send(Started())
             await stop.wait()
     finally:
-        await server.stop()
+        await gateway.stop()
         listening.cancel()
 
 
-async def _listen(channel: Channel, server: app.Server, stop: asyncio.Event) -> None:
+async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event) -> None:
     try:
         while (message := await channel.receive()) is not None:
             if isinstance(message, ReportStatus):
-                channel.send(Report(await server.health(), server.numbers()))
+                channel.send(Report(await gateway.health(), gateway.numbers()))
             elif isinstance(message, Told):
-                server.heard(message.write)
+                gateway.heard(message.write)
             elif isinstance(message, Stop):
                 stop.set()
         log.warning("worker.supervisor_gone")

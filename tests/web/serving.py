@@ -94,7 +94,7 @@ class Serving:
             stale_while_revalidate=freshness.stale_while_revalidate,
             tail_max_age=freshness.tail_max_age,
         )
-        self.route = app.log_route(settings, own, log, self.shared)
+        self.route = app.hosted_route(settings, own, log, self.shared)
         self.edges: list[EdgeRoute] = []
         if edge is not None:
             self.edges = [app.edge_route(settings, edge, self.shared)]

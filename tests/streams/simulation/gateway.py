@@ -89,7 +89,7 @@ class Gateway:
         self.log = _Log(redis)
         self.shared = app.shared_by_all(settings, clock)
         route = Route(prefix=PREFIX, origin=str(SETTINGS.origin), retention_size=retention)
-        self.route = app.log_route(settings, route, self.log, self.shared)
+        self.route = app.hosted_route(settings, route, self.log, self.shared)
         routes = Router([self.route])
         fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, fast, self.shared)
