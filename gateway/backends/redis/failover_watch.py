@@ -20,21 +20,21 @@ TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, wit
 class FailoverWatch:
     """One connection to each sentinel, made anew whenever it is lost."""
 
-    def __init__(self, servers: Topology, switched: Callable[[], None]) -> None:
+    def __init__(self, topology: Topology, switched: Callable[[], None]) -> None:
         """`switched` is called once for each failover."""
-        self._service = servers.service.encode()
+        self._service = topology.service.encode()
         self._switched = switched
         self._told = b""
         self._told_at = 0.0  # loop time
         self._subscriptions = [
             Subscription(
-                servers,
-                partial(servers.connector.connect_sentinel, node=node),
+                topology,
+                partial(topology.connector.connect_sentinel, node=node),
                 CHANNEL,
                 self._heard,
                 strayed=lambda _: None,  # which channels of a cluster do
             )
-            for node in servers.sentinels
+            for node in topology.sentinels
         ]
 
     def open(self) -> None:

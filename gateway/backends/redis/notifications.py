@@ -36,9 +36,9 @@ class Notifications:
     On a cluster that is one connection for each server that has a followed stream.
     """
 
-    def __init__(self, servers: Topology, gone: str, heard: Heard) -> None:
+    def __init__(self, topology: Topology, gone: str, heard: Heard) -> None:
         """`gone` is a channel that is always heard."""
-        self._servers = servers
+        self._topology = topology
         self._gone = gone.encode()
         self._heard = heard
         self._channels: dict[bytes, Subscription | None] = {}
@@ -72,7 +72,7 @@ class Notifications:
         """Hear a channel; what may have been missed so far is told once that is in force."""
         name = channel.encode()
         self._channels[name] = None
-        address = self._servers.known_address(channel)
+        address = self._topology.known_address(channel)
         if address is None:
             self._find()
         else:
@@ -107,8 +107,8 @@ class Notifications:
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
             also = None if self._subscriptions else self._gone
-            connect = partial(self._servers.connector.connect, address=address)
-            subscription = Subscription(self._servers, connect, also, self._heard, self._strayed)
+            connect = partial(self._topology.connector.connect, address=address)
+            subscription = Subscription(self._topology, connect, also, self._heard, self._strayed)
             self._subscriptions[address] = subscription
             subscription.open()
         return subscription
@@ -117,7 +117,7 @@ class Notifications:
         """The server says that the channel is not its own."""
         if channel in self._channels:
             self._channels[channel] = None
-            self._servers.moved()
+            self._topology.moved()
             self._find()
 
     def _find(self) -> None:
@@ -131,7 +131,7 @@ class Notifications:
         finally:
             self._finding = None
         for channel in self._channels:
-            known = self._servers.known_address(channel.decode())
+            known = self._topology.known_address(channel.decode())
             if known is not None:
                 self._assign(channel, known)
 
@@ -150,7 +150,7 @@ class Notifications:
         backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
         while True:
             try:
-                return await self._servers.primaries()
+                return await self._topology.primaries()
             except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
                 if not isinstance(failure, Unreachable):
                     log.exception("log.notifications_failed")
@@ -162,13 +162,13 @@ class Subscription:
 
     def __init__(
         self,
-        servers: Topology,
+        topology: Topology,
         connect: Connect,
         also: bytes | None,
         heard: Heard,
         strayed: Callable[[bytes], None],
     ) -> None:
-        self._servers = servers
+        self._topology = topology
         self._connect = connect
         self.also = also
         self._heard = heard
@@ -247,8 +247,8 @@ class Subscription:
     def _send(self, verb: str, channels: list[bytes]) -> None:
         if self._connection is None:
             return
-        shard = "S" if self._servers.connector.sharded else ""
-        if self._servers.is_cluster:  # the channels of a command must be of one slot
+        shard = "S" if self._topology.connector.sharded else ""
+        if self._topology.is_cluster:  # the channels of a command must be of one slot
             self._connection.send([pack(shard + verb, channel) for channel in channels])
             return
         for at in range(0, len(channels), AT_ONCE):
@@ -322,7 +322,7 @@ class Subscription:
     def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
         if self._connection is not None:
             log.info(
-                "log.notifications_lost", server=str(self._servers), reason=str(error or "closed")
+                "log.notifications_lost", server=str(self._topology), reason=str(error or "closed")
             )
         self._connection = None
         ended.set()
@@ -341,7 +341,7 @@ class Subscription:
             else:
                 if self.refused is None:
                     log.error(
-                        "log.notifications_refused", server=str(self._servers), reason=reply.text
+                        "log.notifications_refused", server=str(self._topology), reason=reply.text
                     )
                 self.refused = f"no channel may be listened to: {explained(reply.text)}"
                 self._cut_later()

@@ -35,14 +35,14 @@ class Primary:
 
     def __init__(
         self,
-        servers: Topology,
+        topology: Topology,
         address: Address,
         calls: Commands,
         wait_replicas: int,
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called when the history is another one than before."""
-        self._servers = servers
+        self._topology = topology
         self._address = address
         self._probe_call = calls.probe()
         self._wait_replicas = wait_replicas
@@ -60,7 +60,7 @@ class Primary:
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failover_watch = FailoverWatch(servers, self._switched)
+        self._failover_watch = FailoverWatch(topology, self._switched)
 
     @property
     def is_down(self) -> bool:
@@ -68,7 +68,7 @@ class Primary:
         return self._is_told and not (self.commits.is_open or self.reads.is_open)
 
     async def _connect(self, redis_connection: RedisConnection) -> None:
-        await self._servers.connector.connect(redis_connection, self._address)
+        await self._topology.connector.connect(redis_connection, self._address)
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""
@@ -141,7 +141,7 @@ class Primary:
             if answer.was_sent and self._left > left:
                 self.look()  # it was us who ended the connection: that tells nothing of the server
                 return
-            self._servers.moved()  # it may be that another server has taken over
+            self._topology.moved()  # it may be that another server has taken over
             self._unhealthy(answer.why)
         else:
             self._judge(answer)
@@ -199,4 +199,4 @@ class Primary:
     def name(self) -> str:
         """The server, as operators know it."""
         host, port = self._address
-        return f"{host}:{port}" if host else str(self._servers)
+        return f"{host}:{port}" if host else str(self._topology)

@@ -48,11 +48,9 @@ class SqliteLog(SoleLog):
         self._damaged: Sequence[Path] = ()
         self._reserve = Reserve(folder / "headgate.reserve")
         self._thread = WriterThread(self._folder, self._reserve, max_retired)
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
         """Check, lock and open the data file; SQLite recovers what a crash left."""
-        self._loop = asyncio.get_running_loop()
         writer = await asyncio.to_thread(self._open_writer)
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
         self._history = writer.history()
@@ -121,9 +119,8 @@ class SqliteLog(SoleLog):
         return await self._reading(lambda reader: reader.expired(now, limit))
 
     async def _reading(self, read: Callable[[Reader], T]) -> T:
-        assert self._loop is not None, "not open"
         assert self._readers is not None, "not open"
-        return await self._loop.run_in_executor(self._readers, self._read_one, read)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_one, read)
 
     def _read_one(self, read: Callable[[Reader], T]) -> T:
         """On a reader thread, over its own connection; a failed one is opened anew next time."""
