@@ -34,7 +34,7 @@ class Producer:
 
 
 @dataclass(slots=True)
-class StreamWriter:
+class Appender:
     """Appends to one stream and counts them."""
 
     stream: Stream

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.commands import input as stdin
-from gateway.commands.append import Producer, StreamWriter, messages
+from gateway.commands.append import Appender, Producer, messages
 from gateway.commands.backoff import Backoff
 from gateway.commands.client import RequestRefused, Stream, connect, is_closed
 from gateway.commands.failure import Failed, OutputClosed
@@ -111,10 +111,10 @@ async def append(
     async with connect(target) as stream:
         content_type = await patience.outlast(lambda: _content_type(stream, headers))
         typed = {**headers, "Content-Type": content_type}
-        writer = StreamWriter(stream, typed | CLOSING if close else typed, producer, patience)
-        await writer.append(body)
-    done = ("Already appended" if writer.known else "Appended") if body else "Closed"
-    note(f"{done}{' and closed' if body and close else ''}{_leading_to(writer)}.")
+        appender = Appender(stream, typed | CLOSING if close else typed, producer, patience)
+        await appender.append(body)
+    done = ("Already appended" if appender.known else "Appended") if body else "Closed"
+    note(f"{done}{' and closed' if body and close else ''}{_leading_to(appender)}.")
 
 
 async def append_lines(
@@ -124,31 +124,35 @@ async def append_lines(
     patience = _patience(producer)
     async with connect(target) as stream:
         content_type = await patience.outlast(lambda: _content_type(stream, headers))
-        writer = StreamWriter(stream, {**headers, "Content-Type": content_type}, producer, patience)
+        appender = Appender(stream, {**headers, "Content-Type": content_type}, producer, patience)
         try:
-            await _append_each(writer, messages(stdin.lines(), content_type))
+            await _append_each(appender, messages(stdin.lines(), content_type))
         except Failed as failure:
-            were = "was" if writer.sent == 1 else "were"
-            before = f"{_lines(writer.sent)} {were} appended before"
-            raise Failed(f"{failure}; {before}{_perhaps_closed(writer, failure)}") from failure
-        known = f", {writer.known} of them by an earlier run" if writer.known else ""
-        note(f"Appended {_lines(writer.sent)}{known}{_leading_to(writer)}.")
+            were = "was" if appender.sent == 1 else "were"
+            before = f"{_lines(appender.sent)} {were} appended before"
+            raise Failed(f"{failure}; {before}{_perhaps_closed(appender, failure)}") from failure
+        known = f", {appender.known} of them by an earlier run" if appender.known else ""
+        note(f"Appended {_lines(appender.sent)}{known}{_leading_to(appender)}.")
         if close:
             await patience.outlast(lambda: _close(stream))
 
 
-def _perhaps_closed(writer: StreamWriter, failure: Failed) -> str:
+def _perhaps_closed(appender: Appender, failure: Failed) -> str:
     """What may be behind a closed stream when a producer begins again."""
-    if writer.producer is None or writer.sent or not isinstance(failure.__cause__, RequestRefused):
+    if (
+        appender.producer is None
+        or appender.sent
+        or not isinstance(failure.__cause__, RequestRefused)
+    ):
         return ""
     is_it = is_closed(failure.__cause__.headers)
     return "; an earlier run with --close may have appended all and closed it" if is_it else ""
 
 
-async def _append_each(writer: StreamWriter, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
+async def _append_each(appender: Appender, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
     async for number, message in numbered:
         try:
-            await writer.append(message)
+            await appender.append(message)
         except Failed as failure:
             raise Failed(f"line {number}: {failure}") from failure
 
@@ -282,8 +286,8 @@ def _lines(count: int) -> str:
     return f"{count} line{'' if count == 1 else 's'}"
 
 
-def _leading_to(writer: StreamWriter) -> str:
-    return f"; next offset {writer.offset}" if writer.offset else ""
+def _leading_to(appender: Appender) -> str:
+    return f"; next offset {appender.offset}" if appender.offset else ""
 
 
 def _backoff(longest_s: float = 30.0) -> Backoff:
