@@ -27,7 +27,6 @@ from gateway.commands.output import (
     write,
 )
 from gateway.commands.retries import Retries
-from gateway.protocol.header_names import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
@@ -49,7 +48,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 BAD_OFFSET = {400, 410}
 # What Headgate names of a stream that has lost a part.
 PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
-CLOSING = {CLOSED: "true"}
+CLOSING = {"Stream-Closed": "true"}
 
 
 def run(work: Coroutine[object, object, None]) -> None:

@@ -6,37 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.errors import (
-    BadRequest,
-    BodyTooLarge,
-    CodingNotSupported,
-    ConfigurationConflict,
-    ContentTypeMismatch,
-    HeadgateError,
-    HeadTooLarge,
-    LimitReached,
-    LogUnavailable,
-    LoopDetected,
-    MethodNotAllowed,
-    NotCached,
-    NotOffered,
-    OriginBehind,
-    OriginBroken,
-    OriginBusy,
-    OriginTimeout,
-    OriginUnreachable,
-    ProducerFenced,
-    RecordDamaged,
-    RequestTimeout,
-    SequenceGap,
-    SequenceRegression,
-    ServerStopping,
-    StreamClosed,
-    StreamGone,
-    StreamLimit,
-    StreamNotFound,
-    WebOriginRefused,
-)
+from gateway import errors
 from gateway.protocol import cache_headers, chunks, header_names
 from gateway.protocol.content import is_json, is_text, read_body
 from gateway.protocol.cursors import next_cursor
@@ -69,35 +39,35 @@ PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED = f"{header_names.CLOSED}: true\r\n"
 UP_TO_DATE = f"{header_names.UP_TO_DATE}: true\r\n"
 
-STATUS: dict[type[HeadgateError], int] = {
-    BadRequest: 400,
-    ProducerFenced: 403,
-    WebOriginRefused: 403,
-    StreamNotFound: 404,
-    MethodNotAllowed: 405,
-    ConfigurationConflict: 409,
-    ContentTypeMismatch: 409,
-    SequenceGap: 409,
-    SequenceRegression: 409,
-    StreamClosed: 409,
-    StreamLimit: 409,
-    RequestTimeout: 408,
-    StreamGone: 410,
-    BodyTooLarge: 413,
-    CodingNotSupported: 415,
-    HeadTooLarge: 431,
-    RecordDamaged: 500,
-    NotOffered: 501,
-    LimitReached: 503,
-    LogUnavailable: 503,
-    ServerStopping: 503,
-    OriginBroken: 502,
-    OriginBehind: 503,
-    OriginBusy: 503,
-    OriginUnreachable: 502,
-    NotCached: 504,
-    OriginTimeout: 504,
-    LoopDetected: 508,
+STATUS: dict[type[errors.HeadgateError], int] = {
+    errors.BadRequest: 400,
+    errors.ProducerFenced: 403,
+    errors.WebOriginRefused: 403,
+    errors.StreamNotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.ConfigurationConflict: 409,
+    errors.ContentTypeMismatch: 409,
+    errors.SequenceGap: 409,
+    errors.SequenceRegression: 409,
+    errors.StreamClosed: 409,
+    errors.StreamLimit: 409,
+    errors.RequestTimeout: 408,
+    errors.StreamGone: 410,
+    errors.BodyTooLarge: 413,
+    errors.CodingNotSupported: 415,
+    errors.HeadTooLarge: 431,
+    errors.RecordDamaged: 500,
+    errors.NotOffered: 501,
+    errors.LimitReached: 503,
+    errors.LogUnavailable: 503,
+    errors.ServerStopping: 503,
+    errors.OriginBroken: 502,
+    errors.OriginBehind: 503,
+    errors.OriginBusy: 503,
+    errors.OriginUnreachable: 502,
+    errors.NotCached: 504,
+    errors.OriginTimeout: 504,
+    errors.LoopDetected: 508,
 }
 # Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
 RETRY_AFTER_S = (1, 2, 3)
@@ -261,7 +231,7 @@ def _end(chunk: Chunk) -> End:
     return End(state.offset(chunk.end), chunk.at_tail, chunk.closed, place)
 
 
-def problem(error: HeadgateError, again_s: int) -> Response:
+def problem(error: errors.HeadgateError, again_s: int) -> Response:
     """A refusal as `application/problem+json` (RFC 9457), with the headers the protocol adds.
 
     `again_s` says when what passes is worth another try.
@@ -269,28 +239,28 @@ def problem(error: HeadgateError, again_s: int) -> Response:
     status = STATUS[type(error)]
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
-        case StreamClosed():
+        case errors.StreamClosed():
             fields += f"{CLOSED}{NEXT_OFFSET}: {error.next_offset}\r\n"
-        case ProducerFenced():
+        case errors.ProducerFenced():
             fields += f"Producer-Epoch: {error.epoch}\r\n"
-        case SequenceGap():
+        case errors.SequenceGap():
             fields += (
                 f"Producer-Expected-Seq: {error.expected}\r\n"
                 f"Producer-Received-Seq: {error.received}\r\n"
             )
-        case MethodNotAllowed():
+        case errors.MethodNotAllowed():
             fields += f"Allow: {METHODS}\r\n"
         case (
-            LimitReached()
-            | LogUnavailable()
-            | ServerStopping()
-            | OriginBehind()
-            | OriginBroken()
-            | OriginTimeout()
-            | OriginUnreachable()
+            errors.LimitReached()
+            | errors.LogUnavailable()
+            | errors.ServerStopping()
+            | errors.OriginBehind()
+            | errors.OriginBroken()
+            | errors.OriginTimeout()
+            | errors.OriginUnreachable()
         ):
             fields += f"Retry-After: {again_s}\r\n"
-        case OriginBusy():
+        case errors.OriginBusy():
             wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than the origin wants
             fields += f"Retry-After: {wait_s}\r\n"
         case _:

@@ -97,6 +97,11 @@ class AiohttpConnection(RequestHandler):
         if self.state is WITH_AIOHTTP:
             self.enter(IDLE)
 
+    def write(self, wire: bytes) -> None:
+        """Write an answer that was ready at once."""
+        if self.transport is not None:
+            self.transport.write(wire)
+
     def resources(self) -> ExitStack:
         """What the request in aiohttp's hands holds: given back when it is over, however it ends.
 

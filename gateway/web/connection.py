@@ -60,22 +60,25 @@ class Connection(AiohttpConnection):
     )
     abandon = AiohttpConnection.force_close  # of a Waiter
 
-    def __init__(self, server: web.Server, owner: Owner, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
+    def __init__(
+        self,
+        server: web.Server,
+        owner: Owner,
+        early: bytes = b"",
+        late: bytes = b"",
+        **arguments: Any,  # noqa: ANN401 - aiohttp's
+    ) -> None:
+        """`early` came before this object; with `late`, which is left to be sent, it ends."""
         super().__init__(server, owner.shared, **arguments)
         self.owner = owner
         self._fast = owner.fast
         self._held = bytearray()
-        self._early = self._late = b""
+        self._early, self._late = early, late
         self._whole = True  # each piece so far was one request; else the parser may keep more
         self._body: StreamReader | None = None  # what is still to come of it
         self._on_lost: Callable[[Connection], object] | None = None
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
-
-    def bring(self, early: bytes, late: bytes) -> None:
-        """What came before this object, and what is left to be sent before the connection ends."""
-        self._early = early
-        self._late = late
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
@@ -263,11 +266,6 @@ class Connection(AiohttpConnection):
         self._next_keepalive_close_time = self._loop.time() + open_s
         if should_close:
             self.force_close()
-
-    def write(self, wire: bytes) -> None:
-        """Write an answer that was ready at once."""
-        if self.transport is not None:
-            self.transport.write(wire)
 
     def take(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Keep the connection for an answer that comes later."""

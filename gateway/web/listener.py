@@ -109,8 +109,7 @@ class ConnectionListener:
     def _enter(self, newcomer: _Socket, early: bytes, late: bytes) -> None:
         client = socket.socket(fileno=newcomer.detach())
         client.setblocking(False)
-        connection = self._server()
-        connection.bring(early, late)
+        connection = self._server(early, late)
         task = self._loop.create_task(self._connect(connection, client))
         self._entering.add(task)
         task.add_done_callback(self._entering.discard)

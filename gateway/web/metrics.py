@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.telemetry.metrics import Metric, Sample, counter, gauge, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from gateway.runtime.context import Context
     from gateway.telemetry.metrics import Snapshot
@@ -61,11 +61,6 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
 
 def snapshot(shared: Context, routes: Router, fast: FastPath | None) -> Snapshot:
     """Every number as it is now."""
-    return tuple(_samples(shared, routes, fast))
-
-
-def _samples(shared: Context, routes: Router, fast: FastPath | None) -> Iterator[Sample]:
-    yield Sample(FAST, (), 0 if fast is None else fast.answered)
-    yield from read(OF_SHARED, shared)
-    for route in routes:
-        yield from route.samples()
+    answered = Sample(FAST, (), 0 if fast is None else fast.answered)
+    of_routes = (sample for route in routes for sample in route.samples())
+    return (answered, *read(OF_SHARED, shared), *of_routes)

@@ -49,9 +49,9 @@ class ConnectionServer(web.Server):
             self.shared.repeats.note(None, "GET", head.target, head.headers)
         return answer
 
-    def __call__(self) -> Connection:
+    def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
         """The protocol of a new connection."""
-        return Connection(self, self, **self._kwargs)
+        return Connection(self, self, early, late, **self._kwargs)
 
     def reader_lost(self) -> None:
         """The connection of an SSE reader is gone."""
