@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
-NOT_ON_THE_WAY = ("telemetry/", "settings/", "backends/origin_health.py", "web/repeats.py")
+NOT_ON_THE_WAY = ("telemetry/", "settings/")
 BY_TIMERS = frozenset({"ConnectionServer._sweep_slow", "Connection.too_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
