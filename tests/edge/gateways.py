@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.support.http1 import ConnectionEnded, ask
@@ -12,6 +14,7 @@ from tests.support.processes import Headgate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tests.support.blocking_origin import BlockingOrigin
     from tests.support.http1 import Answer, Wire
 
 PREFIX = "/v1/stream"
@@ -36,6 +39,23 @@ def edge(
         yield gateway.start()
     finally:
         gateway.close()
+
+
+@dataclass
+class GatewayBefore:
+    """A gateway before an origin that a test plays; each test has paths of its own."""
+
+    gateway: Headgate
+    origin: BlockingOrigin
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    def path(self) -> str:
+        """One that nobody has used."""
+        return f"{PREFIX}/own{next(self._numbers)}"
 
 
 def impatient(seconds: float, **others: float | str) -> dict[str, float | str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.edge.gateways import GatewayBefore
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.processes import headgate
@@ -22,16 +22,8 @@ PLAIN_HEAD = re.compile(
 FRAMING = {"content-length", "transfer-encoding"}
 
 
-class Door:
+class AlwaysOk(GatewayBefore):
     """A gateway before an origin that answers everything alike."""
-
-    def __init__(self, port: int, origin: BlockingOrigin) -> None:
-        self.port = port
-        self.origin = origin
-        self._numbers = itertools.count()
-
-    def path(self) -> str:
-        return f"/v1/stream/door{next(self._numbers)}"
 
     def send(self, data: bytes) -> list[Answer]:
         """Every answer to these bytes and a last, well-formed request, up to the end."""
@@ -49,12 +41,12 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[Door]:
+def gateway() -> Iterator[AlwaysOk]:
     def play(exchange: Exchange) -> None:
         exchange.answer(b"ok", "Content-Type: text/plain", "Cache-Control: no-store")
 
-    with BlockingOrigin(play) as origin, headgate(origin.url) as gateway:
-        yield Door(gateway.port, origin)
+    with BlockingOrigin(play) as origin, headgate(origin.url) as started:
+        yield AlwaysOk(started, origin)
 
 
 def _post(path: str, framing: bytes) -> bytes:
@@ -114,13 +106,13 @@ CHUNKS = b"4\r\nmore\r\n0\r\n\r\n"
     ],
 )
 def test_ambiguous_request_is_refused_and_none_of_it_comes_to_the_origin(
-    door: Door, framing: bytes
+    gateway: AlwaysOk, framing: bytes
 ) -> None:
-    path = door.path()
-    first, *others = door.send(_post(path, framing))
+    path = gateway.path()
+    first, *others = gateway.send(_post(path, framing))
     first.assert_problem(400)
     assert not others
-    assert not door.arrived(path)
+    assert not gateway.arrived(path)
 
 
 @pytest.mark.parametrize(
@@ -131,40 +123,42 @@ def test_ambiguous_request_is_refused_and_none_of_it_comes_to_the_origin(
         b"Transfer-Encoding: x;y=z, chunked",
     ],
 )
-def test_transfer_coding_that_nobody_would_take_off_is_refused(door: Door, coding: bytes) -> None:
-    path = door.path()
-    first, *others = door.send(_post(path, coding + b"\r\n\r\n" + CHUNKS))
+def test_transfer_coding_that_nobody_would_take_off_is_refused(
+    gateway: AlwaysOk, coding: bytes
+) -> None:
+    path = gateway.path()
+    first, *others = gateway.send(_post(path, coding + b"\r\n\r\n" + CHUNKS))
     assert first.status in {400, 501}
     assert not others
-    assert not door.arrived(path)
+    assert not gateway.arrived(path)
 
 
-def test_transfer_coding_of_a_client_that_knows_none_is_refused(door: Door) -> None:
+def test_transfer_coding_of_a_client_that_knows_none_is_refused(gateway: AlwaysOk) -> None:
     """Somebody on the way may have taken its body for nothing (RFC 9112 section 6.1)."""
-    path = door.path()
+    path = gateway.path()
     head = f"POST {path} HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n".encode()
-    first, *others = door.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS)
+    first, *others = gateway.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS)
     first.assert_problem(400)
     assert not others
-    assert not door.arrived(path)
+    assert not gateway.arrived(path)
 
 
 @pytest.mark.parametrize("host", [b"a b/c", b"a/b", b'"><script>', b"a,b", b"a@b", b"\xff", b"a:b"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_host_that_is_none_is_refused(door: Door, method: str, host: bytes) -> None:
+def test_host_that_is_none_is_refused(gateway: AlwaysOk, method: str, host: bytes) -> None:
     """It would be a part of keys, of what the origin is told and of addresses in answers."""
-    path = door.path()
+    path = gateway.path()
     head = f"{method} {path} HTTP/1.1\r\nContent-Length: 0\r\nHost: ".encode()
-    door.send(head + host + b"\r\n\r\n")[0].assert_problem(400)
-    assert not door.arrived(path)
+    gateway.send(head + host + b"\r\n\r\n")[0].assert_problem(400)
+    assert not gateway.arrived(path)
 
 
 @pytest.mark.parametrize("host", ["Example.COM", "example.com:80", "EXAMPLE.com:80"])
-def test_one_host_in_two_spellings_is_one(door: Door, host: str) -> None:
-    path = door.path()
+def test_one_host_in_two_spellings_is_one(gateway: AlwaysOk, host: str) -> None:
+    path = gateway.path()
     for named in ("example.com", host):
-        door.send(f"GET {path} HTTP/1.1\r\nHost: {named}\r\n\r\n".encode())
-    assert {one.field("x-forwarded-host") for one in door.arrived(path)} == {"example.com"}
+        gateway.send(f"GET {path} HTTP/1.1\r\nHost: {named}\r\n\r\n".encode())
+    assert {one.field("x-forwarded-host") for one in gateway.arrived(path)} == {"example.com"}
 
 
 @pytest.mark.parametrize(
@@ -188,11 +182,11 @@ def test_one_host_in_two_spellings_is_one(door: Door, host: str) -> None:
         b"GET/1 %b HTTP/1.1",
     ],
 )
-def test_line_that_could_be_read_in_two_ways_is_refused(door: Door, line: bytes) -> None:
-    path = door.path()
-    answers = door.send(line % path.encode() + b"\r\nHost: localhost\r\n\r\n")
+def test_line_that_could_be_read_in_two_ways_is_refused(gateway: AlwaysOk, line: bytes) -> None:
+    path = gateway.path()
+    answers = gateway.send(line % path.encode() + b"\r\nHost: localhost\r\n\r\n")
     answers[0].assert_problem(400)
-    assert not door.arrived(path)
+    assert not gateway.arrived(path)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +215,11 @@ def test_line_that_could_be_read_in_two_ways_is_refused(door: Door, line: bytes)
     ],
 )
 def test_odd_but_clear_request_comes_once_and_in_plain_form(
-    door: Door, framing: bytes, body: bytes
+    gateway: AlwaysOk, framing: bytes, body: bytes
 ) -> None:
-    path = door.path()
-    door.send(_post(path, framing))
-    first, *others = door.arrived(path)
+    path = gateway.path()
+    gateway.send(_post(path, framing))
+    first, *others = gateway.arrived(path)
     assert (first.method, first.target, first.body) == ("POST", path, body)
     # What followed was a request of its own, said so in every reading.
     assert [one.target for one in others] in ([], [f"{path}/smuggled"])
@@ -237,52 +231,52 @@ def test_odd_but_clear_request_comes_once_and_in_plain_form(
         assert names.count("host") == 1
 
 
-def test_trailer_is_no_header_of_the_next_request(door: Door) -> None:
+def test_trailer_is_no_header_of_the_next_request(gateway: AlwaysOk) -> None:
     """On a connection that a proxy shares, that request is somebody else's."""
-    path = door.path()
+    path = gateway.path()
     trailers = b"X-Trailer: 9\r\nAuthorization: Bearer canary\r\n"
-    door.send(
+    gateway.send(
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         + b"4\r\nmore\r\n0\r\n%b\r\n" % trailers
         + request("GET", f"{path}/next")
     )
-    for one in door.arrived(path):
+    for one in gateway.arrived(path):
         assert "authorization" not in dict(one.fields), one
         assert "x-trailer" not in dict(one.fields), one
 
 
-def test_backslash_is_no_separator(door: Door) -> None:
-    path = door.path()
-    door.send(request("GET", f"{path}\\..\\other"))
-    assert [one.target for one in door.arrived(path)] in ([], [f"{path}%5C..%5Cother"])
+def test_backslash_is_no_separator(gateway: AlwaysOk) -> None:
+    path = gateway.path()
+    gateway.send(request("GET", f"{path}\\..\\other"))
+    assert [one.target for one in gateway.arrived(path)] in ([], [f"{path}%5C..%5Cother"])
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
-def test_body_where_none_belongs_is_never_a_request(door: Door, method: str) -> None:
-    path = door.path()
+def test_body_where_none_belongs_is_never_a_request(gateway: AlwaysOk, method: str) -> None:
+    path = gateway.path()
     hidden = request("DELETE", f"{path}/smuggled")
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(hidden)}\r\n\r\n"
-    with Wire(door.port) as wire:
+    with Wire(gateway.port) as wire:
         wire.send(head.encode() + hidden)
         wire.answer(method)
-    assert all(one.target == path for one in door.arrived(path))
+    assert all(one.target == path for one in gateway.arrived(path))
 
 
-def test_pipelined_requests_come_one_by_one_in_order(door: Door) -> None:
-    path = door.path()
+def test_pipelined_requests_come_one_by_one_in_order(gateway: AlwaysOk) -> None:
+    path = gateway.path()
     paths = [f"{path}/{number}" for number in range(20)]
-    answers = door.send(b"".join(request("GET", one) for one in paths))
+    answers = gateway.send(b"".join(request("GET", one) for one in paths))
     assert [answer.status for answer in answers] == [200] * 21
-    assert [one.target for one in door.arrived(path)] == paths
+    assert [one.target for one in gateway.arrived(path)] == paths
 
 
-def test_request_cut_within_its_body_is_never_whole_at_the_origin(door: Door) -> None:
-    path = door.path()
-    with Wire(door.port) as wire:
+def test_request_cut_within_its_body_is_never_whole_at_the_origin(gateway: AlwaysOk) -> None:
+    path = gateway.path()
+    with Wire(gateway.port) as wire:
         wire.send(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n".encode())
         wire.send(b"more")
         wire.reset()
-    assert not door.arrived(path)
+    assert not gateway.arrived(path)
 
 
 HOP_BY_HOP = (
@@ -297,10 +291,10 @@ HOP_BY_HOP = (
 )
 
 
-def test_headers_of_the_connection_end_at_the_gateway(door: Door) -> None:
-    path = door.path()
+def test_headers_of_the_connection_end_at_the_gateway(gateway: AlwaysOk) -> None:
+    path = gateway.path()
     lines = "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *HOP_BY_HOP, "", ""])
-    door.send(lines.encode())
-    (one,) = door.arrived(path)
+    gateway.send(lines.encode())
+    (one,) = gateway.arrived(path)
     assert b"canary" not in one.head
     assert b"X-Named" not in one.head

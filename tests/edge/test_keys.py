@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.edge.gateways import GatewayBefore
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire
 from tests.support.processes import headgate
@@ -84,16 +84,8 @@ VARYING = (
 )
 
 
-class Echo:
+class Echo(GatewayBefore):
     """A gateway before an origin whose cacheable answers hold the request that made them."""
-
-    def __init__(self, port: int, origin: BlockingOrigin) -> None:
-        self.port = port
-        self.origin = origin
-        self._numbers = itertools.count()
-
-    def path(self) -> str:
-        return f"/v1/stream/echo{next(self._numbers)}"
 
     def get(self, target: str, *fields: str, host: str = "localhost") -> Answer:
         with Wire(self.port) as wire:
@@ -115,7 +107,7 @@ def _echo(exchange: Exchange) -> None:
 @pytest.fixture(scope="module")
 def echo() -> Iterator[Echo]:
     with BlockingOrigin(_echo) as origin, headgate(origin.url) as gateway:
-        yield Echo(gateway.port, origin)
+        yield Echo(gateway, origin)
 
 
 # ---------------------------------------------------------------- headers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,15 @@ import pytest
 
 from gateway.protocol.cursors import MAX_JITTER_INTERVALS
 from tests.edge.events import Events
-from tests.edge.gateways import edge
+from tests.edge.gateways import GatewayBefore, edge
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire, ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
 
 ANONYMOUS = "nobody"
 READERS: dict[str, tuple[str, ...]] = {
@@ -62,18 +63,13 @@ def _name(exchange: Exchange) -> str:
     return exchange.field("x-auth-token") or exchange.field("x-tenant-id") or ANONYMOUS
 
 
-class Club:
+class Club(GatewayBefore):
     """A gateway before an origin whose answers are for one reader, whatever they say of it."""
 
-    def __init__(self, port: int, origin: BlockingOrigin) -> None:
-        self.port = port
-        self.origin = origin
+    def __init__(self, gateway: Headgate, origin: BlockingOrigin) -> None:
+        super().__init__(gateway, origin)
         self.cache_control: str | None = None
-        self._numbers = itertools.count()
         origin.play = self._play
-
-    def path(self) -> str:
-        return f"/v1/stream/club{next(self._numbers)}"
 
     def _play(self, exchange: Exchange) -> None:
         fields = ["Content-Type: text/plain", "Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true"]
@@ -93,7 +89,7 @@ class Club:
 @pytest.fixture(scope="module")
 def club() -> Iterator[Club]:
     with BlockingOrigin() as origin, headgate(origin.url) as gateway:
-        yield Club(gateway.port, origin)
+        yield Club(gateway, origin)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +148,7 @@ def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
         BlockingOrigin() as origin,
         edge(origin.url, {"identity_headers": ["X-Colour"]}) as gateway,
     ):
-        club = Club(gateway.port, origin)
+        club = Club(gateway, origin)
         club.cache_control = "max-age=600"
         cached = [
             club.read("/v1/stream/a", ANONYMOUS, *fields).headers["x-cache"]
@@ -165,7 +161,7 @@ def test_a_route_can_name_more_headers_that_readers_are_known_by() -> None:
 
 def test_what_has_an_s_maxage_is_shared_where_the_route_says_so() -> None:
     with BlockingOrigin() as origin, edge(origin.url, {"s_maxage": "share"}) as gateway:
-        club = Club(gateway.port, origin)
+        club = Club(gateway, origin)
         club.cache_control = "max-age=600, s-maxage=600"
         answers = [club.read("/v1/stream/a", reader) for reader in ("ann", "bob", ANONYMOUS)]
         assert {answer.body for answer in answers} == {b"ann"}
@@ -181,7 +177,7 @@ def test_headers_that_a_route_drops_tell_nobody_apart_and_do_not_come_to_the_ori
     dropped: str, readers: tuple[str, str]
 ) -> None:
     with BlockingOrigin() as origin, edge(origin.url, {"drop_headers": [dropped]}) as gateway:
-        club = Club(gateway.port, origin)
+        club = Club(gateway, origin)
         club.cache_control = "max-age=600"
         answers = [club.read("/v1/stream/a", reader) for reader in (*readers, ANONYMOUS)]
         assert {answer.body for answer in answers} == {ANONYMOUS.encode()}

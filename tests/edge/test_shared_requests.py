@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.gateways import edge, impatient, whole
+from tests.edge.gateways import GatewayBefore, edge, impatient, whole
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Wire, ask, request
 from tests.support.waiting import wait_until
@@ -31,16 +30,8 @@ def _is_of_feed(exchange: Exchange) -> bool:
     return exchange.target.endswith(("live=long-poll&offset=1_0", "?offset=1_0"))
 
 
-class Hall:
+class Hall(GatewayBefore):
     """A gateway before an origin that is played by hand."""
-
-    def __init__(self, port: int, origin: BlockingOrigin) -> None:
-        self.port = port
-        self.origin = origin
-        self._numbers = itertools.count()
-
-    def path(self) -> str:
-        return f"/v1/stream/hall{next(self._numbers)}"
 
     def asked(self, path: str) -> int:
         """How many requests for a path have come to the origin, but for the feed's own poll."""
@@ -92,7 +83,7 @@ class Hall:
 def started() -> Iterator[Hall]:
     patience = impatient(WAIT_S, poll_timeout=WAIT_S)
     with BlockingOrigin() as origin, edge(origin.url, patience) as gateway:
-        yield Hall(gateway.port, origin)
+        yield Hall(gateway, origin)
 
 
 @pytest.fixture

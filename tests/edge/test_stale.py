@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.gateways import PREFIX, edge, impatient, whole
+from tests.edge.gateways import GatewayBefore, edge, impatient, whole
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.waiting import wait_until
@@ -15,7 +14,6 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.processes import Headgate
 
 WAIT_S = 2.0
 OLD, NEW = b"old", b"new"
@@ -24,16 +22,8 @@ FOR_ERRORS = "Cache-Control: max-age=0, stale-if-error=600"
 MEANWHILE = "Cache-Control: max-age=0, stale-while-revalidate=600"
 
 
-class Shop:
+class Shop(GatewayBefore):
     """A gateway before an origin that answers as it was told last."""
-
-    def __init__(self, gateway: Headgate, origin: BlockingOrigin) -> None:
-        self.gateway = gateway
-        self.origin = origin
-        self._numbers = itertools.count()
-
-    def path(self) -> str:
-        return f"{PREFIX}/shop{next(self._numbers)}"
 
     def read(self, path: str) -> Answer:
         return ask(self.gateway.port, "GET", path)
