@@ -315,22 +315,16 @@ def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, wor
 
 
 @pytest.mark.parametrize("workers", [2, 1])
-def test_signals_in_one_moment_are_one(origin: Headgate, workers: int) -> None:
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGHUP,), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+)
+def test_the_loss_of_the_terminal_is_a_signal_to_stop_and_signals_in_one_moment_are_one(
+    origin: Headgate, workers: int, signals: tuple[signal.Signals, ...]
+) -> None:
     """`timeout` and make pass on what the terminal or they themselves sent to the whole group."""
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in signals:
             server.signal(number)
-        wait_until(lambda: server.readyz().status == 503, "it stops")
-        for wire in uploads:
-            wire.send(b"two")
-        assert {wire.answer("POST").status for wire in uploads} == {204}
-        assert server.exit_status(30) == 0
-
-
-@pytest.mark.parametrize("workers", [2, 1])
-def test_the_loss_of_the_terminal_is_a_signal_to_stop(origin: Headgate, workers: int) -> None:
-    with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
-        server.signal(signal.SIGHUP)
         wait_until(lambda: server.readyz().status == 503, "it stops")
         for wire in uploads:
             wire.send(b"two")
