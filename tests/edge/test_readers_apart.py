@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,14 @@ import pytest
 
 from gateway.protocol.cursors import MAX_JITTER_INTERVALS
 from tests.edge.events import Events
-from tests.edge.gateways import edge
+from tests.edge.gateways import PlayedGateway, edge
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire, ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
 
 ANONYMOUS = "nobody"
 READERS: dict[str, tuple[str, ...]] = {
@@ -62,18 +62,13 @@ def _name(exchange: Exchange) -> str:
     return exchange.field("x-auth-token") or exchange.field("x-tenant-id") or ANONYMOUS
 
 
-class Club:
+class Club(PlayedGateway):
     """A gateway before an origin whose answers are for one reader, whatever they say of it."""
 
     def __init__(self, port: int, origin: BlockingOrigin) -> None:
-        self.port = port
-        self.origin = origin
+        super().__init__(port, origin)
         self.cache_control: str | None = None
-        self._numbers = itertools.count()
         origin.play = self._play
-
-    def path(self) -> str:
-        return f"/v1/stream/club{next(self._numbers)}"
 
     def _play(self, exchange: Exchange) -> None:
         fields = ["Content-Type: text/plain", "Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.gateways import PREFIX, edge, impatient, whole
+from tests.edge.gateways import PlayedGateway, edge, impatient, whole
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire, ask, request
 from tests.support.waiting import wait_until
@@ -15,7 +14,6 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.processes import Headgate
 
 WAIT_S = 2.0
 OLD, NEW = b"old", b"new"
@@ -24,19 +22,11 @@ FOR_ERRORS = "Cache-Control: max-age=0, stale-if-error=600"
 MEANWHILE = "Cache-Control: max-age=0, stale-while-revalidate=600"
 
 
-class Shop:
+class Shop(PlayedGateway):
     """A gateway before an origin that answers as it was told last."""
 
-    def __init__(self, gateway: Headgate, origin: BlockingOrigin) -> None:
-        self.gateway = gateway
-        self.origin = origin
-        self._numbers = itertools.count()
-
-    def path(self) -> str:
-        return f"{PREFIX}/shop{next(self._numbers)}"
-
     def read(self, path: str) -> Answer:
-        return ask(self.gateway.port, "GET", path)
+        return ask(self.port, "GET", path)
 
     def recover(self) -> None:
         """Until the gateway knows that the origin is well, whatever happened before."""
@@ -55,7 +45,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Shop]:
     with BlockingOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
-        yield Shop(gateway, origin)
+        yield Shop(gateway.port, origin)
 
 
 @pytest.fixture
@@ -127,7 +117,7 @@ def test_cut_answer_neither_replaces_what_is_kept_nor_passes_for_it(shop: Shop) 
 
     shop.origin.play = cut
     for _ in range(2):
-        with Wire(shop.gateway.port) as wire:
+        with Wire(shop.port) as wire:
             wire.send(request("GET", path))
             answer = whole(wire)
             assert answer is None or (answer.status, answer.body) == (200, OLD)
@@ -145,7 +135,7 @@ def test_verdict_of_the_origin_is_no_failure(shop: Shop, status: str) -> None:
 def test_stale_answer_is_given_at_once_and_asked_for_anew_by_one(shop: Shop) -> None:
     path = shop.prime(MEANWHILE)
     shop.origin.play = None
-    with Wire(shop.gateway.port) as wire:
+    with Wire(shop.port) as wire:
         for _ in range(20):
             answer = wire.request("GET", path)
             assert (answer.body, answer.headers["x-cache"]) == (OLD, "STALE")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-READERS = 2000
+READERS = 1000
 APPEND_BYTES = 32 << 10
 APPENDS = 32
 
@@ -35,7 +35,7 @@ def origin(request: pytest.FixtureRequest) -> Iterator[Reference | OwnLog]:
         yield started
 
 
-@pytest.mark.timeout(240)  # four gigabytes, which every reader compares
+@pytest.mark.timeout(240)  # two gigabytes, which every reader compares
 def test_cold_read_of_a_thousand_is_one_request_a_chunk(
     origin: Reference | OwnLog, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.faults.follower import CUT_OFF
-from tests.faults.roaming import PAUSE_S, REFUSED
+from tests.faults.roaming import REFUSED, RETRY_S
 
 if TYPE_CHECKING:
     import random
@@ -119,7 +119,7 @@ class Probes:
             if asyncio.get_running_loop().time() > deadline:
                 self._fault(prefixes, offset, answer, "is lost and still answered")
                 return
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(RETRY_S)
 
     async def _ask_named(self, prefixes: Prefixes, offset: str, now: Readback) -> None:
         """A reader can go on where a 410 says: it is behind what is still there."""
@@ -170,13 +170,13 @@ class Probes:
             try:
                 async with self.clients.get(url, params=params, headers=headers) as answer:
                     if answer.status in REFUSED:
-                        await asyncio.sleep(PAUSE_S)
+                        await asyncio.sleep(RETRY_S)
                         continue
                     is_endless = answer.content_type == "text/event-stream"
                     body = b"" if is_endless else await answer.read()
                     return _Answer(answer.status, answer.headers, body)
             except CUT_OFF:
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(RETRY_S)
 
     def _fault(self, prefixes: Prefixes, offset: str, answer: _Answer, what: str) -> None:
         self.found.faults.append(

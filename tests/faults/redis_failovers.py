@@ -18,7 +18,7 @@ from tests.faults.pens import Pen
 from tests.faults.prefixes import Prefixes
 from tests.faults.readback import Readback, read_back
 from tests.faults.redis_torture import NEVER, QUICK, session
-from tests.faults.roaming import PAUSE_S, REFUSED, Catcher, RoamingReader
+from tests.faults.roaming import REFUSED, RETRY_S, Catcher, RoamingReader
 from tests.support.processes import Headgate
 from tests.support.waiting import until
 
@@ -299,13 +299,13 @@ class _Act:
                     self.first_bytes += len(body)
                 return
             if answer.status == 409 and began < self.one_since:
-                await asyncio.sleep(PAUSE_S)  # until all say the same
+                await asyncio.sleep(RETRY_S)  # until all say the same
             elif answer.status == 409 and "Producer-Expected-Seq" in answer.headers:
                 self.report.lost += pen.goes_on_from(int(answer.headers["Producer-Expected-Seq"]))
             else:
                 # Lost with its creation, and about to be created anew.
                 assert answer.status == 404, (pen.ledger.name, headers, answer)
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(RETRY_S)
 
     async def _create(self, ledger: Ledger) -> None:
         answer = await self._send("PUT", ledger.name, {"Content-Type": ledger.content_type}, b"")
@@ -324,7 +324,7 @@ class _Act:
                         return answer
             except CUT_OFF:
                 pass
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(RETRY_S)
 
     # ---------------------------------------------------------------- what became of it
 

@@ -15,7 +15,7 @@ from tests.faults.follower import CUT_OFF
 from tests.faults.ledger import Faults, Ledger
 from tests.faults.prefixes import Prefixes
 from tests.faults.readback import read_back
-from tests.faults.roaming import PAUSE_S, REFUSED, RoamingReader
+from tests.faults.roaming import REFUSED, RETRY_S, RoamingReader
 from tests.faults.tears import arm, await_tear
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.processes import Headgate
@@ -154,7 +154,7 @@ def session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
 
-async def torture(primaries: Primaries, wanted: Kills, seed: int) -> Report:
+async def torture(primaries: Primaries, wanted: Kills, seed: int, readers: int = READERS) -> Report:
     """Kill so often or more under load; stops early after the first act with a broken promise."""
     report = Report(seed)
     kills = wanted.shuffled(random.Random(seed))
@@ -162,7 +162,7 @@ async def torture(primaries: Primaries, wanted: Kills, seed: int) -> Report:
     for number, act in enumerate(acts):
         try:
             async with session() as clients:
-                await _Act(primaries, clients, report, f"{seed} {number}").play(act)
+                await _Act(primaries, clients, report, f"{seed} {number}", readers).play(act)
         except* AssertionError as broken:
             for error in broken.exceptions:
                 report.fault(f"somebody was told nonsense: {error!r}")
@@ -176,7 +176,12 @@ class _Act:
     """One set of streams, from their creation to their closure."""
 
     def __init__(
-        self, primaries: Primaries, clients: aiohttp.ClientSession, report: Report, name: str
+        self,
+        primaries: Primaries,
+        clients: aiohttp.ClientSession,
+        report: Report,
+        name: str,
+        readers: int,
     ) -> None:
         self.primaries = primaries
         self.clients = clients
@@ -188,7 +193,7 @@ class _Act:
             for turn in range(STREAMS)
         ]
         self.prefixes = [Prefixes(ledger) for ledger in self.ledgers]
-        self.readers = [self._reader(turn) for turn in range(READERS)]
+        self.readers = [self._reader(turn) for turn in range(readers)]
         self.torn: list[RedisServer] = []
         """Servers that have not been killed again since."""
         self.is_over = False
@@ -326,7 +331,7 @@ class _Act:
             except CUT_OFF:
                 pass
             self.report.repeated += 1
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(RETRY_S)
 
     # ---------------------------------------------------------------- what became of it
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.faults.prefixes import Prefixes
 
-PAUSE_S = 0.05
+RETRY_S = 0.05  # as clients wait before they ask once more
 """How long a client waits after a refusal before it asks again, the next gateway."""
 LOST = frozenset({404, 410})
 REFUSED = frozenset({429, 503})
@@ -78,7 +78,7 @@ class RoamingReader:
                         await self._refused(answer)
             except CUT_OFF:
                 self.cuts += 1
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(RETRY_S)
 
     async def _refused(self, answer: aiohttp.ClientResponse) -> None:
         text = await answer.read()
@@ -89,7 +89,7 @@ class RoamingReader:
         else:
             assert answer.status in REFUSED, (self, str(answer.url), answer.status, text)
             self.refusals += 1
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(RETRY_S)
 
     async def _long_poll(self, answer: aiohttp.ClientResponse) -> None:
         content = await answer.read()
@@ -158,7 +158,7 @@ class Catcher:
             if status in LOST:
                 self.restarts += 1
                 found, trace, offset = [], Trace(prefixes.ledger), "-1"
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(RETRY_S)
                 continue
             assert status == 200, (prefixes.ledger.name, offset, status, content, led)
             following = headers["Stream-Next-Offset"]
@@ -185,4 +185,4 @@ class Catcher:
                         return answer.status, answer.headers, content
             except CUT_OFF:
                 pass
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(RETRY_S)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(240)
 
+ROUNDS = 3
 WRITERS = 32
 READERS = 20
 EXIT_S = 30.0
@@ -86,7 +87,7 @@ def _control(answer: Answer) -> dict[str, object]:
 
 
 def test_drain_under_load_keeps_every_acknowledgement(tmp_path: Path) -> None:
-    for round_ in range(5):
+    for round_ in range(ROUNDS):
         with headgate(f"file:{tmp_path}") as server, ThreadPoolExecutor(WRITERS) as pool:
             load = _Load(server, round_)
             writing = [pool.submit(load.write, writer) for writer in range(WRITERS)]

@@ -14,9 +14,9 @@ from tests.support.processes import headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOAD = Load(readers=1000, silent=100, content_bytes=24 << 20)
-BOUND_BYTES = 60 << 20
-"""The cached content and the data file's page cache are 40 MiB; 20 KiB is left for each reader."""
+LOAD = Load(readers=400, silent=100, content_bytes=24 << 20)
+BOUND_BYTES = (40 << 20) + LOAD.readers * (20 << 10)
+"""The cached content and the data file's page cache, and 20 KiB for each reader."""
 
 
 @pytest.mark.timeout(240)

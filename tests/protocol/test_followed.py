@@ -259,9 +259,7 @@ def cut(pieces: list[bytes]) -> list[Span]:
         ("application/json", [b"", b"[1]"], b"[1]"),
     ],
 )
-def test_spans_that_follow_each_other_are_joined(
-    content_type: str, pieces: list[bytes], body: bytes
-) -> None:
+def test_spans_in_a_row_are_joined(content_type: str, pieces: list[bytes], body: bytes) -> None:
     assert joined(content_type, cut(pieces)) == Span("0", str(len(pieces)), body)
 
 

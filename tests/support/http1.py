@@ -272,10 +272,9 @@ class Client:
     async def _take(self, needed: Needed) -> bytes:
         if isinstance(needed, bytes):
             return await self.read_until(needed)
-        return await (self.rest() if needed is None else self._exactly(needed))
-
-    async def _exactly(self, size: int) -> bytes:
-        return await self._within(self._reader.readexactly(size))
+        if needed is None:
+            return await self.rest()
+        return await self._within(self._reader.readexactly(needed))
 
     async def _within(self, waiting: Coroutine[None, None, T]) -> T:
         async with asyncio.timeout(self._patience_s):

@@ -29,12 +29,26 @@ STREAM = "/v1/stream/s"
 READ = f"{STREAM}?offset=-1"
 
 
+@pytest.fixture(scope="module")
+def log() -> Iterator[Headgate]:
+    """An origin for all tests that leave it as it is."""
+    with headgate() as started:
+        yield started
+
+
 @pytest.fixture
-def origin() -> Iterator[Headgate]:
-    """A Headgate with one stream, which ends with "one"."""
-    with headgate("memory:") as server:
-        assert ask(server.port, "PUT", STREAM, b"one", content_type="text/plain").status == 201
-        yield server
+def origin(log: Headgate) -> Iterator[Headgate]:
+    """It has one stream, which is new and ends with "one"."""
+    assert ask(log.port, "PUT", STREAM, b"one", content_type="text/plain").status == 201
+    yield log
+    assert ask(log.port, "DELETE", STREAM).status == 204
+
+
+@pytest.fixture(scope="module")
+def lasting(log: Headgate) -> Iterator[Several]:
+    """Workers for all tests that leave them as they are."""
+    with several(log.url) as started:
+        yield started
 
 
 @pytest.fixture
@@ -109,56 +123,55 @@ def test_each_worker_serves_with_a_cache_of_its_own_and_numbers_add_up(server: S
     assert numbers["headgate_workers"] == 2
 
 
-def test_a_gauge_counts_what_all_workers_have_at_the_moment(server: Several) -> None:
-    with connected(server) as wires:
+def test_a_gauge_counts_what_all_workers_have_at_the_moment(lasting: Several) -> None:
+    with connected(lasting) as wires:
         for wire in wires:
-            assert wire.request("GET", READ).status == 200
-        wait_until(lambda: server.metrics()["headgate_connections"] == 20, "all are counted")
-    wait_until(lambda: server.metrics()["headgate_connections"] == 0, "no connection is left")
+            assert wire.request("GET", "/v1/stream/nothing").status == 404
+        wait_until(lambda: lasting.metrics()["headgate_connections"] == 20, "all are counted")
+    wait_until(lambda: lasting.metrics()["headgate_connections"] == 0, "no connection is left")
 
 
-def test_log_lines_name_the_worker(server: Several) -> None:
-    (together,) = server.told("server.started")
-    assert (together["workers"], together["pid"]) == (2, server.pid)
-    started = server.events("worker.started")
-    assert {line["worker"]: line["pid"] for line in started} == server.workers()
+def test_log_lines_name_the_worker(lasting: Several) -> None:
+    (together,) = lasting.told("server.started")
+    assert (together["workers"], together["pid"]) == (2, lasting.pid)
+    started = lasting.events("worker.started")
+    assert {line["worker"]: line["pid"] for line in started} == lasting.workers()
 
 
-def test_readiness_names_the_workers_that_find_the_origin_away(
-    origin: Headgate, server: Several
-) -> None:
-    assert server.readyz().json()["checks"] == {
-        "server": "ok",
-        "worker 1": "ok",
-        "worker 2": "ok",
-        "origin /v1/stream": "ok",
-    }
-    origin.kill()
+def test_readiness_names_the_workers_that_find_the_origin_away() -> None:
+    with headgate() as origin, several(origin.url) as server:
+        assert server.readyz().json()["checks"] == {
+            "server": "ok",
+            "worker 1": "ok",
+            "worker 2": "ok",
+            "origin /v1/stream": "ok",
+        }
+        origin.kill()
 
-    def is_noticed() -> bool:
-        ask(server.port, "HEAD", STREAM)
-        return server.check("origin /v1/stream").startswith("worker 1, 2: ")
+        def is_noticed() -> bool:
+            ask(server.port, "HEAD", STREAM)
+            return server.check("origin /v1/stream").startswith("worker 1, 2: ")
 
-    wait_until(is_noticed, "both workers find the origin away")
-    assert server.is_ready()  # kept answers are served without an origin
+        wait_until(is_noticed, "both workers find the origin away")
+        assert server.is_ready()  # cached answers are served without an origin
 
 
 # ---------------------------------------------------------------- start
 
 
-def test_a_port_that_somebody_listens_on_is_one_sentence(origin: Headgate) -> None:
-    sentence = refusal(f"--origin={origin.url}", listen=origin.port)
-    taken = f"headgate: cannot listen on 127.0.0.1:{origin.port} (listen): address already in use."
+def test_a_port_that_somebody_listens_on_is_one_sentence(log: Headgate) -> None:
+    sentence = refusal(f"--origin={log.url}", listen=log.port)
+    taken = f"headgate: cannot listen on 127.0.0.1:{log.port} (listen): address already in use."
     assert sentence.casefold() == taken
 
 
-def test_workers_do_not_join_those_of_another_headgate(server: Several) -> None:
-    sentence = refusal(f"--origin={server.url}", listen=server.port)
+def test_workers_do_not_join_those_of_another_headgate(lasting: Several) -> None:
+    sentence = refusal(f"--origin={lasting.url}", listen=lasting.port)
     assert sentence.casefold().endswith(" (listen): address already in use.")
 
 
-def test_an_admin_port_in_use_is_one_sentence(server: Several) -> None:
-    sentence = refusal(f"--origin={server.url}", admin=server.admin_port)
+def test_an_admin_port_in_use_is_one_sentence(lasting: Several) -> None:
+    sentence = refusal(f"--origin={lasting.url}", admin=lasting.admin_port)
     assert sentence.casefold().endswith(" (admin): address already in use.")
 
 
@@ -302,22 +315,16 @@ def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, wor
 
 
 @pytest.mark.parametrize("workers", [2, 1])
-def test_signals_in_one_moment_are_one(origin: Headgate, workers: int) -> None:
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGHUP,), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+)
+def test_the_loss_of_the_terminal_is_a_signal_to_stop_and_signals_in_one_moment_are_one(
+    origin: Headgate, workers: int, signals: tuple[signal.Signals, ...]
+) -> None:
     """`timeout` and make pass on what the terminal or they themselves sent to the whole group."""
     with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in signals:
             server.signal(number)
-        wait_until(lambda: server.readyz().status == 503, "it stops")
-        for wire in uploads:
-            wire.send(b"two")
-        assert {wire.answer("POST").status for wire in uploads} == {204}
-        assert server.exit_status(30) == 0
-
-
-@pytest.mark.parametrize("workers", [2, 1])
-def test_the_loss_of_the_terminal_is_a_signal_to_stop(origin: Headgate, workers: int) -> None:
-    with several(origin.url, workers, shutdown_grace="60") as server, uploading(server) as uploads:
-        server.signal(signal.SIGHUP)
         wait_until(lambda: server.readyz().status == 503, "it stops")
         for wire in uploads:
             wire.send(b"two")

@@ -52,7 +52,7 @@ class Judge:
     tiers: int
     wrong: list[str] = field(default_factory=list)
     calm_since: float | None = None
-    lags: bool = False
+    origin_lags: bool = False
     answers: int = 0
     _written: dict[tuple[str, str], list[Written]] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Judge:
 
     def floor(self, entry: str, stream: Stream, asked: float) -> Floor:
         """What is known to be there, or to be of the past, by those who ask now."""
-        if self.lags:
+        if self.may_lag:
             return Floor()
         first, tails = 0, dict[int, int]()
         for one in self._written.get((entry, stream.name), ()):
@@ -78,6 +78,11 @@ class Judge:
         return Floor(first, tails)
 
     @property
+    def may_lag(self) -> bool:
+        """Whether what is told may be a replica's that is behind: in calm nobody's is."""
+        return self.origin_lags and not self.is_calm
+
+    @property
     def is_calm(self) -> bool:
         """Whether nothing is left of what went wrong."""
         return self.calm_since is not None and self.clock() - self.calm_since > LONG_S
@@ -85,7 +90,7 @@ class Judge:
     def _slack(self, got: Got) -> float:
         if self.is_calm:
             return ROUNDED_S
-        return LONG_S if self._is_followed(got) or self.lags else ROUNDED_S
+        return LONG_S if self._is_followed(got) or self.may_lag else ROUNDED_S
 
     def _is_followed(self, got: Got) -> bool:
         """Whether a feed may have told it."""
@@ -144,7 +149,7 @@ class Judge:
         if begin is not None and begin[:2] != end[:2]:
             self.complain(f"of another stream from {start} to {end}: {what}")
             return
-        if end.making is None and (stream.was_lost or self.lags) and _CUT_CHARACTER in body:
+        if end.making is None and (stream.was_lost or self.may_lag) and _CUT_CHARACTER in body:
             return  # two makings that nothing tells apart, put together amid a character
         at = 0 if begin is None else begin.at
         if not any(
@@ -182,7 +187,7 @@ class Judge:
         heard = got.fields.get("x-cache") == "COLLAPSED" and not (up_to_date or self.is_calm)
         too_old = not heard and self._is_before(end, seen, floor)
         # Behind a replica that lags, who is one past its tail stays there, whatever brought him.
-        tails = {one.tail + more for one in seen for more in range(1 + self.lags)}
+        tails = {one.tail + more for one in seen for more in range(2 if self.may_lag else 1)}
         if too_old or (up_to_date and end.at not in tails):
             self.complain(f"not the tail at {end}, floor {floor}: {what}")
 
