@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 LONGEST_S = 2**31  # what delta-seconds that overflow become (RFC 9111 section 1.2.2)
 
-_QUOTED = r'"(?:[^"\\]|\\.)*+"'
-_WELL_QUOTED = re.compile(rf'[^"]*+(?:{_QUOTED}[^"]*+)*+')
-_MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"])++')
+# No group is repeated possessively: Python up to 3.11.4 takes for matched what a last, failed round
+# of the group has begun with. What may follow each part is unambiguous, so none takes long to fail.
+_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+_WELL_QUOTED = re.compile(rf'[^"]*+(?:{_QUOTED}[^"]*+)*')
+_MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"]++)+')
 _DIGITS = re.compile(r"[0-9]+")
 LONGEST_AGAIN_S = 60  # who waits for news is not sent away for longer by what one answer said
 
@@ -37,16 +39,16 @@ _DATES = tuple(
 )
 
 # A dictionary of structured fields (RFC 8941 section 3.2).
-_KEY = r"[a-z*][a-z0-9_.*-]*"
+_KEY = r"[a-z*][a-z0-9_.*-]*+"
+_STRING = r'"[\x20\x21\x23-\x5b\x5d-\x7e]*+(?:\\["\\][\x20\x21\x23-\x5b\x5d-\x7e]*+)*"'
 _INTEGER = r"-?[0-9]{1,15}(?![0-9.])"
 _BARE_ITEM = (
-    rf"(?:{_INTEGER}|-?[0-9]{{1,12}}\.[0-9]{{1,3}}(?![0-9])"
-    r'|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*+"'
+    rf"(?:{_INTEGER}|-?[0-9]{{1,12}}\.[0-9]{{1,3}}(?![0-9])|{_STRING}"
     r"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*+|:[A-Za-z0-9+/=]*+:|\?[01])"
 )
-_PARAMETERS = rf"(?:;\x20*{_KEY}(?:={_BARE_ITEM})?)*+"
+_PARAMETERS = rf"(?:;\x20*{_KEY}(?:={_BARE_ITEM})?)*"
 _ITEM = rf"{_BARE_ITEM}{_PARAMETERS}"
-_INNER_LIST = rf"\(\x20*(?:{_ITEM}(?:\x20+(?!\))|\x20*(?=\))))*+\){_PARAMETERS}"
+_INNER_LIST = rf"\(\x20*(?:{_ITEM}(?:\x20+(?!\))|\x20*(?=\))))*\){_PARAMETERS}"
 _DICTIONARY_MEMBER = re.compile(
     rf"(?P<key>{_KEY})"
     rf"(?:=(?:(?P<value>{_BARE_ITEM}){_PARAMETERS}|(?P<list>{_INNER_LIST}))|{_PARAMETERS})"
