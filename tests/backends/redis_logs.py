@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.commands import Commands
 from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.names import Names
+from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.support.listener import Listener
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,17 +56,33 @@ async def connected(
     *,
     wait_replicas: int = 0,
     connect_timeout: float = 5.0,
+    within_s: float = 0.0,
 ) -> AsyncIterator[RedisLog]:
-    """An open log, whose new streams are of the present history."""
+    """An open log, whose new streams are of the present history; refusals of its first read pass.
+
+    They do so for `within_s`, while the sentinels have not agreed on a primary.
+    """
     settings = RedisSettings(parse_redis(url), connect_timeout, wait_replicas=wait_replicas)
     log = RedisLog(settings)
     log.listen(listener or Hearing())
     await log.open()
     try:
-        contract.HISTORIES[log] = (await log.load("-")).place.history
+        await until(
+            partial(_knows_its_history, log, may_be_refused=within_s > 0), within_s=within_s
+        )
         yield log
     finally:
         await log.close()
+
+
+async def _knows_its_history(log: RedisLog, *, may_be_refused: bool) -> bool:
+    try:
+        contract.HISTORIES[log] = (await log.load("-")).place.history
+    except LogUnavailable:
+        if not may_be_refused:
+            raise
+        return False
+    return True
 
 
 class _Sharded:

@@ -101,7 +101,7 @@ async def test_connections_in_the_making_go_to_the_new_primary(group: SentinelGr
 
 
 async def _opened_and_asked(url: str) -> None:
-    async with connected(url, connect_timeout=FOR_EVER_S) as log:
+    async with connected(url, connect_timeout=FOR_EVER_S, within_s=FAILOVER_S) as log:
         await log.commit([created(log, "s", b"one")])
 
 
