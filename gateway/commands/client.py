@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
+from gateway import trust
 from gateway.commands.failure import Failed
 from gateway.protocol.header_names import CLOSED, FORKED_FROM, NEXT_OFFSET
-from gateway.settings import trust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponseError
 
+from gateway import trust
 from gateway.errors import (
     BadRequest,
     HeadgateError,
@@ -26,7 +27,6 @@ from gateway.origin.connections import (
 from gateway.origin.health import HealthChecks
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
-from gateway.settings import trust
 
 if TYPE_CHECKING:
     import ssl

@@ -7,7 +7,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings import trust
+from gateway import trust
 
 if TYPE_CHECKING:
     from pydantic import ValidationInfo

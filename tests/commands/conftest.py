@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from tests.support.http1 import Answer, ask
-from tests.support.processes import HEADGATE, headgate
+from tests.support.processes import HEADGATE, WITHOUT_AUTHORITIES, headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ class CommandLine:
     def __init__(self, streams: str) -> None:
         ours = ("HEADGATE_", "STREAM_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        self.environment = {**inherited, "STREAM_URL": streams, "STREAM_AUTH": TOKEN}
+        self.environment = {
+            **inherited,
+            **WITHOUT_AUTHORITIES,
+            "STREAM_URL": streams,
+            "STREAM_AUTH": TOKEN,
+        }
         self.program = str(HEADGATE)
         self.started: list[subprocess.Popen[bytes]] = []
 

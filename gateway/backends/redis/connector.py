@@ -11,11 +11,11 @@ from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gateway import trust
 from gateway.backends.redis.failures import translated
 from gateway.backends.redis.names import LIBRARY
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.sentinels import connection_to, primary_of
-from gateway.settings import trust
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

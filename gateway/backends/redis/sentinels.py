@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis import exceptions
 from redis.asyncio.connection import Connection, SSLConnection
 
+from gateway import trust
 from gateway.backends.redis.failures import words
-from gateway.settings import trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
