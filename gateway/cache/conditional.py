@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 # A request with one of these wants less than all of an answer.
-WISHES = ("If-None-Match", "If-Modified-Since", "Range")
+CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
 
 
 def wants_all(headers: MultiMapping[str]) -> bool:
     """Whether a request wants an answer as it is."""
-    return not any(name in headers for name in WISHES)
+    return not any(name in headers for name in CONDITIONS)
 
 
 class Unsatisfiable(msgspec.Struct, frozen=True):

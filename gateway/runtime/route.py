@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PlainGet(NamedTuple):
-    """A GET without a wish of its own. The same bytes of a head say the same."""
+    """A GET that needs no answer of its own. Equal heads, byte for byte, are equal requests."""
 
     target: str
     headers: MultiMapping[str]

@@ -59,12 +59,16 @@ class FastPath:
         self.heads: dict[bytes, PlainGet] = {}
 
     def remember(self, head: bytes, message: RawRequestMessage) -> None:
-        """Keep what was parsed from a GET without wishes that was answered here.
+        """Keep what was parsed from a GET that others may send, too, and that was answered here.
 
         What a reader is known by is not kept.
         """
         headers = message.headers
-        if len(head) > REMEMBERED_BYTES or message.method != "GET" or self._has_wishes(headers):
+        if (
+            len(head) > REMEMBERED_BYTES
+            or message.method != "GET"
+            or self._needs_its_own_answer(headers)
+        ):
             return
         if any(identity.tell(headers) for identity in self._identities):
             return
@@ -72,7 +76,7 @@ class FastPath:
             self.heads.clear()
         self.heads[head] = _plain_get(message)
 
-    def _has_wishes(self, headers: Mapping[str, str]) -> bool:
+    def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
         return (
             "If-None-Match" in headers
@@ -82,7 +86,7 @@ class FastPath:
 
     def get(self, client: ClientConnection, message: RawRequestMessage) -> bool:
         """A cached answer, or a long-poll that waits at the tail."""
-        if self._has_wishes(message.headers):
+        if self._needs_its_own_answer(message.headers):
             return False
         if self.again(client, _plain_get(message)):
             return True
@@ -97,7 +101,7 @@ class FastPath:
         return True
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
-        """A cached answer, for a request that is known to have no wishes."""
+        """A cached answer, for a request that needs no answer of its own."""
         answer = self.ready(get)
         if answer is None:
             return False
@@ -152,7 +156,7 @@ class FastPath:
             or not target.startswith("/")
             or "Expect" in headers
             or "Content-Encoding" in headers
-            or self._has_wishes(headers)
+            or self._needs_its_own_answer(headers)
             or self._log.enabled
             or len(body) > self._limits.max_append
         ):

@@ -1,7 +1,7 @@
-"""Where clients come in: a last question whose answer is ready is answered at the door.
+"""Accepts connections, and answers at once a last request whose answer is in the cache.
 
-Whoever says `Connection: close` and asks for what is cached gets the answer and the end of the
-connection as one segment, without a transport or a protocol. Everybody else goes on inside.
+Such a request says `Connection: close`. Its answer and the end of the connection go out as one
+segment, without a transport or a protocol. Every other connection is given its protocol.
 """
 
 from __future__ import annotations
