@@ -112,14 +112,8 @@ class ResponseRules(msgspec.Struct):
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
-        # RFC 9111 would let more be shared; but what was given to somebody, or makes the next
-        # reader somebody, is for others only when the origin says so.
         is_public = is_public and not is_ours
-        keep = stored is not None and (
-            is_public or not (request.identified or "Set-Cookie" in fields)
-        )
-        if request.lifetime.ttl_s is not None:
-            keep = False  # each read has to restart the countdown of its stream
+        keep = stored is not None and _may_be_kept(request, fields, is_public=is_public)
         if stored is None:
             vary = policy.variant(request.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)
@@ -222,3 +216,14 @@ def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRe
         return stored
     vary = sorted([*stored.vary, (coding, normalised(coding, request.headers))])
     return msgspec.structs.replace(stored, vary=tuple(vary))
+
+
+def _may_be_kept(request: CacheRequest, fields: CIMultiDict[str], *, is_public: bool) -> bool:
+    """Whether a storable answer may be given to other readers.
+
+    RFC 9111 would let more be shared. But what was given to somebody, or makes the next reader
+    somebody, is for others only when the origin says so.
+    """
+    if request.lifetime.ttl_s is not None:
+        return False  # each read has to restart the countdown of its stream
+    return is_public or not (request.identified or "Set-Cookie" in fields)

@@ -182,15 +182,14 @@ def decide_fork(
         past_generations=inherited(source, position) if place.history else (),
         first=source.first if position >= source.first else 0,
     )
-    referenced = msgspec.structs.replace(
-        source,
-        version=source.version + 1,
-        references=source.references + 1,
-        trim_at=None,  # forks keep all that their source has
-    )
-    return Created(state, new=True), (
-        Change(referenced, source.version),
-        Change(state, None, records),
+    changes = (Change(_referenced(source), source.version), Change(state, None, records))
+    return Created(state, new=True), changes
+
+
+def _referenced(source: StreamState) -> StreamState:
+    """The source of one more fork: forks keep all that it has."""
+    return msgspec.structs.replace(
+        source, version=source.version + 1, references=source.references + 1, trim_at=None
     )
 
 
