@@ -107,18 +107,18 @@ def decide(
     stream: Followed | None,
     now: float,
     *,
-    is_passed: bool,
+    is_hit_for_pass: bool,
 ) -> Decision:
     """What answers a GET or HEAD that does not wait for new data.
 
     `variants` are what is stored of its URL, the newest first; `stream` is the one that it reads,
-    when that is followed. The answer to one that `is_passed` is known not to be stored.
+    when that is followed. The answer to one that `is_hit_for_pass` is known not to be stored.
     """
     if method == "HEAD":
         use = reuse(request.headers, variants, now)
         # Of a stream it asks for the tail, which no copy knows.
         return use if isinstance(use, Serve) and use.variant.cached.facts is None else Pass()
-    if is_passed and "Range" in request.headers:
+    if is_hit_for_pass and "Range" in request.headers:
         return Pass()  # it is too long to be cut from the whole
     if stream is not None and stream.knows_tail(request.start):
         return ServeTail(stream.snapshot)

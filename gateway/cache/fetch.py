@@ -97,12 +97,12 @@ class SharedFetch:
         """Whether no write has passed by while it was under way, so that it tells of now."""
         return not (self.of_the_past or self.outdated)
 
-    async def fly(self, send: Send) -> None:
+    async def run(self, send: Send) -> None:
         """Carry it out. Whatever happens is told by the two futures, and to who reads the body."""
         try:
             async with asyncio.timeout(None) as self._time:
                 self.check_wanted()  # all may have left before it began
-                await self._fly(send)
+                await self._exchange(send)
         except HeadgateError as error:
             self.fail(error)
         except asyncio.CancelledError:
@@ -149,7 +149,7 @@ class SharedFetch:
             now = asyncio.get_running_loop().time()
             self._time.reschedule(now if self.given_up else now + FINISH_S)
 
-    async def _fly(self, send: Send) -> None:
+    async def _exchange(self, send: Send) -> None:
         try:
             await self._ask(send, None if self.old is None else self.old.cached)
         except (StreamGone, OriginBehind):
@@ -168,7 +168,7 @@ class SharedFetch:
             if answer.status == 304 and old is not None and old.validators:
                 if self._rules.confirms(old, answer.headers):
                     new = self._rules.confirmed(self.request, old, answer.headers, times)
-                    self._land(Fetched(new, How.CONFIRMED))
+                    self._finish(Fetched(new, How.CONFIRMED))
                 else:  # it is another answer that has not changed
                     answer.release()
                     await self._ask(send, None)
@@ -184,7 +184,7 @@ class SharedFetch:
         old = self.old
         if old is None or not policy.serves_error(old.stored, self._clock()):
             return False
-        self._land(Fetched(old.cached, How.STOOD_IN))
+        self._finish(Fetched(old.cached, How.STOOD_IN))
         return True
 
     async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
@@ -192,7 +192,7 @@ class SharedFetch:
         if NEXT_OFFSET in answer.headers:
             await self._begin(parts)
         begin = self.body.whole()
-        cached = self._rules.hold(self.request, answer.status, answer.headers, times, begin)
+        cached = self._rules.apply(self.request, answer.status, answer.headers, times, begin)
         too_long = cached.length is not None and cached.length > self._longest
         if too_long or not (cached.joinable and answer.complete_by_length):
             self._pass_on()
@@ -204,7 +204,7 @@ class SharedFetch:
                 self._pass_on()
             await self.body.kept_up()
         if not self.fetched.done():
-            self._land(Fetched(cached.with_body(self.body.whole()), How.FETCHED))
+            self._finish(Fetched(cached.with_body(self.body.whole()), How.FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         self.body.end()
 
@@ -222,7 +222,7 @@ class SharedFetch:
             self.body.pass_on()
             self.fetched.set_result(None)
 
-    def _land(self, fetched: Fetched) -> None:
+    def _finish(self, fetched: Fetched) -> None:
         if not self.begun.done():
             self.begun.set_result(fetched.cached)
         self.fetched.set_result(fetched)
@@ -244,11 +244,11 @@ class SharedFetch:
 class FetchTable:
     """The fetches of a route that are under way; equal requests find those that may be joined.
 
-    `landed` is called as soon as it is known what becomes of an answer, before anybody has it.
+    `on_fetched` is called as soon as it is known what becomes of an answer, before anybody has it.
     """
 
-    def __init__(self, landed: Callable[[SharedFetch], None]) -> None:
-        self._landed = landed
+    def __init__(self, on_fetched: Callable[[SharedFetch], None]) -> None:
+        self._on_fetched = on_fetched
         self._joinable: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -269,7 +269,7 @@ class FetchTable:
         if shared:
             self._joinable[fetch.key] = fetch
         self._of_path.setdefault(fetch.request.path, set()).add(fetch)
-        task = asyncio.get_running_loop().create_task(fetch.fly(send))
+        task = asyncio.get_running_loop().create_task(fetch.run(send))
         fetch.fetched.add_done_callback(partial(self._fetched, fetch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -290,7 +290,7 @@ class FetchTable:
 
     def _fetched(self, fetch: SharedFetch, _: asyncio.Future[Fetched | None]) -> None:
         self._take_out(fetch)
-        self._landed(fetch)
+        self._on_fetched(fetch)
 
     def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
         """Whatever has raised: nobody waits for it any more, nor finds it."""

@@ -60,7 +60,7 @@ class HttpCache:
         self._rules = rules
         self._send = send
         self._clock = clock
-        self._fetches = FetchTable(self._landed)
+        self._fetches = FetchTable(self._fetched)
         self._hit_for_pass = HitForPass(clock)
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
@@ -79,8 +79,10 @@ class HttpCache:
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
     ) -> Decision:
         """What answers a GET or HEAD, whose stream may be followed."""
-        variants, is_passed = self.variants(request), request.fetch_key in self._hit_for_pass
-        return decision.decide(method, request, variants, stream, now, is_passed=is_passed)
+        variants, is_hit_for_pass = self.variants(request), request.fetch_key in self._hit_for_pass
+        return decision.decide(
+            method, request, variants, stream, now, is_hit_for_pass=is_hit_for_pass
+        )
 
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
         """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
@@ -221,7 +223,7 @@ class HttpCache:
         self._fetches.start(fetch, partial(self._send, request), shared=shared)
         return fetch
 
-    def _landed(self, fetch: SharedFetch) -> None:
+    def _fetched(self, fetch: SharedFetch) -> None:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.fetched.exception()
         if error is None:

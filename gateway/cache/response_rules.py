@@ -40,10 +40,10 @@ class ResponseRules(msgspec.Struct):
     ignore_no_store: bool
     shares_s_maxage: bool = False
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
-    setbacks: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
+    lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
     tails_are_told: bool = False
 
-    def hold(
+    def apply(
         self,
         request: CacheRequest,
         status: int,
@@ -169,10 +169,10 @@ class ResponseRules(msgspec.Struct):
                 ignore_no_store=self.ignore_no_store,
             )
         except OriginBehind as behind:
-            if self.setbacks.saw(request.path, request.start, times.answered):
+            if self.lag.saw(request.path, request.start, times.answered):
                 raise StreamGone(ANOTHER_STREAM) from behind
             raise
-        self.setbacks.reached(request.path, request.start)
+        self.lag.reached(request.path, request.start)
         self.repairs.update(repairs)
         return fields, repairs
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Flight(Generic[T]):
+class _SharedRead(Generic[T]):
     """A read under way, and how many wait for it."""
 
     __slots__ = ("task", "waiters")
@@ -29,7 +29,7 @@ class SingleFlight(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._fetches: dict[Hashable, _Flight[T]] = {}
+        self._fetches: dict[Hashable, _SharedRead[T]] = {}
         self.started = 0
         self.joined = 0
 
@@ -45,7 +45,7 @@ class SingleFlight(Generic[T]):
         fetch = self._fetches.get(key)
         if fetch is None or fetch.task.done():
             self.started += 1
-            fetch = _Flight(asyncio.get_running_loop().create_task(read()))
+            fetch = _SharedRead(asyncio.get_running_loop().create_task(read()))
             self._fetches[key] = fetch
             fetch.task.add_done_callback(partial(self._fetched, key, fetch))
         else:
@@ -59,12 +59,12 @@ class SingleFlight(Generic[T]):
                 self._close(key, fetch)
                 fetch.task.cancel()
 
-    def _fetched(self, key: Hashable, fetch: _Flight[T], task: asyncio.Task[T]) -> None:
+    def _fetched(self, key: Hashable, fetch: _SharedRead[T], task: asyncio.Task[T]) -> None:
         self._close(key, fetch)
         if not task.cancelled():
             task.exception()  # taken note of, even where every waiter has left
 
-    def _close(self, key: Hashable, fetch: _Flight[T]) -> None:
+    def _close(self, key: Hashable, fetch: _SharedRead[T]) -> None:
         """Let nobody join any more."""
         if self._fetches.get(key) is fetch:
             del self._fetches[key]

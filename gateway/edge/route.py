@@ -79,7 +79,7 @@ class EdgeRoute:
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
 
-    def trouble(self, error: HeadgateError, path: str) -> None:
+    def log_failure(self, error: HeadgateError, path: str) -> None:
         """Log that the origin has failed: once a second, with how often since."""
         now = self._clock()
         self._troubles += 1

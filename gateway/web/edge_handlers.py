@@ -73,7 +73,7 @@ class EdgeHandlers:
             async with live_responses.staying(request):
                 return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
-            route.trouble(error, request.path)
+            route.log_failure(error, request.path)
             raise
 
     async def _operate(

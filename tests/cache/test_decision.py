@@ -61,14 +61,14 @@ def decided(
     wishes: str = "",
     *,
     method: str = "GET",
-    is_passed: bool = False,
+    is_hit_for_pass: bool = False,
 ) -> Decision:
     read = parse_edge_target(f"{PATH}?offset={offset}", ())
     assert isinstance(read, EdgeCatchUp)
     headers = fields(wishes)
     request = CacheRequest("headgate.test", read, headers, CIMultiDict(), "", "", Lifetime())
     variants = [] if entry is None else [entry]
-    return decide(method, request, variants, stream, NOW, is_passed=is_passed)
+    return decide(method, request, variants, stream, NOW, is_hit_for_pass=is_hit_for_pass)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_what_a_followed_stream_knows_comes_before_the_cache(
 
 def test_a_range_of_what_is_not_stored_is_passed_on() -> None:
     part = "Range: bytes=0-1"
-    assert decided(None, Known(), "9", part, is_passed=True) == Pass()
+    assert decided(None, Known(), "9", part, is_hit_for_pass=True) == Pass()
     assert decided(None, Known(), "9", part) == ServeTail(SNAPSHOT)
-    assert decided(None, None, "5", is_passed=True) == Fetch()
+    assert decided(None, None, "5", is_hit_for_pass=True) == Fetch()
 
 
 @pytest.mark.parametrize("entry", [None, FRESH, OLD, OF_A_STREAM])

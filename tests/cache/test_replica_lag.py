@@ -6,27 +6,27 @@ from gateway.cache.replica_lag import MAX_SETBACKS, PERSISTS_S, ReplicaLag
 
 
 def test_it_is_no_lag_any_more_when_it_persists() -> None:
-    setbacks = ReplicaLag()
-    seen = [setbacks.saw("/s", "9", at) for at in (100.0, 101.0, 100.0 + PERSISTS_S)]
+    lag = ReplicaLag()
+    seen = [lag.saw("/s", "9", at) for at in (100.0, 101.0, 100.0 + PERSISTS_S)]
     assert seen == [False, False, True]
-    assert not setbacks.saw("/s", "8", 100.0 + PERSISTS_S)
-    assert not setbacks.saw("/t", "9", 100.0 + PERSISTS_S)
+    assert not lag.saw("/s", "8", 100.0 + PERSISTS_S)
+    assert not lag.saw("/t", "9", 100.0 + PERSISTS_S)
 
 
 def test_an_answer_that_goes_as_far_begins_it_anew() -> None:
-    setbacks = ReplicaLag()
-    assert not setbacks.saw("/s", "9", 100.0)
-    setbacks.reached("/s", "8")
-    setbacks.reached("/s", "9")
-    assert not setbacks.saw("/s", "9", 100.0 + PERSISTS_S)
+    lag = ReplicaLag()
+    assert not lag.saw("/s", "9", 100.0)
+    lag.reached("/s", "8")
+    lag.reached("/s", "9")
+    assert not lag.saw("/s", "9", 100.0 + PERSISTS_S)
 
 
 def test_the_longest_ago_is_forgotten_at_the_bound() -> None:
-    setbacks = ReplicaLag()
+    lag = ReplicaLag()
     for number in range(MAX_SETBACKS):
-        setbacks.saw("/s", str(number), 100.0)
-    setbacks.saw("/s", "0", 101.0)  # used again
-    setbacks.saw("/s", "one more", 101.0)
-    assert len(setbacks) == MAX_SETBACKS
-    assert setbacks.saw("/s", "0", 100.0 + PERSISTS_S)
-    assert not setbacks.saw("/s", "1", 100.0 + PERSISTS_S)
+        lag.saw("/s", str(number), 100.0)
+    lag.saw("/s", "0", 101.0)  # used again
+    lag.saw("/s", "one more", 101.0)
+    assert len(lag) == MAX_SETBACKS
+    assert lag.saw("/s", "0", 100.0 + PERSISTS_S)
+    assert not lag.saw("/s", "1", 100.0 + PERSISTS_S)

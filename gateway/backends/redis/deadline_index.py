@@ -25,7 +25,7 @@ class DeadlineIndex:
 
     def __init__(self, calls: Commands, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`ask` takes a key and a call for the server that has it."""
-        self._calls = calls
+        self._commands = calls
         self._ask = ask
 
     def note(self, change: Change) -> Packed | None:
@@ -33,14 +33,14 @@ class DeadlineIndex:
         moment = 0.0 if change.removes else _due(change.state)  # what is left over is looked for
         if moment is None:
             return None
-        return self._calls.note(change.state.path, moment, new=change.expected is None)
+        return self._commands.note(change.state.path, moment, new=change.expected is None)
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams, at most `limit`, whose time has come."""
         late: list[str] = []
         unknown = 0
         while len(late) < limit:
-            noted = self._calls.noted(now, len(late) + unknown, limit)
+            noted = self._commands.noted(now, len(late) + unknown, limit)
             (found,) = await self._ask(self._key, noted)
             if not found:
                 break
@@ -57,14 +57,14 @@ class DeadlineIndex:
         except LogUnavailable:  # of this stream: the others' time must come all the same
             return None
         if moment is None:
-            await self._ask(self._calls.names.meta(path), self._calls.purge(path))
-            await self._ask(self._key, self._calls.note_nothing(path))
+            await self._ask(self._commands.names.meta(path), self._commands.purge(path))
+            await self._ask(self._key, self._commands.note_nothing(path))
         elif moment > now:
-            await self._ask(self._key, self._calls.note(path, moment, new=False))
+            await self._ask(self._key, self._commands.note(path, moment, new=False))
         return moment is not None and moment <= now
 
     async def _due_now(self, path: str) -> float | None:
-        (found,) = await self._ask(self._calls.names.meta(path), self._calls.state(path))
+        (found,) = await self._ask(self._commands.names.meta(path), self._commands.state(path))
         try:
             state = state_in(found)
         except RecordDamaged:
@@ -73,7 +73,7 @@ class DeadlineIndex:
 
     @property
     def _key(self) -> str:
-        return self._calls.names.deadlines
+        return self._commands.names.deadlines
 
 
 def _due(state: StreamState) -> float | None:

@@ -49,15 +49,15 @@ class RedisLog(Log):
         self._settings = settings
         self._topology = topology or Topology(settings)
         self._names = Names(settings.origin.prefix)
-        self._calls = Commands(self._names, self._topology.connector, secrets.token_hex(4))
-        self._deadlines = DeadlineIndex(self._calls, self._ask)
-        self._records = RecordReader(self._calls, self._topology, self._ask)
+        self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
+        self._deadlines = DeadlineIndex(self._commands, self._ask)
+        self._records = RecordReader(self._commands, self._topology, self._ask)
         self._tokens = itertools.count()
         self._listener: Listener | None = None
         self._notifications = Notifications(self._topology, self._names.gone, self._heard)
         self.primaries = Primaries(
             self._topology,
-            self._calls,
+            self._commands,
             settings.wait_replicas,
             self._notifications,
             self._history_changed,
@@ -124,14 +124,14 @@ class RedisLog(Log):
 
     async def load(self, path: str) -> Loaded:
         """What stands at `path`, as it goes on in the present history."""
-        (reply,) = await self._ask(self._names.meta(path), self._calls.load(path))
+        (reply,) = await self._ask(self._names.meta(path), self._commands.load(path))
         self.primaries.compare(int(reply[0]))
         return loaded(reply)
 
     async def is_current(self, state: StreamState) -> bool:
         """Whether the stream is still at this version."""
         path = state.path
-        (reply,) = await self._ask(self._names.meta(path), self._calls.confirm(path))
+        (reply,) = await self._ask(self._names.meta(path), self._commands.confirm(path))
         self.primaries.compare(int(reply[0]))
         return is_current(reply, state)
 
@@ -146,7 +146,7 @@ class RedisLog(Log):
         (change,) = changes
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = self._names.meta(change.state.path)
-        commit = self._calls.commit(change, next(self._tokens))
+        commit = self._commands.commit(change, next(self._tokens))
         committed = partial(self._committed, change, done)
         note = self._deadlines.note(change)
         index = self._names.deadlines
@@ -168,7 +168,7 @@ class RedisLog(Log):
     ) -> None:
         key = self._names.meta(change.state.path)
         if not isinstance(answer, LogUnavailable) and answer[0][-1] == [1, 1]:
-            self._write(key, [self._calls.tidy(change)], lambda _: None)
+            self._write(key, [self._commands.tidy(change)], lambda _: None)
         if done.done():  # whoever waited was cancelled; the commit stands or falls all the same
             return
         if isinstance(answer, LogUnavailable):
