@@ -54,12 +54,7 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
         ),
         lines,
         AccessLog(settings.log_requests, lines),
-        Timeouts(
-            settings.header_timeout,
-            settings.body_timeout,
-            settings.min_body_rate,
-            settings.long_poll_timeout,
-        ),
+        Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
 
 

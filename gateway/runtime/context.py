@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Timeouts(NamedTuple):
-    """For a request's head, between parts of its body, and the longest own wait, in seconds.
+    """For a request's head, and between parts of its body, in seconds.
 
     `body_rate` is the least of a body in bytes a second, once it has taken `body` seconds in all.
     """
@@ -30,7 +30,6 @@ class Timeouts(NamedTuple):
     header: float
     body: float
     body_rate: int
-    longest_wait: float
 
 
 class Context:

@@ -98,7 +98,7 @@ class Connection(AiohttpConnection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
-        self.state = LOST  # from whatever was
+        self.enter(LOST)
         if self._manager is not None:
             self.shared.limits.connection_lost()
         if self._on_lost is not None:
@@ -259,11 +259,7 @@ class Connection(AiohttpConnection):
         """A request was answered without aiohttp, or will be."""
         self._deadline = None
         self._request_count += 1
-        # Aiohttp knows nothing of our requests and must not take the connection for idle.
-        open_s = self._keepalive_timeout
-        if self.state is TAKEN:
-            open_s += self.shared.timeouts.longest_wait
-        self._next_keepalive_close_time = self._loop.time() + open_s
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if should_close:
             self.force_close()
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 class State(IntEnum):
     """Every connection begins IDLE and ends LOST. As numbers they are cheap to look up."""
 
-    IDLE = 0  # no request is under way
+    IDLE = 0  # no request waits for its answer
     TAKEN = 1  # the fast path has one request, whose answer comes later; further input is held
     WITH_AIOHTTP = 2  # aiohttp has one or more requests
     DEAF = 3  # the input is no HTTP any more and is dropped; what aiohttp has is answered
@@ -27,5 +27,5 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
     DEAF: (HANDED_OVER, LINGERING, LOST),
     HANDED_OVER: (LOST,),
     LINGERING: (LOST,),
-    LOST: (),
+    LOST: (LOST,),  # aiohttp may say so twice
 }

@@ -19,16 +19,24 @@ ORDINARY = "X-Request-Id: asked-for"
     [
         "_close",
         "_connections",
+        "_current_request",
         "_force_close",
+        "_handle_request",
         "_keepalive_timeout",
+        "_loop",
         "_manager",
         "_message_tail",
         "_messages",
         "_next_keepalive_close_time",
         "_parser",
+        "_pause_reading_for_buffer",
         "_paused",
         "_payload_parser",
+        "_process_keepalive",
+        "_read_bufsize",
+        "_reading_paused",
         "_request_count",
+        "_task_handler",
         "_upgraded",
         "_waiter",
     ],
@@ -344,6 +352,18 @@ async def test_a_parked_poll_is_not_idle() -> None:
         poll = get(f"s?live=long-poll&offset={offset(0)}")
         client.send(put("s") + get("s?offset=-1") + poll)
         assert [(await client.answer()).status for _ in range(2)] == [201, 200]
+        answer = await client.answer()
+        assert (answer.status, answer.get("Stream-Up-To-Date")) == (204, "true")
+
+
+async def test_a_poll_behind_the_rest_of_a_refused_body_is_not_idle() -> None:
+    """Aiohttp reads that rest after its answer, and counts the idle time from there."""
+    async with serving(keepalive_timeout=0.1, long_poll_timeout=0.6) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(request("PATCH", "s", "Content-Length: 4"))
+        assert (await client.answer()).status == 405
+        client.send(b"body" + get(f"s?live=long-poll&offset={offset(0)}"))
         answer = await client.answer()
         assert (answer.status, answer.get("Stream-Up-To-Date")) == (204, "true")
 

@@ -43,7 +43,7 @@ def take(
         sending = loop.create_task(send())
         size = 0
         try:
-            async for part in request_body.parts(request, Timeouts(10, TIMEOUT_S, rate, 20)):
+            async for part in request_body.parts(request, Timeouts(10, TIMEOUT_S, rate)):
                 size += len(part)
                 await asyncio.sleep(pause_s)
         except RequestTimeout as error:
