@@ -90,7 +90,7 @@ class Gateway:
         )
 
     async def measure(self) -> metrics.Snapshot:
-        """The same, of a process that serves alone."""
+        """What is measured in a process that serves alone, the whole gateway's numbers among it."""
         return (*metrics.of_all(), *self.numbers())
 
     async def start(self) -> None:

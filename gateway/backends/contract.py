@@ -99,7 +99,7 @@ class Log(Protocol):
         """Tell the listener of the stream's changes, and once when that has begun."""
 
     def unfollow(self, path: str) -> None:
-        """No more."""
+        """Tell the listener of the stream's changes no more."""
 
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Whether one commit can take these changes."""
@@ -164,5 +164,5 @@ class SoleLog(Log):
         """Every change is made here."""
 
     def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log
-        """Any."""
+        """Whether one commit can take these changes: it can take any."""
         return True

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def log_for(route: Route) -> Log:
     """The log behind a route's origin: `memory:`, `file:PATH` or one in Redis.
 
-    Its library is imported here: redis-py alone takes longer than all the rest of a start.
+    The log's library is imported here: redis-py takes a tenth of a start that needs none.
     """
     if route.is_redis:
         from gateway.backends.redis.connector import RedisSettings

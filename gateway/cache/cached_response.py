@@ -69,7 +69,7 @@ class CacheRequest(msgspec.Struct, frozen=True):
         return self.key, self.identity, self.coding
 
     def plain(self, identity: IdentityHeaders) -> CacheRequest:
-        """The same reader's request with nothing in it but who it is: live readers share it.
+        """This reader's request with nothing in it but who it is: live readers share it.
 
         Of nobody in particular not even the address: it is that of whoever happened to be first.
         """
@@ -83,7 +83,7 @@ class CacheRequest(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, fields=fields, coding="", headers=fields)
 
     def elsewhere(self, offset: str) -> CacheRequest:
-        """The same reader's request to catch up from an offset."""
+        """This reader's request to catch up from an offset."""
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
 

@@ -114,7 +114,7 @@ def shorten(fields: CIMultiDict[str], longest_s: int) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
 def shortened_lines(said: str, longest_s: int) -> str:
-    """The same of header lines, such as an origin says for every poll; nothing stays nothing."""
+    """Header lines for caches, such as an origin says for every poll, shortened; none stay none."""
     if not said:
         return ""
     fields = CIMultiDict(cache_headers.fields(said))

@@ -40,7 +40,7 @@ class FieldType(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """The same text."""
+        """The text as it is."""
         text = str(value)
         if NOT_IN_FIELDS.search(text):
             self.fail(f"{text!a} must be one line of text", param, ctx)

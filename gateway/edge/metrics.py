@@ -22,9 +22,9 @@ OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
 }
 
 OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
-    counter("headgate_origin_fetches_total", "Reads that were passed on.", "route"): (
-        lambda cache: cache.fetched
-    ),
+    counter(
+        "headgate_origin_fetches_total", "Reads that the cache asked the origin for.", "route"
+    ): (lambda cache: cache.fetched),
     counter("headgate_origin_collapsed_total", "Reads that joined one under way.", "route"): (
         lambda cache: cache.collapsed
     ),

@@ -67,7 +67,7 @@ class Attempt:
         return self.on_used_connection and (self.was_cut or self.was_garbled)
 
     def at(self, server: OriginServer | None, *, is_repetition: bool) -> Attempt | None:
-        """The same request to another server, if there is one."""
+        """Send this request to another server, if there is one."""
         if server is None:
             return None
         return Attempt(self.request, server, is_repetition=is_repetition)

@@ -152,6 +152,6 @@ def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -
     lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)
     tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
-    end = End(snapshot.tail, True, False, f"{snapshot.place}:{snapshot.tail}")
+    end = End(snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}")
     fields = end_fields(end, read, now)
     return read_data(f"{snapshot.cors}{lifetime}", snapshot.content_type, tag, fields, None)

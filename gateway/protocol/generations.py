@@ -73,9 +73,10 @@ def position_of(state: StreamState, offset: Offset) -> int:
 
 
 def reckoned_position(state: StreamState, offset: Offset) -> int:
-    """The same for an offset that a client may have reckoned: past the tail, too.
+    """Where an offset is that a client may have reckoned itself, so that it may be past the tail.
 
-    That is of what is still to come: of what was lost, or of another stream, the generation tells.
+    There it is of what is still to come: of what was lost, or of another stream, its generation is
+    another one. Raises StreamGone, or BadRequest for a generation that never was.
     """
     position = offset.position
     if offset.generation > state.generation and not state.history:

@@ -207,7 +207,7 @@ def remove(state: StreamState) -> tuple[Change, ...]:
 
 
 def touched(state: StreamState) -> tuple[Change, ...]:
-    """The same stream with its sliding deadline as it is now."""
+    """The change that stores a stream's sliding deadline as it is now."""
     return (Change(msgspec.structs.replace(state, version=state.version + 1), state.version),)
 
 

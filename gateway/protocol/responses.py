@@ -36,8 +36,8 @@ RESPONSE_HEADERS = (
     " Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
-CLOSED = f"{header_names.CLOSED}: true\r\n"
-UP_TO_DATE = f"{header_names.UP_TO_DATE}: true\r\n"
+CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
+UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 
 STATUS: dict[type[errors.HeadgateError], int] = {
     errors.BadRequest: 400,
@@ -97,20 +97,24 @@ class End(NamedTuple):
 
 def end_fields(end: End, read: Read, now: float) -> str:
     """What every answer to a read says of its end: where to read on, or that there is no more."""
-    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE if end.at_tail else ''}"
+    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
-        return fields + CLOSED
+        return fields + CLOSED_LINE
     return f"{fields}{CURSOR}: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
 
 
 def read_data(
-    lifetime: str, content_type: str, tag: str | None, end: str, body: bytes | None
+    cache_lines: str, content_type: str, tag: str | None, end_lines: str, body: bytes | None
 ) -> Response:
-    """200 to a read; without a body, with that of a stream of this type which has no data."""
+    """200 to a read; without a body, with that of a stream of this type which has no data.
+
+    `cache_lines` are for caches and browsers, `end_lines` are what `end_fields` gives.
+    """
     if body is None:
         body = b"[]" if is_json(content_type) else b""
     etag = "" if tag is None else f"ETag: {tag}\r\n"
-    return Response(200, f"{SECURITY}{lifetime}Content-Type: {content_type}\r\n{etag}{end}", body)
+    fields = f"{SECURITY}{cache_lines}Content-Type: {content_type}\r\n{etag}{end_lines}"
+    return Response(200, fields, body)
 
 
 def created(outcome: Created, location: str) -> Response:
@@ -119,7 +123,7 @@ def created(outcome: Created, location: str) -> Response:
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
         f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
-        f"{CLOSED if state.closed else ''}"
+        f"{CLOSED_LINE if state.closed else ''}"
     )
     if not outcome.new:
         return Response(200, fields)
@@ -130,7 +134,7 @@ def appended(outcome: Appended) -> Response:
     """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
-        f"{CLOSED if outcome.closed else ''}"
+        f"{CLOSED_LINE if outcome.closed else ''}"
     )
     if outcome.producer is None:
         return Response(204, fields)
@@ -153,7 +157,7 @@ def metadata(state: StreamState) -> Response:
         200,
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
         f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
-        f"{CLOSED if state.closed else ''}{ttl}",
+        f"{CLOSED_LINE if state.closed else ''}{ttl}",
     )
 
 
@@ -240,7 +244,7 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
         case errors.StreamClosed():
-            fields += f"{CLOSED}{NEXT_OFFSET}: {error.next_offset}\r\n"
+            fields += f"{CLOSED_LINE}{NEXT_OFFSET}: {error.next_offset}\r\n"
         case errors.ProducerFenced():
             fields += f"Producer-Epoch: {error.epoch}\r\n"
         case errors.SequenceGap():

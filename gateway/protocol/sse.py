@@ -28,7 +28,7 @@ def is_long(body: bytes) -> bool:
 
 
 def long_data_event(content_type: str, body: bytes) -> Generator[None, None, bytes]:
-    """The same in steps of a few milliseconds, however long the body is."""
+    """The data event of a long body, rendered in steps of a few milliseconds."""
     event = BytesIO()  # gives out what was written to it without copying it once more
     event.write(_BEGIN)
     for part in _lines(content_type, body):

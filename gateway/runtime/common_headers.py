@@ -41,11 +41,11 @@ class CommonHeaders:
         return f"{self._instance}-{next(self._numbers):x}"
 
     def shared(self) -> bytes:
-        """Rendered once a second."""
+        """The lines that all answers share, rendered once a second."""
         return self.shared_at(self._clock())
 
     def shared_at(self, now: float) -> bytes:
-        """The same for whoever has just looked at the clock (epoch seconds)."""
+        """The lines as of `now` (epoch seconds), for whoever has just looked at the clock."""
         if not self._second <= now < self._second + 1:
             self._render(now)
         return self._shared

@@ -126,7 +126,7 @@ class StreamTable:
         return future
 
     def _revision(self, change: Change) -> tuple[ActiveStream | None, int]:
-        """The same as long as nothing else is heard of the stream."""
+        """The stream's entry and its revision, which any news of the stream changes."""
         active = self._streams.get(change.state.path)
         return active, 0 if active is None else active.revision
 

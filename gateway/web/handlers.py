@@ -47,6 +47,8 @@ class Handlers:
     def __init__(
         self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
     ) -> None:
+        missing = {type(route) for route in routes} - operations.keys()
+        assert not missing, f"no operations for {missing}"
         self._routes = routes
         self._shared = shared
         self._lines = shared.lines

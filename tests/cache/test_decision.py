@@ -55,7 +55,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def decided(
-    entry: Variant | None,
+    variant: Variant | None,
     stream: Known | None,
     offset: str,
     wishes: str = "",
@@ -67,12 +67,12 @@ def decided(
     assert isinstance(read, EdgeCatchUp)
     headers = fields(wishes)
     request = CacheRequest("headgate.test", read, headers, CIMultiDict(), "", "", Lifetime())
-    variants = [] if entry is None else [entry]
+    variants = [] if variant is None else [variant]
     return decide(method, request, variants, stream, NOW, is_hit_for_pass=is_hit_for_pass)
 
 
 @pytest.mark.parametrize(
-    ("entry", "stream", "offset", "wishes", "decision"),
+    ("variant", "stream", "offset", "wishes", "decision"),
     [
         (None, None, "5", "", Fetch()),
         (FRESH, None, "5", "", Serve(FRESH)),
@@ -89,13 +89,13 @@ def decided(
     ],
 )
 def test_what_a_followed_stream_knows_comes_before_the_cache(
-    entry: Variant | None,
+    variant: Variant | None,
     stream: Known | None,
     offset: str,
     wishes: str,
     decision: Decision,
 ) -> None:
-    assert decided(entry, stream, offset, wishes) == decision
+    assert decided(variant, stream, offset, wishes) == decision
 
 
 def test_a_range_of_what_is_not_stored_is_passed_on() -> None:
@@ -105,13 +105,13 @@ def test_a_range_of_what_is_not_stored_is_passed_on() -> None:
     assert decided(None, None, "5", is_hit_for_pass=True) == Fetch()
 
 
-@pytest.mark.parametrize("entry", [None, FRESH, OLD, OF_A_STREAM])
+@pytest.mark.parametrize("variant", [None, FRESH, OLD, OF_A_STREAM])
 @pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])
 def test_a_head_is_answered_by_what_is_fresh_and_no_stream(
-    entry: Variant | None, wishes: str
+    variant: Variant | None, wishes: str
 ) -> None:
-    found = decided(entry, Known(), "9", wishes, method="HEAD")
-    assert found == (Serve(entry) if entry is FRESH else Pass())
+    found = decided(variant, Known(), "9", wishes, method="HEAD")
+    assert found == (Serve(variant) if variant is FRESH else Pass())
 
 
 def on_the_fast_path(stage: Stage, *wishes: tuple[str, str]) -> Variant | None:

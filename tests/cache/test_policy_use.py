@@ -69,32 +69,32 @@ def failing(one: Variant) -> Variant:
 def test_a_response_is_served_then_served_stale_then_validated(
     after: float, decision: Callable[[Variant], object], when_it_fails: Callable[[Variant], object]
 ) -> None:
-    entry, now = in_store(kept(f"Cache-Control: {STALE}")), NOW + after
-    assert reuse(ANY, [entry], now) == decision(entry)
-    failed = failing(entry)
+    variant, now = in_store(kept(f"Cache-Control: {STALE}")), NOW + after
+    assert reuse(ANY, [variant], now) == decision(variant)
+    failed = failing(variant)
     assert reuse(ANY, [failed], now) == when_it_fails(failed)
-    assert serves_error(entry.stored, now) == (when_it_fails is not Validate)
-    assert entry.stored.is_fresh(now) == (decision is Serve)
+    assert serves_error(variant.stored, now) == (when_it_fails is not Validate)
+    assert variant.stored.is_fresh(now) == (decision is Serve)
 
 
 @pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
 def test_what_must_be_validated_is_never_used_stale(forbids: str) -> None:
     stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
-    entry = in_store(stored)
+    variant = in_store(stored)
     assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
-    assert reuse(ANY, [entry], NOW + 59) == Serve(entry)
-    assert reuse(ANY, [entry], NOW + 60) == Validate(entry)
-    failed = failing(entry)
+    assert reuse(ANY, [variant], NOW + 59) == Serve(variant)
+    assert reuse(ANY, [variant], NOW + 60) == Validate(variant)
+    failed = failing(variant)
     assert reuse(ANY, [failed], NOW + 60) == Validate(failed)
     assert not serves_error(stored, NOW + 60)
 
 
 def test_no_cache_is_validated_at_each_use_even_when_the_clock_goes_back() -> None:
-    entry = in_store(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
+    variant = in_store(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
     for now in (NOW - 5, NOW, NOW + 1):
-        failed = failing(entry)
+        failed = failing(variant)
         assert reuse(ANY, [failed], now) == Validate(failed)
-        assert not serves_error(entry.stored, now)
+        assert not serves_error(variant.stored, now)
 
 
 def test_nothing_stored_is_fetched() -> None:
@@ -102,12 +102,12 @@ def test_nothing_stored_is_fetched() -> None:
 
 
 def test_only_what_is_cached_is_given_to_who_wants_nothing_else() -> None:
-    entry = in_store(kept(f"Cache-Control: {STALE}"))
+    variant = in_store(kept(f"Cache-Control: {STALE}"))
     assert reuse(ONLY_IF_CACHED, [], NOW) == Refuse()
-    assert reuse(ONLY_IF_CACHED, [entry], NOW + 59) == Serve(entry)
-    assert reuse(ONLY_IF_CACHED, [entry], NOW + 60) == ServeStale(entry)
-    assert reuse(ONLY_IF_CACHED, [entry], NOW + 90) == Refuse()
-    failed = failing(entry)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == Serve(variant)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 60) == ServeStale(variant)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == Refuse()
+    failed = failing(variant)
     assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == StandIn(failed)
 
 
