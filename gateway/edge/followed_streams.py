@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.cache.fetch import How
@@ -20,7 +21,7 @@ from gateway.protocol import followed
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.fetch import Fetched, SharedFetch
@@ -36,6 +37,18 @@ if TYPE_CHECKING:
 
 NEWS_BYTES = 256 << 20  # of all streams of a route together
 LINGER_S = 5.0  # a poller is away between two polls, and a viewer who reloads comes back
+
+
+@dataclass(slots=True)
+class Beginning:
+    """Reads of one path that may end with its stream being followed, and what was written since.
+
+    A write after the origin's answer and before the stream is followed has nobody else to tell.
+    """
+
+    reads: int = 0
+    tail: str = ""
+    closed: bool = False
 
 
 class FollowedStreams:
@@ -62,6 +75,7 @@ class FollowedStreams:
         self._limits = shared.limits
         self._streams: dict[Hashable, FollowedStream] = {}
         self._of_path: dict[str, set[FollowedStream]] = {}
+        self._beginnings: dict[str, Beginning] = {}  # no more than there are live readers
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
@@ -74,6 +88,18 @@ class FollowedStreams:
         """The followed stream, unless a read, which perhaps `ends`, shows that it is no more."""
         stream = self._streams.get(key)
         return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
+
+    @contextmanager
+    def beginning(self, path: str) -> Iterator[None]:
+        """Read what is at a path, perhaps to follow it: remember what is written meanwhile."""
+        beginning = self._beginnings.setdefault(path, Beginning())
+        beginning.reads += 1
+        try:
+            yield
+        finally:
+            beginning.reads -= 1
+            if not beginning.reads:
+                del self._beginnings[path]
 
     def follow(self, request: CacheRequest, snapshot: Snapshot) -> FollowedStream:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
@@ -89,6 +115,9 @@ class FollowedStreams:
                 self._of_path.setdefault(stream.path, set()).add(stream)
                 self._none.clear()
                 stream.resources = resources.pop_all()
+            written = self._beginnings.get(stream.path)
+            if written is not None and not snapshot.closed:
+                stream.expect(written.tail, closed=written.closed)
         return stream
 
     def found(
@@ -124,11 +153,18 @@ class FollowedStreams:
         """A write through this gateway: until the feeds hear of it, they do not know the tail."""
         for stream in tuple(self._of_path.get(path, ())):
             stream.expect(next_offset, closed=closed)
+        beginning = self._beginnings.get(path)
+        if beginning is not None:
+            beginning.tail = max(beginning.tail, next_offset)
+            beginning.closed = beginning.closed or closed
 
     def deleted(self, path: str) -> None:
         """A stream was deleted through this gateway: nobody need wait for the origin to say so."""
         for stream in tuple(self._of_path.get(path, ())):
             stream.end(StreamNotFound("the stream was deleted"))
+        beginning = self._beginnings.get(path)
+        if beginning is not None:  # what was written was of that stream
+            beginning.tail, beginning.closed = "", False
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Whether a stream is known to end at an offset, since it is followed."""

@@ -140,25 +140,26 @@ class EdgeHandlers:
         )
         stream = feeds.peek(key_of(plain))
         position = _position(read, stream)
-        for _ in range(MOST_LOOKS):
-            if stream is not None:
-                if stream.feed.position == position and not stream.feed.closed:
-                    break
-                news = feeds.source.recent(stream, read, position)
-                if news is not None:
-                    return Answered(news, cache_status.COLLAPSED)
-            result = await feeds.reader.catch_up(plain, position)
-            if result.cached.facts is None:
-                return present(request, result)
-            snapshot = snapshot_of(plain, position, result, result.cached.facts)
-            there = feeds.found(plain, read, snapshot, result, position)
-            if there is not None:
-                return Answered(there, result.cache)
-            live_responses.check_open(self._shared)
-            position = snapshot.tail
-            stream = feeds.follow(plain, snapshot)
-            if stream.feed.position <= position:
-                break  # else it has moved on while we asked
+        with feeds.beginning(plain.path):
+            for _ in range(MOST_LOOKS):
+                if stream is not None:
+                    if stream.feed.position == position and not stream.feed.closed:
+                        break
+                    news = feeds.source.recent(stream, read, position)
+                    if news is not None:
+                        return Answered(news, cache_status.COLLAPSED)
+                result = await feeds.reader.catch_up(plain, position)
+                if result.cached.facts is None:
+                    return present(request, result)
+                snapshot = snapshot_of(plain, position, result, result.cached.facts)
+                there = feeds.found(plain, read, snapshot, result, position)
+                if there is not None:
+                    return Answered(there, result.cache)
+                live_responses.check_open(self._shared)
+                position = snapshot.tail
+                stream = feeds.follow(plain, snapshot)
+                if stream.feed.position <= position:
+                    break  # else it has moved on while we asked
         assert stream is not None, "made on the way here"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -179,7 +180,8 @@ class EdgeHandlers:
         stream = feeds.peek(key_of(plain))
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
-            begun = await self._begin_events(request, feeds, plain, start, resumes=resumes)
+            with feeds.beginning(plain.path):
+                begun = await self._begin_events(request, feeds, plain, start, resumes=resumes)
             if isinstance(begun, Answered):
                 return begun
             stream, start = begun

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from typing import TYPE_CHECKING
+from unittest.mock import ANY
 
 import pytest
 
@@ -30,6 +31,8 @@ from tests.support.waiting import until
 from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.http_cache import CacheResult
     from tests.support.raw_origin import Play
 
 # ---------------------------------------------------------------- one poll for all
@@ -500,6 +503,31 @@ async def test_after_a_write_through_the_gateway_the_origin_is_asked_for_the_tai
         origin.pieces.append(b"b")  # the poll that waits is told of it later
         assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
         assert news(await gateway.ask(get(f"{S}?offset=0001"))) == (200, b"b", "0002", "true")
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_a_write_between_the_first_answer_and_the_following_is_known_to_be_ahead(
+    monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    """Its client may ask for the tail at once, and joins whom the answer came too early for."""
+    async with live(b"a") as (origin, gateway):
+        reader = gateway.edge.feeds.reader
+        read = reader.catch_up
+
+        async def overtaken(request: CacheRequest, offset: str) -> CacheResult:
+            result = await read(request, offset)
+            if not closes:
+                origin.pieces.append(b"b")
+            origin.closed_stream = closes
+            gateway.edge.feeds.written(
+                request.path, "0001" if closes else "0002", closed=closes
+            )  # as the head of a write's answer does
+            return result
+
+        monkeypatch.setattr(reader, "catch_up", overtaken)
+        viewer = await following(gateway, "0001")
+        events = await viewer.events_until(lambda events: len(events) > 0)
+        assert json.loads(events[0].data) == {"streamNextOffset": "0001", "streamCursor": ANY}
 
 
 async def test_after_a_closure_through_the_gateway_the_origin_is_asked_for_the_tail() -> None:
