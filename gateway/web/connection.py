@@ -121,6 +121,11 @@ class Connection(AiohttpConnection):
         self.connection_lost(None)
         self.shared.limits.connections += 1  # still a connection: its new protocol counts it down
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the client may have sent more than the request in aiohttp's hands."""
+        return bool(self._messages) or not self._whole
+
     # Receiving
 
     def data_received(self, data: bytes) -> None:

@@ -124,6 +124,8 @@ def stream_events(
         )
         transport.write(wire)
         reader.paused = connection.writing_paused  # by what the client has not read yet
+        if connection.has_more:
+            reader.data_received(b"")  # it is as if that came now
         connection.hand_over(reader)
         feed.join(reader)
     except BaseException:

@@ -368,6 +368,25 @@ async def test_a_poll_behind_the_rest_of_a_refused_body_is_not_idle() -> None:
         assert (answer.status, answer.get("Stream-Up-To-Date")) == (204, "true")
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_request_behind_events_is_not_answered_and_the_connection_says_so(
+    pieces: int,
+) -> None:
+    """It ends with the events, for the client to ask again on another one."""
+    async with serving(header_timeout=30.0) as gateway:
+        await gateway.ask(put("closed", "Stream-Closed: true", body=b"end"))
+        client = await gateway.connect()
+        both = [get("closed?offset=-1&live=sse"), get("closed?offset=-1")]
+        if pieces == 1:
+            both = [b"".join(both)]
+        for piece in both:
+            client.send(piece)
+        assert (await client.answer()).status == 200
+        events = await client.rest()
+        assert b'"streamClosed":true' in events
+        assert events.endswith(b"0\r\n\r\n")
+
+
 async def test_the_connection_after_the_last_is_told_so() -> None:
     async with serving(max_connections=2) as gateway:
         clients = [await gateway.connect() for _ in range(2)]
