@@ -33,7 +33,7 @@ system-%:
 
 $(BIN)/python:
 	@scripts/system.sh python
-	@echo "Setting up $(VENV), once (some 15 seconds)"
+	@echo "Setting up $(VENV), once (about a minute)"
 	@"$$(scripts/python.sh)" -m venv --clear $(VENV)
 
 # --no-deps: the lock names every package, so nothing may come that it does not name.

@@ -165,9 +165,9 @@ async def read(
     hint = _of_option(offset)
     if offset_file is not None:
         offset = _kept_offset(offset_file)
-        hint = partial(_of_file, offset_file) if offset else None
+        hint = None if offset is None else partial(_of_file, offset_file)
     async with connect(target) as stream:
-        batches = catch_up(stream, offset or "-1")
+        batches = catch_up(stream, "-1" if offset is None else offset)
         async with aclosing(_explained(batches, hint)) as told:
             async for content_type, batch in told:
                 by_line = wants_lines(content_type, asked=as_lines)
@@ -189,7 +189,7 @@ async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: b
             # Its answer tells a wrong name from a passing fault, and where "now" is.
             metadata = await stream.head()
             by_line = wants_lines(metadata.get("Content-Type", ""), asked=as_lines)
-            begin = offset or stream.next_offset(metadata)
+            begin = stream.next_offset(metadata) if offset is None else offset
             live = long_poll if by_poll else sse
             batches = follow(stream, begin, live, backoff=_backoff(), note=note)
             async with aclosing(_explained(batches, hint)) as told:
@@ -214,7 +214,7 @@ async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGene
 
 
 def _of_option(offset: str | None) -> Hint | None:
-    return (lambda _: f"--offset was {offset}") if offset else None
+    return None if offset is None else lambda _: f"--offset was {offset or 'empty'}"
 
 
 def _of_file(path: Path, refusal: RequestRefused) -> str:
@@ -303,7 +303,7 @@ def _kept_offset(path: Path) -> str | None:
         reason = "it cannot be written to" if path.parent.is_dir() else "there is no such folder"
         raise Failed(f"{path} cannot be kept in {path.parent}: {reason}")
     try:
-        return path.read_text(encoding="ascii").strip() or None
+        return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
     except UnicodeError as cause:

@@ -157,11 +157,25 @@ def test_an_offset_file_is_told_the_place_to_go_on_from(
     )
 
 
+@pytest.mark.parametrize(("offset", "shown"), [("no/offset", "no/offset"), ("", "empty")])
 @pytest.mark.parametrize("name", ["read", "tail"])
-def test_an_offset_that_is_none_is_one_sentence(name: str, cli: CommandLine, text: Stream) -> None:
-    done = cli(name, text.name, "--offset", "no/offset")
+def test_an_offset_that_is_none_is_one_sentence(
+    name: str, offset: str, shown: str, cli: CommandLine, text: Stream
+) -> None:
+    done = cli(name, text.name, "--offset", offset)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode().endswith(" (400 Bad Request); --offset was no/offset.\n")
+    assert done.stderr.decode().endswith(f" (400 Bad Request); --offset was {shown}.\n")
+
+
+def test_an_empty_offset_file_begins_nothing_again(
+    cli: CommandLine, text: Stream, tmp_path: Path
+) -> None:
+    (tmp_path / "offset").touch()
+    done = cli("read", text.name, "--offset-file", str(tmp_path / "offset"))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().endswith(
+        "the offset is that in " + f"{tmp_path}/offset: remove it to begin again.\n"
+    )
 
 
 # ---------------------------------------------------------------- where the output goes
