@@ -104,8 +104,7 @@ class AiohttpConnection(RequestHandler):
     def _process_keepalive(self) -> None:
         """Close an idle connection; aiohttp takes one with a request of the fast path for idle."""
         if self.state is TAKEN:
-            later = self._loop.time() + self._keepalive_timeout
-            self._next_keepalive_close_time = later
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
 
     def resources(self) -> ExitStack:

@@ -264,7 +264,8 @@ class Connection(AiohttpConnection):
         """A request was answered without aiohttp, or will be."""
         self._deadline = None
         self._request_count += 1
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self.state is IDLE:  # else it is idle from its answer on
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if should_close:
             self.force_close()
 

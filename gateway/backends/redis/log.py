@@ -203,7 +203,7 @@ class RedisLog(Log):
         self._notifications.follow(self._names.meta(path))
 
     def unfollow(self, path: str) -> None:
-        """No more."""
+        """Hear of the stream's changes no more."""
         self._notifications.unfollow(self._names.meta(path))
 
     def _heard(self, channel: bytes, message: bytes | None) -> None:
