@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from admin.source import Source
+
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -26,26 +28,6 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-class Health(NamedTuple):
-    """Each check by name: None when it is fine, else the reason why not.
-
-    Notes are the same of what readiness does not depend on.
-    """
-
-    checks: dict[str, str | None]
-    notes: dict[str, str | None]
-
-
-class Source(Protocol):
-    """What tells how this process, or several together, are."""
-
-    async def health(self) -> Health:
-        """Whether requests should be sent here."""
-
-    async def measure(self) -> metrics.Snapshot:
-        """Every number as it is now."""
 
 
 SOURCE: web.AppKey[Source] = web.AppKey("source")

@@ -19,12 +19,14 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 import admin.app
+from admin.source import Health
 from gateway import app
 from gateway.errors import StartError
 from gateway.settings import shown_origin
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
+from gateway.web.inspector import Inspector
 from gateway.web.listener import ConnectionListener
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
@@ -32,8 +34,10 @@ from gateway.web.router import Router
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from admin.source import Source
     from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
+    from gateway.telemetry.inspection import Answer, Question
     from gateway.web.server import ConnectionServer
 
 LAST_WAIT_S = 0.1
@@ -62,6 +66,7 @@ class Gateway:
         ]
         self._routes = Router(self._in_order)
         self._fast = FastPath(self._routes, self._shared)
+        self._inspector = Inspector(self._routes)
         self._started = False
         self._open = AsyncExitStack()
 
@@ -71,12 +76,12 @@ class Gateway:
             if route.prefix == write.prefix:
                 route.invalidate(write)
 
-    async def health(self) -> admin.app.Health:
+    async def health(self) -> Health:
         """This process and what its routes tell."""
         server = None if self._started else "starting"
         if self._shared.closing:
             server = "stopping"
-        health = admin.app.Health({"server": server}, {})
+        health = Health({"server": server}, {})
         for route in self._in_order:
             health.checks.update(route.readiness())
             health.notes.update(route.notes())
@@ -92,6 +97,10 @@ class Gateway:
     async def measure(self) -> metrics.Snapshot:
         """What is measured in a process that serves alone, the whole gateway's numbers among it."""
         return (*metrics.of_all(), *self.numbers())
+
+    async def ask(self, question: Question) -> list[Answer]:
+        """What this process answers."""
+        return [await self._inspector.answer(question)]
 
     async def start(self) -> None:
         """Open the routes, then the listeners; what is opened is closed the other way round."""
@@ -138,7 +147,7 @@ class Gateway:
             log.info("server.stopped")
 
 
-async def open_admin(source: admin.app.Source, address: Address, opened: AsyncExitStack) -> None:
+async def open_admin(source: Source, address: Address, opened: AsyncExitStack) -> None:
     """Listen for whoever asks how all is; raises StartError."""
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
     runner = web.AppRunner(admin.app.build(source), access_log=None)

@@ -59,6 +59,7 @@ need_test_tools() {
     echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
     have redis-server || install_without_service redis-server
+    have promtool || install_without_service prometheus
 }
 
 need_bench_tools() {

@@ -16,7 +16,7 @@ from gateway.cache.variants import Variants
 from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, NotOffered
 from gateway.live.feed import park
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
@@ -25,7 +25,7 @@ from gateway.protocol.paths import canonical_host
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from multidict import CIMultiDict, MultiMapping
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, PlainGet
     from gateway.runtime.writes import Write
+    from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.metrics import Sample
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
@@ -230,6 +231,18 @@ class EdgeRoute:
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""
         return metrics.samples(self.prefix, self.origin, self.cache)
+
+    async def list_streams(self, question: ListStreams) -> StreamPage:
+        """A page of the streams."""
+        raise NotOffered(f"the streams of {question.route} are not listed")
+
+    async def describe(self, name: str) -> StreamDescription:
+        """A stream, its producers, and its readers in this process."""
+        raise NotOffered(f"{name} is not described")
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - as of any route
+        """Nobody shares what is here."""
+        return {}
 
     async def open(self) -> None:
         """Begin to ask how the servers are; raises StartError."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, PlainGet
     from gateway.runtime.writes import Write
+    from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.metrics import Sample
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
@@ -253,6 +254,18 @@ class HostedRoute:
     def samples(self) -> Iterator[Sample]:
         """The numbers of the log, and of what waits for it."""
         return metrics.samples(self.prefix, self.table.log, self.appender)
+
+    async def list_streams(self, question: ListStreams) -> StreamPage:
+        """A page of the streams."""
+        raise NotOffered(f"the streams of {question.route} are not listed")
+
+    async def describe(self, name: str) -> StreamDescription:
+        """A stream, its producers, and its readers in this process."""
+        raise NotOffered(f"{name} is not described")
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - as of any route
+        """Nobody shares what is here."""
+        return {}
 
     async def open(self) -> None:
         """Open the log; raises StartError."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.writes import Write
+    from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.metrics import Sample
 
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
@@ -73,6 +74,17 @@ class StreamRoute(Protocol):
 
     def samples(self) -> Iterable[Sample]:
         """The route's numbers as they are now."""
+
+    # For the dashboard. Each raises HeadgateError
+
+    async def list_streams(self, question: ListStreams) -> StreamPage:
+        """A page of the route's streams."""
+
+    async def describe(self, name: str) -> StreamDescription:
+        """A stream, its producers, and its readers in this process."""
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        """Leave a gateway's figures for the others that share the log; theirs, by instance."""
 
     async def open(self) -> None:
         """Make ready to serve; raises StartError."""

@@ -1,14 +1,23 @@
-"""What is measured: a number with its name, kind and help; snapshots of them add up."""
+"""What is measured: a number with its name, kind and help; snapshots of them add up.
+
+What serves requests counts in plain integers. A snapshot reads them when somebody asks.
+"""
 
 from __future__ import annotations
 
 import platform
+from bisect import bisect_left
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    Exemplar,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
@@ -19,22 +28,73 @@ class Metric(msgspec.Struct, frozen=True):
     """A metric as Prometheus knows it, and what several processes together have of it."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
     together: Literal["sum", "min"] = "sum"
+    bounds: tuple[float, ...] = ()  # of a histogram's buckets, upper and inclusive, rising
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """An observation of which a trace tells more: OpenMetrics' exemplar."""
+
+    trace_id: str
+    value: float
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """A histogram's observations: how many a bucket, of which the last is above all bounds.
+
+    `traced` has the newest traced observation of each bucket that has one, by its index.
+    """
+
+    counts: tuple[int, ...]
+    sum: float
+    traced: dict[int, Traced] = {}
+
+    def __add__(self, other: Distribution) -> Distribution:
+        """Both together."""
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return Distribution(counts, self.sum + other.sum, self.traced | other.traced)
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One number, with a value for each label of its metric."""
+    """One number, with a value for each label of its metric; of a histogram a distribution."""
 
     metric: Metric
     values: tuple[str, ...]
-    number: float
+    number: float = 0.0
+    distribution: Distribution | None = None
+
+
+class Histogram:
+    """Observations as they are counted: one bisection and two additions each."""
+
+    __slots__ = ("bounds", "counts", "sum", "traced")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.traced: dict[int, Traced] = {}
+
+    def observe(self, value: float, times: int = 1, trace_id: str | None = None) -> None:
+        """Count an observation, as often as it was made."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += times
+        self.sum += value * times
+        if trace_id is not None:
+            self.traced[bucket] = Traced(trace_id, value)
+
+    def distribution(self) -> Distribution:
+        """What was observed so far."""
+        return Distribution(tuple(self.counts), self.sum, dict(self.traced))
 
 
 T = TypeVar("T")
 Snapshot = tuple[Sample, ...]
+_Family = HistogramMetricFamily | CounterMetricFamily | GaugeMetricFamily
+_Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 _COMBINE: dict[str, Callable[[float, float], float]] = {"sum": lambda a, b: a + b, "min": min}
 
 
@@ -46,6 +106,11 @@ def counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prome
 def gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
     """What goes up and down."""
     return Metric(name, "gauge", help, labels)
+
+
+def histogram(name: str, help: str, *labels: str, bounds: tuple[float, ...]) -> Metric:  # noqa: A002 - Prometheus' word
+    """What is told by how often it came to be how large."""
+    return Metric(name, "histogram", help, labels, bounds=bounds)
 
 
 def least(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
@@ -94,20 +159,31 @@ def read(
         yield Sample(metric, values, float(number_of(owner)))
 
 
+def observed(metric: Metric, histogram: Histogram, *values: str) -> Sample:
+    """What a histogram has counted, with these values for the labels."""
+    return Sample(metric, values, distribution=histogram.distribution())
+
+
 def together(snapshots: Iterable[Snapshot]) -> Snapshot:
     """One snapshot of many: numbers of the same metric and labels become one."""
-    numbers: dict[tuple[Metric, tuple[str, ...]], float] = {}
+    found: dict[tuple[Metric, tuple[str, ...]], Sample] = {}
     for snapshot in snapshots:
-        for metric, values, number in ((one.metric, one.values, one.number) for one in snapshot):
-            key = (metric, values)
-            combine = _COMBINE[metric.together]
-            numbers[key] = combine(numbers[key], number) if key in numbers else number
-    return tuple(Sample(metric, values, number) for (metric, values), number in numbers.items())
+        for sample in snapshot:
+            key = (sample.metric, sample.values)
+            found[key] = _both(found[key], sample) if key in found else sample
+    return tuple(found.values())
+
+
+def _both(one: Sample, other: Sample) -> Sample:
+    metric = one.metric
+    if one.distribution is not None and other.distribution is not None:
+        return Sample(metric, one.values, distribution=one.distribution + other.distribution)
+    return Sample(metric, one.values, _COMBINE[metric.together](one.number, other.number))
 
 
 def counters(snapshot: Snapshot) -> Snapshot:
     """What must not be forgotten when its process is gone."""
-    return tuple(sample for sample in snapshot if sample.metric.kind == "counter")
+    return tuple(sample for sample in snapshot if sample.metric.kind != "gauge")
 
 
 class _Snapshot(Collector):
@@ -116,16 +192,43 @@ class _Snapshot(Collector):
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[_Family]:
         """Each metric with all its samples."""
-        families: dict[Metric, CounterMetricFamily | GaugeMetricFamily] = {}
+        families: dict[Metric, _Family] = {}
         for sample in self._snapshot:
-            metric = sample.metric
-            if metric not in families:
-                kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-                families[metric] = kind(metric.name, metric.help, labels=metric.labels)
-            families[metric].add_metric(sample.values, sample.number)
+            family = families.get(sample.metric)
+            if family is None:
+                family = families[sample.metric] = _family(sample.metric)
+            if isinstance(family, HistogramMetricFamily):
+                assert sample.distribution is not None, "a histogram's sample is a distribution"
+                buckets = _buckets(sample.metric, sample.distribution)
+                family.add_metric(sample.values, buckets, sample.distribution.sum)
+            else:
+                family.add_metric(sample.values, sample.number)
         yield from families.values()
+
+
+def _family(metric: Metric) -> _Family:
+    if metric.kind == "histogram":
+        return HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    return kind(metric.name, metric.help, labels=metric.labels)
+
+
+def _buckets(metric: Metric, distribution: Distribution) -> list[_Bucket]:
+    """Cumulative, as Prometheus counts them."""
+    buckets: list[_Bucket] = []
+    below = 0
+    for index, count in enumerate(distribution.counts):
+        below += count
+        bound = str(float(metric.bounds[index])) if index < len(metric.bounds) else "+Inf"
+        traced = distribution.traced.get(index)
+        if traced is None:
+            buckets.append((bound, below))
+        else:
+            exemplar = Exemplar({"trace_id": traced.trace_id}, traced.value)
+            buckets.append((bound, below, exemplar))
+    return buckets
 
 
 def registry(snapshot: Snapshot) -> CollectorRegistry:

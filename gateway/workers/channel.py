@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.app import Health
+from admin.source import Health
 from gateway.runtime.writes import Write
+from gateway.telemetry.inspection import Answer, Question
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Snapshot
 
@@ -30,6 +31,13 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):
     """To a worker: tell how you are."""
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: a question, and the number under which it is answered."""
+
+    number: int
+    question: Question
 
 
 class Stop(msgspec.Struct, tag=True, frozen=True):
@@ -53,13 +61,20 @@ class Report(msgspec.Struct, tag=True, frozen=True):
     numbers: Snapshot
 
 
+class Answered(msgspec.Struct, tag=True, frozen=True):
+    """Of a worker: what it answers to the question of this number."""
+
+    number: int
+    answer: Answer
+
+
 class Told(msgspec.Struct, tag=True, frozen=True):
     """Of a worker, and passed on to the others: a write has made their copies old."""
 
     write: Write
 
 
-Message = Begin | ReportStatus | Stop | Started | Refused | Report | Told
+Message = Begin | ReportStatus | Ask | Stop | Started | Refused | Report | Answered | Told
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

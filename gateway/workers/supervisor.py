@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from admin.app import Health
+from admin.source import Health
 from gateway import serve
 from gateway.settings import Address
 from gateway.telemetry import metrics
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.settings import Settings
+    from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
     from gateway.workers.channel import Report, Told
 
@@ -163,6 +164,11 @@ class Supervisor:
             hangs=sum(slot.hangs for slot in self._slots),
         )
         return (*whole, *metrics.together([*snapshots, metrics.of_this_process()]))
+
+    async def ask(self, question: Question) -> list[Answer]:
+        """What each worker answers that does."""
+        answers = await asyncio.gather(*(slot.ask(question) for slot in self._slots))
+        return [answer for answer in answers if answer is not None]
 
     async def _reports(self) -> list[Report | None]:
         return await asyncio.gather(*(slot.report() for slot in self._slots))

@@ -18,6 +18,8 @@ from gateway.errors import StartError
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
+    Answered,
+    Ask,
     Begin,
     Channel,
     Refused,
@@ -71,10 +73,15 @@ async def _serve(channel: Channel, gateway: serve.Gateway) -> None:
 
 
 async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event) -> None:
+    answering: set[asyncio.Task[None]] = set()  # as many as questions that the supervisor waits for
     try:
         while (message := await channel.receive()) is not None:
             if isinstance(message, ReportStatus):
                 channel.send(Report(await gateway.health(), gateway.numbers()))
+            elif isinstance(message, Ask):
+                task = asyncio.create_task(_answer(channel, gateway, message))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
             elif isinstance(message, Told):
                 gateway.heard(message.write)
             elif isinstance(message, Stop):
@@ -82,6 +89,14 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
         log.warning("worker.supervisor_gone")
     finally:
         stop.set()
+
+
+async def _answer(channel: Channel, gateway: serve.Gateway, asked: Ask) -> None:
+    try:
+        for answer in await gateway.ask(asked.question):
+            channel.send(Answered(asked.number, answer))
+    except Exception:  # noqa: BLE001 - who asked goes on without this answer
+        log.exception("worker.question_failed")
 
 
 if __name__ == "__main__":

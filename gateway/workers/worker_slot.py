@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import sys
+from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.backoff import Backoff
@@ -13,6 +14,8 @@ from gateway.errors import StartError
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
+    Answered,
+    Ask,
     Begin,
     Channel,
     Refused,
@@ -27,11 +30,13 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
+    from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.workers.worker")
 ASK_EVERY_S = 1.0
 MOST_UNHEARD_BYTES = 8 << 20  # some 40,000 writes, in which a worker took nothing
+QUESTION_S = 10.0  # for what may have to be read from the log
 ANSWER_S = 0.8  # how long a worker may take to tell how it is: probes often wait for a second
 # Half a minute without an answer. A loop that turns answers within milliseconds; but a machine that
 # swaps, or a debugger, holds one up for many seconds, and to end it costs its readers theirs.
@@ -64,6 +69,8 @@ class WorkerSlot:
         self._process: Process | None = None
         self._channel: Channel | None = None
         self._asked: asyncio.Future[Report | None] | None = None
+        self._questions: dict[int, asyncio.Future[Answer | None]] = {}
+        self._numbered = count(1)
         self._missed = 0  # how often in a row the worker did not tell in time how it is
         self._hung: str | None = None  # how it was seen that the worker hangs
         self._refusal: str | None = None
@@ -148,6 +155,8 @@ class WorkerSlot:
                 self._refusal = message.sentence
             elif isinstance(message, Told):
                 self._pass_on(self, message)
+            elif isinstance(message, Answered):
+                self._answered(message.number, message.answer)
             elif isinstance(message, Report):
                 self._missed = 0
                 self._numbers = message.numbers
@@ -157,6 +166,8 @@ class WorkerSlot:
         self._channel = None
         await channel.close()
         self._answer(None)
+        for number in list(self._questions):
+            self._answered(number, None)
         self._past = metrics.together([self._past, metrics.counters(self._numbers)])
         self._numbers = ()
         try:
@@ -214,6 +225,27 @@ class WorkerSlot:
                 return await asyncio.shield(self._asked)
         except TimeoutError:
             return None
+
+    async def ask(self, question: Question) -> Answer | None:
+        """The worker's answer; None when there is none in time."""
+        if self._channel is None:
+            return None
+        number = next(self._numbered)
+        answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._questions[number] = answered
+        self._channel.send(Ask(number, question))
+        try:
+            async with asyncio.timeout(QUESTION_S):
+                return await answered
+        except TimeoutError:
+            return None
+        finally:
+            self._questions.pop(number, None)
+
+    def _answered(self, number: int, answer: Answer | None) -> None:
+        waiting = self._questions.get(number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     def _answer(self, report: Report | None) -> None:
         if self._asked is not None:

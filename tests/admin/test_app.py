@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.app import Health, build
+from admin.app import build
+from admin.source import Health
 from gateway.telemetry.metrics import Sample, Snapshot, counter, gauge
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
+
+    from gateway.telemetry.inspection import Answer, Question
 
 READS = counter("reads_total", "Reads so far.", "route")
 SIZE = gauge("size_bytes", "Bytes now.")
@@ -39,6 +42,9 @@ class Switchboard:
     async def measure(self) -> Snapshot:
         return self.numbers
 
+    async def ask(self, question: Question) -> list[Answer]:
+        return []
+
 
 class Broken:
     """Checks that cannot be made."""
@@ -47,6 +53,9 @@ class Broken:
         raise RuntimeError("secret of the machine room")
 
     async def measure(self) -> Snapshot:
+        raise RuntimeError("secret of the machine room")
+
+    async def ask(self, question: Question) -> list[Answer]:
         raise RuntimeError("secret of the machine room")
 
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from admin.app import Health
+from admin.source import Health
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from admin.app import Health
+from admin.source import Health
 from gateway.runtime.writes import Write
 from gateway.settings import Settings
 from gateway.workers import worker_slot as slots

@@ -1,0 +1,160 @@
+"""What the pages show and the API answers, as values without a word of HTML.
+
+Times are epoch seconds, durations seconds, sizes bytes, rates a second, ratios from 0 to 1.
+None stands for what is not known: no data, which is not zero.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Level = Literal["good", "warning", "bad"]
+Span = Literal["15m", "1h", "6h", "24h"]
+Result = Literal["hit", "collapsed", "revalidated", "stale", "miss", "error"]
+Transport = Literal["sse", "long-poll"]
+RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss", "error")
+TARGET_RATIO = 0.85  # of reads that are to be served without the origin
+ALARM_RATIO = 0.70
+
+
+class State(msgspec.Struct, frozen=True):
+    """How something is, in a word or two: serving; degraded: log unreachable; draining."""
+
+    level: Level
+    words: str
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One series of a chart: a value for each of the chart's moments, None where there is none."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """Lines over the same moments, of which the first is `start` and each `step` seconds on."""
+
+    start: float
+    step: float
+    lines: tuple[Line, ...]
+
+
+class HeatMap(msgspec.Struct, frozen=True):
+    """How many deliveries took how long: for each moment a count for each bucket.
+
+    A bucket is up to its bound in seconds; the last one has no bound.
+    """
+
+    start: float
+    step: float
+    bounds: tuple[float, ...]
+    counts: tuple[tuple[float, ...] | None, ...]
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """Who speaks: the gateway whose page this is, and how it is."""
+
+    name: str
+    state: State
+    workers: int
+    version: str
+    started_at: float | None
+    gateways: int  # that share a log and were heard of in the last seconds, with this one
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """A number of the overview with its history, oldest first."""
+
+    value: float | None
+    history: tuple[float | None, ...]
+    before: float | None = None  # what it was an hour ago
+
+
+class Attention(msgspec.Struct, frozen=True):
+    """Something that an operator should look at, in one sentence."""
+
+    level: Level
+    sentence: str
+    route: str | None = None  # its prefix
+    since: float | None = None
+
+
+class RouteFigures(msgspec.Struct, frozen=True):
+    """A route's figures over the span: rates of now, ratios of the whole span."""
+
+    requests: float | None
+    without_origin: float | None
+    collapse: float | None  # readers for each request at the origin or read of the log
+    readers: dict[Transport, int]
+    appends: float | None
+    errors: float | None
+    history: tuple[float | None, ...]  # of requests
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A server of an HTTP origin."""
+
+    name: str  # without credentials
+    state: State
+
+
+class RouteView(msgspec.Struct, frozen=True):
+    """A route: where it goes, its policy in words, its health, its figures."""
+
+    prefix: str
+    origin: str  # without credentials
+    kind: Literal["memory", "file", "redis", "http"]
+    state: State
+    policy: tuple[str, ...]  # a sentence each
+    figures: RouteFigures
+    repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
+    servers: tuple[Server, ...] = ()
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The first page."""
+
+    taken_at: float
+    span: Span
+    instance: Instance
+    attention: tuple[Attention, ...]  # the worst first
+    without_origin: Stat
+    collapse: Stat
+    most_collapsed: float | None  # readers that one answer was given to
+    live_readers: Stat
+    readers: dict[Transport, int]
+    delivery_p99: Stat
+    requests: Stat  # a second
+    appends: Stat  # a second
+    by_result: Chart
+    ratio: Chart
+    by_transport: Chart
+    delivery: HeatMap
+    routes: tuple[RouteView, ...]
+
+
+class SettingView(msgspec.Struct, frozen=True):
+    """A setting in effect."""
+
+    key: str
+    value: str  # secrets masked
+    default: str
+    source: str  # default, a file and its line, a variable, an option
+    help: str
+    differs: bool  # from its default
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """The settings in effect; what differs from its default first."""
+
+    settings: tuple[SettingView, ...]
+
+
+class About(msgspec.Struct, frozen=True):
+    """Versions, file formats, limits of the process."""
+
+    versions: dict[str, str]
+    formats: dict[str, str]
+    limits: dict[str, str]

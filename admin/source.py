@@ -1,0 +1,34 @@
+"""Where the admin listener has everything from: one process, or a supervisor of several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.metrics import Snapshot
+
+
+class Health(NamedTuple):
+    """Each check by name: None when it is fine, else the reason why not.
+
+    Notes are the same of what readiness does not depend on.
+    """
+
+    checks: dict[str, str | None]
+    notes: dict[str, str | None]
+
+
+class Source(Protocol):
+    """What tells how this process, or several together, are."""
+
+    async def health(self) -> Health:
+        """Whether requests should be sent here."""
+
+    async def measure(self) -> Snapshot:
+        """Every number as it is now."""
+
+    async def ask(self, question: Question) -> Sequence[Answer]:
+        """The answer of each process that serves streams, but of those that give none in time."""

@@ -1,0 +1,142 @@
+"""What can be asked of a running gateway besides its numbers, and what it answers.
+
+A question goes to one process or to several; each answers for itself. Both are plain values, so
+that they pass between processes as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PAGE = 50  # streams of a page, when nobody says otherwise
+LARGEST_PAGE = 500
+MOST_READERS = 100  # of a stream that are told one by one
+MOST_PRODUCERS = 100
+
+StreamOrder = Literal["name", "readers", "rate", "size"]
+ReaderMode = Literal["sse", "long-poll"]
+
+
+class ListStreams(msgspec.Struct, tag=True, frozen=True):
+    """The streams of a route whose names begin with `begins`, a page of them.
+
+    By name they rise, by anything else they fall. `after` is the `after` of the page before.
+    """
+
+    route: str  # its prefix
+    begins: str = ""
+    order: StreamOrder = "name"
+    after: str = ""
+    limit: int = PAGE
+
+
+class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as a list shows it. None is what is not known, which is not zero."""
+
+    name: str  # below the prefix of its route
+    content_type: str | None = None
+    closed: bool = False
+    tail: str | None = None  # an offset
+    size: int | None = None  # bytes from its beginning to its tail
+    readers: int = 0  # that wait for news in the process that tells
+    rate: float = 0.0  # appends a second through this process, in the last minute
+    expires_at: float | None = None  # epoch seconds
+    forked_from: str | None = None  # a path
+    created_at: float | None = None  # epoch seconds
+
+
+class StreamPage(msgspec.Struct, tag=True, frozen=True):
+    """Streams, and where the next page begins; None when there is none.
+
+    `as_of` says of an order that rests on a survey when that was made (epoch seconds).
+    `known_only` says that others may exist which this gateway has not been asked for.
+    """
+
+    rows: tuple[StreamRow, ...]
+    after: str | None = None
+    as_of: float | None = None
+    known_only: bool = False
+
+
+class DescribeStream(msgspec.Struct, tag=True, frozen=True):
+    """One stream, its producers and its readers."""
+
+    route: str
+    name: str
+
+
+class ProducerRow(msgspec.Struct, frozen=True):
+    """An idempotent producer (PROTOCOL.md section 5.2.1)."""
+
+    producer_id: str
+    epoch: int
+    seq: int
+
+
+class ReaderRow(msgspec.Struct, frozen=True):
+    """A live reader. `behind` is in bytes from its offset to the tail, where offsets tell that."""
+
+    mode: ReaderMode
+    offset: str
+    behind: int | None
+    state: str  # live, catching up, slow
+
+
+class StreamDescription(msgspec.Struct, tag=True, frozen=True):
+    """A stream as its page shows it. `metadata` is shown as it is, in this order."""
+
+    row: StreamRow
+    metadata: dict[str, str]
+    producers: tuple[ProducerRow, ...] = ()
+    producers_in_all: int = 0
+    readers: tuple[ReaderRow, ...] = ()  # the furthest behind first
+    readers_by_mode: dict[ReaderMode, int] = {}
+
+
+class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
+    """What would become of a request, if it came now."""
+
+    target: str  # path and query
+    headers: tuple[tuple[str, str], ...] = ()
+    method: str = "GET"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step on a request's way: what it is, what came out, and the rule that decided it."""
+
+    title: str
+    outcome: str
+    rule: str
+
+
+class Explanation(msgspec.Struct, tag=True, frozen=True):
+    """The steps in their order, and how it ends: HIT, MISS, COLLAPSED, BYPASS, an error's code."""
+
+    steps: tuple[Step, ...]
+    result: str
+
+
+class ShareFigures(msgspec.Struct, tag=True, frozen=True):
+    """Leave a gateway's figures where others that share a log find them, and bring theirs."""
+
+    instance: str  # of the gateway that asks
+    told: str  # JSON, which the log does not look into
+
+
+class SharedFigures(msgspec.Struct, tag=True, frozen=True):
+    """What other gateways have left in the last seconds, by instance; itself is not among them."""
+
+    told: dict[str, str]
+
+
+class NotAnswered(msgspec.Struct, tag=True, frozen=True):
+    """Why there is no answer: there is no such stream, the log is away, and so on."""
+
+    status: int  # as HTTP would say it
+    reason: str
+
+
+Question = ListStreams | DescribeStream | ExplainRequest | ShareFigures
+Answer = StreamPage | StreamDescription | Explanation | SharedFigures | NotAnswered
