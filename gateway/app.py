@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
+import gateway.edge.explain
+import gateway.hosted.explain
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
@@ -23,12 +25,14 @@ from gateway.runtime.limits import Limits
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
+from gateway.web.inspector import Inspector
 from gateway.web.server import ConnectionServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.contract import Log
+    from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
@@ -110,6 +114,15 @@ def connection_server(
         keepalive_timeout=settings.keepalive_timeout,
         auto_decompress=False,
     )
+
+
+def inspector(routes: Router) -> Inspector:
+    """What answers questions about these routes."""
+    kinds: dict[type[StreamRoute], ExplainSteps] = {
+        HostedRoute: gateway.hosted.explain.steps,
+        EdgeRoute: gateway.edge.explain.steps,
+    }
+    return Inspector(routes, kinds)
 
 
 def _freshness(route: RouteSettings) -> Freshness:

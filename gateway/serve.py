@@ -26,7 +26,6 @@ from gateway.settings import shown_origin
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
-from gateway.web.inspector import Inspector
 from gateway.web.listener import ConnectionListener
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
@@ -66,7 +65,7 @@ class Gateway:
         ]
         self._routes = Router(self._in_order)
         self._fast = FastPath(self._routes, self._shared)
-        self._inspector = Inspector(self._routes)
+        self._inspector = app.inspector(self._routes)
         self._started = False
         self._open = AsyncExitStack()
 

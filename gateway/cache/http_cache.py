@@ -75,6 +75,20 @@ class HttpCache:
         entry = self._store.get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
+    def peek(self, request: CacheRequest) -> Sequence[Variant]:
+        """The same, for who only looks: it does not count as used."""
+        entry = self._store.peek(request.key, self._clock())
+        return entry.variants if isinstance(entry, Variants) else ()
+
+    def is_hit_for_pass(self, request: CacheRequest) -> bool:
+        """Whether the answer is known not to be stored."""
+        return request.fetch_key in self._hit_for_pass
+
+    def is_being_fetched(self, request: CacheRequest) -> bool:
+        """Whether the origin is being asked for the same, by one whom others may join."""
+        key = _key(request, _varies(self.peek(request)))
+        return not self.is_hit_for_pass(request) and self._fetches.joinable(key) is not None
+
     def decide(
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
     ) -> Decision:

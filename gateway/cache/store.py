@@ -84,6 +84,12 @@ class Store(Generic[K]):
             self._use(entry)
         return entry
 
+    def peek(self, key: Hashable, now: float) -> K | None:
+        """The same, without making it more recently used: for who only looks."""
+        entry = self._used.get(key) or self._new.get(key)
+        expired = entry is not None and entry.expires_at is not None and now >= entry.expires_at
+        return None if expired else entry
+
     def _use(self, entry: K) -> None:
         """Move it to those that were asked for again."""
         self._used_bytes += entry.size

@@ -74,15 +74,15 @@ class EdgeRoute:
             ignores_no_store=rules.ignore_no_store,
             freshness=rules.freshness,
         )
-        self._drop_query = drop_query
-        self._clock = shared.clock
+        self.drop_query = drop_query
+        self.clock = shared.clock
         self._logged_at = 0.0
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
         """Log that the origin has failed: once a second, with how often since."""
-        now = self._clock()
+        now = self.clock()
         self._troubles += 1
         if now - self._logged_at >= 1:
             log.warning(
@@ -108,7 +108,7 @@ class EdgeRoute:
 
     def _parsed(self, target: str) -> EdgeRead | HeadgateError:
         try:
-            return parse_edge_target(target, self._drop_query)
+            return parse_edge_target(target, self.drop_query)
         except HeadgateError as error:
             return error.with_traceback(None)
 

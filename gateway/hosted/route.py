@@ -24,7 +24,7 @@ from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
@@ -192,7 +192,7 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
             return Answered(responses.tail(state, read, self.clock()), cache_status.BYPASS)
-        key = (read.target, state.stream_id, state.version, state.history)
+        key = _read_key(read, state)
         shares = key in self._answers
         entry = await self._answers.read(key, lambda: self._answer(read, state, start))
         cache = cache_status.COLLAPSED if shares else cache_status.MISS
@@ -240,6 +240,16 @@ class HostedRoute:
             self._store.put(entry)
         return entry
 
+    # For who asks what would become of a read
+
+    def kept(self, read: Read) -> RenderedChunk | None:
+        """The kept answer, which does not count as used."""
+        return self._store.peek(read.target, self.clock())
+
+    def is_being_read(self, read: Read, state: StreamState) -> bool:
+        """Whether others wait for the same read of the log right now."""
+        return _read_key(read, state) in self._answers
+
     # As a part of the process
 
     def readiness(self) -> Checks:
@@ -281,6 +291,11 @@ class HostedRoute:
         """Close the log."""
         await self.sweeper.stop()
         await self.table.log.close()
+
+
+def _read_key(read: Read, state: StreamState) -> Hashable:
+    """What reads that wait for one answer are equal in."""
+    return read.target, state.stream_id, state.version, state.history
 
 
 def _same_until(state: StreamState, read: Read, now: float) -> float | None:

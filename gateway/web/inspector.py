@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from gateway.errors import HeadgateError, NotOffered, StreamNotFound
+from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import (
     DescribeStream,
@@ -14,8 +14,12 @@ from gateway.telemetry.inspection import (
     SharedFigures,
     ShareFigures,
 )
+from gateway.web.explain import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import Answer, Question
     from gateway.web.router import Router
@@ -24,8 +28,10 @@ if TYPE_CHECKING:
 class Inspector:
     """What a process with these routes answers."""
 
-    def __init__(self, routes: Router) -> None:
+    def __init__(self, routes: Router, kinds: Mapping[type[StreamRoute], ExplainSteps]) -> None:
+        """`kinds` explain the requests of each kind of route."""
         self._routes = routes
+        self._kinds = kinds
 
     async def answer(self, question: Question) -> Answer:
         """The answer, or why there is none; what a client would be told is never raised."""
@@ -42,7 +48,7 @@ class Inspector:
                 route = self._route(question.route)
                 return await route.describe(route.checked(question.name))
             case ExplainRequest():
-                raise NotOffered("requests cannot be explained yet")
+                return await explain(self._routes, self._kinds, question)
             case ShareFigures():
                 told: dict[str, str] = {}
                 for route in self._routes:

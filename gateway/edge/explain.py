@@ -1,0 +1,163 @@
+"""Why a request for an HTTP origin's stream would be answered as it would: its steps in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache import decision
+from gateway.edge.followed_stream import key_of
+from gateway.protocol import edge_target
+from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
+from gateway.protocol.forwarding import Sender
+from gateway.protocol.offsets import BEGINNING, NOW
+from gateway.protocol.paths import canonical_host
+from gateway.telemetry.inspection import Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.decision import Decision
+    from gateway.cache.variants import Variant
+    from gateway.edge.followed_stream import FollowedStream
+    from gateway.edge.route import EdgeRoute
+    from gateway.protocol.edge_target import EdgeRead
+    from gateway.runtime.asked import AskedRequest
+
+NEXT = "The next answer"
+_OF_FEEDS = "what live readers were told answers it"
+_OUTCOMES: dict[type[Decision], tuple[str, str]] = {
+    decision.Serve: ("HIT", "a kept answer is fresh"),
+    decision.ServeStale: (
+        "STALE",
+        "a kept answer is given out while it is validated (stale-while-revalidate)",
+    ),
+    decision.StandIn: ("STALE", "the origin has just failed (stale-if-error)"),
+    decision.ServeTail: ("COLLAPSED", _OF_FEEDS),
+    decision.ServeRecent: ("COLLAPSED", _OF_FEEDS),
+    decision.Refuse: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
+    decision.Pass: ("BYPASS", "only the origin can answer it, and the answer is not kept"),
+    decision.Validate: (
+        "REVALIDATED",
+        "the origin is asked whether the kept answer stands; if it does not, MISS",
+    ),
+    decision.Fetch: ("MISS", "nothing that is kept answers it: the origin is asked"),
+}
+
+
+async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
+    """From the canonical form to what the next answer is. Raises HeadgateError."""
+    read = route.parse(asked.target)
+    yield Step("Canonical form", read.target, _rule_of_form(route.drop_query))
+    yield Step("What is asked", _what_is_asked(asked.method, read), "section 5 of the protocol")
+    if asked.method not in {"GET", "HEAD"} or not (
+        isinstance(read, EdgeCatchUp) or asked.method == "GET"
+    ):
+        rule = "the cache has no part in it, but forgets what an accepted write makes old"
+        yield Step(NEXT, "BYPASS", rule)
+        return
+    catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
+    named = canonical_host(asked.headers.get("Host", ""))
+    request = route.cache_request(asked.headers, Sender("", "http", named), catching_up)
+    yield _who_shares(route, asked)
+    if not isinstance(read, EdgeCatchUp):
+        request = request.plain(route.identity)
+    stream = route.feeds.peek(key_of(request))
+    if not isinstance(read, EdgeCatchUp):
+        yield _followed(stream)
+        yield _of_live(read, stream, request)
+        return
+    yield Step("Cache key", " ".join(request.key), "the host and the canonical target")
+    now = route.clock()
+    variants = route.cache.peek(request)
+    yield _kept(variants, now)
+    yield _followed(stream)
+    decided = decision.decide(
+        asked.method,
+        request,
+        variants,
+        stream,
+        now,
+        is_hit_for_pass=route.cache.is_hit_for_pass(request),
+    )
+    yield _of_decision(decided, is_being_fetched=route.cache.is_being_fetched(request))
+
+
+def _rule_of_form(drop: tuple[str, ...]) -> str:
+    rule = "the path and the query in one percent-encoding, the query sorted by its keys"
+    return f"{rule}, without {', '.join(drop)} (drop_query)" if drop else rule
+
+
+def _beginning(asked: AskedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
+    """The read that brings a live reader to where news begin."""
+    resumed = edge_target.resumed(read, asked.headers.get("Last-Event-ID"))
+    return edge_target.catch_up(resumed, edge_target.start_of(resumed))
+
+
+def _what_is_asked(method: str, read: EdgeRead) -> str:
+    if method not in {"GET", "HEAD"}:
+        return f"{method}: the origin itself"
+    start = edge_target.start_of(read)
+    where = {BEGINNING: "from the beginning", NOW: "from the tail"}.get(
+        start, f"from the offset {start}"
+    )
+    if isinstance(read, EdgeCatchUp):
+        return f"what there is {where}" if read.is_clear else "what only the origin understands"
+    return f"a long-poll {where}" if isinstance(read, EdgeLongPoll) else f"events {where}"
+
+
+def _who_shares(route: EdgeRoute, asked: AskedRequest) -> Step:
+    title = "Who shares the answer"
+    names = route.identity.known_by(asked.headers)
+    if not names:
+        return Step(title, "everybody", "no header says who the reader is")
+    return Step(
+        title,
+        f"this reader alone, unless the origin says public; known by {', '.join(names)}",
+        "headers whose names say who somebody is are a keyed hash in the key, and are never shown",
+    )
+
+
+def _kept(variants: Sequence[Variant], now: float) -> Step:
+    title, rule = "What is kept", "RFC 9111 section 4.2, RFC 5861"
+    if not variants:
+        return Step(title, "no answer", rule)
+    return Step(title, "; ".join(_freshness(variant, now) for variant in variants), rule)
+
+
+def _freshness(variant: Variant, now: float) -> str:
+    stored = variant.stored
+    varies = ", ".join(name for name, _ in stored.vary)
+    of = f"{stored.status}, {len(variant.cached.body)} bytes"
+    if varies:
+        of += f", varies with {varies}"
+    if stored.is_fresh(now):
+        return f"{of}: fresh, {stored.age(now)} s old of {stored.lifetime:.0f}"
+    stale_s = stored.lifetime + stored.stale_while_revalidate
+    if stored.is_within(stale_s, now):
+        return f"{of}: stale, {stored.age(now)} s old, and given out up to {stale_s:.0f} s"
+    return f"{of}: stale, {stored.age(now)} s old of {stored.lifetime:.0f}"
+
+
+def _followed(stream: FollowedStream | None) -> Step:
+    title, rule = "Whether it is followed", "a stream with live readers is polled once for them all"
+    if stream is None:
+        return Step(title, "no", rule)
+    if stream.feed.lost is not None:
+        return Step(title, f"yes, but the origin fails: {stream.feed.lost.detail}", rule)
+    known = "known to be its tail" if stream.is_current else "perhaps not its tail"
+    return Step(title, f"yes, up to {stream.feed.tail}, {known}", rule)
+
+
+def _of_live(read: EdgeRead, stream: FollowedStream | None, request: CacheRequest) -> Step:
+    if stream is not None and stream.reaches(request.start):
+        return Step(NEXT, "COLLAPSED", "the feed of the stream has what follows, or will")
+    kind = "poll" if isinstance(read, EdgeLongPoll) else "reader"
+    rule = f"the origin is read up to its tail, through the cache; then the {kind} waits in a feed"
+    return Step(NEXT, "MISS" if isinstance(read, EdgeLongPoll) else "COLLAPSED", rule)
+
+
+def _of_decision(decided: Decision, *, is_being_fetched: bool) -> Step:
+    if is_being_fetched and isinstance(decided, decision.Validate | decision.Fetch):
+        return Step(NEXT, "COLLAPSED", "the origin is being asked for the same right now")
+    return Step(NEXT, *_OUTCOMES[type(decided)])

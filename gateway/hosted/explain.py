@@ -1,0 +1,104 @@
+"""Why a request for a stream of an own log would be answered as it would: its steps in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.protocol import chunks
+from gateway.protocol.offsets import NOW, Offset, format_offset
+from gateway.protocol.requests import Events, LongPoll, resumed
+from gateway.telemetry.inspection import Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.cache.rendered import RenderedChunk
+    from gateway.hosted.route import HostedRoute
+    from gateway.protocol.requests import Read
+    from gateway.protocol.state import StreamState
+    from gateway.runtime.asked import AskedRequest
+
+NEXT = "The next answer"
+
+
+async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Step]:
+    """From the canonical form to what the next answer is. Raises HeadgateError."""
+    if asked.method not in {"GET", "HEAD"}:
+        yield Step("What is asked", f"{asked.method}: the log itself", "a cache answers reads only")
+        yield Step(NEXT, "BYPASS", "the log decides, and tells its readers at once")
+        return
+    read = resumed(route.parse(asked.target), asked.headers.get("Last-Event-ID"))
+    yield Step(
+        "Canonical form",
+        read.target,
+        "the path in one percent-encoding; of the query only offset, live and cursor count, sorted",
+    )
+    yield Step("What is asked", what_is_asked(read), "section 5 of the protocol")
+    yield Step(
+        "Who shares the answer",
+        "everybody",
+        "no header changes what an own log says",
+    )
+    yield Step("Cache key", read.target, "equal canonical targets are one answer")
+    state = route.table.present(await route.table.load(asked.name))
+    yield Step("The stream", _described(state), "what the log has at this path")
+    kept = route.kept(read)  # after the look at the log, which drops what has become old
+    yield _kept(kept, route.clock())
+    if asked.method == "HEAD":
+        yield Step(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
+    else:
+        yield Step(NEXT, *_outcome(route, read, state, kept))
+
+
+def what_is_asked(read: Read) -> str:
+    """A read in words."""
+    match read.offset:
+        case None:
+            where = "from the beginning"
+        case "now":
+            where = "from the tail"
+        case Offset():
+            where = f"from the offset {format_offset(*read.offset)}"
+        case offset:
+            where = f"from the offset {offset}"
+    match read:
+        case LongPoll():
+            return f"a long-poll {where}"
+        case Events():
+            return f"server-sent events {where}"
+        case _:
+            return f"what there is {where}"
+
+
+def _kept(kept: RenderedChunk | None, now: float) -> Step:
+    rule = "a whole chunk never changes; what reached the tail is dropped with the next append"
+    if kept is None:
+        return Step("What is kept", "no answer", rule)
+    lasting = "until the stream changes"
+    if kept.expires_at is not None:
+        lasting = f"for {kept.expires_at - now:.0f} s more"
+    return Step("What is kept", f"an answer, given {kept.hits} times, {lasting}", rule)
+
+
+def _described(state: StreamState) -> str:
+    end = "closed" if state.closed else "open"
+    return f"{end}, {state.content_type}, its tail is {state.offset(state.tail)}"
+
+
+def _outcome(
+    route: HostedRoute, read: Read, state: StreamState, kept: RenderedChunk | None
+) -> tuple[str, str]:
+    """What a GET would be answered with, and why. Raises for an offset that is none here."""
+    if kept is not None and kept.is_of(state):
+        return "HIT", "the kept answer is what the log would give"
+    is_at_tail = chunks.start_position(state, read.offset) == state.tail
+    if isinstance(read, Events):
+        return "COLLAPSED", "events are written once for all who follow the stream"
+    if isinstance(read, LongPoll) and is_at_tail:
+        if state.closed:
+            return "MISS", "the stream is closed, and its end is told at once"
+        return "COLLAPSED", "all who wait at the tail are given one answer"
+    if read.offset == NOW:
+        return "BYPASS", "where the tail is now is never stored"
+    shared = route.is_being_read(read, state)
+    return ("COLLAPSED" if shared else "MISS", "the log is read once for all who ask meanwhile")

@@ -1,0 +1,225 @@
+"""What is explained is what comes: each explanation is held against the answer after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.telemetry.inspection import ExplainRequest, Explanation, NotAnswered
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+    from tests.support.raw_origin import Wire
+    from tests.web.serving import Serving
+
+HOST = ("Host", "headgate.test")
+SECRET = "Bearer s3cr3t-canary"
+
+
+async def explained(
+    gateway: Serving, target: str, *headers: tuple[str, str], method: str = "GET"
+) -> Explanation:
+    told = await gateway.inspector.answer(ExplainRequest(target, (HOST, *headers), method))
+    assert isinstance(told, Explanation), told
+    assert told.steps[-1].outcome == told.result
+    assert all(step.title and step.outcome and step.rule for step in told.steps)
+    return told
+
+
+def outcomes(told: Explanation) -> dict[str, str]:
+    return {step.title: step.outcome for step in told.steps}
+
+
+def came(got: Answer, *, refused: bool) -> str:
+    """How an answer ended, as an explanation says it."""
+    return f"{got.status} {got.json()['code']}" if refused else got.headers["x-cache"]
+
+
+class Walk:
+    """One stream that is written and read at random; each read is explained before it is sent."""
+
+    def __init__(self, gateway: Serving, prefix: str) -> None:
+        self.gateway = gateway
+        self.path = f"{prefix}/s"
+        self.offsets = ["-1", "now"]
+
+    async def write(self, wire: bytes) -> None:
+        got = await self.gateway.ask(wire)
+        if got.status in {200, 201, 204} and "stream-next-offset" in got.headers:
+            self.offsets.append(got.next_offset)
+
+    async def read(self, method: str, at: int, *lines: str) -> None:
+        target = f"{self.path}?offset={self.offsets[at % len(self.offsets)]}"
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+        told = await explained(self.gateway, target, *headers, method=method)
+        again = await explained(self.gateway, target, *headers, method=method)
+        assert told == again, "to explain changes nothing"
+        got = await self.gateway.ask(request(method, target, *lines))
+        if method == "HEAD" and told.result[0].isdigit():
+            assert told.result.startswith(str(got.status))
+            return
+        result = came(got, refused=told.result[0].isdigit())
+        # Whether what is kept still stands, only the origin knows.
+        expected = {"REVALIDATED", "MISS"} if told.result == "REVALIDATED" else {told.result}
+        assert result in expected, (told, got)
+
+
+LINES: tuple[tuple[str, ...], ...] = (
+    (),
+    ("Authorization: Bearer one",),
+    ("Authorization: Bearer two",),
+    ("Cache-Control: only-if-cached",),
+    ("Range: bytes=0-1",),
+)
+STEPS = st.one_of(
+    st.tuples(st.just("write"), st.sampled_from(["put", "post", "close", "delete"]), st.none()),
+    st.tuples(st.just("wait"), st.sampled_from([0.5, 30.0, 4000.0]), st.none()),
+    st.tuples(st.sampled_from(["GET", "GET", "HEAD"]), st.integers(0, 20), st.sampled_from(LINES)),
+)
+
+
+def written(path: str, what: str) -> bytes:
+    return {
+        "put": put(path),
+        "post": post(path, b"0123456789"),
+        "close": request("POST", path, "Stream-Closed: true"),
+        "delete": request("DELETE", path),
+    }[what]
+
+
+async def walk(way: Walk, clocks: list[Serving], steps: list[tuple[str, object, object]]) -> None:
+    await way.write(put(way.path))
+    await way.write(post(way.path, b"0123456789"))
+    for kind, what, lines in steps:
+        if kind == "write":
+            await way.write(written(way.path, str(what)))
+        elif kind == "wait":
+            for gateway in clocks:
+                gateway.clock.now += what  # type: ignore[operator] # a number of seconds
+        else:
+            await way.read(kind, what, *lines)  # type: ignore[arg-type, misc] # as drawn
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.lists(STEPS, min_size=5, max_size=25))
+def test_an_own_log_answers_as_was_explained(steps: list[tuple[str, object, object]]) -> None:
+    async def run() -> None:
+        async with serving() as gateway:
+            await walk(Walk(gateway, PREFIX), [gateway], steps)
+
+    uvloop.run(run())
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.lists(STEPS, min_size=5, max_size=25))
+def test_a_gateway_before_an_origin_answers_as_was_explained(
+    steps: list[tuple[str, object, object]],
+) -> None:
+    async def run() -> None:
+        async with serving() as origin:
+            url = f"http://127.0.0.1:{origin.port}{PREFIX}"
+            async with edge_serving(url) as gateway:
+                await walk(Walk(gateway, EDGE), [origin, gateway], steps)
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("live", ["long-poll", "sse"])
+async def test_who_waits_at_the_tail_shares_one_answer(live: str) -> None:
+    async with serving(long_poll_timeout=0.1) as gateway:
+        made = await gateway.ask(put("s"))
+        target = f"{PREFIX}/s?offset={made.next_offset}&live={live}"
+        told = await explained(gateway, target)
+        assert told.result == "COLLAPSED"
+        client = await gateway.connect()
+        client.send(get(target))
+        if live == "sse":
+            head = await client.head()
+        else:
+            head = await client.answer()
+        assert head.headers["x-cache"] == told.result
+
+
+async def test_a_read_that_others_wait_for_is_explained_as_shared() -> None:
+    release = False
+
+    async def play(wire: Wire) -> None:
+        await until(lambda: release)
+        await wire.send(answer(b"x", "Content-Type: text/plain", "Stream-Next-Offset: 1"))
+
+    async with RawOrigin(play) as origin, edge_serving(origin) as gateway:
+        target = f"{EDGE}/s?offset=-1"
+        assert (await explained(gateway, target)).result == "MISS"
+        first = await gateway.connect()
+        first.send(get(target))
+        await until(lambda: len(origin.heard) == 1)
+        assert (await explained(gateway, target)).result == "COLLAPSED"
+        release = True
+        assert (await first.answer()).headers["x-cache"] == "MISS"
+
+
+async def test_who_a_reader_is_known_by_is_told_and_what_he_says_is_not() -> None:
+    async with serving() as origin:
+        url = f"http://127.0.0.1:{origin.port}{PREFIX}"
+        async with edge_serving(url) as gateway:
+            told = await explained(gateway, f"{EDGE}/s", ("Authorization", SECRET))
+    shared = outcomes(told)["Who shares the answer"]
+    assert "authorization" in shared
+    assert "s3cr3t" not in repr(told)
+
+
+async def test_a_whole_url_names_its_host_and_equal_targets_are_one_key() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        whole = await gateway.inspector.answer(
+            ExplainRequest(f"http://headgate.test{PREFIX}/%73?x=1&offset=-1#part")
+        )
+        assert isinstance(whole, Explanation)
+        plain = await explained(gateway, f"{PREFIX}/s")
+        assert outcomes(whole)["Cache key"] == outcomes(plain)["Cache key"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ExplainRequest("no-path"),
+        ExplainRequest("ftp://host/v1/stream/s"),
+        ExplainRequest("http://[::1/v1"),
+        ExplainRequest("/v1/stream/s", (("Bad Name", "x"),)),
+        ExplainRequest("/v1/stream/s", (("", "x"),)),
+        ExplainRequest("/v1/stream/s", (("X-A", "one\r\nX-B: two"),)),
+        ExplainRequest("/v1/stream/s", method="GET /"),
+        ExplainRequest("/v1/stream/s", method=""),
+    ],
+)
+async def test_what_cannot_be_a_request_is_refused(question: ExplainRequest) -> None:
+    async with serving() as gateway:
+        told = await gateway.inspector.answer(question)
+    assert isinstance(told, NotAnswered)
+    assert told.status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "result"),
+    [
+        ("/elsewhere", "404 stream_not_found"),
+        (f"{PREFIX}/none", "404 stream_not_found"),
+        (f"{PREFIX}/s?offset=nonsense", "400 bad_request"),
+        (f"{PREFIX}/%zz", "400 bad_request"),
+        (f"{PREFIX}/s?live=sse", "400 bad_request"),
+    ],
+)
+async def test_a_refusal_is_explained_by_its_code(target: str, result: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        told = await explained(gateway, target)
+        got = await gateway.ask(get(target))
+    assert told.result == result == f"{got.status} {got.json()['code']}"
+    assert told.steps[-1].rule == got.json()["detail"]
