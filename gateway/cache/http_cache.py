@@ -16,7 +16,7 @@ from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.decision import Decision, Followed, Reuse
@@ -79,6 +79,19 @@ class HttpCache:
         """The same, for who only looks: it does not count as used."""
         entry = self._store.peek(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
+
+    def paths(self) -> Iterator[str]:
+        """The paths with cached responses, as they are now; all routes share the store."""
+        for group in self._store.groups():
+            if isinstance(group, tuple) and group[0] == "path":
+                yield group[1]
+
+    def of_path(self, path: str) -> list[CachedResponse]:
+        """The cached responses of a path."""
+        entries = self._store.of_group(("path", path))
+        return [
+            one.cached for entry in entries if isinstance(entry, Variants) for one in entry.variants
+        ]
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Whether the answer is known not to be stored."""

@@ -139,6 +139,10 @@ class Store(Generic[K]):
         """Every answer of a group."""
         return [self._used.get(key) or self._new[key] for key in self._groups.get(group) or ()]
 
+    def groups(self) -> list[Hashable]:
+        """The groups that have answers, as they are now."""
+        return list(self._groups)
+
     def drop(self, group: Hashable) -> None:
         """Forget every answer of a group."""
         for entry in self.of_group(group):

@@ -47,7 +47,7 @@ class EdgeFeedSource:
         self._freshness = freshness
         self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
-        self._turns = Turns()
+        self.turns = Turns()
 
     def clear(self) -> None:
         """Keep no rendered answer: nothing is followed any more."""
@@ -181,7 +181,7 @@ class EdgeFeedSource:
     async def _rendered_event(self, content_type: str, span: Span) -> DataEvent:
         if repair.is_nothing(content_type, span.body):
             return DataEvent(b"", span.end)
-        return DataEvent(await rendered(self._turns, content_type, span.body), span.end)
+        return DataEvent(await rendered(self.turns, content_type, span.body), span.end)
 
 
 def _are_long(news: Sequence[Span]) -> bool:

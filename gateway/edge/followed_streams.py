@@ -84,6 +84,14 @@ class FollowedStreams:
         """The followed stream, if it is."""
         return self._streams.get(key)
 
+    def paths(self) -> list[str]:
+        """The paths of all followed streams, as they are now."""
+        return list(self._of_path)
+
+    def of_path(self, path: str) -> list[FollowedStream]:
+        """The followed streams at a path: some readers may have one of their own."""
+        return list(self._of_path.get(path, ()))
+
     def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
         """The followed stream, unless a read, which perhaps `ends`, shows that it is no more."""
         stream = self._streams.get(key)

@@ -16,7 +16,8 @@ from gateway.cache.variants import Variants
 from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
-from gateway.errors import HeadgateError, NotOffered
+from gateway.edge.known_streams import KnownStreams
+from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
@@ -74,6 +75,7 @@ class EdgeRoute:
             ignores_no_store=rules.ignore_no_store,
             freshness=rules.freshness,
         )
+        self._known = KnownStreams(prefix, self.feeds, self.cache, self.feeds.source.turns)
         self.drop_query = drop_query
         self.clock = shared.clock
         self._logged_at = 0.0
@@ -233,12 +235,12 @@ class EdgeRoute:
         return metrics.samples(self.prefix, self.origin, self.cache)
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        """A page of the streams."""
-        raise NotOffered(f"the streams of {question.route} are not listed")
+        """A page of the streams that are known here."""
+        return await self._known.page(question)
 
     async def describe(self, name: str) -> StreamDescription:
-        """A stream, its producers, and its readers in this process."""
-        raise NotOffered(f"{name} is not described")
+        """What is known of a stream, and its readers in this process. Raises StreamNotFound."""
+        return self._known.describe(name)
 
     async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - as of any route
         """Nobody shares what is here."""

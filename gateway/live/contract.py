@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
+    from gateway.telemetry.inspection import ReaderMode
     from gateway.turns import Turns
 
 V = TypeVar("V")  # a stream as its route knows it
@@ -49,6 +50,14 @@ class Parked(NamedTuple):
     position: str
     read: LongPoll
     deadline: float
+
+
+class ReaderState(NamedTuple):
+    """A live reader as an operator sees it: the offset that it was told up to, and how it is."""
+
+    mode: ReaderMode
+    offset: str
+    state: str  # live, catching up, or slow
 
 
 LONGEST_ROUND = 512 * 1024  # bytes that are made into events at once: 12 ms for mere line ends

@@ -16,10 +16,10 @@ from gateway.live.sse_readers import SseReaders
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedSource, Parkable, Waiter
+    from gateway.live.contract import FeedSource, Parkable, ReaderState, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
 
@@ -94,6 +94,16 @@ class Feed(Generic[V, N]):
     def has_readers(self) -> bool:
         """Whether anybody waits for the stream right now."""
         return bool(self._polls or self.sse_readers)
+
+    @property
+    def readers_in_all(self) -> int:
+        """How many wait for the stream right now."""
+        return len(self._polls) + len(self.sse_readers)
+
+    def states(self) -> Iterator[ReaderState]:
+        """Where each of them is."""
+        yield from self.sse_readers.states()
+        yield from self._polls.states()
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""

@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
-from gateway.live.contract import N, Parked, V
+from gateway.live.contract import N, Parked, ReaderState, V
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
@@ -40,6 +40,12 @@ class LongPolls(Generic[V, N]):
 
     def __len__(self) -> int:
         return len(self._parked)
+
+    def states(self) -> Iterator[ReaderState]:
+        """Where each of them waits."""
+        for waiter, parked in self._parked.items():
+            state = "catching up" if waiter in self._late else "live"
+            yield ReaderState("long-poll", parked.position, state)
 
     @property
     def due(self) -> float:

@@ -16,13 +16,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.errors import HeadgateError
-from gateway.live.contract import DataEvent, N, V
+from gateway.live.contract import DataEvent, N, ReaderState, V
 from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.live.contract import FeedSource, FeedState
 
@@ -55,6 +55,12 @@ class SseReaders(Generic[V, N]):
     def __contains__(self, reader: SseReader) -> bool:
         """Whether a reader is served still."""
         return reader in self._ends
+
+    def states(self) -> Iterator[ReaderState]:
+        """Where each of them is."""
+        for reader in self._ends:
+            state = "live" if reader in self.live else "slow" if reader.paused else "catching up"
+            yield ReaderState("sse", reader.position, state)
 
     def add(self, reader: SseReader) -> float:
         """Serve a reader; when something is due for it at the latest (loop time)."""

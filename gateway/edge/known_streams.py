@@ -1,0 +1,146 @@
+"""The streams of an origin that this process knows of: those it follows or has copies of.
+
+An origin does not list its streams, so others may exist that nobody has asked for here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from heapq import nsmallest
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from gateway.errors import BadRequest, NotOffered, StreamNotFound
+from gateway.telemetry.inspection import (
+    LARGEST_PAGE,
+    MOST_READERS,
+    ReaderRow,
+    StreamDescription,
+    StreamPage,
+    StreamRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from gateway.cache.cached_response import CachedResponse
+    from gateway.cache.http_cache import HttpCache
+    from gateway.edge.followed_stream import FollowedStream
+    from gateway.edge.followed_streams import FollowedStreams
+    from gateway.telemetry.inspection import ListStreams
+    from gateway.turns import Turns
+
+PATHS_A_STEP = 1_000  # that are looked at before others may have their turn: half a millisecond
+ROWS_A_STEP = 100
+MOST_DIGITS = 9
+
+
+class KnownStreams:
+    """A view of what a route follows and keeps."""
+
+    def __init__(self, prefix: str, feeds: FollowedStreams, cache: HttpCache, turns: Turns) -> None:
+        self._above = f"{prefix}/"
+        self._feeds = feeds
+        self._cache = cache
+        self._turns = turns
+
+    async def page(self, question: ListStreams) -> StreamPage:
+        """By name, or by readers those that are followed; raises NotOffered for another order."""
+        limit = max(1, min(question.limit, LARGEST_PAGE))
+        if question.order == "name":
+            rows = await self._turns.take(self._by_name(question, limit + 1))
+            after = rows[limit - 1].name if len(rows) > limit else None
+        elif question.order == "readers":
+            skip = _place(question.after)
+            found = await self._turns.take(self._by_readers(question.begins, skip + limit + 1))
+            rows = found[skip:]
+            after = str(skip + limit) if len(rows) > limit else None
+        else:
+            raise NotOffered("streams of an HTTP origin are ordered by name or by readers")
+        return StreamPage(tuple(rows[:limit]), after, known_only=True)
+
+    def describe(self, name: str) -> StreamDescription:
+        """What is known of one stream. Raises StreamNotFound when that is nothing."""
+        path = self._above + name
+        streams, copies = self._feeds.of_path(path), self._cache.of_path(path)
+        if not streams and not copies:
+            raise StreamNotFound("nobody has read this stream here lately")
+        states = [state for stream in streams for state in stream.feed.states()]
+        states.sort(key=attrgetter("offset"))  # an origin's offsets sort, and tell no distance
+        readers = tuple(ReaderRow(one.mode, one.offset, None, one.state) for one in states)
+        modes = Counter(state.mode for state in states)
+        kept = sum(len(copy.body) for copy in copies)
+        metadata = {
+            "followed": _how_followed(streams),
+            "cached answers": f"{len(copies)}, {kept} bytes",
+        }
+        return StreamDescription(
+            self._row(path), metadata, readers=readers[:MOST_READERS], readers_by_mode=modes
+        )
+
+    def _by_name(self, question: ListStreams, most: int) -> Generator[None, None, list[StreamRow]]:
+        begin, after = self._above + question.begins, self._above + question.after
+        found: list[str] = []
+        paths = iter([*self._feeds.paths(), *self._cache.paths()])
+        while some := list(islice(paths, PATHS_A_STEP)):
+            fitting = {path for path in some if path.startswith(begin) and path > after}
+            found = nsmallest(most, fitting.union(found))
+            yield
+        return [self._row(path) for path in found]
+
+    def _by_readers(self, begins: str, most: int) -> Generator[None, None, list[StreamRow]]:
+        begin = self._above + begins
+        found: list[StreamRow] = []
+        paths = iter([path for path in self._feeds.paths() if path.startswith(begin)])
+        while some := list(islice(paths, ROWS_A_STEP)):
+            rows = [*found, *map(self._row, some)]
+            found = nsmallest(most, rows, key=lambda row: (-row.readers, row.name))
+            yield
+        return found
+
+    def _row(self, path: str) -> StreamRow:
+        streams = self._feeds.of_path(path)
+        name = path.removeprefix(self._above)
+        if not streams:
+            return _row_of_copies(name, self._cache.of_path(path))
+        # What everybody reads, rather than what a reader with a name does.
+        known = min(streams, key=lambda stream: stream.request.identified).snapshot
+        return StreamRow(
+            name=name,
+            content_type=known.content_type,
+            closed=known.closed,
+            tail=known.tail,
+            readers=sum(stream.feed.readers_in_all for stream in streams),
+            expires_at=known.lifetime.expires_at,
+        )
+
+
+def _row_of_copies(name: str, copies: Sequence[CachedResponse]) -> StreamRow:
+    """What the copy says that goes furthest."""
+    facts = [copy.facts for copy in copies if copy.facts is not None]
+    if not facts:
+        return StreamRow(name=name)
+    last = max(facts, key=lambda fact: fact.next_offset)
+    is_end = last.up_to_date
+    return StreamRow(
+        name=name,
+        content_type=last.content_type,
+        closed=last.closed and is_end,
+        tail=last.next_offset if is_end else None,
+    )
+
+
+def _how_followed(streams: Sequence[FollowedStream]) -> str:
+    if not streams:
+        return "no: nobody waits for news of it"
+    lost = [stream.feed.lost.detail for stream in streams if stream.feed.lost is not None]
+    if lost:
+        return f"yes, but the origin fails: {lost[0]}"
+    return "yes" if len(streams) == 1 else f"yes, {len(streams)} times: some readers have their own"
+
+
+def _place(after: str) -> int:
+    if after and not (after.isascii() and after.isdecimal() and len(after) <= MOST_DIGITS):
+        raise BadRequest("after must be what came with the page before")
+    return int(after or 0)

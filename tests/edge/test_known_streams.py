@@ -1,0 +1,134 @@
+"""The streams of an origin that the dashboard can list: those that this process knows of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.telemetry.inspection import (
+    DescribeStream,
+    ListStreams,
+    NotAnswered,
+    StreamDescription,
+    StreamPage,
+)
+from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get
+
+if TYPE_CHECKING:
+    from tests.web.serving import Serving
+
+KEPT = answer(
+    b"x", "Content-Type: text/plain", "Stream-Next-Offset: 1", "Cache-Control: max-age=60"
+)
+
+
+async def page(gateway: Serving, **asked: object) -> StreamPage:
+    told = await gateway.inspector.answer(ListStreams(EDGE, **asked))  # type: ignore[arg-type] # checked there
+    assert isinstance(told, StreamPage), told
+    return told
+
+
+async def description(gateway: Serving, name: str) -> StreamDescription:
+    told = await gateway.inspector.answer(DescribeStream(EDGE, name))
+    assert isinstance(told, StreamDescription), told
+    return told
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    names=st.sets(st.text("ab/é", min_size=1, max_size=4).filter(lambda it: it.strip("/") == it)),
+    begins=st.sampled_from(["", "a", "b/", "%C3%A9", "zz"]),
+    limit=st.integers(1, 4),
+)
+def test_pages_follow_each_other_and_have_every_stream_once(
+    names: set[str], begins: str, limit: int
+) -> None:
+    async def run() -> None:
+        async with RawOrigin(KEPT) as origin, edge_serving(origin) as gateway:
+            asked = {quote(name) for name in names if "//" not in name}
+            for name in asked:
+                assert (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).status == 200
+            found: list[str] = []
+            after: str | None = ""
+            while after is not None:
+                told = await page(gateway, begins=begins, after=after, limit=limit)
+                assert len(told.rows) <= limit
+                assert told.known_only
+                found += [row.name for row in told.rows]
+                after = told.after
+            assert found == sorted(name for name in asked if name.startswith(begins))
+
+    uvloop.run(run())
+
+
+async def test_those_with_most_readers_come_first() -> None:
+    async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
+        for name, readers in (("few", 1), ("many", 3)):
+            tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
+            for _ in range(readers):
+                client = await gateway.connect()
+                client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 4)
+        first = await page(gateway, order="readers", limit=1)
+        second = await page(gateway, order="readers", limit=1, after=first.after)
+        assert [(row.name, row.readers) for row in (*first.rows, *second.rows)] == [
+            ("many", 3),
+            ("few", 1),
+        ]
+        assert second.after is None
+
+
+async def test_a_followed_stream_is_described_with_its_readers() -> None:
+    async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
+        tail = (await gateway.ask(get(f"{EDGE}/s?offset=-1"))).next_offset
+        poll, events = await gateway.connect(), await gateway.connect()
+        poll.send(get(f"{EDGE}/s?offset={tail}&live=long-poll"))
+        events.send(get(f"{EDGE}/s?offset={tail}&live=sse"))
+        await events.head()
+        await until(lambda: gateway.limits.live_readers == 2)
+        told = await description(gateway, "s")
+        assert told.readers_by_mode == {"sse": 1, "long-poll": 1}
+        assert {(row.mode, row.offset, row.state) for row in told.readers} == {
+            ("sse", tail, "live"),
+            ("long-poll", tail, "live"),
+        }
+        assert told.row.content_type == "text/plain"
+        assert told.row.tail == tail
+
+
+async def test_a_stream_that_is_only_kept_is_described_by_its_copies() -> None:
+    async with RawOrigin(KEPT) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(get(f"{EDGE}/s?offset=-1"))
+        told = await description(gateway, "s")
+        assert told.row.content_type == "text/plain"
+        assert told.metadata == {
+            "followed": "no: nobody waits for news of it",
+            "cached answers": "1, 1 bytes",
+        }
+
+
+@pytest.mark.parametrize(
+    ("question", "status"),
+    [
+        (DescribeStream(EDGE, "unknown"), 404),
+        (ListStreams(EDGE, order="size"), 501),
+        (ListStreams(EDGE, order="readers", after="x"), 400),
+        (ListStreams(EDGE, order="readers", after="9" * 5000), 400),
+        (ListStreams("/no/route"), 404),
+    ],
+)
+async def test_what_cannot_be_told_is_refused(
+    question: DescribeStream | ListStreams, status: int
+) -> None:
+    async with RawOrigin(KEPT) as origin, edge_serving(origin) as gateway:
+        told = await gateway.inspector.answer(question)
+        assert isinstance(told, NotAnswered)
+        assert told.status == status
