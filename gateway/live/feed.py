@@ -95,6 +95,11 @@ class Feed(Generic[V, N]):
         """Whether anybody waits for the stream right now."""
         return bool(self._polls or self.sse_readers)
 
+    @property
+    def reader_count(self) -> int:
+        """How many there are."""
+        return len(self._polls) + len(self.sse_readers)
+
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
         self._arm(self._polls.park(waiter, read, position))
