@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -22,6 +22,16 @@ class Loaded(msgspec.Struct, frozen=True):
 
     place: PathState
     producers: dict[str, ProducerState]
+
+
+class Listed(NamedTuple):
+    """Streams by path, as the log has them: also those that are over and not yet taken away.
+
+    `after` is where the next ones begin; None when there are no more.
+    """
+
+    states: Sequence[StreamState]
+    after: str | None
 
 
 class Conflict(Exception):
@@ -127,6 +137,18 @@ class Log(Protocol):
         """Free a little of what removed streams left behind; True when more remains."""
         return False
 
+    async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
+        """The first streams, at most `limit`, of those that begin with `begins` and follow `after`.
+
+        It costs about as much as they are many, however many streams the log has.
+        """
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        """Bytes and path of the largest streams, at most `most`, whose paths begin with `begins`.
+
+        All of these streams are looked at, which may take many seconds.
+        """
+
     def why_unhealthy(self) -> str | None:
         """Why the log takes no appends at this moment, None when it does."""
 
@@ -138,7 +160,11 @@ class Log(Protocol):
         """What an operator has not taken note of yet: that acknowledged appends are lost."""
         return None
 
-    def numbers(self) -> Mapping[str, int]:
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
+        """Leave a gateway's figures for others on this log, and bring theirs, by instance."""
+        return {}
+
+    def numbers(self) -> Mapping[str, float]:
         """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
         return {}
 

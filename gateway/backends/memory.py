@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import time
 from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Loaded, SoleLog
+from gateway.backends.contract import Conflict, Listed, Loaded, SoleLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import PathState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.protocol.state import Change, ProducerState, StreamState
 
@@ -132,6 +133,33 @@ class MemoryLog(SoleLog):
         late = (path for path, state in self._states.items() if state.expired(now))
         return list(itertools.islice(late, limit))
 
+    async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
+        """The first streams after a path, looked for on another thread: all paths are compared."""
+        paths = list(self._states)
+        found = await asyncio.to_thread(_first_paths, paths, begins, after, limit + 1)
+        states = [self._states[path] for path in found[:limit] if path in self._states]
+        return Listed(states, found[limit - 1] if len(found) > limit else None)
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        """The largest streams, looked for on another thread."""
+        states = list(self._states.values())
+        return await asyncio.to_thread(_largest, states, begins, most)
+
     def why_unhealthy(self) -> str | None:
         """Memory is always there."""
         return None
+
+    def numbers(self) -> Mapping[str, float]:
+        """How many streams there are."""
+        return {"streams": len(self._states)}
+
+
+def _first_paths(paths: list[str], begins: str, after: str, limit: int) -> list[str]:
+    fitting = (path for path in paths if path > after and path.startswith(begins))
+    return heapq.nsmallest(limit, fitting)
+
+
+def _largest(states: list[StreamState], begins: str, most: int) -> list[tuple[int, str]]:
+    return heapq.nlargest(
+        most, ((state.size, state.path) for state in states if state.path.startswith(begins))
+    )

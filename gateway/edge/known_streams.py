@@ -111,7 +111,7 @@ class KnownStreams:
             content_type=known.content_type,
             closed=known.closed,
             tail=known.tail,
-            readers=sum(stream.feed.readers_in_all for stream in streams),
+            readers=sum(stream.feed.reader_count for stream in streams),
             expires_at=known.lifetime.expires_at,
         )
 

@@ -11,6 +11,7 @@ from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.feeds import HostedFeeds, LiveRead
+from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.content import is_long
@@ -75,6 +76,7 @@ class HostedRoute:
         self.reader = ChunkReader(self.table)
         self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared)
         self.sweeper = Sweeper(self.table, self.lifecycle)
+        self.streams = StreamList(self.table)
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises for one that the protocol keeps for itself."""
@@ -267,7 +269,7 @@ class HostedRoute:
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
         """A page of the streams."""
-        raise NotOffered(f"the streams of {question.route} are not listed")
+        return await self.streams.page(question)
 
     async def describe(self, name: str) -> StreamDescription:
         """A stream, its producers, and its readers in this process."""
@@ -290,6 +292,7 @@ class HostedRoute:
     async def close(self) -> None:
         """Close the log."""
         await self.sweeper.stop()
+        await self.streams.survey.close()
         await self.table.log.close()
 
 

@@ -96,7 +96,7 @@ class Feed(Generic[V, N]):
         return bool(self._polls or self.sse_readers)
 
     @property
-    def readers_in_all(self) -> int:
+    def reader_count(self) -> int:
         """How many wait for the stream right now."""
         return len(self._polls) + len(self.sse_readers)
 

@@ -84,6 +84,7 @@ def decide_create(
         lifetime=request.lifetime,
         deadline=request.lifetime.deadline(now),
         history=place.history,
+        created_at=int(now),
     )
     records = (Record(state.tail, record),) if record else ()
     return Created(state, new=True), (Change(state, None, records),)
@@ -177,6 +178,7 @@ def decide_fork(
         fork=point,
         lineage=lineage,
         history=place.history,
+        created_at=int(now),
         # Only from the clock a generation is that of one stream alone: where they are counted, an
         # offset of an earlier stream at this path could be taken for one of the source.
         past_generations=inherited(source, position) if place.history else (),

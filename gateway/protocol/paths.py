@@ -16,6 +16,8 @@ MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds key
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
 _SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$&'()*+,;=:@/-])|(.)", re.DOTALL)
 _QUERY_SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$'()*+,;=:@/?-])|(.)", re.DOTALL)
+_CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
+_MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
@@ -41,6 +43,19 @@ def canonical_path(raw: str) -> str:
     if "." in segments or ".." in segments:
         raise BadRequest("the path has a dot segment")
     return path
+
+
+def canonical_beginning(raw: str) -> str:
+    """What the canonical paths begin with that begin as `raw` does, which may end anywhere."""
+    try:
+        size = len(raw.encode())
+    except UnicodeEncodeError as error:
+        raise BadRequest("the beginning of a path is not UTF-8") from error
+    if size > MAX_PATH_BYTES:
+        raise BadRequest(f"no path is over {MAX_PATH_BYTES} bytes")
+    whole = _CUT.sub("", raw)
+    parts = _canonical_parts(_MALFORMED.sub("%25", whole))
+    return "".join(parts) + raw[len(whole) :].upper()
 
 
 def _canonical_parts(raw: str, split: re.Pattern[str] = _SPLIT, where: str = "path") -> list[str]:
@@ -86,7 +101,7 @@ def parse_query(raw: str) -> dict[str, str]:
 def _decode_query(text: str) -> str:
     if "%" not in text and "+" not in text and text.isascii():
         return text
-    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+    if _MALFORMED.search(text):
         raise BadRequest("the query has a malformed percent-encoding")
     try:
         return unquote_to_bytes(text.replace("+", " ").encode("utf-8", "surrogateescape")).decode()

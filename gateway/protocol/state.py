@@ -76,6 +76,7 @@ class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
     `history` names the unbroken history of the log's server in which the stream was last changed,
     0 where there is only one; `past_generations` are those before the present one, oldest first.
     What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
+    `created_at` (epoch seconds) is None for a stream of a version that did not note it.
     """
 
     path: str
@@ -98,6 +99,7 @@ class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int = 0
     marks: tuple[Mark, ...] = ()
     trim_at: float | None = None
+    created_at: int | None = None
 
     def offset(self, position: int) -> str:
         """The offset of a position: always the same text, whatever generation is in force."""
@@ -105,6 +107,11 @@ class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
             if position <= epoch.end:
                 return format_offset(epoch.generation, position)
         return format_offset(self.generation, position)
+
+    @property
+    def size(self) -> int:
+        """Bytes from its beginning, which retention moves on, to its tail."""
+        return self.tail - self.first
 
     def is_along(self, other: StreamState) -> bool:
         """Whether both are moments of one history, so that the higher version is the later one."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.protocol.appends import Appended
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
+    from gateway.streams.append_rate import AppendRate
 
 
 class Follower(Protocol):
@@ -48,6 +49,7 @@ class ActiveStream:
         "absent",
         "asked",
         "before",
+        "committed_at",
         "committing",
         "conflicts",
         "followed",
@@ -58,10 +60,12 @@ class ActiveStream:
         "loading",
         "path",
         "producers",
+        "rate",
         "retired",
         "revision",
         "state",
         "told",
+        "traced",
         "unfollowing",
         "waiting",
         "written_deadline",
@@ -84,6 +88,9 @@ class ActiveStream:
         self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
         self.committing = False
         self.conflicts = 0
+        self.rate: AppendRate | None = None  # of appends through this process
+        self.committed_at = 0.0  # when its last change was stored, or heard of (loop time)
+        self.traced: str | None = None  # the trace of the last append that has one, if it is ours
         self.follower: Follower | None = None
         self.kept_alive = False  # its deadline is written again and again
         self.followed = False  # other processes' changes are told

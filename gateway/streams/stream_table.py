@@ -18,7 +18,7 @@ from gateway.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.backends.contract import Loaded, Log
     from gateway.protocol.state import Change, StreamState
@@ -52,6 +52,10 @@ class StreamTable:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def __iter__(self) -> Iterator[ActiveStream]:
+        """All of them, the least recently used first."""
+        return iter(self._streams.values())
 
     def get(self, path: str) -> ActiveStream:
         """The active stream of a path, loaded or not; becomes the most recently used."""

@@ -181,6 +181,7 @@ async def test_every_field_of_a_state_comes_back(log: Log) -> None:
         first=4,
         marks=(Mark(1_700_000_000.25, 6), Mark(1_700_000_001.5, 7)),
         trim_at=1_800_000_001.125,
+        created_at=1_700_000_000,
     )
     fields = msgspec.structs.fields(StreamState)
     plain = {it.name for it in fields if getattr(state, it.name) == it.default}

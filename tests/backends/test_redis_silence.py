@@ -10,6 +10,7 @@ import pytest
 from gateway.backends.redis import call, primary
 from gateway.backends.redis.connection import RedisConnection
 from gateway.backends.redis.connector import ONLY, RedisSettings
+from gateway.backends.redis.names import Names
 from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
@@ -52,6 +53,8 @@ async def silent(
         async with connected(server.url) as log:
             change = created(log, "s", b"one")
             await log.commit([change])
+            await until(lambda: server.command("TTL", Names("headgate").paths_searched) > 60)
+            await until(lambda: not log._paths._changing)
             server.pause()
             try:
                 yield server, log, change.state

@@ -303,7 +303,7 @@ async def test_a_clock_that_was_ahead_keeps_no_entry_from_being_added(
                 torn = created(log, "s", b"torn")
             else:
                 torn = appended(await told(log, before.state), b"torn")
-            await log.commit([torn])
+        assert server.command(*commit_words(torn)) == [1]
         tear_end(server)
         seen: list[dict[str, bytes]] = []
         await restarted(server, seen, create_s, lambda service: service.append("s", b"so"))

@@ -52,7 +52,7 @@ def create(
     return Create(body, content_type, lifetime, close, fork)
 
 
-PLAIN = StreamState("s", 5, 0, TEXT)
+PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
 
 
 @pytest.mark.parametrize(
@@ -350,6 +350,7 @@ def test_a_fork_and_the_reference_to_its_source_are_one_commit() -> None:
         lifetime=HOUR,
         deadline=NOW + 3600,
         fork=ForkPoint("r", 4, 20, 2),
+        created_at=int(NOW),
         lineage=(Segment(4, 20, "r"),),
     )
     referenced = replace(SOURCE, version=10, references=1)

@@ -136,6 +136,25 @@ class Commands(NamedTuple):
         """The streams that are to be looked at, without the first `past` of them."""
         return pack("ZRANGEBYSCORE", self.names.deadlines, "-inf", now, "LIMIT", past, limit)
 
+    def add_paths(self, paths: Sequence[str]) -> Packed:
+        """Put streams on the list of paths."""
+        words = [word for path in paths for word in (0, path)]
+        return pack("ZADD", self.names.paths, *words)
+
+    def drop_path(self, path: str) -> Packed:
+        """Take a stream off it."""
+        return pack("ZREM", self.names.paths, path)
+
+    def some_paths(self, begins: str, after: str, limit: int) -> Packed:
+        """The first paths after one, in the order of their bytes, all of which are ASCII."""
+        lower = f"[{begins}" if begins > after else f"({after}"
+        upper = b"(" + begins.encode() + b"\xff"
+        return pack("ZRANGEBYLEX", self.names.paths, lower, upper, "LIMIT", 0, limit)
+
+    def size(self, path: str) -> Packed:
+        """What tells how large a stream is."""
+        return pack("HGET", self.names.meta(path), "s")
+
     def probe(self) -> Packed:
         """Whether the server takes writes, and from us."""
         return pack("FCALL", f"headgate_probe_{VERSION}", 0, self.names.prefix)
@@ -178,6 +197,25 @@ def state_in(reply: Reply) -> StreamState | None:
         return raised(_decode_state(state), int(history)) if state else None
     except ValueError as error:
         raise RecordDamaged(UNREADABLE) from error
+
+
+class _Extent(msgspec.Struct, frozen=True):
+    """Of a state what tells how many bytes its stream has."""
+
+    tail: int = 0
+    first: int = 0
+
+
+_decode_extent = msgspec.json.Decoder(_Extent).decode
+
+
+def size_in(reply: Reply) -> int | None:
+    """The bytes of a stream as `size` found it; None where there is none, or none that is ours."""
+    try:
+        extent = _decode_extent(reply or b"")
+    except ValueError:
+        return None
+    return extent.tail - extent.first
 
 
 def found_instead(reply: Reply) -> Loaded | None:

@@ -8,7 +8,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Loaded, Log
+from gateway.backends.contract import Conflict, Listed, Loaded, Log
 from gateway.backends.redis.call import Call
 from gateway.backends.redis.commands import (
     Commands,
@@ -20,6 +20,8 @@ from gateway.backends.redis.commands import (
 from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.names import Names
 from gateway.backends.redis.notifications import Notifications
+from gateway.backends.redis.path_index import PathIndex
+from gateway.backends.redis.path_search import PathSearch
 from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
 from gateway.backends.redis.topology import Topology
@@ -51,6 +53,7 @@ class RedisLog(Log):
         self._names = Names(settings.origin.prefix)
         self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
         self._deadlines = DeadlineIndex(self._commands, self._ask)
+        self._paths = PathIndex(self._commands, self._ask, self._topology.together)
         self._records = RecordReader(self._commands, self._topology, self._ask)
         self._tokens = itertools.count()
         self._listener: Listener | None = None
@@ -62,6 +65,7 @@ class RedisLog(Log):
             self._notifications,
             self._history_changed,
         )
+        self._search = PathSearch(self._commands, self.primaries.all, self._ask)
         self.commits = 0
         self.conflicts = 0
         self.histories = 0  # times that a server's changed
@@ -83,9 +87,12 @@ class RedisLog(Log):
         self._topology.connector.check()
         await self.primaries.open()
         self._notifications.open()
+        self._search.start()
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._search.stop()
+        await self._paths.close()
         await self._notifications.close()
         await self.primaries.close()
         await self._topology.close()
@@ -98,7 +105,7 @@ class RedisLog(Log):
         """What is wrong with the first server that takes no appends."""
         return self.primaries.why_unhealthy() or self._notifications.why_unhealthy
 
-    def numbers(self) -> Mapping[str, int]:
+    def numbers(self) -> Mapping[str, float]:
         """Commits, lost races, streams whose changes are told, changes of a server's history."""
         return {
             "commits": self.commits,
@@ -167,8 +174,8 @@ class RedisLog(Log):
         self, change: Change, done: asyncio.Future[None], answer: Answer | LogUnavailable
     ) -> None:
         key = self._names.meta(change.state.path)
-        if not isinstance(answer, LogUnavailable) and answer[0][-1] == [1, 1]:
-            self._write(key, [self._commands.tidy(change)], lambda _: None)
+        if not isinstance(answer, LogUnavailable):
+            self._stands(change, key, answer[0][-1])
         if done.done():  # whoever waited was cancelled; the commit stands or falls all the same
             return
         if isinstance(answer, LogUnavailable):
@@ -188,6 +195,13 @@ class RedisLog(Log):
             self.commits += 1
             done.set_result(None)
 
+    def _stands(self, change: Change, key: str, reply: Reply) -> None:
+        """Do what a commit has left to be done, if it was carried out."""
+        if reply == [1, 1]:
+            self._write(key, [self._commands.tidy(change)], lambda _: None)
+        if reply[0] == 1 and (change.expected is None or change.removes):
+            self._paths.changed(change.state.path, stands=not change.removes)
+
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Only those of one stream: of several, a crash may let some come true and others not."""
         return len(changes) <= 1
@@ -195,6 +209,16 @@ class RedisLog(Log):
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
         return await self._deadlines.expired(now, limit)
+
+    # Listing
+
+    async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
+        """The first streams after a path: one stretch of the list of paths."""
+        return await self._paths.page(begins, after, limit)
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        """The largest streams: a look at every one."""
+        return await self._paths.largest(begins, most)
 
     # Notifications of what other gateways do
 

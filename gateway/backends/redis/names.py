@@ -38,6 +38,24 @@ class Names(NamedTuple):
         return f"{self.meta(path)}:records"
 
     @property
+    def all_metas(self) -> str:
+        """A pattern for the meta keys of all streams, and no other keys.
+
+        A prefix has no characters that mean something in a pattern.
+        """
+        return f"{self.prefix}:{{*}}"
+
+    @property
+    def paths(self) -> str:
+        """The sorted set of the streams' paths, all with one score: so they sort as text."""
+        return f"{self.prefix}:paths"
+
+    @property
+    def paths_searched(self) -> str:
+        """The string that is there while, or some time after, all keys are searched for paths."""
+        return f"{self.prefix}:paths:searched"
+
+    @property
     def deadlines(self) -> str:
         """The sorted set of paths by the time at which something is to be done about them."""
         return f"{self.prefix}:deadlines"

@@ -99,6 +99,10 @@ class Primaries:
         unhealthy = (one for one in self._primaries.values() if one.why_unhealthy is not None)
         return next((f"{one.name}: {one.why_unhealthy}" for one in unhealthy), None)
 
+    def all(self) -> list[Primary]:
+        """Those that are known now."""
+        return list(self._primaries.values())
+
     def primary_of(self, key: str) -> Primary | None:
         """The server that has a key; None when that must be found out first."""
         if self._only is not None:

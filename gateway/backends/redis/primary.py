@@ -12,10 +12,10 @@ from gateway.backends.redis.pipeline import Pipeline, Unreachable
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.backends.redis.commands import Commands
-    from gateway.backends.redis.connection import RedisConnection
+    from gateway.backends.redis.connection import Packed, RedisConnection, Reply
     from gateway.backends.redis.connector import Address
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.topology import Topology
@@ -126,16 +126,16 @@ class Primary:
             except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
                 self._unhealthy(f"it answers what cannot be understood: {error!r}")
 
+    async def ask(self, *calls: Packed) -> list[Reply]:
+        """What this very server answers, refusals among it. Raises Unreachable."""
+        answer = await _answer(self.reads, calls)
+        if isinstance(answer, Unreachable):
+            raise answer
+        return answer[0]
+
     async def _probe(self) -> None:
-        answered: asyncio.Future[Answer | Unreachable] = asyncio.get_running_loop().create_future()
-
-        def done(answer: Answer | Unreachable) -> None:
-            if not answered.done():
-                answered.set_result(answer)
-
         left = self._left
-        self.commits.ask([self._probe_call], done)
-        answer = await answered
+        answer = await _answer(self.commits, [self._probe_call])
         self._is_in_doubt = False
         if isinstance(answer, Unreachable):
             if answer.was_sent and self._left > left:
@@ -200,3 +200,14 @@ class Primary:
         """The server, as operators know it."""
         host, port = self._address
         return f"{host}:{port}" if host else str(self._topology)
+
+
+async def _answer(pipeline: Pipeline, calls: Sequence[Packed]) -> Answer | Unreachable:
+    answered: asyncio.Future[Answer | Unreachable] = asyncio.get_running_loop().create_future()
+
+    def done(answer: Answer | Unreachable) -> None:
+        if not answered.done():
+            answered.set_result(answer)
+
+    pipeline.ask(calls, done)
+    return await answered

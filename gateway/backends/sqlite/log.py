@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.backends.contract import Loaded
+    from gateway.backends.contract import Listed, Loaded
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
 
@@ -118,6 +118,14 @@ class SqliteLog(SoleLog):
         """Paths of streams whose deadline has passed."""
         return await self._reading(lambda reader: reader.expired(now, limit))
 
+    async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
+        """The first streams after a path, in one read."""
+        return await self._reading(lambda reader: reader.list_streams(begins, after, limit))
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        """The largest streams: a look at every row on a reader thread."""
+        return await self._reading(lambda reader: reader.largest(begins, most))
+
     async def _reading(self, read: Callable[[Reader], T]) -> T:
         assert self._readers is not None, "not open"
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_one, read)
@@ -174,7 +182,7 @@ class SqliteLog(SoleLog):
             f" refused: move {kept[-1]} away when you have taken note"
         )
 
-    def numbers(self) -> Mapping[str, int]:
+    def numbers(self) -> Mapping[str, float]:
         """Commits, their transactions, those that failed, and the damaged WALs that are kept."""
         return {
             "commits": self._thread.commits,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 import msgspec
 
-from gateway.backends.contract import Loaded
+from gateway.backends.contract import Listed, Loaded
 from gateway.backends.sqlite import records as records
 from gateway.backends.sqlite.records import Taken
 from gateway.errors import StreamNotFound
@@ -42,6 +42,8 @@ RECLAIM_ROWS = 1000  # freed in one step, together with
 RECLAIM_BYTES = 4 * 1024 * 1024  # a few milliseconds of the writer's time
 VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
+
+LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
 # Each column of a stream, and the field of its state that it holds.
 FIELDS = {
@@ -80,6 +82,7 @@ class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int = 0
     marks: tuple[Mark, ...] = ()
     trim_at: float | None = None
+    created_at: int | None = None
 
 
 _decode_detail = msgspec.json.Decoder(_Detail).decode
@@ -172,6 +175,28 @@ class Reader:
             "select path from streams where deadline<=? order by deadline limit ?", (now, limit)
         )
         return [path for (path,) in rows]
+
+    def list_streams(self, begins: str, after: str, limit: int) -> Listed:
+        """The first streams after a path: one stretch of the index of paths."""
+        lower, compared = (begins, ">=") if begins > after else (after, ">")
+        rows = self._connection.execute(
+            f"select {COLUMNS} from streams where path{compared}? and path<? order by path limit ?",
+            (lower, begins + LAST, limit + 1),
+        )
+        states = [self._state(row) for row in rows]
+        return Listed(states[:limit], states[limit - 1].path if len(states) > limit else None)
+
+    def largest(self, begins: str, most: int) -> list[tuple[int, str]]:
+        """The largest streams, of which SQLite keeps no more than these while it looks at all.
+
+        To look at all rows as they lie takes an eighth of the time of looking them up by path.
+        """
+        rows = self._connection.execute(
+            "select tail-coalesce(detail->>'first', 0) as size, path from streams not indexed"
+            " where path>=? and path<? order by size desc, path desc limit ?",
+            (begins, begins + LAST, most),
+        )
+        return [(size, path) for size, path in rows]
 
     def _one(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
         row: tuple[object, ...] | None = self._connection.execute(statement, values).fetchone()

@@ -175,6 +175,15 @@ class Redis:
         before = [one for one in self.keys.get(words[0], ()) if one.start <= last]
         return [one.words for one in before[-1:]]
 
+    def _hget(self, words: Sequence[bytes]) -> Reply:
+        key, field = words
+        return self.keys.get(key, {}).get(field)
+
+    def _set(self, words: Sequence[bytes]) -> Reply:
+        """As where another gateway was first: it is only asked for who searches for paths."""
+        assert words[-1] == b"NX"
+        return None
+
     def _zadd(self, words: Sequence[bytes]) -> Reply:
         key, moment, path = words[0], float(words[-2]), words[-1]
         noted = self.keys.get(key, {})

@@ -1,0 +1,138 @@
+"""The list of all streams' paths: which there are, a page at a time.
+
+It is a key of its own, in a cluster on another server than most streams, so it is no part of a
+commit. It is put right after a stream was created or removed, and the stream is looked at again
+after that: of two gateways that do this at the same time, the later one sees what the other did.
+A path that is missing, since a gateway died in between or an older version created the stream, is
+found when all keys are searched, once a day. One that is too many is dropped by who comes upon it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import TYPE_CHECKING
+
+from gateway.backends.contract import Listed
+from gateway.backends.redis.commands import size_in, state_in
+from gateway.errors import LogUnavailable, RecordDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import Packed, Reply
+    from gateway.protocol.state import StreamState
+
+AT_ONCE = 200  # streams looked at together: about a millisecond of the server's time
+
+
+class PathIndex:
+    """Lists streams, and keeps the list right."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        ask: Callable[..., Awaitable[list[Reply]]],
+        together: Callable[[Sequence[str]], bool],
+    ) -> None:
+        """`ask` takes a key and calls for its server; `together` tells keys of one server."""
+        self._commands = commands
+        self._ask = ask
+        self._together = together
+        self._changing: set[asyncio.Task[None]] = set()  # no more than streams just changed
+
+    async def close(self) -> None:
+        """Leave the list as it is."""
+        for task in self._changing:
+            task.cancel()
+        await asyncio.gather(*self._changing, return_exceptions=True)
+
+    def changed(self, path: str, *, stands: bool) -> None:
+        """A stream was created, or removed: put the list right, which nobody waits for."""
+        task = asyncio.get_running_loop().create_task(self._put_right(path, stands=stands))
+        self._changing.add(task)
+        task.add_done_callback(self._changing.discard)
+
+    async def _put_right(self, path: str, *, stands: bool) -> None:
+        try:
+            while (found := await self._write(path, stands=stands)) != stands:
+                stands = found
+        except LogUnavailable:
+            return  # the next search finds it, or whoever comes upon it
+
+    async def _write(self, path: str, *, stands: bool) -> bool:
+        """Write whether a stream stands; whether it does after that."""
+        key, meta = self._commands.names.paths, self._commands.names.meta(path)
+        note = self._commands.add_paths([path]) if stands else self._commands.drop_path(path)
+        look = self._commands.size(path)
+        if self._together([key, meta]):
+            _, found = await self._ask(meta, note, look)
+        else:
+            await self._ask(key, note)
+            (found,) = await self._ask(meta, look)
+        return size_in(found) is not None
+
+    # Asking
+
+    async def page(self, begins: str, after: str, limit: int) -> Listed:
+        """The first streams after a path. Raises LogUnavailable."""
+        paths = await self._paths(begins, after, limit + 1)
+        shown = paths[:limit]
+        replies = await self._each(shown, self._commands.state)
+        states = []
+        for path, reply in zip(shown, replies, strict=True):
+            state = None if reply is None else _state(reply)
+            if state is not None:
+                states.append(state)
+            elif reply is not None:
+                self.changed(path, stands=False)
+        return Listed(states, shown[-1] if len(paths) > limit else None)
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        """The largest streams, looked for in small steps. Raises LogUnavailable."""
+        largest: list[tuple[int, str]] = []
+        after = ""
+        while paths := await self._paths(begins, after, AT_ONCE):
+            after = paths[-1]
+            replies = await self._each(paths, self._commands.size)
+            for path, reply in zip(paths, replies, strict=True):
+                size = size_in(reply)
+                if size is not None and len(largest) < most:
+                    heapq.heappush(largest, (size, path))
+                elif size is not None:
+                    heapq.heappushpop(largest, (size, path))
+        return sorted(largest, reverse=True)
+
+    async def _paths(self, begins: str, after: str, limit: int) -> list[str]:
+        key = self._commands.names.paths
+        (found,) = await self._ask(key, self._commands.some_paths(begins, after, limit))
+        return [path.decode() for path in found]
+
+    async def _each(
+        self, paths: Sequence[str], call: Callable[[str], Packed]
+    ) -> Sequence[Reply | None]:
+        """The reply for each path; None for one that a server does not tell."""
+        metas = [self._commands.names.meta(path) for path in paths]
+        if paths and self._together(metas):
+            try:
+                return await self._ask(metas[0], *map(call, paths))
+            except LogUnavailable:
+                pass  # of one of them, perhaps: the others are listed all the same
+        return await asyncio.gather(
+            *(self._one(meta, call(path)) for meta, path in zip(metas, paths, strict=True))
+        )
+
+    async def _one(self, meta: str, call: Packed) -> Reply | None:
+        try:
+            (reply,) = await self._ask(meta, call)
+        except LogUnavailable:
+            return None
+        return reply
+
+
+def _state(reply: Reply) -> StreamState | None:
+    try:
+        return state_in(reply)
+    except RecordDamaged:
+        return None

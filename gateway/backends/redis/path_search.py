@@ -1,0 +1,101 @@
+"""Searches all keys for streams that are not on the list of paths, in small steps, once a day.
+
+So the list comes to be where streams are older than it. One gateway does it for all: it holds a
+key that runs out a minute after it dies, so that another begins anew. To search twice does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.pipeline import Unreachable
+from gateway.errors import LogUnavailable
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.primary import Primary
+
+KEYS = 500  # looked at in one step: a quarter of a millisecond of the server's time
+PAUSE_S = 0.005  # between two steps, so that the server has most of its time for others
+HELD_S = 60  # by a gateway that has died: ten thousand times as long as a step
+RENEWED = 100  # steps after which it is held anew
+DAY_S = 24 * 3600
+
+
+class PathSearch:
+    """A task that its owner starts and stops."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        primaries: Callable[[], Iterable[Primary]],
+        ask: Callable[..., Awaitable[list[Reply]]],
+    ) -> None:
+        """`primaries` are the servers to search; `ask` takes a key and a call for its server."""
+        self._commands = commands
+        self._primaries = primaries
+        self._ask = ask
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End, between two steps."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if await self._hold(HELD_S, "NX"):
+                    await self.search()
+                    await self._hold(DAY_S)
+            except (LogUnavailable, Unreachable):
+                pass  # the log's health tells
+            except Exception:  # noqa: BLE001 - it must outlive whatever it was
+                log.exception("log.paths_not_searched")
+            await asyncio.sleep(HELD_S)
+
+    async def _hold(self, seconds: int, *only: str) -> bool:
+        """Keep others from searching for a while; with NX only where nobody does."""
+        key = self._commands.names.paths_searched
+        held = pack("SET", key, self._commands.gateway, "EX", seconds, *only)
+        (reply,) = await self._ask(key, held)
+        return reply is not None
+
+    async def search(self) -> None:
+        """Put every stream of every server on the list. Raises LogUnavailable, Unreachable."""
+        for primary in list(self._primaries()):
+            cursor, steps = b"0", 0
+            while steps == 0 or cursor != b"0":
+                cursor = await self._step(primary, cursor)
+                steps += 1
+                if steps % RENEWED == 0:
+                    await self._hold(HELD_S)
+                await asyncio.sleep(PAUSE_S)
+
+    async def _step(self, primary: Primary, cursor: bytes) -> bytes:
+        """Look at some keys; where to go on."""
+        (reply,) = await primary.ask(self._scan(cursor))
+        if isinstance(reply, Refusal):
+            raise LogUnavailable(f"the log refuses: {reply.text}")
+        names = self._commands.names
+        after, metas = reply
+        if metas:
+            note = self._commands.add_paths([names.path(meta) for meta in metas])
+            await self._ask(names.paths, note)
+        assert isinstance(after, bytes), "SCAN tells where it goes on"
+        return after
+
+    def _scan(self, cursor: bytes) -> Packed:
+        pattern = self._commands.names.all_metas
+        return pack("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS, "TYPE", "hash")

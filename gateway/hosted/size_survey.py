@@ -1,0 +1,60 @@
+"""The largest streams of a log, looked for when somebody asks and remembered for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.contract import Log
+
+MOST = 1_000  # streams that are told: twenty pages, further than anybody leafs
+KEPT_S = 60.0  # a survey looks at every stream, so one a minute is enough
+
+
+class Survey(NamedTuple):
+    """The sizes (bytes) and paths of the largest streams, as they were at `taken_at` (epoch)."""
+
+    begins: str
+    taken_at: float
+    largest: Sequence[tuple[int, str]]
+
+
+class SizeSurvey:
+    """One survey at a time. It goes on when whoever asked has gone: the next who asks has it."""
+
+    def __init__(self, log: Log, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._clock = clock
+        self._latest: Survey | None = None
+        self._kept_until = 0.0
+        self._under_way: asyncio.Task[None] | None = None
+
+    async def largest(self, begins: str) -> Survey:
+        """The largest streams whose paths begin so. Raises LogUnavailable."""
+        while True:
+            latest = self._latest
+            if latest is not None and latest.begins == begins and self._clock() < self._kept_until:
+                return latest
+            if self._under_way is None:
+                self._under_way = asyncio.get_running_loop().create_task(self._look(begins))
+                self._under_way.add_done_callback(self._looked)
+            await asyncio.shield(self._under_way)
+
+    async def _look(self, begins: str) -> None:
+        taken_at = self._clock()
+        self._latest = Survey(begins, taken_at, await self._log.largest(begins, MOST))
+        self._kept_until = self._clock() + KEPT_S
+
+    def _looked(self, look: asyncio.Task[None]) -> None:
+        self._under_way = None
+        if not look.cancelled():
+            look.exception()  # taken note of, even when whoever asked has gone
+
+    async def close(self) -> None:
+        """End the survey that is under way."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.gather(self._under_way, return_exceptions=True)

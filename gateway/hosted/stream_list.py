@@ -1,0 +1,144 @@
+"""Pages of a log's streams, in one of four orders.
+
+By name they come from the log, by size from a survey of it. By readers and by rate only those are
+listed that have readers, or were appended to in the last minute, in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import TYPE_CHECKING
+
+from gateway.errors import BadRequest, HeadgateError
+from gateway.hosted.feeds import HostedFollower
+from gateway.hosted.size_survey import SizeSurvey
+from gateway.protocol.lifecycle import present
+from gateway.protocol.paths import canonical_beginning
+from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.protocol.state import StreamState
+    from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.inspection import ListStreams
+
+    Ranked = tuple[float, str]  # what a stream is ranked by, and its path
+
+LOOKS = 10  # at the log for one page: where many are over a page is short, and the next goes on
+AT_ONCE = 2_000  # active streams looked at in one turn: about a millisecond
+
+
+class StreamList:
+    """The streams behind one table."""
+
+    def __init__(self, table: StreamTable) -> None:
+        self._table = table
+        self.survey = SizeSurvey(table.log, table.clock)
+
+    async def page(self, question: ListStreams) -> StreamPage:
+        """The page that is asked for. Raises BadRequest, LogUnavailable."""
+        begins = canonical_beginning(question.begins)
+        limit = max(1, min(question.limit, LARGEST_PAGE))
+        if question.order == "name":
+            return await self._by_name(begins, question.after, limit)
+        if question.order == "size":
+            survey = await self.survey.largest(begins)
+            found: Iterable[Ranked] = survey.largest
+            return await self._ranked(found, question.after, limit, survey.taken_at)
+        busy = await self._busy(begins, by_readers=question.order == "readers")
+        return await self._ranked(busy, question.after, limit, None)
+
+    async def _by_name(self, begins: str, after: str, limit: int) -> StreamPage:
+        rows: list[StreamRow] = []
+        more: str | None = after
+        for _ in range(LOOKS):
+            if more is None or len(rows) == limit:
+                break
+            listed = await self._table.log.list_streams(begins, more, limit - len(rows))
+            rows += self._rows(listed.states)
+            more = listed.after
+        return StreamPage(tuple(rows), more)
+
+    async def _busy(self, begins: str, *, by_readers: bool) -> list[Ranked]:
+        found: list[Ranked] = []
+        active_streams = list(self._table)
+        for start in range(0, len(active_streams), AT_ONCE):
+            for active in active_streams[start : start + AT_ONCE]:
+                rank = readers_of(active) if by_readers else rate_of(active)
+                if rank and active.path.startswith(begins):
+                    found.append((rank, active.path))
+            await asyncio.sleep(0)
+        return found
+
+    async def _ranked(
+        self, found: Iterable[Ranked], after: str, limit: int, as_of: float | None
+    ) -> StreamPage:
+        """Those with the highest ranks first, after the rank and path that a page ended with."""
+        if after:
+            last = _parsed(after)
+            found = (it for it in found if it < last)
+        page = heapq.nlargest(limit + 1, found)
+        more = None
+        if len(page) > limit:
+            rank, path = page[limit - 1]
+            more = f"{float(rank)!r}:{path}"
+        states = await asyncio.gather(*(self._state(path) for _, path in page[:limit]))
+        rows = self._rows(state for state in states if state is not None)
+        return StreamPage(tuple(rows), more, as_of)
+
+    async def _state(self, path: str) -> StreamState | None:
+        return (await self._table.log.load(path)).place.state
+
+    def _rows(self, states: Iterable[StreamState]) -> Sequence[StreamRow]:
+        now = self._table.clock()
+        rows = []
+        for state in states:
+            try:
+                rows.append(self.row(present(self._known(state), now)))
+            except HeadgateError:  # it is over, and not taken away yet
+                continue
+        return rows
+
+    def _known(self, state: StreamState) -> StreamState:
+        """The stream as it is here: where no other process writes, its use may not be written."""
+        active = None if self._table.log.shared else self._table.peek(state.path)
+        return state if active is None or active.state is None else active.state
+
+    def row(self, state: StreamState) -> StreamRow:
+        """A stream as a list shows it."""
+        active = self._table.peek(state.path)
+        return StreamRow(
+            name=state.path,
+            content_type=state.content_type,
+            closed=state.closed,
+            tail=state.offset(state.tail),
+            size=state.size,
+            readers=0 if active is None else readers_of(active),
+            rate=0.0 if active is None else rate_of(active),
+            expires_at=state.deadline,
+            forked_from=None if state.fork is None else state.fork.source_path,
+            created_at=state.created_at,
+        )
+
+
+def readers_of(active: ActiveStream) -> int:
+    """Its live readers in this process."""
+    follower = active.follower
+    return follower.feed.reader_count if isinstance(follower, HostedFollower) else 0
+
+
+def rate_of(active: ActiveStream) -> float:
+    """Appends a second through this process in the last minute."""
+    rate = active.rate
+    return 0.0 if rate is None else rate.per_second(asyncio.get_running_loop().time())
+
+
+def _parsed(after: str) -> Ranked:
+    rank, _, path = after.partition(":")
+    try:
+        return float(rank), path
+    except ValueError as error:
+        raise BadRequest("after is not where a page of this order ended") from error

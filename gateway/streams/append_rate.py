@@ -1,0 +1,39 @@
+"""How often a stream was appended to in the last minute, by two counts and no timer."""
+
+from __future__ import annotations
+
+MINUTE_S = 60.0
+
+
+class AppendRate:
+    """The appends of this minute, and of the one before it as far as it still counts.
+
+    That takes the minute before for an even one, which is what two numbers can tell.
+    """
+
+    __slots__ = ("_before", "_minute", "_now")
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._before = 0
+        self._now = 0
+
+    def count(self, appends: int, now: float) -> None:
+        """Appends that were stored at `now` (loop time)."""
+        minute = int(now // MINUTE_S)
+        if minute != self._minute:
+            self._before = self._now if minute == self._minute + 1 else 0
+            self._now = 0
+            self._minute = minute
+        self._now += appends
+
+    def per_second(self, now: float) -> float:
+        """Appends a second in the minute up to `now` (loop time)."""
+        minute, passed = divmod(now, MINUTE_S)
+        if minute == self._minute:
+            recent = self._now + self._before * (1 - passed / MINUTE_S)
+        elif minute == self._minute + 1:
+            recent = self._now * (1 - passed / MINUTE_S)
+        else:
+            recent = 0.0
+        return recent / MINUTE_S

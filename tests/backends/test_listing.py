@@ -1,0 +1,138 @@
+"""Streams by path and by size: every log lists what it has, a page at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.contract import Conflict
+from tests.backends.contract import (
+    FACTORIES,
+    appended,
+    created,
+    opened,
+    removed,
+    replace,
+)
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.backends.contract import Log
+    from gateway.protocol.state import StreamState
+
+STREAMS = 5_000
+SEGMENTS = ["a", "b", "ab", "B", "z~", "%C3%A9", "a-", "a.b", "0"]
+
+
+@pytest.fixture(params=FACTORIES)
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+    async with opened(request.param, tmp_path) as one:
+        yield one
+
+
+async def everything(log: Log, begins: str = "", limit: int = 500) -> list[str]:
+    """All paths, page by page."""
+    paths: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        listed = await log.list_streams(begins, after, limit)
+        assert len(listed.states) <= limit
+        assert listed.after is None or listed.after > after
+        paths += [state.path for state in listed.states]
+        after = listed.after
+    return paths
+
+
+async def listed_are(log: Log, paths: set[str]) -> None:
+    """Wait until just these are listed: in Redis the list follows a commit by a moment."""
+    await until(lambda: _are(log, sorted(paths)))
+
+
+async def _are(log: Log, paths: list[str]) -> bool:
+    return await everything(log) == paths
+
+
+async def test_pages_are_those_of_a_model_whatever_was_created_and_removed(log: Log) -> None:
+    chance = random.Random(5)
+    paths = {
+        "/".join([*chance.choices(SEGMENTS, k=chance.randint(0, 3)), str(number)])
+        for number in range(STREAMS)
+    }
+    states = await _made(log, paths)
+    for path in chance.sample(sorted(paths), STREAMS // 5):
+        await log.commit([removed(states[path])])
+        paths.discard(path)
+    again = chance.sample(sorted(set(states) - paths), 50)
+    for path in again:
+        generation = states[path].generation + 1
+        await log.commit([created(log, path, generation=generation)])
+    paths |= set(again)
+    await listed_are(log, paths)
+    ordered = sorted(paths)
+    for _ in range(100):
+        sample = chance.choice(ordered)
+        begins = sample[: chance.randint(0, len(sample))]
+        after = chance.choice(["", begins, sample, chance.choice(ordered), f"{sample}~"])
+        limit = chance.choice([1, 2, 50, 499])
+        fitting = [path for path in ordered if path.startswith(begins) and path > after]
+        listed = await log.list_streams(begins, after, limit)
+        assert [state.path for state in listed.states] == fitting[:limit]
+        assert listed.after == (fitting[limit - 1] if len(fitting) > limit else None)
+
+
+async def _made(log: Log, paths: set[str]) -> dict[str, StreamState]:
+    changes = [created(log, path) for path in sorted(paths)]
+    await asyncio.gather(*(log.commit([change]) for change in changes))
+    return {change.state.path: change.state for change in changes}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_the_last_page_says_that_it_is_the_last(log: Log, limit: int) -> None:
+    await _made(log, {"a", "b"})
+    await listed_are(log, {"a", "b"})
+    listed = await log.list_streams("", "", limit)
+    assert len(listed.states) == min(limit, 2)
+    assert listed.after == ("a" if limit == 1 else None)
+
+
+async def test_an_empty_log_lists_nothing(log: Log) -> None:
+    assert await log.list_streams("", "", 50) == ([], None)
+    assert await log.largest("", 10) == []
+
+
+async def test_what_is_listed_is_the_stream_as_it_stands(log: Log) -> None:
+    change = created(log, "s", b"one", generation=7)
+    await log.commit([change])
+    second = appended(change.state, b"two", closed=True)
+    await log.commit([second])
+    await listed_are(log, {"s"})
+    assert (await log.list_streams("", "", 50)).states == [second.state]
+
+
+async def test_a_creation_that_lost_a_race_lists_nothing_more(log: Log) -> None:
+    await log.commit([created(log, "s")])
+    with pytest.raises(Conflict):
+        await log.commit([replace(created(log, "t"), expected=3)])
+    await listed_are(log, {"s"})
+
+
+async def test_the_largest_streams_come_first_by_what_is_kept_of_them(log: Log) -> None:
+    chance = random.Random(6)
+    sizes = {f"a{number}": chance.randint(1, 2000) for number in range(300)}
+    sizes |= {f"b{number}": 3000 for number in range(3)}
+    changes = [created(log, path, b"x" * size) for path, size in sizes.items()]
+    trimmed = created(log, "trimmed", b"x" * 9000)
+    await asyncio.gather(*(log.commit([change]) for change in [*changes, trimmed]))
+    await log.commit([appended(trimmed.state, first=8000)])
+    sizes["trimmed"] = 1000
+    await listed_are(log, set(sizes))
+    ranked = sorted(((size, path) for path, size in sizes.items()), reverse=True)
+    assert await log.largest("", 20) == ranked[:20]
+    assert await log.largest("", 1000) == ranked
+    assert await log.largest("a", 5) == [it for it in ranked if it[1].startswith("a")][:5]

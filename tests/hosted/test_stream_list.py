@@ -1,0 +1,182 @@
+"""The pages of a route's streams, as the dashboard asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.memory import MemoryLog
+from gateway.errors import BadRequest
+from gateway.hosted.size_survey import KEPT_S
+from gateway.protocol.requests import Create, ForkRequest
+from gateway.protocol.state import Lifetime
+from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, StreamPage
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, Serving, get, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+async def listed(gateway: Serving, **question: object) -> StreamPage:
+    asked = ListStreams(PREFIX, **question)  # type: ignore[arg-type] # checked there
+    return await gateway.route.list_streams(asked)
+
+
+def names(page: StreamPage) -> list[str]:
+    return [row.name for row in page.rows]
+
+
+async def create(
+    gateway: Serving, *paths: str, ttl_s: int | None = None, body: bytes = b""
+) -> None:
+    for path in paths:
+        asked = Create(body, "text/plain", Lifetime(ttl_s=ttl_s), False, None)
+        await gateway.route.lifecycle.create(path, asked, None)
+
+
+async def test_a_row_tells_what_is_known_of_its_stream() -> None:
+    async with serving() as gateway:
+        now = gateway.clock()
+        await create(gateway, "a", ttl_s=60, body=b"four")
+        fork = ForkRequest(f"{PREFIX}/a", None, 0)
+        await gateway.route.lifecycle.create("f", Create(b"", None, Lifetime(), True, fork), "a")
+        first, second = (await listed(gateway)).rows
+        assert (first.name, first.content_type, first.closed) == ("a", "text/plain", False)
+        assert (first.size, first.readers, first.forked_from) == (4, 0, None)
+        assert (first.created_at, first.expires_at) == (int(now), now + 60)
+        assert (second.name, second.closed, second.forked_from, second.size) == ("f", True, "a", 4)
+        assert second.tail == first.tail
+
+
+@pytest.mark.parametrize(
+    ("begins", "found"),
+    [
+        ("", ["%25", "50%25%20off", "b%C3%A9", "b/x", "ba"]),
+        ("b", ["b%C3%A9", "b/x", "ba"]),
+        ("bé", ["b%C3%A9"]),
+        ("b%c3", ["b%C3%A9"]),
+        ("b%C", ["b%C3%A9"]),
+        ("b%", ["b%C3%A9"]),
+        ("50% off", ["50%25%20off"]),
+        ("%", ["%25"]),
+        ("%%", []),
+        ("<script>", []),
+        ("\x00", []),
+    ],
+)
+async def test_a_beginning_is_found_however_it_is_written(begins: str, found: list[str]) -> None:
+    async with serving() as gateway:
+        await create(gateway, "b/x", "b%C3%A9", "ba", "%25", "50%25%20off")
+        assert names(await listed(gateway, begins=begins)) == found
+
+
+@pytest.mark.parametrize("begins", ["x" * 2049, "\ud800"])
+async def test_what_no_path_begins_with_is_refused(begins: str) -> None:
+    async with serving() as gateway:
+        with pytest.raises(BadRequest):
+            await listed(gateway, begins=begins)
+
+
+async def test_streams_that_are_over_are_not_listed_and_pages_are_full_all_the_same() -> None:
+    async with serving() as gateway:
+        await create(gateway, *(f"old{number}" for number in range(6)), ttl_s=10)
+        await create(gateway, "old-source", "z")
+        fork = ForkRequest(f"{PREFIX}/old-source", None, 0)
+        asked = Create(b"", None, Lifetime(), False, fork)
+        await gateway.route.lifecycle.create("y", asked, "old-source")
+        await gateway.ask(request("DELETE", "old-source"))
+        gateway.clock.advance(10)
+        page = await listed(gateway, limit=2)
+        assert names(page) == ["y", "z"]
+        assert page.after is None
+
+
+async def test_a_stream_in_use_is_listed_though_its_use_is_not_written() -> None:
+    async with serving() as gateway:
+        await create(gateway, "s", ttl_s=100)
+        gateway.clock.advance(9)
+        await gateway.ask(get("s"))
+        gateway.clock.advance(95)
+        state = (await gateway.log.load("s")).place.state
+        assert state is not None
+        assert state.expired(gateway.clock())
+        assert names(await listed(gateway)) == ["s"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"), [(-1, 1), (0, 1), (LARGEST_PAGE, LARGEST_PAGE), (10**9, LARGEST_PAGE)]
+)
+async def test_a_page_has_a_largest_size(limit: int, rows: int) -> None:
+    async with serving() as gateway:
+        await create(gateway, *(f"{number:03}" for number in range(LARGEST_PAGE + 1)))
+        page = await listed(gateway, limit=limit)
+        assert len(page.rows) == rows
+        assert page.after == page.rows[-1].name
+        rest = await listed(gateway, limit=limit, after=page.after)
+        assert rest.rows[0].name == f"{rows:03}"
+
+
+class Surveyed(MemoryLog):
+    """Counts how often all streams are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.surveys = 0
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        self.surveys += 1
+        return await super().largest(begins, most)
+
+
+async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() -> None:
+    log = Surveyed()
+    async with serving(log) as gateway:
+        for number in range(5):
+            await create(gateway, f"s{number}", body=b"x" * (number % 4))
+        began = gateway.clock()
+        page = await listed(gateway, order="size", limit=2)
+        assert (names(page), page.as_of) == (["s3", "s2"], began)
+        await create(gateway, "larger", body=b"x" * 9)
+        gateway.clock.advance(KEPT_S - 0.5)
+        page = await listed(gateway, order="size", limit=2, after=page.after)
+        assert (names(page), page.as_of) == (["s1", "s4"], began)
+        page = await listed(gateway, order="size", limit=2, after=page.after)
+        assert (names(page), page.after) == (["s0"], None)
+        assert log.surveys == 1
+        gateway.clock.advance(0.5)
+        page = await listed(gateway, order="size", limit=1)
+        assert (names(page), page.as_of) == (["larger"], began + KEPT_S)
+        assert names(await listed(gateway, order="size", begins="s", limit=1)) == ["s3"]
+        assert log.surveys == 3
+
+
+async def test_one_removed_since_the_survey_is_left_out() -> None:
+    async with serving() as gateway:
+        await create(gateway, "a", "b", body=b"x")
+        await listed(gateway, order="size")
+        await gateway.ask(request("DELETE", "a"))
+        assert names(await listed(gateway, order="size")) == ["b"]
+
+
+@pytest.mark.parametrize("order", ["size", "readers", "rate"])
+async def test_an_after_of_another_order_is_refused(order: str) -> None:
+    async with serving() as gateway:
+        with pytest.raises(BadRequest):
+            await listed(gateway, order=order, after="chat/1")
+
+
+async def test_those_with_most_readers_here_come_first_and_those_without_are_left_out() -> None:
+    async with serving() as gateway:
+        await create(gateway, "none", "one", "two", "two-more")
+        for name in ("one", "two", "two", "two-more", "two-more"):
+            client = await gateway.connect()
+            client.send(get(f"{name}?offset=now&live=sse"))
+        await until(lambda: gateway.limits.live_readers == 5)
+        page = await listed(gateway, order="readers", limit=2)
+        assert [(row.name, row.readers) for row in page.rows] == [("two-more", 2), ("two", 2)]
+        page = await listed(gateway, order="readers", limit=2, after=page.after)
+        assert [(row.name, row.readers) for row in page.rows] == [("one", 1)]
+        assert page.after is None
+        assert names(await listed(gateway, order="readers", begins="two-")) == ["two-more"]
