@@ -830,7 +830,8 @@ def test_a_default_that_is_in_the_way_is_named_too() -> None:
     ],
 )
 def test_listeners_apart_are_taken(listen: str, admin: str) -> None:
-    assert str(load(None, {}, {"listen": listen, "admin": admin}).admin) == admin
+    given = {"HEADGATE_ADMIN_TOKENS": f'[{{"name": "p", "role": "viewer", "token": "{"x" * 22}"}}]'}
+    assert str(load(None, given, {"listen": listen, "admin": admin}).admin) == admin
 
 
 @pytest.mark.parametrize("key", ["long_poll_timeout", "max_live_readers"])
