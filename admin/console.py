@@ -117,7 +117,9 @@ class Console:
             raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
         limit = max(1, min(limit, LARGEST_PAGE))
         question = ListStreams(route, begins, order, after, limit)
-        return lists.pages(question, await self._ask(question, StreamPage))
+        processes = self._settings.workers
+        answers = await self._ask(lists.asked(question, processes), StreamPage)
+        return lists.page(question, answers, processes)
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """A stream, its producers and its readers. The name is percent-encoded, as in a URL."""
