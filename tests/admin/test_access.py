@@ -16,7 +16,7 @@ from admin.app import build
 from admin.attempts import OF_A_NAME
 from admin.sessions import IDLE_S, LONGEST_S
 from admin.sign_in import COOKIE
-from tests.admin.consoles import NOW, Switchboard, setup
+from tests.admin.consoles import Clock, Switchboard, setup
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
@@ -41,16 +41,6 @@ TOKENS = [
     },
 ]
 CHANGE = "/api/stream/close"
-
-
-class Clock:
-    """The time, as a test sets it."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -106,7 +96,7 @@ async def test_a_browser_that_wants_a_page_is_sent_to_sign_in(client: TestClient
     )
     assert answer.status == 303
     there = URL(answer.headers["Location"])
-    assert (there.path, there.query) == ("/sign-in", {"next": "/metrics?a=%3Cb%3E&c=%26"})
+    assert (there.path, dict(there.query)) == ("/sign-in", {"next": "/metrics?a=%3Cb%3E&c=%26"})
 
 
 def test_every_change_that_is_not_named_needs_an_operator() -> None:
