@@ -1,27 +1,41 @@
-"""The application of the admin listener: health, readiness and metrics."""
+"""The application of the admin listener: health and metrics, the console's API and its pages."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from admin import api, openapi
+from admin.access import Access
+from admin.console import CONSOLE, Console
+from admin.errors import NotTold
+from admin.events import Listeners
+from admin.recorder import Recorder
+from admin.sign_in import SignIn
+from admin.streams import StreamClient
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from aiohttp.typedefs import Handler
 
-    from admin.source import Source
+    from admin.source import Setup, Source
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; font-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Server": "Headgate",
@@ -29,19 +43,60 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-
 SOURCE: web.AppKey[Source] = web.AppKey("source")
 
 
-def build(source: Source) -> web.Application:
-    """The admin application, reading from `source` at each request."""
-    app = web.Application(middlewares=[problems])
+def build(source: Source, setup: Setup) -> web.Application:
+    """The admin application, reading from `source` at each request and every few seconds."""
+    settings = setup.settings
+    listeners = Listeners()
+    sign_in = SignIn(settings.admin_users, setup.clock, listeners.end)
+    is_open = not settings.admin_users and not settings.admin_tokens
+    access = Access(sign_in, settings.admin_tokens, is_open=is_open)
+    recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
+    streams = StreamClient(settings.listen)
+    app = web.Application(middlewares=[problems, access.check])
     app[SOURCE] = source
+    app[CONSOLE] = Console(source, setup, recorder, streams)
+    app[api.LISTENERS] = listeners
+    app[api.SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
+    app.cleanup_ctx.append(_running(recorder, streams, sign_in))
+    app.on_shutdown.append(_end_listeners)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/api/openapi.json", describe_api)
+    api.add_api(app)
     return app
+
+
+def _running(
+    recorder: Recorder, streams: StreamClient, sign_in: SignIn
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """What begins and ends with the application."""
+
+    async def run(_app: web.Application) -> AsyncIterator[None]:
+        await streams.open()
+        recording = asyncio.create_task(recorder.run())
+        yield
+        recording.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await recording
+        await streams.close()
+        sign_in.passwords.close()
+
+    return run
+
+
+async def _end_listeners(app: web.Application) -> None:
+    app[api.LISTENERS].end_all()
+
+
+async def describe_api(request: web.Request) -> web.Response:
+    """The API by OpenAPI."""
+    version = request.app[CONSOLE].about().versions["headgate"]
+    return api.reply(openapi.document(version))
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -87,26 +142,38 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Errors as RFC 9457 problems."""
     try:
         return await handler(request)
+    except NotTold as refusal:
+        return problem(refusal.status, refusal.reason, refusal.headers)
+    except web.HTTPRedirection:
+        raise
     except web.HTTPMethodNotAllowed as refusal:
         allowed = ", ".join(sorted(refusal.allowed_methods))
         detail = f"{request.path} answers {allowed}."
         return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed})
     except web.HTTPNotFound:
-        known = sorted({route.canonical for route in request.app.router.resources()})
-        return problem(HTTPStatus.NOT_FOUND, f"The admin listener has {', '.join(known)}.")
+        detail = "The admin listener has /healthz, /metrics, /readyz and /api/openapi.json."
+        return problem(HTTPStatus.NOT_FOUND, detail)
+    except web.HTTPException as refusal:  # such as a body that is too large
+        return problem(refusal.status, f"{refusal.text}")
     except Exception:  # noqa: BLE001 - the edge: a fault becomes an answer and a log line
         log.exception("admin request failed", path=request.path)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The log tells what went wrong.")
 
 
-def problem(
-    status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
-) -> web.Response:
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """An RFC 9457 answer."""
     return web.json_response(
-        {"title": status.phrase, "status": status.value, "detail": detail},
+        {"title": _phrase(status), "status": status, "detail": detail},
         status=status,
         headers=headers,
         content_type="application/problem+json",
         dumps=line,
     )
+
+
+def _phrase(status: int) -> str:
+    """What HTTP calls a status; an origin may answer with one that it does not know."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -14,6 +14,7 @@ Level = Literal["good", "warning", "bad"]
 Span = Literal["15m", "1h", "6h", "24h"]
 Result = Literal["hit", "collapsed", "revalidated", "stale", "miss", "error"]
 Transport = Literal["sse", "long-poll"]
+Role = Literal["viewer", "operator"]
 RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss", "error")
 TARGET_RATIO = 0.85  # of reads that are to be served without the origin
 ALARM_RATIO = 0.70
@@ -158,3 +159,51 @@ class About(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     formats: dict[str, str]
     limits: dict[str, str]
+
+
+class Viewer(msgspec.Struct, frozen=True):
+    """Who looks. `csrf` goes with every change, as a form's field or as X-CSRF-Token.
+
+    It is empty for who came with a token, and so sends no cookie.
+    """
+
+    name: str
+    role: Role
+    csrf: str = ""
+    signed_in: bool = False  # by a session, which can be ended
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where messages begin: `skip` of them after an offset, as an answer has many messages."""
+
+    offset: str
+    skip: int = 0
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of a JSON stream, or a piece of any other.
+
+    `text` is what it says if it is text, else None, and `data` are its bytes. Both are cut where
+    `truncated`. The protocol tells offsets between answers, and not between the messages of one:
+    so `next_offset` is known of the last one alone.
+    """
+
+    size: int  # bytes, uncut
+    text: str | None
+    data: bytes | None
+    truncated: bool = False
+    next_offset: str | None = None
+
+
+class Messages(msgspec.Struct, frozen=True):
+    """Messages of a stream from a place on, and the place of those behind them.
+
+    `behind` is None at the tail; `tail` is then the offset from which a live tail goes on.
+    """
+
+    content_type: str
+    begin: Place
+    messages: tuple[Message, ...]
+    behind: Place | None
+    tail: str | None
+    closed: bool = False  # and this is its end

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
@@ -19,6 +20,14 @@ class Health(NamedTuple):
 
     checks: dict[str, str | None]
     notes: dict[str, str | None]
+
+
+class Setup(NamedTuple):
+    """What the admin listener is told once: the forms that logs write, and what time it is."""
+
+    settings: Settings
+    formats: Mapping[str, str]
+    clock: Callable[[], float]  # epoch seconds
 
 
 class Source(Protocol):

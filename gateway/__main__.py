@@ -12,6 +12,7 @@ import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.doctor import doctor
+from gateway.commands.hash_password import hash_password
 from gateway.commands.streams import COMMANDS
 from gateway.errors import StartError
 
@@ -45,7 +46,9 @@ def cli() -> None:
 @cli.command()
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="Address for streams.")
-@click.option("--admin", metavar="HOST:PORT", help="Address for health checks and metrics.")
+@click.option(
+    "--admin", metavar="HOST:PORT", help="Address for the console, health checks and metrics."
+)
 @click.option(
     "--origin",
     metavar="URL",
@@ -104,7 +107,7 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in (*COMMANDS, doctor):
+for command in (*COMMANDS, doctor, hash_password):
     cli.add_command(command)
 
 

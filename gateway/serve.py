@@ -19,8 +19,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 import admin.app
-from admin.source import Health
+from admin.source import Health, Setup
 from gateway import app
+from gateway.backends.registry import formats
 from gateway.errors import StartError
 from gateway.settings import shown_origin
 from gateway.telemetry import metrics
@@ -108,7 +109,7 @@ class Gateway:
             await route.open()
             self._open.push_async_callback(route.close)
         if not self._is_worker:
-            await open_admin(self, settings.admin, self._open)
+            await open_admin(self, settings, self._open)
         connections = app.connection_server(settings, self._routes, self._fast, self._shared)
         self._open.callback(connections.stop_sweeping)
         # What the drain has waited for is not waited for again.
@@ -146,10 +147,12 @@ class Gateway:
             log.info("server.stopped")
 
 
-async def open_admin(source: Source, address: Address, opened: AsyncExitStack) -> None:
+async def open_admin(source: Source, settings: Settings, opened: AsyncExitStack) -> None:
     """Listen for whoever asks how all is; raises StartError."""
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
-    runner = web.AppRunner(admin.app.build(source), access_log=None)
+    setup = Setup(settings, formats(settings.route_table), time.time)
+    address = settings.admin
+    runner = web.AppRunner(admin.app.build(source, setup), access_log=None)
     await runner.setup()
     opened.push_async_callback(runner.cleanup)
     with telling(address, "admin"):

@@ -9,6 +9,8 @@ from gateway.backends.memory import MemoryLog
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.backends.contract import Log
     from gateway.settings import Route
 
@@ -32,3 +34,18 @@ def log_for(route: Route) -> Log:
 
         return SqliteLog(Path(rest))
     raise StartError(f"the origin {origin!r} is not one of memory:, file:PATH and redis://…")
+
+
+def formats(routes: Iterable[Route]) -> dict[str, str]:
+    """What the logs of these routes write, with the version of each form."""
+    told: dict[str, str] = {}
+    for route in routes:
+        if route.is_redis:
+            from gateway.backends.redis.names import VERSION
+
+            told["functions in Redis"] = VERSION
+        elif route.origin.startswith("file:"):
+            from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
+
+            told["data file"] = str(SCHEMA_VERSION)
+    return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.settings.access import AdminToken, AdminUser, Role, is_loopback
 from gateway.settings.declared import (
     Declaration,
     Settings,
@@ -14,15 +15,19 @@ from gateway.settings.route import Route
 
 __all__ = [
     "Address",
+    "AdminToken",
+    "AdminUser",
     "Declaration",
     "LogFormat",
     "LogLevel",
     "RedisOrigin",
     "RequestLevel",
+    "Role",
     "Route",
     "Settings",
     "SettingsError",
     "declarations",
+    "is_loopback",
     "load",
     "parse_redis",
     "shown_origin",

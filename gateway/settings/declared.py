@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import (
@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -19,6 +20,13 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gateway.settings import files
+from gateway.settings.access import (
+    TOKENS_KIND,
+    USERS_KIND,
+    AdminToken,
+    AdminUser,
+    is_loopback,
+)
 from gateway.settings.kinds import (
     ROUTES_KIND,
     SIZE_KIND,
@@ -41,7 +49,7 @@ from gateway.settings.kinds import (
 from gateway.settings.route import LONGEST_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -62,24 +70,27 @@ def _places(route: Route) -> Sequence[object]:
     return (files.place(route.origin),) if route.origin.startswith(files.FILE) else ()
 
 
+T = TypeVar("T", bound=BaseModel)
+
+
 def _repeated(
-    routes: Sequence[Route], key: str, what: Callable[[Route], Sequence[object]]
+    tables: Sequence[T], key: str, what: Callable[[T], Sequence[object]], of: str = "routes"
 ) -> Iterator[InitErrorDetails]:
-    """An error for each route that has something which a route before it has."""
+    """An error for each table that has something which one before it has."""
     first: dict[object, int] = {}
-    for index, route in enumerate(routes):
-        owners = [first.setdefault(thing, index) for thing in what(route)]
+    for index, table in enumerate(tables):
+        owners = [first.setdefault(thing, index) for thing in what(table)]
         other = min(owners, default=index)
         if other != index:
-            message = f"must not be the {key} of routes[{other}] too"
-            if key == "origin" and route.is_redis:
+            message = f"must not be the {key} of {of}[{other}] too"
+            if isinstance(table, Route) and key == "origin" and table.is_redis:
                 message += ": they need databases or prefixes apart"
-            elif key == "origin":
-                message += f": both are {files.place(route.origin)}"
+            elif isinstance(table, Route) and key == "origin":
+                message += f": both are {files.place(table.origin)}"
             yield InitErrorDetails(
                 type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
                 loc=(index, key),
-                input=getattr(route, key),
+                input=getattr(table, key),
             )
 
 
@@ -97,9 +108,17 @@ class Settings(BaseModel):
     listen: Listen = Field(
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
     )
+    admin_users: Annotated[tuple[AdminUser, ...], BeforeValidator(read_json), Kind(USERS_KIND)] = (
+        Field((), description="Who signs in to the admin listener with a password.")
+    )
+    admin_tokens: Annotated[
+        tuple[AdminToken, ...], BeforeValidator(read_json), Kind(TOKENS_KIND)
+    ] = Field((), description="Which scripts may use the admin listener, by a bearer token.")
     admin: Listen = Field(
         Address("127.0.0.1", 4439),
-        description="Address of the listener for health checks and metrics.",
+        description="Address of the listener for the console, health checks and metrics. "
+        "Everybody who reaches it is an operator while there are no admin_users and "
+        "admin_tokens, so it is then on loopback.",
     )
     origin: Origin = Field(
         "file:./headgate-data",
@@ -195,6 +214,9 @@ class Settings(BaseModel):
         "debug", description="Level at which each request writes one line; off means never."
     )
 
+    # Where each value came from, by its path, such as routes[0].prefix; defaults are not in it.
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
     _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
 
     @field_validator("origin")
@@ -228,12 +250,34 @@ class Settings(BaseModel):
                 )
         return workers
 
+    @field_validator("admin_users", "admin_tokens")
+    @classmethod
+    def _names_differ(
+        cls, admitted: tuple[AdminUser | AdminToken, ...], info: ValidationInfo
+    ) -> tuple[AdminUser | AdminToken, ...]:
+        repeated = [*_repeated(admitted, "name", lambda one: (one.name,), str(info.field_name))]
+        if repeated:
+            raise ValidationError.from_exception_data(str(info.field_name), repeated)
+        return admitted
+
     @field_validator("admin")
     @classmethod
     def _admin_is_apart(cls, admin: Address, info: ValidationInfo) -> Address:
         listen = info.data.get("listen")
         if listen is not None and clash(listen, admin):
             raise ValueError(f"must not share the port of listen, which is {listen}")
+        return admin
+
+    @field_validator("admin")
+    @classmethod
+    def _admin_is_guarded(cls, admin: Address, info: ValidationInfo) -> Address:
+        """Whether nobody can reach the console who should not."""
+        credentials = [info.data.get(key) for key in ("admin_users", "admin_tokens")]
+        if not any(credentials) and None not in credentials and not is_loopback(admin):
+            raise ValueError(
+                "must be on loopback, such as 127.0.0.1:4439, while there are no admin_users "
+                "and no admin_tokens: everybody who reaches it would be an operator"
+            )
         return admin
 
     @field_validator("max_pending_appends")
@@ -249,6 +293,19 @@ class Settings(BaseModel):
         """The routes in force, the longest prefix first."""
         routes = self.routes or (Route(prefix=DEFAULT_PREFIX, origin=self.origin),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each value that was given came from: FILE:LINE, a variable or a flag.
+
+        Its keys are paths such as `routes[0].prefix`. Who was not loaded by `load` has none.
+        """
+        return self._sources
+
+    def given_by(self, sources: Mapping[str, str]) -> Settings:
+        """Remember the sources, and give itself back."""
+        self._sources.update(sources)
+        return self
 
     def connection_limit(self, open_files: int) -> int:
         """Most connections at once, for a process that may open so many files."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
 from gateway.settings.declared import (
     ENVIRONMENT_PREFIX,
     REPEATED,
@@ -39,6 +40,14 @@ SERVICE_LINK = re.compile(
 )
 # A setting whose default may clash with what another one was given.
 DEPENDS_ON = {"admin": "listen", "max_pending_appends": "max_append"}
+# The settings that are arrays of tables: what one table is made of, and how it is called.
+TABLES: dict[str, tuple[type[BaseModel], str]] = {
+    "routes": (Route, ROUTE_KIND),
+    "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
+    "admin_tokens": (AdminToken, TOKENS_KIND.replace("an array of tables, each", "a table")),
+}
+# What may be seen of them when it is refused: anything else may be a secret at a wrong place.
+SHOWN_OF_SECRETS = {"name", "role"}
 SHOWN_CHARACTERS = 240  # of a value that is refused: of a path the end tells most
 AFTER_THE_FILE = 1 << 62
 
@@ -173,7 +182,19 @@ def load(
         raise SettingsError(_in_order(problems)) from refusal
     if problems:
         raise SettingsError(_in_order(problems))
-    return settings
+    return settings.given_by(_sources(given))
+
+
+def _sources(given: Mapping[str, _Given]) -> dict[str, str]:
+    """Where each value came from, those inside tables apart."""
+    sources = {}
+    for key, item in given.items():
+        sources[key] = item.where((key,))
+        for index, table in enumerate(item.value if isinstance(item.value, list) else ()):
+            for inner in table if isinstance(table, dict) else ():
+                path = (key, index, inner)
+                sources[_spell(path)] = item.where(path)
+    return sources
 
 
 def _in_order(problems: list[_Problem]) -> tuple[str, ...]:
@@ -241,6 +262,8 @@ def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
     item = given.get(key)
     if item is not None:
         shown = _show(item.at(path, error["input"]))
+        if key.startswith("admin_") and path[-1] not in SHOWN_OF_SECRETS:
+            shown = "not shown here"
         return _Problem(item.line(path), _sentence(error, item.subject(path), shown))
     default = next(it.default for it in declarations() if it.key == key)
     shown = f"{default} unless it is given"
@@ -254,11 +277,14 @@ def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
 
 def _sentence(error: ErrorDetails, subject: str, shown: str) -> str:
     path = error["loc"]
-    model: type[BaseModel] = Settings if len(path) == 1 or path[0] != "routes" else Route
+    model: type[BaseModel]
+    model, kind = Settings, ""
+    if len(path) > 1 and path[0] in TABLES:
+        model, kind = TABLES[str(path[0])]
     key = str(path[0] if model is Settings else path[-1])
     if error["type"] == "extra_forbidden":
         return _unknown(subject, key, model, str)
-    must = f"must be {ROUTE_KIND}"
+    must = f"must be {kind}"
     if key in model.model_fields:
         must = f"must be {allowed(model.model_fields[key])}"
     if error["type"] == "missing":

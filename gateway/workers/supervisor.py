@@ -37,7 +37,7 @@ async def _run(settings: Settings) -> int:
             port = hold(settings.listen, opened)
         settings = settings.model_copy(update={"listen": Address(settings.listen.host, port)})
         supervisor = Supervisor(settings)
-        await serve.open_admin(supervisor, settings.admin, opened)
+        await serve.open_admin(supervisor, settings, opened)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         return await supervisor.supervise()
 
@@ -74,8 +74,12 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # Only what was given: a default may not be given where it has no meaning.
-        told = settings.model_dump_json(exclude_unset=True)
+        # Only what was given: a default may not be given where it has no meaning. What is for the
+        # admin listener is the supervisor's alone, secrets among it.
+        of_workers = settings.model_copy(update={"admin": Address("127.0.0.1", 0)})
+        told = of_workers.model_dump_json(
+            exclude_unset=True, exclude={"admin_users", "admin_tokens"}
+        )
         numbers = range(1, settings.workers + 1)
         self._slots = [WorkerSlot(number, told, self._pass_on) for number in numbers]
         self._stop = asyncio.Event()

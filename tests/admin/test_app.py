@@ -1,49 +1,35 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from admin.app import build
-from admin.source import Health
-from gateway.telemetry.metrics import Sample, Snapshot, counter, gauge
+from gateway.telemetry.metrics import Sample, counter, gauge
+from tests.admin.consoles import Switchboard, setup
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
+    from admin.source import Health
     from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.metrics import Snapshot
 
 READS = counter("reads_total", "Reads so far.", "route")
 SIZE = gauge("size_bytes", "Bytes now.")
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; font-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Server": "Headgate",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-@dataclass
-class Switchboard:
-    """Checks that a test sets by hand."""
-
-    state: dict[str, str | None] = field(default_factory=dict)
-    notes: dict[str, str | None] = field(default_factory=dict)
-    numbers: Snapshot = ()
-
-    async def health(self) -> Health:
-        return Health(self.state, self.notes)
-
-    async def measure(self) -> Snapshot:
-        return self.numbers
-
-    async def ask(self, question: Question) -> list[Answer]:
-        return []
 
 
 class Broken:
@@ -66,7 +52,7 @@ def switchboard() -> Switchboard:
 
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient, switchboard: Switchboard) -> TestClient[Any, Any]:
-    return await aiohttp_client(build(switchboard))
+    return await aiohttp_client(build(switchboard, setup()))
 
 
 async def test_health_is_fine_whatever_readiness_says(
@@ -195,7 +181,7 @@ async def test_an_unknown_path_is_told_what_there_is(client: TestClient[Any, Any
     assert await answer.json() == {
         "title": "Not Found",
         "status": 404,
-        "detail": "The admin listener has /healthz, /metrics, /readyz.",
+        "detail": "The admin listener has /healthz, /metrics, /readyz and /api/openapi.json.",
     }
 
 
@@ -214,7 +200,7 @@ async def test_an_unknown_method_is_told_what_is_allowed(client: TestClient[Any,
 async def test_a_fault_is_a_problem_that_gives_nothing_away(
     path: str, aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = await aiohttp_client(build(Broken()))
+    client = await aiohttp_client(build(Broken(), setup()))
     answer = await client.get(path)
     assert (answer.status, answer.content_type) == (500, "application/problem+json")
     assert await answer.json() == {

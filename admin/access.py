@@ -1,0 +1,176 @@
+"""Who may do what: one check before every handler, from a table by route."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from typing import TYPE_CHECKING, Literal, NoReturn
+from urllib.parse import quote
+
+from aiohttp import web
+
+from admin.console import VIEWER
+from admin.errors import NotTold
+from admin.model import Viewer
+from admin.sessions import Session
+from gateway.settings import Address, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.typedefs import Handler
+
+    from admin.sign_in import SignIn
+    from gateway.settings import AdminToken
+
+Need = Literal["nothing", "viewer", "operator"]
+
+READING = frozenset({"GET", "HEAD"})
+# Everything else needs a viewer to read and an operator to change.
+NEEDS: dict[tuple[str, str], Need] = {
+    ("GET", "/healthz"): "nothing",
+    ("GET", "/readyz"): "nothing",
+    ("GET", "/sign-in"): "nothing",
+    ("POST", "/sign-in"): "nothing",
+    ("GET", "/static"): "nothing",
+    ("POST", "/api/session"): "nothing",
+    ("DELETE", "/api/session"): "viewer",
+    ("POST", "/sign-out"): "viewer",
+    ("POST", "/explain"): "viewer",
+    ("POST", "/api/explain"): "viewer",
+}
+PROBES = frozenset({"/healthz", "/readyz"})
+SIGN_IN = "/sign-in"
+FIELD, HEADER = "csrf", "X-CSRF-Token"
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+# While nobody has to sign in, a page of another host must not pass for this one (DNS rebinding).
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d{1,5})?")
+
+SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
+
+
+class Access:
+    """Who comes by a session's cookie, a bearer token, or from this machine while all may."""
+
+    def __init__(self, sign_in: SignIn, tokens: Sequence[AdminToken], *, is_open: bool) -> None:
+        """`is_open` when there are no credentials: whoever comes is an operator."""
+        self._sign_in = sign_in
+        self._tokens = {token.digest: token for token in tokens}
+        self._everybody = Viewer("everybody", "operator", secrets.token_urlsafe(32))
+        self._is_open = is_open
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let through who may; raises NotTold, or sends a browser to sign in."""
+        if self._is_open and _resource(request) not in PROBES:
+            _check_host(request)
+        if request.match_info.http_exception is None:  # else there is nothing to guard
+            viewer = self._viewer(request)
+            if viewer is not None:
+                request[VIEWER] = viewer
+            await _check_change(request, viewer)
+            _check_need(request, viewer)
+        return await handler(request)
+
+    def _viewer(self, request: web.Request) -> Viewer | None:
+        if self._is_open:
+            return self._everybody
+        authorization = request.headers.get("Authorization")
+        if authorization is not None:
+            return self._with_token(request, authorization)
+        session = self._sign_in.session(request)
+        if session is None:
+            return None
+        request[SESSION] = session
+        return Viewer(session.name, session.role, session.csrf, signed_in=True)
+
+    def _with_token(self, request: web.Request, authorization: str) -> Viewer | None:
+        """By `Bearer TOKEN`, or by `Basic NAME:TOKEN`: that to read only, as browsers repeat it."""
+        scheme, _, value = authorization.partition(" ")
+        name = None
+        if scheme.lower() == "basic" and request.method in READING:
+            try:
+                decoded = base64.b64decode(value, validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                return None
+            name, _, value = decoded.partition(":")
+        elif scheme.lower() != "bearer":
+            return None
+        # By the hash, so that how long a look-up takes tells nothing of the token.
+        digest = hashlib.sha256(value.strip().encode("utf-8", "surrogateescape")).digest()
+        token = self._tokens.get(digest)
+        if token is None or name not in {None, token.name}:
+            return None
+        return Viewer(token.name, token.role)
+
+
+def needed(request: web.Request) -> Need:
+    """What a request needs, by its method and the path of its route."""
+    method = "GET" if request.method == "HEAD" else request.method
+    told = NEEDS.get((method, _resource(request)))
+    if told is not None:
+        return told
+    return "viewer" if method in READING else "operator"
+
+
+def _resource(request: web.Request) -> str:
+    """The path as the route table has it."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
+
+
+def is_local(host: str) -> bool:
+    """Whether a Host header names this machine."""
+    match = _HOST.fullmatch(host)
+    return match is not None and is_loopback(Address(match["ipv6"] or match["name"], 0))
+
+
+def _check_host(request: web.Request) -> None:
+    if not is_local(request.headers.get("Host", "")):
+        raise NotTold(421, "this console is for this machine: ask for it as localhost")
+
+
+def _check_need(request: web.Request, viewer: Viewer | None) -> None:
+    """Refuse who may not."""
+    need = needed(request)
+    if need != "nothing" and viewer is None:
+        _send_to_sign_in(request)
+    if need == "operator" and viewer is not None and viewer.role != "operator":
+        raise NotTold(403, f"{viewer.name} may look, but not change anything")
+
+
+def _send_to_sign_in(request: web.Request) -> NoReturn:
+    """Nobody has come: a browser that wants a page is sent to sign in."""
+    wants_page = "text/html" in request.headers.get("Accept", "")
+    if wants_page and request.method in READING and not request.path.startswith("/api/"):
+        there = f"{SIGN_IN}?next={quote(request.raw_path, safe='/')}"
+        raise web.HTTPSeeOther(there)
+    raise NotTold(
+        401, "sign in, or send a token as Authorization: Bearer", {"WWW-Authenticate": "Bearer"}
+    )
+
+
+async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
+    """Refuse a change that a page of another site may have made a browser send."""
+    if request.method in READING:
+        return
+    _check_site(request)
+    if viewer is None or not viewer.csrf or needed(request) == "nothing":
+        return
+    given = request.headers.get(HEADER)
+    if given is None and request.content_type in FORMS:
+        field = (await request.post()).get(FIELD)
+        given = field if isinstance(field, str) else None
+    if given is None or not hmac.compare_digest(given.encode(), viewer.csrf.encode()):
+        raise NotTold(403, f"the change came without its {HEADER}: load the page again")
+
+
+def _check_site(request: web.Request) -> None:
+    """Refuse what a browser says another site has sent."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
+        raise NotTold(403, "changes are made from this console's own pages")

@@ -1,0 +1,311 @@
+"""The JSON API: a table of operations, from which routes and their description are made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from admin.access import SESSION
+from admin.console import CONSOLE, VIEWER
+from admin.errors import NotTold
+from admin.events import Listeners, event
+from admin.model import (
+    About,
+    Configuration,
+    Messages,
+    Overview,
+    Place,
+    Viewer,
+)
+from admin.operations import (
+    Append,
+    Credentials,
+    OfMessages,
+    OfRoute,
+    OfSpan,
+    OfStream,
+    OfTail,
+    Question,
+    Routes,
+    Written,
+)
+from admin.sign_in import SignIn, drop_cookie, set_cookie
+from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from typing import Any
+
+    from admin.console import Console
+    from admin.model import Span
+
+    Asked = tuple[Any, Any]  # the query and the body, as the operation says
+
+EVENTS_S = 2.0  # between two overviews
+LISTENERS: web.AppKey[Listeners] = web.AppKey("listeners", Listeners)
+SIGN_IN: web.AppKey[SignIn] = web.AppKey("sign_in", SignIn)
+
+
+class Operation(NamedTuple):
+    """One row of the table. Without an `answer` it is 204; `events` says it is a stream of them."""
+
+    method: str
+    path: str
+    summary: str
+    call: Callable[[web.Request, Any, Any], Awaitable[Any]]
+    query: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    answer: type[msgspec.Struct] | None = None
+    events: bool = False
+
+
+def add_api(app: web.Application) -> None:
+    """Add a route for each operation."""
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, _handler(operation))
+
+
+def _handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            query = _query(request, operation)
+            body = None
+            if operation.body is not None:
+                body = msgspec.json.decode(await request.read(), type=operation.body)
+        except msgspec.DecodeError as refusal:
+            raise NotTold(400, f"{refusal}") from refusal
+        answer = await operation.call(request, query, body)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        return reply(answer)
+
+    return handle
+
+
+def _query(request: web.Request, operation: Operation) -> msgspec.Struct | None:
+    """The query as a value. What is not in it is refused: it may be a mistyped name."""
+    if operation.query is None:
+        return None
+    known = {field.encode_name for field in msgspec.structs.fields(operation.query)}
+    unknown = sorted(set(request.query) - known)
+    if unknown:
+        raise NotTold(400, f"the query has {unknown[0][:64]!r}, and may have {sorted(known)}")
+    return msgspec.convert(dict(request.query), operation.query, strict=False)
+
+
+def reply(value: object) -> web.Response:
+    """A value as JSON, which ends its line; None as 204."""
+    if value is None:
+        return web.Response(status=204)
+    return web.Response(body=msgspec.json.encode(value) + b"\n", content_type="application/json")
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+async def _overview(request: web.Request, query: OfSpan, _body: None) -> Overview:
+    return await request.app[CONSOLE].overview(query.span)
+
+
+async def _routes(request: web.Request, query: OfSpan, _body: None) -> Routes:
+    return Routes(await request.app[CONSOLE].routes(query.span))
+
+
+async def _streams(request: web.Request, query: OfRoute, _body: None) -> StreamPage:
+    return await request.app[CONSOLE].streams(
+        query.route,
+        begins=query.begins,
+        order=query.order,
+        after=query.after,
+        limit=query.limit,
+    )
+
+
+async def _stream(request: web.Request, query: OfStream, _body: None) -> StreamDescription:
+    return await request.app[CONSOLE].stream(query.route, query.name)
+
+
+async def _messages(request: web.Request, query: OfMessages, _body: None) -> Messages:
+    place = Place(query.offset, query.skip)
+    return await request.app[CONSOLE].messages(query.route, query.name, place, query.limit)
+
+
+async def _explain(request: web.Request, _query: None, body: Question) -> Explanation:
+    return await request.app[CONSOLE].explanation(body.url, body.headers, body.method)
+
+
+async def _configuration(request: web.Request, _query: None, _body: None) -> Configuration:
+    return request.app[CONSOLE].configuration()
+
+
+async def _about(request: web.Request, _query: None, _body: None) -> About:
+    return request.app[CONSOLE].about()
+
+
+# ---------------------------------------------------------------- what is done
+
+
+async def _append(request: web.Request, _query: None, body: Append) -> Written:
+    offset = await request.app[CONSOLE].append(
+        body.route, body.name, body.content_type, body.data.encode()
+    )
+    audit(request, "append", body.route, body.name)
+    return Written(offset)
+
+
+async def _close(request: web.Request, _query: None, body: OfStream) -> Written:
+    offset = await request.app[CONSOLE].close_stream(body.route, body.name)
+    audit(request, "close", body.route, body.name)
+    return Written(offset)
+
+
+async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
+    await request.app[CONSOLE].delete(query.route, query.name)
+    audit(request, "delete", query.route, query.name)
+
+
+def audit(request: web.Request, operation: str, route: str, name: str) -> None:
+    """Leave a line that tells who has changed a stream."""
+    log.info(
+        "admin.changed", operation=operation, route=route, stream=name, by=request[VIEWER].name
+    )
+
+
+# ---------------------------------------------------------------- sessions
+
+
+async def _session(request: web.Request, _query: None, _body: None) -> Viewer:
+    return request[VIEWER]
+
+
+async def _begin_session(request: web.Request, _query: None, body: Credentials) -> web.Response:
+    signing = request.app[SIGN_IN]
+    token, session = await signing.sign_in(body.name, body.password, request.remote or "")
+    response = reply(Viewer(session.name, session.role, session.csrf, signed_in=True))
+    set_cookie(response, request, token)
+    return response
+
+
+async def _end_session(request: web.Request, _query: None, _body: None) -> web.Response:
+    session = request.get(SESSION)
+    if session is not None:
+        request.app[SIGN_IN].sessions.end(session)
+    response = web.Response(status=204)
+    drop_cookie(response)
+    return response
+
+
+# ---------------------------------------------------------------- events
+
+
+async def _overview_events(request: web.Request, query: OfSpan, _body: None) -> web.StreamResponse:
+    return await serve_events(request, overviews(request.app[CONSOLE], query.span))
+
+
+async def _stream_events(request: web.Request, query: OfTail, _body: None) -> web.StreamResponse:
+    offset = request.headers.get("Last-Event-ID") or query.offset
+    console = request.app[CONSOLE]
+    return await serve_events(request, tail(console, query.route, query.name, offset))
+
+
+async def serve_events(request: web.Request, events: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Send events to whoever has asked, until they may no more."""
+    listeners, sessions = request.app[LISTENERS], request.app[SIGN_IN].sessions
+    return await listeners.serve(request, events, request.get(SESSION), sessions)
+
+
+async def ticks() -> AsyncGenerator[None]:
+    """Now, and then at the same moments for all who wait: what one has made, all can be given."""
+    loop = asyncio.get_running_loop()
+    while True:
+        yield
+        await asyncio.sleep(EVENTS_S - loop.time() % EVENTS_S)
+
+
+async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
+    """The overview as events."""
+    async for _ in ticks():
+        yield event(msgspec.json.encode(await console.overview(span)))
+
+
+async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGenerator[bytes]:
+    """A stream's messages as events, their ids the offsets behind them; a last one is `closed`.
+
+    What goes wrong is told by an event called `problem`, since the head of the answer is sent.
+    """
+    try:
+        async for messages in console.follow(route, name, offset):
+            data = msgspec.json.encode(messages)
+            identity = messages.tail or (messages.behind.offset if messages.behind else "")
+            yield event(data, identity=identity)
+        yield event(b"{}", name="closed")
+    except NotTold as refusal:
+        told = {"status": refusal.status, "detail": refusal.reason}
+        yield event(msgspec.json.encode(told), name="problem")
+
+
+OPERATIONS = (
+    Operation("GET", "/api/session", "Who is signed in.", _session, answer=Viewer),
+    Operation("POST", "/api/session", "Sign in.", _begin_session, body=Credentials, answer=Viewer),
+    Operation("DELETE", "/api/session", "Sign out.", _end_session),
+    Operation("GET", "/api/overview", "The first page.", _overview, OfSpan, answer=Overview),
+    Operation(
+        "GET",
+        "/api/overview/events",
+        "The first page, every two seconds.",
+        _overview_events,
+        OfSpan,
+        answer=Overview,
+        events=True,
+    ),
+    Operation("GET", "/api/routes", "Every route.", _routes, OfSpan, answer=Routes),
+    Operation(
+        "GET", "/api/streams", "A page of a route's streams.", _streams, OfRoute, answer=StreamPage
+    ),
+    Operation(
+        "GET",
+        "/api/stream",
+        "A stream, its producers and its readers.",
+        _stream,
+        OfStream,
+        answer=StreamDescription,
+    ),
+    Operation("DELETE", "/api/stream", "Delete a stream.", _delete, OfStream),
+    Operation(
+        "GET",
+        "/api/stream/messages",
+        "Messages of a stream.",
+        _messages,
+        OfMessages,
+        answer=Messages,
+    ),
+    Operation(
+        "GET",
+        "/api/stream/events",
+        "Messages of a stream as they come.",
+        _stream_events,
+        OfTail,
+        answer=Messages,
+        events=True,
+    ),
+    Operation("POST", "/api/stream/append", "Append text.", _append, body=Append, answer=Written),
+    Operation(
+        "POST", "/api/stream/close", "Close a stream.", _close, body=OfStream, answer=Written
+    ),
+    Operation(
+        "POST",
+        "/api/explain",
+        "What would become of a request.",
+        _explain,
+        body=Question,
+        answer=Explanation,
+    ),
+    Operation(
+        "GET", "/api/configuration", "The settings in effect.", _configuration, answer=Configuration
+    ),
+    Operation("GET", "/api/about", "What runs here.", _about, answer=About),
+)

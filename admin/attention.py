@@ -1,0 +1,145 @@
+"""What an operator should look at: found in health, metrics and history, with its beginning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from admin import figures
+from admin.model import ALARM_RATIO, Attention
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from admin.figures import Row
+    from admin.model import Level
+    from admin.source import Health
+    from gateway.telemetry.metrics import Sample
+
+RATIO_OVER_S = 600  # for how long the ratio must be low, as the alert rule has it
+FEWEST_READS = 100  # in that time: of a handful a ratio tells nothing
+ORIGIN_ERRORS = 0.05  # of the requests at an origin
+FEWEST_FREE_BYTES = 1 << 30
+REFUSED_LATELY_S = 60.0
+_ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
+
+
+class Finding(NamedTuple):
+    """Something that is so now. `key` stays the same as long as it is, whatever the sentence."""
+
+    key: tuple[str, str]  # of a closed set: what it is, and of what
+    level: Level
+    sentence: str
+    route: str | None = None
+
+
+class Watch:
+    """Findings with the moments at which they began."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, str], float] = {}
+        self.attention: tuple[Attention, ...] = ()
+
+    def update(self, now: float, found: Iterable[Finding]) -> None:
+        """Take what is found now; what is not among it any more is over."""
+        findings = sorted(found, key=lambda it: (_ORDER[it.level], it.key))
+        self._since = {it.key: self._since.get(it.key, now) for it in findings}
+        self.attention = tuple(
+            Attention(it.level, it.sentence, it.route, self._since[it.key]) for it in findings
+        )
+
+
+class Refusals:
+    """Which limits have refused somebody lately."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._lately: dict[str, tuple[float, float]] = {}  # when last, how many since it began
+
+    def update(self, now: float, samples: Iterable[Sample]) -> Iterator[Finding]:
+        """A finding for each limit that refused somebody in the last minute."""
+        totals: dict[str, float] = {}
+        for sample in samples:
+            if sample.metric.name == "headgate_refusals_total":
+                limit = "".join(sample.values)
+                totals[limit] = totals.get(limit, 0.0) + sample.number
+        for limit, total in totals.items():
+            more = total - self._totals.get(limit, total)
+            if more > 0:
+                before = self._lately.get(limit, (now, 0.0))[1]
+                self._lately[limit] = (now, before + more)
+        self._totals = totals
+        self._lately = {
+            limit: lately
+            for limit, lately in self._lately.items()
+            if now - lately[0] < REFUSED_LATELY_S
+        }
+        for limit, (_, count) in self._lately.items():
+            sentence = f"{limit} is reached: {count:,.0f} refused since it began"
+            yield Finding(("refused", limit), "warning", sentence)
+
+
+def of_health(health: Health) -> Iterator[Finding]:
+    """A finding for each check that fails; notes are warnings, of a loss more than that."""
+    for name, reason in health.checks.items():
+        if reason is not None:
+            yield _check(name, reason, "bad")
+    for name, reason in health.notes.items():
+        if reason is not None:
+            yield _check(name, reason, "bad" if name.startswith("loss ") else "warning")
+
+
+def _check(name: str, reason: str, level: Level) -> Finding:
+    what, _, of = name.partition(" ")
+    route = of if of.startswith("/") else None
+    sentence = f"{what if route else name}: {reason}"
+    return Finding(("check", name), level, sentence, route)
+
+
+def of_metrics(samples: Iterable[Sample]) -> Iterator[Finding]:
+    """What single gauges say."""
+    for sample in samples:
+        name, number = sample.metric.name, sample.number
+        labels = dict(zip(sample.metric.labels, sample.values, strict=True))
+        route = labels.get("route")
+        key = (name, route or "")
+        if name == "headgate_workers_silent" and number:
+            yield Finding(key, "warning", f"{number:.0f} workers do not tell how they are")
+        elif name == "headgate_redis_aof_enabled" and not number:
+            sentence = "Redis keeps no append-only file: a restart loses acknowledged appends"
+            yield Finding(key, "warning", sentence, route)
+        elif name == "headgate_redis_aof_ok" and not number:
+            yield Finding(key, "bad", "Redis cannot write its append-only file", route)
+        elif name == "headgate_log_free_bytes" and number < FEWEST_FREE_BYTES:
+            sentence = f"{number / (1 << 20):,.0f} MiB are left on the disk of the log"
+            yield Finding(key, "warning", sentence, route)
+
+
+def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[Finding]:
+    """What the last minutes of a route say, from its rows of `step_s` seconds."""
+    minutes = figures.summed(finest[-(RATIO_OVER_S // step_s) :])
+    ratio = figures.without_origin(minutes)
+    if ratio is not None and ratio < ALARM_RATIO and _reads(minutes) >= FEWEST_READS:
+        sentence = (
+            f"{ratio:.0%} of reads were served without the origin in the last ten minutes, "
+            f"fewer than {ALARM_RATIO:.0%}"
+        )
+        yield Finding(("ratio", prefix), "warning", sentence, prefix)
+    minute = figures.summed(finest[-(60 // step_s) :])
+    asked, failed = _pair(minute, "origin_requests"), _pair(minute, "origin_errors")
+    if asked and failed / asked > ORIGIN_ERRORS:
+        sentence = f"{failed / asked:.0%} of the requests at the origin failed in the last minute"
+        yield Finding(("origin errors", prefix), "warning", sentence, prefix)
+
+
+def _pair(row: Row | None, name: str) -> float:
+    return 0.0 if row is None else row[figures.COLUMN[name]]
+
+
+def _reads(row: Row | None) -> float:
+    return sum(_pair(row, name) for name in figures.CACHE_RESULTS)
+
+
+def of_routes(rows: Mapping[str, list[Row | None]], step_s: int) -> Iterator[Finding]:
+    """What the last minutes of all routes say."""
+    for prefix, finest in rows.items():
+        yield from of_history(prefix, finest, step_s)

@@ -1,0 +1,74 @@
+"""The settings in effect, each with where it came from, and without secrets."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from admin.model import Configuration, SettingView
+from gateway.settings import AdminToken, AdminUser, Route, declarations, shown_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+    from gateway.settings import Declaration, Settings
+
+MASKED = "***"
+DEFAULT = "default"
+_TABLES: dict[str, type[BaseModel]] = {
+    "routes": Route,
+    "admin_users": AdminUser,
+    "admin_tokens": AdminToken,
+}
+
+
+def configuration(settings: Settings) -> Configuration:
+    """Every setting; what differs from its default first, else in the order of the documents."""
+    views = [*_views(settings)]
+    return Configuration(tuple(sorted(views, key=lambda view: not view.differs)))
+
+
+def _views(settings: Settings) -> Iterator[SettingView]:
+    sources = settings.sources
+    for declared in declarations():
+        key = declared.key
+        if key not in _TABLES:
+            yield _view(settings, declared, key, sources.get(key))
+            continue
+        tables = getattr(settings, key)
+        if not tables:
+            yield SettingView(key, "[]", "[]", DEFAULT, declared.help, differs=False)
+        for index, table in enumerate(tables):
+            for inner in declarations(_TABLES[key]):
+                path = f"{key}[{index}].{inner.key}"
+                given = inner.key in table.model_fields_set
+                source = sources.get(path) or sources.get(key, "") if given else None
+                yield _view(table, inner, path, source)
+
+
+def _view(of: BaseModel, declared: Declaration, path: str, source: str | None) -> SettingView:
+    value = _shown(of, declared.key)
+    default = _origin(declared.default) if declared.key == "origin" else declared.default
+    # What an environment variable gives may be the default all the same.
+    return SettingView(
+        path, value, default, source or DEFAULT, declared.help, differs=value != default
+    )
+
+
+def _shown(of: BaseModel, key: str) -> str:
+    """A value as the documents write defaults."""
+    if key in {"password_hash", "token"}:
+        return MASKED
+    value = of.model_dump(mode="json", include={key})[key]
+    if key == "origin":
+        return _origin(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if value and isinstance(value, str) else json.dumps(value)
+
+
+def _origin(origin: str) -> str:
+    """As it may be seen; a route has no origin by default."""
+    return shown_origin(origin) if origin else origin

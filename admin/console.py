@@ -1,0 +1,197 @@
+"""What the console shows: the one place that the pages and the API both ask.
+
+The pages use it as `request.app[CONSOLE]`, and find who looks as `request[VIEWER]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from admin import lists, overview
+from admin.about import about
+from admin.configuration import configuration
+from admin.errors import NotTold
+from admin.history import SPANS_S
+from admin.model import Instance, Viewer
+from admin.streams import canonical
+from gateway.telemetry.inspection import (
+    LARGEST_PAGE,
+    PAGE,
+    DescribeStream,
+    ExplainRequest,
+    Explanation,
+    ListStreams,
+    NotAnswered,
+    StreamDescription,
+    StreamOrder,
+    StreamPage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from admin.model import About, Configuration, Messages, Overview, Place, RouteView, Span
+    from admin.recorder import Recorder
+    from admin.source import Setup, Source
+    from admin.streams import StreamClient
+    from gateway.telemetry.inspection import Answer, Question
+
+A = TypeVar("A", StreamPage, StreamDescription, Explanation)
+STALE_S = 1.0  # how old an overview may be that is given to others, too
+
+
+class Console:
+    """Everything that is shown and can be done. What cannot be raises NotTold."""
+
+    def __init__(
+        self,
+        source: Source,
+        setup: Setup,
+        recorder: Recorder,
+        streams: StreamClient,
+    ) -> None:
+        self._source = source
+        self._settings = settings = setup.settings
+        self._formats = setup.formats
+        self._clock = setup.clock
+        self._recorder = recorder
+        self._streams = streams
+        self._one_at_a_time = asyncio.Lock()
+        self._overviews: dict[Span, Overview] = {}  # the last of each span
+        self._routes = {route.prefix for route in settings.route_table}
+
+    # What is shown
+
+    async def instance(self) -> Instance:
+        """Who speaks, and how it is now."""
+        health = await self._source.health()
+        samples = self._recorder.samples
+        started = [it.number for it in samples if it.metric.name == "process_start_time_seconds"]
+        return Instance(
+            name=self.name,
+            state=overview.state(health),
+            workers=self._settings.workers,
+            version=self.about().versions["headgate"],
+            started_at=min(started, default=None),
+            gateways=self._recorder.fleet.size,
+        )
+
+    @property
+    def name(self) -> str:
+        """What the instance is called: the address of its streams."""
+        return str(self._settings.listen)
+
+    async def overview(self, span: Span) -> Overview:
+        """The first page. Who asks within a second gets the same."""
+        if span not in SPANS_S:
+            raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
+        async with self._one_at_a_time:
+            now = self._clock()
+            last = self._overviews.get(span)
+            if last is None or not 0 <= now - last.taken_at < STALE_S:
+                instance = await self.instance()
+                last = overview.overview(self._recorder, self._settings, instance, span, now)
+                self._overviews[span] = last
+            return last
+
+    async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
+        """Every route, in the order in which they are tried."""
+        return (await self.overview(span)).routes
+
+    async def streams(
+        self,
+        route: str,
+        *,
+        begins: str = "",
+        order: StreamOrder = "name",
+        after: str = "",
+        limit: int = PAGE,
+    ) -> StreamPage:
+        """A page of a route's streams."""
+        self._check_route(route)
+        if order not in get_args(StreamOrder):
+            raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
+        limit = max(1, min(limit, LARGEST_PAGE))
+        question = ListStreams(route, begins, order, after, limit)
+        processes = self._settings.workers
+        answers = await self._ask(lists.asked(question, processes), StreamPage)
+        return lists.page(question, answers, processes)
+
+    async def stream(self, route: str, name: str) -> StreamDescription:
+        """A stream, its producers and its readers. The name is percent-encoded, as in a URL."""
+        _, name = self._stream(route, name)
+        answers = await self._ask(DescribeStream(route, name), StreamDescription)
+        return lists.descriptions(answers)
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        """Messages from a place on, or with the offset LATEST the last ones."""
+        path, _ = self._stream(route, name)
+        return await self._streams.messages(path, place, limit)
+
+    def follow(self, route: str, name: str, offset: str) -> AsyncIterator[Messages]:
+        """Messages behind an offset as they come, until the stream is closed."""
+        path, _ = self._stream(route, name)
+        return self._streams.follow(path, offset)
+
+    async def explanation(
+        self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
+    ) -> Explanation:
+        """What would become of a request for this URL, or path and query, if it came now."""
+        try:
+            parts = urlsplit(url.strip())
+        except ValueError as cause:
+            raise NotTold(400, f"this is no URL: {cause}") from cause
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        named = {name.lower() for name, _ in headers}
+        host = [("Host", parts.netloc)] if parts.netloc and "host" not in named else []
+        question = ExplainRequest(target, (*host, *headers), method)
+        return (await self._ask(question, Explanation))[0]
+
+    def configuration(self) -> Configuration:
+        """The settings in effect."""
+        return configuration(self._settings)
+
+    def about(self) -> About:
+        """Versions, formats, limits."""
+        return about(self._settings, self._formats)
+
+    # What can be done
+
+    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
+        """Append to a stream; the next offset."""
+        return await self._streams.append(self._stream(route, name)[0], content_type, body)
+
+    async def close_stream(self, route: str, name: str) -> str:
+        """Close a stream; its final offset."""
+        return await self._streams.close_stream(self._stream(route, name)[0])
+
+    async def delete(self, route: str, name: str) -> None:
+        """Delete a stream."""
+        await self._streams.delete(self._stream(route, name)[0])
+
+    def _stream(self, route: str, name: str) -> tuple[str, str]:
+        self._check_route(route)
+        return canonical(route, name)
+
+    def _check_route(self, route: str) -> None:
+        if route not in self._routes:
+            raise NotTold(404, "no route has this prefix")
+
+    async def _ask(self, question: Question, kind: type[A]) -> list[A]:
+        """The answers of this kind; the reason why there is none."""
+        answers: Sequence[Answer] = await self._source.ask(question)
+        found = [answer for answer in answers if isinstance(answer, kind)]
+        if found:
+            return found
+        reasons = [answer for answer in answers if isinstance(answer, NotAnswered)]
+        if reasons:
+            raise NotTold(reasons[0].status, reasons[0].reason)
+        raise NotTold(503, "no worker answers: try again")
+
+
+CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)
+VIEWER: web.RequestKey[Viewer] = web.RequestKey("viewer", Viewer)

@@ -1,0 +1,85 @@
+"""Server-sent events to those who look, as many as there may be, until they are shown out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from admin.errors import NotTold
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from admin.sessions import Session, Sessions
+
+MOST_LISTENERS = 200  # each has a connection; a tail has another one to the streams' listener
+
+
+class Listeners:
+    """Everybody who is sent events; a session's are ended with it."""
+
+    def __init__(self) -> None:
+        self._writing: dict[asyncio.Task[None], Session | None] = {}
+
+    async def serve(
+        self,
+        request: web.Request,
+        events: AsyncGenerator[bytes],
+        session: Session | None,
+        sessions: Sessions,
+    ) -> web.StreamResponse:
+        """Send events until there are no more, the client goes, or its session is over."""
+        if len(self._writing) >= MOST_LISTENERS:
+            raise NotTold(503, "too many listen: close a page", {"Retry-After": "5"})
+        response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
+        response.content_type = "text/event-stream"
+        response.charset = "utf-8"
+        writing = asyncio.create_task(_write(request, response, events, session, sessions))
+        self._writing[writing] = session
+        try:
+            await asyncio.wait([writing])
+        finally:
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writing
+            del self._writing[writing]
+        return response
+
+    def end(self, session: Session) -> None:
+        """End those of a session that is over."""
+        for writing, of in self._writing.items():
+            if of is session:
+                writing.cancel()
+
+    def end_all(self) -> None:
+        """The server stops."""
+        for writing in self._writing:
+            writing.cancel()
+
+
+async def _write(
+    request: web.Request,
+    response: web.StreamResponse,
+    events: AsyncGenerator[bytes],
+    session: Session | None,
+    sessions: Sessions,
+) -> None:
+    with contextlib.suppress(ConnectionError):  # the client is gone
+        async with aclosing(events):
+            await response.prepare(request)
+            async for event in events:
+                if session is not None and not sessions.use(session):
+                    return
+                await response.write(event)
+
+
+def event(data: bytes, *, name: str = "", identity: str = "") -> bytes:
+    """One event. The data are one line, as JSON is; name and id have no line ends."""
+    head = f"event: {name}\n" if name else ""
+    if identity:
+        head += f"id: {identity}\n"
+    return head.encode() + b"data: " + data + b"\n\n"

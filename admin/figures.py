@@ -1,0 +1,240 @@
+"""What is recorded of a route: a row of numbers, taken from the metrics, and what rows tell.
+
+A row is of one route. Its counters are read as totals, and become what was counted between two
+looks; its gauges become the sum of value times seconds. So rows of several moments, routes and
+gateways add up, and every rate, mean, ratio and quantile is reckoned from a sum of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from admin.model import Result, Transport
+    from gateway.telemetry.metrics import Sample
+
+Row = Sequence[float]
+
+# Those of headgate_delivery_seconds and headgate_collapsed_readers.
+DELIVERY_BOUNDS: tuple[float, ...] = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+COLLAPSE_BOUNDS: tuple[float, ...] = (
+    *(1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
+    *(1000.0, 2000.0, 5000.0, 10000.0),
+)
+
+CACHE_RESULTS = ("hit", "collapsed", "stale", "revalidated", "miss", "bypass")
+WITHOUT_ORIGIN = ("hit", "collapsed", "stale")
+TRANSPORTS: tuple[Transport, ...] = ("sse", "long-poll")
+
+DELIVERIES = tuple(f"delivery_{index}" for index in range(len(DELIVERY_BOUNDS) + 1))
+SHARED = tuple(f"shared_{index}" for index in range(len(COLLAPSE_BOUNDS) + 1))
+COUNTERS = (
+    "requests",
+    "errors",  # answers of 500 and above
+    "appends",
+    "origin_requests",
+    "origin_errors",
+    *CACHE_RESULTS,
+    "shared_readers",  # how many readers were given an answer that could be shared
+    *SHARED,
+    *DELIVERIES,
+)
+COLUMNS = ("seconds", *COUNTERS, *TRANSPORTS)
+COLUMN = {name: index for index, name in enumerate(COLUMNS)}
+WIDTH = len(COLUMNS)
+SECONDS = 0
+
+
+def empty() -> list[float]:
+    """A row in which nothing was counted."""
+    return [0.0] * WIDTH
+
+
+def take(samples: Iterable[Sample], prefixes: Iterable[str]) -> dict[str, list[float]]:
+    """The row of each route as the metrics have it now; metrics that are missing count nothing."""
+    rows = {prefix: empty() for prefix in prefixes}
+    for sample in samples:
+        reader = _READERS.get(sample.metric.name)
+        if reader is None:
+            continue
+        labels = dict(zip(sample.metric.labels, sample.values, strict=True))
+        row = rows.get(labels.get("route", ""))
+        if row is not None:
+            reader(row, labels, sample)
+    return rows
+
+
+def _requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
+    status = labels.get("status", "")
+    row[COLUMN["requests"]] += sample.number
+    if status == "5xx":
+        row[COLUMN["errors"]] += sample.number
+    if status == "2xx" and labels.get("operation") == "append":
+        row[COLUMN["appends"]] += sample.number
+
+
+def _cache_results(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
+    result = labels.get("result", "")
+    if result in CACHE_RESULTS:
+        row[COLUMN[result]] += sample.number
+
+
+def _origin_requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
+    row[COLUMN["origin_requests"]] += sample.number
+    if labels.get("result") not in {"2xx", "3xx", "4xx"}:
+        row[COLUMN["origin_errors"]] += sample.number
+
+
+def _live_readers(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
+    transport = labels.get("mode", "").replace("_", "-")
+    if transport in TRANSPORTS:
+        row[COLUMN[transport]] += sample.number
+
+
+def _collapsed(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
+    if sample.distribution is not None and sample.metric.bounds == COLLAPSE_BOUNDS:
+        row[COLUMN["shared_readers"]] += sample.distribution.sum
+        _add(row, SHARED, sample.distribution.counts)
+
+
+def _delivered(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
+    if sample.distribution is not None and sample.metric.bounds == DELIVERY_BOUNDS:
+        _add(row, DELIVERIES, sample.distribution.counts)
+
+
+def _add(row: list[float], names: Sequence[str], counts: Iterable[int]) -> None:
+    first = COLUMN[names[0]]
+    for index, count in enumerate(counts, first):
+        row[index] += count
+
+
+_READERS: dict[str, Callable[[list[float], Mapping[str, str], Sample], None]] = {
+    "headgate_requests_total": _requests,
+    "headgate_cache_results_total": _cache_results,
+    "headgate_origin_requests_total": _origin_requests,
+    "headgate_live_readers": _live_readers,
+    "headgate_collapsed_readers": _collapsed,
+    "headgate_delivery_seconds": _delivered,
+}
+
+
+def between(before: Row, now: Row, seconds: float) -> list[float]:
+    """What was counted between two looks, so many seconds apart. What has fallen began anew."""
+    row = empty()
+    row[SECONDS] = seconds
+    for name in COUNTERS:
+        index = COLUMN[name]
+        row[index] = now[index] - before[index] if now[index] >= before[index] else now[index]
+    for name in TRANSPORTS:
+        row[COLUMN[name]] = now[COLUMN[name]] * seconds
+    return row
+
+
+def summed(rows: Iterable[Row | None]) -> list[float] | None:
+    """Rows of one route at several moments as one; None when there are none."""
+    total: list[float] | None = None
+    for row in rows:
+        if row is not None:
+            total = list(row) if total is None else [a + b for a, b in zip(total, row, strict=True)]
+    return total
+
+
+def together(rows: Iterable[Row | None]) -> list[float] | None:
+    """Rows of several routes in the same seconds as one."""
+    found = [row for row in rows if row is not None]
+    total = summed(found)
+    if total is not None:
+        total[SECONDS] = max(row[SECONDS] for row in found)
+    return total
+
+
+# What a row tells. Each is None where there is no row, or nothing to tell it from
+
+
+def rate(row: Row | None, name: str) -> float | None:
+    """How many a second; of a transport its readers, on the average."""
+    if row is None or not row[SECONDS]:
+        return None
+    return row[COLUMN[name]] / row[SECONDS]
+
+
+def result_rate(row: Row | None, result: Result) -> float | None:
+    """Reads a second with this result. What bypassed the cache is a miss, for its origin."""
+    if result == "error":
+        return rate(row, "errors")
+    if result == "miss":
+        return added(rate(row, "miss"), rate(row, "bypass"))
+    return rate(row, result)
+
+
+def readers(row: Row | None) -> float | None:
+    """Live readers, on the average."""
+    return added(*(rate(row, name) for name in TRANSPORTS))
+
+
+def added(*numbers: float | None) -> float | None:
+    """The sum of what is known; None when nothing is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def without_origin(row: Row | None) -> float | None:
+    """The hit ratio: the part of all reads that neither the origin nor the log was asked for."""
+    if row is None:
+        return None
+    every = sum(row[COLUMN[name]] for name in CACHE_RESULTS)
+    served = sum(row[COLUMN[name]] for name in WITHOUT_ORIGIN)
+    return served / every if every else None
+
+
+def collapse(row: Row | None) -> float | None:
+    """The collapse factor: readers for each answer of the origin or read of the log."""
+    if row is None:
+        return None
+    answers = sum(_counts(row, SHARED))
+    return row[COLUMN["shared_readers"]] / answers if answers else None
+
+
+def most_collapsed(row: Row | None) -> float | None:
+    """Readers of the most shared answer: the bound of its bucket, hence no more than that.
+
+    The last bucket has no bound; of it the least is told.
+    """
+    if row is None:
+        return None
+    counts = _counts(row, SHARED)
+    highest = max((index for index, count in enumerate(counts) if count), default=None)
+    return None if highest is None else float(COLLAPSE_BOUNDS[min(highest, len(counts) - 2)])
+
+
+def delivery_counts(row: Row | None) -> tuple[float, ...] | None:
+    """Deliveries by the bucket of their delay."""
+    return None if row is None else tuple(_counts(row, DELIVERIES))
+
+
+def delivery_quantile(row: Row | None, quantile: float) -> float | None:
+    """A quantile of the delivery delay, in seconds, as Prometheus' histogram_quantile has it."""
+    if row is None:
+        return None
+    counts = _counts(row, DELIVERIES)
+    wanted = quantile * sum(counts)
+    if not wanted:
+        return None
+    below = 0.0
+    for index, bound in enumerate(DELIVERY_BOUNDS):
+        if counts[index] and below + counts[index] >= wanted:
+            least = DELIVERY_BOUNDS[index - 1] if index else 0.0
+            return least + (bound - least) * (wanted - below) / counts[index]
+        below += counts[index]
+    return float(DELIVERY_BOUNDS[-1])
+
+
+def _counts(row: Row, names: Sequence[str]) -> Row:
+    first = COLUMN[names[0]]
+    return row[first : first + len(names)]

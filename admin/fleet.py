@@ -1,0 +1,109 @@
+"""The gateways that share a log: what each one counted, told to the others."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin import figures
+from gateway.telemetry.inspection import SharedFigures, ShareFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from admin.figures import Row
+    from gateway.telemetry.inspection import Answer
+
+MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
+LONGEST_TOLD = 64 << 10  # bytes; a route takes less than one thousand
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A gateway's totals by route and name. Other versions may know other names."""
+
+    routes: dict[str, dict[str, float]]
+
+
+_decoder = msgspec.json.Decoder(Told)
+
+
+class Counting:
+    """A gateway's totals at the last look, and so what it has counted since."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, Row] = {}
+
+    def since(self, totals: Mapping[str, Row], seconds: float) -> dict[str, list[float]]:
+        """What was counted by route; nothing of a route that is seen for the first time."""
+        rows = {
+            prefix: figures.between(self._before[prefix], row, seconds)
+            for prefix, row in totals.items()
+            if prefix in self._before
+        }
+        self._before = dict(totals)
+        return rows
+
+
+class Fleet:
+    """The others, as long as they tell; `shared` are the routes whose log they share."""
+
+    def __init__(self, instance: str, shared: Iterable[str]) -> None:
+        self._instance = instance
+        self._shared = frozenset(shared)
+        self._others: dict[str, Counting] = {}
+
+    @property
+    def size(self) -> int:
+        """How many gateways there are, with this one."""
+        return 1 + len(self._others)
+
+    def question(self, totals: Mapping[str, Row]) -> ShareFigures | None:
+        """What tells the others, and asks for theirs; None where nobody shares a log."""
+        if not self._shared:
+            return None
+        routes = {
+            prefix: {name: row[figures.COLUMN[name]] for name in NAMES if row[figures.COLUMN[name]]}
+            for prefix, row in totals.items()
+            if prefix in self._shared
+        }
+        return ShareFigures(self._instance, msgspec.json.encode(Told(routes)).decode())
+
+    def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
+        """What each of the others has counted by route. Who tells no more is forgotten."""
+        told: dict[str, str] = {}
+        for answer in answers:
+            if isinstance(answer, SharedFigures):
+                told |= answer.told
+        told.pop(self._instance, None)
+        found: dict[str, Counting] = {}
+        counted = []
+        for instance in sorted(told)[:MOST_GATEWAYS]:
+            totals = self._totals(told[instance])
+            if totals is not None:
+                found[instance] = self._others.get(instance) or Counting()
+                counted.append(found[instance].since(totals, seconds))
+        self._others = found
+        return counted
+
+    def _totals(self, told: str) -> dict[str, Row] | None:
+        """What another gateway told, as rows; None when it makes no sense."""
+        if len(told) > LONGEST_TOLD:
+            return None
+        try:
+            routes = _decoder.decode(told).routes
+        except msgspec.DecodeError:
+            return None
+        return {prefix: _row(routes[prefix]) for prefix in self._shared & routes.keys()}
+
+
+NAMES = (*figures.COUNTERS, *figures.TRANSPORTS)
+
+
+def _row(numbers: Mapping[str, float]) -> Row:
+    row = figures.empty()
+    for name in NAMES:
+        number = numbers.get(name, 0.0)
+        row[figures.COLUMN[name]] = number if number >= 0 and math.isfinite(number) else 0.0
+    return row

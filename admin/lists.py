@@ -1,0 +1,118 @@
+"""What several processes answer to one question, as one answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.errors import NotTold
+from gateway.telemetry.inspection import LARGEST_PAGE, MOST_READERS, StreamPage, StreamRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gateway.telemetry.inspection import (
+        ListStreams,
+        ReaderMode,
+        StreamDescription,
+        StreamOrder,
+    )
+
+_RANKS: dict[StreamOrder, Callable[[StreamRow], float]] = {
+    "readers": lambda row: row.readers,
+    "rate": lambda row: row.rate,
+    "size": lambda row: row.size or 0,
+}
+
+
+def asked(question: ListStreams, processes: int) -> ListStreams:
+    """What each of several processes is asked, to make the page that was asked for.
+
+    Each ranks the streams by what happens in itself. Only what all of them rank high can be ranked
+    together, so each is asked for as many as it tells at once, and the list ends with those.
+    """
+    if processes == 1 or question.order == "name":
+        return question
+    return msgspec.structs.replace(question, after="", limit=LARGEST_PAGE)
+
+
+def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -> StreamPage:
+    """One page of what the processes list. Raises NotTold for an `after` that is none."""
+    if processes == 1:
+        return answers[0]
+    rows: dict[str, StreamRow] = {}
+    for answer in answers:
+        for row in answer.rows:
+            rows[row.name] = _both(rows[row.name], row) if row.name in rows else row
+    merge = _by_name if question.order == "name" else _ranked
+    shown, after = merge(question, answers, rows)
+    surveys = [answer.as_of for answer in answers if answer.as_of is not None]
+    known_only = any(answer.known_only for answer in answers)
+    return StreamPage(tuple(shown), after, min(surveys, default=None), known_only)
+
+
+def _by_name(
+    _question: ListStreams, answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
+) -> tuple[list[StreamRow], str | None]:
+    """Up to where the first of their pages ends, so that the next one misses nothing."""
+    ordered = sorted(rows.values(), key=lambda row: row.name)
+    unfinished = [answer for answer in answers if answer.after is not None and answer.rows]
+    if not unfinished:
+        return ordered, None
+    first = min(unfinished, key=lambda answer: answer.rows[-1].name)
+    last = first.rows[-1].name
+    return [row for row in ordered if row.name <= last], first.after
+
+
+def _ranked(
+    question: ListStreams, _answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
+) -> tuple[list[StreamRow], str | None]:
+    """The next ones of all; `after` is how many have been told."""
+    if question.after and not (question.after.isascii() and question.after.isdecimal()):
+        raise NotTold(400, "after is not where a page of this order ended")
+    rank = _RANKS[question.order]
+    ordered = sorted(rows.values(), key=lambda row: (-rank(row), row.name))
+    begin = int(question.after[:9] or 0)
+    end = begin + question.limit
+    return ordered[begin:end], str(end) if end < len(ordered) else None
+
+
+def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
+    """One stream as each process knows it: its readers are those of all."""
+    one = answers[0]
+    for other in answers[1:]:
+        readers = sorted((*one.readers, *other.readers), key=lambda it: -(it.behind or 0))
+        one = msgspec.structs.replace(
+            one,
+            row=_both(one.row, other.row),
+            metadata=other.metadata | one.metadata,
+            producers=one.producers or other.producers,
+            producers_in_all=max(one.producers_in_all, other.producers_in_all),
+            readers=tuple(readers[:MOST_READERS]),
+            readers_by_mode=_modes((one.readers_by_mode, other.readers_by_mode)),
+        )
+    return one
+
+
+def _both(one: StreamRow, other: StreamRow) -> StreamRow:
+    """What is known from either; readers and rates add up."""
+    known = {
+        name: getattr(other, name) if getattr(one, name) is None else getattr(one, name)
+        for name in ("content_type", "tail", "size", "expires_at", "forked_from", "created_at")
+    }
+    return msgspec.structs.replace(
+        one,
+        **known,
+        closed=one.closed or other.closed,
+        readers=one.readers + other.readers,
+        rate=one.rate + other.rate,
+    )
+
+
+def _modes(told: Iterable[dict[ReaderMode, int]]) -> dict[ReaderMode, int]:
+    found: dict[ReaderMode, int] = {}
+    for modes in told:
+        for mode, count in modes.items():
+            found[mode] = found.get(mode, 0) + count
+    return found

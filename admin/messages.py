@@ -1,0 +1,75 @@
+"""The body of a read as messages that can be shown: whole, or cut and said to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.model import Message
+from gateway.errors import BadRequest
+from gateway.protocol.content import is_json, is_text, json_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What a screen shows of one message; a page has at most MOST_MESSAGES of them.
+LONGEST_MESSAGE = 16 << 10
+PIECE = 4 << 10  # of what has no messages
+MOST_MESSAGES = 200
+USUAL_MESSAGES = 50
+
+
+def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> list[Message]:
+    """The messages of a body, of which the last one knows the offset behind it.
+
+    A body that is not `whole` is JSON that cannot be told apart: it is one message, cut.
+    """
+    if is_json(content_type):
+        messages = _json(body) if whole else [_shown(body, cut=True, text=True)]
+    else:
+        text = is_text(content_type)
+        messages = [_shown(piece, cut=False, text=text) for piece in _pieces(body, text=text)]
+    if messages:
+        last = messages[-1]
+        messages[-1] = Message(last.size, last.text, last.data, last.truncated, next_offset)
+    return messages
+
+
+def _json(body: bytes) -> list[Message]:
+    try:
+        return [_shown(item, cut=False, text=True) for item in json_messages(body)]
+    except BadRequest:  # an origin may send what it calls JSON
+        return [_shown(body, cut=False, text=True)]
+
+
+def _shown(message: bytes, *, cut: bool, text: bool) -> Message:
+    kept = message[:LONGEST_MESSAGE]
+    truncated = cut or len(kept) < len(message)
+    if truncated and text:
+        kept = kept[: _whole_characters(kept)]
+    try:
+        said = kept.decode() if text else None
+    except UnicodeDecodeError:
+        said = None
+    return Message(len(message), said, kept if said is None else None, truncated)
+
+
+def _pieces(body: bytes, *, text: bool) -> Iterator[bytes]:
+    begin = 0
+    while begin < len(body):
+        piece = body[begin : begin + PIECE]
+        if text and begin + PIECE < len(body):
+            piece = piece[: _whole_characters(piece)]
+        yield piece
+        begin += len(piece)
+
+
+def _whole_characters(piece: bytes) -> int:
+    """How much of UTF-8 text ends with a whole character; all of what is none."""
+    for back in range(1, min(4, len(piece)) + 1):
+        byte = piece[-back]
+        if byte >= 0xC0:  # begins a character of several bytes
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(piece) - back if back < length else len(piece)
+        if byte < 0x80:
+            break
+    return len(piece)

@@ -1,0 +1,98 @@
+"""What the API is asked and answers, as values; `admin.api` has the table of its operations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from admin.messages import MOST_MESSAGES, USUAL_MESSAGES
+from admin.model import RouteView, Span
+from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, StreamOrder
+
+Target = Annotated[str, msgspec.Meta(max_length=8192)]
+
+
+class OfSpan(msgspec.Struct, frozen=True):
+    """The last 15 minutes to 24 hours."""
+
+    span: Span = "15m"
+
+
+class OfRoute(msgspec.Struct, frozen=True):
+    """A page of a route's streams."""
+
+    route: str
+    begins: str = ""
+    order: StreamOrder = "name"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE
+
+
+class OfStream(msgspec.Struct, frozen=True):
+    """A stream: the prefix of its route, and its name, percent-encoded as in its URL."""
+
+    route: str
+    name: str
+
+
+class OfMessages(msgspec.Struct, frozen=True):
+    """Messages from a place on. The offset `latest` stands for the last ones."""
+
+    route: str
+    name: str
+    offset: str = "-1"
+    skip: Annotated[int, msgspec.Meta(ge=0)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_MESSAGES)] = USUAL_MESSAGES
+
+
+class OfTail(msgspec.Struct, frozen=True):
+    """What comes behind an offset. A Last-Event-ID goes before it."""
+
+    route: str
+    name: str
+    offset: str = "now"
+
+
+class Routes(msgspec.Struct, frozen=True):
+    """Every route, in the order in which they are tried."""
+
+    routes: tuple[RouteView, ...]
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """A name and its password."""
+
+    name: str
+    password: str
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A request to be explained: a URL or a path, and its headers."""
+
+    url: Target
+    headers: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=100)] = ()
+    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] = "GET"
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Text to be appended to a stream; without a content type that of the stream is taken."""
+
+    route: str
+    name: str
+    data: str
+    content_type: str = ""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A change was made; the stream's next offset."""
+
+    next_offset: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What went wrong (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str

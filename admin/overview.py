@@ -1,0 +1,197 @@
+"""The first page and the routes, from what was recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin import figures, history, policy
+from admin.model import (
+    RESULTS,
+    Chart,
+    HeatMap,
+    Line,
+    Overview,
+    RouteFigures,
+    RouteView,
+    Server,
+    Stat,
+    State,
+)
+from gateway.settings import shown_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from admin.figures import Row
+    from admin.model import Instance, Result, Span, Transport
+    from admin.recorder import Recorder
+    from admin.source import Health
+    from gateway.settings import Route, Settings
+    from gateway.telemetry.metrics import Sample
+
+    Told = Callable[[Row | None], float | None]
+
+HOUR_S = 3600.0
+P99 = 0.99
+
+
+def overview(
+    recorder: Recorder, settings: Settings, instance: Instance, span: Span, now: float
+) -> Overview:
+    """The first page, for a span that ends now."""
+    prefixes = [route.prefix for route in settings.route_table]
+    recorded = recorder.history
+    by_route = [recorded.of(prefix, span, now) for prefix in prefixes]
+    rows = [figures.together(moment) for moment in zip(*by_route, strict=True)]
+    whole = figures.summed(rows)
+    latest = figures.together(recorded.now(prefix, now) for prefix in prefixes)
+    before = figures.together(recorded.before(prefix, HOUR_S, now) for prefix in prefixes)
+
+    def stat(tell: Told, of: Row | None) -> Stat:
+        return Stat(tell(of), tuple(map(tell, rows)), tell(before))
+
+    def chart(*lines: tuple[str, Told]) -> Chart:
+        told = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
+        return Chart(history.start(span, now), history.step(span), told)
+
+    views = routes(recorder, settings, span, now)
+    return Overview(
+        taken_at=now,
+        span=span,
+        instance=instance,
+        attention=recorder.watch.attention,
+        without_origin=stat(figures.without_origin, whole),
+        collapse=stat(figures.collapse, whole),
+        most_collapsed=figures.most_collapsed(whole),
+        live_readers=stat(figures.readers, latest),
+        readers=_readers(latest),
+        delivery_p99=stat(_p99, whole),
+        requests=stat(_rate("requests"), latest),
+        appends=stat(_rate("appends"), latest),
+        by_result=chart(*((result, _result(result)) for result in RESULTS)),
+        ratio=chart(("served without the origin", figures.without_origin)),
+        by_transport=chart(*((name, _rate(name)) for name in figures.TRANSPORTS)),
+        delivery=HeatMap(
+            history.start(span, now),
+            history.step(span),
+            figures.DELIVERY_BOUNDS,
+            tuple(map(figures.delivery_counts, rows)),
+        ),
+        routes=views,
+    )
+
+
+def routes(recorder: Recorder, settings: Settings, span: Span, now: float) -> tuple[RouteView, ...]:
+    """Every route, in the order in which they are tried."""
+    return tuple(_route(recorder, route, span, now) for route in settings.route_table)
+
+
+def _route(recorder: Recorder, route: Route, span: Span, now: float) -> RouteView:
+    rows = recorder.history.of(route.prefix, span, now)
+    latest = recorder.history.now(route.prefix, now)
+    return RouteView(
+        prefix=route.prefix,
+        origin=shown_origin(route.origin),
+        kind=policy.kind(route),
+        state=route_state(route.prefix, recorder.health),
+        policy=policy.sentences(route),
+        figures=_figures(rows, latest),
+        repairs=_repairs(recorder.samples, route.prefix),
+        servers=_servers(recorder.samples, route.prefix),
+    )
+
+
+def _figures(rows: Sequence[Row | None], latest: Row | None) -> RouteFigures:
+    whole = figures.summed(rows)
+    return RouteFigures(
+        requests=figures.rate(latest, "requests"),
+        without_origin=figures.without_origin(whole),
+        collapse=figures.collapse(whole),
+        readers=_readers(latest),
+        appends=figures.rate(latest, "appends"),
+        errors=figures.rate(latest, "errors"),
+        history=tuple(figures.rate(row, "requests") for row in rows),
+    )
+
+
+def _readers(row: Row | None) -> dict[Transport, int]:
+    told = {name: figures.rate(row, name) for name in figures.TRANSPORTS}
+    return {name: round(number) for name, number in told.items() if number is not None}
+
+
+def _p99(row: Row | None) -> float | None:
+    return figures.delivery_quantile(row, P99)
+
+
+def _rate(name: str) -> Told:
+    return lambda row: figures.rate(row, name)
+
+
+def _result(result: Result) -> Told:
+    return lambda row: figures.result_rate(row, result)
+
+
+# ---------------------------------------------------------------- how it is
+
+
+def state(health: Health) -> State:
+    """How the gateway is, in a word or two."""
+    if health.checks.get("server") == "stopping":
+        return State("warning", "draining")
+    failing = [name for name, reason in health.checks.items() if reason is not None]
+    if failing:
+        return State("bad", f"degraded: {_named(failing[0])}")
+    noted = [name for name, reason in health.notes.items() if reason is not None]
+    if noted:
+        return State("warning", f"serving; {_named(noted[0])}")
+    return State("good", "serving")
+
+
+def _named(check: str) -> str:
+    """What a failing check means, by its name."""
+    what, _, of = check.partition(" ")
+    words = {"log": "log takes no appends", "origin": "origin unreachable", "loss": "data lost"}
+    return f"{words[what]} ({of})" if what in words else f"{check} is not well"
+
+
+def route_state(prefix: str, health: Health) -> State:
+    """How a route is, by the checks and notes that name it."""
+    checks = {**health.checks, **health.notes}
+    for what, words in (
+        ("log", "log takes no appends"),
+        ("origin", "origin unreachable"),
+        ("loss", "acknowledged appends were lost"),
+    ):
+        if checks.get(f"{what} {prefix}") is not None:
+            return State("bad", words)
+    return State("good", "serving")
+
+
+def _repairs(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
+    """What this gateway repaired in the origin's answers since it started, the most often first."""
+    found: dict[str, int] = {}
+    for labels, number in _of_route(samples, "headgate_repairs_total", prefix):
+        repair = labels.get("repair", "")
+        found[repair] = found.get(repair, 0) + int(number)
+    return dict(sorted(found.items(), key=lambda it: (-it[1], it[0])))
+
+
+def _servers(samples: Sequence[Sample], prefix: str) -> tuple[Server, ...]:
+    """The servers of an origin, in the order of their metrics."""
+    up, down = State("good", "up"), State("bad", "down")
+    return tuple(
+        Server(labels["server"], up if number else down)
+        for labels, number in _of_route(samples, "headgate_origin_up", prefix)
+        if "server" in labels
+    )
+
+
+def _of_route(
+    samples: Sequence[Sample], name: str, prefix: str
+) -> list[tuple[dict[str, str], float]]:
+    labelled = (
+        (dict(zip(it.metric.labels, it.values, strict=True)), it.number)
+        for it in samples
+        if it.metric.name == name
+    )
+    return [(labels, number) for labels, number in labelled if labels.get("route") == prefix]

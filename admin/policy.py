@@ -1,0 +1,86 @@
+"""What a route does, in sentences, from its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings import Route
+
+Kind = Literal["memory", "file", "redis", "http"]
+_UNITS = ((365 * 86400, "year"), (86400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def kind(route: Route) -> Kind:
+    """Where the streams of a route live."""
+    if route.is_http:
+        return "http"
+    if route.is_redis:
+        return "redis"
+    return "memory" if route.origin == "memory:" else "file"
+
+
+def sentences(route: Route) -> tuple[str, ...]:
+    """The policy of a route, a sentence each."""
+    return (*_caching(route), *(_before_origin(route) if route.is_http else _keeping(route)))
+
+
+def _caching(route: Route) -> Iterator[str]:
+    yield (
+        f"Whole chunks may be cached for {spell(route.chunk_lifetime)}, "
+        f"answers at the tail for {spell(route.tail_max_age)}."
+    )
+    if route.stale_while_revalidate:
+        yield (
+            f"Caches may serve them for {spell(route.stale_while_revalidate)} more "
+            "while they ask for new ones."
+        )
+
+
+def _before_origin(route: Route) -> Iterator[str]:
+    if route.stale_if_error:
+        yield (
+            f"While the origin cannot be asked, stale copies are served for "
+            f"{spell(route.stale_if_error)}."
+        )
+    if route.drop_query:
+        yield f"The query keys {_listed(route.drop_query)} are dropped."
+    if route.drop_headers:
+        yield f"The headers {_listed(route.drop_headers)} are dropped."
+    if route.identity_headers:
+        yield f"Readers are also known by {_listed(route.identity_headers)}."
+    if route.no_store == "ignore":
+        yield "A no-store of the origin is ignored for reads."
+    if route.s_maxage == "share":
+        yield "An s-maxage of the origin shares answers among readers with identity headers."
+    yield f"At most {route.max_origin_requests:,} requests are at the origin at once."
+
+
+def _keeping(route: Route) -> Iterator[str]:
+    if kind(route) == "memory":
+        yield "Streams last as long as the process."
+    if route.retention_age:
+        yield f"Records are removed after {spell(route.retention_age)}."
+    if route.retention_size:
+        yield f"Of each stream the newest {route.retention_size:,} bytes are kept."
+    if route.wait_replicas:
+        yield f"An append is acknowledged when {_replicas(route.wait_replicas)} it."
+
+
+def _replicas(count: int) -> str:
+    return "a replica has" if count == 1 else f"{count} replicas have"
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(words)
+
+
+def spell(seconds: int) -> str:
+    """A duration in the largest unit that needs no fraction."""
+    for size, unit in _UNITS:
+        if seconds and seconds % size == 0:
+            count = seconds // size
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:,} second{'' if seconds == 1 else 's'}"

@@ -1,0 +1,85 @@
+"""Looks at the gateway every five seconds, and records what was counted in between."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from admin import attention, figures
+from admin.attention import Refusals, Watch
+from admin.fleet import Counting, Fleet
+from admin.history import FINEST_S, History
+from admin.source import Health
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from admin.source import Setup, Source
+    from gateway.telemetry.metrics import Snapshot
+
+# Less than the time between two looks, of which a late one is left out.
+LOOK_S = 4.0
+
+
+class Recorder:
+    """`history` and `watch` are what it has recorded, `samples` and `health` the last look."""
+
+    def __init__(self, source: Source, setup: Setup, instance: str) -> None:
+        """`instance` is a name that no other gateway has."""
+        routes = setup.settings.route_table
+        self._source = source
+        self._clock = setup.clock
+        self._prefixes = tuple(route.prefix for route in routes)
+        self.history = History(self._prefixes)
+        self.watch = Watch()
+        self.fleet = Fleet(instance, (route.prefix for route in routes if route.is_redis))
+        self.samples: Snapshot = ()
+        self.health = Health({}, {})
+        self._refusals = Refusals()
+        self._own = Counting()
+        self._looked_at: float | None = None
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self.look()
+            except TimeoutError:
+                log.warning("admin.look_missed", after_s=LOOK_S)
+            except Exception:  # noqa: BLE001 - a gap is better than the end of the record
+                log.exception("admin.look_failed")
+            due = max(due + FINEST_S, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    async def look(self) -> None:
+        """Record what was counted since the last look."""
+        samples = await self._source.measure()
+        health = await self._source.health()
+        now = self._clock()
+        seconds = FINEST_S if self._looked_at is None else max(now - self._looked_at, 0.0)
+        totals = figures.take(samples, self._prefixes)
+        self.history.add(now, self._own.since(totals, seconds))
+        self._looked_at, self.samples, self.health = now, samples, health
+        question = self.fleet.question(totals)
+        if question is not None:
+            answers = await self._source.ask(question)
+            for rows in self.fleet.take(answers, seconds):
+                # The seconds are told by this gateway's own row.
+                self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
+        self.watch.update(now, self._findings(now))
+
+    def _findings(self, now: float) -> list[attention.Finding]:
+        finest = {prefix: self.history.of(prefix, "15m", now) for prefix in self._prefixes}
+        return [
+            *attention.of_health(self.health),
+            *attention.of_metrics(self.samples),
+            *self._refusals.update(now, self.samples),
+            *attention.of_routes(finest, FINEST_S),
+        ]
+
+
+def _timeless(row: list[float]) -> list[float]:
+    row[figures.SECONDS] = 0.0
+    return row

@@ -1,0 +1,231 @@
+"""A client of the gateway's own listener: what the console reads and writes, any client can."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from admin.errors import NotTold
+from admin.messages import MOST_MESSAGES, split
+from admin.model import Messages, Place
+from gateway.errors import BadRequest
+from gateway.protocol.offsets import BEGINNING, format_offset, parse_offset
+from gateway.protocol.paths import canonical_path
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from admin.model import Message
+    from gateway.settings import Address
+
+LATEST = "latest"  # of the console alone: as far before the tail as a screen shows
+LATEST_BYTES = 64 << 10
+# A chunk is 256 KiB and the rest of an append, of which the largest are cut.
+LONGEST_BODY = 4 << 20
+LONGEST_PROBLEM = 16 << 10
+MOST_READS = 8  # to come from the last bytes to the tail
+MOST_CONNECTIONS = 64  # of all who look; live tails take one each
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
+# The server ends a long-poll after at most 300 s (long_poll_timeout).
+POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=330)
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is looked for, not bound
+
+
+class Problem(msgspec.Struct):
+    """What is shown of an RFC 9457 answer."""
+
+    detail: str = ""
+
+
+class _Read(NamedTuple):
+    content_type: str
+    messages: list[Message]
+    next_offset: str
+    up_to_date: bool
+    closed: bool
+
+
+class StreamClient:
+    """Whoever opens it closes it. Each of its methods raises NotTold."""
+
+    def __init__(self, listen: Address) -> None:
+        host = _EVERY_ADDRESS.get(listen.host, listen.host)
+        self._base = URL.build(scheme="http", host=host, port=listen.port)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make ready to ask."""
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
+        headers = {"User-Agent": "headgate-console"}
+        self._session = aiohttp.ClientSession(connector=connector, headers=headers)
+
+    async def close(self) -> None:
+        """End every request and connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def messages(self, path: str, place: Place, limit: int) -> Messages:
+        """The messages from a place on; at LATEST the last ones, as far as offsets tell those."""
+        limit = max(1, min(limit, MOST_MESSAGES))
+        if place.offset == LATEST:
+            return await self._latest(path, limit)
+        return _page(place, await self._read(path, place.offset), limit)
+
+    async def follow(self, path: str, offset: str) -> AsyncIterator[Messages]:
+        """What comes after an offset, as it comes, until the stream is closed."""
+        while True:
+            read = await self._read(path, offset, live=True)
+            yield _page(Place(offset), read, len(read.messages))
+            if read.closed and read.up_to_date:
+                return
+            offset = read.next_offset
+
+    async def append(self, path: str, content_type: str, body: bytes) -> str:
+        """Append, by default with the stream's own content type; the next offset."""
+        if not content_type:
+            async with self._request("HEAD", path) as answer:
+                content_type = answer.headers.get("Content-Type", "")
+        headers = {"Content-Type": content_type}
+        async with self._request("POST", path, headers=headers, body=body) as answer:
+            return answer.headers.get("Stream-Next-Offset", "")
+
+    async def close_stream(self, path: str) -> str:
+        """Close the stream; its final offset."""
+        async with self._request("POST", path, headers={"Stream-Closed": "true"}) as answer:
+            return answer.headers.get("Stream-Next-Offset", "")
+
+    async def delete(self, path: str) -> None:
+        """Delete the stream."""
+        async with self._request("DELETE", path):
+            return
+
+    async def _latest(self, path: str, limit: int) -> Messages:
+        async with self._request("HEAD", path) as answer:
+            offset = before(answer.headers.get("Stream-Next-Offset", ""))
+        try:
+            read = await self._read(path, offset)
+        except NotTold as refusal:
+            if refusal.status not in {400, 410}:  # retention has removed what is there
+                raise
+            offset = BEGINNING
+            read = await self._read(path, offset)
+        for _ in range(MOST_READS):
+            if read.up_to_date:
+                break
+            following = await self._read(path, read.next_offset)
+            if not following.messages:
+                break
+            offset, read = read.next_offset, following
+        return _page(Place(offset, max(0, len(read.messages) - limit)), read, limit)
+
+    async def _read(self, path: str, offset: str, *, live: bool = False) -> _Read:
+        query = {"live": "long-poll", "offset": offset} if live else {"offset": offset}
+        timeout = POLL_TIMEOUT if live else TIMEOUT
+        async with self._request("GET", path, query=query, timeout=timeout) as answer:
+            body = await _at_most(answer, LONGEST_BODY)
+            headers = answer.headers
+            content_type = headers.get("Content-Type", "")
+            next_offset = headers.get("Stream-Next-Offset", "")
+            whole = len(body) <= LONGEST_BODY
+            return _Read(
+                content_type,
+                split(content_type, body[:LONGEST_BODY], whole=whole, next_offset=next_offset),
+                next_offset,
+                headers.get("Stream-Up-To-Date", "").lower() == "true",
+                headers.get("Stream-Closed", "").lower() == "true",
+            )
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,  # noqa: ASYNC109 - of the socket, not of a task
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None, "not open"
+        url = self._base.join(URL(path, encoded=True)).with_query(query)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+                timeout=timeout,
+            ) as answer:
+                if answer.status >= 300:
+                    raise NotTold(answer.status, await _why(answer))
+                yield answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            raise NotTold(502, f"the listener for streams does not answer: {cause}") from cause
+
+
+def canonical(route: str, name: str) -> tuple[str, str]:
+    """The path of a stream and its name as the gateway has them. Raises NotTold."""
+    try:
+        path = canonical_path(f"{route}/{name}".replace("?", "%3F").replace("#", "%23"))
+    except BadRequest as refusal:
+        raise NotTold(400, refusal.detail) from refusal
+    return path, path[len(route) + 1 :]
+
+
+def before(tail: str) -> str:
+    """An offset some way before a tail; the beginning, where offsets do not count bytes."""
+    try:
+        offset = parse_offset(tail, "offset")
+    except BadRequest:
+        return BEGINNING
+    if offset.position <= LATEST_BYTES:
+        return BEGINNING
+    return format_offset(offset.generation, offset.position - LATEST_BYTES)
+
+
+def _page(begin: Place, read: _Read, limit: int) -> Messages:
+    shown: Sequence[Message] = read.messages[begin.skip : begin.skip + limit]
+    rest = len(read.messages) - begin.skip - len(shown)
+    behind: Place | None = None
+    if rest > 0:
+        behind = Place(begin.offset, begin.skip + len(shown))
+    elif not read.up_to_date:
+        behind = Place(read.next_offset)
+    at_end = behind is None
+    return Messages(
+        read.content_type,
+        begin,
+        tuple(shown),
+        behind,
+        read.next_offset if at_end else None,
+        closed=read.closed and at_end,
+    )
+
+
+async def _at_most(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, or its beginning and one byte more; of a longer one the rest is not read."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            answer.close()
+            break
+    return b"".join(parts)[: most + 1]
+
+
+async def _why(answer: aiohttp.ClientResponse) -> str:
+    body = await _at_most(answer, LONGEST_PROBLEM)
+    try:
+        detail = msgspec.json.decode(body, type=Problem).detail
+    except msgspec.DecodeError:
+        detail = ""
+    if not detail and answer.status == 404:
+        return "there is no stream at this path"  # the answer to a HEAD has no body
+    return detail or f"the stream's server answers {answer.status} {answer.reason}"

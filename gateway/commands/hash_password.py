@@ -1,0 +1,33 @@
+"""The command that turns a password into the hash that the settings have of it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gateway.commands.configuration import complain
+
+FAILED = 1
+# Long enough that the attempts which the server allows cannot find it; words are welcome.
+SHORTEST, LONGEST = 12, 1024  # characters
+
+
+@click.command("hash-password")
+def hash_password() -> None:
+    """Print the hash of a password, for the settings' admin_users.
+
+    The password is asked for, or read from stdin, where a line end behind it does not count.
+    """
+    if sys.stdin.isatty():
+        password = str(
+            click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        )
+    else:
+        password = sys.stdin.read(LONGEST + 2).removesuffix("\n").removesuffix("\r")
+    if not SHORTEST <= len(password) <= LONGEST or "\n" in password:
+        complain(f"a password is one line of {SHORTEST} to {LONGEST:,} characters.")
+        sys.exit(FAILED)
+    from argon2 import PasswordHasher
+
+    click.echo(PasswordHasher().hash(password.encode("utf-8", "surrogateescape")))

@@ -1,0 +1,81 @@
+"""Admin applications for tests, over a source whose answers are set by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from admin.figures import COLLAPSE_BOUNDS, DELIVERY_BOUNDS
+from admin.source import Health, Setup
+from gateway.settings import Settings
+from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.metrics import Snapshot
+
+
+@dataclass
+class Switchboard:
+    """A source that tells what a test has set."""
+
+    state: dict[str, str | None] = field(default_factory=dict)
+    notes: dict[str, str | None] = field(default_factory=dict)
+    numbers: Snapshot = ()
+    answers: Callable[[Question], Sequence[Answer]] = lambda _: ()
+    asked: list[Question] = field(default_factory=list)
+
+    async def health(self) -> Health:
+        return Health(self.state, self.notes)
+
+    async def measure(self) -> Snapshot:
+        return self.numbers
+
+    async def ask(self, question: Question) -> Sequence[Answer]:
+        self.asked.append(question)
+        return self.answers(question)
+
+
+NOW = 1_800_000_000.0
+
+
+def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
+    """What an application is told, with these settings besides the defaults."""
+    return Setup(Settings(**settings), {"data file": "1"}, clock)
+
+
+# The metrics of the catalogue that the record is made from.
+REQUESTS = counter("headgate_requests_total", "", "route", "operation", "status")
+RESULTS = counter("headgate_cache_results_total", "", "route", "result")
+ORIGIN_REQUESTS = counter("headgate_origin_requests_total", "", "route", "result")
+LIVE_READERS = gauge("headgate_live_readers", "", "route", "mode")
+REFUSALS = counter("headgate_refusals_total", "", "limit")
+REPAIRS = counter("headgate_repairs_total", "", "route", "repair")
+ORIGIN_UP = gauge("headgate_origin_up", "", "route", "server")
+COLLAPSED = histogram("headgate_collapsed_readers", "", "route", bounds=COLLAPSE_BOUNDS)
+DELIVERY = histogram("headgate_delivery_seconds", "", "route", bounds=DELIVERY_BOUNDS)
+
+
+def sample(metric: Metric, number: float, *values: str) -> Sample:
+    """A number under these labels."""
+    return Sample(metric, values, number)
+
+
+def observed(metric: Metric, values: dict[float, int], *labels: str) -> Sample:
+    """A histogram that has seen each value so many times."""
+    counted = Histogram(metric.bounds)
+    for value, times in values.items():
+        counted.observe(value, times)
+    return Sample(metric, labels, distribution=counted.distribution())
+
+
+class Clock:
+    """The time, as a test sets it."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
