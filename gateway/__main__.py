@@ -12,6 +12,8 @@ import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.doctor import doctor
+from gateway.commands.healthcheck import healthcheck
+from gateway.commands.monitoring import alerts, grafana
 from gateway.commands.streams import COMMANDS
 from gateway.errors import StartError
 
@@ -104,7 +106,7 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in (*COMMANDS, doctor):
+for command in (*COMMANDS, doctor, healthcheck, alerts, grafana):
     cli.add_command(command)
 
 
