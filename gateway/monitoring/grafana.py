@@ -106,7 +106,7 @@ def _panel(number: int, panel: Panel, shown: list[Query]) -> Json:
         ],
         "fieldConfig": {
             "defaults": _defaults(panel),
-            "overrides": [*_colours(), *_units(panel, shown)],
+            "overrides": [*_colours(shown), *_units(panel, shown)],
         },
         "options": _OPTIONS[panel.kind],
     }
@@ -202,8 +202,10 @@ _OPTIONS: dict[str, Json] = {
 }
 
 
-def _colours() -> list[Json]:
-    """The results in the colours that they have everywhere."""
+def _colours(shown: list[Query]) -> list[Json]:
+    """Results in the colours that they have everywhere."""
+    if not any("{{result}}" in query.legend for query in shown):
+        return []
     return [
         {
             "matcher": {"id": "byName", "options": name},
