@@ -13,6 +13,8 @@ import click
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.doctor import doctor
 from gateway.commands.hash_password import hash_password
+from gateway.commands.healthcheck import healthcheck
+from gateway.commands.monitoring import alerts, grafana
 from gateway.commands.streams import COMMANDS
 from gateway.errors import StartError
 
@@ -107,7 +109,7 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in (*COMMANDS, doctor, hash_password):
+for command in (*COMMANDS, doctor, healthcheck, alerts, grafana, hash_password):
     cli.add_command(command)
 
 

@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 have() { command -v "$1" >/dev/null 2>&1; }
+have_nginx() { have nginx || [ -x /usr/sbin/nginx ]; }  # which is not on everybody's PATH
 
 fail() {
     printf 'headgate: %s\n' "$@" >&2
@@ -60,12 +61,12 @@ need_test_tools() {
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
     have redis-server || install_without_service redis-server
     have promtool || install_without_service prometheus
+    have_nginx || install_without_service nginx
 }
 
 need_bench_tools() {
     local missing=()
-    # nginx lives in /usr/sbin, which is not on everybody's PATH.
-    [ -x /usr/sbin/nginx ] || have nginx || missing+=(nginx)
+    have_nginx || missing+=(nginx)
     [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing+=(libnginx-mod-nchan)
     have taskset || missing+=(util-linux)
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"

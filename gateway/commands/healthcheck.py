@@ -1,0 +1,59 @@
+"""`headgate healthcheck`: whether the server with these settings is alive, for a container."""
+
+from __future__ import annotations
+
+import sys
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.settings import Address
+
+TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
+UNHEALTHY = 1
+# What a listener on all addresses can be asked at.
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is looked for, not bound
+
+
+@click.command()
+@config_option
+def healthcheck(config: Path | None) -> None:
+    """Ask the server with these settings whether it is alive.
+
+    Its admin listener is asked for /healthz, on this machine. The exit status is 0 when that
+    answers 200 within two seconds, else 1.
+    """
+    admin = load_settings(config, {}).admin
+    if admin.port == 0:
+        complain("admin has port 0, so the server's port is not known.")
+        sys.exit(UNUSABLE)
+    fault = _fault(admin)
+    if fault is not None:
+        complain(f"{admin} {fault}.")
+        sys.exit(UNHEALTHY)
+
+
+def _fault(admin: Address) -> str | None:
+    """Why the server does not count as alive."""
+    from http.client import HTTPConnection, HTTPException
+
+    host = LOOPBACK.get(admin.host, admin.host)
+    connection = HTTPConnection(host, admin.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except TimeoutError:
+        return f"does not answer within {TIMEOUT_S:g} s"
+    except HTTPException:  # among them an end without an answer, which is an OSError, too
+        return "does not answer in HTTP"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror or error}"
+    finally:
+        connection.close()
+    return None if status == HTTPStatus.OK else f"answers {status}"

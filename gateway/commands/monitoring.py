@@ -1,0 +1,39 @@
+"""`headgate alerts` and `headgate grafana`: what a gateway is watched with, for its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.configuration import config_option, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@config_option
+def alerts(config: Path | None) -> None:
+    """Print recording and alert rules for Prometheus.
+
+    They fit the settings in the file and the environment: a configuration without Redis has no
+    rules about Redis.
+    """
+    settings = load_settings(config, {})
+    from gateway.monitoring.rules_file import rules_file
+
+    click.echo(rules_file(settings), nl=False)
+
+
+@click.command()
+@config_option
+def grafana(config: Path | None) -> None:
+    """Print a dashboard for Grafana, as JSON.
+
+    It fits the settings in the file and the environment, as the rules of headgate alerts do.
+    """
+    settings = load_settings(config, {})
+    from gateway.monitoring.grafana import dashboard
+
+    click.echo(dashboard(settings), nl=False)

@@ -1,0 +1,318 @@
+"""When an operator is to be told, and of what: the rules that Prometheus evaluates.
+
+Thresholds stand beside their reason. An expression without a sample, such as a ratio of no
+requests, alerts nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gateway.monitoring import promql
+from gateway.monitoring.parts import Part, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings import Settings
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An expression that is kept under a name; LEVEL:METRIC:OPERATION, as Prometheus advises."""
+
+    record: str
+    expr: str
+    part: Part | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An expression that is to be empty; `lasting` is how long it may be otherwise.
+
+    `critical` is for somebody to be woken: readers or writers are not served, or data are lost.
+    """
+
+    name: str
+    expr: str
+    lasting: str
+    severity: Literal["warning", "critical"]
+    summary: str
+    description: str
+    part: Part | None = None
+
+
+TARGET = Recording("headgate:served_without_origin:target", f"vector({promql.TARGET:g})")
+SERVED = Recording(
+    "job_route:headgate_served_without_origin:ratio_rate5m",
+    promql.served_without_origin("job, route"),
+)
+COLLAPSED = Recording(
+    "job_route:headgate_collapsed_readers:mean_rate5m",
+    promql.mean("headgate_collapsed_readers", "job, route"),
+)
+DELIVERY = Recording(
+    "instance_route:headgate_delivery_seconds:p99_rate5m",
+    promql.quantile(0.99, "headgate_delivery_seconds", "job, instance, route"),
+)
+LOOP_LAG = Recording(
+    "instance:headgate_event_loop_lag_seconds:p99_rate5m",
+    promql.quantile(0.99, "headgate_event_loop_lag_seconds", "job, instance"),
+)
+APPENDS = Recording(
+    "instance_route:headgate_append_duration_seconds:p99_rate5m",
+    promql.quantile(0.99, "headgate_append_duration_seconds", "job, instance, route"),
+    "log",
+)
+ORIGIN_FAILURES = Recording(
+    "job_route:headgate_origin_failures:ratio_rate5m",
+    promql.origin_failures("job, route"),
+    "origin",
+)
+RECORDINGS = (TARGET, SERVED, COLLAPSED, DELIVERY, LOOP_LAG, APPENDS, ORIGIN_FAILURES)
+
+_READS = promql.rate("headgate_cache_results_total", "job, route")
+_READERS = promql.total("headgate_live_readers", "job, route")
+_FEEDS = promql.total("headgate_feeds", "job, route")
+_SSE_READERS = promql.total("headgate_live_readers", "job, route", 'mode="sse"')
+_SLOW = promql.total("headgate_slow_readers", "job, route")
+
+OF_EVERY_GATEWAY = (
+    Alert(
+        "HeadgateDown",
+        # Of a target that was a gateway within a day, since all targets have `up`.
+        "up == 0 and on (job, instance) last_over_time(headgate_build_info[1d])",
+        "1m",
+        "critical",
+        "{{ $labels.instance }} cannot be scraped.",
+        "The gateway is down, or its admin listener cannot be reached or refuses the token.",
+    ),
+    Alert(
+        "HeadgateFewHits",
+        # Below one read a second a ratio says nothing.
+        f"{SERVED.record} < {promql.ALARM:g} and {_READS} > 1",
+        "10m",
+        "warning",
+        "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
+        f"The target is {promql.TARGET:.0%}. Look for readers that ask without a cursor, for"
+        " short lifetimes, for identity headers and for a cache that is too small.",
+    ),
+    Alert(
+        "HeadgateReadersApart",
+        # Ten readers a feed should share what one alone would have fetched.
+        f"{COLLAPSED.record} < 2 and {_READERS} / {_FEEDS} > 10",
+        "10m",
+        "warning",
+        "Of {{ $labels.route }} only {{ $value | humanize }} readers share a fetch.",
+        "Many readers follow the same streams, and yet each is answered by itself: look for"
+        " identity headers and for cursors that are not sent back.",
+    ),
+    Alert(
+        "HeadgateSlowDelivery",
+        f"{DELIVERY.record} > 1",  # a reader notices a second
+        "10m",
+        "warning",
+        "{{ $labels.instance }} delivers of {{ $labels.route }} after"
+        " {{ $value | humanizeDuration }} (p99).",
+        "The gateway is short of processor time, or its rounds have too many readers: add"
+        " workers or gateways.",
+    ),
+    Alert(
+        "HeadgateSlowReaders",
+        f"{_SLOW} / {_SSE_READERS} > 0.1",
+        "10m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the SSE readers of {{ $labels.route }} do not"
+        " keep up.",
+        "A few slow readers are normal. Many have a bottleneck in common: the gateway's"
+        " network, or a proxy that buffers.",
+    ),
+    Alert(
+        "HeadgateEventLoopStalls",
+        f"{LOOP_LAG.record} > 0.25",
+        "5m",
+        "warning",
+        "The event loop of {{ $labels.instance }} stalls for {{ $value | humanizeDuration }}"
+        " (p99).",
+        "All readers and writers of the process wait as long: it is short of processor time.",
+    ),
+    Alert(
+        "HeadgateFewFilesLeft",
+        "process_open_fds / process_max_fds > 0.8 and on (job, instance) headgate_build_info",
+        "5m",
+        "warning",
+        "{{ $labels.instance }} has opened {{ $value | humanizePercentage }} of the files that"
+        " it may.",
+        "At 90 % connections are refused. Raise the open-file limit, or add gateways.",
+    ),
+    Alert(
+        "HeadgateRefuses",
+        f"{promql.rate('headgate_refusals_total', 'job, instance, limit')} > 0",
+        "5m",
+        "warning",
+        "{{ $labels.instance }} refuses what is beyond {{ $labels.limit }}.",
+        "Clients are refused all the time. Raise the setting of this name, or add gateways.",
+    ),
+)
+
+OF_PARTS = (
+    Alert(
+        "HeadgateWorkersSilent",
+        "headgate_workers_silent > 0",
+        "2m",
+        "warning",
+        "{{ $value }} workers of {{ $labels.instance }} do not answer.",
+        "A worker that hangs is replaced after half a minute; /readyz names it.",
+        "workers",
+    ),
+    Alert(
+        "HeadgateWorkersRestart",
+        "increase(headgate_worker_restarts_total[15m]) > 2",
+        "0m",
+        "warning",
+        "Workers of {{ $labels.instance }} were replaced more than twice in a quarter of an hour.",
+        "The log line worker.ended says what ended them.",
+        "workers",
+    ),
+    Alert(
+        "HeadgateLogDown",
+        "headgate_log_up == 0",
+        "1m",
+        "critical",
+        "The log of {{ $labels.route }} takes no appends on {{ $labels.instance }}.",
+        "/readyz and the log line log.failed give the reason.",
+        "log",
+    ),
+    Alert(
+        "HeadgateSlowAppends",
+        f"{APPENDS.record} > 0.5",  # a sync takes milliseconds, on a bad disk tens of them
+        "10m",
+        "warning",
+        "Appends to {{ $labels.route }} take {{ $value | humanizeDuration }} (p99) on"
+        " {{ $labels.instance }}.",
+        "Compare the time of the queue with those of the write and the sync: the disk or the"
+        " Redis is slow, or there are more appends than it can take.",
+        "log",
+    ),
+    Alert(
+        "HeadgateDiskNearlyFull",
+        f"headgate_log_free_bytes < {GIB}",
+        "5m",
+        "critical",
+        "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
+        "Without room, appends are refused. Delete streams or make the disk larger.",
+        "file",
+    ),
+    Alert(
+        "HeadgateDiskFills",
+        "predict_linear(headgate_log_free_bytes[6h], 86400) < 0",
+        "1h",
+        "warning",
+        "At this pace the disk of {{ $labels.route }} on {{ $labels.instance }} is full within"
+        " a day.",
+        "Set an expiry for streams, delete some, or make the disk larger.",
+        "file",
+    ),
+    Alert(
+        "HeadgateWalDamaged",
+        "headgate_log_damaged_wals > 0",
+        "0m",
+        "critical",
+        "Acknowledged appends to {{ $labels.route }} are lost on {{ $labels.instance }}.",
+        "A crash has left a damaged WAL; docs/operating.md says what to do.",
+        "file",
+    ),
+    Alert(
+        "HeadgateHistoryChanged",
+        "increase(headgate_log_histories_total[1h]) > 0",
+        "0m",
+        "critical",
+        "The Redis of {{ $labels.route }} has restarted, or another has taken over.",
+        "Writes that it had not kept are lost, and their offsets are refused.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateRedisAofFails",
+        "headgate_redis_aof_ok == 0 and headgate_redis_aof_enabled == 1",
+        "1m",
+        "critical",
+        "The Redis of {{ $labels.route }} cannot write its append-only file.",
+        "A restart of this Redis would lose streams. Look at its log and its disk.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateRedisReplicaLags",
+        f"headgate_redis_replica_lag_bytes > {16 * MIB}",
+        "5m",
+        "warning",
+        "A replica of the Redis of {{ $labels.route }} is {{ $value | humanize1024 }}B behind.",
+        "A failover now would lose as much.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateOriginServerDown",
+        "headgate_origin_up == 0",
+        "5m",
+        "warning",
+        "{{ $labels.instance }} cannot reach {{ $labels.server }}, an origin of"
+        " {{ $labels.route }}.",
+        "The other servers of the route are asked instead, if there are any.",
+        "origin",
+    ),
+    Alert(
+        "HeadgateOriginDown",
+        "max by (job, instance, route) (headgate_origin_up) == 0",
+        "1m",
+        "critical",
+        "{{ $labels.instance }} reaches no origin of {{ $labels.route }}.",
+        "Readers get what is cached, and writers get 502.",
+        "origin",
+    ),
+    Alert(
+        "HeadgateOriginErrors",
+        f"{ORIGIN_FAILURES.record} > 0.05",
+        "5m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the requests to the origin of"
+        " {{ $labels.route }} fail.",
+        "Its log says why it answers 5xx; the gateway's line origin.failed has the rest.",
+        "origin",
+    ),
+)
+
+
+def recordings(settings: Settings) -> list[Recording]:
+    """Those that fit the configuration."""
+    parts = parts_of(settings)
+    return [one for one in RECORDINGS if one.part is None or one.part in parts]
+
+
+def alerts(settings: Settings) -> list[Alert]:
+    """Those that fit the configuration."""
+    parts = parts_of(settings)
+    of_parts = [one for one in OF_PARTS if one.part in parts]
+    return [*OF_EVERY_GATEWAY, *of_parts, *_missing_replicas(settings)]
+
+
+def _missing_replicas(settings: Settings) -> Iterator[Alert]:
+    """One for all routes whose appends wait for replicas: each for as many as it says."""
+    missing = " or ".join(
+        f'headgate_redis_connected_replicas{{route="{route.prefix}"}} < {route.wait_replicas}'
+        for route in settings.route_table
+        if route.wait_replicas
+    )
+    if missing:
+        yield Alert(
+            "HeadgateRedisReplicasMissing",
+            missing,
+            "1m",
+            "critical",
+            "The Redis of {{ $labels.route }} has {{ $value }} replicas, and appends wait for"
+            " more.",
+            "Appends get 503 until as many as wait_replicas are connected.",
+            "redis",
+        )

@@ -1,0 +1,23 @@
+"""Which parts a configuration has that not every one has, so that none is watched in vain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+Part = Literal["log", "file", "redis", "origin", "workers"]
+
+
+def parts_of(settings: Settings) -> frozenset[Part]:
+    """A log of our own, one in files, one in Redis, an HTTP origin, several workers."""
+    routes = settings.route_table
+    has: dict[Part, bool] = {
+        "log": any(not route.is_http for route in routes),
+        "file": any(route.origin.startswith("file:") for route in routes),
+        "redis": any(route.is_redis for route in routes),
+        "origin": any(route.is_http for route in routes),
+        "workers": settings.workers > 1,
+    }
+    return frozenset(part for part, is_there in has.items() if is_there)

@@ -1,0 +1,100 @@
+"""`headgate healthcheck`, against a real server and against what is none."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.__main__ import cli as command
+from gateway.commands import healthcheck
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.commands.conftest import CommandLine
+    from tests.support.processes import Headgate
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextlib.contextmanager
+def answering(data: bytes | None, host: str = "127.0.0.1") -> Iterator[int]:
+    """The port of a listener that gives one connection this answer; None is silence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    over = threading.Event()
+    with socket.create_server((host, 0), family=family) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                if data is None:
+                    over.wait()
+                else:
+                    connection.sendall(data)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
+
+
+def check(admin: str) -> tuple[int, str]:
+    """The exit status and everything that is said, without a process of its own."""
+    result = CliRunner().invoke(command, ["healthcheck"], env={"HEADGATE_ADMIN": admin})
+    return result.exit_code, result.output
+
+
+def test_a_server_that_serves_is_alive(server: Headgate, cli: CommandLine) -> None:
+    done = cli("healthcheck", environment={"HEADGATE_ADMIN": f"127.0.0.1:{server.admin_port}"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("listening", "asked"),
+    [("127.0.0.1", "0.0.0.0"), ("::1", "[::]"), ("127.0.0.1", "localhost")],
+)
+def test_an_address_for_all_interfaces_is_asked_on_loopback(listening: str, asked: str) -> None:
+    with answering(OK, listening) as port:
+        assert check(f"{asked}:{port}") == (0, "")
+
+
+def test_where_nobody_listens_nobody_is_alive() -> None:
+    admin = f"127.0.0.1:{free_port()}"
+    assert check(admin) == (1, f"headgate: {admin} cannot be reached: Connection refused.\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "answers 503"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "answers 302"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer in HTTP"),
+        (b"", "does not answer in HTTP"),
+    ],
+)
+def test_any_answer_but_200_is_a_fault(answer: bytes, why: str) -> None:
+    with answering(answer) as port:
+        status, said = check(f"127.0.0.1:{port}")
+        assert (status, said) == (1, f"headgate: 127.0.0.1:{port} {why}.\n")
+
+
+def test_a_server_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healthcheck, "TIMEOUT_S", 0.05)
+    with answering(None) as port:
+        status, said = check(f"127.0.0.1:{port}")
+        assert status == 1
+        assert said == f"headgate: 127.0.0.1:{port} does not answer within 0.05 s.\n"
+
+
+def test_a_port_that_the_system_chose_cannot_be_asked() -> None:
+    assert check("127.0.0.1:0")[0] == 2

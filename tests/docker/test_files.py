@@ -1,0 +1,132 @@
+"""The files in docker/ are such as their readers take, as far as it shows without containers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.__main__ import cli
+from tests.docker.machine import DOCKER, Machine, compose, instructions, read_yaml
+from tests.monitoring.promtool import promtool
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOOLS = Path(sys.executable).parent
+SERVICES = compose()["services"]
+SECRETS = {"METRICS_TOKEN": "f" * 64, "GRAFANA_PASSWORD": "e" * 32}
+
+
+def assert_passes(tool: str, *arguments: str | Path) -> None:
+    command: Sequence[str | Path] = [TOOLS / tool, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_the_image_file_has_no_fault_that_a_linter_knows() -> None:
+    assert_passes("hadolint", DOCKER / "Dockerfile")
+
+
+def test_the_compose_file_fits_its_schema() -> None:
+    schema = ("--builtin-schema", "vendor.compose-spec")
+    assert_passes("check-jsonschema", *schema, DOCKER / "compose.yaml")
+
+
+def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, SECRETS)
+    machine.place("prometheus")
+    promtool("check", "config", machine.file("/etc/prometheus/prometheus.yml"))
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [("alerts", "prometheus/rules.yaml"), ("grafana", "grafana/dashboards/headgate.json")],
+)
+def test_what_a_command_prints_is_what_the_file_has(command: str, file: str) -> None:
+    origin = SERVICES["gateway"]["environment"]["HEADGATE_ORIGIN"]
+    printed = CliRunner().invoke(cli, [command], env={"HEADGATE_ORIGIN": origin}).stdout
+    told = f"HEADGATE_ORIGIN={origin} headgate {command} > docker/{file}"
+    assert (DOCKER / file).read_text() == printed, told
+
+
+def test_the_image_is_not_roots_and_its_programs_get_signals_themselves() -> None:
+    assert instructions("USER") == ["10001"]
+    assert json.loads(instructions("ENTRYPOINT")[0]) == ["headgate"]
+    assert json.loads(instructions("CMD")[0]) == ["serve"]
+    (check,) = instructions("HEALTHCHECK")
+    assert json.loads(check.partition("CMD ")[2]) == ["headgate", "healthcheck"]
+
+
+def test_the_image_is_labelled_as_the_package_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (line,) = instructions("LABEL")
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', line))
+    assert labels == {
+        "title": "Headgate",
+        "description": project["description"],
+        "version": project["version"],
+        "licenses": project["license"],
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_change_nothing_but_its_data(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    mounted = [volume for volume in service.get("volumes", ()) if volume.startswith("./")]
+    assert all(volume.endswith(":ro") for volume in mounted)
+    assert all((DOCKER / volume.split(":")[0]).exists() for volume in mounted)
+
+
+def test_only_the_streams_can_be_reached_from_elsewhere() -> None:
+    ports = {name: service.get("ports", []) for name, service in SERVICES.items()}
+    published = {
+        name for name, told in ports.items() if any("127.0.0.1:" not in port for port in told)
+    }
+    assert published == {"nginx"}
+    assert SERVICES["redis"]["networks"] == ["streams"]
+    assert {name for name, it in SERVICES.items() if "streams" in it["networks"]} == {
+        "redis",
+        "gateway",
+    }
+
+
+def test_no_image_is_whatever_is_the_latest() -> None:
+    images = [it["image"] for it in SERVICES.values() if "build" not in it]
+    images += [line.split()[0] for line in instructions("FROM")]
+    assert len(images) == 6
+    assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
+
+
+def test_there_is_no_secret_in_the_files_and_none_has_a_default() -> None:
+    assert all(list(secret) == ["environment"] for secret in compose()["secrets"].values())
+    text = (DOCKER / "compose.yaml").read_text()
+    filled_in = re.findall(r"\$\{[^}]*\}", text)
+    assert filled_in
+    assert all(re.match(r"\$\{\w+:\?", one) for one in filled_in)
+    words = r"(?i)^.*(?:password|secret|token)\w*: (?![{[>]|/run/secrets/).+$"
+    assert re.findall(words, text, re.MULTILINE) == []
+
+
+def test_grafana_finds_its_board_and_its_data() -> None:
+    service, folder = SERVICES["grafana"], DOCKER / "grafana/provisioning"
+    targets = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
+    (provider,) = read_yaml(folder / "dashboards/headgate.yaml")["providers"]
+    source = targets[provider["options"]["path"]]
+    home = service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/headgate.json"
+    assert (DOCKER / source / "headgate.json").exists()
+    (datasource,) = read_yaml(folder / "datasources/prometheus.yaml")["datasources"]
+    assert datasource["url"] == "http://prometheus:9090"
+    assert "watching" in SERVICES["prometheus"]["networks"]

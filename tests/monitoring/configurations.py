@@ -1,0 +1,20 @@
+"""Settings of gateways that have all parts, or only some."""
+
+from __future__ import annotations
+
+from gateway.settings import Route, Settings
+
+EVERYTHING = Settings(
+    workers=1,
+    routes=(
+        Route(prefix="/files", origin="file:./streams"),
+        Route(prefix="/redis", origin="redis://127.0.0.1", wait_replicas=2),
+        Route(prefix="/redis/one", origin="redis://127.0.0.1/1", wait_replicas=1),
+        Route(prefix="/origin", origin="http://127.0.0.1:1"),
+    ),
+)
+MEMORY = Settings(origin="memory:")
+FILES = Settings(origin="file:./streams")
+REDIS = Settings(origin="redis://127.0.0.1")
+ORIGIN = Settings(origin="http://127.0.0.1:1")
+WORKERS = Settings(origin="http://127.0.0.1:1", workers=2)

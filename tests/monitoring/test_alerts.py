@@ -1,0 +1,433 @@
+"""Each alert fires when it is to and not before, as Prometheus' own checker plays it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from gateway.monitoring.alerts import alerts
+from gateway.monitoring.rules_file import rules_file
+from tests.monitoring.configurations import (
+    EVERYTHING,
+    FILES,
+    MEMORY,
+    ORIGIN,
+    REDIS,
+    WORKERS,
+)
+from tests.monitoring.promtool import promtool
+from tests.test_docs import document, rows, section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.settings import Settings
+
+OF_HTTP = {"HeadgateOriginDown", "HeadgateOriginErrors", "HeadgateOriginServerDown"}
+OF_LOGS = {"HeadgateLogDown", "HeadgateSlowAppends"}
+OF_FILES = {"HeadgateDiskNearlyFull", "HeadgateDiskFills", "HeadgateWalDamaged"}
+OF_REDIS = {"HeadgateHistoryChanged", "HeadgateRedisAofFails", "HeadgateRedisReplicaLags"}
+OF_WORKERS = {"HeadgateWorkersSilent", "HeadgateWorkersRestart"}
+OF_ALL = {
+    *("HeadgateDown", "HeadgateEventLoopStalls", "HeadgateFewFilesLeft", "HeadgateFewHits"),
+    *("HeadgateReadersApart", "HeadgateRefuses", "HeadgateSlowDelivery", "HeadgateSlowReaders"),
+}
+
+PROCESS = 'job="headgate", instance="a:1"'
+ROUTE = f'{PROCESS}, route="/r"'
+
+
+class Case(NamedTuple):
+    """Series by the minute that make an alert fire, and such as are on its edge and do not.
+
+    At `minute` it fires, and has not a minute before.
+    """
+
+    name: str
+    series: dict[str, str]
+    quiet: dict[str, str]
+    minute: int
+    labels: dict[str, str]
+    summary: str
+    settings: Settings = EVERYTHING
+
+
+BY_PROCESS = {"job": "headgate", "instance": "a:1"}
+BY_ROUTE = {**BY_PROCESS, "route": "/r"}
+BY_ROUTE_OF_ALL = {"job": "headgate", "route": "/r"}
+
+
+def buckets(metric: str, labels: str, within: dict[str, int]) -> dict[str, str]:
+    """So many observations a minute up to each bound."""
+    return {
+        f'{metric}_bucket{{{labels}, le="{bound}"}}': f"0+{number}x60"
+        for bound, number in within.items()
+    }
+
+
+def gauge(name: str, labels: str, value: float) -> dict[str, str]:
+    return {f"{name}{{{labels}}}": f"{value:g}x60"}
+
+
+def reads(hits: int, misses: int) -> dict[str, str]:
+    """So many a minute."""
+    results = "headgate_cache_results_total"
+    return {
+        f'{results}{{{ROUTE}, result="hit"}}': f"0+{hits}x60",
+        f'{results}{{{ROUTE}, result="miss"}}': f"0+{misses}x60",
+    }
+
+
+def readers_of_feeds(shared: int, readers: int) -> dict[str, str]:
+    """Of ten feeds, and how many share one of ten fetches a minute."""
+    return {
+        f"headgate_collapsed_readers_sum{{{ROUTE}}}": f"0+{10 * shared}x60",
+        f"headgate_collapsed_readers_count{{{ROUTE}}}": "0+10x60",
+        **gauge("headgate_live_readers", f'{ROUTE}, mode="sse"', readers),
+        **gauge("headgate_feeds", ROUTE, 10),
+    }
+
+
+def slow_readers(slow: int) -> dict[str, str]:
+    """Of a hundred."""
+    return {
+        **gauge("headgate_slow_readers", ROUTE, slow),
+        **gauge("headgate_live_readers", f'{ROUTE}, mode="sse"', 100),
+        **gauge("headgate_live_readers", f'{ROUTE}, mode="long_poll"', 900),
+    }
+
+
+def files(opened: int) -> dict[str, str]:
+    """Of a thousand; another program has opened all of its own."""
+    other = 'job="node", instance="b:1"'
+    return {
+        **gauge("process_open_fds", PROCESS, opened),
+        **gauge("process_max_fds", PROCESS, 1000),
+        **gauge("headgate_build_info", f'{PROCESS}, version="1", python="3"', 1),
+        **gauge("process_open_fds", other, 1000),
+        **gauge("process_max_fds", other, 1000),
+    }
+
+
+def aof(*, ok: int, enabled: int) -> dict[str, str]:
+    return {
+        **gauge("headgate_redis_aof_ok", ROUTE, ok),
+        **gauge("headgate_redis_aof_enabled", ROUTE, enabled),
+    }
+
+
+def servers(first: int, second: int) -> dict[str, str]:
+    return {
+        **gauge("headgate_origin_up", f'{ROUTE}, server="x:1"', first),
+        **gauge("headgate_origin_up", f'{ROUTE}, server="y:1"', second),
+    }
+
+
+def origin_answers(failures: int) -> dict[str, str]:
+    """Of a thousand a minute."""
+    requests = "headgate_origin_requests_total"
+    return {
+        f'{requests}{{{ROUTE}, result="2xx"}}': f"0+{1000 - failures}x60",
+        f'{requests}{{{ROUTE}, result="timeout"}}': f"0+{failures}x60",
+    }
+
+
+def replicas(first: int, second: int) -> dict[str, str]:
+    name = "headgate_redis_connected_replicas"
+    return {
+        **gauge(name, f'{PROCESS}, route="/redis"', first),
+        **gauge(name, f'{PROCESS}, route="/redis/one"', second),
+        **gauge(name, f'{PROCESS}, route="/files"', 0),
+    }
+
+
+DELIVERY = "headgate_delivery_seconds"
+LAG = "headgate_event_loop_lag_seconds"
+APPENDS = "headgate_append_duration_seconds"
+BUILD = f'headgate_build_info{{{PROCESS}, version="1", python="3"}}'
+MIB = 1 << 20
+
+CASES = [
+    Case(
+        "HeadgateDown",
+        {f"up{{{PROCESS}}}": "1x4 0x60", BUILD: "1x4 stale"},
+        {'up{job="node", instance="b:1"}': "0x60"},
+        6,
+        BY_PROCESS,
+        "a:1 cannot be scraped.",
+    ),
+    Case(
+        "HeadgateFewHits",
+        reads(hits=69, misses=31),
+        reads(hits=70, misses=30),
+        14,  # there is one read a second from the fourth minute on
+        BY_ROUTE_OF_ALL,
+        "/r serves 69% without the origin.",
+    ),
+    Case(
+        "HeadgateFewHits",
+        reads(hits=0, misses=61),
+        reads(hits=0, misses=60),
+        15,
+        BY_ROUTE_OF_ALL,
+        "/r serves 0% without the origin.",
+    ),
+    Case(
+        "HeadgateReadersApart",
+        readers_of_feeds(shared=1, readers=101),
+        readers_of_feeds(shared=1, readers=100),
+        11,
+        BY_ROUTE_OF_ALL,
+        "Of /r only 1 readers share a fetch.",
+    ),
+    Case(
+        "HeadgateReadersApart",
+        readers_of_feeds(shared=1, readers=1000),
+        readers_of_feeds(shared=2, readers=1000),
+        11,
+        BY_ROUTE_OF_ALL,
+        "Of /r only 1 readers share a fetch.",
+    ),
+    Case(
+        "HeadgateSlowDelivery",
+        buckets(DELIVERY, ROUTE, {"1": 98, "2.5": 100, "+Inf": 100}),
+        buckets(DELIVERY, ROUTE, {"1": 99, "2.5": 100, "+Inf": 100}),
+        11,
+        BY_ROUTE,
+        "a:1 delivers of /r after 1.75s (p99).",
+    ),
+    Case(
+        "HeadgateSlowReaders",
+        slow_readers(11),
+        slow_readers(10),
+        10,
+        BY_ROUTE_OF_ALL,
+        "11% of the SSE readers of /r do not keep up.",
+    ),
+    Case(
+        "HeadgateEventLoopStalls",
+        buckets(LAG, PROCESS, {"0.25": 98, "0.5": 100, "+Inf": 100}),
+        buckets(LAG, PROCESS, {"0.25": 99, "0.5": 100, "+Inf": 100}),
+        6,
+        BY_PROCESS,
+        "The event loop of a:1 stalls for 375ms (p99).",
+    ),
+    Case(
+        "HeadgateFewFilesLeft",
+        files(801),
+        files(800),
+        5,
+        BY_PROCESS,
+        "a:1 has opened 80.1% of the files that it may.",
+    ),
+    Case(
+        "HeadgateRefuses",
+        {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+1x60"},
+        {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},
+        6,
+        {**BY_PROCESS, "limit": "max_feeds"},
+        "a:1 refuses what is beyond max_feeds.",
+    ),
+    Case(
+        "HeadgateWorkersSilent",
+        gauge("headgate_workers_silent", PROCESS, 1),
+        gauge("headgate_workers_silent", PROCESS, 0),
+        2,
+        BY_PROCESS,
+        "1 workers of a:1 do not answer.",
+        WORKERS,
+    ),
+    Case(
+        "HeadgateWorkersRestart",
+        {f"headgate_worker_restarts_total{{{PROCESS}}}": "0x5 3x60"},
+        {f"headgate_worker_restarts_total{{{PROCESS}}}": "0x5 1x60"},
+        6,
+        BY_PROCESS,
+        "Workers of a:1 were replaced more than twice in a quarter of an hour.",
+        WORKERS,
+    ),
+    Case(
+        "HeadgateLogDown",
+        gauge("headgate_log_up", ROUTE, 0),
+        gauge("headgate_log_up", ROUTE, 1),
+        1,
+        BY_ROUTE,
+        "The log of /r takes no appends on a:1.",
+    ),
+    Case(
+        "HeadgateSlowAppends",
+        buckets(APPENDS, ROUTE, {"0.5": 98, "1": 100, "+Inf": 100}),
+        buckets(APPENDS, ROUTE, {"0.5": 99, "1": 100, "+Inf": 100}),
+        11,
+        BY_ROUTE,
+        "Appends to /r take 750ms (p99) on a:1.",
+    ),
+    Case(
+        "HeadgateDiskNearlyFull",
+        gauge("headgate_log_free_bytes", ROUTE, 1023 * MIB),
+        gauge("headgate_log_free_bytes", ROUTE, 1025 * MIB),
+        5,
+        BY_ROUTE,
+        "a:1 has 1023MiB left for /r.",
+    ),
+    Case(
+        "HeadgateDiskFills",
+        {f"headgate_log_free_bytes{{{ROUTE}}}": f"{1440 * MIB}-{2 * MIB}x120"},
+        {f"headgate_log_free_bytes{{{ROUTE}}}": f"{1600 * MIB}-{MIB}x120"},
+        61,
+        BY_ROUTE,
+        "At this pace the disk of /r on a:1 is full within a day.",
+    ),
+    Case(
+        "HeadgateWalDamaged",
+        gauge("headgate_log_damaged_wals", ROUTE, 1),
+        gauge("headgate_log_damaged_wals", ROUTE, 0),
+        0,
+        BY_ROUTE,
+        "Acknowledged appends to /r are lost on a:1.",
+    ),
+    Case(
+        "HeadgateHistoryChanged",
+        {f"headgate_log_histories_total{{{ROUTE}}}": "0x5 1x60"},
+        {f"headgate_log_histories_total{{{ROUTE}}}": "1x60"},
+        6,
+        BY_ROUTE,
+        "The Redis of /r has restarted, or another has taken over.",
+    ),
+    Case(
+        "HeadgateRedisAofFails",
+        aof(ok=0, enabled=1),
+        aof(ok=0, enabled=0),
+        1,
+        BY_ROUTE,
+        "The Redis of /r cannot write its append-only file.",
+    ),
+    Case(
+        "HeadgateRedisReplicaLags",
+        gauge("headgate_redis_replica_lag_bytes", ROUTE, 17 * MIB),
+        gauge("headgate_redis_replica_lag_bytes", ROUTE, 16 * MIB),
+        5,
+        BY_ROUTE,
+        "A replica of the Redis of /r is 17MiB behind.",
+    ),
+    Case(
+        "HeadgateRedisReplicasMissing",
+        replicas(2, 0),
+        replicas(2, 1),
+        1,
+        {**BY_PROCESS, "route": "/redis/one"},
+        "The Redis of /redis/one has 0 replicas, and appends wait for more.",
+    ),
+    Case(
+        "HeadgateRedisReplicasMissing",
+        replicas(1, 1),
+        replicas(3, 1),
+        1,
+        {**BY_PROCESS, "route": "/redis"},
+        "The Redis of /redis has 1 replicas, and appends wait for more.",
+    ),
+    Case(
+        "HeadgateOriginServerDown",
+        servers(1, 0),
+        servers(1, 1),
+        5,
+        {**BY_ROUTE, "server": "y:1"},
+        "a:1 cannot reach y:1, an origin of /r.",
+    ),
+    Case(
+        "HeadgateOriginDown",
+        servers(0, 0),
+        servers(1, 0),
+        1,
+        BY_ROUTE,
+        "a:1 reaches no origin of /r.",
+    ),
+    Case(
+        "HeadgateOriginErrors",
+        origin_answers(failures=51),
+        origin_answers(failures=50),
+        6,
+        BY_ROUTE_OF_ALL,
+        "5.1% of the requests to the origin of /r fail.",
+    ),
+]
+
+
+def play(case: Case) -> list[dict[str, object]]:
+    """As `promtool test rules` wants it."""
+    (alert,) = (one for one in alerts(case.settings) if one.name == case.name)
+    firing = {
+        "exp_labels": {"severity": alert.severity, **case.labels},
+        "exp_annotations": {"summary": case.summary, "description": alert.description},
+    }
+
+    def at(minute: int, expected: list[object]) -> dict[str, object]:
+        return {"eval_time": f"{minute}m", "alertname": case.name, "exp_alerts": expected}
+
+    before = [at(case.minute - 1, [])] if case.minute else []
+    return [
+        {
+            "name": f"{case.name} fires",
+            "interval": "1m",
+            "input_series": [{"series": a, "values": b} for a, b in case.series.items()],
+            "alert_rule_test": [*before, at(case.minute, [firing])],
+        },
+        {
+            "name": f"{case.name} is quiet",
+            "interval": "1m",
+            "input_series": [{"series": a, "values": b} for a, b in case.quiet.items()],
+            "alert_rule_test": [at(case.minute + 5, [])],
+        },
+    ]
+
+
+def test_every_alert_is_played() -> None:
+    declared = {one.name for settings in (EVERYTHING, WORKERS) for one in alerts(settings)}
+    assert {case.name for case in CASES} == declared
+
+
+@pytest.mark.parametrize("settings", [EVERYTHING, WORKERS], ids=["everything", "workers"])
+def test_each_alert_fires_when_it_is_to_and_not_before(settings: Settings, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(rules_file(settings))
+    promtool("check", "rules", rules)
+    played = [test for case in CASES if case.settings is settings for test in play(case)]
+    tests = tmp_path / "tests.yaml"  # JSON is YAML, too
+    tests.write_text(json.dumps({"rule_files": [str(rules)], "tests": played}))
+    promtool("test", "rules", tests)
+
+
+@pytest.mark.parametrize(
+    ("settings", "of_parts"),
+    [
+        (MEMORY, OF_LOGS),
+        (FILES, OF_LOGS | OF_FILES),
+        (REDIS, OF_LOGS | OF_REDIS),
+        (ORIGIN, OF_HTTP),
+        (WORKERS, OF_HTTP | OF_WORKERS),
+        (
+            EVERYTHING,
+            OF_LOGS | OF_FILES | OF_REDIS | OF_HTTP | {"HeadgateRedisReplicasMissing"},
+        ),
+    ],
+    ids=["memory", "files", "redis", "origin", "workers", "everything"],
+)
+def test_a_configuration_has_no_alerts_about_what_it_has_not(
+    settings: Settings, of_parts: set[str]
+) -> None:
+    assert {one.name for one in alerts(settings)} == OF_ALL | of_parts
+
+
+def test_the_table_of_alerts_is_that_of_the_code() -> None:
+    told = {
+        cells[0].strip("`"): (cells[2], cells[3])
+        for cells in rows(section(document("operating.md"), "Alerts"))
+    }
+    declared = {
+        one.name: (one.lasting, one.severity)
+        for settings in (EVERYTHING, WORKERS)
+        for one in alerts(settings)
+    }
+    assert told == declared

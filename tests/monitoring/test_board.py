@@ -1,0 +1,119 @@
+"""The board is a dashboard that Grafana can show, and its queries are PromQL."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.monitoring.board import COLOURS, PANELS
+from gateway.monitoring.grafana import dashboard
+from tests.monitoring.configurations import EVERYTHING, FILES, MEMORY, ORIGIN, REDIS, WORKERS
+from tests.monitoring.promtool import check_expressions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.settings import Settings
+
+TITLES = [
+    "Served without the origin",
+    "Requests by result",
+    "Origin requests and errors",
+    "Collapse factor",
+    "Live readers",
+    "Delivery delay",
+    "Appends and group size",
+    "Time of appends and syncs",
+    "Resumes by kind",
+    "Slow readers",
+    "States",
+    "Saturation",
+]
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(dashboard(settings))
+    return told
+
+
+def targets(settings: Settings) -> dict[str, list[str]]:
+    """The names of each panel's series."""
+    return {
+        panel["title"]: [target["legendFormat"] for target in panel["targets"]]
+        for panel in shown(settings)["panels"]
+    }
+
+
+@pytest.mark.parametrize("settings", [EVERYTHING, MEMORY, FILES, REDIS, ORIGIN, WORKERS])
+def test_there_are_the_twelve_panels_each_with_a_query(settings: Settings) -> None:
+    panels = shown(settings)["panels"]
+    assert [panel["title"] for panel in panels] == TITLES
+    assert all(panel["targets"] for panel in panels)
+
+
+def test_panels_differ_and_do_not_lie_on_each_other() -> None:
+    panels = shown(EVERYTHING)["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert {x for x, _ in cells} == set(range(24))
+
+
+@pytest.mark.parametrize("panel", shown(EVERYTHING)["panels"], ids=TITLES)
+def test_a_panel_says_what_it_shows_and_in_which_unit(panel: dict[str, Any]) -> None:
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"] == SOURCE
+    letters = [target["refId"] for target in panel["targets"]]
+    assert len(set(letters)) == len(letters)
+    assert all(target["datasource"] == SOURCE for target in panel["targets"])
+
+
+def test_its_place_and_its_choices_are_fixed() -> None:
+    told = shown(MEMORY)
+    assert told["uid"] == "headgate"
+    assert "id" not in told  # which a Grafana gives it
+    variables = told["templating"]["list"]
+    assert [one["name"] for one in variables] == ["datasource", "job", "instance", "route"]
+    assert [(one["multi"], one["includeAll"]) for one in variables[1:]] == [(True, True)] * 3
+
+
+def test_a_result_has_the_same_colour_in_every_panel() -> None:
+    fixed = {
+        panel["title"]: {
+            override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
+            for override in panel["fieldConfig"]["overrides"]
+            if override["matcher"]["id"] == "byName"
+        }
+        for panel in shown(EVERYTHING)["panels"]
+    }
+    of_results = [*("Requests by result", "Origin requests and errors", "Appends and group size")]
+    assert {title: colours for title, colours in fixed.items() if colours} == dict.fromkeys(
+        of_results, COLOURS
+    )
+
+
+def test_a_configuration_has_no_queries_about_what_it_has_not() -> None:
+    memory, redis, origin = targets(MEMORY), targets(REDIS), targets(ORIGIN)
+    assert not [name for name in memory["Saturation"] if "Redis" in name or "disk" in name]
+    assert "Redis memory {{route}}" in redis["Saturation"]
+    assert not [name for name in redis["States"] if name.startswith("origin")]
+    assert not [name for name in origin["States"] if name.startswith("log")]
+
+
+def test_every_query_is_promql_and_keeps_to_what_is_chosen(tmp_path: Path) -> None:
+    queries = [query.expr for panel in PANELS for query in panel.queries]
+    for expr in queries:
+        chosen = re.findall(r"\{[^{}]*\}", expr)
+        assert chosen, expr
+        assert all('job=~"$job", instance=~"$instance"' in one for one in chosen), expr
+    check_expressions([expr.replace("$__rate_interval", "1m") for expr in queries], tmp_path)
