@@ -24,9 +24,11 @@ from gateway.origin.connections import (
     try_connection,
     why_unreachable,
 )
+from gateway.origin.figures import OriginFigures
 from gateway.origin.health import HealthChecks
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
+from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 
 if TYPE_CHECKING:
     import ssl
@@ -50,6 +52,7 @@ class Origin:
             self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
         self.in_flight = 0  # requests, each from before it is sent until its answer is released
+        self.figures = OriginFigures()
         self._tls: ssl.SSLContext | None = None
         self._pooled: ClientSession | None = None
         self._unpooled: ClientSession | None = None
@@ -79,6 +82,10 @@ class Origin:
         """The servers, each up or down."""
         return self._servers.describe()
 
+    def up(self) -> dict[str, bool]:
+        """Whether requests go to a server, by its host and port."""
+        return self._servers.up()
+
     def path(self, path: str) -> str | None:
         """The path by which the origin knows what the gateway calls `path`, below its prefix."""
         return self._servers.path(path)
@@ -106,10 +113,26 @@ class Origin:
         wait_s = settings.poll_timeout if poll else settings.response_timeout
         request = Request(method, target, headers, body, wait_s, poll)
         with ExitStack() as held:
-            if not poll:
+            response, server = await self._counted(request, held)
+            return OriginAnswer(response, server.url, settings.read_timeout, held)
+
+    async def _counted(
+        self, request: Request, held: ExitStack
+    ) -> tuple[ClientResponse, OriginServer]:
+        """As `_answer`, which is counted, and timed unless it is a poll: those are to take long."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            if not request.is_poll:
                 held.enter_context(self._slot())
             response, server = await self._answer(request, held)
-            return OriginAnswer(response, server.url, settings.read_timeout, held)
+        except HeadgateError as error:
+            self.figures.failed(error)
+            raise
+        self.figures.answered(response.status)
+        if not request.is_poll:
+            self.figures.duration.observe(loop.time() - began, trace_id=_trace_of(request))
+        return response, server
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -219,6 +242,12 @@ class Origin:
         except (ClientError, OSError):
             return f"did not answer its health check within {timeout_s:g} s"
         return None
+
+
+def _trace_of(request: Request) -> str | None:
+    """The trace that a request is part of, if somebody records it."""
+    context = parse_traceparent(request.headers.get(TRACEPARENT, ""))
+    return context.trace_id if context is not None and context.is_sampled else None
 
 
 def _check_text(headers: CIMultiDict[str]) -> None:
