@@ -29,6 +29,7 @@ from gateway.origin.health import HealthChecks
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     import ssl
@@ -37,14 +38,17 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
     from multidict import CIMultiDict
 
+    from gateway.telemetry.spans import Tracer
+
 __all__ = ["Origin", "OriginAnswer", "OriginSettings", "ServerState"]
 
 
 class Origin:
     """The servers of one route: the first that is up is asked."""
 
-    def __init__(self, settings: OriginSettings) -> None:
+    def __init__(self, settings: OriginSettings, tracer: Tracer | None = None) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._servers = OriginServers(
             settings.urls, settings.prefix, tries=not settings.health_path
         )
@@ -179,6 +183,25 @@ class Origin:
         return attempt.at(server, is_repetition=True)
 
     async def _ask(self, attempt: Attempt, held: ExitStack) -> ClientResponse:
+        """The head of a server's answer, and a span for that; the poll of a feed has none.
+
+        It would be open for as long as a stream is silent, and is nobody's in particular.
+        """
+        request = attempt.request
+        if self._tracer is None or request.is_poll:
+            return await self._exchange(attempt, request.headers, held)
+        with self._tracer.asking(attempt.attributes, request.headers) as span:
+            try:
+                response = await self._exchange(attempt, span.headers, held)
+            except HeadgateError as error:
+                span.failed(error.code)
+                raise
+            span.answered(response.status)
+            return response
+
+    async def _exchange(
+        self, attempt: Attempt, headers: CIMultiDict[str], held: ExitStack
+    ) -> ClientResponse:
         request = attempt.request
         client = self._unpooled if attempt.is_repetition else self._pooled
         assert client is not None, "not open"
@@ -187,7 +210,7 @@ class Origin:
                 response = await client.request(
                     request.method,
                     attempt.server.address(request.target),
-                    headers=request.headers,
+                    headers=headers,
                     data=attempt.data,
                     allow_redirects=False,
                     trace_request_ctx=attempt,
@@ -245,7 +268,10 @@ class Origin:
 
 
 def _trace_of(request: Request) -> str | None:
-    """The trace that a request is part of, if somebody records it."""
+    """The trace that a request is part of, if it is recorded: ours, else its client's."""
+    span = tracing.current.get()
+    if span is not None:
+        return span.trace_id
     context = parse_traceparent(request.headers.get(TRACEPARENT, ""))
     return context.trace_id if context is not None and context.is_sampled else None
 
