@@ -27,6 +27,7 @@ from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
 from gateway.web.inspector import Inspector
 from gateway.web.server import ConnectionServer
+from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.web.fast_path import FastPath
     from gateway.web.handlers import Operate
     from gateway.web.router import Router
+    from gateway.web.server_spans import Handle
 
 
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
@@ -85,7 +87,7 @@ def hosted_route(
 
 def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> EdgeRoute:
     """The route to an HTTP origin."""
-    origin = Origin(OriginSettings.of(route))
+    origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
         _freshness(route),
         Defaults(route.stale_if_error),
@@ -106,8 +108,11 @@ def connection_server(
         HostedRoute: HostedHandlers(routes, shared).operate,
         EdgeRoute: EdgeHandlers(shared).operate,
     }
+    handle: Handle = Handlers(routes, operations, shared).handle
+    if shared.tracer is not None:
+        handle = ServerSpans(shared.tracer, routes).around(handle)
     return ConnectionServer(
-        Handlers(routes, operations, shared).handle,
+        handle,
         fast,
         shared,
         access_log=None,

@@ -24,7 +24,7 @@ from gateway import app
 from gateway.backends.registry import formats
 from gateway.errors import StartError
 from gateway.settings import shown_origin
-from gateway.telemetry import metrics
+from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
 from gateway.web.listener import ConnectionListener
@@ -55,10 +55,14 @@ class Gateway:
     def __init__(
         self, settings: Settings, *, tell_others: Callable[[Write], None] | None = None
     ) -> None:
-        """`tell_others` is given what other workers should hear of, where there are any."""
+        """`tell_others` is given what other workers should hear of, where there are any.
+
+        Raises StartError when spans are wanted and cannot be had.
+        """
         self._settings = settings
         self._is_worker = tell_others is not None
         self._shared = app.shared_by_all(settings, time.time)
+        self._shared.tracer = tracing.begin(os.environ)
         if tell_others is not None:
             self._shared.tell_others = tell_others
         self._in_order = [
@@ -134,6 +138,8 @@ class Gateway:
                 for route in self._routes:
                     await route.drain()
                 await connections.all_idle()
+                if self._shared.tracer is not None:
+                    await self._shared.tracer.close()
         except TimeoutError:
             log.warning("server.drain_incomplete", grace_s=self._settings.shutdown_grace)
 

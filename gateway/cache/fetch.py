@@ -14,6 +14,7 @@ from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
+from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class SharedFetch:
         self.key = key
         self.number = next(_numbers)
         self.request = request
+        self.leader = tracing.current.get()  # for whom it is made
         self.begun: asyncio.Future[CachedResponse] = loop.create_future()
         self.fetched: asyncio.Future[Fetched | None] = loop.create_future()
         self.body = SharedBody()

@@ -14,6 +14,7 @@ from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
+from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
@@ -207,6 +208,8 @@ class HttpCache:
             cached = await asyncio.shield(fetch.begun)
             if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
                 return None
+            if collapsed:
+                tracing.shares(fetch.leader)
             timeout_s = JOINED_S if collapsed else TOGETHER_S
             await asyncio.wait([fetch.fetched], timeout=timeout_s)
             fetched = fetch.fetched.result() if fetch.fetched.done() else None

@@ -18,6 +18,7 @@ from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW
+from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ class FollowedStream:
         )
         self._task: asyncio.Task[None] | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
-            self._task = loop.create_task(
-                follow(snapshot.tail, self._poller.ask, self, random.random)
-            )
+            with tracing.nobodys():
+                self._task = loop.create_task(
+                    follow(snapshot.tail, self._poller.ask, self, random.random)
+                )
             self._task.add_done_callback(self._followed)
 
     def __repr__(self) -> str:

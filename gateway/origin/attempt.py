@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from gateway.telemetry.logs import redact
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
     from types import SimpleNamespace
@@ -65,6 +67,20 @@ class Attempt:
         The server closed it while it was idle, or was not done with an earlier answer.
         """
         return self.on_used_connection and (self.was_cut or self.was_garbled)
+
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """What its span tells, by the semantic conventions for HTTP clients."""
+        url = self.server.address(self.request.target)
+        told: dict[str, str | int] = {
+            "http.request.method": self.request.method,
+            "url.full": redact(str(url)),
+            "server.address": url.host or "",
+            "server.port": url.port or 0,
+        }
+        if self.is_repetition:
+            told["http.request.resend_count"] = 1
+        return told
 
     def at(self, server: OriginServer | None, *, is_repetition: bool) -> Attempt | None:
         """Send this request to another server, if there is one."""

@@ -24,9 +24,12 @@ from gateway.origin.connections import (
     try_connection,
     why_unreachable,
 )
+from gateway.origin.figures import OriginFigures
 from gateway.origin.health import HealthChecks
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
+from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     import ssl
@@ -35,14 +38,17 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
     from multidict import CIMultiDict
 
+    from gateway.telemetry.spans import Tracer
+
 __all__ = ["Origin", "OriginAnswer", "OriginSettings", "ServerState"]
 
 
 class Origin:
     """The servers of one route: the first that is up is asked."""
 
-    def __init__(self, settings: OriginSettings) -> None:
+    def __init__(self, settings: OriginSettings, tracer: Tracer | None = None) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._servers = OriginServers(
             settings.urls, settings.prefix, tries=not settings.health_path
         )
@@ -50,6 +56,7 @@ class Origin:
             self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
         self.in_flight = 0  # requests, each from before it is sent until its answer is released
+        self.figures = OriginFigures()
         self._tls: ssl.SSLContext | None = None
         self._pooled: ClientSession | None = None
         self._unpooled: ClientSession | None = None
@@ -79,6 +86,10 @@ class Origin:
         """The servers, each up or down."""
         return self._servers.describe()
 
+    def up(self) -> dict[str, bool]:
+        """Whether requests go to a server, by its host and port."""
+        return self._servers.up()
+
     def path(self, path: str) -> str | None:
         """The path by which the origin knows what the gateway calls `path`, below its prefix."""
         return self._servers.path(path)
@@ -106,10 +117,26 @@ class Origin:
         wait_s = settings.poll_timeout if poll else settings.response_timeout
         request = Request(method, target, headers, body, wait_s, poll)
         with ExitStack() as held:
-            if not poll:
+            response, server = await self._counted(request, held)
+            return OriginAnswer(response, server.url, settings.read_timeout, held)
+
+    async def _counted(
+        self, request: Request, held: ExitStack
+    ) -> tuple[ClientResponse, OriginServer]:
+        """As `_answer`, which is counted, and timed unless it is a poll: those are to take long."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            if not request.is_poll:
                 held.enter_context(self._slot())
             response, server = await self._answer(request, held)
-            return OriginAnswer(response, server.url, settings.read_timeout, held)
+        except HeadgateError as error:
+            self.figures.failed(error)
+            raise
+        self.figures.answered(response.status)
+        if not request.is_poll:
+            self.figures.duration.observe(loop.time() - began, trace_id=_trace_of(request))
+        return response, server
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -156,6 +183,25 @@ class Origin:
         return attempt.at(server, is_repetition=True)
 
     async def _ask(self, attempt: Attempt, held: ExitStack) -> ClientResponse:
+        """The head of a server's answer, and a span for that; the poll of a feed has none.
+
+        It would be open for as long as a stream is silent, and is nobody's in particular.
+        """
+        request = attempt.request
+        if self._tracer is None or request.is_poll:
+            return await self._exchange(attempt, request.headers, held)
+        with self._tracer.asking(attempt.attributes, request.headers) as span:
+            try:
+                response = await self._exchange(attempt, span.headers, held)
+            except HeadgateError as error:
+                span.failed(error.code)
+                raise
+            span.answered(response.status)
+            return response
+
+    async def _exchange(
+        self, attempt: Attempt, headers: CIMultiDict[str], held: ExitStack
+    ) -> ClientResponse:
         request = attempt.request
         client = self._unpooled if attempt.is_repetition else self._pooled
         assert client is not None, "not open"
@@ -164,7 +210,7 @@ class Origin:
                 response = await client.request(
                     request.method,
                     attempt.server.address(request.target),
-                    headers=request.headers,
+                    headers=headers,
                     data=attempt.data,
                     allow_redirects=False,
                     trace_request_ctx=attempt,
@@ -219,6 +265,15 @@ class Origin:
         except (ClientError, OSError):
             return f"did not answer its health check within {timeout_s:g} s"
         return None
+
+
+def _trace_of(request: Request) -> str | None:
+    """The trace that a request is part of, if it is recorded: ours, else its client's."""
+    span = tracing.current.get()
+    if span is not None:
+        return span.trace_id
+    context = parse_traceparent(request.headers.get(TRACEPARENT, ""))
+    return context.trace_id if context is not None and context.is_sampled else None
 
 
 def _check_text(headers: CIMultiDict[str]) -> None:

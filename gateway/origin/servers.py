@@ -75,6 +75,7 @@ class OriginServer:
         self._prefix = prefix
         parsed = URL(url)
         self._origin = str(parsed.origin())
+        self.authority = f"{parsed.host_subcomponent}:{parsed.port}"
         self._hosts = {(parsed.host, parsed.port)}
         if parsed.is_default_port():
             # Behind something that speaks TLS for it, a server may think that it speaks http.
@@ -195,6 +196,13 @@ class OriginServers:
     def describe(self) -> tuple[ServerState, ...]:
         """All of them as they are now."""
         return tuple(ServerState(one.url, one.up, one.why_unhealthy) for one in self._servers)
+
+    def up(self) -> dict[str, bool]:
+        """Whether each is asked, by host and port; where it has two URLs, by both."""
+        found: dict[str, bool] = {}
+        for one in self._servers:
+            found[one.authority] = found.get(one.authority, True) and one.up
+        return found
 
     def location(self, url: str) -> str | None:
         """What the gateway calls a URL that one of them gave."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.limits import Limits
     from gateway.runtime.writes import Write
+    from gateway.telemetry.spans import Tracer
 
 
 class Timeouts(NamedTuple):
@@ -56,6 +57,7 @@ class Context:
         )
         # Of writes before HTTP origins, which make copies of other processes old, too.
         self.tell_others: Callable[[Write], None] = lambda _: None
+        self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.closing = False  # answers are the last of their connections, as the server stops
 

@@ -16,6 +16,7 @@ from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll
 from gateway.runtime.route import PlainGet
 from gateway.web.responses import JOINED_BYTES
+from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,6 +49,7 @@ class FastPath:
         self._shared = shared
         self._any_origin = shared.lines.any_origin
         self._log = shared.log
+        self._spans = None if shared.tracer is None else ServerSpans(shared.tracer, routes)
         self._clock = shared.clock
         self._limits = shared.limits
         self._repeats = shared.repeats
@@ -102,7 +104,7 @@ class FastPath:
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, for a request that needs no answer of its own."""
-        answer = self.ready(get)
+        answer = self.ready(get, client.transport)
         if answer is None:
             return False
         head, body = answer
@@ -115,20 +117,24 @@ class FastPath:
             self._repeats.note(client.transport, "GET", get.target, get.headers)
         return True
 
-    def ready(self, get: PlainGet) -> tuple[bytes, bytes] | None:
+    def ready(
+        self, get: PlainGet, transport: asyncio.Transport | None = None
+    ) -> tuple[bytes, bytes] | None:
         """The cached response to a GET as head and body. The body is the cache's own bytes."""
         now = self._clock()
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
             if answer is not None:
                 self.answered += 1
+                if self._spans is not None:
+                    self._spans.cached(get, transport, now)
                 if self._log.enabled:
                     self._log.line("GET", get.target, 200, len(answer[1]), "hit")
                 return answer
         return None
 
     def _park(self, client: ClientConnection, message: RawRequestMessage) -> bool:
-        if self._log.enabled or self._limits.readers_full:
+        if self._log.enabled or self._spans is not None or self._limits.readers_full:
             return False
         poll = self._poll(message.path)
         if poll is None:
@@ -158,6 +164,7 @@ class FastPath:
             or "Content-Encoding" in headers
             or self._needs_its_own_answer(headers)
             or self._log.enabled
+            or self._spans is not None
             or len(body) > self._limits.max_append
         ):
             return False

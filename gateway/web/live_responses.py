@@ -12,6 +12,7 @@ from gateway.live.sse_readers import SseReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.runtime.answer import Answered
+from gateway.telemetry import tracing
 from gateway.web.connection import Connection
 from gateway.web.request_head import asked_id
 
@@ -52,6 +53,7 @@ async def poll(join: Join, read: LongPoll, position: str) -> Answered:
     feed = join()
     try:
         feed.park(waiter, read, position)
+        tracing.waits()
         return Answered(await waiter.answered, cache_status.COLLAPSED)
     finally:
         if not waiter.has_left and not feed.leave(waiter):

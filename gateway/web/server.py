@@ -39,8 +39,8 @@ class ConnectionServer(web.Server):
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
         head = self.fast.heads.get(data)
-        if head is None or not head.is_last:
-            return None
+        if head is None or not head.is_last or self.shared.tracer is not None:
+            return None  # a span tells of a connection's other end, too
         limits = self.shared.limits
         if limits.connections >= limits.max_connections:
             return None

@@ -32,7 +32,7 @@ AT_REST = (
     "headgate_receiving_bytes",
     "headgate_appends_pending",
     "headgate_append_pending_bytes",
-    "headgate_origin_requests",
+    "headgate_origin_requests_in_flight",
 )
 _TROUBLE = re.compile(r'Traceback|"level": ?"(error|critical)"|\[(error|critical) *\]')
 _PLACE = re.compile(r'File ".*?([^/"]+/[^/"]+)", line \d+, in (\w+)')

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.telemetry.spans import Tracer
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -51,6 +52,7 @@ class Options(NamedTuple):
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
     freshness: Freshness = Freshness()
+    tracer: Tracer | None = None
 
 
 def settings_of(options: Options) -> Settings:
@@ -84,6 +86,7 @@ class Serving:
         settings = settings_of(options)
         self.shared = app.shared_by_all(settings, self.clock)
         self.shared.via = VIA
+        self.shared.tracer = options.tracer
         self.limits = self.shared.limits
         self.store: Store[RenderedChunk] = self.shared.store
         freshness = options.freshness

@@ -1,0 +1,42 @@
+"""What became of the requests at an origin, and how long their answers took to begin."""
+
+from __future__ import annotations
+
+from gateway.errors import (
+    HeadgateError,
+    LimitReached,
+    OriginBroken,
+    OriginTimeout,
+    OriginUnreachable,
+)
+from gateway.telemetry.metrics import Histogram
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_FAILURES: dict[type[HeadgateError], str] = {
+    OriginTimeout: "timeout",
+    OriginUnreachable: "unreachable",
+    OriginBroken: "broken",
+    LimitReached: "refused",
+}
+RESULTS = ("2xx", "3xx", "4xx", "5xx", *_FAILURES.values())
+
+
+class OriginFigures:
+    """Counts by result, and the seconds until the head of an answer; attempts are not told apart.
+
+    A request that its client gave up is not counted: nothing became of it.
+    """
+
+    def __init__(self) -> None:
+        self.results = dict.fromkeys(RESULTS, 0)
+        self.duration = Histogram(SECONDS)
+
+    def answered(self, status: int) -> None:
+        """The head of an answer is there."""
+        self.results[f"{status // 100}xx"] += 1
+
+    def failed(self, error: HeadgateError) -> None:
+        """There is none; what is no fault of the origin, nor our limit, is not counted."""
+        result = _FAILURES.get(type(error))
+        if result is not None:
+            self.results[result] += 1

@@ -1,0 +1,77 @@
+"""The export of spans by OTLP over HTTP, and how many of them arrive."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+_EXPORTER = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+
+
+class _Reasons(logging.Filter):
+    """Keeps what the exporter says of each attempt out of the log; `first` of them says why."""
+
+    first = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never let it pass."""
+        self.first = self.first or record.getMessage()
+        return False
+
+
+class Exports(SpanExporter):
+    """Counts what the collector has taken, and logs when it takes no more, or does again.
+
+    It is called from the thread that exports.
+    """
+
+    def __init__(self) -> None:
+        self._exporter = OTLPSpanExporter()
+        self._reasons = _Reasons()
+        self.count = 0
+        self.failures = 0  # batches in a row that were not taken
+        _EXPORTER.addFilter(self._reasons)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch."""
+        self._reasons.first = ""
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self.count += len(spans)
+            if self.failures:
+                log.info("tracing.export_recovered")
+            self.failures = 0
+            return result
+        if not self.failures:
+            log.warning("tracing.export_failed", reason=self._reasons.first)
+        self.failures += 1
+        return result
+
+    def shutdown(self) -> None:
+        """Send no more, and wait for nothing."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        _EXPORTER.removeFilter(self._reasons)
+
+
+class CountedSpans(BatchSpanProcessor):
+    """The queue of ended spans, with their count: who is not exported in the end was lost."""
+
+    def __init__(self, exports: Exports) -> None:
+        super().__init__(exports)
+        self.count = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span that is sampled."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self.count += 1
+        super().on_end(span)

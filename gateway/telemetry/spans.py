@@ -1,0 +1,241 @@
+"""Spans by the OpenTelemetry SDK: HTTP semantic conventions, W3C trace context, export by OTLP.
+
+The SDK reads its variables (OTEL_*) itself, and exports from a thread of its own, with a bounded
+queue: requests never wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    format_span_id,
+    format_trace_id,
+    set_span_in_context,
+)
+
+from gateway.protocol.trace_context import (
+    TRACEPARENT,
+    TraceContext,
+    format_traceparent,
+    parse_traceparent,
+)
+from gateway.telemetry import tracing
+from gateway.telemetry.logs import log
+from gateway.telemetry.span_export import CountedSpans, Exports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from multidict import CIMultiDict, MultiMapping
+    from opentelemetry.trace import Span
+
+    Attributes = Mapping[str, str | int]
+
+TRACESTATE = "tracestate"
+# Of an attribute. 2,048 spans may wait, each with six texts that a client chose: 24 MB at worst.
+LONGEST_TEXT = 2048
+# A collector that is there takes what waits in less; one that is away must not hold up a stop.
+LAST_EXPORT_S = 2.0
+
+
+class RequestSpan:
+    """The span of a request that is being answered. What is told after its end is not heard."""
+
+    __slots__ = ("_asked", "_span", "continues")
+
+    def __init__(self, span: Span, *, continues: bool) -> None:
+        """`continues` says that the client's own span is its parent."""
+        self._span = span
+        self._asked: Span | None = None  # the latest request at an origin on its behalf
+        self.continues = continues
+
+    @property
+    def context(self) -> TraceContext:
+        """What names it to others."""
+        return _context_of(self._span)
+
+    @property
+    def trace_id(self) -> str | None:
+        """Its trace, if that is recorded."""
+        context = self.context
+        return context.trace_id if context.is_sampled else None
+
+    def asks(self, tracer: Tracer, attributes: Attributes) -> Span:
+        """A span for a request at an origin on its behalf."""
+        self._asked = tracer.begin(
+            str(attributes["http.request.method"]),
+            SpanKind.CLIENT,
+            attributes,
+            set_span_in_context(self._span, Context()),
+        )
+        return self._asked
+
+    def link(self, leader: RequestSpan) -> None:
+        """It gets what was asked at an origin for another request."""
+        if self._span.is_recording():
+            self._span.add_link((leader._asked or leader._span).get_span_context())
+
+    def answered(self, status: int) -> None:
+        """The head of the answer is there; a client's mistake is no error of the server."""
+        _tell_status(self._span, status, errors_from=500)
+
+    def failed(self, why: str) -> None:
+        """There will be no answer."""
+        _tell_failure(self._span, why)
+
+    def waits(self) -> None:
+        """End it without an answer, which comes with the stream's next news."""
+        if self._span.is_recording():
+            self._span.set_attribute("headgate.waits", True)
+            self._span.end()
+
+    def end(self) -> None:
+        """Let it be exported."""
+        if self._span.is_recording():
+            self._span.end()
+
+
+class OriginSpan:
+    """The span of a request at an origin, and the `headers` that name it there."""
+
+    def __init__(self, span: Span, headers: CIMultiDict[str]) -> None:
+        self._span = span
+        self.headers = headers
+
+    def answered(self, status: int) -> None:
+        """The head of the answer is there; whatever is no success is an error to who asks."""
+        _tell_status(self._span, status, errors_from=400)
+
+    def failed(self, why: str) -> None:
+        """There is no answer."""
+        _tell_failure(self._span, why)
+
+
+class Tracer:
+    """Makes the spans of a process, and has them exported until it is closed."""
+
+    def __init__(self) -> None:
+        self.exports = Exports()
+        self._ended = CountedSpans(self.exports)
+        # A service is named by the operator where he likes to; each process is an instance.
+        own = {"service.name": "headgate", "service.version": version("headgate")}
+        instance = {"service.instance.id": str(uuid.uuid4())}
+        resource = Resource(own).merge(OTELResourceDetector().detect()).merge(Resource(instance))
+        self._provider = TracerProvider(
+            resource=Resource.create().merge(resource), shutdown_on_exit=False
+        )
+        self._provider.add_span_processor(self._ended)
+        self._tracer = self._provider.get_tracer("headgate", version("headgate"))
+
+    def begin(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        parent: Context,
+        start_ns: int | None = None,
+    ) -> Span:
+        """A span; texts that clients choose are cut, and made such that they can be exported."""
+        told = {
+            key: _text(value) if isinstance(value, str) else value
+            for key, value in attributes.items()
+        }
+        return self._tracer.start_span(name, parent, kind, told, start_time=start_ns)
+
+    def request(
+        self,
+        name: str,
+        attributes: Attributes,
+        headers: MultiMapping[str],
+        start_ns: int | None = None,
+    ) -> RequestSpan:
+        """The span of a request with these headers, part of the trace that they name."""
+        named = parse_traceparent(headers.get(TRACEPARENT, ""))
+        parent = Context() if named is None else _parent(named)
+        span = self.begin(name, SpanKind.SERVER, attributes, parent, start_ns)
+        return RequestSpan(span, continues=named is not None)
+
+    @contextmanager
+    def asking(self, attributes: Attributes, headers: CIMultiDict[str]) -> Iterator[OriginSpan]:
+        """A span for a request at an origin, on behalf of the one that is being answered."""
+        behalf = tracing.current.get()
+        if behalf is None:
+            method = str(attributes["http.request.method"])
+            span = self.begin(method, SpanKind.CLIENT, attributes, Context())
+        else:
+            span = behalf.asks(self, attributes)
+        named = headers.copy()
+        named[TRACEPARENT] = format_traceparent(_context_of(span))
+        if behalf is None or not behalf.continues:
+            named.popall(TRACESTATE, None)  # of no trace that is known here
+        try:
+            yield OriginSpan(span, named)
+        finally:
+            span.end()
+
+    async def close(self) -> None:
+        """Export what is left, as far as somebody takes it in LAST_EXPORT_S."""
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            self._provider.shutdown()
+            with suppress(RuntimeError):  # the loop is over already
+                loop.call_soon_threadsafe(over.set)
+
+        Thread(target=shut_down, daemon=True).start()
+        try:
+            async with asyncio.timeout(LAST_EXPORT_S):
+                await over.wait()
+        except TimeoutError:
+            self.exports.shutdown()
+        lost = self._ended.count - self.exports.count
+        if lost:
+            log.warning("tracing.spans_lost", spans=lost)
+
+
+def _text(value: str) -> str:
+    """As much of a text as is kept; bytes that are not UTF-8 could not be exported."""
+    return value[:LONGEST_TEXT].encode(errors="replace").decode()
+
+
+def _parent(named: TraceContext) -> Context:
+    context = SpanContext(
+        int(named.trace_id, 16), int(named.span_id, 16), True, TraceFlags(named.flags)
+    )
+    return set_span_in_context(NonRecordingSpan(context), Context())
+
+
+def _context_of(span: Span) -> TraceContext:
+    context = span.get_span_context()
+    return TraceContext(
+        format_trace_id(context.trace_id), format_span_id(context.span_id), context.trace_flags
+    )
+
+
+def _tell_status(span: Span, status: int, *, errors_from: int) -> None:
+    if not span.is_recording():
+        return
+    span.set_attribute("http.response.status_code", status)
+    if status >= errors_from:
+        _tell_failure(span, str(status))
+
+
+def _tell_failure(span: Span, why: str) -> None:
+    if span.is_recording():
+        span.set_attribute("error.type", why)
+        span.set_status(Status(StatusCode.ERROR))

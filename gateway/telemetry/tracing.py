@@ -1,0 +1,78 @@
+"""Whether requests are traced, which only the environment says, and which one a task answers.
+
+Nothing of OpenTelemetry is imported here: without its variables a gateway does not need it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gateway.telemetry.spans import RequestSpan, Tracer
+
+EXPORTER = "OTEL_TRACES_EXPORTER"
+_ASKING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", EXPORTER)
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+SPOKEN = "http/protobuf"
+
+current: ContextVar[RequestSpan | None] = ContextVar("current", default=None)
+
+
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether the variables of OpenTelemetry ask for spans; an empty one is as none."""
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if environment.get(EXPORTER, "").strip() == "none":
+        return False
+    return any(environment.get(name, "").strip() for name in _ASKING)
+
+
+def begin(environment: Mapping[str, str]) -> Tracer | None:
+    """What makes spans and exports them; None where nobody wants any. Raises StartError."""
+    if not is_wanted(environment):
+        return None
+    exporter = environment.get(EXPORTER, "").strip() or "otlp"
+    if exporter != "otlp":
+        raise StartError(f"{EXPORTER} is {exporter}: it can be otlp or none")
+    for name in _PROTOCOLS:
+        protocol = environment.get(name, "").strip() or SPOKEN
+        if protocol != SPOKEN:
+            raise StartError(f"{name} is {protocol}: only {SPOKEN} is spoken here")
+    try:
+        from gateway.telemetry.spans import Tracer
+    except ModuleNotFoundError as error:
+        raise StartError(
+            "OTEL_* variables ask for traces, but OpenTelemetry is not installed:"
+            " install headgate[otel], or set OTEL_SDK_DISABLED=true"
+        ) from error
+    return Tracer()
+
+
+@contextmanager
+def nobodys() -> Iterator[None]:
+    """What begins meanwhile goes on for many, and is part of no one's request."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def waits() -> None:
+    """The request that is being answered has to wait for news: its span does not."""
+    span = current.get()
+    if span is not None:
+        span.waits()
+
+
+def shares(leader: RequestSpan | None) -> None:
+    """The request that is being answered gets what was asked for on behalf of another one."""
+    span = current.get()
+    if span is not None and leader is not None:
+        span.link(leader)

@@ -1,0 +1,134 @@
+"""A span for each request, by the semantic conventions for HTTP servers.
+
+It ends when the head of the answer is known: a live read goes on for hours, its span does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import HeadgateError
+from gateway.protocol.paths import canonical_path
+from gateway.telemetry import tracing
+from gateway.telemetry.logs import redact
+from gateway.web import request_head
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from aiohttp import web
+    from aiohttp.web_request import BaseRequest
+    from multidict import MultiMapping
+
+    from gateway.runtime.route import PlainGet
+    from gateway.telemetry.spans import RequestSpan, Tracer
+    from gateway.web.router import Router
+
+    Handle = Callable[[BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
+
+_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
+CLIENT_GONE = 499  # what the handlers answer with when nobody is left to be answered
+
+
+class ServerSpans:
+    """Makes them for requests below some routes."""
+
+    def __init__(self, tracer: Tracer, routes: Router) -> None:
+        self._tracer = tracer
+        self._routes = routes
+
+    def around(self, handle: Handle) -> Handle:
+        """A handler whose requests have spans."""
+
+        async def traced(request: BaseRequest) -> web.StreamResponse:
+            span = self._begin(
+                request.method,
+                _target(request),
+                request.headers,
+                request.transport,
+                version=f"{request.version.major}.{request.version.minor}",
+            )
+            token = tracing.current.set(span)
+            try:
+                response = await handle(request)
+                if response.status == CLIENT_GONE:
+                    span.failed("client_gone")
+                else:
+                    span.answered(response.status)
+                return response
+            finally:
+                tracing.current.reset(token)
+                span.end()
+
+        return traced
+
+    def cached(self, get: PlainGet, transport: BaseTransport | None, now: float) -> None:
+        """A span for a GET that the cache has answered; it began at `now` (epoch seconds)."""
+        span = self._begin(
+            "GET", get.target, get.headers, transport, version="1.1", start_ns=int(now * 1e9)
+        )
+        span.answered(200)
+        span.end()
+
+    def _begin(
+        self,
+        method: str,
+        target: str,
+        headers: MultiMapping[str],
+        transport: BaseTransport | None,
+        *,
+        version: str,
+        start_ns: int | None = None,
+    ) -> RequestSpan:
+        known = method in _METHODS
+        path, _, query = redact(target).partition("?")
+        attributes: dict[str, str | int] = {
+            "http.request.method": method if known else "_OTHER",
+            "url.path": path,
+            "url.scheme": "http",
+            "network.protocol.version": version,
+            **_named_server(headers.get("Host", "")),
+        }
+        if not known:
+            attributes["http.request.method_original"] = method
+        if query:
+            attributes["url.query"] = query
+        if "User-Agent" in headers:
+            attributes["user_agent.original"] = headers["User-Agent"]
+        peer = None if transport is None else transport.get_extra_info("peername")
+        if peer:
+            attributes["client.address"] = peer[0]
+        name = method if known else "HTTP"
+        try:
+            route, stream = self._routes.find(canonical_path(path))
+        except HeadgateError:
+            return self._tracer.request(name, attributes, headers, start_ns)
+        template = f"{route.prefix}/{{stream}}"
+        attributes["http.route"] = template
+        attributes["headgate.stream.name"] = stream
+        return self._tracer.request(f"{name} {template}", attributes, headers, start_ns)
+
+
+def _target(request: BaseRequest) -> str:
+    """The path and query; nothing of a URL that names another host, which may hold a password."""
+    try:
+        return request_head.target(request)
+    except HeadgateError:
+        return ""
+
+
+def _named_server(host: str) -> dict[str, str | int]:
+    """The host that the client asked for, and the port if it named one."""
+    if not host or not request_head.is_host(host):
+        return {}
+    name, colon, port = host.rpartition(":")
+    if not colon or "]" in port:
+        return {"server.address": host.strip("[]")}
+    named: dict[str, str | int] = {"server.address": name.strip("[]")}
+    if port:
+        named["server.port"] = int(port)
+    return named

@@ -1,0 +1,134 @@
+"""What is counted and timed of the requests at an origin."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import HeadgateError
+from tests.origin.opening import TARGET, ask, opened, send
+from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from gateway.origin.client import Origin
+    from tests.support.raw_origin import Play
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPAN = "b7ad6b7169203331"
+
+
+def counted(origin: Origin) -> dict[str, int]:
+    return {result: count for result, count in origin.figures.results.items() if count}
+
+
+def timed(origin: Origin) -> int:
+    return sum(origin.figures.duration.counts)
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        ("200 OK", "2xx"),
+        ("302 Found", "3xx"),
+        ("404 Not Found", "4xx"),
+        ("503 Service Unavailable", "5xx"),
+    ],
+)
+async def test_an_answer_counts_by_the_class_of_its_status(status: str, result: str) -> None:
+    async with RawOrigin(answer(status=status)) as server, opened(server) as origin:
+        await ask(origin)
+        assert counted(origin) == {result: 1}
+        assert timed(origin) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "result"),
+    [(silence, "timeout"), (close, "broken"), (b"no HTTP\r\n\r\n", "broken")],
+)
+async def test_a_request_without_an_answer_counts_by_why_and_is_not_timed(
+    script: bytes | Play, result: str
+) -> None:
+    async with RawOrigin(script) as server, opened(server, response_timeout=0.2) as origin:
+        with pytest.raises(HeadgateError):
+            await ask(origin, "POST", body=b"a")
+        assert counted(origin) == {result: 1}
+        assert timed(origin) == 0
+
+
+async def test_a_server_that_is_known_to_be_down_counts_as_one_that_is_found_so() -> None:
+    port = free_port()
+    async with opened(f"http://localhost:{port}") as origin:
+        for _ in range(2):
+            with pytest.raises(HeadgateError):
+                await ask(origin)
+        assert counted(origin) == {"unreachable": 2}
+        assert origin.up() == {f"localhost:{port}": False}
+
+
+async def test_what_the_limit_refuses_is_counted_and_not_sent() -> None:
+    script = Steps(b"", answer())
+    async with RawOrigin(script) as server, opened(server, max_requests=1) as origin:
+        first = asyncio.create_task(ask(origin))
+        await until(lambda: len(server.heard) == 1)
+        with pytest.raises(HeadgateError):
+            await ask(origin)
+        assert counted(origin) == {"refused": 1}
+        script.go()
+        await first
+        assert counted(origin) == {"refused": 1, "2xx": 1}
+        assert len(server.heard) == 1
+
+
+async def test_a_request_that_was_tried_again_counts_once() -> None:
+    """The server ends its connection with the second request, which goes out anew."""
+    async with RawOrigin(answer(), close, answer()) as server, opened(server) as origin:
+        await ask(origin)
+        await ask(origin)
+        assert len(server.heard) == 3
+        assert counted(origin) == {"2xx": 2}
+
+
+async def test_a_request_that_is_given_up_is_not_counted() -> None:
+    async with RawOrigin(Steps(b"")) as server, opened(server) as origin:
+        asking = asyncio.create_task(ask(origin))
+        await until(lambda: len(server.heard) == 1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert counted(origin) == {}
+
+
+async def test_a_poll_is_counted_but_not_timed() -> None:
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        await ask(origin, poll=True)
+        assert counted(origin) == {"2xx": 1}
+        assert timed(origin) == 0
+
+
+@pytest.mark.parametrize(("flags", "traces"), [("01", [TRACE]), ("00", [])])
+async def test_the_exemplar_is_the_trace_of_a_request_that_is_recorded(
+    flags: str, traces: list[str]
+) -> None:
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        parent = f"00-{TRACE}-{SPAN}-{flags}"
+        await (await send(origin, "GET", TARGET, ("Traceparent", parent))).read(0)
+        told = origin.figures.duration.traced.values()
+        assert [traced.trace_id for traced in told] == traces
+
+
+async def test_servers_are_named_by_host_and_port() -> None:
+    urls = ("http://a.test/x", "https://b.test", "http://[::1]:8080", "http://a.test:80/y")
+    async with opened(*urls) as origin:
+        assert origin.up() == {"a.test:80": True, "b.test:443": True, "[::1]:8080": True}
+
+
+async def test_of_two_urls_at_one_server_both_have_to_be_up() -> None:
+    async with RawOrigin(answer()) as server:
+        urls = (f"{server.url}/x", f"{server.url}/y")
+        async with opened(*urls, health_path="/", health_interval=30) as origin:
+            next(iter(origin._servers)).failed("is away")
+            assert origin.up() == {f"localhost:{server.port}": False}

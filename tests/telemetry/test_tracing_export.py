@@ -1,0 +1,182 @@
+"""Whether spans are exported, and how: what the environment says, and who takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import StartError
+from gateway.telemetry import tracing
+from gateway.telemetry.spans import LAST_EXPORT_S
+from tests.support.ports import free_port
+from tests.support.waiting import until
+from tests.telemetry.collector import Collector, collecting, traced
+from tests.web.serving import PREFIX, get, serving
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+    from typing import Any
+
+    from tests.web.serving import Serving
+
+READ = f"GET {PREFIX}/{{stream}}"
+
+
+# ---------------------------------------------------------------- the environment
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_SERVICE_NAME": "a"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, False),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "TRUE"}, False),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "no"}, True),
+    ],
+)
+def test_the_environment_says_whether_there_are_spans(
+    environment: dict[str, str], wanted: bool
+) -> None:
+    assert tracing.is_wanted(environment) is wanted
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, r"^OTEL_TRACES_EXPORTER is zipkin: it can be "),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            r"^OTEL_EXPORTER_OTLP_PROTOCOL is grpc: only http/protobuf is spoken here$",
+        ),
+    ],
+)
+def test_an_export_that_is_not_offered_is_refused_at_the_start(
+    environment: dict[str, str], why: str
+) -> None:
+    with pytest.raises(StartError, match=why):
+        tracing.begin(environment)
+
+
+def python(program: str, **environment: str) -> str:
+    """What a program prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_nothing_is_imported_unless_the_environment_asks() -> None:
+    program = """if True:
+        import asyncio, sys
+        from gateway.serve import Gateway
+        from gateway.settings import Settings
+        async def main():
+            gateway = Gateway(Settings(origin="memory:"))
+            assert gateway._shared.tracer is None
+        asyncio.run(main())
+        print([name for name in sys.modules if name.startswith(("opentelemetry", "requests"))])
+    """
+    assert python(program) == "[]"
+
+
+def test_spans_without_opentelemetry_are_refused_in_a_sentence() -> None:
+    program = """if True:
+        import os, sys
+        sys.modules["opentelemetry"] = None  # as where it is not installed
+        from gateway.errors import StartError
+        from gateway.telemetry import tracing
+        try:
+            tracing.begin(os.environ)
+        except StartError as error:
+            print(error.detail)
+    """
+    assert python(program, OTEL_TRACES_EXPORTER="otlp") == (
+        "OTEL_* variables ask for traces, but OpenTelemetry is not installed:"
+        " install headgate[otel], or set OTEL_SDK_DISABLED=true"
+    )
+
+
+# ---------------------------------------------------------------- the export
+
+
+async def test_a_process_names_itself(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    async with traced() as tracer, serving(tracer=tracer) as gateway:
+        await gateway.ask(get("s"))
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "edge")
+    async with traced() as tracer, serving(tracer=tracer) as gateway:
+        await gateway.ask(get("s"))
+    one, other = await collector.several(READ, 2)
+    assert (one.resource["service.name"], other.resource["service.name"]) == ("headgate", "edge")
+    assert one.resource["deployment.environment.name"] == "test"
+    assert len({span.resource["service.instance.id"] for span in (one, other)}) == 2
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Where spans are exported to, and nobody listens yet."""
+    port = free_port()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    return port
+
+
+@pytest.mark.usefixtures("port")
+async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue has room for some of the spans only, and the exporter tries for 10 s."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
+    loop = asyncio.get_running_loop()
+    with capture_logs() as lines:
+        async with traced() as tracer, serving(tracer=tracer) as gateway:
+            for _ in range(40):
+                assert (await gateway.ask(get("s"))).status == 404
+            began = loop.time()
+        assert loop.time() - began < LAST_EXPORT_S + 2
+    told = [line for line in lines if line["event"] == "tracing.spans_lost"]
+    assert [line["spans"] for line in told] == [40]
+
+
+async def test_an_export_that_fails_is_logged_once_and_so_is_its_recovery(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.05")
+    with capture_logs() as lines:
+        async with AsyncExitStack() as last, traced() as tracer, serving(tracer=tracer) as gateway:
+            await until(lambda: goes_on(gateway, tracer.exports.failures >= 3))
+            collector = await last.enter_async_context(collecting(port))
+            await until(lambda: goes_on(gateway, bool(collector.spans)))
+    assert events(lines) == [
+        "tracing.export_failed",
+        "tracing.export_recovered",
+        "tracing.spans_lost",
+    ]
+    assert lines[0]["reason"].startswith("Failed to export spans batch")
+
+
+def events(lines: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    return [line["event"] for line in lines if line["event"].startswith("tracing.")]
+
+
+async def goes_on(gateway: Serving, is_so: bool) -> bool:
+    """Whether it is so; with a span more."""
+    await gateway.ask(get("s"))
+    return is_so
