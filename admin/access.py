@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 from urllib.parse import quote
 
 from aiohttp import web
@@ -46,6 +46,7 @@ NEEDS: dict[tuple[str, str], Need] = {
 PROBES = frozenset({"/healthz", "/readyz"})
 SIGN_IN = "/sign-in"
 FIELD, HEADER = "csrf", "X-CSRF-Token"
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 # While nobody has to sign in, a page of another host must not pass for this one (DNS rebinding).
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d{1,5})?")
 
@@ -65,25 +66,14 @@ class Access:
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let through who may; raises NotTold, or sends a browser to sign in."""
-        need = needed(request)
-        path = _resource(request)
-        if self._is_open and path not in PROBES and not is_local(request.headers.get("Host", "")):
-            raise NotTold(421, "this console is for this machine: ask for it as localhost")
-        if request.match_info.http_exception is not None:
-            return await handler(request)  # there is nothing to guard
-        viewer = self._viewer(request)
-        if viewer is not None:
-            request[VIEWER] = viewer
-        if need == "nothing":
-            if request.method not in READING:
-                _check_site(request)
-            return await handler(request)
-        if viewer is None:
-            return _unknown(request)
-        if need == "operator" and viewer.role != "operator":
-            raise NotTold(403, f"{viewer.name} may look, but not change anything")
-        if request.method not in READING and viewer.csrf:
-            await _check_csrf(request, viewer.csrf)
+        if self._is_open and _resource(request) not in PROBES:
+            _check_host(request)
+        if request.match_info.http_exception is None:  # else there is nothing to guard
+            viewer = self._viewer(request)
+            if viewer is not None:
+                request[VIEWER] = viewer
+            await _check_change(request, viewer)
+            _check_need(request, viewer)
         return await handler(request)
 
     def _viewer(self, request: web.Request) -> Viewer | None:
@@ -139,7 +129,21 @@ def is_local(host: str) -> bool:
     return match is not None and is_loopback(Address(match["ipv6"] or match["name"], 0))
 
 
-def _unknown(request: web.Request) -> web.Response:
+def _check_host(request: web.Request) -> None:
+    if not is_local(request.headers.get("Host", "")):
+        raise NotTold(421, "this console is for this machine: ask for it as localhost")
+
+
+def _check_need(request: web.Request, viewer: Viewer | None) -> None:
+    """Refuse who may not."""
+    need = needed(request)
+    if need != "nothing" and viewer is None:
+        _send_to_sign_in(request)
+    if need == "operator" and viewer is not None and viewer.role != "operator":
+        raise NotTold(403, f"{viewer.name} may look, but not change anything")
+
+
+def _send_to_sign_in(request: web.Request) -> NoReturn:
     """Nobody has come: a browser that wants a page is sent to sign in."""
     wants_page = "text/html" in request.headers.get("Accept", "")
     if wants_page and request.method in READING and not request.path.startswith("/api/"):
@@ -150,17 +154,18 @@ def _unknown(request: web.Request) -> web.Response:
     )
 
 
-async def _check_csrf(request: web.Request, expected: str) -> None:
-    """Refuse what a page of another site may have made a browser send."""
+async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
+    """Refuse a change that a page of another site may have made a browser send."""
+    if request.method in READING:
+        return
     _check_site(request)
+    if viewer is None or not viewer.csrf or needed(request) == "nothing":
+        return
     given = request.headers.get(HEADER)
-    if given is None and request.content_type in {
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-    }:
+    if given is None and request.content_type in FORMS:
         field = (await request.post()).get(FIELD)
         given = field if isinstance(field, str) else None
-    if given is None or not hmac.compare_digest(given.encode(), expected.encode()):
+    if given is None or not hmac.compare_digest(given.encode(), viewer.csrf.encode()):
         raise NotTold(403, f"the change came without its {HEADER}: load the page again")
 
 

@@ -85,8 +85,11 @@ class StreamClient:
             offset = read.next_offset
 
     async def append(self, path: str, content_type: str, body: bytes) -> str:
-        """Append; the next offset."""
-        headers = {"Content-Type": content_type} if content_type else {}
+        """Append, by default with the stream's own content type; the next offset."""
+        if not content_type:
+            async with self._request("HEAD", path) as answer:
+                content_type = answer.headers.get("Content-Type", "")
+        headers = {"Content-Type": content_type}
         async with self._request("POST", path, headers=headers, body=body) as answer:
             return answer.headers.get("Stream-Next-Offset", "")
 
@@ -223,4 +226,6 @@ async def _why(answer: aiohttp.ClientResponse) -> str:
         detail = msgspec.json.decode(body, type=Problem).detail
     except msgspec.DecodeError:
         detail = ""
+    if not detail and answer.status == 404:
+        return "there is no stream at this path"  # the answer to a HEAD has no body
     return detail or f"the stream's server answers {answer.status} {answer.reason}"

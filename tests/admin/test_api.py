@@ -1,0 +1,356 @@
+"""The API over a gateway in this process: real listeners, streams in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+from yarl import URL
+
+from admin import openapi
+from admin.api import OPERATIONS
+from gateway.serve import Gateway
+from gateway.settings import Address, Settings
+from tests.support.ports import free_port
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROUTE = "/v1/stream"
+HOSTILE = "%3Cb%3E%22'&%20%E2%80%AE"  # <b>"'& and a mark that turns the text around
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMITTED = [
+    {"name": "deploy", "role": "operator", "token": OPERATOR},
+    {"name": "wall", "role": "viewer", "token": VIEWER},
+]
+
+
+class Console:
+    """The admin listener and the streams of one gateway, as a script sees them."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+        self._session = session
+        self.admin = f"http://{settings.admin}"
+        self.streams = f"http://{settings.listen}{ROUTE}"
+        self.headers = {"Authorization": f"Bearer {OPERATOR}"}
+
+    async def ask(
+        self, method: str, path: str, body: object = None, **query: str | int
+    ) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        async with self._session.request(
+            method, self.admin + path, data=data, params=query, headers=self.headers
+        ) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if text else None
+
+    async def get(self, path: str, **query: str | int) -> Any:
+        status, told = await self.ask("GET", path, **query)
+        assert (path, status) == (path, 200)
+        return told
+
+    async def create(self, name: str, content_type: str, *bodies: bytes) -> list[str]:
+        """A stream with these appends; the offsets behind each."""
+        headers = {"Content-Type": content_type}
+        url = f"{self.streams}/{name}"
+        async with self._session.put(URL(url, encoded=True), headers=headers):
+            pass
+        offsets = []
+        for body in bodies:
+            async with self._session.post(
+                URL(url, encoded=True), headers=headers, data=body
+            ) as answer:
+                assert answer.status == 204
+                offsets.append(answer.headers["Stream-Next-Offset"])
+        return offsets
+
+    def events(self, path: str, **query: str) -> Any:
+        return self._session.get(self.admin + path, params=query, headers=self.headers)
+
+
+@pytest.fixture
+async def console() -> AsyncIterator[Console]:
+    settings = Settings(
+        listen=Address("127.0.0.1", free_port()),
+        admin=Address("127.0.0.1", free_port()),
+        admin_tokens=ADMITTED,
+        origin="memory:",
+        long_poll_timeout=0.2,
+    )
+    gateway = Gateway(settings)
+    await gateway.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Console(session, settings)
+    finally:
+        await gateway.stop()
+
+
+# ---------------------------------------------------------------- messages
+
+
+def told(messages: Any) -> list[str]:
+    return [message["text"] for message in messages["messages"]]
+
+
+async def test_json_is_told_message_by_message_wherever_a_page_ends(console: Console) -> None:
+    _, last = await console.create("chat", "application/json", b'[{"a": 1},[2]]', b'"three"')
+    path = "/api/stream/messages"
+    whole = await console.get(path, route=ROUTE, name="chat")
+    assert told(whole) == ['{"a": 1}', "[2]", '"three"']
+    assert (whole["behind"], whole["tail"], whole["closed"]) == (None, last, False)
+    offsets = [message["next_offset"] for message in whole["messages"]]
+    assert offsets == [None, None, last]
+
+    place: Any = {"offset": "-1", "skip": 0}
+    seen = []
+    while place is not None:
+        page = await console.get(path, route=ROUTE, name="chat", limit=1, **place)
+        seen += told(page)
+        place = page["behind"]
+    assert seen == told(whole)
+
+
+async def test_the_latest_messages_end_at_the_tail(console: Console) -> None:
+    bodies = [json.dumps([f"{n:05d}" * 100] * 100).encode() for n in range(12)]  # 600 kB
+    offsets = await console.create("long", "application/json", *bodies)
+    page = await console.get(
+        "/api/stream/messages", route=ROUTE, name="long", offset="latest", limit=3
+    )
+    assert told(page) == [json.dumps("00011" * 100)] * 3
+    assert page["tail"] == offsets[-1]
+    # What stands before them is found from the same place.
+    again = await console.get("/api/stream/messages", route=ROUTE, name="long", **page["begin"])
+    assert told(again) == told(page)
+
+
+async def test_an_empty_stream_has_no_messages_and_a_tail(console: Console) -> None:
+    await console.create("none", "text/plain")
+    for offset in ("-1", "latest"):
+        page = await console.get("/api/stream/messages", route=ROUTE, name="none", offset=offset)
+        assert page["messages"] == []
+        assert page["tail"] is not None
+
+
+async def test_what_is_no_text_comes_as_bytes(console: Console) -> None:
+    await console.create("raw", "application/octet-stream", b"\x00\xff<b>")
+    page = await console.get("/api/stream/messages", route=ROUTE, name="raw")
+    assert page["messages"][0] | {"next_offset": None} == {
+        "size": 5,
+        "text": None,
+        "data": "AP88Yj4=",
+        "truncated": False,
+        "next_offset": None,
+    }
+
+
+async def test_hostile_text_comes_as_it_is(console: Console) -> None:
+    text = "<script>alert(1)</script>\u202e\x01\"'"
+    await console.create(HOSTILE, "text/plain", text.encode())
+    page = await console.get("/api/stream/messages", route=ROUTE, name=HOSTILE)
+    assert told(page) == [text]
+    answer = await console.get("/api/stream/messages", route=ROUTE, name="<b>\"'& \u202e")
+    assert answer == page
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "detail"),
+    [
+        ("nobody", 404, "there is no stream at this path"),
+        ("a/../b", 400, "the path has a dot segment"),
+        ("x" * 2100, 400, "the path is over 2048 bytes"),
+        ("", 404, "a stream has a name: /v1/stream/NAME"),
+    ],
+)
+async def test_a_stream_that_is_none_is_told_as_a_problem(
+    name: str, status: int, detail: str, console: Console
+) -> None:
+    assert await console.ask("GET", "/api/stream/messages", route=ROUTE, name=name) == (
+        status,
+        {"title": "Not Found" if status == 404 else "Bad Request", "status": status}
+        | {"detail": detail},
+    )
+
+
+# ---------------------------------------------------------------- changes
+
+
+async def test_an_operator_appends_closes_and_deletes(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await console.create("s", "application/json")
+    stream = {"route": ROUTE, "name": "s"}
+    status, written = await console.ask("POST", "/api/stream/append", {**stream, "data": "[1,2]"})
+    assert status == 200
+    page = await console.get("/api/stream/messages", **stream)
+    assert (told(page), page["tail"]) == (["1", "2"], written["next_offset"])
+    assert await console.ask("POST", "/api/stream/close", stream) == (200, written)
+    assert (await console.get("/api/stream/messages", **stream))["closed"]
+    assert await console.ask("DELETE", "/api/stream", **stream) == (204, None)
+    assert (await console.ask("GET", "/api/stream/messages", **stream))[0] == 404
+    lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
+    assert ["append" in lines[0], "close" in lines[1], "delete" in lines[2]] == [True] * 3
+    assert all("deploy" in line for line in lines)
+
+
+async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Console) -> None:
+    await console.create("s", "application/json")
+    body = {"route": ROUTE, "name": "s", "data": "{no json"}
+    status, problem = await console.ask("POST", "/api/stream/append", body)
+    assert (status, problem["status"]) == (400, 400)
+    assert "JSON" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/stream/append", {"route": ROUTE, "name": "s", "data": "x"}),
+        ("POST", "/api/stream/close", {"route": ROUTE, "name": "s"}),
+        ("DELETE", "/api/stream", None),
+    ],
+)
+async def test_a_viewer_changes_nothing(
+    method: str, path: str, body: object, console: Console
+) -> None:
+    await console.create("s", "text/plain")
+    console.headers = {"Authorization": f"Bearer {VIEWER}"}
+    query = {"route": ROUTE, "name": "s"} if body is None else {}
+    status, problem = await console.ask(method, path, body, **query)
+    assert (status, problem["detail"]) == (403, "wall may look, but not change anything")
+    assert (await console.get("/api/stream/messages", route=ROUTE, name="s"))["closed"] is False
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"route": 1, "name": "s"}', b'{"name": "s"}', b"\xff"]
+)
+async def test_a_body_that_makes_no_sense_is_refused(body: bytes, console: Console) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{console.admin}/api/stream/close", data=body, headers=console.headers
+        ) as answer,
+    ):
+        assert (answer.status, answer.content_type) == (400, "application/problem+json")
+
+
+# ---------------------------------------------------------------- events
+
+
+async def event(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """The next event, its fields by name."""
+    fields = {}
+    while line := (await answer.content.readline()).decode().removesuffix("\n"):
+        name, _, value = line.partition(": ")
+        fields[name] = value
+    return fields
+
+
+async def test_a_live_tail_brings_what_is_appended_and_the_end(console: Console) -> None:
+    await console.create("chat", "application/json", b"1")
+    stream = {"route": ROUTE, "name": "chat"}
+    async with console.events("/api/stream/events", offset="-1", **stream) as answer:
+        assert answer.content_type == "text/event-stream"
+        first = await event(answer)
+        assert told(json.loads(first["data"])) == ["1"]
+        await console.ask("POST", "/api/stream/append", {**stream, "data": "2"})
+        news = await event(answer)
+        while not told(json.loads(news["data"])):  # a poll that nothing came to
+            news = await event(answer)
+        assert told(json.loads(news["data"])) == ["2"]
+        headers = console.headers | {"Last-Event-ID": first["id"]}
+        console.headers = headers
+        async with console.events("/api/stream/events", offset="-1", **stream) as again:
+            assert (await event(again))["data"] == news["data"]
+        await console.ask("POST", "/api/stream/close", stream)
+        while "event" not in (last := await event(answer)):
+            assert told(json.loads(last["data"])) == []
+        assert last == {"event": "closed", "data": "{}"}
+        assert await answer.content.read() == b""
+
+
+async def test_a_tail_of_no_stream_tells_the_problem(console: Console) -> None:
+    async with console.events("/api/stream/events", route=ROUTE, name="none") as answer:
+        told = await event(answer)
+    assert told["event"] == "problem"
+    assert json.loads(told["data"]) == {"status": 404, "detail": "there is no stream at this path"}
+
+
+async def test_all_who_listen_get_the_same_overview(console: Console) -> None:
+    async with (
+        console.events("/api/overview/events") as one,
+        console.events("/api/overview/events") as other,
+    ):
+        await event(one)
+        await event(other)
+        assert await event(one) == await event(other)
+
+
+async def test_a_listener_that_has_gone_is_let_go(console: Console) -> None:
+    for _ in range(3):
+        async with console.events("/api/overview/events") as answer:
+            await event(answer)
+
+
+# ---------------------------------------------------------------- the description
+
+
+async def test_the_description_is_openapi_and_names_every_operation(console: Console) -> None:
+    document = await console.get("/api/openapi.json")
+    validate(document)
+    described = {
+        (method.upper(), path) for path, item in document["paths"].items() for method in item
+    }
+    assert described == {(operation.method, operation.path) for operation in OPERATIONS}
+
+
+async def test_every_answer_is_as_described(console: Console) -> None:
+    await console.create("chat", "application/json", b"[1]")
+    document = msgspec.to_builtins(openapi.document("1"))
+    stream = {"route": ROUTE, "name": "chat"}
+    bodies = {
+        "/api/stream/append": {**stream, "data": "2"},
+        "/api/stream/close": stream,
+        "/api/explain": {"url": f"{console.streams}/chat?offset=-1", "headers": [["A", "b"]]},
+        "/api/session": {"name": "nobody", "password": "wrong"},
+    }
+    for operation in OPERATIONS:
+        if operation.events or operation.method == "DELETE":
+            continue
+        query = {}
+        if operation.query is not None:
+            names = {field.name for field in msgspec.structs.fields(operation.query)}
+            query = {key: value for key, value in stream.items() if key in names}
+        status, answer = await console.ask(
+            operation.method, operation.path, bodies.get(operation.path), **query
+        )
+        described = document["paths"][operation.path][operation.method.lower()]["responses"]
+        kind = described.get(str(status), described["default"])
+        (content,) = kind["content"].values()
+        OAS31Validator({**content["schema"], "components": document["components"]}).validate(answer)
+
+
+async def test_an_unknown_part_of_a_query_is_refused(console: Console) -> None:
+    status, problem = await console.ask("GET", "/api/overview", spam="1h")
+    assert (status, problem["detail"]) == (400, "the query has 'spam', and may have ['span']")
+
+
+# ---------------------------------------------------------------- figures
+
+
+async def test_the_overview_tells_what_was_counted(console: Console) -> None:
+    async def routes() -> bool:
+        answer = await console.get("/api/overview")
+        return bool(answer["instance"]["started_at"])
+
+    await until(routes)
+    overview = await console.get("/api/overview", span="6h")
+    assert overview["span"] == "6h"
+    (route,) = overview["routes"]
+    assert (route["prefix"], route["kind"]) == (ROUTE, "memory")
+    assert len(overview["ratio"]["lines"][0]["values"]) == 180
