@@ -188,7 +188,7 @@ function makeList(element, type) {
     const step = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -Infinity, End: Infinity }[event.key];
     if (!step) return;
     event.preventDefault();
-    select(selected === null ? first + rows.length - 1 : selected + step);
+    select((selected ?? first + rows.length) + step);
   });
   new ResizeObserver(later).observe(view);
 
