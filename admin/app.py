@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from admin import api, openapi
+from admin import api, openapi, site
 from admin.access import Access
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold
@@ -37,7 +37,8 @@ SECURITY_HEADERS = {
     "form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    # Without any referrer a browser calls the origin of a form's request null.
+    "Referrer-Policy": "same-origin",
     "Server": "Headgate",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -68,6 +69,7 @@ def build(source: Source, setup: Setup) -> web.Application:
     app.router.add_get("/metrics", show_metrics)
     app.router.add_get("/api/openapi.json", describe_api)
     api.add_api(app)
+    site.add_site(app, setup.clock)
     return app
 
 

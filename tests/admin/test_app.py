@@ -25,7 +25,7 @@ SECURITY_HEADERS = {
     "form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Server": "Headgate",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -1,0 +1,351 @@
+"""Charts as inline SVG: pure functions from a chart's values to markup.
+
+Heights are fixed and widths are the page's, so a drawing that must stretch (paths) is nested in one
+that must not (text, rules). Colours and widths of lines are the style sheet's, by class.
+
+The values of every moment go along as text in `data-values` of the legend. The page's script shows
+them under the pointer and says them to screen readers, and needs no formats of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from markupsafe import Markup
+
+from admin import show
+from admin.model import HeatMap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from admin.model import Chart, Line
+
+    Format = Callable[[float | None], str]
+
+WIDTH = 1000  # of what stretches, in units of its own
+HEIGHT = 190  # pixels
+SPARK_WIDTH, SPARK_HEIGHT = 160, 36
+ROOM = 1.08  # how much higher than the highest value the scale ends
+SHADES = 5  # steps of a heat map that an eye tells apart
+TIME_STEPS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+MOST_TIMES = 4
+NEAR_NOW = 0.94  # of the width: a time behind it would run into "now"
+LABEL_HEIGHT = 14  # pixels between two labels that can be read
+
+
+class Reference(NamedTuple):
+    """A labelled level across a chart: a target, an alarm."""
+
+    name: str
+    value: float
+    level: str
+
+
+class Scale(NamedTuple):
+    """From values to pixels from the top."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def y(self, value: float) -> float:
+        """Where a value is; what lies outside is drawn at the edge."""
+        part = (value - self.low) / (self.high - self.low)
+        return round(HEIGHT * (1 - min(1.0, max(0.0, part))), 1)
+
+
+class Drawing(NamedTuple):
+    """The parts of a chart: what stretches with the page's width, and what does not."""
+
+    axis: Markup
+    below: Markup  # the grid
+    stretched: Markup
+    above: Markup  # labelled levels, or why there is nothing
+    ends: Markup
+    legend: Markup
+
+
+def scale_from_zero(highest: float) -> Scale:
+    """A scale up to a little more than the highest value, with three to six round ticks."""
+    top = highest * ROOM or 1.0
+    power = 10.0 ** math.floor(math.log10(top / 5))
+    step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n * 5 >= top)
+    return Scale(0, top, tuple(step * n for n in range(int(top / step) + 1)))
+
+
+def ratio_scale(values: Iterable[float]) -> Scale:
+    """A scale for ratios that are good when high: from a half on, unless one is lower."""
+    low = 0.5 if min(values, default=1.0) >= 0.5 else 0.0
+    return Scale(low, 1.0 + (1 - low) * 0.04, (low, (1 + low) / 2, 1.0))
+
+
+# ---------------------------------------------------------------- charts
+
+
+def stacked_area(chart: Chart, label: str, told: Format = show.rate) -> Markup:
+    """Each line on top of the ones before; the height of all is the whole."""
+    totals = _totals(chart.lines)
+    scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
+    floor: list[float | None] = [None if total is None else 0.0 for total in totals]
+    areas = []
+    for line in chart.lines:
+        roof = [
+            None if low is None else low + (value or 0.0)
+            for low, value in zip(floor, line.values, strict=True)
+        ]
+        areas.append(_drawn("area", line.name, _area(floor, roof, scale)))
+        floor = roof
+    drawing = _on_axes(chart, scale, Markup().join(areas), told)
+    whole = last(totals)
+    end = Markup() if whole is None else _end("", scale.y(whole), told(whole))
+    return _figure(chart, label, drawing._replace(ends=end))
+
+
+def line_chart(
+    chart: Chart,
+    label: str,
+    told: Format = show.count,
+    references: Sequence[Reference] = (),
+) -> Markup:
+    """A line for each series, with labelled levels across; with levels it shows a ratio.
+
+    A ratio's scale need not begin at zero; every other does.
+    """
+    values = [value for line in chart.lines for value in line.values if value is not None]
+    scale = ratio_scale(values) if references else scale_from_zero(max(values, default=0.0))
+    paths = [_drawn("line", line.name, _path(line.values, scale.y, WIDTH)) for line in chart.lines]
+    drawing = _on_axes(chart, scale, Markup().join(paths), told)
+    if references:
+        drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
+    levels = Markup().join(_level(reference, scale) for reference in references)
+    ends = _ends([(line.name, last(line.values)) for line in chart.lines], scale, told)
+    return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
+
+
+def heat_map(heat: HeatMap, label: str) -> Markup:
+    """A column a moment, a row a bucket; the darker, the more deliveries took that long."""
+    rows = len(heat.bounds) + 1
+    most = max((number for column in heat.counts for number in column or ()), default=0.0)
+    shades: list[list[str]] = [[] for _ in range(SHADES)]
+    for at, column in enumerate(heat.counts):
+        for row, number in enumerate(column or ()):
+            if number > 0:
+                shades[_shade(number, most)].append(_cell(at, row, len(heat.counts), rows))
+    axis = [
+        (round(HEIGHT * (1 - (row + 1) / rows), 1), show.duration(bound))
+        for row, bound in enumerate(heat.bounds)
+        if row % 3 == 2  # every bucket's bound would be too many to read
+    ]
+    tallies = [_tally(column, heat.bounds) for column in heat.counts]
+    drawing = Drawing(
+        axis=_axis(axis),
+        below=_grid(y for y, _ in axis),
+        stretched=Markup().join(
+            _drawn("heat", f"shade {shade}", "".join(cells))
+            for shade, cells in enumerate(shades, 1)
+            if cells
+        ),
+        above=Markup() if most else _empty("Nothing was delivered to live readers in this span."),
+        ends=Markup(),
+        legend=_legend_item("most deliveries", tallies),
+    )
+    return _figure(heat, label, drawing)
+
+
+def spark(values: Sequence[float | None], level: str = "") -> Markup:
+    """A small history without axes: how something went, not how much it was."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+
+    def y(value: float) -> float:
+        part = 0.5 if high == low else (value - low) / (high - low)
+        return round(SPARK_HEIGHT * (0.92 - 0.84 * part), 1)
+
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'
+        '<path class="line {}" d="{}"/></svg>'
+    ).format(SPARK_WIDTH, SPARK_HEIGHT, level, _path(values, y, SPARK_WIDTH))
+
+
+def last(values: Sequence[float | None]) -> float | None:
+    """The newest value; None when the newest moment has none, however much came before."""
+    return values[-1] if values else None
+
+
+# ---------------------------------------------------------------- the parts of a chart
+
+
+def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
+    count = _moments(moments)
+    return Markup(
+        '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
+        'aria-label="{}" data-start="{}" data-step="{}" data-count="{}">'
+        '<svg class="axis" aria-hidden="true">{}</svg>'
+        '<svg class="plot" aria-hidden="true">{}'
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}</svg>'
+        '<svg class="ends" aria-hidden="true">{}</svg>'
+        '<svg class="times" aria-hidden="true">{}</svg>'
+        '<ul class="legend">{}</ul></figure>'
+    ).format(
+        *(label, round(moments.start, 3), moments.step, count),
+        *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched, drawing.above),
+        *(drawing.ends, _times(moments.start, moments.step, count), drawing.legend),
+    )
+
+
+def _on_axes(chart: Chart, scale: Scale, stretched: Markup, told: Format) -> Drawing:
+    known = any(value is not None for line in chart.lines for value in line.values)
+    return Drawing(
+        axis=_axis((scale.y(tick), told(tick)) for tick in scale.ticks),
+        below=_grid(scale.y(tick) for tick in scale.ticks),
+        stretched=stretched,
+        above=Markup() if known else _empty("Nothing has been measured in this span yet."),
+        ends=Markup(),
+        legend=Markup().join(
+            _legend_item(line.name, [told(value) for value in line.values]) for line in chart.lines
+        ),
+    )
+
+
+def _moments(moments: Chart | HeatMap) -> int:
+    if isinstance(moments, HeatMap):
+        return len(moments.counts)
+    return max((len(line.values) for line in moments.lines), default=0)
+
+
+def _drawn(kind: str, name: str, path: str) -> Markup:
+    return Markup('<path class="{} {}" d="{}"/>').format(kind, css_class(name), path)
+
+
+def css_class(name: str) -> str:
+    """The class that gives a series its colour, the same on every page."""
+    return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def _axis(labels: Iterable[tuple[float, str]]) -> Markup:
+    return Markup().join(
+        Markup('<text x="100%" y="{}">{}</text>').format(y + 4, text) for y, text in labels
+    )
+
+
+def _grid(heights: Iterable[float]) -> Markup:
+    line = Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>')
+    return Markup().join(line.format(y) for y in heights)
+
+
+def _level(reference: Reference, scale: Scale) -> Markup:
+    y = scale.y(reference.value)
+    return Markup(
+        '<line class="reference {2}" x1="0" x2="100%" y1="{0}" y2="{0}"/>'
+        '<text class="reference {2}" x="4" y="{1}">{3} {4}</text>'
+    ).format(y, y - 4, reference.level, reference.name, show.level(reference.value))
+
+
+def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, told: Format) -> Markup:
+    """The newest values where the lines end, one below the other where they would overlap."""
+    ends, lowest = [], -float(LABEL_HEIGHT)
+    for name, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
+        if value is not None:
+            lowest = max(scale.y(value), lowest + LABEL_HEIGHT)
+            ends.append(_end(css_class(name), lowest, told(value)))
+    return Markup().join(ends)
+
+
+def _end(css: str, y: float, text: str) -> Markup:
+    return Markup('<text class="{}" x="6" y="{}">{}</text>').format(css, y + 4, text)
+
+
+def _empty(why: str) -> Markup:
+    return Markup('<text class="why" x="50%" y="{}">{}</text>').format(HEIGHT // 2, why)
+
+
+def _legend_item(name: str, values: Sequence[str]) -> Markup:
+    now = values[-1] if values else show.UNKNOWN
+    return Markup('<li class="{}" data-name="{}" data-values="{}"><i></i>{} <b>{}</b></li>').format(
+        css_class(name), name, "|".join(values), name, now
+    )
+
+
+def _times(start: float, step: float, count: int) -> Markup:
+    """Round times of day in UTC below a chart, and `now` at its end."""
+    span = step * max(1, count - 1)
+    every = next((s for s in TIME_STEPS_S if span / s <= MOST_TIMES), TIME_STEPS_S[-1])
+    first = math.ceil(start / every) * every
+    labels = [
+        Markup('<text x="{}%" y="12">{}</text>').format(
+            round((moment - start) / span * 100, 2), show.clock(moment)[:5]
+        )
+        for moment in range(first, int(start + span), every)
+        if (moment - start) / span < NEAR_NOW
+    ]
+    return Markup().join([*labels, Markup('<text class="now" x="100%" y="12">now</text>')])
+
+
+# ---------------------------------------------------------------- paths
+
+
+def _totals(lines: Sequence[Line]) -> list[float | None]:
+    """The sum at each moment; None where no line has a value."""
+    totals: list[float | None] = []
+    for values in zip(*(line.values for line in lines), strict=True):
+        known = [value for value in values if value is not None]
+        totals.append(sum(known) if known else None)
+    return totals
+
+
+def _path(values: Sequence[float | None], y: Callable[[float], float], width: int) -> str:
+    """A line through each run of known values: a gap is a gap. One value alone is a dot."""
+    x = width / max(1, len(values) - 1)
+    return "".join(
+        "M" + "L".join(f"{at * x:.1f},{y(value):g}" for at, value in run) + ("h0" * (len(run) == 1))
+        for run in _runs(values)
+    )
+
+
+def _area(floor: Sequence[float | None], roof: Sequence[float | None], scale: Scale) -> str:
+    x = WIDTH / max(1, len(roof) - 1)
+    shapes = []
+    for run in _runs(roof):
+        over = [f"{at * x:.1f},{scale.y(value):g}" for at, value in run]
+        under = [f"{at * x:.1f},{scale.y(floor[at] or 0.0):g}" for at, _ in reversed(run)]
+        shapes.append("M" + "L".join(over + under) + "Z")
+    return "".join(shapes)
+
+
+def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """Neighbouring known values, with their places."""
+    runs: list[list[tuple[int, float]]] = []
+    begins = True
+    for at, value in enumerate(values):
+        if value is not None:
+            if begins:
+                runs.append([])
+            runs[-1].append((at, value))
+        begins = value is None
+    return runs
+
+
+# ---------------------------------------------------------------- heat
+
+
+def _shade(number: float, most: float) -> int:
+    """From few to many by their logarithm: one slow delivery among a million must be seen."""
+    return min(SHADES - 1, int(SHADES * math.log1p(number) / math.log1p(most)))
+
+
+def _cell(at: int, row: int, columns: int, rows: int) -> str:
+    width, height = WIDTH / columns, HEIGHT / rows
+    x, y = at * width, HEIGHT - (row + 1) * height
+    return f"M{x:.1f},{y:.1f}h{width:.2f}v{height:.2f}h-{width:.2f}z"
+
+
+def _tally(column: Sequence[float] | None, bounds: Sequence[float]) -> str:
+    """In which bucket most deliveries of a moment were, and of how many."""
+    if not column or not sum(column):
+        return show.UNKNOWN
+    row = max(range(len(column)), key=lambda at: column[at])
+    within = f"≤ {show.duration(bounds[row])}" if row < len(bounds) else "longer"
+    return f"{within} of {show.number(sum(column))}"

@@ -1,0 +1,166 @@
+"""What people do by forms: sign in and out, ask for an explanation, change a stream.
+
+Who may, and whether a form comes from these pages, `admin.access` has checked before.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiohttp import web
+
+from admin import api, pages, show
+from admin.access import SESSION
+from admin.console import CONSOLE, VIEWER
+from admin.errors import NotTold
+from admin.rendering import Page, link
+from admin.sign_in import drop_cookie, set_cookie
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiohttp.typedefs import Handler
+
+    from admin.console import Console
+    from admin.pages import Visit
+
+    Change = Callable[[Console, "StreamForm"], Awaitable[None]]
+
+# A path of this site, and no address of another one: browsers read //host and /\host as such.
+_HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
+
+
+class StreamForm(NamedTuple):
+    """What was entered to change a stream."""
+
+    fields: Mapping[str, str]
+
+    @property
+    def route(self) -> str:
+        """The prefix of the stream's route."""
+        return self.fields.get("route", "")
+
+    @property
+    def name(self) -> str:
+        """The stream's name below it, percent-encoded."""
+        return self.fields.get("name", "")
+
+    def check_meant(self) -> None:
+        """Raise NotTold unless the stream's name was repeated, as it is or as it is shown."""
+        if self.fields.get("confirm", "").strip() not in {self.name, show.spoken(self.name)}:
+            raise NotTold(400, "This is not the stream's name: nothing was done.")
+
+
+class Forms:
+    """The handlers of forms; pages are shown by the site."""
+
+    def __init__(
+        self,
+        visit: Callable[[web.Request], Visit],
+        shown: Callable[[web.Request, Page, int], web.Response],
+    ) -> None:
+        self._visit = visit
+        self._shown = shown
+
+    def add_to(self, app: web.Application) -> None:
+        """Add a route for each form."""
+        app.router.add_get("/sign-in", self._ask_who)
+        app.router.add_post("/sign-in", self._sign_in)
+        app.router.add_post("/sign-out", _sign_out)
+        app.router.add_post("/explain", self._explain)
+        for name, change in CHANGES.items():
+            app.router.add_post(f"/stream/{name}", self._changing(name, change))
+
+    async def _ask_who(self, request: web.Request) -> web.Response:
+        there = _here(request.query.get("next", ""))
+        if VIEWER in request:
+            raise web.HTTPSeeOther(there)
+        page = Page("sign_in.html", {"refusal": None, "name": "", "next": there})
+        return self._shown(request, page, 200)
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        fields = await _fields(request)
+        there, name = _here(fields.get("next", "")), fields.get("name", "")
+        try:
+            token, _ = await request.app[api.SIGN_IN].sign_in(
+                name, fields.get("password", ""), request.remote or ""
+            )
+        except NotTold as refusal:
+            told = {"refusal": refusal.reason, "name": name, "next": there}
+            return self._shown(request, Page("sign_in.html", told), refusal.status)
+        response = web.HTTPSeeOther(there)
+        set_cookie(response, request, token)
+        raise response
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        fields = await _fields(request)
+        query = {"target": fields.get("target", ""), "explained": "yes"}
+        visit = self._visit(request)._replace(query=query)
+        page = await pages.explain(visit, fields.get("headers", ""))
+        return self._shown(request, page, 200)
+
+    def _changing(self, name: str, change: Change) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            form = StreamForm(await _fields(request))
+            try:
+                await change(request.app[CONSOLE], form)
+            except NotTold as refusal:
+                return await self._refused(request, form, refusal)
+            api.audit(request, name, form.route, form.name)
+            if name == "delete":
+                raise web.HTTPSeeOther(link("/streams", route=form.route, done=name))
+            raise web.HTTPSeeOther(
+                link("/stream", route=form.route, name=form.name, tab="change", done=name)
+            )
+
+        return handle
+
+    async def _refused(
+        self, request: web.Request, form: StreamForm, refusal: NotTold
+    ) -> web.Response:
+        """The form once more, with what was entered and why that was not done."""
+        query = {"route": form.route, "name": form.name, "tab": "change"}
+        template, told = await pages.stream(self._visit(request)._replace(query=query))
+        told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
+        return self._shown(request, Page(template, told), refusal.status)
+
+
+async def _append(console: Console, form: StreamForm) -> None:
+    """Append what was entered, as the stream's own type."""
+    described = await console.stream(form.route, form.name)
+    # Browsers end each line of a form with both; people mean the second.
+    content = form.fields.get("content", "").replace("\r\n", "\n").encode()
+    await console.append(form.route, form.name, described.row.content_type or "", content)
+
+
+async def _close(console: Console, form: StreamForm) -> None:
+    form.check_meant()
+    await console.close_stream(form.route, form.name)
+
+
+async def _delete(console: Console, form: StreamForm) -> None:
+    form.check_meant()
+    await console.delete(form.route, form.name)
+
+
+CHANGES: Mapping[str, Change] = {"append": _append, "close": _close, "delete": _delete}
+
+
+async def _sign_out(request: web.Request) -> web.Response:
+    session = request.get(SESSION)
+    if session is not None:
+        request.app[api.SIGN_IN].sessions.end(session)
+    response = web.HTTPSeeOther("/sign-in")
+    drop_cookie(response)
+    raise response
+
+
+async def _fields(request: web.Request) -> dict[str, str]:
+    """The fields of a form; files are none of them."""
+    return {name: it for name, it in (await request.post()).items() if isinstance(it, str)}
+
+
+def _here(path: str) -> str:
+    """Where to go on after a sign-in: a page of this site, the first one if in doubt."""
+    return path if _HERE.fullmatch(path) else "/"

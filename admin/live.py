@@ -1,0 +1,72 @@
+"""Pages that stay true while they are open: their regions, sent again as server-sent events.
+
+A page's own URL answers so when it is asked for `text/event-stream`. Its regions are rendered once
+a tick for all who look at the same URL; each is sent those that it has not got yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.api import EVENTS_S, ticks
+from admin.errors import NotTold
+from admin.events import event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    Regions = dict[str, str]
+    Tell = Callable[[], Awaitable[Regions]]
+
+
+class _Shared:
+    """The regions of one URL, and how many look at it."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._turn = asyncio.Lock()
+        self._taken_at = float("-inf")
+        self._regions: Regions = {}
+        self.looking = 0
+
+    async def regions(self) -> Regions:
+        """As of this tick. Those who ask together wait for one rendering."""
+        async with self._turn:
+            now = asyncio.get_running_loop().time()
+            if now - self._taken_at > EVENTS_S / 2:
+                self._regions = await self._tell()
+                self._taken_at = now
+            return self._regions
+
+
+class LivePages:
+    """The URLs that are being looked at: as many as there are listeners at most."""
+
+    def __init__(self) -> None:
+        self._shared: dict[str, _Shared] = {}
+
+    async def follow(self, url: str, tell: Tell) -> AsyncGenerator[bytes]:
+        """What changes at a URL, as events; one that says nothing shows that all is as it was.
+
+        What cannot be told now is an event called `problem`, and is tried again.
+        """
+        shared = self._shared.setdefault(url, _Shared(tell))
+        shared.looking += 1
+        sent: Regions = {}
+        try:
+            async for _ in ticks():
+                try:
+                    regions = await shared.regions()
+                except NotTold as refusal:
+                    yield event(msgspec.json.encode(refusal.reason), name="problem")
+                    continue
+                news = {name: html for name, html in regions.items() if sent.get(name) != html}
+                yield event(msgspec.json.encode(news), name="regions")
+                sent = regions
+        finally:
+            shared.looking -= 1
+            if not shared.looking:
+                del self._shared[url]

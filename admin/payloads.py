@@ -1,0 +1,50 @@
+"""A message as a page without scripts shows it: JSON in lines, text as it is, bytes as hex."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin import show
+
+if TYPE_CHECKING:
+    from admin.model import Message
+
+PREVIEW = 160  # characters: what a wide screen shows of a line
+BYTES_A_LINE = 16
+# Controls that text is made of: they stay what they are.
+_LAYOUT = {"\n", "\t"}
+
+
+def preview(message: Message) -> str:
+    """The beginning of a message on one line."""
+    if message.text is not None:
+        return show.visible(" ".join(message.text[:PREVIEW].split()))
+    return (message.data or b"")[: PREVIEW // 3].hex(" ")
+
+
+def payload(message: Message, is_json: bool) -> str:
+    """All that is known of a message, in lines."""
+    if message.text is None:
+        return hex_lines(message.data or b"")
+    text = _indented(message.text) if is_json and not message.truncated else message.text
+    return "".join(c if c in _LAYOUT else show.visible(c) for c in text)
+
+
+def _indented(text: str) -> str:
+    """JSON with a line for each value; numbers stay as they were written."""
+    try:
+        return msgspec.json.format(text, indent=2)
+    except msgspec.DecodeError:
+        return text
+
+
+def hex_lines(data: bytes) -> str:
+    """Sixteen bytes a line: their place, hex, and ASCII where it can be seen."""
+    lines = []
+    for begin in range(0, len(data), BYTES_A_LINE):
+        piece = data[begin : begin + BYTES_A_LINE]
+        seen = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in piece)
+        lines.append(f"{begin:08x}  {piece.hex(' '):<47}  {seen}")
+    return "\n".join(lines)

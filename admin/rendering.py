@@ -1,0 +1,127 @@
+"""Templates made into pages, and into the regions of a page that are sent again while it is open.
+
+A region is a block whose name begins with `live_`; it stands in an element with `data-live`. It
+sees what is told of the gateway and nothing of who looks, so that one rendering serves all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from admin import charts, payloads, show
+from admin.model import ALARM_RATIO, TARGET_RATIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jinja2 import Template
+    from markupsafe import Markup
+
+    from admin.model import Chart
+
+TEMPLATES = Path(__file__).with_name("templates")
+REGION = "live_"
+RATIO_LEVELS = (
+    charts.Reference("target", TARGET_RATIO, "good"),
+    charts.Reference("alarm", ALARM_RATIO, "bad"),
+)
+
+
+class Page(NamedTuple):
+    """A template, and what it is told."""
+
+    template: str
+    told: Mapping[str, object]
+
+
+class Renderer:
+    """Every template, compiled once."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= _FILTERS
+        self._environment.globals |= {
+            "link": link,
+            "target": TARGET_RATIO,
+            "alarm": ALARM_RATIO,
+        }
+        ui = self._environment.get_template("ui.html")
+        self._environment.globals["ui"] = ui.module
+
+    def page(self, page: Page, **viewing: object) -> str:
+        """The whole page for one who looks."""
+        return self._template(page).render(page.told, **viewing)
+
+    def regions(self, page: Page) -> dict[str, str]:
+        """What changes while the page is open, by name."""
+        template = self._template(page)
+        context = template.new_context(dict(page.told))
+        blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
+        told = page.told.get("tab")
+        return {
+            name.removeprefix(REGION): "".join(block(context)).strip()
+            for name, block in blocks.items()
+            if name.startswith(REGION) and (told is None or _is_shown(name, told))
+        }
+
+    def _template(self, page: Page) -> Template:
+        return self._environment.get_template(page.template)
+
+
+def _is_shown(name: str, tab: object) -> bool:
+    """Whether a block is on this tab of its page: those of other tabs would be rendered in vain."""
+    return name in {f"{REGION}instance", f"{REGION}head", f"{REGION}{tab}"}
+
+
+def link(path: str, **query: object) -> str:
+    """A path with a query; what is empty is left out."""
+    given = {key: str(value) for key, value in query.items() if value not in {"", None}}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def ratio_chart(chart: Chart, label: str) -> Markup:
+    """A ratio beside its target and its alarm."""
+    return charts.line_chart(chart, label, show.percent, RATIO_LEVELS)
+
+
+def change(history: Sequence[float | None]) -> float | None:
+    """How much the last known value is above the first one."""
+    known = [value for value in history if value is not None]
+    return known[-1] - known[0] if len(known) > 1 else None
+
+
+_FILTERS = {
+    "number": show.number,
+    "count": show.count,
+    "rate": show.rate,
+    "size": show.size,
+    "percent": show.percent,
+    "level": show.level,
+    "factor": show.factor,
+    "duration": show.duration,
+    "relative": show.relative,
+    "exact": show.exact,
+    "machine": show.machine,
+    "spoken": show.spoken,
+    "sentence": show.sentence,
+    "visible": show.visible,
+    "middle": show.middle,
+    "change": change,
+    "preview": payloads.preview,
+    "payload": payloads.payload,
+    "spark": charts.spark,
+    "stacked_area": charts.stacked_area,
+    "line_chart": charts.line_chart,
+    "ratio_chart": ratio_chart,
+    "heat_map": charts.heat_map,
+}

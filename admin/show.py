@@ -1,0 +1,160 @@
+"""Values as people read them: short numbers with their unit, times, and names that are safe.
+
+Every function takes None, for what is not known, and shows it as a dash: it is not zero.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+
+UNKNOWN = "–"
+THOUSANDS = ("", "k", "M", "G", "T", "P")
+LONGEST_NAME = 48  # characters: as many as a table's column holds beside its figures
+IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
+MINUTE_S = 60
+HOUR_S = 60 * MINUTE_S
+DAY_S = 24 * HOUR_S
+
+
+def number(value: float | None) -> str:
+    """Three digits that count and a letter for the thousands: 0.12, 452, 12.4k, 1.7M."""
+    if value is None:
+        return UNKNOWN
+    size, power = abs(value), 0
+    while size >= 999.5 and power < len(THOUSANDS) - 1:
+        size, power = size / 1000, power + 1
+    return f"{'-' if value < 0 else ''}{_three_digits(size)}{THOUSANDS[power]}"
+
+
+def _three_digits(size: float) -> str:
+    """Without a point where the digits before it are enough, or where none but zeros follow."""
+    if size >= 99.95 or size == int(size):
+        return f"{size:.0f}"
+    return f"{size:.1f}" if size >= 9.995 else f"{size:.2f}".rstrip("0").rstrip(".")
+
+
+def count(value: float | None) -> str:
+    """A whole number with its digits in threes: 48,210."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """A rate: 12.4k/s."""
+    return UNKNOWN if value is None else f"{number(value)}/s"
+
+
+def size(value: float | None) -> str:
+    """Bytes: 512 B, 1.8 MB (of 1,000,000 bytes)."""
+    if value is None:
+        return UNKNOWN
+    shown = number(value)
+    digits = shown.rstrip("".join(THOUSANDS))
+    return f"{digits} {shown[len(digits) :]}B"
+
+
+def percent(ratio: float | None) -> str:
+    """A ratio with one digit after the point: 93.4 %; never 100 % of what is less."""
+    if ratio is None:
+        return UNKNOWN
+    if ratio >= 1:
+        return "100 %"
+    return f"{min(ratio * 100, 99.9):.1f} %"
+
+
+def level(ratio: float) -> str:
+    """A ratio that somebody has set: 85 %."""
+    return f"{ratio:.0%}".replace("%", " %")
+
+
+def factor(value: float | None) -> str:
+    """How many times: 1,284×, 1.2×."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}×" if value >= 10 else f"{_three_digits(value)}×"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in its fitting unit: 250 µs, 3.2 ms, 1.5 s, 4 min, 2 h, 3 d."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{_three_digits(seconds * 1000)} ms"
+    if seconds < 2 * MINUTE_S:
+        return f"{_three_digits(seconds)} s"
+    for unit, length in (("min", MINUTE_S), ("h", HOUR_S), ("d", DAY_S)):
+        if seconds < 2 * 60 * length or unit == "d":
+            return f"{seconds / length:.0f} {unit}"
+    raise AssertionError("days have no end")
+
+
+def relative(moment: float | None, now: float) -> str:
+    """How far a moment is from now: 12 s ago, in 3 h."""
+    if moment is None:
+        return UNKNOWN
+    away = moment - now
+    if abs(away) < 1:
+        return "now"
+    return f"in {duration(away)}" if away > 0 else f"{duration(-away)} ago"
+
+
+def clock(moment: float) -> str:
+    """The time of day in UTC, as log lines have it: 12:05:10."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
+
+
+def exact(moment: float | None) -> str:
+    """A moment for people who compare it with a log: 2026-03-01 12:05:10 UTC."""
+    if moment is None:
+        return UNKNOWN
+    return _iso(moment, " ", " UTC")
+
+
+def machine(moment: float) -> str:
+    """A moment for `<time datetime>`: 2026-03-01T12:05:10Z."""
+    return _iso(moment, "T", "Z")
+
+
+def _iso(moment: float, between: str, zone: str) -> str:
+    try:
+        told = datetime.fromtimestamp(moment, UTC)
+    except (OverflowError, ValueError, OSError):  # what expires in the year 100,000
+        return f"{moment:.0f} s after 1970"
+    return f"{told:%Y-%m-%d}{between}{told:%H:%M:%S}{zone}"
+
+
+def spoken(name: str) -> str:
+    """A stream's name without its percent-encoding, where that leads back to the same name."""
+    plain = unquote(name)
+    return plain if quote(plain, IN_NAMES) == name else name
+
+
+def visible(text: str) -> str:
+    """Text in which nothing hides: controls and marks of direction become their code points.
+
+    A name may hold them, and could look like another one, or turn round what stands beside it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"⟨U+{ord(c):04X}⟩" if _hides(c) else c for c in text)
+
+
+def _hides(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def sentence(text: str) -> str:
+    """A reason as a sentence: with a capital and an end."""
+    told = visible(text.strip())
+    return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?", "…")) else ".")
+
+
+def middle(text: str, longest: int = LONGEST_NAME) -> str:
+    """A name cut in its middle, where names differ least; its ends tell it apart."""
+    if len(text) <= longest:
+        return text
+    kept = longest - 1
+    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"

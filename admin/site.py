@@ -1,0 +1,116 @@
+"""The pages at their URLs: read whole or followed live; errors look like pages, too."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from admin import api, pages
+from admin.console import CONSOLE, VIEWER
+from admin.errors import NotTold
+from admin.forms import Forms
+from admin.live import LivePages
+from admin.pages import Visit
+from admin.rendering import Page, Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiohttp.typedefs import Handler, Middleware
+
+STATIC = Path(__file__).with_name("static")
+EVENTS = "text/event-stream"
+READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
+    "/": pages.overview,
+    "/routes": pages.routes,
+    "/streams": pages.streams,
+    "/stream": pages.stream,
+    "/explain": pages.explain,
+    "/configuration": pages.configuration,
+    "/about": pages.about,
+}
+
+
+def add_site(app: web.Application, clock: Callable[[], float]) -> None:
+    """Serve the pages, what they are made of, and their errors. It is called once."""
+    site = Site(clock)
+    app.middlewares.insert(1, site.errors)  # below the answers to machines, above the access
+    for path, tell in READ.items():
+        app.router.add_get(path, site.reading(tell))
+    Forms(site.visit, site.show).add_to(app)
+    app.router.add_static("/static", STATIC)
+
+
+class Site:
+    """Makes pages of what the console tells, for whoever looks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._renderer = Renderer()
+        self._live = LivePages()
+
+    def reading(self, tell: Callable[[Visit], Awaitable[Page]]) -> Handler:
+        """What answers at the URL of a page."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            async def regions() -> dict[str, str]:
+                return self._renderer.regions(await tell(self.visit(request)))
+
+            if request.headers.get("Accept", "").startswith(EVENTS):
+                events = self._live.follow(request.path_qs, regions)
+                return await api.serve_events(request, events)
+            return self.show(request, await tell(self.visit(request)))
+
+        return handle
+
+    def visit(self, request: web.Request) -> Visit:
+        """Who asks for what, and when."""
+        host = request.url.host or "localhost"
+        console, viewer = request.app[CONSOLE], request[VIEWER]
+        return Visit(console, request.query, viewer, host, self._clock())
+
+    def show(self, request: web.Request, page: Page, status: int = HTTPStatus.OK) -> web.Response:
+        """A page as an answer."""
+        text = self._renderer.page(page, viewer=request.get(VIEWER))
+        return web.Response(text=text, content_type="text/html", status=status)
+
+    @property
+    def errors(self) -> Middleware:
+        """A middleware by which people get a page that says what went wrong."""
+
+        @web.middleware
+        async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except NotTold as refusal:
+                if not _wants_page(request):
+                    raise
+                return await self._error(request, refusal.status, refusal.reason)
+            except web.HTTPNotFound:
+                if not _wants_page(request):
+                    raise
+                return await self._error(request, HTTPStatus.NOT_FOUND, "There is no such page.")
+
+        return errors
+
+    async def _error(self, request: web.Request, status: int, detail: str) -> web.Response:
+        """A page like the others for whom those are, else one that tells nothing else."""
+        told: dict[str, object] = {"title": _phrase(status), "detail": detail, "here": ""}
+        if VIEWER in request:
+            told["instance"] = await request.app[CONSOLE].instance()
+        return self.show(request, Page("error.html", told), status)
+
+
+def _wants_page(request: web.Request) -> bool:
+    is_api = request.path.startswith("/api/")
+    return not is_api and "text/html" in request.headers.get("Accept", "")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # an origin may answer with one that HTTP does not know
+        return "No answer"

@@ -1,0 +1,224 @@
+// The messages of a stream: read from an offset on, then followed. Only the rows in view exist.
+import { payload, preview } from "./payload.js";
+
+const ROW = 28; // pixels, as in the style sheet
+const AROUND = 10; // rows kept ready above and below the view
+const PAGE = 200; // messages a request
+const EAGER = 1000; // read without being asked for; more when somebody scrolls to the end
+const MOST = 10000; // then the oldest are let go
+const NEAR_END = 40; // pixels from the end that still count as being there
+const RETRY_MS = 2000;
+
+export function show(element) {
+  const { route, name, type, offset } = element.dataset;
+  const address = (what, more) => `/api/stream/${what}?${new URLSearchParams({ route, name, ...more })}`;
+  const list = makeList(element, type);
+  const status = make("span", "muted status");
+  status.setAttribute("role", "status");
+  const button = make("button", "follow", "Follow");
+  button.type = "button";
+  element.querySelector(".controls").append(button, status);
+
+  let place = { offset, skip: 0 };
+  let tail = null; // the offset behind everything that was read
+  let source = null;
+  let isWanted = true; // by the person: following, not paused
+  let isReading = false;
+  let isClosed = false;
+
+  const say = () => {
+    const number = `${list.count().toLocaleString("en")} message${list.count() === 1 ? "" : "s"}`;
+    const how = isClosed ? "closed: this is the end" : source ? "following" : tail === null ? "more to read" : "paused";
+    status.textContent = `${number}, ${how}`;
+    button.textContent = source ? "Pause" : "Follow";
+    button.hidden = isClosed;
+  };
+
+  const take = (told) => {
+    list.add(told.messages);
+    place = told.behind;
+    if (!place) tail = told.tail;
+    isClosed = told.closed ?? false;
+  };
+
+  async function read(upTo) {
+    if (isReading) return;
+    isReading = true;
+    try {
+      while (place && list.count() < upTo) {
+        const answer = await fetch(address("messages", { ...place, limit: PAGE }));
+        const told = await answer.json();
+        if (!answer.ok) throw new Error(told.detail);
+        take(told);
+      }
+      say();
+      follow();
+    } catch (error) {
+      status.textContent = `${error.message}. Trying again in ${RETRY_MS / 1000} s.`;
+      setTimeout(() => read(upTo), RETRY_MS);
+    } finally {
+      isReading = false;
+    }
+  }
+
+  function follow() {
+    if (tail === null || source || isClosed || !isWanted || document.hidden) return;
+    source = new EventSource(address("events", { offset: tail }));
+    source.onmessage = (event) => {
+      take(JSON.parse(event.data));
+      tail = event.lastEventId || tail;
+      place = null;
+      say();
+    };
+    source.addEventListener("closed", () => {
+      isClosed = true;
+      stop();
+    });
+    source.addEventListener("problem", (event) => {
+      stop();
+      status.textContent = `${JSON.parse(event.data).detail}. Trying again in ${RETRY_MS / 1000} s.`;
+      setTimeout(follow, RETRY_MS);
+    });
+    list.toEnd();
+    say();
+  }
+
+  function stop() {
+    source?.close();
+    source = null;
+    say();
+  }
+
+  function startAtLatest() {
+    list.clear();
+    place = { offset: "latest", skip: 0 };
+    read(EAGER);
+  }
+
+  button.addEventListener("click", () => {
+    isWanted = !source;
+    if (source) stop();
+    else if (tail === null) startAtLatest();
+    else follow();
+  });
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : follow()));
+  addEventListener("pagehide", () => source?.close());
+  list.atEnd(() => place && read(list.count() + PAGE));
+  read(EAGER);
+}
+
+function make(tag, className, text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+// A list with a message a row, and beside it all of the selected one.
+function makeList(element, type) {
+  const view = make("div", "view");
+  const room = make("div", "room");
+  const detail = make("div", "detail");
+  const split = make("div", "split");
+  view.tabIndex = detail.tabIndex = 0;
+  view.setAttribute("role", "listbox");
+  view.setAttribute("aria-label", "Messages");
+  detail.setAttribute("role", "region");
+  detail.setAttribute("aria-label", "The selected message");
+  detail.append(make("p", "muted", "Select a message to see all of it."));
+  view.append(room);
+  split.append(view, detail);
+  element.querySelector(".body").replaceChildren(split);
+
+  let rows = [];
+  let first = 0; // the number of rows[0], after others were let go
+  let selected = null; // a number
+  let isPinned = true; // to the end
+  let isDrawing = false;
+  let reachedEnd = () => {};
+
+  function draw() {
+    isDrawing = false;
+    room.style.height = `${rows.length * ROW}px`;
+    const from = Math.max(0, Math.floor(view.scrollTop / ROW) - AROUND);
+    const to = Math.min(rows.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + AROUND);
+    room.replaceChildren(...rows.slice(from, to).map((row, at) => drawRow(row, from + at)));
+  }
+
+  function drawRow(message, at) {
+    const number = first + at;
+    const row = make("div", "message");
+    row.id = `message-${number}`;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-selected", String(number === selected));
+    row.setAttribute("aria-setsize", rows.length);
+    row.setAttribute("aria-posinset", at + 1);
+    row.style.top = `${at * ROW}px`;
+    row.append(make("span", "place", String(number + 1)), make("bdi", "", preview(message)), make("span", "size", bytes(message.size)));
+    return row;
+  }
+
+  const later = () => {
+    if (!isDrawing) requestAnimationFrame(draw);
+    isDrawing = true;
+  };
+
+  function select(number) {
+    if (!rows.length) return;
+    selected = Math.max(first, Math.min(first + rows.length - 1, number));
+    const top = (selected - first) * ROW;
+    if (top < view.scrollTop) view.scrollTop = top;
+    if (top + ROW > view.scrollTop + view.clientHeight) view.scrollTop = top + ROW - view.clientHeight;
+    view.setAttribute("aria-activedescendant", `message-${selected}`);
+    draw();
+    detail.replaceChildren(...payload(rows[selected - first], type));
+  }
+
+  view.addEventListener("scroll", () => {
+    isPinned = view.scrollTop + view.clientHeight > rows.length * ROW - NEAR_END;
+    if (isPinned) reachedEnd();
+    later();
+  });
+  view.addEventListener("click", (event) => {
+    const row = event.target.closest(".message");
+    if (row) select(Number(row.id.slice("message-".length)));
+  });
+  view.addEventListener("keydown", (event) => {
+    const page = Math.floor(view.clientHeight / ROW);
+    const step = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -Infinity, End: Infinity }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    select((selected ?? first + rows.length) + step);
+  });
+  new ResizeObserver(later).observe(view);
+
+  return {
+    count: () => rows.length,
+    atEnd: (call) => (reachedEnd = call),
+    clear() {
+      rows = [];
+      selected = null;
+      later();
+    },
+    add(messages) {
+      rows.push(...messages);
+      const over = Math.max(0, rows.length - MOST);
+      rows.splice(0, over);
+      first += over;
+      room.style.height = `${rows.length * ROW}px`;
+      if (isPinned) view.scrollTop = rows.length * ROW;
+      else view.scrollTop -= over * ROW;
+      later();
+    },
+    toEnd() {
+      isPinned = true;
+      view.scrollTop = rows.length * ROW;
+      later();
+    },
+  };
+}
+
+function bytes(size) {
+  if (size < 1000) return `${size} B`;
+  return size < 1e6 ? `${(size / 1e3).toPrecision(3)} kB` : `${(size / 1e6).toPrecision(3)} MB`;
+}

@@ -1,0 +1,32 @@
+"""One browser for all tests of a module; and one site, whose figures are made up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+from aiohttp.test_utils import TestServer
+from playwright.async_api import async_playwright
+
+from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.serving import application, launch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as tool:
+        opened = await launch(tool)
+        yield opened
+        await opened.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def site() -> AsyncIterator[str]:
+    """Where pages with made-up figures are, which no test changes."""
+    async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
+        yield str(server.make_url("/")).rstrip("/")

@@ -1,0 +1,355 @@
+"""A console with made-up figures, some of them hostile: what the pages show, without a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from admin.console import Console
+from admin.errors import NotTold
+from admin.model import (
+    About,
+    Attention,
+    Chart,
+    Configuration,
+    HeatMap,
+    Instance,
+    Line,
+    Message,
+    Messages,
+    Overview,
+    Place,
+    RouteFigures,
+    RouteView,
+    Server,
+    SettingView,
+    Stat,
+    State,
+)
+from gateway.telemetry.inspection import (
+    Explanation,
+    ProducerRow,
+    ReaderRow,
+    Step,
+    StreamDescription,
+    StreamPage,
+    StreamRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from admin.model import Span
+    from gateway.telemetry.inspection import StreamOrder
+
+NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
+POINTS = 180
+STEP_S = 5.0
+SHARES = {
+    "hit": 0.71,
+    "collapsed": 0.16,
+    "revalidated": 0.05,
+    "stale": 0.02,
+    "miss": 0.05,
+    "error": 0.01,
+}
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+HOSTILE = (
+    "%3Cimg%20src=x%20onerror=alert(1)%3E",
+    "%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+    "it's-'quoted'-%22twice%22",
+    "%E2%80%AEgpj.exe",  # turns round what follows
+    "%D7%A9%D7%9C%D7%95%D7%9D-%D8%A7%D9%84%D8%B9%D8%A7%D9%84%D9%85",  # right to left
+    "n" * 2000,
+    "%7B%7B7*7%7D%7D",
+)
+PAYLOADS = (
+    '{"token": "Hello", "at": 12345678901234567890, "parts": [1, 2, {"deep": null}]}',
+    '"<script>alert(1)</script>"',
+    '{"\\u202egpj": "</pre><img src=x onerror=alert(1)>"}',
+    "[]",
+)
+
+
+def wave(middle: float, swing: float, points: int = POINTS, shift: float = 0) -> tuple[float, ...]:
+    """A curve that looks measured: two waves and a little noise, the same each time."""
+    return tuple(
+        middle
+        + swing * math.sin((at + shift) / 28)
+        + swing / 3 * math.sin((at + shift) / 5.3)
+        + swing / 9 * math.sin(at * at)
+        for at in range(points)
+    )
+
+
+class MadeUp(Console):
+    """A console whose figures a test may change."""
+
+    def __init__(self) -> None:
+        self.load = 1.0
+        self.streams_in_all = 137
+        self.trouble: NotTold | None = None
+        self.measured = True
+        self.done: list[tuple[str, ...]] = []
+
+    @property
+    def name(self) -> str:
+        return "127.0.0.1:4437"
+
+    async def instance(self) -> Instance:
+        state = State("warning", "degraded: origin answers 503")
+        return Instance("127.0.0.1:4437", state, 2, "0.1.0", NOW - 86_000, 2)
+
+    async def overview(self, span: Span) -> Overview:
+        gap = slice(100, 104)
+        requests = wave(9000 * self.load, 1500 * self.load)
+        ratio: list[float | None] = [v / 100 for v in wave(92, 1.5)]
+        ratio[112:120] = [v / 100 for v in wave(82, 0.6, 8)]
+        ratio[gap] = [None] * 4
+        results = []
+        for at, (name, share) in enumerate(SHARES.items()):
+            values: list[float | None] = [
+                total * share * (1 + 0.05 * math.sin(at * 7 + i * 0.2))
+                for i, total in enumerate(requests)
+            ]
+            values[gap] = [None] * 4
+            results.append(Line(name, tuple(values)))
+        sse, polls = wave(31_000, 900), wave(16_000, 600, shift=40)
+        if not self.measured:
+            return await self._unmeasured(span)
+        return Overview(
+            taken_at=NOW,
+            span=span,
+            instance=await self.instance(),
+            attention=(
+                Attention(
+                    "warning",
+                    "origin answers 503 since 12:04, stale copies are served for 4 more minutes",
+                    "/v1/chat",
+                    NOW - 70,
+                ),
+            ),
+            without_origin=Stat(0.934, tuple(v / 100 for v in wave(92, 2))),
+            collapse=Stat(1284.0, wave(1200, 120)),
+            most_collapsed=5021,
+            live_readers=Stat(48_210.0, wave(47_000, 1_500)),
+            readers={"sse": 31_904, "long-poll": 16_306},
+            delivery_p99=Stat(0.0142, wave(0.013, 0.003), before=0.0098),
+            requests=Stat(9_176.0, requests),
+            appends=Stat(412.0, wave(400, 30)),
+            by_result=Chart(NOW - 895, STEP_S, tuple(results)),
+            ratio=Chart(NOW - 895, STEP_S, (Line("without the origin", tuple(ratio)),)),
+            by_transport=Chart(NOW - 895, STEP_S, (Line("SSE", sse), Line("long-poll", polls))),
+            delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, tuple(map(_delays, range(POINTS)))),
+            routes=await self.routes(),
+        )
+
+    async def _unmeasured(self, span: Span) -> Overview:
+        nothing = Stat(None, (None,) * POINTS)
+        chart = Chart(NOW - 895, STEP_S, (Line("hit", (None,) * POINTS),))
+        return Overview(
+            taken_at=NOW,
+            span=span,
+            instance=await self.instance(),
+            attention=(),
+            without_origin=nothing,
+            collapse=nothing,
+            most_collapsed=None,
+            live_readers=nothing,
+            readers={},
+            delivery_p99=nothing,
+            requests=nothing,
+            appends=nothing,
+            by_result=chart,
+            ratio=chart,
+            by_transport=chart,
+            delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, (None,) * POINTS),
+            routes=(),
+        )
+
+    async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
+        def figures(requests: float, ratio: float, collapse: float, sse: int) -> RouteFigures:
+            readers = {"sse": sse, "long-poll": sse // 2}
+            history = wave(requests, requests / 9)
+            return RouteFigures(requests, ratio, collapse, readers, requests / 40, 0.0, history)  # type: ignore[arg-type]
+
+        serving = State("good", "serving")
+        return (
+            RouteView(
+                "/v1/stream",
+                "redis://redis-0:6379",
+                "redis",
+                serving,
+                ("Answers are fresh for 60 s at the edge.", "Names may have up to 2,048 bytes."),
+                figures(6_100, 0.951, 1_902, 27_348),
+                {},
+                (Server("redis-0:6379", serving),),
+            ),
+            RouteView(
+                "/v1/chat",
+                "https://streams.example.com",
+                "http",
+                State("warning", "origin answers 503"),
+                (
+                    "Reads are cached, and equal ones are collapsed into one.",
+                    "Stale copies are served for 5 min when the origin fails.",
+                    "Readers are told apart by Authorization and Cookie.",
+                ),
+                figures(2_900, 0.88, 640, 4_786),
+                {"cache_control": 1_204, "etag": 12},
+                (
+                    Server("streams-a.example.com:443", serving),
+                    Server("streams-b.example.com:443", State("bad", "answers 503")),
+                ),
+            ),
+            RouteView(
+                "/v1/audit",
+                "file:/var/lib/headgate",
+                "file",
+                serving,
+                ("Reads never leave this machine.",),
+                figures(12, 0.417, 1.2, 6),
+                {},
+            ),
+        )
+
+    async def streams(
+        self,
+        route: str,
+        *,
+        begins: str = "",
+        order: StreamOrder = "name",
+        after: str = "",
+        limit: int = 50,
+    ) -> StreamPage:
+        if self.trouble is not None:
+            raise self.trouble
+        if route == "/v1/audit":
+            return StreamPage(())
+        names = [*HOSTILE, *(f"chat/{n:04d}" for n in range(self.streams_in_all))]
+        found = [name for name in names if name.startswith(begins)] if self.streams_in_all else []
+        first = int(after or 0)
+        rows = tuple(map(_row, found[first : first + 50]))
+        more = str(first + 50) if first + 50 < len(found) else None
+        return StreamPage(rows, more, NOW - 12 if order != "name" else None)
+
+    async def stream(self, route: str, name: str) -> StreamDescription:
+        if name == "missing":
+            raise NotTold(404, "there is no such stream; create it with PUT")
+        return StreamDescription(
+            _row(name),
+            {"Time to live": "1 h", "Stream-Seq": "00042", "<b>": "'\"><i>\u202e"},
+            (
+                ProducerRow("writer-1", 3, 1_044),
+                ProducerRow("<script>alert(1)</script>", 0, 7),
+                ProducerRow("p" * 2000, 1, 1),
+            ),
+            3,
+            (
+                ReaderRow("sse", "0000000001_0000000000001024", 35_000, "slow"),
+                ReaderRow("long-poll", "0000000001_0000000000036024", 0, "live"),
+            ),
+            {"sse": 31, "long-poll": 12},
+        )
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        offset = "0000000001_0000000000036024"
+        if place.offset == "latest":
+            place = Place("0000000001_0000000000031024")
+        if name.startswith("chat/0001"):
+            data = bytes(range(256))
+            message = Message(256, None, data, truncated=False, next_offset=offset)
+            return Messages("application/octet-stream", place, (message,), None, offset)
+        texts = [*PAYLOADS, *(f'{{"token": "word {n}"}}' for n in range(limit - len(PAYLOADS)))]
+        told = tuple(Message(len(text.encode()), text, None) for text in texts)
+        behind = None if place.skip else Place(place.offset, limit)
+        return Messages("application/json", place, told, behind, None if behind else offset)
+
+    def follow(self, route: str, name: str, offset: str) -> AsyncIterator[Messages]:
+        return self._words(offset)
+
+    async def _words(self, offset: str) -> AsyncIterator[Messages]:
+        """Nothing is appended to these streams; a test of a tail has a gateway."""
+        await asyncio.Event().wait()
+        yield Messages("application/json", Place(offset), (), None, offset)
+
+    async def explanation(
+        self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
+    ) -> Explanation:
+        steps = (
+            Step("Canonical form", url, "Percent-encoding in upper case; the query in order."),
+            Step("Route", "/v1/stream, to redis://redis-0:6379", "The longest prefix that fits."),
+            Step("Shared by", "everybody", "No identity header is sent with it."),
+            Step("Cache key", f"GET {url}", "Method, canonical path and query, and what varies."),
+            Step("Freshness", "fresh for 41 s more", "s-maxage=60, stored 19 s ago."),
+            Step("The next one gets", "the stored answer", "It is fresh (RFC 9111 section 4.2)."),
+        )
+        return Explanation(steps, "HIT")
+
+    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
+        self.done.append(("append", name, body.decode()))
+        return "0000000001_0000000000036030"
+
+    async def close_stream(self, route: str, name: str) -> str:
+        self.done.append(("close", name))
+        return "0000000001_0000000000036030"
+
+    async def delete(self, route: str, name: str) -> None:
+        self.done.append(("delete", name))
+
+    def configuration(self) -> Configuration:
+        return Configuration(
+            (
+                SettingView(
+                    "listen", "0.0.0.0:4437", "127.0.0.1:4437", "headgate.toml, line 3",
+                    "Address of the listener for streams.", True,
+                ),
+                SettingView(
+                    "routes.0.origin", "redis://:***@redis-0:6379", "file:./headgate-data",
+                    "HEADGATE_ORIGIN", "Where the streams live.", True,
+                ),
+                *(
+                    SettingView(
+                        f"limit_{n}", f"{n}000", f"{n}000", "default",
+                        "How many there may be at once, before a client is told to wait.", False,
+                    )
+                    for n in range(1, 9)
+                ),
+            )
+        )  # fmt: skip
+
+    def about(self) -> About:
+        return About(
+            {"headgate": "0.1.0", "python": "3.11.2", "aiohttp": "3.14.5", "sqlite": "3.54.0"},
+            {"log in SQLite": "3", "log in Redis": "2"},
+            {"open files": "1,024 of 524,288", "memory": "182 MB", "workers": "2"},
+        )
+
+
+def _delays(at: int) -> tuple[float, ...] | None:
+    """Most deliveries take some milliseconds; now and then some take long."""
+    if 100 <= at < 104:
+        return None
+    middle = 3.4 + 0.8 * math.sin(at / 20)
+    counts = [max(0.0, 4000 * math.exp(-((row - middle) ** 2) / 1.6) - 2) for row in range(14)]
+    if at % 37 == 5:
+        counts[9] += 12
+    return tuple(round(count) for count in counts)
+
+
+def _row(name: str) -> StreamRow:
+    number = sum(name.encode())
+    closed = number % 7 == 0
+    return StreamRow(
+        name=name,
+        content_type="application/octet-stream" if name.endswith("1") else "application/json",
+        closed=closed,
+        tail=f"0000000001_{number * 977:016d}",
+        size=number * 977,
+        readers=0 if closed else number % 900,
+        rate=0.0 if closed else number % 13 / 2,
+        expires_at=NOW + 3 * 3600 if number % 5 == 0 else None,
+        forked_from="/v1/stream/chat/0000" if number % 11 == 0 else None,
+        created_at=NOW - 50_000,
+    )

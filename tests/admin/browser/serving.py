@@ -1,0 +1,101 @@
+"""The admin listener with made-up figures, and a browser that notices what a page must not do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from admin.app import build
+from admin.console import CONSOLE
+from tests.admin.browser.made_up import NOW
+from tests.admin.consoles import Switchboard, setup
+from tests.clients.readers import CHROMIUM
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request
+
+    from admin.console import Console
+
+AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+# Whoever breaks the policy is told on the console as well, but not in every version.
+WATCH_POLICY = """
+window.broken = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.broken.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+def application(console: Console, **settings: Any) -> web.Application:
+    """The application of the admin listener, but for what there is to show."""
+    app = build(Switchboard({"server": None}), setup(lambda: NOW, **settings))
+    app[CONSOLE] = console
+    return app
+
+
+async def launch(tool: Playwright) -> Browser:
+    """The system's Chromium."""
+    path, _, *arguments = CHROMIUM
+    return await tool.chromium.launch(executable_path=path, args=arguments)
+
+
+class Tab:
+    """A page in a browser of its own cookies, and what went wrong on it."""
+
+    def __init__(self, context: BrowserContext, page: Page, base: str) -> None:
+        self.context = context
+        self.page = page
+        self.base = base
+        self.wrong: list[str] = []
+        page.on("console", lambda line: self._note(line.type in {"error", "warning"}, line.text))
+        page.on("pageerror", lambda error: self._note(True, str(error)))
+        page.on("dialog", lambda dialog: self._note(True, f"a dialog: {dialog.message}"))
+        page.on("request", self._on_request)
+
+    @classmethod
+    async def open(cls, browser: Browser, base: str, path: str = "/", **options: Any) -> Tab:
+        """A tab that shows this path."""
+        context = await browser.new_context(reduced_motion="reduce", **options)
+        await context.add_init_script(WATCH_POLICY)
+        tab = cls(context, await context.new_page(), base)
+        await tab.goto(path)
+        return tab
+
+    async def goto(self, path: str) -> None:
+        await self.page.goto(self.base + path)
+
+    async def close(self) -> list[str]:
+        """Close it; all that went wrong."""
+        self.wrong += await self.page.evaluate("window.broken ?? []")
+        await self.context.close()
+        return self.wrong
+
+    async def inaccessible(self, *rules: str) -> list[str]:
+        """What axe finds serious, by these rules or by all."""
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(AXE.read_text())
+        options = {"resultTypes": ["violations"], "runOnly": list(rules)} if rules else {}
+        found = await self.page.evaluate("(options) => axe.run(options)", options)
+        return [
+            f"{it['id']}: {json.dumps([node['html'] for node in it['nodes']])[:500]}"
+            for it in found["violations"]
+            if it["impact"] in {"serious", "critical"}
+        ]
+
+    async def is_wider_than_its_window(self) -> bool:
+        return bool(
+            await self.page.evaluate(
+                "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+            )
+        )
+
+    def _note(self, is_wrong: bool, what: str) -> None:
+        if is_wrong:
+            self.wrong.append(what)
+
+    def _on_request(self, request: Request) -> None:
+        here = urlsplit(self.base).netloc
+        asked = urlsplit(request.url)
+        self._note(asked.scheme != "data" and asked.netloc != here, f"a request: {request.url}")

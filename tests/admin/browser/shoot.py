@@ -1,0 +1,82 @@
+"""Takes the pictures of docs/img: python -m tests.admin.browser.shoot [FOLDER]."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp.test_utils import TestServer
+from playwright.async_api import async_playwright
+
+from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.serving import application, launch
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+IMAGES = Path(__file__).parents[3] / "docs" / "img"
+STREAM = "/stream?route=/v1/stream&name=chat/0000"
+PAGES = {
+    "overview": "/",
+    "routes": "/routes",
+    "streams": "/streams",
+    "stream": STREAM,
+    "stream-readers": f"{STREAM}&tab=readers",
+    "stream-producers": f"{STREAM}&tab=producers",
+    "stream-metadata": f"{STREAM}&tab=metadata",
+    "stream-change": f"{STREAM}&tab=change",
+    "explain": "/explain?target=/v1/stream/chat/0000?offset=-1",
+    "configuration": "/configuration",
+    "about": "/about",
+    "sign-in": "/sign-in",
+    "error": "/stream?route=/v1/stream&name=missing",
+    "empty": "/streams?route=/v1/audit",
+}
+KINDS = {
+    "light": ("light", 1280, 900),
+    "dark": ("dark", 1280, 900),
+    "narrow": ("light", 360, 780),
+    "narrow-dark": ("dark", 360, 780),
+}
+
+
+async def shoot(browser: Browser, base: str, folder: Path, kind: str, names: list[str]) -> None:
+    """All pages of one kind."""
+    scheme, width, height = KINDS[kind]
+    context = await browser.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]  # one of two words
+        viewport={"width": width, "height": height},
+        reduced_motion="reduce",
+    )
+    page = await context.new_page()
+    for name in names:
+        await page.goto(base + PAGES[name])
+        if name == "explain":
+            await page.get_by_role("button", name="Explain").click()
+        await page.wait_for_load_state()
+        await page.wait_for_timeout(250)
+        await page.screenshot(path=folder / f"{name}-{kind}.png", full_page="--full" in sys.argv)
+    await context.close()
+
+
+async def main() -> None:
+    """Every page, light and dark, wide and narrow."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    folder = Path(words[0]) if words else IMAGES
+    names = words[1].split(",") if words[1:] else list(PAGES)
+    folder.mkdir(parents=True, exist_ok=True)
+    async with (
+        TestServer(application(MadeUp()), host="127.0.0.1") as server,
+        async_playwright() as tool,
+    ):
+        browser = await launch(tool)
+        base = str(server.make_url("/")).rstrip("/")
+        for kind in KINDS:
+            await shoot(browser, base, folder, kind, names)
+        await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

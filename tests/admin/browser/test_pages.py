@@ -1,0 +1,169 @@
+"""Every page as people see it: light and dark, wide and narrow, with and without scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin import show
+from admin.rendering import link
+from tests.admin.browser.made_up import HOSTILE, PAYLOADS
+from tests.admin.browser.serving import Tab
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Locator
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
+STREAM = "/stream?route=/v1/stream&name=chat/0000"
+PAGES = [
+    "/",
+    "/routes",
+    "/streams",
+    "/streams?route=/v1/audit",
+    STREAM,
+    f"{STREAM}&tab=readers",
+    f"{STREAM}&tab=producers",
+    f"{STREAM}&tab=metadata",
+    f"{STREAM}&tab=change",
+    "/explain?target=/v1/stream/chat/0000",
+    "/configuration",
+    "/about",
+]
+HOSTILE_TEXT = [show.visible(show.spoken(name)) for name in HOSTILE]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_can_be_read_by_everybody(browser: Browser, site: str, path: str) -> None:
+    tab = await Tab.open(browser, site, path, viewport=WIDE, color_scheme="light")
+    assert await tab.page.locator("h1").count() == 1
+    assert await tab.inaccessible() == []
+    assert not await tab.is_wider_than_its_window()
+    await tab.page.emulate_media(color_scheme="dark")
+    assert await tab.inaccessible("color-contrast") == []
+    await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a typed dictionary
+    assert not await tab.is_wider_than_its_window()
+    assert await tab.inaccessible("color-contrast", "target-size") == []
+    assert await tab.close() == []
+
+
+async def test_an_error_is_a_page_that_says_what_happened(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site)
+    for path, status, title, detail in (
+        ("/nowhere", 404, "Not Found", "There is no such page."),
+        ("/?span=2h", 400, "Bad Request", "Span must be one of 15m, 1h, 6h, 24h."),
+        (
+            "/stream?route=/v1/stream&name=missing",
+            404,
+            "Not Found",
+            "There is no such stream; create it with PUT.",
+        ),
+    ):
+        answer = await tab.page.goto(site + path)
+        assert answer is not None
+        assert (answer.status, await tab.page.locator("h1").inner_text()) == (status, title)
+        assert detail in await tab.page.locator("main").inner_text()
+        assert await tab.page.get_by_role("link", name="Overview").first.is_visible()
+        assert await tab.inaccessible() == []
+    await tab.context.close()
+
+
+async def test_pages_are_read_without_scripts(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site, java_script_enabled=False)
+    assert await tab.page.locator(".figure").all_inner_texts() == [
+        "93.4",
+        "1,284",
+        "48,210",
+        "14.2",
+    ]
+    assert await tab.page.locator(".chart .area").count() == 6
+    await tab.goto(STREAM)
+    messages = tab.page.locator(".plain-list details")
+    await messages.first.locator("summary").click()
+    told = await messages.first.locator("pre").inner_text()
+    assert told.splitlines()[2] == '  "at": 12345678901234567890,'
+    await tab.page.get_by_role("link", name="Next messages").click()
+    assert "skip=50" in tab.page.url
+    await tab.goto("/streams")
+    await tab.page.get_by_label("Names that begin with").fill("chat/000")
+    await tab.page.get_by_role("button", name="Search").click()
+    assert await tab.page.locator(".streams tbody tr").count() == 10
+    await tab.context.close()
+
+
+async def test_names_are_text_in_a_list(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site, "/streams")
+    names = tab.page.locator(".streams tbody th bdi")
+    titles = [await names.nth(at).get_attribute("title") for at in range(len(HOSTILE))]
+    assert titles == HOSTILE_TEXT
+    assert (await names.all_inner_texts())[: len(HOSTILE)] == [
+        show.middle(text, 36) for text in HOSTILE_TEXT
+    ]
+    copied = await tab.page.locator(".streams .copy").evaluate_all(
+        "(buttons) => buttons.map((it) => it.dataset.copy)"
+    )
+    assert tuple(copied[: len(HOSTILE)]) == HOSTILE
+    assert await tab.close() == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_name_is_text_on_the_page_of_its_stream(
+    browser: Browser, site: str, name: str
+) -> None:
+    tab = await Tab.open(
+        browser, site, link("/stream", route="/v1/stream", name=name, tab="change")
+    )
+    shown = show.visible(show.spoken(name))
+    assert await tab.page.locator("h1 bdi").get_attribute("title") == shown
+    assert await tab.page.locator("pre.name").inner_text() == shown
+    for form in await tab.page.locator("main form").all():
+        assert await form.locator("[name=name]").input_value() == name
+    assert await tab.page.locator("img, script:not([src]), main [onerror]").count() == 0
+    assert not await tab.is_wider_than_its_window()
+    assert await tab.close() == []
+
+
+async def first_message(tab: Tab) -> Locator:
+    """The list of messages, the first of which is selected."""
+    await tab.page.get_by_text("following").wait_for()
+    view = tab.page.get_by_role("listbox")
+    await view.press("Home")
+    return view
+
+
+async def test_messages_are_text(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site, STREAM)
+    view = await first_message(tab)
+    for payload in PAYLOADS:
+        selected = view.locator("[aria-selected=true] bdi")
+        assert await selected.inner_text() == show.visible(payload)
+        await view.press("ArrowDown")
+    assert await tab.page.locator("img, script:not([src])").count() == 0
+    assert await tab.close() == []
+
+
+async def test_a_tree_keeps_numbers_as_they_were_written_and_folds(
+    browser: Browser, site: str
+) -> None:
+    tab = await Tab.open(browser, site, STREAM)
+    await first_message(tab)
+    detail = tab.page.get_by_role("region", name="The selected message")
+    assert "at: 12345678901234567890" in await detail.inner_text()
+    assert "deep" not in await detail.inner_text()
+    await detail.get_by_text("{1}").click()
+    assert "deep: null" in await detail.inner_text()
+    await detail.get_by_text("{3}").click()
+    assert "token" not in await detail.inner_text()
+    assert await tab.close() == []
+
+
+async def test_bytes_are_hex_beside_ascii(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site, "/stream?route=/v1/stream&name=chat/0001")
+    await first_message(tab)
+    detail = tab.page.get_by_role("region", name="The selected message")
+    assert (await detail.locator("pre").inner_text()).splitlines()[4:5] == [
+        "00000040  40 41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f  @ABCDEFGHIJKLMNO"
+    ]
+    assert await tab.close() == []

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import itertools
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admin import charts, show
+from admin.charts import HEIGHT, WIDTH, Reference
+from admin.model import Chart, HeatMap, Line
+
+VALUES = st.lists(st.none() | st.floats(min_value=0, max_value=1e12), min_size=1, max_size=40)
+HOSTILE = '"><script>alert(1)</script>'
+
+
+def chart(**lines: list[float | None]) -> Chart:
+    return Chart(1_772_366_400, 5, tuple(Line(name, tuple(v)) for name, v in lines.items()))
+
+
+def drawn(markup: str) -> ElementTree.Element:
+    return ElementTree.fromstring(markup)
+
+
+def paths(markup: str) -> list[str]:
+    return [path.attrib["d"] for path in drawn(markup).iter("path")]
+
+
+def texts(markup: str) -> list[str]:
+    return [text.text or "" for text in drawn(markup).iter("text")]
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.]+),([\d.]+)", path)]
+
+
+@given(VALUES)
+def test_every_point_is_on_its_chart(values: list[float | None]) -> None:
+    for markup in (
+        charts.line_chart(chart(readers=values), "Readers"),
+        charts.stacked_area(chart(hit=values, miss=values), "Requests"),
+        charts.spark(values),
+    ):
+        for path in paths(markup):
+            assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points(path))
+
+
+@given(VALUES)
+def test_a_gap_is_a_gap(values: list[float | None]) -> None:
+    (path,) = paths(charts.line_chart(chart(readers=values), "Readers"))
+    known = "".join("x" if value is not None else " " for value in values).split()
+    assert path.count("M") == len(known)
+    assert len(points(path)) == sum(map(len, known))
+
+
+def test_areas_lie_on_each_other() -> None:
+    lower, upper = paths(charts.stacked_area(chart(hit=[1, 2], miss=[3, 1]), "Requests"))
+    roof, floor = points(lower)[:2], points(upper)[2:]
+    assert roof == floor[::-1]
+
+
+@pytest.mark.parametrize(
+    ("highest", "ticks"),
+    [
+        (0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (9_600, [0, 2_500, 5_000, 7_500, 10_000]),
+        (3, [0, 1, 2, 3]),
+        (0.0142, [0, 0.005, 0.01, 0.015]),
+    ],
+)
+def test_scales_have_round_ticks(highest: float, ticks: list[float]) -> None:
+    assert charts.scale_from_zero(highest).ticks == pytest.approx(ticks)
+
+
+@given(st.floats(min_value=1e-9, max_value=1e15))
+def test_a_scale_holds_its_highest_value_and_few_ticks(highest: float) -> None:
+    scale = charts.scale_from_zero(highest)
+    assert scale.high > highest
+    assert 3 <= len(scale.ticks) <= 6
+
+
+def test_a_ratio_is_drawn_from_a_half_unless_it_is_lower() -> None:
+    levels = (Reference("target", 0.85, "good"),)
+    for ratio, low in ((0.9, "50 %"), (0.2, "0 %")):
+        told = texts(charts.line_chart(chart(ratio=[ratio]), "Ratio", show.percent, levels))
+        assert low in told
+        assert "target 85 %" in told
+
+
+def test_the_newest_value_stands_at_the_end_of_its_line_and_in_the_legend() -> None:
+    markup = charts.line_chart(chart(sse=[5, 31_904]), "Readers")
+    assert "31,904" in texts(markup)
+    (item,) = drawn(markup).iter("li")
+    assert item.attrib["data-values"] == "5|31,904"
+
+
+def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
+    markup = charts.line_chart(chart(a=[100], b=[100], c=[99]), "Readers")
+    ends = [svg for svg in drawn(markup).iter("svg") if svg.get("class") == "ends"]
+    heights = [float(text.attrib["y"]) for text in ends[0]]
+    assert all(below - above >= 14 for above, below in itertools.pairwise(heights))
+
+
+def test_a_chart_without_data_says_so() -> None:
+    empty = HeatMap(0, 5, (0.1, 1), (None, None))
+    for markup, why in (
+        (charts.line_chart(chart(sse=[None]), "Readers"), "Nothing has been measured"),
+        (charts.stacked_area(chart(), "Requests"), "Nothing has been measured"),
+        (charts.heat_map(empty, "Delay"), "Nothing was delivered"),
+    ):
+        assert any(text.startswith(why) for text in texts(markup))
+
+
+def test_a_slow_delivery_among_a_million_is_seen() -> None:
+    heat = HeatMap(0, 5, (0.001, 0.01, 0.1), ((1_000_000, 0, 0, 1),))
+    shades = [path.attrib["class"] for path in drawn(charts.heat_map(heat, "Delay")).iter("path")]
+    assert shades == ["heat s-shade-1", "heat s-shade-5"]
+
+
+def test_a_heat_map_tells_how_long_most_deliveries_took() -> None:
+    heat = HeatMap(0, 5, (0.001, 0.01), ((1, 8, 0), None, (0, 0, 3)))
+    (item,) = drawn(charts.heat_map(heat, "Delay")).iter("li")
+    assert item.attrib["data-values"] == "≤ 10 ms of 9|–|longer of 3"
+
+
+def test_times_are_round_and_in_utc() -> None:
+    markup = charts.line_chart(chart(sse=[1.0] * 180), "Readers")
+    assert texts(markup)[-4:] == ["12:00", "12:05", "12:10", "now"]
+
+
+def test_names_are_text() -> None:
+    markup = charts.line_chart(Chart(0, 5, (Line(HOSTILE, (1.0,)),)), HOSTILE)
+    assert "<script" not in markup
+    assert drawn(markup).attrib["aria-label"] == HOSTILE

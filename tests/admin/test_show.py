@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admin import show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = 1_772_366_710.0
+
+
+class Shown(NamedTuple):
+    how: Callable[..., str]
+    value: float | None
+    text: str
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Shown(show.number, 0, "0"),
+        Shown(show.number, 0.123, "0.12"),
+        Shown(show.number, 9.994, "9.99"),
+        Shown(show.number, 9.996, "10.0"),
+        Shown(show.number, 452, "452"),
+        Shown(show.number, 999.4, "999"),
+        Shown(show.number, 999.5, "1k"),
+        Shown(show.number, 12_440, "12.4k"),
+        Shown(show.number, 999_600, "1M"),
+        Shown(show.number, -1_500, "-1.5k"),
+        Shown(show.number, 2e18, "2000P"),
+        Shown(show.count, 48_210.2, "48,210"),
+        Shown(show.rate, 12_400, "12.4k/s"),
+        Shown(show.size, 512, "512 B"),
+        Shown(show.size, 1_800_000, "1.8 MB"),
+        Shown(show.percent, 0.934, "93.4 %"),
+        Shown(show.percent, 0.9999, "99.9 %"),
+        Shown(show.percent, 1.0, "100 %"),
+        Shown(show.level, 0.85, "85 %"),
+        Shown(show.factor, 1_284.4, "1,284×"),
+        Shown(show.factor, 1.24, "1.24×"),
+        Shown(show.duration, 0.00025, "250 µs"),
+        Shown(show.duration, 0.001, "1 ms"),
+        Shown(show.duration, 0.0142, "14.2 ms"),
+        Shown(show.duration, 1.5, "1.5 s"),
+        Shown(show.duration, 119, "119 s"),
+        Shown(show.duration, 240, "4 min"),
+        Shown(show.duration, 3 * 3600, "3 h"),
+        Shown(show.duration, 400 * 86_400, "400 d"),
+        Shown(show.exact, NOW, "2026-03-01 12:05:10 UTC"),
+        Shown(show.exact, 1e15, "1000000000000000 s after 1970"),
+        Shown(show.machine, NOW, "2026-03-01T12:05:10Z"),
+        Shown(show.clock, NOW, "12:05:10"),
+    ],
+)
+def test_values_have_three_digits_and_their_unit(row: Shown) -> None:
+    assert row.how(row.value) == row.text
+
+
+@pytest.mark.parametrize(
+    "how",
+    [show.number, show.count, show.rate, show.size, show.percent, show.factor, show.duration],
+)
+def test_what_is_not_known_is_no_zero(how: Callable[[float | None], str]) -> None:
+    assert how(None) == show.UNKNOWN
+    assert how(0) != show.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [(NOW - 12, "12 s ago"), (NOW + 3 * 3600, "in 3 h"), (NOW, "now"), (None, "–")],
+)
+def test_moments_are_told_from_now(moment: float | None, text: str) -> None:
+    assert show.relative(moment, NOW) == text
+
+
+@given(st.floats(min_value=0, max_value=1e15))
+def test_numbers_stay_short(value: float) -> None:
+    assert len(show.number(value)) <= 5
+
+
+@given(st.text())
+def test_nothing_in_a_name_hides(text: str) -> None:
+    assert all(unicodedata.category(c) not in {"Cc", "Cf", "Cs"} for c in show.visible(text))
+
+
+def test_a_name_that_would_turn_round_says_so() -> None:
+    assert show.visible("\u202egpj.exe\0") == "⟨U+202E⟩gpj.exe⟨U+0000⟩"
+
+
+@given(st.text(), st.integers(min_value=3, max_value=60))
+def test_a_cut_name_keeps_both_its_ends(text: str, longest: int) -> None:
+    cut = show.middle(text, longest)
+    if len(text) <= longest:
+        assert cut == text
+    else:
+        begin, end = cut.split("…") if "…" not in text else (cut[:1], cut[-1:])
+        assert len(cut) == longest
+        assert text.startswith(begin)
+        assert text.endswith(end)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_name_is_read_as_it_was_written(text: str) -> None:
+    assert show.spoken(quote(text, show.IN_NAMES)) == text
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "%zz", "a%2525%", "%FF"])
+def test_a_name_stays_encoded_where_decoding_would_make_it_another(name: str) -> None:
+    assert show.spoken(name) == name
