@@ -7,6 +7,7 @@ statement itself; so a group's rows are written by one statement a table.
 from __future__ import annotations
 
 import contextlib
+import time
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -210,6 +211,9 @@ class Writer:
         self._connection = connection
         self._max_retired = max_retired
         self._retired = self._number("select count(*) from retired")
+        self.streams = self._number("select count(*) from streams")
+        self.stored: Sequence[Change] = ()  # by the last group
+        self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
 
     def close(self) -> None:
         """Close the connection; what it cannot take into the file now stays in the WAL."""
@@ -241,12 +245,15 @@ class Writer:
         try:
             stood, changes = self._compare(commits)
             self._write(changes)
+            self.written_at = time.monotonic()
             connection.execute("commit")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("rollback")
             self._retired = -1
             raise
+        self.stored = changes
+        self.streams += sum((it.expected is None) - it.removes for it in changes)
         return stood
 
     def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
