@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
@@ -45,6 +45,13 @@ class LongPolls(Generic[V, N]):
     def due(self) -> float:
         """When the first one's time is over (loop time)."""
         return next(iter(self._parked.values())).deadline
+
+    def readers(self, most: int) -> list[tuple[str, str]]:
+        """Offset and state of each, at most so many, those first for whom something is read."""
+        behind = sorted(self._parked[waiter].position for waiter in self._late)[:most]
+        told = [(position, "catching up") for position in behind]
+        others = (parked for waiter, parked in self._parked.items() if waiter not in self._late)
+        return told + [(parked.position, "live") for parked in islice(others, most - len(told))]
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; the end of its time."""

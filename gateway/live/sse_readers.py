@@ -13,6 +13,9 @@ told everything once:
 from __future__ import annotations
 
 import asyncio
+import heapq
+from itertools import chain, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.errors import HeadgateError
@@ -55,6 +58,14 @@ class SseReaders(Generic[V, N]):
     def __contains__(self, reader: SseReader) -> bool:
         """Whether a reader is served still."""
         return reader in self._ends
+
+    def readers(self, most: int) -> list[tuple[str, str]]:
+        """Offset and state of each, at most so many, the furthest behind first."""
+        behind = self._ends.keys() - self.live.keys() - self.ahead.keys()
+        furthest = heapq.nsmallest(most, behind, key=attrgetter("position"))
+        told = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
+        others = chain(self.live, self.ahead)
+        return told + [(it.position, "live") for it in islice(others, most - len(told))]
 
     def add(self, reader: SseReader) -> float:
         """Serve a reader; when something is due for it at the latest (loop time)."""

@@ -25,6 +25,7 @@ from gateway.backends.redis.path_index import PathIndex
 from gateway.backends.redis.path_search import PathSearch
 from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
+from gateway.backends.redis.shared_figures import SharedFigures
 from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable, RecordDamaged
 
@@ -56,6 +57,7 @@ class RedisLog(Log):
         self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
         self._deadlines = DeadlineIndex(self._commands, self._ask)
         self._paths = PathIndex(self._commands, self._ask, self._topology.together)
+        self._shared_figures = SharedFigures(self._names, self._ask)
         self._records = RecordReader(self._commands, self._topology, self._ask)
         self._tokens = itertools.count()
         self._listener: Listener | None = None
@@ -243,6 +245,10 @@ class RedisLog(Log):
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
         """The largest streams: a look at every one."""
         return await self._paths.largest(begins, most)
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        """Leave a gateway's figures for others on this log, and bring theirs, by instance."""
+        return await self._shared_figures.share(instance, told)
 
     # Notifications of what other gateways do
 
