@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
+    from gateway.telemetry.metrics import Histogram
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -162,6 +163,10 @@ class Log(Protocol):
 
     async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
         """Leave a gateway's figures for others on this log, and bring theirs, by instance."""
+        return {}
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """What it has of `CommitFigures`."""
         return {}
 
     def numbers(self) -> Mapping[str, float]:

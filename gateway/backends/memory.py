@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, SoleLog
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.protocol.state import Change, ProducerState, StreamState
+    from gateway.telemetry.metrics import Histogram
 
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 200 bytes each
 
@@ -43,6 +45,7 @@ class MemoryLog(SoleLog):
         self._retired: dict[str, int] = {}
         self._generation_floor: int | None = None
         self._max_retired = max_retired
+        self._figures = CommitFigures()
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 
@@ -71,6 +74,7 @@ class MemoryLog(SoleLog):
         for change in changes if stood else ():
             self._apply(change)
         if stood:
+            self._figures.stored(changes)
             loop.call_soon(done.set_result, None)
         else:
             loop.call_soon(done.set_exception, Conflict())
@@ -148,6 +152,10 @@ class MemoryLog(SoleLog):
     def why_unhealthy(self) -> str | None:
         """Memory is always there."""
         return None
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """How large commits are: none of them waits."""
+        return self._figures.named("appends")
 
     def numbers(self) -> Mapping[str, float]:
         """How many streams there are."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.cache.http_cache import HttpCache
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.followed_streams import FollowedStreams
-    from gateway.telemetry.inspection import ListStreams
+    from gateway.telemetry.inspection import ListStreams, ReaderMode
     from gateway.turns import Turns
 
 PATHS_A_STEP = 1_000  # that are looked at before others may have their turn: half a millisecond
@@ -66,10 +66,12 @@ class KnownStreams:
         streams, copies = self._feeds.of_path(path), self._cache.of_path(path)
         if not streams and not copies:
             raise StreamNotFound("nobody has read this stream here lately")
-        states = [state for stream in streams for state in stream.feed.states()]
-        states.sort(key=attrgetter("offset"))  # an origin's offsets sort, and tell no distance
-        readers = tuple(ReaderRow(one.mode, one.offset, None, one.state) for one in states)
-        modes = Counter(state.mode for state in states)
+        found = [reader for stream in streams for reader in stream.feed.readers(MOST_READERS)]
+        found.sort(key=attrgetter("offset"))  # an origin's offsets sort, and tell no distance
+        readers = tuple(ReaderRow(one.mode, one.offset, None, one.state) for one in found)
+        modes: Counter[ReaderMode] = Counter()
+        for stream in streams:
+            modes.update(stream.feed.readers_by_mode)
         kept = sum(len(copy.body) for copy in copies)
         metadata = {
             "followed": _how_followed(streams),

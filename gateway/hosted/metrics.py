@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.telemetry.metrics import Metric, Sample, counter, gauge, least, read
+from gateway.backends.commit_figures import APPENDS as GROUPS
+from gateway.backends.commit_figures import BOUNDS_S
+from gateway.telemetry.metrics import (
+    Metric,
+    Sample,
+    counter,
+    gauge,
+    histogram,
+    least,
+    observed,
+    read,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.backends.contract import Log
+    from gateway.streams.append_figures import AppendFigures
     from gateway.streams.appender import Appender
 
 OF_LOGS: dict[Metric, Callable[[Log], float]] = {
@@ -39,6 +51,9 @@ _OF_SOME_LOGS = (
     gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"),
     counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
     counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"),
+    least("headgate_log_streams", "Streams that the log has.", "route"),
+    least("headgate_log_size_bytes", "Bytes of its files.", "route"),
+    least("headgate_log_free_bytes", "Bytes that their disk has left.", "route"),
 )
 OF_SOME_LOGS = {
     metric.name.removeprefix("headgate_log_").removesuffix("_total"): metric
@@ -46,10 +61,63 @@ OF_SOME_LOGS = {
 }
 
 
+_RESULTS = ("stored", "duplicate", "refused", "failed")
+APPENDS = counter(
+    "headgate_appends_total", "Appends of data whose outcome is known.", "route", "result"
+)
+OF_STORED: dict[Metric, Callable[[AppendFigures], float]] = {
+    counter("headgate_append_bytes_total", "Bytes of bodies that were stored.", "route"): (
+        lambda figures: figures.bytes
+    ),
+    counter("headgate_append_messages_total", "Messages that were stored.", "route"): (
+        lambda figures: figures.messages
+    ),
+}
+DURATION = histogram(
+    "headgate_append_duration_seconds",
+    "From a whole body to the outcome of its append.",
+    "route",
+    bounds=BOUNDS_S,
+)
+# By the name under which a log's `histograms` tell it.
+COMMITS = {
+    "appends": histogram(
+        "headgate_commit_appends",
+        "Appends that were stored in one step.",
+        "route",
+        bounds=GROUPS,
+    ),
+    **{
+        phase: histogram(f"headgate_commit_{phase}_seconds", text, "route", bounds=BOUNDS_S)
+        for phase, text in (
+            ("queue", "How long commits waited for the group before them."),
+            ("write", "How long groups took to be written."),
+            ("sync", "How long they then took to be on disk."),
+        )
+    },
+}
+DECLARED = (
+    *OF_LOGS,
+    *OF_APPENDS,
+    APPENDS,
+    *OF_STORED,
+    DURATION,
+    *COMMITS.values(),
+    *OF_SOME_LOGS.values(),
+)
+
+
 def samples(prefix: str, log: Log, appender: Appender) -> Iterator[Sample]:
     """Every number of the route with this prefix, as it is now."""
     yield from read(OF_LOGS, log, prefix)
     yield from read(OF_APPENDS, appender, prefix)
+    figures = appender.figures
+    for result in _RESULTS:
+        yield Sample(APPENDS, (prefix, result), float(getattr(figures, result)))
+    yield from read(OF_STORED, figures, prefix)
+    yield observed(DURATION, figures.duration, prefix)
+    for name, phase in log.histograms().items():
+        yield observed(COMMITS[name], phase, prefix)
     numbers = log.numbers()
     for name, metric in OF_SOME_LOGS.items():
         if name in numbers:

@@ -10,6 +10,7 @@ from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
+from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
@@ -273,11 +274,13 @@ class HostedRoute:
 
     async def describe(self, name: str) -> StreamDescription:
         """A stream, its producers, and its readers in this process."""
-        raise NotOffered(f"{name} is not described")
+        active = await self.table.load(name)
+        state = self.table.present(active)
+        return described(self.streams.row(state), state, active)
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - as of any route
-        """Nobody shares what is here."""
-        return {}
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        """Leave a gateway's figures in the log, if it is shared, and bring the others'."""
+        return await self.table.log.share_figures(instance, told)
 
     async def open(self) -> None:
         """Open the log; raises StartError."""

@@ -8,20 +8,22 @@ time that the last one took, so that input is read and events gather while the f
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from gateway.live.contract import N, V
+from gateway.live.contract import N, ReaderState, V
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedSource, Parkable, ReaderState, Waiter
+    from gateway.live.contract import FeedSource, Parkable, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
+    from gateway.telemetry.inspection import ReaderMode
 
     Join = Callable[[], "Feed[Any, Any]"]  # one more reader of a feed; raises at their limit
 
@@ -52,11 +54,11 @@ class Feed(Generic[V, N]):
         "_loop",
         "_owner",
         "_pending",
-        "_polls",
         "_round_waits",
         "_timer",
         "caught_up",
         "closed",
+        "long_polls",
         "lost",
         "position",
         "sse_readers",
@@ -81,7 +83,7 @@ class Feed(Generic[V, N]):
         self.caught_up = True  # nothing is known to follow the tail
         self.lost: HeadgateError | None = None
         self._pending: list[N] = []
-        self._polls = LongPolls(self, source)
+        self.long_polls = LongPolls(self, source)
         self.sse_readers = SseReaders(self, source)
         self._round_waits = False
         self._earliest = 0.0
@@ -93,25 +95,33 @@ class Feed(Generic[V, N]):
     @property
     def has_readers(self) -> bool:
         """Whether anybody waits for the stream right now."""
-        return bool(self._polls or self.sse_readers)
+        return bool(self.long_polls or self.sse_readers)
 
     @property
     def reader_count(self) -> int:
-        """How many wait for the stream right now."""
-        return len(self._polls) + len(self.sse_readers)
+        """How many there are."""
+        return len(self.long_polls) + len(self.sse_readers)
 
-    def states(self) -> Iterator[ReaderState]:
-        """Where each of them is."""
-        yield from self.sse_readers.states()
-        yield from self._polls.states()
+    def readers(self, most: int) -> list[ReaderState]:
+        """Where they are, at most so many, the furthest behind first."""
+        found = [
+            *(ReaderState("sse", *told) for told in self.sse_readers.readers(most)),
+            *(ReaderState("long-poll", *told) for told in self.long_polls.readers(most)),
+        ]
+        return sorted(found, key=attrgetter("offset"))[:most]
+
+    @property
+    def readers_by_mode(self) -> dict[ReaderMode, int]:
+        """How many wait in which way."""
+        return {"sse": len(self.sse_readers), "long-poll": len(self.long_polls)}
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
-        self._arm(self._polls.park(waiter, read, position))
+        self._arm(self.long_polls.park(waiter, read, position))
 
     def leave(self, waiter: Waiter) -> bool:
         """The waiter's client is gone; whether it waited still."""
-        return self._polls.leave(waiter)
+        return self.long_polls.leave(waiter)
 
     def join(self, reader: SseReader) -> None:
         """Serve an SSE reader from its position on."""
@@ -135,7 +145,7 @@ class Feed(Generic[V, N]):
         self._round_waits = False
         self._pending.clear()
         self.position = self.tail
-        self._polls.abandon()
+        self.long_polls.abandon()
         self.sse_readers.drop_all()
 
     def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
@@ -162,17 +172,17 @@ class Feed(Generic[V, N]):
     def lose(self, reason: HeadgateError) -> None:
         """News cannot come for a while: the polls are told, SSE readers wait."""
         self.lost = reason
-        self._polls.refuse(reason)
+        self.long_polls.refuse(reason)
 
     def end(self, reason: HeadgateError) -> None:
         """The stream is gone."""
-        self._polls.refuse(reason)
+        self.long_polls.refuse(reason)
         self._pending.clear()
         self.sse_readers.finish_all()
 
     def break_off(self, reason: HeadgateError) -> None:
         """The stream is not what was followed any more, though others may know what it is now."""
-        self._polls.break_off(reason)
+        self.long_polls.break_off(reason)
         self._pending.clear()
         self.sse_readers.finish_all()
 
@@ -193,7 +203,7 @@ class Feed(Generic[V, N]):
         self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
-        self._polls.tell(news)
+        self.long_polls.tell(news)
         self.sse_readers.write_round(start, news, began)
 
     def _round_done(self, began: float) -> None:
@@ -219,10 +229,10 @@ class Feed(Generic[V, N]):
         """Whatever is due: poll timeouts, the end of old SSE answers, a heartbeat."""
         self._timer = None
         now = self._loop.time()
-        self._polls.end(now, news_wait=bool(self._pending))
+        self.long_polls.end(now, news_wait=bool(self._pending))
         self.sse_readers.tick(now)
-        if self._polls:
-            due = self._polls.due
+        if self.long_polls:
+            due = self.long_polls.due
             self._arm(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self.sse_readers:
             self._arm(self.sse_readers.due(now))
@@ -230,7 +240,7 @@ class Feed(Generic[V, N]):
     def drain(self) -> None:
         """The server stops: answer the polls, end the SSE answers that are not fresh."""
         now = self._loop.time()
-        self._polls.hurry(now)
+        self.long_polls.hurry(now)
         self.sse_readers.hurry(now)
         if self._timer is not None:
             self._timer.cancel()

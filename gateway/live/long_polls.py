@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
-from gateway.live.contract import N, Parked, ReaderState, V
+from gateway.live.contract import N, Parked, V
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
@@ -41,16 +41,17 @@ class LongPolls(Generic[V, N]):
     def __len__(self) -> int:
         return len(self._parked)
 
-    def states(self) -> Iterator[ReaderState]:
-        """Where each of them waits."""
-        for waiter, parked in self._parked.items():
-            state = "catching up" if waiter in self._late else "live"
-            yield ReaderState("long-poll", parked.position, state)
-
     @property
     def due(self) -> float:
         """When the first one's time is over (loop time)."""
         return next(iter(self._parked.values())).deadline
+
+    def readers(self, most: int) -> list[tuple[str, str]]:
+        """Offset and state of each, at most so many, those first for whom something is read."""
+        behind = sorted(self._parked[waiter].position for waiter in self._late)[:most]
+        told = [(position, "catching up") for position in behind]
+        others = (parked for waiter, parked in self._parked.items() if waiter not in self._late)
+        return told + [(parked.position, "live") for parked in islice(others, most - len(told))]
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; the end of its time."""

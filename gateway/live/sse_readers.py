@@ -13,16 +13,19 @@ told everything once:
 from __future__ import annotations
 
 import asyncio
+import heapq
+from itertools import chain, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.errors import HeadgateError
-from gateway.live.contract import DataEvent, N, ReaderState, V
+from gateway.live.contract import DataEvent, N, V
 from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gateway.live.contract import FeedSource, FeedState
 
@@ -56,11 +59,13 @@ class SseReaders(Generic[V, N]):
         """Whether a reader is served still."""
         return reader in self._ends
 
-    def states(self) -> Iterator[ReaderState]:
-        """Where each of them is."""
-        for reader in self._ends:
-            state = "live" if reader in self.live else "slow" if reader.paused else "catching up"
-            yield ReaderState("sse", reader.position, state)
+    def readers(self, most: int) -> list[tuple[str, str]]:
+        """Offset and state of each, at most so many, the furthest behind first."""
+        behind = self._ends.keys() - self.live.keys() - self.ahead.keys()
+        furthest = heapq.nsmallest(most, behind, key=attrgetter("position"))
+        told = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
+        others = chain(self.live, self.ahead)
+        return told + [(it.position, "live") for it in islice(others, most - len(told))]
 
     def add(self, reader: SseReader) -> float:
         """Serve a reader; when something is due for it at the latest (loop time)."""

@@ -16,7 +16,7 @@ from gateway.errors import (
     StreamClosed,
     StreamLimit,
 )
-from gateway.protocol.content import media_type, record_of
+from gateway.protocol.content import Messages, media_type, record_of
 from gateway.protocol.offsets import MAX_POSITION
 from gateway.protocol.retention import EVERYTHING, Retention, marked
 from gateway.protocol.state import Change, ProducerState, Record, StreamState
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Stamp
 
+NOTHING = Messages(b"", 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 
@@ -34,12 +35,12 @@ PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up afte
 class Appended(msgspec.Struct, frozen=True):
     """An append's outcome.
 
-    `stored` says that it added data; `producer` is the highest accepted stamp, to echo back.
+    `stored` is how many messages it added; `producer` is the highest accepted stamp, to echo back.
     """
 
     next_offset: str
     closed: bool
-    stored: bool
+    stored: int
     producer: ProducerState | None = None
 
 
@@ -99,37 +100,37 @@ class AppendBatch:
         stamp = append.producer
         if self.closed:
             return self._on_closed(append)
-        record = self._checked_record(append)
+        messages = self._checked_record(append)
         if stamp is not None:
             known = self._producer(stamp)
             if self._is_duplicate(known, stamp):
-                return self._outcome(known, stored=False)
+                return self._outcome(known, stored=0)
         if append.stream_seq is not None:
             self._check_stream_seq(append.stream_seq)
-        return self._accept(append, record)
+        return self._accept(append, messages)
 
     def _on_closed(self, append: Append) -> Appended:
         stamp = append.producer
         if stamp is None:
             if not append.body:  # closing again is idempotent
-                return self._outcome(None, stored=False)
+                return self._outcome(None, stored=0)
         elif stamp == self.closed_by:
-            return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._now), stored=False)
+            return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._now), stored=0)
         raise StreamClosed(self._next_offset())
 
-    def _checked_record(self, append: Append) -> bytes:
+    def _checked_record(self, append: Append) -> Messages:
         if not append.body:
-            return b""
+            return NOTHING
         if append.content_type is None or media_type(append.content_type) != self._media_type:
             raise ContentTypeMismatch(
                 f"the stream holds {self._state.content_type}, not {append.content_type}"
             )
-        record = record_of(self._state.content_type, append.body, append.record)
-        if not record:
+        messages = record_of(self._state.content_type, append.body, append.record)
+        if not messages.record:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
-        if self._tail + len(record) > MAX_POSITION:
+        if self._tail + len(messages.record) > MAX_POSITION:
             raise StreamLimit("the stream is full: offsets end at 10^16 bytes")
-        return record
+        return messages
 
     def _producer(self, stamp: Stamp) -> ProducerState | None:
         name = stamp.producer_id
@@ -162,7 +163,8 @@ class AppendBatch:
                 "sequence conflict: Stream-Seq must be greater than the last one accepted"
             )
 
-    def _accept(self, append: Append, record: bytes) -> Appended:
+    def _accept(self, append: Append, messages: Messages) -> Appended:
+        record, number = messages
         state = None
         if append.producer is not None:
             state = self._remember(append.producer)
@@ -175,7 +177,7 @@ class AppendBatch:
             self.closed = True
             self.closed_by = append.producer
         self._changed = True
-        return self._outcome(state, stored=bool(record))
+        return self._outcome(state, stored=number)
 
     def _remember(self, stamp: Stamp) -> ProducerState:
         near = len(self._known) + len(self._producers) >= MAX_PRODUCERS  # counting them takes long
@@ -202,7 +204,7 @@ class AppendBatch:
     def _next_offset(self) -> str:
         return self._state.offset(self._tail)
 
-    def _outcome(self, producer: ProducerState | None, *, stored: bool) -> Appended:
+    def _outcome(self, producer: ProducerState | None, *, stored: int) -> Appended:
         return Appended(self._next_offset(), self.closed, stored, producer)
 
     def change(self) -> Change | None:

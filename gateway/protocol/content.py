@@ -6,7 +6,7 @@ import contextlib
 import re
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -75,16 +75,28 @@ def _telling() -> Iterator[None]:
         raise BadRequest("the body is not usable JSON: it is nested too deeply") from error
 
 
-def record_of(content_type: str, body: bytes, made: bytes | BadRequest | None = None) -> bytes:
-    """What one append stores: the body, or its JSON messages joined by commas; b"" for `[]`.
+class Messages(NamedTuple):
+    """What one append stores, and how many messages that is."""
+
+    record: bytes
+    number: int
+
+
+def record_of(
+    content_type: str, body: bytes, made: Messages | BadRequest | None = None
+) -> Messages:
+    """What one append stores: the body, or its JSON messages joined by commas; none for `[]`.
 
     `made` is what was made of a long JSON body already.
     """
     if not is_json(content_type):
-        return body
+        return Messages(body, 1)
     if isinstance(made, BadRequest):
         raise made
-    return b",".join(_messages(body)) if made is None else made
+    if made is not None:
+        return made
+    messages = _messages(body)
+    return Messages(b",".join(messages), len(messages))
 
 
 def is_long(content_type: str | None, body: bytes) -> bool:
@@ -92,7 +104,7 @@ def is_long(content_type: str | None, body: bytes) -> bool:
     return len(body) > SLICE_BYTES and content_type is not None and is_json(content_type)
 
 
-def long_record(body: bytes) -> Generator[None, None, bytes | BadRequest]:
+def long_record(body: bytes) -> Generator[None, None, Messages | BadRequest]:
     """What `record_of` makes of a long JSON body, or refuses, in steps of a few milliseconds."""
     try:
         with _telling():
@@ -101,7 +113,7 @@ def long_record(body: bytes) -> Generator[None, None, bytes | BadRequest]:
         return refusal.with_traceback(None)
 
 
-def _long_record(body: bytes) -> Generator[None, None, bytes]:
+def _long_record(body: bytes) -> Generator[None, None, Messages]:
     begin, end = without_blanks(body)
     is_array = body[begin] == ord("[") and body[end - 1] == ord("]") and end - begin > 1
     slices = Slices(body[begin + is_array : end - is_array], begin + is_array)
@@ -113,7 +125,8 @@ def _long_record(body: bytes) -> Generator[None, None, bytes]:
         yield
     if commas and not is_array:
         raise ValueError("JSON is malformed: trailing characters")
-    return record.getvalue()
+    made = record.getvalue()
+    return Messages(made, commas + 1 if made else 0)
 
 
 def read_body(content_type: str, records: Sequence[bytes]) -> bytes:

@@ -73,7 +73,9 @@ def decide_create(
     if existing is not None:
         _check_same(existing, request, content_type, None)
         return Created(existing, new=False), ()
-    record = record_of(content_type, request.body, request.record) if request.body else b""
+    record = b""
+    if request.body:
+        record = record_of(content_type, request.body, request.record).record
     state = StreamState(
         path=path,
         stream_id=stream_id,
@@ -161,8 +163,8 @@ def decide_fork(
     if len(lineage) > MAX_FORK_DEPTH:
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep")
     own = [branch.prefix] if branch.prefix else []
-    if request.body and (body := record_of(content_type, request.body, request.record)):
-        own.append(body)
+    if request.body and (body := record_of(content_type, request.body, request.record)).record:
+        own.append(body.record)
     records, tail = _records(position, own)
     lifetime = _fork_lifetime(source.lifetime, request.lifetime)
     generation = _generation(place, source.generation, stream_id, now)

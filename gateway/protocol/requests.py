@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol import offsets
-from gateway.protocol.content import DEFAULT_CONTENT_TYPE, check_content_type
+from gateway.protocol.content import DEFAULT_CONTENT_TYPE, Messages, check_content_type
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
@@ -28,6 +28,9 @@ MAX_STREAM_SEQ = 1024
 
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?=-|\Z)"
+)
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
@@ -63,14 +66,15 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `record` is what was made of a long JSON body already."""
+    """POST. `record` is what was made of a long JSON body already, `trace_id` the client's."""
 
     body: bytes
     content_type: str | None
     stream_seq: str | None
     producer: Stamp | None
     close: bool
-    record: bytes | BadRequest | None = None
+    record: Messages | BadRequest | None = None
+    trace_id: str | None = None
 
 
 class ForkRequest(msgspec.Struct, frozen=True):
@@ -89,7 +93,7 @@ class Create(msgspec.Struct, frozen=True):
     lifetime: Lifetime
     close: bool
     fork: ForkRequest | None
-    record: bytes | BadRequest | None = None
+    record: Messages | BadRequest | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -156,7 +160,19 @@ def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
-    return Append(body, content_type, stream_seq, _parse_producer(headers), close)
+    producer = _parse_producer(headers)
+    return Append(body, content_type, stream_seq, producer, close, trace_id=_trace_id(headers))
+
+
+def _trace_id(headers: Mapping[str, str]) -> str | None:
+    """The trace that the client counts a request to (W3C Trace Context section 3.2)."""
+    text = headers.get("traceparent")
+    if text is None:
+        return None
+    match = _TRACEPARENT.match(text)
+    if match is None or (text.startswith("00") and match.end() < len(text)):
+        return None  # only later versions may have more
+    return match[1]
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.protocol.lifecycle import PathState
+from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from gateway.protocol.appends import Appended
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
-    from gateway.streams.append_rate import AppendRate
+
+    # An append, who is to be told of its outcome, and when it came (loop time).
+    Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
 
 
 class Follower(Protocol):
@@ -85,12 +88,12 @@ class ActiveStream:
         self.told = 0  # which of them told what is known now
         self.revision = 0  # counts what was learnt: tells an answer that it was overtaken
         self.loading: asyncio.Task[None] | None = None
-        self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.committing = False
         self.conflicts = 0
         self.rate: AppendRate | None = None  # of appends through this process
         self.committed_at = 0.0  # when its last change was stored, or heard of (loop time)
-        self.traced: str | None = None  # the trace of the last append that has one, if it is ours
+        self.traced: str | None = None  # the last trace of these appends, if they came here
         self.follower: Follower | None = None
         self.kept_alive = False  # its deadline is written again and again
         self.followed = False  # other processes' changes are told
@@ -116,6 +119,12 @@ class ActiveStream:
             or self.follower is not None
             or self.followed
         )
+
+    def count(self, appends: int, now: float) -> None:
+        """Appends that were stored at `now` (loop time)."""
+        if self.rate is None:
+            self.rate = AppendRate()
+        self.rate.count(appends, now)
 
     def forget(self) -> None:
         """Know of the stream no more than that it was known."""

@@ -13,6 +13,7 @@ from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNo
 from gateway.protocol.appends import AppendBatch, Appended
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
+from gateway.streams.append_figures import AppendFigures
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
 
@@ -58,12 +59,14 @@ class Appender:
         self.pending_bytes = 0
         self.pending = 0
         self.refused_for_room = 0
+        self.figures = AppendFigures()
 
     def submit(self, path: str, append: Append, done: Done) -> None:
         """Take one append; `done` gets its outcome, in a later pass of the loop."""
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
+            self.figures.count(append, refusal, 0.0)
             asyncio.get_running_loop().call_soon(done, refusal)
             return
         active = self._table.get(path)
@@ -72,7 +75,7 @@ class Appender:
         self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
-        active.waiting.append((append, done))
+        active.waiting.append((append, done, asyncio.get_running_loop().time()))
         if not active.committing and len(active.waiting) == 1:
             self._guarded(active, self._later)
 
@@ -131,7 +134,8 @@ class Appender:
             return
         active.committing = True
         commit = self._table.commit((change,))
-        commit.add_done_callback(partial(self._guarded, active, self._committed, decided))
+        committed = partial(self._committed, decided=decided, appends=len(change.records))
+        commit.add_done_callback(partial(self._guarded, active, committed))
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
@@ -149,14 +153,17 @@ class Appender:
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
+        traced = None
         most_bytes = self._table.log.batch_bytes
-        for append, _ in islice(active.waiting, MAX_BATCH):
+        for append, _, _ in islice(active.waiting, MAX_BATCH):
             if batch.size >= most_bytes:
                 break
             decided.append(batch.decide(append))
+            traced = append.trace_id or traced
             quick -= len(append.body) + LEAST_BYTES
             if quick < 0 and time() >= turn_ends:
                 break
+        active.traced = traced
         change = batch.change()
         if change is None and self._table.log.repeats_wait:
             is_repeated = any(isinstance(outcome, Appended) for outcome in decided)
@@ -185,12 +192,18 @@ class Appender:
             self._advance(active, confirmed)
 
     def _committed(
-        self, active: ActiveStream, decided: Outcomes, committed: asyncio.Future[None]
+        self,
+        active: ActiveStream,
+        committed: asyncio.Future[None],
+        *,
+        decided: Outcomes,
+        appends: int,
     ) -> None:
         active.committing = False
         error = committed.exception()
         if error is None:
             active.conflicts = 0
+            active.count(appends, active.committed_at)
             self._answer(active, decided)
         elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
@@ -218,8 +231,11 @@ class Appender:
 
         With an answer the next request begins: a thousand of them take 50 ms.
         """
+        now = asyncio.get_running_loop().time()
         for outcome in outcomes:
-            self._unanswered.append((*active.waiting.popleft(), outcome))
+            append, done, came = active.waiting.popleft()
+            self.figures.count(append, outcome, now - came)
+            self._unanswered.append((append, done, outcome))
         if not self._answering:
             self._answer_on()
 

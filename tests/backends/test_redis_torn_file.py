@@ -50,7 +50,7 @@ async def prepare(service: Service) -> None:
 
 
 async def stored(service: Service, body: bytes, producer: Stamp) -> bool:
-    return (await service.append("s", body, producer=producer)).stored
+    return bool((await service.append("s", body, producer=producer)).stored)
 
 
 async def append(service: Service) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.protocol import json_slices
-from gateway.protocol.content import json_messages, long_record, prefix_of
+from gateway.protocol.content import Messages, json_messages, long_record, prefix_of
 from tests.protocol.steps import whole
 from tests.protocol.test_content import JSON, SPACE, VALUES
 
@@ -18,19 +18,20 @@ SHORTEST = 13  # bytes of a slice in which an escaped pair of surrogates still f
 LONG = 3 * json_slices.SLICE_BYTES
 
 
-def in_one_go(body: bytes) -> bytes | None:
-    """The record, None when it is refused."""
+def in_one_go(body: bytes) -> Messages | None:
+    """The record and its number of messages, None when it is refused."""
     try:
-        return b",".join(json_messages(body))
+        messages = json_messages(body)
+        return Messages(b",".join(messages), len(messages))
     except BadRequest:
         return None
 
 
-def in_slices(body: bytes, size: int) -> bytes | None:
+def in_slices(body: bytes, size: int) -> Messages | None:
     """The same by slices of so many bytes."""
     with patch.object(json_slices, "SLICE_BYTES", size):
         record = whole(long_record(body))
-    return record if isinstance(record, bytes) else None
+    return None if isinstance(record, BadRequest) else record
 
 
 TEXTS = st.tuples(SPACE, VALUES | st.sampled_from(['"\\ud83d\\ude00"', '"\\\\"']), SPACE).map(
@@ -126,4 +127,4 @@ RUN, SLICE = json_slices.LONGEST_RUN, json_slices.SLICE_BYTES
 def test_what_has_no_place_to_end_a_slice_is_bounded(body: bytes, taken: bool) -> None:
     """A number counts from where the first slice might have ended."""
     made = whole(long_record(body))
-    assert made == body.strip() if taken else isinstance(made, BadRequest)
+    assert made == (body.strip(), 1) if taken else isinstance(made, BadRequest)

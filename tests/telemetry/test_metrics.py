@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
-from gateway.edge.metrics import DURATION, OF_CACHES, OF_ORIGINS, REQUESTS
-from gateway.edge.metrics import UP as ORIGIN_UP
-from gateway.hosted.metrics import OF_APPENDS, OF_LOGS, OF_SOME_LOGS
+from gateway.edge import metrics as edge_metrics
+from gateway.hosted import metrics as hosted_metrics
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
 from gateway.web.metrics import FAST, OF_SHARED
@@ -25,13 +24,18 @@ READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 UP = least("up", "1 while all is well.")
 OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS, metrics.HANGS)
-OF_HOSTED_ROUTES = (*OF_LOGS, *OF_APPENDS, *OF_SOME_LOGS.values())
-OF_EDGE_ROUTES = (ORIGIN_UP, REQUESTS, DURATION, *OF_ORIGINS, *OF_CACHES)
+OF_EDGE_ROUTES = (
+    edge_metrics.UP,
+    edge_metrics.REQUESTS,
+    edge_metrics.DURATION,
+    *edge_metrics.OF_ORIGINS,
+    *edge_metrics.OF_CACHES,
+)
 DECLARED = (
     *OF_THE_WHOLE,
     FAST,
     *OF_SHARED,
-    *OF_HOSTED_ROUTES,
+    *hosted_metrics.DECLARED,
     *OF_EDGE_ROUTES,
     *metrics.OF_PROCESSES,
 )
@@ -131,5 +135,7 @@ def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path:
     with redis_server(tmp_path / "redis") as redis:
         for origin in (f"file:{tmp_path}/file", redis.url, "http://127.0.0.1:9"):
             with headgate(origin) as server:
-                names |= {re.sub(r"_bucket{.*|{.*", "", name) for name in scraped(server)}
+                names |= {
+                    name.partition("{")[0].removesuffix("_bucket") for name in scraped(server)
+                }
     assert {metric.name for metric in DECLARED} - names == set()

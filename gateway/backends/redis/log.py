@@ -8,6 +8,7 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, Log
 from gateway.backends.redis.call import Call
 from gateway.backends.redis.commands import (
@@ -24,6 +25,7 @@ from gateway.backends.redis.path_index import PathIndex
 from gateway.backends.redis.path_search import PathSearch
 from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
+from gateway.backends.redis.shared_figures import SharedFigures
 from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable, RecordDamaged
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.pipeline import Answer
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
+    from gateway.telemetry.metrics import Histogram
 
 ID_BITS = 62  # drawn at random: gateways need not agree on ids
 AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
@@ -54,6 +57,7 @@ class RedisLog(Log):
         self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
         self._deadlines = DeadlineIndex(self._commands, self._ask)
         self._paths = PathIndex(self._commands, self._ask, self._topology.together)
+        self._shared_figures = SharedFigures(self._names, self._ask)
         self._records = RecordReader(self._commands, self._topology, self._ask)
         self._tokens = itertools.count()
         self._listener: Listener | None = None
@@ -66,6 +70,7 @@ class RedisLog(Log):
             self._history_changed,
         )
         self._search = PathSearch(self._commands, self.primaries.all, self._ask)
+        self._figures = CommitFigures()
         self.commits = 0
         self.conflicts = 0
         self.histories = 0  # times that a server's changed
@@ -104,6 +109,10 @@ class RedisLog(Log):
     def why_unhealthy(self) -> str | None:
         """What is wrong with the first server that takes no appends."""
         return self.primaries.why_unhealthy() or self._notifications.why_unhealthy
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """How large commits are, how long they wait, and how long Redis takes."""
+        return self._figures.named("appends", "queue", "write")
 
     def numbers(self) -> Mapping[str, float]:
         """Commits, lost races, streams whose changes are told, changes of a server's history."""
@@ -154,7 +163,8 @@ class RedisLog(Log):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = self._names.meta(change.state.path)
         commit = self._commands.commit(change, next(self._tokens))
-        committed = partial(self._committed, change, done)
+        asked_at = asyncio.get_running_loop().time()
+        committed = partial(self._committed, change, done, asked_at)
         note = self._deadlines.note(change)
         index = self._names.deadlines
         if note is None:
@@ -171,11 +181,16 @@ class RedisLog(Log):
         Call(self.primaries, key, calls, done, commits=True).go()
 
     def _committed(
-        self, change: Change, done: asyncio.Future[None], answer: Answer | LogUnavailable
+        self,
+        change: Change,
+        done: asyncio.Future[None],
+        asked_at: float,
+        answer: Answer | LogUnavailable,
     ) -> None:
         key = self._names.meta(change.state.path)
         if not isinstance(answer, LogUnavailable):
             self._stands(change, key, answer[0][-1])
+            self._observe(key, asked_at)
         if done.done():  # whoever waited was cancelled; the commit stands or falls all the same
             return
         if isinstance(answer, LogUnavailable):
@@ -199,8 +214,19 @@ class RedisLog(Log):
         """Do what a commit has left to be done, if it was carried out."""
         if reply == [1, 1]:
             self._write(key, [self._commands.tidy(change)], lambda _: None)
-        if reply[0] == 1 and (change.expected is None or change.removes):
+        if reply[0] != 1:
+            return
+        self._figures.stored([change])
+        if change.expected is None or change.removes:
             self._paths.changed(change.state.path, stands=not change.removes)
+
+    def _observe(self, key: str, asked_at: float) -> None:
+        """Count how long a commit waited, and how long the server took for it and its way."""
+        primary = self.primaries.primary_of(key)
+        if primary is not None:
+            sent_at = max(asked_at, primary.commits.answered_sent_at)
+            self._figures.queue.observe(sent_at - asked_at)
+            self._figures.write.observe(asyncio.get_running_loop().time() - sent_at)
 
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Only those of one stream: of several, a crash may let some come true and others not."""
@@ -219,6 +245,10 @@ class RedisLog(Log):
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
         """The largest streams: a look at every one."""
         return await self._paths.largest(begins, most)
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        """Leave a gateway's figures for others on this log, and bring theirs, by instance."""
+        return await self._shared_figures.share(instance, told)
 
     # Notifications of what other gateways do
 

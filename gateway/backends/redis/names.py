@@ -56,6 +56,15 @@ class Names(NamedTuple):
         return f"{self.prefix}:paths:searched"
 
     @property
+    def instances(self) -> str:
+        """The sorted set of the gateways that leave figures, all with one score."""
+        return f"{self.prefix}:figures"
+
+    def figures(self, instance: str) -> str:
+        """The string of figures that a gateway leaves for others; no prefix has brackets."""
+        return f"{self.prefix}:figures[{instance}]"
+
+    @property
     def deadlines(self) -> str:
         """The sorted set of paths by the time at which something is to be done about them."""
         return f"{self.prefix}:deadlines"

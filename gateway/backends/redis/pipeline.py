@@ -85,6 +85,8 @@ class Pipeline:
         self._timer: asyncio.TimerHandle | None = None
         self._moved_at = 0.0  # loop time at which something was last seen to move
         self._unsent = 0
+        self._sent_at = 0.0
+        self.answered_sent_at = 0.0  # when that was sent whose answers are being told (loop time)
         self._why = ""  # we gave it up
         self._kicked = False
         self._closed = False
@@ -125,7 +127,8 @@ class Pipeline:
             commands.append(self._epilogue)
             self._due += 1
         connection.send(commands)
-        self._moved_at, self._unsent = self._loop.time(), connection.unsent
+        self._sent_at = self._moved_at = self._loop.time()
+        self._unsent = connection.unsent
         self._timer = self._loop.call_later(self._timeout_s, self._look)
 
     def _gather(self) -> list[Packed]:
@@ -179,11 +182,13 @@ class Pipeline:
                 return  # its reply goes with all the others
             last = self._replies.pop()
         answered = self._whole()
+        sent_at = self._sent_at
         if not self._sent:
             if self._timer is not None:
                 self._timer.cancel()
             # The next pipeline goes out before the answers of this one are dealt with.
             self._start()
+        self.answered_sent_at = sent_at
         for call, mine in answered:
             _tell(call, (mine, last))
 

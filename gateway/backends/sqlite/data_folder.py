@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -162,6 +163,19 @@ class DataFolder:
     def damaged(self) -> list[Path]:
         """The damaged WALs that are kept, the newest last."""
         return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
+
+    def size(self) -> int:
+        """Bytes of the data file and its WAL, as far as they are there."""
+        size = 0
+        for path in (self.file, self.wal):
+            with contextlib.suppress(OSError):
+                size += path.stat().st_size
+        return size
+
+    def free(self) -> int:
+        """Bytes that are left for us on its disk."""
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize
 
     def connect(self, *, read_only: bool = False) -> apsw.Connection:
         """A connection to the file, durable at each commit."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Listed, Loaded
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
+    from gateway.telemetry.metrics import Histogram
 
 READERS = 2  # reads are mostly page-cache hits; more threads only contend for the interpreter
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 bytes of disk each
@@ -46,6 +47,9 @@ class SqliteLog(SoleLog):
         self._ids = itertools.count()
         self._history = 0
         self._damaged: Sequence[Path] = ()
+        self._streams = 0
+        self._size = 0  # bytes of the data file and its WAL
+        self._free = 0  # bytes that the disk has left
         self._reserve = Reserve(folder / "headgate.reserve")
         self._thread = WriterThread(self._folder, self._reserve, max_retired)
 
@@ -54,6 +58,8 @@ class SqliteLog(SoleLog):
         writer = await asyncio.to_thread(self._open_writer)
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
         self._history = writer.history()
+        self._streams = writer.streams
+        self._size, self._free = self._folder.size(), self._folder.free()
         self._readers = ThreadPoolExecutor(READERS, "headgate-log-read")
         self._thread.start(writer)
 
@@ -158,6 +164,8 @@ class SqliteLog(SoleLog):
 
     def _tidy(self, writer: Writer) -> bool:
         self._damaged = self._folder.damaged()
+        self._size, self._free = self._folder.size(), self._folder.free()
+        self._streams = writer.streams
         return self._thread.reclaim(writer)
 
     def why_unhealthy(self) -> str | None:
@@ -182,9 +190,19 @@ class SqliteLog(SoleLog):
             f" refused: move {kept[-1]} away when you have taken note"
         )
 
+    def histograms(self) -> Mapping[str, Histogram]:
+        """All of them."""
+        return self._thread.figures.named("appends", "queue", "write", "sync")
+
     def numbers(self) -> Mapping[str, float]:
-        """Commits, their transactions, those that failed, and the damaged WALs that are kept."""
+        """Commits, their transactions, those that failed, and the damaged WALs that are kept.
+
+        What there is, on disk and of it, is as of a second ago.
+        """
         return {
+            "streams": self._streams,
+            "size_bytes": self._size,
+            "free_bytes": self._free,
             "commits": self._thread.commits,
             "damaged_wals": len(self._damaged),
             "groups": self._thread.groups,

@@ -7,29 +7,24 @@ statement itself; so a group's rows are written by one statement a table.
 from __future__ import annotations
 
 import contextlib
+import time
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
-import msgspec
 
 from gateway.backends.contract import Listed, Loaded
 from gateway.backends.sqlite import records as records
 from gateway.backends.sqlite.records import Taken
+from gateway.backends.sqlite.state_rows import COLUMNS, UPSERT, row_of_state, state_of
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.state import (
     Change,
-    ForkPoint,
-    Lifetime,
-    Mark,
-    PastGeneration,
     ProducerState,
     Segment,
-    Stamp,
     StreamState,
 )
 
@@ -45,64 +40,7 @@ SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 
 LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
-# Each column of a stream, and the field of its state that it holds.
-FIELDS = {
-    "id": "stream_id",
-    "path": "path",
-    "generation": "generation",
-    "version": "version",
-    "content_type": "content_type",
-    "tail": "tail",
-    "closed": "closed",
-    "deadline": "deadline",
-    "soft_deleted": "soft_deleted",
-    "refs": "references",
-}
-COLUMNS = ", ".join([*FIELDS, "detail"])
-UPSERT = (
-    " on conflict (id) do update set generation=excluded.generation, version=excluded.version,"
-    " tail=excluded.tail,"
-    " closed=excluded.closed, deadline=excluded.deadline, soft_deleted=excluded.soft_deleted,"
-    " refs=excluded.refs, detail=excluded.detail"
-)
-
 T = TypeVar("T")
-
-
-class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The parts of a state that no statement asks for, as JSON text."""
-
-    closed_by: Stamp | None = None
-    stream_seq: str | None = None
-    lifetime: Lifetime = Lifetime()
-    fork: ForkPoint | None = None
-    lineage: tuple[Segment, ...] = ()
-    history: int = 0
-    past_generations: tuple[PastGeneration, ...] = ()
-    first: int = 0
-    marks: tuple[Mark, ...] = ()
-    trim_at: float | None = None
-    created_at: int | None = None
-
-
-_decode_detail = msgspec.json.Decoder(_Detail).decode
-_encode = msgspec.json.Encoder().encode
-
-
-_in_columns = attrgetter(*FIELDS.values())
-_in_detail = attrgetter(*_Detail.__struct_fields__)
-
-
-def _row(state: StreamState) -> tuple[object, ...]:
-    detail = _encode(_Detail(*_in_detail(state)))
-    return (*_in_columns(state), detail.decode())
-
-
-def _state(row: tuple[object, ...]) -> StreamState:
-    *columns, detail = row
-    fields = dict(zip(FIELDS.values(), columns, strict=True))
-    fields |= msgspec.structs.asdict(_decode_detail(str(detail)))
-    return msgspec.convert(fields, StreamState, strict=False)  # SQLite has 0 and 1 for booleans
 
 
 class Reader:
@@ -132,7 +70,7 @@ class Reader:
 
     def _state(self, row: tuple[object, ...]) -> StreamState:
         """A stream as it goes on in the present history."""
-        state = _state(row)
+        state = state_of(row)
         return raised(state, self._history) if self._history else state
 
     def _producers(self, stream_id: int) -> dict[str, ProducerState]:
@@ -210,6 +148,9 @@ class Writer:
         self._connection = connection
         self._max_retired = max_retired
         self._retired = self._number("select count(*) from retired")
+        self.streams = self._number("select count(*) from streams")
+        self.stored: Sequence[Change] = ()  # by the last group
+        self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
 
     def close(self) -> None:
         """Close the connection; what it cannot take into the file now stays in the WAL."""
@@ -241,12 +182,15 @@ class Writer:
         try:
             stood, changes = self._compare(commits)
             self._write(changes)
+            self.written_at = time.monotonic()
             connection.execute("commit")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("rollback")
             self._retired = -1
             raise
+        self.stored = changes
+        self.streams += sum((it.expected is None) - it.removes for it in changes)
         return stood
 
     def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
@@ -284,7 +228,7 @@ class Writer:
         for state in removed.values():
             self._remove(state)
         kept = [change for change in changes if change.state.stream_id not in removed]
-        rows = {change.state.stream_id: _row(change.state) for change in kept}
+        rows = {change.state.stream_id: row_of_state(change.state) for change in kept}
         self._insert(f"streams ({COLUMNS})", list(rows.values()), UPSERT)
         self._insert(
             f"messages ({records.COLUMNS})", [records.row_of(it) for it in kept if it.records]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
+from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict
 from gateway.backends.sqlite.data_folder import DataFileLost
 from gateway.backends.sqlite.recovery import cut_behind
@@ -32,7 +34,7 @@ T = TypeVar("T")
 class _Job:
     """One thing for the writer thread and the future that waits for it."""
 
-    __slots__ = ("changes", "done", "task")
+    __slots__ = ("changes", "done", "queued_at", "task")
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class _Job:
         self.done = done
         self.changes = changes
         self.task = task
+        self.queued_at = time.monotonic()
 
 
 class WriterThread:
@@ -62,6 +65,7 @@ class WriterThread:
         self._is_told = False  # the log says that no appends are taken
         self._is_full = False  # the last failure was for want of room
         self._owes = False  # removed streams have room to give back
+        self.figures = CommitFigures()  # counted on the thread, of which the loop only reads
         self.groups = 0
         self.commits = 0
         self.failed_groups = 0
@@ -147,7 +151,10 @@ class WriterThread:
         self, writer: Writer | None, group: list[_Job]
     ) -> tuple[Writer | None, list[object]]:
         """The commits of a group in one transaction, then its small steps, and all outcomes."""
+        began = time.monotonic()
         commits = [job for job in group if job.task is None]
+        for job in commits:
+            self.figures.queue.observe(began - job.queued_at)
         writer, stood = self._commit_all(writer, [job.changes for job in commits])
         outcomes: dict[_Job, object] = dict(zip(commits, stood, strict=True))
         for job in group:
@@ -189,12 +196,17 @@ class WriterThread:
     ) -> tuple[Writer | None, list[object]]:
         if not commits:
             return writer, []
+        began = time.monotonic()
         writer, result = self._guarded(writer, lambda opened: opened.commit(commits))
         if isinstance(result, LogUnavailable):
             self.failed_groups += 1
             return writer, [result] * len(commits)
         self.groups += 1
         self.commits += len(commits)
+        if writer is not None:
+            self.figures.write.observe(writer.written_at - began)
+            self.figures.sync.observe(time.monotonic() - writer.written_at)
+            self.figures.stored(writer.stored)
         assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
         self._owes = self._owes or any(map(removes, commits))
         return writer, [None if stood else Conflict() for stood in result]

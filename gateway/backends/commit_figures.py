@@ -1,0 +1,45 @@
+"""How large the commits of a log are, and where their time goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.telemetry.metrics import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.protocol.state import Change
+
+APPENDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # up to those of one stream's largest batch
+# Seconds, from a tenth of a millisecond: an append to memory, and a group commit to a fast disk.
+BOUNDS_S = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0),
+)
+
+
+class CommitFigures:
+    """Appends a group, which is what the log stores in one step; seconds a phase.
+
+    A commit waits in `queue` until its group begins. `write` is until the log has all of the group,
+    `sync` until that is durable, for logs which can tell the two apart.
+    """
+
+    __slots__ = ("appends", "queue", "sync", "write")
+
+    def __init__(self) -> None:
+        self.appends = Histogram(APPENDS)
+        self.queue = Histogram(BOUNDS_S)
+        self.write = Histogram(BOUNDS_S)
+        self.sync = Histogram(BOUNDS_S)
+
+    def stored(self, changes: Sequence[Change]) -> None:
+        """Count what a group has of appends, if it has any."""
+        appends = sum(len(it.records) for it in changes if it.expected is not None)
+        if appends:
+            self.appends.observe(appends)
+
+    def named(self, *names: str) -> Mapping[str, Histogram]:
+        """Those of these names, for a log which has no others."""
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,61 @@
+"""Figures that gateways leave for each other, for a few seconds.
+
+Each gateway has a key of its own, which runs out; a sorted set has their names. In a cluster these
+are on several servers, so that what the set has too much is dropped by who comes upon it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis.connection import pack
+from gateway.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.names import Names
+
+KEPT_S = 15  # three times as long as between two tellings: one may be late
+MOST = 64  # other gateways; an answer has at most as many times the longest
+LONGEST = 256 * 1024  # bytes of a gateway's figures: ten times what a thousand series take
+
+
+class SharedFigures:
+    """Leaves figures of this gateway, and brings the others'."""
+
+    def __init__(self, names: Names, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
+        """`ask` takes a key and a call for its server."""
+        self._names = names
+        self._ask = ask
+
+    async def share(self, instance: str, told: str) -> Mapping[str, str]:
+        """Leave what a gateway tells; what others have, by instance.
+
+        Raises BadRequest for more than the longest, LogUnavailable.
+        """
+        text = told.encode()
+        if len(text) > LONGEST:
+            raise BadRequest(f"figures of over {LONGEST} bytes are not shared")
+        names = self._names
+        own = names.figures(instance)
+        await self._ask(own, pack("SET", own, text, "EX", KEPT_S))
+        await self._ask(names.instances, pack("ZADD", names.instances, 0, instance))
+        others = pack("ZRANGEBYSCORE", names.instances, "-inf", "+inf", "LIMIT", 0, 2 * MOST)
+        (found,) = await self._ask(names.instances, others)
+        known = [name.decode(errors="replace") for name in found if name != instance.encode()]
+        texts = await asyncio.gather(*map(self._of, known))
+        shared = {one: text for one, text in zip(known, texts, strict=True) if text is not None}
+        return dict(list(shared.items())[:MOST])
+
+    async def _of(self, instance: str) -> str | None:
+        """What a gateway has left; it is forgotten when that has run out."""
+        key = self._names.figures(instance)
+        (text,) = await self._ask(key, pack("GET", key))
+        if text is None:
+            names = self._names
+            await self._ask(names.instances, pack("ZREM", names.instances, instance))
+            return None
+        return text.decode(errors="replace") if len(text) <= LONGEST else None

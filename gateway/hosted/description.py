@@ -1,0 +1,82 @@
+"""One stream of a log, as its page on the dashboard shows it."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gateway.hosted.feeds import HostedFollower
+from gateway.protocol.offsets import parse_offset
+from gateway.telemetry.inspection import (
+    MOST_PRODUCERS,
+    MOST_READERS,
+    ProducerRow,
+    ReaderRow,
+    StreamDescription,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gateway.live.feed import Feed
+    from gateway.protocol.state import ProducerState, Record, StreamState
+    from gateway.streams.active_stream import ActiveStream
+    from gateway.telemetry.inspection import StreamRow
+
+
+def described(row: StreamRow, state: StreamState, active: ActiveStream) -> StreamDescription:
+    """A stream as it stands, with its readers in this process."""
+    follower = active.follower
+    feed = follower.feed if isinstance(follower, HostedFollower) else None
+    return StreamDescription(
+        row,
+        dict(_metadata(state)),
+        _producers(active.producers),
+        len(active.producers),
+        () if feed is None else _readers(feed, state),
+        {} if feed is None else feed.readers_by_mode,
+    )
+
+
+def _metadata(state: StreamState) -> Iterator[tuple[str, str]]:
+    yield "content type", state.content_type
+    yield "generation", str(state.generation)
+    if state.created_at is not None:
+        yield "created", _moment(state.created_at)
+    if state.lifetime.ttl_s is not None:
+        yield "lives on after its last use for", f"{state.lifetime.ttl_s} s"
+    if state.deadline is not None:
+        yield "ends", _moment(state.deadline)
+    if state.fork is not None:
+        yield "forked from", state.fork.source_path
+    if state.references:
+        yield "forks that need it", str(state.references)
+    yield "begins at", state.offset(state.first)
+    yield "size", f"{state.size} bytes"
+    yield "closed", "yes" if state.closed else "no"
+
+
+def _moment(seconds: float) -> str:
+    """A moment as RFC 3339 text; one that no calendar has as it is counted."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError):
+        return f"{seconds:.0f} s after 1970"
+
+
+def _producers(known: Mapping[str, ProducerState]) -> tuple[ProducerRow, ...]:
+    """Those that were used last."""
+    latest = heapq.nlargest(MOST_PRODUCERS, known.items(), key=lambda item: item[1].used_at)
+    return tuple(ProducerRow(name, state.epoch, state.seq) for name, state in latest)
+
+
+def _readers(feed: Feed[StreamState, Record], state: StreamState) -> tuple[ReaderRow, ...]:
+    return tuple(
+        ReaderRow(reader.mode, reader.offset, _behind(state, reader.offset), reader.state)
+        for reader in feed.readers(MOST_READERS)
+    )
+
+
+def _behind(state: StreamState, offset: str) -> int:
+    return max(0, state.tail - parse_offset(offset, "offset").position)

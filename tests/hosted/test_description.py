@@ -1,0 +1,120 @@
+"""One stream as its page shows it: what it is, its producers, its readers."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import StreamGone, StreamNotFound
+from gateway.protocol.appends import Appended
+from gateway.protocol.requests import Append, Create, ForkRequest
+from gateway.protocol.state import Lifetime, Stamp
+from gateway.streams.append_rate import MINUTE_S
+from gateway.telemetry.inspection import MOST_PRODUCERS, MOST_READERS, ProducerRow, ReaderRow
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, Serving, get, post, put, request, serving
+
+NONE = Lifetime()
+
+
+async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | None = None) -> None:
+    outcomes: list[object] = []
+    asked = Append(body, "text/plain", None, producer, False)
+    gateway.route.appender.submit(name, asked, outcomes.append)
+    await until(lambda: len(outcomes) == 1)
+    assert isinstance(outcomes[0], Appended)
+
+
+async def test_a_stream_tells_what_it_is() -> None:
+    async with serving() as gateway:
+        asked = Create(b"four", "text/plain", Lifetime(ttl_s=60), False, None)
+        await gateway.route.lifecycle.create("s", asked, None)
+        fork = ForkRequest(f"{PREFIX}/s", None, 0)
+        await gateway.route.lifecycle.create("f", Create(b"", None, NONE, True, fork), "s")
+        told = await gateway.route.describe("s")
+        state = (await gateway.log.load("s")).place.state
+        assert state is not None
+        assert told.row.name == "s"
+        assert told.metadata == {
+            "content type": "text/plain",
+            "generation": "0",
+            "created": told.metadata["created"],
+            "lives on after its last use for": "60 s",
+            "ends": told.metadata["ends"],
+            "forks that need it": "1",
+            "begins at": state.offset(0),
+            "size": "4 bytes",
+            "closed": "no",
+        }
+        assert told.metadata["created"] < told.metadata["ends"]
+        fork_told = (await gateway.route.describe("f")).metadata
+        assert (fork_told["forked from"], fork_told["closed"]) == ("s", "yes")
+
+
+async def test_a_stream_that_is_not_there_or_gone_is_not_described() -> None:
+    async with serving() as gateway:
+        with pytest.raises(StreamNotFound):
+            await gateway.route.describe("none")
+        await gateway.ask(put("s"))
+        await gateway.ask(request("PUT", "f", f"Stream-Forked-From: {PREFIX}/s"))
+        await gateway.ask(request("DELETE", "s"))
+        with pytest.raises(StreamGone):
+            await gateway.route.describe("s")
+
+
+@pytest.mark.parametrize("producers", [MOST_PRODUCERS, MOST_PRODUCERS + 1])
+async def test_the_producers_that_were_used_last_are_told(producers: int) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for number in range(producers):
+            gateway.clock.advance(1)
+            await append(gateway, "s", b"x", Stamp(f"<p{number}>", 3, 0))
+        told = await gateway.route.describe("s")
+        assert told.producers_in_all == producers
+        assert len(told.producers) == MOST_PRODUCERS
+        assert told.producers[0] == ProducerRow(f"<p{producers - 1}>", 3, 0)
+
+
+async def test_readers_are_told_with_what_they_lack() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        assert (await gateway.route.describe("s")).readers_by_mode == {}
+        for target in ("s?offset=now&live=sse", "s?offset=now&live=sse"):
+            (await gateway.connect()).send(get(target))
+        (await gateway.connect()).send(get("s?offset=-1&live=long-poll"))
+        slow = await gateway.connect(receive_buffer=4096)
+        slow.send(get("s?offset=now&live=sse"))
+        await until(lambda: gateway.limits.live_readers == 4)
+        told = await gateway.route.describe("s")
+        assert told.readers_by_mode == {"sse": 3, "long-poll": 1}
+        assert told.row.readers == 4
+        tail = told.row.tail
+        assert tail is not None
+        assert sorted(told.readers, key=lambda row: row.mode) == [
+            ReaderRow("long-poll", tail, 0, "live"),
+            *[ReaderRow("sse", tail, 0, "live")] * 3,
+        ]
+        slow.pause()
+        for _ in range(20):
+            await gateway.ask(post("s", b"x" * 500_000))
+        told = await gateway.route.describe("s")
+        first = told.readers[0]
+        assert (first.mode, first.state) == ("sse", "slow")
+        assert first.behind is not None
+        assert 0 < first.behind <= 10_000_000
+        assert told.row.size == 10_000_000
+        assert told.row.rate == pytest.approx(20 / MINUTE_S, rel=0.5)
+        page_order = [row.offset for row in told.readers]
+        assert page_order == sorted(page_order)
+
+
+@pytest.mark.parametrize("readers", [MOST_READERS, MOST_READERS + 1])
+async def test_only_so_many_readers_are_told_one_by_one(readers: int) -> None:
+    async with serving(max_live_readers=readers, max_connections=readers + 9) as gateway:
+        await gateway.ask(put("s"))
+        for number in range(readers):
+            kind = "sse" if number % 2 else "long-poll"
+            (await gateway.connect()).send(get(f"s?offset=now&live={kind}"))
+        await until(lambda: gateway.limits.live_readers == readers)
+        told = await gateway.route.describe("s")
+        assert len(told.readers) == MOST_READERS
+        assert sum(told.readers_by_mode.values()) == readers

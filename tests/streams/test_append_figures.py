@@ -1,0 +1,173 @@
+"""What becomes of appends is counted: by result, in bytes, messages and seconds, and by rate."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.protocol.requests import Append, parse_append
+from gateway.protocol.state import Stamp
+from gateway.streams.append_rate import MINUTE_S, AppendRate
+from tests.streams.gated_log import GatedLog
+from tests.streams.service import PENDING, Service
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+JSON = "application/json"
+
+
+def results(service: Service) -> dict[str, int]:
+    figures = service.appender.figures
+    names = ("stored", "duplicate", "refused", "failed")
+    return {name: getattr(figures, name) for name in names if getattr(figures, name)}
+
+
+async def test_each_append_counts_by_what_became_of_it() -> None:
+    service = Service()
+    await service.create("s")
+    await service.append("s", b"one", producer=Stamp("p", 0, 0))
+    await service.append("s", b"two", producer=Stamp("p", 0, 1))
+    await service.append("s", b"two", producer=Stamp("p", 0, 1))
+    for wrong in (Stamp("p", 0, 9), Stamp("q", 0, 1)):
+        assert isinstance(await service.submit("s", b"gap", producer=wrong), HeadgateError)
+    assert isinstance(await service.submit("s", b"x", content_type=JSON), HeadgateError)
+    assert isinstance(await service.submit("none", b"x"), HeadgateError)
+    assert results(service) == {"stored": 2, "duplicate": 1, "refused": 4}
+    assert service.appender.figures.bytes == 6
+    assert service.appender.figures.messages == 2
+    assert sum(service.appender.figures.duration.counts) == 7
+
+
+async def test_what_the_log_could_not_take_is_no_mistake_of_a_client() -> None:
+    log = GatedLog()
+    service = Service(log, max_pending_bytes=10)
+    await service.create("s")
+    log.failures.append(LogUnavailable("the disk is full"))
+    assert isinstance(await service.submit("s", b"x"), LogUnavailable)
+    assert isinstance(await service.submit("s", b"x" * 11), HeadgateError)
+    assert results(service) == {"failed": 2}
+    assert service.appender.figures.bytes == 0
+
+
+async def test_a_close_without_data_is_no_append() -> None:
+    service = Service()
+    await service.create("s")
+    await service.append("s", b"", close=True)
+    await service.append("s", b"", close=True)
+    assert results(service) == {}
+    assert isinstance(await service.submit("s", b"late"), HeadgateError)
+    assert results(service) == {"refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "messages"), [(b"[1, [2, 3], {}]", 3), (b"[1]", 1), (b'{"a": [1, 2]}', 1)]
+)
+async def test_the_items_of_a_json_array_are_messages(body: bytes, messages: int) -> None:
+    service = Service()
+    await service.create("s", content_type=JSON)
+    await service.submit("s", body, content_type=JSON)
+    assert service.appender.figures.messages == messages
+    assert service.appender.figures.bytes == len(body)
+
+
+async def test_an_append_takes_from_when_it_came_until_its_outcome_is_known() -> None:
+    log = GatedLog()
+    service = Service(log)
+    await service.create("s")
+    loop = asyncio.get_running_loop()
+    log.commits.clear()
+    began = loop.time()
+    append = Append(b"x", "text/plain", None, None, False, trace_id=TRACE)
+    done: asyncio.Future[object] = loop.create_future()
+    service.appender.submit("s", append, done.set_result)
+    loop.call_later(0.03, log.commits.set)
+    await done
+    took = service.appender.figures.duration
+    assert 0.03 <= took.sum <= loop.time() - began
+    ((_, traced),) = took.distribution().traced.items()
+    assert (traced.trace_id, traced.value) == (TRACE, took.sum)
+
+
+async def test_a_stream_knows_when_it_was_last_committed_and_by_whose_trace() -> None:
+    service = Service()
+    await service.create("s")
+    active = service.table.get("s")
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    for trace, known in ((TRACE, TRACE), (None, None)):
+        done: asyncio.Future[object] = loop.create_future()
+        append = Append(b"x", "text/plain", None, None, False, trace_id=trace)
+        service.appender.submit("s", append, done.set_result)
+        await done
+        assert active.traced == known
+        assert before < active.committed_at <= loop.time()
+        before = active.committed_at
+
+
+@pytest.mark.parametrize(
+    ("header", "trace_id"),
+    [
+        (PARENT, TRACE),
+        (f"{PARENT}-more", None),
+        (f"cc{PARENT[2:]}-more", TRACE),
+        (f"ff{PARENT[2:]}", None),
+        (PARENT.upper(), None),
+        (PARENT[:-1], None),
+        (f"{PARENT}0", None),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        ("<script>", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_trace_of_an_append_is_that_of_its_traceparent(
+    header: str | None, trace_id: str | None
+) -> None:
+    headers = {"Content-Type": "text/plain"}
+    if header is not None:
+        headers["traceparent"] = header
+    assert parse_append(headers, b"x").trace_id == trace_id
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50)), max_size=30), st.floats(0, 200))
+def test_a_rate_is_between_none_and_all_of_the_last_two_minutes(
+    steps: list[tuple[float, int]], later: float
+) -> None:
+    rate = AppendRate()
+    moments = list(accumulate((wait for wait, _ in steps), initial=1000.0))[1:]
+    for now, (_, appends) in zip(moments, steps, strict=True):
+        rate.count(appends, now)
+    now = (moments or [1000.0])[-1] + later
+    told = rate.per_second(now) * MINUTE_S
+    counted = [appends for _, appends in steps]
+    this_minute = sum(
+        appends for at, appends in zip(moments, counted, strict=True) if at // 60 == now // 60
+    )
+    recent = sum(appends for at, appends in zip(moments, counted, strict=True) if at > now - 120)
+    assert this_minute - 1e-6 <= told <= recent + 1e-6
+
+
+def test_an_even_rate_is_told_as_it_is_and_falls_to_nothing_in_two_minutes() -> None:
+    rate = AppendRate()
+    for second in range(300):
+        rate.count(5, 1000.0 + second)
+    assert rate.per_second(1299.5) == pytest.approx(5, abs=0.1)
+    assert 0 < rate.per_second(1330.0) < 5
+    assert rate.per_second(1299.0 + 2 * MINUTE_S) == 0
+
+
+async def test_only_what_was_stored_counts_towards_the_rate() -> None:
+    service = Service(max_pending_bytes=PENDING)
+    await service.create("s")
+    active = service.table.get("s")
+    for seq in (0, 1, 1, 9):
+        await service.submit("s", b"x", producer=Stamp("p", 0, seq))
+    assert active.rate is not None
+    now = asyncio.get_running_loop().time()
+    assert round(active.rate.per_second(now) * MINUTE_S, 3) == 2
