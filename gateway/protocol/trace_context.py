@@ -1,0 +1,47 @@
+"""W3C Trace Context: the `traceparent` header, by which spans of several processes are one trace.
+
+https://www.w3.org/TR/trace-context/#traceparent-header
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+TRACEPARENT = "traceparent"
+SAMPLED = 0x01
+# Of a later version, what follows is for those who know it; there is none of version 00.
+_FIELDS = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+
+
+class TraceContext(NamedTuple):
+    """A span of a trace, ids in lower-case hexadecimal digits, and its flags."""
+
+    trace_id: str
+    span_id: str
+    flags: int = 0
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether its caller records the trace."""
+        return bool(self.flags & SAMPLED)
+
+
+def parse_traceparent(text: str) -> TraceContext | None:
+    """The span that a header names; None for what is no valid one, which is to be ignored."""
+    match = _FIELDS.fullmatch(text)
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == "ff" or (version == "00" and more is not None):
+        return None
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
+    return TraceContext(trace_id, span_id, int(flags, 16))
+
+
+def format_traceparent(context: TraceContext) -> str:
+    """The header that names a span, in version 00, which has no flag but SAMPLED."""
+    flags = context.flags & SAMPLED
+    return f"00-{context.trace_id}-{context.span_id}-{flags:02x}"

@@ -1,0 +1,68 @@
+"""Which `traceparent` headers name a span, and how one is written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol.trace_context import TraceContext, format_traceparent, parse_traceparent
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPAN = "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", 1),
+        (f"00-{TRACE}-{SPAN}-00", 0),
+        (f"00-{TRACE}-{SPAN}-ff", 255),  # flags that are not known yet
+        (f"01-{TRACE}-{SPAN}-01", 1),  # a version that is not known yet
+        (f"fe-{TRACE}-{SPAN}-01-what-it-adds", 1),
+    ],
+)
+def test_a_valid_header_names_a_span(text: str, flags: int) -> None:
+    assert parse_traceparent(text) == TraceContext(TRACE, SPAN, flags)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01-more",
+        f"00-{TRACE}-{SPAN}-01 ",
+        f"00-{TRACE}-{SPAN}-01\n",
+        f"01-{TRACE}-{SPAN}-01more",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{TRACE[1:]}-{SPAN}-01",
+        f"00-{TRACE}0-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE}-{SPAN}",
+        f"00-{TRACE}-{SPAN}-1",
+        f"00-{'٣' * 32}-{SPAN}-01",  # digits, but not of ASCII
+    ],
+)
+def test_what_is_no_valid_header_is_ignored(text: str) -> None:
+    assert parse_traceparent(text) is None
+
+
+@pytest.mark.parametrize(("flags", "is_sampled"), [(0, False), (1, True), (2, False), (3, True)])
+def test_the_last_bit_says_that_the_trace_is_recorded(flags: int, is_sampled: bool) -> None:
+    assert TraceContext(TRACE, SPAN, flags).is_sampled is is_sampled
+
+
+@given(
+    st.integers(1, 2**128 - 1).map("{:032x}".format),
+    st.integers(1, 2**64 - 1).map("{:016x}".format),
+    st.integers(0, 1),
+)
+def test_what_is_written_is_read_as_the_same(trace_id: str, span_id: str, flags: int) -> None:
+    context = TraceContext(trace_id, span_id, flags)
+    assert parse_traceparent(format_traceparent(context)) == context
+
+
+def test_flags_that_version_00_does_not_have_are_not_passed_on() -> None:
+    assert format_traceparent(TraceContext(TRACE, SPAN, 0xFF)) == f"00-{TRACE}-{SPAN}-01"
