@@ -8,12 +8,14 @@ time that the last one took, so that input is read and events gather while the f
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.live.contract import N, V
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
 from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import begins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, Parkable, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
+    from gateway.telemetry.live_traffic import Ended
 
     Join = Callable[[], "Feed[Any, Any]"]  # one more reader of a feed; raises at their limit
 
@@ -50,11 +53,13 @@ class Feed(Generic[V, N]):
         "_due",
         "_earliest",
         "_loop",
+        "_news_at",
         "_owner",
         "_pending",
         "_polls",
         "_round_waits",
         "_timer",
+        "_trace_id",
         "caught_up",
         "closed",
         "lost",
@@ -62,6 +67,7 @@ class Feed(Generic[V, N]):
         "sse_readers",
         "stream",
         "tail",
+        "traffic",
     )
 
     def __init__(
@@ -80,7 +86,10 @@ class Feed(Generic[V, N]):
         self.closed = closed
         self.caught_up = True  # nothing is known to follow the tail
         self.lost: HeadgateError | None = None
+        self.traffic = source.traffic
         self._pending: list[N] = []
+        self._news_at = 0.0  # when the oldest that is pending was there, by perf_counter
+        self._trace_id: str | None = None  # of the newest
         self._polls = LongPolls(self, source)
         self.sse_readers = SseReaders(self, source)
         self._round_waits = False
@@ -99,9 +108,9 @@ class Feed(Generic[V, N]):
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
         self._arm(self._polls.park(waiter, read, position))
 
-    def leave(self, waiter: Waiter) -> bool:
-        """The waiter's client is gone; whether it waited still."""
-        return self._polls.leave(waiter)
+    def leave(self, waiter: Waiter, ended: Ended = "client") -> bool:
+        """The waiter waits no more, for example since its client is gone; whether it did."""
+        return self._polls.leave(waiter, ended)
 
     def join(self, reader: SseReader) -> None:
         """Serve an SSE reader from its position on."""
@@ -139,9 +148,22 @@ class Feed(Generic[V, N]):
     # News
 
     def publish(
-        self, stream: V, tail: str, news: Sequence[N], *, closed: bool, caught_up: bool = True
+        self,
+        stream: V,
+        tail: str,
+        news: Sequence[N],
+        *,
+        closed: bool,
+        caught_up: bool = True,
+        trace_id: str | None = None,
     ) -> None:
-        """The stream moved on; tell everybody in the next round."""
+        """The stream moved on; tell everybody in the next round.
+
+        `trace_id` is that of the newest append among the news that has one.
+        """
+        if news:
+            self._news_at = self._news_at if self._pending else perf_counter()
+            self._trace_id = trace_id or self._trace_id
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
@@ -152,11 +174,11 @@ class Feed(Generic[V, N]):
     def lose(self, reason: HeadgateError) -> None:
         """News cannot come for a while: the polls are told, SSE readers wait."""
         self.lost = reason
-        self._polls.refuse(reason)
+        self._polls.refuse(reason, "error")
 
     def end(self, reason: HeadgateError) -> None:
         """The stream is gone."""
-        self._polls.refuse(reason)
+        self._polls.refuse(reason, "closed")
         self._pending.clear()
         self.sse_readers.finish_all()
 
@@ -183,8 +205,12 @@ class Feed(Generic[V, N]):
         self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
-        self._polls.tell(news)
-        self.sse_readers.write_round(start, news, began)
+        told = self._polls.tell(news)
+        told += self.sse_readers.write_round(start, news, began)
+        if told and news:
+            delays = self.traffic.live.delays
+            delays.observe(perf_counter() - self._news_at, told, self._trace_id)
+        self._trace_id = None
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""
@@ -231,7 +257,7 @@ def park(connection: Parkable, join: Join, read: LongPoll, position: str) -> Non
     """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
     feed = join()
     try:
-        connection.take(feed.leave)
+        connection.take(feed.leave, feed.traffic.polls[begins(read.offset)])
         feed.park(connection, read, position)
     except BaseException:
         connection.tell_loss(None)

@@ -39,8 +39,8 @@ class ConnectionServer(web.Server):
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
         head = self.fast.heads.get(data)
-        if head is None or not head.is_last:
-            return None
+        if head is None or not head.is_last or self.shared.log.enabled:
+            return None  # a line names the client, whom a connection knows
         limits = self.shared.limits
         if limits.connections >= limits.max_connections:
             return None
@@ -74,7 +74,7 @@ class ConnectionServer(web.Server):
         now = self._loop.time()
         for connection in list(self._connections):
             if isinstance(connection, Connection) and connection.too_slow(now):
-                self.shared.limits.slow_requests += 1
+                self.shared.limits.refused["header_timeout"] += 1
                 connection.force_close()
         self.shared.repeats.turn(now)
 
