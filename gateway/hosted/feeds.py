@@ -71,7 +71,10 @@ class HostedFollower:
         begin = state.tail - sum(len(record.data) for record in records)
         if state.offset(begin) == self.feed.tail:
             tail = state.offset(state.tail)
-            self.feed.publish(state, tail, records, closed=state.closed)
+            active, trace_id = self._table.peek(state.path), None
+            if active is not None:  # what is told next may be another gateway's
+                trace_id, active.trace_id = active.trace_id, None
+            self.feed.publish(state, tail, records, closed=state.closed, trace_id=trace_id)
         else:
             self._reading = asyncio.get_running_loop().create_task(self._read())
 

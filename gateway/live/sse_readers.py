@@ -13,11 +13,11 @@ told everything once:
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
+from gateway.live.event_round import EventRound, take_back
 from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.live.contract import FeedSource, FeedState, ReaderServer
+    from gateway.live.event_round import Piece
     from gateway.telemetry.live_traffic import Ended
-
-    # A chunk, where its data ends, whether that is the tail, and its bytes without the framing.
-    _Piece = tuple[bytes, str, bool, int]
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
@@ -129,44 +127,20 @@ class SseReaders(Generic[V, N]):
             for reader in readers:
                 reader.advance()
             return 0
-        are_news = bool(events)
-        events = events or [DataEvent(b"", self.feed.tail)]
-        rendered: dict[int, list[_Piece]] = {}
+        told = EventRound(events or [DataEvent(b"", self.feed.tail)], self.feed.tail, self)
+        rendered = told.rendered
         for reader in readers:
             pieces = rendered.get(reader.cursor)
             if pieces is None:
-                pieces = rendered[reader.cursor] = self._pieces(events, reader.cursor)
+                pieces = told.render(reader.cursor)
             self._write(reader, pieces)
-        self._count(readers, rendered, are_news=are_news)
-        return len(readers) if are_news else 0
+        told.count(readers, self.traffic, are_news=bool(events))
+        return len(readers) if events else 0
 
-    def _count(
-        self, readers: list[SseReader], rendered: dict[int, list[_Piece]], *, are_news: bool
-    ) -> None:
-        """Count what a round has written; `_write` takes back what one was not written."""
-        # Nearly always all have the same floor, so that they need not be counted one by one.
-        groups = dict.fromkeys(rendered, len(readers))
-        if len(rendered) > 1:
-            groups = Counter(reader.cursor for reader in readers)
-        for floor, count in groups.items():
-            pieces = rendered[floor]
-            size = sum(piece[3] for piece in pieces)
-            self.traffic.wrote_events(count, size, len(pieces) if are_news else 0)
-        if are_news:
-            self.traffic.collapsed.observe(len(readers))
-
-    def _pieces(self, events: list[DataEvent], floor: int) -> list[_Piece]:
-        tail, pieces = self.feed.tail, []
-        for data, end in events:
-            piece = data + self.control_event(end, floor)
-            pieces.append((http1.chunk(piece), end, end == tail, len(piece)))
-        return pieces
-
-    def _write(self, reader: SseReader, pieces: list[_Piece]) -> None:
-        for index, (piece, end, is_tail, _) in enumerate(pieces):
+    def _write(self, reader: SseReader, pieces: list[Piece]) -> None:
+        for piece, end, is_tail in pieces:
             if reader not in self.live:  # its connection is full
-                missed = sum(piece[3] for piece in pieces[index:])
-                self.traffic.wrote_events(-1, missed, len(pieces) - index)
+                take_back(pieces, end, self.traffic)
                 return
             reader.write(piece)
             reader.position = end

@@ -17,6 +17,7 @@ from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `record` is what was made of a long JSON body already."""
+    """POST. `record` is what was made of a long JSON body already; `trace_id` names its trace."""
 
     body: bytes
     content_type: str | None
@@ -71,6 +72,7 @@ class Append(msgspec.Struct, frozen=True):
     producer: Stamp | None
     close: bool
     record: bytes | BadRequest | None = None
+    trace_id: str | None = None
 
 
 class ForkRequest(msgspec.Struct, frozen=True):
@@ -156,7 +158,16 @@ def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
-    return Append(body, content_type, stream_seq, _parse_producer(headers), close)
+    traceparent = headers.get(TRACEPARENT)
+    context = None if traceparent is None else parse_traceparent(traceparent)
+    return Append(
+        body,
+        content_type,
+        stream_seq,
+        _parse_producer(headers),
+        close,
+        trace_id=None if context is None else context.trace_id,
+    )
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:

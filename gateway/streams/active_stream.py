@@ -62,6 +62,7 @@ class ActiveStream:
         "revision",
         "state",
         "told",
+        "trace_id",
         "unfollowing",
         "waiting",
         "written_deadline",
@@ -84,6 +85,9 @@ class ActiveStream:
         self.waiting: deque[tuple[Append, Callable[[Appended | HeadgateError], None]]] = deque()
         self.committing = False
         self.conflicts = 0
+        self.trace_id: str | None = (
+            None  # of the last append, of those committed last, that is part of a trace
+        )
         self.follower: Follower | None = None
         self.kept_alive = False  # its deadline is written again and again
         self.followed = False  # other processes' changes are told

@@ -149,11 +149,15 @@ class Appender:
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
+        active.trace_id = None
         most_bytes = self._table.log.batch_bytes
         for append, _ in islice(active.waiting, MAX_BATCH):
             if batch.size >= most_bytes:
                 break
-            decided.append(batch.decide(append))
+            outcome = batch.decide(append)
+            decided.append(outcome)
+            if append.trace_id is not None and isinstance(outcome, Appended):
+                active.trace_id = append.trace_id
             quick -= len(append.body) + LEAST_BYTES
             if quick < 0 and time() >= turn_ends:
                 break
