@@ -39,24 +39,33 @@ _FIRST_S = SECONDS[0]
 class Hits:
     """Kept answers that were given at once, to reads of one kind.
 
-    `late` are those that took longer than the first bound of their histogram.
+    Whoever gives one counts it and its body's `bytes`. Some are measured, each for those up to the
+    next. `late` are those that took longer than the first bound of their histogram.
     """
 
-    __slots__ = ("bytes", "count", "late", "seconds")
+    __slots__ = ("_measured", "_seconds", "_took", "bytes", "count", "late")
 
     def __init__(self) -> None:
         self.count = 0
         self.bytes = 0
-        self.seconds = 0.0
+        self._seconds = 0.0  # of the first `_measured`
+        self._measured = 0
+        self._took = 0.0
         self.late = Histogram(SECONDS)
 
-    def given(self, size: int, seconds: float) -> None:
-        """Count one with a body of `size` bytes."""
-        self.count += 1
-        self.bytes += size
-        self.seconds += seconds
+    def measured(self, seconds: float) -> None:
+        """The one that was counted last took so long."""
+        before = self.count - 1
+        self._seconds += self._took * (before - self._measured)
+        self._measured = before
+        self._took = seconds
         if seconds > _FIRST_S:
             self.late.observe(seconds)
+
+    @property
+    def seconds(self) -> float:
+        """What all of them took."""
+        return self._seconds + self._took * (self.count - self._measured)
 
 
 class Kept:

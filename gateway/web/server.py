@@ -47,7 +47,7 @@ class ConnectionServer(web.Server):
         answer = self.fast.ready(head)
         if answer is not None and self.shared.repeats.looking:
             self.shared.repeats.note(None, "GET", head.target, head.headers)
-        return answer
+        return None if answer is None else answer[:2]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
         """The protocol of a new connection."""

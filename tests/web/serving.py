@@ -51,6 +51,7 @@ class Options(NamedTuple):
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
     freshness: Freshness = Freshness()
+    log_requests: str = "off"
 
 
 def settings_of(options: Options) -> Settings:
@@ -70,7 +71,7 @@ def settings_of(options: Options) -> Settings:
         min_body_rate=options.min_body_rate,
         keepalive_timeout=options.keepalive_timeout,
         cors_origins=tuple(options.cors_origins),
-        log_requests="off",
+        log_requests=options.log_requests,
     )
 
 
