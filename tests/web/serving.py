@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.settings import RequestLevel
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -51,7 +52,7 @@ class Options(NamedTuple):
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
     freshness: Freshness = Freshness()
-    log_requests: str = "off"
+    log_requests: RequestLevel = "off"
 
 
 def settings_of(options: Options) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.protocol.cursors import INTERVAL_S, LONG_OVER, current_cursor
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
 from tests.streams.gated_log import GatedLog, turns
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.telemetry.metrics import Distribution
+    from tests.support.http1 import Client
 
 ORDINARY = "X-Request-Id: mine"  # what is not answered on the fast path
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -55,6 +57,21 @@ def distribution(gateway: Serving, name: str, *values: str) -> Distribution:
 def total(counts: Mapping[str, float], *beginnings: str) -> float:
     """The sum over those whose labels begin so."""
     return sum(number for labels, number in counts.items() if labels.startswith(beginnings))
+
+
+def refusals(gateway: Serving) -> dict[str, float]:
+    """By limit, those that are not zero."""
+    routes = Router([gateway.route, *gateway.edges])
+    return {
+        sample.values[0]: sample.number
+        for sample in snapshot(gateway.shared, routes)
+        if sample.metric.name == "headgate_refusals_total" and sample.number
+    }
+
+
+async def told(client: Client, events: int) -> None:
+    """Wait until a reader has so many events."""
+    await client.events_until(lambda received: len(received) == events)
 
 
 READS = ("read", "long_poll", "sse")
@@ -164,7 +181,7 @@ async def test_live_readers_of_a_log_give_exactly_their_numbers() -> None:
         for client in readers:
             client.send(get("s?offset=-1&live=sse"))
             await client.answer()
-            await client.events_until(lambda events: len(events) == 2)
+            await told(client, 2)
         leaver = await gateway.connect()
         leaver.send(get(poll))
         await until(lambda: gateway.limits.live_readers == 6)
@@ -178,7 +195,7 @@ async def test_live_readers_of_a_log_give_exactly_their_numbers() -> None:
             assert (await client.answer()).body == b"four"
         events = 0
         for client in readers:
-            await client.events_until(lambda events: len(events) == 4)
+            await told(client, 4)
             events += len(client.received)
         for client in readers:
             client.abort()
@@ -296,3 +313,87 @@ async def test_reads_before_an_origin_give_exactly_their_numbers() -> None:
         assert numbers(gateway, "headgate_resumes_total", EDGE) == {"gap": 1}
         shared = distribution(gateway, "headgate_collapsed_readers", EDGE)
         assert shared.sum == seen.count("MISS") + seen.count("REVALIDATED") + 3
+
+
+async def test_a_reader_that_does_not_keep_up_is_counted_until_it_does() -> None:
+    big = b"x" * 200_000
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        slow, quick = [await gateway.connect(receive_buffer=1 << 12) for _ in range(2)]
+        for client in (slow, quick):
+            client.send(get("s?offset=-1&live=sse"))
+            await client.answer()
+            await told(client, 1)
+        slow.pause()
+        sent = 0
+        while not gateway.route.traffic.live.slow:
+            await gateway.ask(post("s", big))
+            sent += 1
+            await told(quick, 1 + 2 * sent)
+        assert numbers(gateway, "headgate_slow_readers") == {"": 1}
+        unsent = numbers(gateway, "headgate_slow_reader_bytes")[""]
+        assert 64 << 10 < unsent < sent * 2 * len(big)
+        slow.resume()
+        await told(slow, 1 + 2 * sent)
+        assert numbers(gateway, "headgate_slow_readers") == {}
+        assert numbers(gateway, "headgate_slow_readers_detached_total")[""] >= 1
+        assert numbers(gateway, "headgate_deliveries_total") == {"sse": 2 * sent}
+
+
+async def test_refusals_are_counted_by_the_setting_that_sets_the_limit() -> None:
+    async with serving(max_connections=1, max_append=10, max_live_readers=0) as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        assert (await client.ask(post("s", b"x" * 11))).status == 413
+        polled = await client.ask(get("s?offset=-1&live=long-poll"))
+        assert polled.status == 503
+        refused = await gateway.connect()
+        assert (await refused.answer()).status == 503
+        assert refusals(gateway) == {
+            "max_append": 1,
+            "max_live_readers": 1,
+            "max_connections": 1,
+        }
+        assert sum(numbers(gateway, "headgate_requests_total").values()) == 3
+        assert numbers(gateway, "headgate_requests_total", "none") == {}
+
+
+async def test_a_cursor_counts_as_over_when_it_is_older_than_a_reader_can_be() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        now = current_cursor(gateway.clock())
+        for back, counted in ((0, {}), (LONG_OVER, {}), (LONG_OVER + 1, {"": 1})):
+            cursor = f"cursor={now - back}"
+            answered = await gateway.ask(get(f"s?offset=-1&live=long-poll&{cursor}"))
+            assert answered.status == 200
+            assert numbers(gateway, "headgate_cursor_regressions_total") == counted
+        assert LONG_OVER * INTERVAL_S == 300
+        client = await gateway.connect()
+        client.send(get(f"s?offset={offset(3)}&live=long-poll&cursor={now - LONG_OVER - 1}"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        assert numbers(gateway, "headgate_cursor_regressions_total") == {"": 2}
+
+
+async def test_what_an_origin_leaves_out_is_counted_as_repaired() -> None:
+    read = ("Stream-Next-Offset: 0001", "Content-Type: text/plain")
+    whole = ("Cache-Control: max-age=9", 'ETag: "1"', "Stream-Cursor: 1")
+    pages = "Access-Control-Allow-Origin: *"
+    scripts = (answer(b"a", *read), answer(b"a", *read, *whole, pages))
+    async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(get(f"{EDGE}/a?offset=-1"))
+        lacked = numbers(gateway, "headgate_repairs_total", EDGE)
+        assert lacked == {"cache_control": 1, "etag": 1, "cursor": 1, "cors": 1}
+        await gateway.ask(get(f"{EDGE}/b?offset=-1"))
+        assert numbers(gateway, "headgate_repairs_total", EDGE) == lacked
+
+
+async def test_a_hundred_streams_add_no_series() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"0"))
+        await gateway.ask(get("s"))
+        routes = Router([gateway.route])
+        before = {(one.metric, one.values) for one in snapshot(gateway.shared, routes)}
+        for number in range(100):
+            await gateway.ask(put(f"s{number}", body=b"0"))
+            await gateway.ask(get(f"s{number}"))
+        assert {(one.metric, one.values) for one in snapshot(gateway.shared, routes)} == before
