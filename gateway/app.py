@@ -59,7 +59,7 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
             max_pending_appends=settings.max_pending_appends,
         ),
         lines,
-        AccessLog(settings.log_requests, lines),
+        AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
 

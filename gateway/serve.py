@@ -94,7 +94,7 @@ class Gateway:
     def numbers(self) -> metrics.Snapshot:
         """What is measured in this process."""
         return (
-            *snapshot(self._shared, self._routes, self._fast),
+            *snapshot(self._shared, self._routes),
             *metrics.of_this_process(),
         )
 
@@ -109,6 +109,8 @@ class Gateway:
     async def start(self) -> None:
         """Open the routes, then the listeners; what is opened is closed the other way round."""
         settings = self._settings
+        self._shared.lag.start()
+        self._open.callback(self._shared.lag.stop)
         for route in self._in_order:
             await route.open()
             self._open.push_async_callback(route.close)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.variants import Variant
     from gateway.origin.client import OriginAnswer
+    from gateway.telemetry.metrics import Histogram
 
     # Asks the origin, under these conditions if there are any.
     Send = Callable[[list[tuple[str, str]]], Awaitable[OriginAnswer]]
@@ -88,6 +89,8 @@ class SharedFetch:
         self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
         self.is_stored = False
         self.given_up = False  # nobody waited any more, so it says nothing of the origin
+        self.given = 0  # to so many readers
+        self.is_over = False
         self._time: asyncio.Timeout | None = None
         self.old = old
         self._rules = rules
@@ -249,8 +252,9 @@ class FetchTable:
     `on_fetched` is called as soon as it is known what becomes of an answer, before anybody has it.
     """
 
-    def __init__(self, on_fetched: Callable[[SharedFetch], None]) -> None:
+    def __init__(self, on_fetched: Callable[[SharedFetch], None], collapsed: Histogram) -> None:
         self._on_fetched = on_fetched
+        self._collapsed = collapsed
         self._joinable: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -284,6 +288,16 @@ class FetchTable:
             fetch.outdated = True
             self._close(fetch)
 
+    def left(self, fetch: SharedFetch, reader: SharedBodyReader) -> None:
+        """One fewer waits for it; with the last one it is known how many it was given to."""
+        fetch.leave(reader)
+        self._count(fetch)
+
+    def _count(self, fetch: SharedFetch) -> None:
+        if fetch.is_over and fetch.given and not fetch.body.is_read:
+            self._collapsed.observe(fetch.given)
+            fetch.given = 0
+
     async def close(self) -> None:
         """End what is under way."""
         for task in self._tasks:
@@ -302,6 +316,8 @@ class FetchTable:
             log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
         if task.cancelled() or error is not None:
             fetch.fail(OriginBroken(UNUSABLE))
+        fetch.is_over = True
+        self._count(fetch)
 
     def _take_out(self, fetch: SharedFetch) -> None:
         """Let nobody join any more, nor make it old: it is over, or all but."""

@@ -15,6 +15,7 @@ from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry import tracing
+from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
+    from gateway.telemetry.traffic import Hits, Traffic
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
@@ -55,13 +57,15 @@ class HttpCache:
         send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
         tail_of: Callable[[CacheRequest], Callable[[str], bool]],
+        traffic: Traffic,
     ) -> None:
         self._store = store
+        self._traffic = traffic
         self._tail_of = tail_of
         self._rules = rules
         self._send = send
         self._clock = clock
-        self._fetches = FetchTable(self._fetched)
+        self._fetches = FetchTable(self._fetched, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
@@ -134,7 +138,6 @@ class HttpCache:
             case decision.StandIn(variant):
                 return self._hit(variant, "STALE", now)
             case decision.Refuse():
-                self._store.misses += 1
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
             case decision.Validate(variant):
                 return await self._fetch(request, variant, held_by)
@@ -145,7 +148,7 @@ class HttpCache:
 
     def _hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
         """A cached response for one who asked for it."""
-        self._store.hit(variant.entry)
+        variant.entry.hits += 1
         stored = variant.stored
         ttl = int(stored.fresh_until - now)
         lines = cache_status.lines(
@@ -164,7 +167,6 @@ class HttpCache:
         What an answer varies with is known only when it has begun. Those for whom it is none join
         again, each with others who ask for the same variant.
         """
-        self._store.misses += 1
         varies = _varies(self.variants(request))
         shared = request.fetch_key not in self._hit_for_pass
         while (fetch := self._fetches.joinable(_key(request, varies))) is not None:
@@ -204,7 +206,7 @@ class HttpCache:
             return None
         with ExitStack() as waiting:
             reader = fetch.reader()
-            waiting.callback(fetch.leave, reader)
+            waiting.callback(self._fetches.left, fetch, reader)
             cached = await asyncio.shield(fetch.begun)
             if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
                 return None
@@ -212,6 +214,7 @@ class HttpCache:
                 tracing.shares(fetch.leader)
             timeout_s = JOINED_S if collapsed else TOGETHER_S
             await asyncio.wait([fetch.fetched], timeout=timeout_s)
+            fetch.given += 1
             fetched = fetch.fetched.result() if fetch.fetched.done() else None
             if fetched is None:
                 held_by.push(waiting.pop_all())
@@ -233,7 +236,7 @@ class HttpCache:
         if how is How.STOOD_IN:
             assert fetch.old is not None, "it was cached"
             entry = fetch.old.entry
-            self._store.hit(entry)
+            entry.hits += 1
             status = f"fwd=stale{joined}; detail=stale-if-error"
             lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
             return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
@@ -312,8 +315,17 @@ class HttpCache:
         self._hit_for_pass.discard(request.fetch_key)
         entry = self._store.get(request.key, self._clock())
         if not isinstance(entry, Variants):
-            entry = Variants(request.key, request.path, [], self._tail_of(request))
-        return self._store.put(entry.with_variant(cached))
+            tail_of, kept = self._tail_of(request), self._traffic.kept
+            entry = Variants(request.key, request.path, [], tail_of, kept)
+        return self._store.put(entry.with_variant(cached, self._given(request, cached)))
+
+    def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:
+        """Where those are counted who are given it at once."""
+        begins, facts = counted.NOWHERE, cached.facts
+        if facts is not None:
+            is_end = facts.closed and facts.is_empty
+            begins = counted.TERMINAL if is_end else counted.begins(request.read.offset)
+        return self._traffic.hits(counted.READ, begins)
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""

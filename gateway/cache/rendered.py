@@ -6,36 +6,57 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.cache.store import CacheEntry
+from gateway.protocol import http1
+from gateway.telemetry.traffic import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from gateway.cache.store import K, Store
+    from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
+    from gateway.telemetry.traffic import Hits
 
 
 class RenderedChunk(CacheEntry):
     """One answer with status 200: what follows its status line, as bytes that readers share.
 
     After `confirm_after` (unix time) somebody else may have changed the stream without our
-    knowledge; it is `sure_s` long that an answer is given before that is asked again.
+    knowledge; it is `sure_s` long that an answer is given before that is asked again. The last
+    `body_size` bytes are the body, and `given` counts who got it at once. It `is_end` where it has
+    nothing but that its stream is closed.
     """
 
-    __slots__ = ("confirm_after", "etag", "fields", "rest", "sure_s")
+    __slots__ = (
+        "body_size",
+        "confirm_after",
+        "etag",
+        "fields",
+        "given",
+        "is_end",
+        "rest",
+        "sure_s",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an answer, and what it is kept and counted under
         self,
         key: Hashable,
         groups: tuple[Hashable, ...],
-        rest: bytes,
+        response: Response,
         *,
-        fields: str,
         etag: str,
+        owner: Kept,
+        given: Hits,
+        is_end: bool,
         expires_at: float | None = None,
     ) -> None:
-        super().__init__(key, len(rest) + len(fields), groups, expires_at=expires_at)
+        rest, fields = http1.rest(response), response.fields
+        super().__init__(key, len(rest) + len(fields), groups, owner=owner, expires_at=expires_at)
         self.rest = rest
+        self.body_size = len(response.body)
         self.fields = fields
+        self.given = given
+        self.is_end = is_end
         self.etag = etag
         self.sure_s = self.confirm_after = math.inf
 
@@ -62,7 +83,8 @@ class EventChunk(CacheEntry):
         *,
         expires_at: float | None = None,
     ) -> None:
-        super().__init__(key, len(data_event), groups, expires_at=expires_at)
+        # It is not among the answers that are told of: its store is its route's own.
+        super().__init__(key, len(data_event), groups, owner=Kept(), expires_at=expires_at)
         self.data_event = data_event
         self.end = end
 

@@ -18,12 +18,15 @@ from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.forwarding import relocate, response_fields
-from gateway.protocol.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
+
+# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened at an open tail.
+REPAIRS = ("cache_control", "cors", "cursor", "etag", "no_store", "tail")
 
 
 class ResponseRules(msgspec.Struct):
@@ -157,6 +160,7 @@ class ResponseRules(msgspec.Struct):
         self, request: CacheRequest, fields: CIMultiDict[str], facts: StreamRead, times: Times
     ) -> tuple[CIMultiDict[str], list[str]]:
         """Raises OriginBehind, and StreamGone when the origin stays behind."""
+        given = fields
         try:
             fields, repairs = repair.repaired(
                 fields,
@@ -174,7 +178,15 @@ class ResponseRules(msgspec.Struct):
             raise
         self.lag.reached(request.path, request.start)
         self.repairs.update(repairs)
+        self.repairs.update(_added(given, facts))
         return fields, repairs
+
+
+def _added(fields: MultiMapping[str], facts: StreamRead) -> list[str]:
+    """What an origin leaves out that every answer to a read is given besides."""
+    lacks_cursor = CURSOR not in fields and not facts.closed
+    cursor = ["cursor"] if lacks_cursor else []
+    return cursor if "Access-Control-Allow-Origin" in fields else [*cursor, "cors"]
 
 
 def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:

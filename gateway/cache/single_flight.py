@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
+    from gateway.telemetry.metrics import Histogram
+
 T = TypeVar("T")
 
 
@@ -25,11 +27,13 @@ class _SharedRead(Generic[T]):
 class SingleFlight(Generic[T]):
     """Reads in flight by key. A waiter that leaves takes nothing from the others.
 
-    With the last one the read ends: whatever it holds must not be held for nobody.
+    With the last one the read ends: whatever it holds must not be held for nobody. `collapsed` is
+    told how many a result was given to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, collapsed: Histogram | None = None) -> None:
         self._fetches: dict[Hashable, _SharedRead[T]] = {}
+        self._collapsed = collapsed
         self.started = 0
         self.joined = 0
 
@@ -61,8 +65,11 @@ class SingleFlight(Generic[T]):
 
     def _fetched(self, key: Hashable, fetch: _SharedRead[T], task: asyncio.Task[T]) -> None:
         self._close(key, fetch)
-        if not task.cancelled():
-            task.exception()  # taken note of, even where every waiter has left
+        if task.cancelled():
+            return
+        error = task.exception()  # taken note of, even where every waiter has left
+        if error is None and self._collapsed is not None and fetch.waiters:
+            self._collapsed.observe(fetch.waiters)
 
     def _close(self, key: Hashable, fetch: _SharedRead[T]) -> None:
         """Let nobody join any more."""

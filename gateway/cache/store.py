@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from gateway.telemetry.traffic import Kept
+
 MAX_GROUP = 4096  # entries that one change makes old: to drop them all takes 15 ms
 ENTRY_OVERHEAD = 600  # bytes of an entry besides its answer: objects, key, index
 LARGEST_SHARE = 8  # an answer over an eighth of the store would push out too many others
@@ -19,9 +21,10 @@ class CacheEntry:
     """What a store holds under a key: a subclass adds the answer.
 
     It is dropped with each of its `groups`, and not given out from `expires_at` on (epoch seconds).
+    `hits` counts the answers that were given out of it, `owner` what is kept for its route.
     """
 
-    __slots__ = ("expires_at", "groups", "hits", "key", "size")
+    __slots__ = ("expires_at", "groups", "hits", "key", "owner", "size")
 
     def __init__(
         self,
@@ -29,9 +32,11 @@ class CacheEntry:
         size: int,
         groups: tuple[Hashable, ...],
         *,
+        owner: Kept,
         expires_at: float | None = None,
     ) -> None:
         self.key = key
+        self.owner = owner
         self.size = size + ENTRY_OVERHEAD
         self.groups = groups
         self.expires_at = expires_at
@@ -46,7 +51,7 @@ class Store(Generic[K]):
 
     The least recently used new one goes first, so a wave of what is read once pushes out nothing
     that is popular.
-    `bytes` counts what the entries hold, `misses` what its users looked for in vain.
+    `bytes` counts what the entries hold.
     """
 
     def __init__(self, max_bytes: int, max_entries: int = MAX_ENTRIES) -> None:
@@ -57,9 +62,6 @@ class Store(Generic[K]):
         self._used_bytes = 0
         self._groups: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
         self.bytes = 0
-        self.hits = 0
-        self.misses = 0
-        self.evictions = 0
 
     def __len__(self) -> int:
         return len(self._new) + len(self._used)
@@ -99,11 +101,6 @@ class Store(Generic[K]):
             self._used_bytes -= oldest.size
             self._new[oldest.key] = oldest
 
-    def hit(self, entry: K) -> None:
-        """Count an answer given out."""
-        self.hits += 1
-        entry.hits += 1
-
     def put(self, entry: K) -> bool:
         """Keep an answer, unless it is too large to; whether it is kept."""
         was_used = entry.key in self._used
@@ -113,6 +110,8 @@ class Store(Generic[K]):
         if entry.size > self._max_bytes // LARGEST_SHARE:
             return False
         self.bytes += entry.size
+        entry.owner.bytes += entry.size
+        entry.owner.entries += 1
         self._new[entry.key] = entry
         try:
             for group in entry.groups:
@@ -123,16 +122,19 @@ class Store(Generic[K]):
         if was_used:
             self._use(entry)
         while self.bytes > self._max_bytes or len(self) > self._max_entries:
-            self.evictions += 1
-            self._remove(next(iter((self._new or self._used).values())))
+            self._evict(next(iter((self._new or self._used).values())))
         return True
+
+    def _evict(self, entry: K) -> None:
+        """Let it make room."""
+        entry.owner.evictions += 1
+        self._remove(entry)
 
     def _join(self, group: Hashable, key: Hashable) -> None:
         keys = self._groups[group]
         if len(keys) >= MAX_GROUP:
-            self.evictions += 1
             oldest = next(iter(keys))
-            self._remove(self._used.get(oldest) or self._new[oldest])
+            self._evict(self._used.get(oldest) or self._new[oldest])
         self._groups[group][key] = None
 
     def of_group(self, group: Hashable) -> list[K]:
@@ -158,6 +160,8 @@ class Store(Generic[K]):
             del self._used[entry.key]
             self._used_bytes -= entry.size
         self.bytes -= entry.size
+        entry.owner.bytes -= entry.size
+        entry.owner.entries -= 1
         for group in entry.groups:
             keys = self._groups[group]
             keys.pop(entry.key, None)

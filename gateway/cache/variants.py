@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CachedResponse
+    from gateway.telemetry.traffic import Hits, Kept
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
@@ -24,6 +25,7 @@ class Variant:
 
     `is_asked_for` while a request is under way that will tell whether it still stands; the origin
     is not asked again before `rests_until` (epoch seconds), since it has just failed to say so.
+    `given` counts who got it at once.
     """
 
     __slots__ = (
@@ -32,6 +34,7 @@ class Variant:
         "cached",
         "entry",
         "fitting",
+        "given",
         "is_asked_for",
         "rests_until",
         "stored",
@@ -39,8 +42,9 @@ class Variant:
 
     entry: Variants
 
-    def __init__(self, cached: CachedResponse) -> None:
+    def __init__(self, cached: CachedResponse, given: Hits) -> None:
         self.cached = cached
+        self.given = given
         self.stored = cached.stored
         self.is_asked_for = False
         self.rests_until = 0.0
@@ -95,7 +99,12 @@ class Variants(CacheEntry):
     __slots__ = ("is_tail", "path", "variants")
 
     def __init__(
-        self, key: Hashable, path: str, variants: list[Variant], is_tail: Callable[[str], bool]
+        self,
+        key: Hashable,
+        path: str,
+        variants: list[Variant],
+        is_tail: Callable[[str], bool],
+        owner: Kept,
     ) -> None:
         groups: tuple[Hashable, ...] = (("path", path),)
         # One that says closed, too: where a stream grows all the same it is another one.
@@ -103,21 +112,21 @@ class Variants(CacheEntry):
         if any(cached.is_tail or (cached.facts and cached.facts.closed) for cached in responses):
             groups = (*groups, ("tail", path))
         sizes = (len(cached.head) + len(cached.body) + VARIANT_OVERHEAD for cached in responses)
-        super().__init__(key, sum(sizes), groups)
+        super().__init__(key, sum(sizes), groups, owner=owner)
         self.path = path
         self.variants = variants
         self.is_tail = is_tail
         for variant in variants:
             variant.entry = self
 
-    def with_variant(self, new: CachedResponse) -> Variants:
+    def with_variant(self, new: CachedResponse, given: Hits) -> Variants:
         """The entry with one more variant, or another in place of one for the same requests."""
         others = [
             variant
             for variant in self.variants
             if (variant.stored.vary, variant.cached.is_public) != (new.stored.vary, new.is_public)
         ]
-        variants = [Variant(new), *others[: MAX_VARIANTS - 1]]
+        variants = [Variant(new, given), *others[: MAX_VARIANTS - 1]]
         return self._with(sorted(variants, key=attrgetter("stored.born"), reverse=True))
 
     def without(self, old: Variant) -> Variants:
@@ -125,6 +134,6 @@ class Variants(CacheEntry):
         return self._with([variant for variant in self.variants if variant is not old])
 
     def _with(self, variants: list[Variant]) -> Variants:
-        entry = Variants(self.key, self.path, variants, self.is_tail)
+        entry = Variants(self.key, self.path, variants, self.is_tail, self.owner)
         entry.hits = self.hits
         return entry

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.telemetry.traffic import Traffic
 
 MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news make them old
 LONGEST_RENDERED = 64 << 10
@@ -40,8 +41,10 @@ class EdgeFeedSource:
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
+        traffic: Traffic,
     ) -> None:
         self.settings = settings
+        self.traffic = traffic
         self.shared = shared
         self._reader = reader
         self._freshness = freshness

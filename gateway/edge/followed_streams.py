@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.telemetry.traffic import Traffic
 
 NEWS_BYTES = 256 << 20  # of all streams of a route together
 LINGER_S = 5.0  # a poller is away between two polls, and a viewer who reloads comes back
@@ -54,12 +55,13 @@ class Beginning:
 class FollowedStreams:
     """The followed streams of a route, by their keys and by their paths."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route is made of
         self,
         origin: Origin,
         cache: HttpCache,
         settings: FeedSettings,
         shared: Context,
+        traffic: Traffic,
         *,
         ignores_no_store: bool,
         freshness: Freshness,
@@ -67,7 +69,7 @@ class FollowedStreams:
         self.origin = PolledOrigin(origin, ignores_no_store, freshness.tail_max_age)
         self.budget = WindowBudget(NEWS_BYTES)
         self.reader = StreamReader(cache)
-        self.source = EdgeFeedSource(self.reader, freshness, settings, shared)
+        self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.another = self.reader.forget
         cache.is_of_now = self._is_of_now
         self._incarnations = Incarnations()
@@ -79,6 +81,11 @@ class FollowedStreams:
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._streams)
 
     def peek(self, key: Hashable) -> FollowedStream | None:
         """The followed stream, if it is."""

@@ -11,6 +11,7 @@ from gateway.cache.cached_response import CacheRequest
 from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
+from gateway.cache.response_rules import REPAIRS
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.cache.variants import Variants
 from gateway.edge import metrics
@@ -19,11 +20,14 @@ from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
-from gateway.protocol import forwarding
+from gateway.protocol import forwarding, http1
 from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.paths import canonical_host
+from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample
+from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,10 +41,9 @@ if TYPE_CHECKING:
     from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, PlainGet
+    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
-    from gateway.telemetry.metrics import Sample
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
@@ -65,13 +68,18 @@ class EdgeRoute:
         self.freshness = rules.freshness
         self.identity = rules.identity
         self._secret = secrets.token_bytes(32)
-        self.cache = HttpCache(shared.store, rules, self._send, shared.clock, self._tail_of)
+        self.traffic = Traffic()
+        self._rules = rules
+        self.cache = HttpCache(
+            shared.store, rules, self._send, shared.clock, self._tail_of, self.traffic
+        )
         self.lifetimes = StreamLifetimes()
         self.feeds = FollowedStreams(
             origin,
             self.cache,
             settings,
             shared,
+            self.traffic,
             ignores_no_store=rules.ignore_no_store,
             freshness=rules.freshness,
         )
@@ -169,17 +177,18 @@ class EdgeRoute:
     # Without a task
 
     @staticmethod
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
-        """The answer as head and body, when it is in the cache and fresh."""
+    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+        """The answer, when it is in the cache and fresh."""
         entry = shared.store.get(get.key, now)
         if not isinstance(entry, Variants):
             return None
         variant = fresh(entry.variants, get.headers, now)
         if variant is None:
             return None
-        shared.store.hit(entry)
+        entry.hits += 1
         head = variant.fast_head(*shared.lines.parts_at(now), get.connection, now)
-        return head, variant.cached.body
+        body = variant.cached.body
+        return head, body, len(body), variant.given
 
     def park(
         self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]
@@ -195,6 +204,7 @@ class EdgeRoute:
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
+                self.traffic.polls[begins(read.offset)].given(200, http1.body_size(news))
             return news is not None
         try:
             join = partial(self.feeds.join, stream)
@@ -232,7 +242,13 @@ class EdgeRoute:
 
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""
-        return metrics.samples(self.prefix, self.origin, self.cache)
+        yield from metrics.samples(self.prefix, self.origin, self.cache)
+        yield from traffic_metrics.samples(self.prefix, self.traffic)
+        yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
+        yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
+        for repair in REPAIRS:
+            times = self._rules.repairs[repair]
+            yield Sample(traffic_metrics.REPAIRS, (self.prefix, repair), times)
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
         """A page of the streams that are known here."""

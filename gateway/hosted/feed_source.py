@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Record, StreamState
     from gateway.runtime.context import Context
     from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.traffic import Traffic
 
 
 class HostedFeedSource:
@@ -37,14 +38,16 @@ class HostedFeedSource:
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
+        traffic: Traffic,
     ) -> None:
         self.settings = settings
+        self.traffic = traffic
         self.shared = shared
         self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
         self._table = table
         self._reader = reader
         self._freshness = freshness
-        self._reads: SingleFlight[DataEvent] = SingleFlight()
+        self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
     def poll_data(
         self, stream: StreamState, parked: Parked, news: Sequence[Record]

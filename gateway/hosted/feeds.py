@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.traffic import Traffic
 
 
 class LiveRead(NamedTuple):
@@ -70,7 +71,10 @@ class HostedFollower:
         begin = state.tail - sum(len(record.data) for record in records)
         if state.offset(begin) == self.feed.tail:
             tail = state.offset(state.tail)
-            self.feed.publish(state, tail, records, closed=state.closed)
+            active, trace_id = self._table.peek(state.path), None
+            if active is not None:  # what is told next may be another gateway's
+                trace_id, active.trace_id = active.trace_id, None
+            self.feed.publish(state, tail, records, closed=state.closed, trace_id=trace_id)
         else:
             self._reading = asyncio.get_running_loop().create_task(self._read())
 
@@ -136,14 +140,20 @@ class HostedFeeds:
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
+        traffic: Traffic,
     ) -> None:
-        self.source = HostedFeedSource(table, reader, freshness, settings, shared)
+        self.source = HostedFeedSource(table, reader, freshness, settings, shared, traffic)
         self._table = table
         self._reader = reader
         self._limits = shared.limits
         self._feeds: set[Feed[StreamState, Record]] = set()
         self._none = asyncio.Event()
         self._none.set()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._feeds)
 
     def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
         """The stream's feed, made for the first reader; raises at the readers' limit."""

@@ -37,9 +37,6 @@ OF_APPENDS: dict[Metric, Callable[[Appender], float]] = {
     gauge("headgate_append_pending_bytes", "Their bytes.", "route"): (
         lambda appender: appender.pending_bytes
     ),
-    counter("headgate_appends_refused_total", "Appends beyond max_pending_appends.", "route"): (
-        lambda appender: appender.refused_for_room
-    ),
 }
 
 # What some kinds of log have, by the name under which their `numbers` tell it.

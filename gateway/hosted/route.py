@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk, drop, groups
@@ -24,6 +25,10 @@ from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
+from gateway.telemetry import traffic as counted
+from gateway.telemetry import traffic_metrics
+from gateway.telemetry.metrics import Sample
+from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -39,10 +44,10 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, PlainGet
+    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
-    from gateway.telemetry.metrics import Sample
+    from gateway.telemetry.traffic import Hits
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 # A whole chunk never changes, and a removal is told; but whoever deletes keys tells nobody.
@@ -65,6 +70,7 @@ class HostedRoute:
         self.prefix = prefix
         self.identity = IdentityHeaders()
         self.freshness = freshness
+        self.traffic = Traffic()
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
         self.clock = shared.clock
@@ -73,9 +79,9 @@ class HostedRoute:
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention)
         # Read and rendered once for all who wait.
-        self._answers: SingleFlight[RenderedChunk] = SingleFlight()
+        self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
-        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared)
+        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared, self.traffic)
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
 
@@ -100,14 +106,15 @@ class HostedRoute:
     # Without a task
 
     @staticmethod
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
-        """The answer as head and body, when it is in the cache and need not be confirmed."""
+    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+        """The answer, when it is in the cache and need not be confirmed."""
         entry = shared.store.get(get.target, now)
         if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
             return None
-        shared.store.hit(entry)
+        entry.hits += 1
         common = shared.lines.shared_at(now)
-        return b"".join((_OK, common, get.connection, cache_status.hit(entry.hits))), entry.rest
+        head = b"".join((_OK, common, get.connection, cache_status.hit(entry.hits)))
+        return head, entry.rest, entry.body_size, entry.given
 
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
@@ -134,26 +141,37 @@ class HostedRoute:
         self, connection: Parkable, name: str, headers: Mapping[str, str], body: bytes
     ) -> bool:
         """Append a body that is not long; raises HeadgateError while nothing was done."""
+        began = perf_counter()
         append = parse_append(headers, body)
         if is_long(append.content_type, body):
             return False
-        connection.take(None)
+        connection.take()
 
         def done(outcome: Appended | HeadgateError) -> None:
             try:
-                connection.answer(None, self._appended(outcome))
+                response = self._appended(outcome)
+                is_there = connection.reply(self._wire(response))
             except BaseException:
                 connection.abandon()
                 raise
+            operation = counted.CLOSE if append.close else counted.APPEND
+            status = response.status if is_there else counted.CUT
+            size = len(response.body) if is_there else 0
+            self.traffic.answered(operation, status, size, perf_counter() - began)
+            self.traffic.request_bytes += len(body)
 
         self.appender.submit(name, append, done)
         return True
 
-    def _appended(self, outcome: Appended | HeadgateError) -> bytes:
+    def _appended(self, outcome: Appended | HeadgateError) -> Response:
         if isinstance(outcome, HeadgateError):
-            return self._shared.refusal(outcome)
-        common = self._shared.lines.shared() + cache_status.OTHER_METHOD
-        return http1.serialize(responses.appended(outcome), common)
+            return self._shared.problem(outcome)
+        return responses.appended(outcome)
+
+    def _wire(self, response: Response) -> bytes:
+        if response.status >= 400:
+            return self._shared.refusal(response)
+        return http1.serialize(response, self._shared.lines.shared() + cache_status.OTHER_METHOD)
 
     # Caches
 
@@ -179,9 +197,8 @@ class HostedRoute:
         if entry is not None and entry.confirm_after <= now:
             entry = await self._confirmed(read, name)
         if entry is not None:
-            self._store.hit(entry)
+            entry.hits += 1
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
-        self._store.misses += 1
         active = await self.table.load(name)
         state = self.table.present(active)
         self.table.deadlines.touch(active)
@@ -226,12 +243,15 @@ class HostedRoute:
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
+        is_end = state.closed and chunk.start == state.tail
         entry = RenderedChunk(
             read.target,
             groups(state, until_change=until_change),
-            http1.rest(response),
-            fields=response.fields,
+            response,
             etag=cache_headers.etag(chunk),
+            owner=self.traffic.kept,
+            given=self._given(read, is_end=is_end),
+            is_end=is_end,
             expires_at=until,
         )
         if self.table.log.shared:
@@ -242,6 +262,12 @@ class HostedRoute:
         if is_current and (until is None or self.clock() < until):
             self._store.put(entry)
         return entry
+
+    def _given(self, read: Read, *, is_end: bool) -> Hits:
+        """Where those are counted who are given the answer at once."""
+        begins = counted.TERMINAL if is_end else counted.begins(read.offset)
+        operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ
+        return self.traffic.hits(operation, begins)
 
     # For who asks what would become of a read
 
@@ -266,7 +292,11 @@ class HostedRoute:
 
     def samples(self) -> Iterator[Sample]:
         """The numbers of the log, and of what waits for it."""
-        return metrics.samples(self.prefix, self.table.log, self.appender)
+        yield from metrics.samples(self.prefix, self.table.log, self.appender)
+        yield from traffic_metrics.samples(self.prefix, self.traffic)
+        yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
+        refused = self.appender.refused_for_room
+        yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
         """A page of the streams."""

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from gateway.protocol import sse
 
 if TYPE_CHECKING:
+    from asyncio import Transport
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.telemetry.inspection import ReaderMode
+    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Polls, Traffic
     from gateway.turns import Turns
 
 V = TypeVar("V")  # a stream as its route knows it
@@ -24,8 +27,11 @@ N_contra = TypeVar("N_contra", contravariant=True)
 class Waiter(Protocol):
     """A long-poll that waits at the tail."""
 
-    def answer(self, response: Response | None, wire: bytes) -> None:
-        """Take the answer: as a value, and as the bytes shared by all who asked the same."""
+    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:
+        """Take the answer: as a value, and as the bytes shared by all who asked the same.
+
+        `ended` says what ended the wait.
+        """
 
     def abandon(self) -> None:
         """There is none, and the client has to ask again."""
@@ -37,11 +43,29 @@ class Parkable(Waiter, Protocol):
     def write(self, wire: bytes) -> None:
         """Write an answer that was ready at once."""
 
-    def take(self, on_lost: Callable[[Waiter], object] | None) -> None:
-        """Keep it for an answer that comes later, and say whom to tell when its client leaves."""
+    def take(
+        self, on_lost: Callable[[Waiter], object] | None = None, counted: Polls | None = None
+    ) -> None:
+        """Keep it for an answer that comes later, and say whom to tell when its client leaves.
+
+        A long-poll says where it is `counted`.
+        """
+
+    def reply(self, wire: bytes) -> bool:
+        """Write the answer for which it was kept; whether the client is there still."""
 
     def tell_loss(self, on_lost: Callable[[Waiter], object] | None) -> None:
         """Whom to tell from now on."""
+
+
+class ReaderServer(Protocol):
+    """Whom a reader has its connection from."""
+
+    def reader_lost(self) -> None:
+        """The connection is gone."""
+
+    def take_back(self, transport: Transport) -> None:
+        """The answer is over: serve the next request."""
 
 
 class Parked(NamedTuple):
@@ -115,6 +139,7 @@ class FeedSource(Protocol[V_contra, N_contra]):
     """
 
     settings: FeedSettings
+    traffic: Traffic
 
     @property
     def shared(self) -> FeedContext:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from operator import attrgetter
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.live.contract import N, ReaderState, V
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
 from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import begins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.inspection import ReaderMode
+    from gateway.telemetry.live_traffic import Ended
 
     Join = Callable[[], "Feed[Any, Any]"]  # one more reader of a feed; raises at their limit
 
@@ -52,10 +55,12 @@ class Feed(Generic[V, N]):
         "_due",
         "_earliest",
         "_loop",
+        "_news_at",
         "_owner",
         "_pending",
         "_round_waits",
         "_timer",
+        "_trace_id",
         "caught_up",
         "closed",
         "long_polls",
@@ -64,6 +69,7 @@ class Feed(Generic[V, N]):
         "sse_readers",
         "stream",
         "tail",
+        "traffic",
     )
 
     def __init__(
@@ -82,7 +88,10 @@ class Feed(Generic[V, N]):
         self.closed = closed
         self.caught_up = True  # nothing is known to follow the tail
         self.lost: HeadgateError | None = None
+        self.traffic = source.traffic
         self._pending: list[N] = []
+        self._news_at = 0.0  # when the oldest that is pending was there, by perf_counter
+        self._trace_id: str | None = None  # of the newest
         self.long_polls = LongPolls(self, source)
         self.sse_readers = SseReaders(self, source)
         self._round_waits = False
@@ -119,9 +128,9 @@ class Feed(Generic[V, N]):
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
         self._arm(self.long_polls.park(waiter, read, position))
 
-    def leave(self, waiter: Waiter) -> bool:
-        """The waiter's client is gone; whether it waited still."""
-        return self.long_polls.leave(waiter)
+    def leave(self, waiter: Waiter, ended: Ended = "client") -> bool:
+        """The waiter waits no more, for example since its client is gone; whether it did."""
+        return self.long_polls.leave(waiter, ended)
 
     def join(self, reader: SseReader) -> None:
         """Serve an SSE reader from its position on."""
@@ -159,9 +168,22 @@ class Feed(Generic[V, N]):
     # News
 
     def publish(
-        self, stream: V, tail: str, news: Sequence[N], *, closed: bool, caught_up: bool = True
+        self,
+        stream: V,
+        tail: str,
+        news: Sequence[N],
+        *,
+        closed: bool,
+        caught_up: bool = True,
+        trace_id: str | None = None,
     ) -> None:
-        """The stream moved on; tell everybody in the next round."""
+        """The stream moved on; tell everybody in the next round.
+
+        `trace_id` is that of the newest append among the news that has one.
+        """
+        if news:
+            self._news_at = self._news_at if self._pending else perf_counter()
+            self._trace_id = trace_id or self._trace_id
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
@@ -172,11 +194,11 @@ class Feed(Generic[V, N]):
     def lose(self, reason: HeadgateError) -> None:
         """News cannot come for a while: the polls are told, SSE readers wait."""
         self.lost = reason
-        self.long_polls.refuse(reason)
+        self.long_polls.refuse(reason, "error")
 
     def end(self, reason: HeadgateError) -> None:
         """The stream is gone."""
-        self.long_polls.refuse(reason)
+        self.long_polls.refuse(reason, "closed")
         self._pending.clear()
         self.sse_readers.finish_all()
 
@@ -203,8 +225,12 @@ class Feed(Generic[V, N]):
         self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
-        self.long_polls.tell(news)
-        self.sse_readers.write_round(start, news, began)
+        told = self.long_polls.tell(news)
+        told += self.sse_readers.write_round(start, news, began)
+        if told and news:
+            delays = self.traffic.live.delays
+            delays.observe(perf_counter() - self._news_at, told, self._trace_id)
+        self._trace_id = None
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""
@@ -251,7 +277,7 @@ def park(connection: Parkable, join: Join, read: LongPoll, position: str) -> Non
     """Keep a connection for the answer to a long-poll, without a task; raises what `join` does."""
     feed = join()
     try:
-        connection.take(feed.leave)
+        connection.take(feed.leave, feed.traffic.polls[begins(read.offset)])
         feed.park(connection, read, position)
     except BaseException:
         connection.tell_loss(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Generic
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, FeedState, Waiter
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
+    from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
     _Answer = tuple[Response, bytes]
-    _Rendered = dict[tuple[str, int | None], _Answer | None]
+    _Key = tuple[str, int | None]
 
 
 UNTOLD = "what follows could not be read"
@@ -30,11 +32,14 @@ UNTOLD = "what follows could not be read"
 class LongPolls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
 
-    __slots__ = ("_feed", "_late", "_parked", "_source")
+    __slots__ = ("_counted", "_feed", "_hurries", "_late", "_parked", "_source", "_traffic")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
         self._source = source
+        self._traffic = source.traffic.live
+        self._counted = self._traffic.long_poll
+        self._hurries = False
         self._parked: dict[Waiter, Parked] = {}
         self._late: dict[Waiter, _Late] = {}  # for whom what they need is being read
 
@@ -57,29 +62,31 @@ class LongPolls(Generic[V, N]):
         """Let a waiter wait; the end of its time."""
         deadline = asyncio.get_running_loop().time() + self._source.settings.long_poll_timeout
         parked = self._parked[waiter] = Parked(position, read, deadline)
+        self._counted.joins += 1
         if position < self._feed.position:
             self._answer_late(waiter, parked)
         return deadline
 
-    def leave(self, waiter: Waiter) -> bool:
-        """The waiter's client is gone; whether it waited still."""
+    def leave(self, waiter: Waiter, ended: Ended) -> bool:
+        """The waiter waits no more, for example since its client is gone; whether it did."""
         if waiter not in self._parked:
             return False
-        self._unpark(waiter)
+        self._unpark(waiter, ended)
         self._feed.left()
         return True
 
     def hurry(self, now: float) -> None:
         """End everybody's time."""
+        self._hurries = True
         for waiter, parked in list(self._parked.items()):
             self._parked[waiter] = parked._replace(deadline=now)
 
-    def refuse(self, reason: HeadgateError) -> None:
+    def refuse(self, reason: HeadgateError, ended: Ended) -> None:
         """Answer everybody with what went wrong."""
         if self._parked:
             refusals = self._refusals(reason)
             for waiter in list(self._parked):
-                self._answer(waiter, next(refusals))
+                self._answer(waiter, next(refusals), ended)
 
     def break_off(self, reason: HeadgateError) -> None:
         """Answer with what went wrong those at the feed's tail, who alone are sure to be there.
@@ -93,27 +100,31 @@ class LongPolls(Generic[V, N]):
                 continue
             ended = self._collapsed(self._source.poll_ended(feed.stream, parked))
             if parked.position == feed.tail or ended is None:
-                self._answer(waiter, self._refusal(reason))
+                self._answer(waiter, self._refusal(reason), "closed")
             else:
-                self._answer(waiter, ended)
+                self._answer(waiter, ended, "closed")
 
-    def tell(self, news: Sequence[N]) -> None:
-        """Answer those for whom there is news."""
-        feed, with_data = self._feed, partial(self._source.poll_data, news=news)
-        rendered: _Rendered = {}
+    def tell(self, news: Sequence[N]) -> int:
+        """Answer those for whom there is news; how many of them were given data."""
+        feed = self._feed
+        with_data = _Alike(self, partial(self._source.poll_data, news=news), "answered")
+        at_end = _Alike(self, self._source.poll_ended, "closed")
         for waiter, parked in list(self._parked.items()):
             if parked.position > feed.position:
                 continue  # of what it has already, the feed will hear yet
             if parked.position < feed.position:
-                self._answer_alike(waiter, parked, with_data, rendered)
+                with_data.answer(waiter, parked)
             elif feed.closed:
-                self._answer_alike(waiter, parked, self._source.poll_ended, rendered)
+                at_end.answer(waiter, parked)
             # else it came after what this round tells
+        at_end.count()
+        return with_data.count()
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
         feed = self._feed
-        rendered: _Rendered = {}
+        why: Ended = "drain" if self._hurries else "timeout"
+        at_end = _Alike(self, self._source.poll_ended, why)
         refusals = None if feed.lost is None else self._refusals(feed.lost)
         for waiter, parked in list(self._parked.items()):
             if parked.deadline > now:
@@ -121,26 +132,10 @@ class LongPolls(Generic[V, N]):
             if news_wait and parked.position < feed.tail:
                 break  # data is on its way in the round that comes next
             if refusals is not None:
-                self._answer(waiter, next(refusals))
+                self._answer(waiter, next(refusals), "error")
             else:
-                self._answer_alike(waiter, parked, self._source.poll_ended, rendered)
-
-    def _answer_alike(
-        self,
-        waiter: Waiter,
-        parked: Parked,
-        respond: Callable[[V, Parked], Response | None],
-        rendered: _Rendered,
-    ) -> None:
-        """Answer as all who asked the same; who gets no answer so is read for."""
-        key = (parked.position, parked.read.cursor)
-        if key not in rendered:
-            rendered[key] = self._collapsed(respond(self._feed.stream, parked))
-        answer = rendered[key]
-        if answer is None:
-            self._answer_late(waiter, parked)
-        else:
-            self._answer(waiter, answer)
+                at_end.answer(waiter, parked)
+        at_end.count()
 
     def _collapsed(self, response: Response | None) -> _Answer | None:
         return None if response is None else self._source.shared.collapsed(response)
@@ -165,23 +160,29 @@ class LongPolls(Generic[V, N]):
         if done.cancelled() or self._late.get(waiter) is not done:
             return  # the waiter has left, or waits anew
         del self._late[waiter]
+        ended: Ended = "error"
+        answer: _Answer | None
         try:
             error = done.exception()
-            answer = (
-                self._refusal(error)
-                if isinstance(error, HeadgateError)
-                else self._collapsed(done.result())
-            )
+            if isinstance(error, HeadgateError):
+                answer = self._refusal(error)
+            else:
+                answer, ended = self._collapsed(done.result()), "answered"
+                if answer is not None and answer[0].status == 204:
+                    ended = "closed" if self._feed.closed else "timeout"
         except Exception:  # noqa: BLE001 - it must not wait for ever
             log.exception("poll.unreadable")
             answer = self._refusal(OriginBroken(UNTOLD))
         if answer is not None:
-            self._answer(waiter, answer)
+            self._answer(waiter, answer, ended)
 
-    def _answer(self, waiter: Waiter, answer: _Answer) -> None:
-        self._unpark(waiter)
+    def _answer(self, waiter: Waiter, answer: _Answer, ended: Ended) -> None:
+        response, wire = answer
+        self._unpark(waiter, ended)
+        if ended == "answered":
+            self._counted.delivered(1, len(response.body))
         try:
-            waiter.answer(*answer)
+            waiter.answer(response, wire, ended)
         except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
             log.exception("poll.unanswered")
             waiter.abandon()
@@ -190,13 +191,55 @@ class LongPolls(Generic[V, N]):
     def abandon(self) -> None:
         """Answer nobody: something has failed here, of which the log tells."""
         for waiter in list(self._parked):
-            self._unpark(waiter)
+            self._unpark(waiter, "error")
             waiter.abandon()
             self._feed.left()
 
-    def _unpark(self, waiter: Waiter) -> None:
+    def _unpark(self, waiter: Waiter, ended: Ended) -> None:
         """It waits no more, nor is anything read for it, which may hold a place at the origin."""
         del self._parked[waiter]
+        self._counted.leaves[ended] += 1
         late = self._late.pop(waiter, None)
         if late is not None:
             late.cancel()
+
+
+class _Alike(Generic[V, N]):
+    """Answers of one kind: each is rendered once, for all who ask the same.
+
+    Who gets no answer so is read for.
+    """
+
+    __slots__ = ("_ended", "_given", "_polls", "_rendered", "_respond")
+
+    def __init__(
+        self,
+        polls: LongPolls[V, N],
+        respond: Callable[[V, Parked], Response | None],
+        ended: Ended,
+    ) -> None:
+        self._polls = polls
+        self._respond = respond
+        self._ended = ended
+        self._rendered: dict[_Key, _Answer | None] = {}
+        self._given: Counter[_Key] = Counter()
+
+    def answer(self, waiter: Waiter, parked: Parked) -> None:
+        """Give it to one more."""
+        polls = self._polls
+        key = (parked.position, parked.read.cursor)
+        if key not in self._rendered:
+            response = self._respond(polls._feed.stream, parked)
+            self._rendered[key] = polls._collapsed(response)
+        answer = self._rendered[key]
+        if answer is None:
+            polls._answer_late(waiter, parked)
+            return
+        self._given[key] += 1
+        polls._answer(waiter, answer, self._ended if answer[0].status < 400 else "error")
+
+    def count(self) -> int:
+        """Tell how many each was given to; how many those are together."""
+        for given in self._given.values():
+            self._polls._traffic.collapsed.observe(given)
+        return self._given.total()

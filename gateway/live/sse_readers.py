@@ -16,10 +16,11 @@ import asyncio
 import heapq
 from itertools import chain, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
+from gateway.live.event_round import EventRound, take_back
 from gateway.protocol import http1, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
@@ -27,9 +28,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.live.contract import FeedSource, FeedState
-
-    _Piece = tuple[bytes, str, bool]  # a chunk, where its data ends, and whether that is the tail
+    from gateway.live.contract import FeedSource, FeedState, ReaderServer
+    from gateway.live.event_round import Piece
+    from gateway.telemetry.live_traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
@@ -42,11 +43,13 @@ class SseReaders(Generic[V, N]):
     up to past it.
     """
 
-    __slots__ = ("_ends", "_last_write", "ahead", "feed", "live", "source")
+    __slots__ = ("_ends", "_hurries", "_last_write", "ahead", "feed", "live", "source", "traffic")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self.feed = feed
         self.source = source
+        self.traffic = source.traffic.live
+        self._hurries = False
         self._ends: dict[SseReader, float] = {}  # until when (loop time), the oldest reader first
         self.live: dict[SseReader, None] = {}
         self.ahead: dict[SseReader, None] = {}
@@ -70,17 +73,18 @@ class SseReaders(Generic[V, N]):
     def add(self, reader: SseReader) -> float:
         """Serve a reader; when something is due for it at the latest (loop time)."""
         settings = self.source.settings
+        self.traffic.sse.joins += 1
         end = self._ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
         return min(end, self._last_write + settings.heartbeat)
 
     def gone(self, reader: SseReader) -> None:
         """The reader's connection is lost."""
-        if self._forget(reader):
+        if self._forget(reader, "client"):
             self.feed.left()
 
-    def finish(self, reader: SseReader) -> None:
+    def finish(self, reader: SseReader, ended: Ended = "closed") -> None:
         """End the reader's answer properly."""
-        if self._forget(reader):
+        if self._forget(reader, ended):
             try:
                 reader.end()
             except BaseException:
@@ -89,18 +93,23 @@ class SseReaders(Generic[V, N]):
             finally:
                 self.feed.left()
 
-    def drop(self, reader: SseReader) -> None:
+    def drop(self, reader: SseReader, ended: Ended = "error") -> None:
         """Cut the reader off: it resumes by offset on a new connection."""
-        if self._forget(reader):
+        if self._forget(reader, ended):
             reader.abort()
             self.feed.left()
 
-    def _forget(self, reader: SseReader) -> bool:
+    def _forget(self, reader: SseReader, ended: Ended) -> bool:
         self.live.pop(reader, None)
         self.ahead.pop(reader, None)
+        self.traffic.slow.discard(reader)
         if reader.reading is not None:
             reader.reading.cancel()  # it may hold a place at the origin
-        return self._ends.pop(reader, None) is not None
+        if self._ends.pop(reader, None) is None:
+            return False
+        self.traffic.sse.leaves[ended] += 1
+        reader.left(ended)
+        return True
 
     def finish_all(self) -> None:
         """End every answer properly."""
@@ -114,37 +123,36 @@ class SseReaders(Generic[V, N]):
 
     # Rounds
 
-    def write_round(self, start: str, news: Sequence[N], now: float) -> None:
-        """Write the news that follow `start` to those who are live, rendered once for them all."""
+    def write_round(self, start: str, news: Sequence[N], now: float) -> int:
+        """Write the news that follow `start` to those who are live, rendered once for them all.
+
+        Returns how many were given news.
+        """
         self._last_write = now
         readers = list(self.live)
         if not readers:
-            return
+            return 0
         events = self.source.data_events(self.feed.stream, start, news)
         if events is None:  # one after the other is brought on as if it had been away
             self.live.clear()
             for reader in readers:
                 reader.advance()
-            return
-        events = events or [DataEvent(b"", self.feed.tail)]
-        rendered: dict[int, list[_Piece]] = {}
+            return 0
+        told = EventRound(events or [DataEvent(b"", self.feed.tail)], self.feed.tail, self)
+        rendered = told.rendered
         for reader in readers:
             pieces = rendered.get(reader.cursor)
             if pieces is None:
-                pieces = rendered[reader.cursor] = self._pieces(events, reader.cursor)
+                pieces = told.render(reader.cursor)
             self._write(reader, pieces)
+        told.count(readers, self.traffic, are_news=bool(events))
+        return len(readers) if events else 0
 
-    def _pieces(self, events: list[DataEvent], floor: int) -> list[_Piece]:
-        tail = self.feed.tail
-        return [
-            (http1.chunk(data + self.control_event(end, floor)), end, end == tail)
-            for data, end in events
-        ]
-
-    def _write(self, reader: SseReader, pieces: list[_Piece]) -> None:
+    def _write(self, reader: SseReader, pieces: list[Piece]) -> None:
         for piece, end, is_tail in pieces:
-            if reader not in self.live:
-                return  # its connection is full
+            if reader not in self.live:  # its connection is full
+                take_back(pieces, end, self.traffic)
+                return
             reader.write(piece)
             reader.position = end
             reader.told_tail = is_tail
@@ -181,32 +189,24 @@ class SseReaders(Generic[V, N]):
             if end > now:
                 break
             if reader.paused:  # what it was sent would never leave
-                self.drop(reader)
+                self.drop(reader, "slow")
                 continue
             if reader.reading is None:
                 reader.tell()
-            self.finish(reader)
+            self.finish(reader, "drain" if self._hurries else "timeout")
         if self.live and now >= self._last_write + self.source.settings.heartbeat:
             heartbeat = http1.chunk(sse.HEARTBEAT)
+            self.traffic.wrote_events(len(self.live), len(sse.HEARTBEAT), 0)
             for reader in list(self.live):
                 reader.write(heartbeat)
             self._last_write = now
 
     def hurry(self, now: float) -> None:
         """Let every answer's time be over now, or when it is no longer fresh."""
+        self._hurries = True
         begun_before = now - FRESH_S + self.source.settings.sse_max_age
         for reader, end in list(self._ends.items()):
             self._ends[reader] = min(end, now if end <= begun_before else now + FRESH_S)
-
-
-class ReaderServer(Protocol):
-    """Whom a reader has its connection from."""
-
-    def reader_lost(self) -> None:
-        """The connection is gone."""
-
-    def take_back(self, transport: asyncio.Transport) -> None:
-        """The answer is over: serve the next request."""
 
 
 class SseReader(asyncio.Protocol):
@@ -265,16 +265,28 @@ class SseReader(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not keep up: no queue is kept, it will catch up from the log."""
         self.paused = True
-        self._readers.live.pop(self, None)
+        readers = self._readers
+        readers.live.pop(self, None)
+        if self in readers:
+            readers.traffic.detached += 1
+            readers.traffic.slow.add(self)
 
     def resume_writing(self) -> None:
         """The client has read what it was sent: bring it on from where it is."""
         self.paused = False
+        self._readers.traffic.slow.discard(self)
         self.advance()
+
+    def unsent_bytes(self) -> int:
+        """What the client has not taken of what was written to it."""
+        return self._transport.get_write_buffer_size()
 
     def write(self, framed: bytes) -> None:
         """Write what is one or more chunks of a chunked body."""
         self._transport.write(framed if self._chunked else http1.unframe(framed))
+
+    def left(self, ended: Ended) -> None:
+        """It is served no more."""
 
     def end(self) -> None:
         """End the answer; the connection goes on with the client's next request where it can."""
@@ -361,6 +373,12 @@ class SseReader(asyncio.Protocol):
         """
         self.told_tail = self.position == self._readers.feed.tail
         control_event = self._readers.control_event(self.position, self.cursor)
+        size = len(data_event) + len(control_event)
+        self._readers.traffic.wrote_events(1, size, 1 if data_event else 0)
+        self.send(data_event, control_event)
+
+    def send(self, data_event: bytes, control_event: bytes) -> None:
+        """Write them as one chunk."""
         if self._chunked:
             self._transport.writelines(http1.chunk_parts(data_event, control_event))
         else:

@@ -55,6 +55,7 @@ class Origin:
         self._checks = HealthChecks(
             self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
+        self.refused = 0  # requests beyond max_origin_requests
         self.in_flight = 0  # requests, each from before it is sent until its answer is released
         self.figures = OriginFigures()
         self._tls: ssl.SSLContext | None = None
@@ -143,6 +144,7 @@ class Origin:
         """One of the requests that may be at the origin. Raises LimitReached."""
         most = self._settings.max_requests
         if self.in_flight >= most:
+            self.refused += 1
             raise LimitReached(
                 f"as many requests wait for the origin as may: max_origin_requests, {most}"
             )

@@ -15,6 +15,11 @@ def lines(x_cache: str, parameters: str, *, age: int = 0, hits: int = 0) -> byte
     ).encode()
 
 
+def x_cache(lines: bytes) -> str:
+    """What header lines of ours say in X-Cache."""
+    return lines.partition(b"X-Cache: ")[2].partition(b"\r\n")[0].decode()
+
+
 def hit(hits: int) -> bytes:
     """A copy that is always as its stream is, so it has neither an age nor an end."""
     return b"Age: 0\r\nX-Cache: HIT\r\nX-Cache-Hits: %d\r\nCache-Status: Headgate; hit\r\n" % hits

@@ -10,6 +10,7 @@ import xxhash
 EPOCH_S = 1_728_432_000  # 2024-10-09T00:00:00Z
 INTERVAL_S = 20
 MAX_JITTER_INTERVALS = 3600 // INTERVAL_S
+LONG_OVER = 15  # intervals, five minutes: who waits for news comes back sooner
 
 # What JavaScript clients can hold. A reader who is moved on by an hour with each answer does not
 # come this far: it would take him 5 * 10**13 of them.
@@ -33,6 +34,11 @@ def parse_cursor(text: str) -> int | None:
 def current_cursor(now: float) -> int:
     """The number of the interval that `now` lies in."""
     return int(now - EPOCH_S) // INTERVAL_S
+
+
+def is_long_over(echoed: int, now: float) -> bool:
+    """Whether a reader has come back so late that it was away, or was given an old answer."""
+    return echoed < current_cursor(now) - LONG_OVER
 
 
 def same_until(echoed: int, now: float) -> float:

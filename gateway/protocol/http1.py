@@ -61,6 +61,11 @@ def serialize_head(response: Response, common: bytes) -> bytes:
     return b"".join((_STATUS_LINES[response.status], common, fields))
 
 
+def body_size(wire: bytes) -> int:
+    """Of a whole answer, the bytes of its body."""
+    return len(wire) - wire.index(b"\r\n\r\n") - 4
+
+
 def rest(response: Response) -> bytes:
     """What follows the status line and the common header lines; the same for every reader."""
     return _head_rest(response) + response.body

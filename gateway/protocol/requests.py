@@ -17,6 +17,7 @@ from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +29,6 @@ MAX_STREAM_SEQ = 1024
 
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _DIGITS = re.compile(r"[0-9]{1,16}")
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?=-|\Z)"
-)
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
@@ -66,7 +64,7 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `record` is what was made of a long JSON body already, `trace_id` the client's."""
+    """POST. `record` is what was made of a long JSON body already; `trace_id` names its trace."""
 
     body: bytes
     content_type: str | None
@@ -160,19 +158,16 @@ def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
-    producer = _parse_producer(headers)
-    return Append(body, content_type, stream_seq, producer, close, trace_id=_trace_id(headers))
-
-
-def _trace_id(headers: Mapping[str, str]) -> str | None:
-    """The trace that the client counts a request to (W3C Trace Context section 3.2)."""
-    text = headers.get("traceparent")
-    if text is None:
-        return None
-    match = _TRACEPARENT.match(text)
-    if match is None or (text.startswith("00") and match.end() < len(text)):
-        return None  # only later versions may have more
-    return match[1]
+    traceparent = headers.get(TRACEPARENT)
+    context = None if traceparent is None else parse_traceparent(traceparent)
+    return Append(
+        body,
+        content_type,
+        stream_seq,
+        _parse_producer(headers),
+        close,
+        trace_id=None if context is None else context.trace_id,
+    )
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:

@@ -1,43 +1,36 @@
-"""One log line a request, when the settings ask for it."""
+"""One log line a request, at its end, when the settings ask for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from gateway.telemetry.logs import request_line, requests_logged
 
 if TYPE_CHECKING:
-    from gateway.runtime.common_headers import CommonHeaders
     from gateway.settings import RequestLevel
+    from gateway.telemetry.logs import Outcome
+
+
+class Asked(NamedTuple):
+    """What a log line says of a request: its target is the path and query as received.
+
+    `client` is the address at the other end of the connection, and `forwarded_for` what proxies
+    say of whom they ask for, which anybody can.
+    """
+
+    method: str
+    target: str
+    client: str | None
+    forwarded_for: str | None
 
 
 class AccessLog:
     """`enabled` is fixed at start: the short ways of answering ask it for each request."""
 
-    def __init__(self, level: RequestLevel, lines: CommonHeaders) -> None:
+    def __init__(self, level: RequestLevel) -> None:
         self._level = level
-        self._lines = lines
         self.enabled = requests_logged(level)
 
-    def line(  # noqa: PLR0913 - the fields of the line
-        self,
-        method: str,
-        target: str,
-        status: int,
-        size: int,
-        mode: str,
-        *,
-        request_id: str | None = None,
-        duration_s: float = 0.0,
-    ) -> None:
+    def line(self, asked: Asked, **outcome: Unpack[Outcome]) -> None:
         """Write it."""
-        request_line(
-            self._level,
-            request_id=request_id or self._lines.new_request_id(),
-            method=method,
-            target=target,
-            status=status,
-            size=size,
-            duration_s=duration_s,
-            mode=mode,
-        )
+        request_line(self._level, **asked._asdict(), **outcome)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.protocol import cache_status, http1, responses
 from gateway.runtime.loop_detector import LoopDetector
+from gateway.runtime.loop_lag import LoopLag
+from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,8 @@ class Context:
         self.log = log
         self.timeouts = timeouts
         self.repeats = LoopDetector()
+        self.lag = LoopLag()
+        self.unrouted = Traffic()  # requests that fit no route
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
         )
@@ -65,12 +69,12 @@ class Context:
         """A refusal; of those who are refused together each is to come back at another time."""
         return responses.problem(error, next(self._again_s))
 
-    def refusal(self, error: HeadgateError, *, connection: str | None = None) -> bytes:
+    def refusal(self, refusal: Response, *, connection: str | None = None) -> bytes:
         """A refusal as bytes, for a request that has no id of its own."""
         lines = self.lines.own(
             request_id=self.lines.new_request_id(), origin=None, connection=connection
         )
-        return http1.serialize(self.problem(error), lines + cache_status.BYPASS)
+        return http1.serialize(refusal, lines + cache_status.BYPASS)
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
         """An answer of a feed, and the bytes of it that all who asked the same are given."""

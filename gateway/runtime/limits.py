@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# By what clients are refused, or cut off; each is a setting.
+LIMITS = (
+    *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
+    *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
+)
+
+
 class Limits:
-    """Plain counts: nothing on the way of a request takes a lock."""
+    """Plain counts: nothing on the way of a request takes a lock.
+
+    `refused` counts by setting whom its bound has turned away.
+    """
 
     def __init__(
         self,
@@ -29,17 +39,15 @@ class Limits:
         self.max_append = max_append
         self.max_pending_appends = max_pending_appends
         self.connections = 0
-        self.connections_refused = 0
         self.live_readers = 0
-        self.live_readers_refused = 0
         self.feeds = 0  # streams followed at origins
-        self.feeds_refused = 0
-        self.slow_requests = 0
         self.receiving_bytes = 0
+        self.refused = dict.fromkeys(LIMITS, 0)
 
     def receive(self, size: int) -> None:
         """Count bytes of a body that is not whole yet; raises when all of them are too many."""
         if self.receiving_bytes + size > self.max_pending_appends:
+            self.refused["max_pending_appends"] += 1
             raise LimitReached("max_pending_appends is reached by bodies that are being received")
         self.receiving_bytes += size
 
@@ -51,7 +59,7 @@ class Limits:
     def reader_joins(self) -> None:
         """Count one more live reader; raises when it is too many."""
         if self.readers_full:
-            self.live_readers_refused += 1
+            self.refused["max_live_readers"] += 1
             raise LimitReached("max_live_readers is reached: too many readers wait already")
         self.live_readers += 1
 
@@ -63,7 +71,7 @@ class Limits:
     def feed(self) -> Iterator[None]:
         """Count a followed stream for as long as it is; raises when it is too many."""
         if self.feeds >= self.max_feeds:
-            self.feeds_refused += 1
+            self.refused["max_feeds"] += 1
             raise LimitReached("max_feeds is reached: too many streams are followed already")
         self.feeds += 1
         try:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.metrics import Sample
+    from gateway.telemetry.traffic import Hits, Traffic
 
+    # Head and body, the body's true length, since a part of the head may be with it, and where it
+    # is counted.
+    KeptAnswer = tuple[bytes, bytes, int, Hits]
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
@@ -35,6 +39,7 @@ class StreamRoute(Protocol):
 
     prefix: str
     identity: IdentityHeaders
+    traffic: Traffic
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises HeadgateError where it cannot be one."""
@@ -45,8 +50,8 @@ class StreamRoute(Protocol):
     # Without a request object or a task. Who answers False or None has done nothing.
 
     @staticmethod
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> tuple[bytes, bytes] | None:
-        """The answer as head and body, when some route of this kind has it fresh in the cache.
+    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+        """The answer, when some route of this kind has it fresh in the cache.
 
         All routes share one cache, so the route of the target need not be found.
         """

@@ -68,7 +68,7 @@ class ActiveStream:
         "revision",
         "state",
         "told",
-        "traced",
+        "trace_id",
         "unfollowing",
         "waiting",
         "written_deadline",
@@ -92,8 +92,7 @@ class ActiveStream:
         self.committing = False
         self.conflicts = 0
         self.rate: AppendRate | None = None  # of appends through this process
-        self.committed_at = 0.0  # when its last change was stored, or heard of (loop time)
-        self.traced: str | None = None  # the last trace of these appends, if they came here
+        self.trace_id: str | None = None  # of the last of the appends committed last
         self.follower: Follower | None = None
         self.kept_alive = False  # its deadline is written again and again
         self.followed = False  # other processes' changes are told

@@ -153,17 +153,18 @@ class Appender:
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
-        traced = None
+        active.trace_id = None
         most_bytes = self._table.log.batch_bytes
         for append, _, _ in islice(active.waiting, MAX_BATCH):
             if batch.size >= most_bytes:
                 break
-            decided.append(batch.decide(append))
-            traced = append.trace_id or traced
+            outcome = batch.decide(append)
+            decided.append(outcome)
+            if append.trace_id is not None and isinstance(outcome, Appended):
+                active.trace_id = append.trace_id
             quick -= len(append.body) + LEAST_BYTES
             if quick < 0 and time() >= turn_ends:
                 break
-        active.traced = traced
         change = batch.change()
         if change is None and self._table.log.repeats_wait:
             is_repeated = any(isinstance(outcome, Appended) for outcome in decided)
@@ -203,7 +204,7 @@ class Appender:
         error = committed.exception()
         if error is None:
             active.conflicts = 0
-            active.count(appends, active.committed_at)
+            active.count(appends, asyncio.get_running_loop().time())
             self._answer(active, decided)
         elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1

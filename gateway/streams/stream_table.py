@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from gateway.telemetry.logs import log
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.backends.contract import Loaded, Log
@@ -171,7 +171,6 @@ class StreamTable:
         if active is None:
             return
         active.revision += 1
-        active.committed_at = asyncio.get_running_loop().time()
         if change.removes:
             active.state = None
             active.producers = {}
@@ -229,7 +228,7 @@ class StreamTable:
         if active is None or is_old(active.state, change):
             return
         if follows_on(active.state, change):
-            active.traced = None
+            active.trace_id = None
             self._apply(change)
         else:
             self.missed(active.path)

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 from urllib.parse import unquote_plus
 
 import structlog
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from gateway.settings import LogFormat, LogLevel, RequestLevel
+    from gateway.telemetry.live_traffic import Ended
 
 SECRET_PARAMETERS = frozenset(
     {
@@ -32,6 +33,7 @@ SECRET_PARAMETERS = frozenset(
         "token",
     }
 )
+LONGEST_SHOWN = 200  # characters of what proxies say of whom they ask for
 NAME = "headgate"
 REDACTED = "[redacted]"
 LEVELS = logging.getLevelNamesMapping()
@@ -83,30 +85,45 @@ def requests_logged(level: RequestLevel) -> bool:
     return level != "off" and logging.getLogger(NAME).isEnabledFor(LEVELS[level.upper()])
 
 
-def request_line(  # noqa: PLR0913 - the fields of the line
+class Outcome(TypedDict):
+    """What became of a request: its status, the bytes of its answer's body, its duration."""
+
+    request_id: str
+    status: int
+    size: int
+    duration_s: float
+    cache: str  # X-Cache as the client was told it, or none
+    route: str  # its prefix, or none
+    ended: Ended
+
+
+def request_line(
     level: RequestLevel,
     *,
-    request_id: str,
     method: str,
     target: str,
-    status: int,
-    size: int,
-    duration_s: float,
-    mode: str,
+    client: str | None,
+    forwarded_for: str | None,
+    **outcome: Unpack[Outcome],
 ) -> None:
     """Write the one line of a finished request. `target` is its path and query as received."""
     if not requests_logged(level):
         return
+    forwarded = {} if forwarded_for is None else {"forwarded_for": forwarded_for[:LONGEST_SHOWN]}
     log.log(
         LEVELS[level.upper()],
         "request",
-        request_id=request_id,
+        request_id=outcome["request_id"],
         method=method,
         path=redact(target),
-        status=status,
-        bytes=size,
-        duration_s=round(duration_s, 6),
-        mode=mode,
+        route=outcome["route"],
+        status=outcome["status"],
+        bytes=outcome["size"],
+        duration_us=round(outcome["duration_s"] * 1e6),
+        cache=outcome["cache"],
+        client=client,
+        **forwarded,
+        ended=outcome["ended"],
     )
 
 

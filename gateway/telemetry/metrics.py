@@ -127,6 +127,7 @@ OF_PROCESSES = (
     counter("process_cpu_seconds_total", "User and system CPU time."),
     gauge("process_resident_memory_bytes", "Resident memory."),
     gauge("process_open_fds", "Open file descriptors."),
+    gauge("process_max_fds", "As many as may be open."),
     least("process_start_time_seconds", "When the first process started, in epoch seconds."),
 )
 

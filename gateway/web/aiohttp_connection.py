@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.http import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, LimitReached
+from gateway.runtime.access_log import Asked
 from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import OTHER
 from gateway.web.connection_state import IDLE, LINGERING, TAKEN, TRANSITIONS, WITH_AIOHTTP, State
+from gateway.web.request_head import client_address
 from gateway.web.responses import HandedOver
 
 if TYPE_CHECKING:
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
+    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import Exchange
 
 LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
 
@@ -34,7 +39,7 @@ LINGER_S = 1.0  # for the rest of what was refused, and for the client to read w
 class AiohttpConnection(RequestHandler):
     """`in_hand` counts the requests that aiohttp has: the one it handles, and those behind it."""
 
-    __slots__ = ("_given_back", "in_hand", "shared", "state")
+    __slots__ = ("_given_back", "exchange", "in_hand", "shared", "state")
 
     def __init__(self, server: web.Server, shared: Context, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
@@ -53,6 +58,7 @@ class AiohttpConnection(RequestHandler):
         self.shared = shared
         self.state = IDLE
         self.in_hand = 0
+        self.exchange: Exchange | None = None  # the request that aiohttp handles
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
 
     def enter(self, state: State) -> None:
@@ -85,6 +91,11 @@ class AiohttpConnection(RequestHandler):
             return await super()._handle_request(request, start_time, request_handler)
         finally:
             self.in_hand -= 1
+            exchange, self.exchange = self.exchange, None
+            if exchange is not None:
+                shared = self.shared
+                received = request.content.total_bytes
+                exchange.finish(received, shared.log, stopping=shared.closing)
             given_back, self._given_back = self._given_back, None
             if given_back is not None:
                 given_back.close()
@@ -125,7 +136,11 @@ class AiohttpConnection(RequestHandler):
         transport = self.transport
         if transport is None:
             return
-        transport.write(self.shared.refusal(error, connection="close"))
+        refusal = self.shared.problem(error)
+        transport.write(self.shared.refusal(refusal, connection="close"))
+        if not isinstance(error, LimitReached):  # of which nothing was read
+            self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
+            self._log_refusal(refusal)
         self.enter(LINGERING)
         if self._waiter is not None:
             self._waiter.cancel()
@@ -133,6 +148,21 @@ class AiohttpConnection(RequestHandler):
         transport.write_eof()
         transport.resume_reading()
         self._loop.call_later(LINGER_S, transport.close)
+
+    def _log_refusal(self, refusal: Response) -> None:
+        """Write the line of what is no request, and so has neither a method nor a path."""
+        shared = self.shared
+        if shared.log.enabled:
+            shared.log.line(
+                Asked("-", "-", client_address(self.transport), None),
+                request_id=shared.lines.new_request_id(),
+                status=refusal.status,
+                size=len(refusal.body),
+                duration_s=0.0,
+                cache="BYPASS",
+                route="none",
+                ended="answered",
+            )
 
     def handle_error(
         self,

@@ -10,7 +10,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
 from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
-from gateway.live.sse_readers import ReaderServer
+from gateway.live.contract import ReaderServer
 from gateway.web import request_body
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
+    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Polls
     from gateway.web.fast_path import FastPath
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
@@ -49,6 +51,7 @@ class Connection(AiohttpConnection):
     __slots__ = (
         "_begun",
         "_body",
+        "_counted",
         "_deadline",
         "_early",
         "_fast",
@@ -77,6 +80,7 @@ class Connection(AiohttpConnection):
         self._whole = True  # each piece so far was one request; else the parser may keep more
         self._body: StreamReader | None = None  # what is still to come of it
         self._on_lost: Callable[[Connection], object] | None = None
+        self._counted: Polls | None = None  # where the long-poll that waits is counted
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
@@ -90,7 +94,7 @@ class Connection(AiohttpConnection):
             self.write(self._late)
             self.force_close()
         elif limits.connections > limits.max_connections:
-            limits.connections_refused += 1
+            limits.refused["max_connections"] += 1
             self.refuse(LimitReached("max_connections is reached"))
         elif self._early:
             self.data_received(self._early)
@@ -104,6 +108,9 @@ class Connection(AiohttpConnection):
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
+        if self._counted is not None:
+            self._counted.cut()
+            self._counted = None
         self._held.clear()
         if exc is not None and not isinstance(exc, ConnectionError):
             exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
@@ -269,21 +276,33 @@ class Connection(AiohttpConnection):
         if should_close:
             self.force_close()
 
-    def take(self, on_lost: Callable[[Connection], object] | None) -> None:
+    def take(
+        self, on_lost: Callable[[Connection], object] | None = None, counted: Polls | None = None
+    ) -> None:
         """Keep the connection for an answer that comes later."""
         self.enter(TAKEN)
         self._on_lost = on_lost
+        self._counted = counted
 
     def tell_loss(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Whom to tell when the client leaves while a task waits for its answer."""
         self._on_lost = on_lost
 
-    def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
+    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:  # noqa: ARG002 - a Waiter
+        """Write the answer to a long-poll that came later."""
+        counted, self._counted = self._counted, None
+        if counted is not None:
+            counted.answered(response)
+        self.reply(wire)
+
+    def reply(self, wire: bytes) -> bool:
         """Write the answer that came later, and go on with what the client sent meanwhile."""
         self._on_lost = None
-        if self.transport is not None:
-            self.transport.write(wire)
-            self._go_on()
+        if self.transport is None:
+            return False
+        self.transport.write(wire)
+        self._go_on()
+        return True
 
     def _go_on(self) -> None:
         transport = self.transport

@@ -163,7 +163,9 @@ class EdgeHandlers:
         assert stream is not None, "made on the way here"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                return await live_responses.poll(partial(feeds.join, stream), read, position)
+                join = partial(feeds.join, stream)
+                return await live_responses.poll(request, join, read, position)
+        live_responses.exchange_of(request).ended = "timeout"
         ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
         return Answered(ended, cache_status.COLLAPSED)
 
@@ -237,7 +239,9 @@ class EdgeHandlers:
 
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
         fields = _passed_on(request, route)
-        body = request_body.parts(request, self._shared.timeouts) if request.can_read_body else None
+        body = None
+        if request.can_read_body:
+            body = request_body.parts(request, self._shared.timeouts, self._shared.limits)
         resources = connection_of(request).resources()
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)

@@ -7,14 +7,18 @@ which gives the same bytes.
 from __future__ import annotations
 
 from functools import lru_cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import Parkable
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.paths import canonical_path
-from gateway.protocol.requests import LongPoll
+from gateway.protocol.requests import LongPoll, is_closing
+from gateway.runtime.access_log import Asked
 from gateway.runtime.route import PlainGet
+from gateway.telemetry import traffic as counted
+from gateway.web.request_head import client_address
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 
@@ -25,13 +29,14 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.route import KeptAnswer, StreamRoute
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
 REMEMBERED_PATHS = 2048  # of streams that are written to: 1 MB, at worst 10
 REMEMBERED_HEADS = 1024  # with what was parsed from them 4 MB; then all are forgotten
 REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
+UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to count five figures
 _CLOSE = b"Connection: close\r\n"
 
 
@@ -50,6 +55,8 @@ class FastPath:
         self._any_origin = shared.lines.any_origin
         self._log = shared.log
         self._spans = None if shared.tracer is None else ServerSpans(shared.tracer, routes)
+        self._logs = shared.log.enabled
+        self._unmeasured = 0 if self._logs else UNMEASURED
         self._clock = shared.clock
         self._limits = shared.limits
         self._repeats = shared.repeats
@@ -104,10 +111,10 @@ class FastPath:
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, for a request that needs no answer of its own."""
-        answer = self.ready(get, client.transport)
+        answer = self.ready(get, client)
         if answer is None:
             return False
-        head, body = answer
+        head, body, _, _ = answer
         if len(body) <= JOINED_BYTES:
             client.write(head + body)
         else:
@@ -117,21 +124,46 @@ class FastPath:
             self._repeats.note(client.transport, "GET", get.target, get.headers)
         return True
 
-    def ready(
-        self, get: PlainGet, transport: asyncio.Transport | None = None
-    ) -> tuple[bytes, bytes] | None:
-        """The cached response to a GET as head and body. The body is the cache's own bytes."""
+    def ready(self, get: PlainGet, client: ClientConnection | None = None) -> KeptAnswer | None:
+        """The cached response to a GET. The body is the cache's own bytes.
+
+        It counts as given; a log line names the client.
+        """
+        began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._clock()
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
             if answer is not None:
+                _, _, size, hits = answer
                 self.answered += 1
                 if self._spans is not None:
+                    transport = None if client is None else client.transport
                     self._spans.cached(get, transport, now)
-                if self._log.enabled:
-                    self._log.line("GET", get.target, 200, len(answer[1]), "hit")
+                hits.count += 1
+                hits.bytes += size
+                if began:
+                    hits.measured(perf_counter() - began)
+                    if self._logs:
+                        self._log_hit(get, client, size, perf_counter() - began)
                 return answer
         return None
+
+    def _log_hit(
+        self, get: PlainGet, client: ClientConnection | None, size: int, seconds: float
+    ) -> None:
+        headers = get.headers
+        forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
+        address = client_address(None if client is None else client.transport)
+        self._log.line(
+            Asked("GET", get.target, address, forwarded_for),
+            request_id=self._shared.lines.new_request_id(),
+            status=200,
+            size=size,
+            duration_s=seconds,
+            cache="HIT",
+            route=self._find(get.target.partition("?")[0])[0].prefix,
+            ended="answered",
+        )
 
     def _park(self, client: ClientConnection, message: RawRequestMessage) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
@@ -140,7 +172,10 @@ class FastPath:
         if poll is None:
             return False
         route, name, read = poll
-        return route.park(client, name, read, message.headers)
+        if not route.park(client, name, read, message.headers):
+            return False
+        route.traffic.note_cursor(read.cursor, self._clock())
+        return True
 
     def _find(self, path: str) -> tuple[StreamRoute, str]:
         return self._routes.find(canonical_path(path))
@@ -168,11 +203,18 @@ class FastPath:
             or len(body) > self._limits.max_append
         ):
             return False
+        began = perf_counter()
+        route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
             return route.append(client, name, headers, body)
         except HeadgateError as error:
-            client.write(self._shared.refusal(error))
+            refusal = self._shared.problem(error)
+            client.write(self._shared.refusal(refusal))
+            operation = counted.CLOSE if is_closing(headers) else counted.APPEND
+            traffic = self._shared.unrouted if route is None else route.traffic
+            traffic.answered(operation, refusal.status, len(refusal.body), perf_counter() - began)
+            traffic.request_bytes += len(body)
             return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
@@ -19,7 +18,8 @@ from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.paths import canonical_path
 from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry.logs import log
-from gateway.web import request_head
+from gateway.web import accounting, request_head
+from gateway.web.live_responses import connection_of
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
     from gateway.web.router import Router
 
@@ -52,21 +53,21 @@ class Handlers:
         self._routes = routes
         self._shared = shared
         self._lines = shared.lines
-        self._log = shared.log
         self._repeats = shared.repeats
         self._operations = operations
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        began = asyncio.get_running_loop().time()
         asked = request_head.asked_id(request)
         request_id = asked or self._lines.new_request_id()
+        exchange = accounting.begin(request, self._shared, request_id)
+        connection_of(request).exchange = exchange
         if self._repeats.looking:
             self._repeats.note(request.transport, request.method, request.path_qs, request.headers)
         answered: Answered | None
         abandon = False
         try:
-            answered = await self._operate(request)
+            answered = await self._operate(request, exchange)
         except HeadgateError as refusal:
             answered = Answered(self._shared.problem(refusal), _cache_lines(request, refusal))
             abandon = isinstance(refusal, RequestTimeout)
@@ -83,20 +84,12 @@ class Handlers:
             return HandedOver()
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
         shown = request_id if status >= 400 else asked
+        accounting.told(exchange, answered, status)
         response = self._response(request, answered, status, shown, abandon=abandon)
-        if self._log.enabled:
-            self._log.line(
-                request.method,
-                request.path_qs,
-                status,
-                response.size,
-                request.method.lower(),
-                request_id=request_id,
-                duration_s=asyncio.get_running_loop().time() - began,
-            )
+        exchange.sent = response
         return response
 
-    async def _operate(self, request: BaseRequest) -> Answered | None:
+    async def _operate(self, request: BaseRequest, exchange: Exchange) -> Answered | None:
         request_head.check(request)
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
@@ -105,6 +98,7 @@ class Handlers:
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
         route, name = self._routes.find(canonical_path(target.partition("?")[0]))
+        accounting.found(exchange, request, route, target, self._shared.clock())
         return await self._operations[type(route)](request, target, route, name)
 
     def _check_web_origin(self, request: BaseRequest) -> None:
@@ -145,12 +139,19 @@ class Handlers:
             return _relay(request, answer, lines, timeout_s, keep_alive=keep_alive, abandon=abandon)
         if isinstance(answer, RenderedChunk):
             head = http1.status_line(200) + common + cache
-            return WireResponse(status, head, answer.rest, keep_alive=keep_alive, abandon=abandon)
+            return WireResponse(
+                status,
+                head,
+                answer.rest,
+                keep_alive=keep_alive,
+                body_size=answer.body_size,
+                abandon=abandon,
+            )
         if request.method == "HEAD":
-            wire = http1.serialize_head(answer, common + cache)
+            wire, size = http1.serialize_head(answer, common + cache), 0
         else:
-            wire = http1.serialize(answer, common + cache)
-        return WireResponse(status, wire, keep_alive=keep_alive, abandon=abandon)
+            wire, size = http1.serialize(answer, common + cache), len(answer.body)
+        return WireResponse(status, wire, keep_alive=keep_alive, body_size=size, abandon=abandon)
 
 
 def _cache_lines(request: BaseRequest, refusal: HeadgateError) -> bytes:
@@ -205,7 +206,9 @@ def _relay(
         framing = b"\r\n"
     head = b"".join((answer.head, lines, framing))
     if isinstance(body, bytes):
-        return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
+        return WireResponse(
+            status, head, body, keep_alive=keep_alive, body_size=len(body), abandon=abandon
+        )
     return StreamedResponse(
         status,
         head,

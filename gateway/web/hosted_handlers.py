@@ -74,7 +74,7 @@ class HostedHandlers:
         if isinstance(read, LongPoll):
             async with live_responses.staying(request):
                 join = partial(route.feeds.join, answer.active, state)
-                return await live_responses.poll(join, read, state.offset(answer.start))
+                return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             ended = responses.poll_ended(state, read, route.clock())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OriginBroken, ServerStopping
+from gateway.live.logged_reader import LoggedSseReader
 from gateway.live.long_polls import UNTOLD
 from gateway.live.sse_readers import SseReader
 from gateway.protocol import cache_status, http1
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.live.feed import Join
+    from gateway.live.sse_readers import SseReaders
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import Exchange
+    from gateway.telemetry.live_traffic import Ended
 
 
 class _Poll:
@@ -33,11 +38,13 @@ class _Poll:
     def __init__(self) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.has_left = False  # with its answer
+        self.ended: Ended = "answered"
 
-    def answer(self, response: Response | None, wire: bytes) -> None:  # noqa: ARG002 - a Waiter
+    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:  # noqa: ARG002 - a Waiter
         """Take the answer as a value."""
         self.has_left = True
-        if response is not None and not self.answered.done():
+        self.ended = ended
+        if not self.answered.done():
             self.answered.set_result(response)
 
     def abandon(self) -> None:
@@ -47,17 +54,29 @@ class _Poll:
             self.answered.set_exception(OriginBroken(UNTOLD))
 
 
-async def poll(join: Join, read: LongPoll, position: str) -> Answered:
+async def poll(request: BaseRequest, join: Join, read: LongPoll, position: str) -> Answered:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     waiter = _Poll()
     feed = join()
+    exchange = exchange_of(request)
+    exchange.cache = "COLLAPSED"  # also where it is cut
     try:
         feed.park(waiter, read, position)
         tracing.waits()
-        return Answered(await waiter.answered, cache_status.COLLAPSED)
+        response = await waiter.answered
+        exchange.ended = waiter.ended
+        return Answered(response, cache_status.COLLAPSED)
     finally:
-        if not waiter.has_left and not feed.leave(waiter):
+        ended: Ended = "client" if request.transport is None else "timeout"
+        if not waiter.has_left and not feed.leave(waiter, ended):
             feed.left()
+
+
+def exchange_of(request: BaseRequest) -> Exchange:
+    """What is counted of a request that is being handled."""
+    exchange = connection_of(request).exchange
+    assert exchange is not None, "the handlers begin with it"
+    return exchange
 
 
 def connection_of(request: BaseRequest) -> Connection:
@@ -105,6 +124,8 @@ def stream_events(
     start: str,
 ) -> None:
     """Write the head, then let the feed have the connection."""
+    exchange = exchange_of(request)
+    exchange.cache = "COLLAPSED"
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")
@@ -121,10 +142,9 @@ def stream_events(
     feed = join()
     reader = None
     try:
-        reader = SseReader(
-            transport, feed.sse_readers, start, cursor, chunked=chunked, server=connection.owner
-        )
+        reader = _reader(request, shared, feed.sse_readers, start, cursor)
         transport.write(wire)
+        exchange.begin_events()
         reader.paused = connection.writing_paused  # by what the client has not read yet
         if connection.has_more:
             reader.data_received(b"")  # it is as if that came now
@@ -135,5 +155,22 @@ def stream_events(
         if reader is None or reader not in feed.sse_readers:
             feed.left()  # else it leaves with its connection
         raise
-    if shared.log.enabled:
-        shared.log.line("GET", request.path_qs, 200, 0, "sse")
+
+
+def _reader(
+    request: BaseRequest,
+    shared: Context,
+    readers: SseReaders[Any, Any],
+    start: str,
+    cursor: int,
+) -> SseReader:
+    """The one that takes the request's connection over."""
+    transport, owner = request.transport, connection_of(request).owner
+    assert transport is not None, "looked at before"
+    chunked = request.version.minor > 0
+    if not shared.log.enabled:
+        return SseReader(transport, readers, start, cursor, chunked=chunked, server=owner)
+    tell_end = partial(exchange_of(request).events_ended, shared.log)
+    return LoggedSseReader(
+        transport, readers, start, cursor, chunked=chunked, server=owner, tell_end=tell_end
+    )

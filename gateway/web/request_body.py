@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.runtime.context import Context, Timeouts
+    from gateway.runtime.limits import Limits
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def parts(request: BaseRequest, timeouts: Timeouts) -> AsyncIterator[bytes]:
+async def parts(request: BaseRequest, timeouts: Timeouts, limits: Limits) -> AsyncIterator[bytes]:
     """The parts, each of which must come in time, and all of them at the least rate.
 
     Only the time that is spent waiting for the client counts, not that of whoever takes the parts.
@@ -39,6 +40,8 @@ async def parts(request: BaseRequest, timeouts: Timeouts) -> AsyncIterator[bytes
             async with asyncio.timeout(allowed_s):
                 part = await request.content.readany()
         except TimeoutError as error:
+            limit = "body_timeout" if allowed_s == timeouts.body else "min_body_rate"
+            limits.refused[limit] += 1
             raise RequestTimeout("the rest of the body did not come in time") from error
         except RuntimeError as error:
             if request.transport is not None:
@@ -63,11 +66,13 @@ async def whole(request: BaseRequest, shared: Context) -> bytes:
         raise CodingNotSupported("send the body without Content-Encoding")
     limits = shared.limits
     if (request.content_length or 0) > limits.max_append:
+        limits.refused["max_append"] += 1
         raise BodyTooLarge(limits.max_append)
     received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
     try:
-        async for part in parts(request, shared.timeouts):
+        async for part in parts(request, shared.timeouts, limits):
             if received.tell() + len(part) > limits.max_append:
+                limits.refused["max_append"] += 1
                 raise BodyTooLarge(limits.max_append)
             limits.receive(len(part))
             received.write(part)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.runtime.answer import Source
+    from gateway.telemetry.live_traffic import Ended
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
@@ -26,9 +27,22 @@ JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a secon
 class WireResponse(web.StreamResponse):
     """Writes its bytes to the transport and waits until the client has taken most of them."""
 
-    def __init__(self, status: int, *wire: bytes, keep_alive: bool, abandon: bool = False) -> None:
-        """With `abandon` the rest of the request is not waited for."""
+    def __init__(
+        self,
+        status: int,
+        *wire: bytes,
+        keep_alive: bool,
+        body_size: int = 0,
+        abandon: bool = False,
+    ) -> None:
+        """The last `body_size` bytes are the body.
+
+        With `abandon` the rest of the request is not waited for.
+        """
         super().__init__(status=status)
+        self.body_sent = 0
+        self.ended: Ended | None = None  # nothing is written yet
+        self._body_size = body_size
         self._abandon = abandon
         self._wire = wire
         self._keep_alive = keep_alive
@@ -49,12 +63,15 @@ class WireResponse(web.StreamResponse):
         for piece in pieces:
             transport.write(piece)
         self._protocol = request
+        self.body_sent = self._body_size
+        self.ended = "client"  # until it has taken all
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
         """Hold the connection's next request back while this answer is not taken."""
         if self._protocol is not None:
             await self._protocol.protocol._drain_helper()  # aiohttp has no public one
+            self.ended = "answered"
             if self._abandon:
                 self._protocol.protocol.force_close()
 
@@ -87,13 +104,16 @@ class StreamedResponse(WireResponse):
                 if request.transport is None:
                     raise ConnectionResetError("the client is gone")
                 request.transport.write(http1.chunk(part) if self._chunked else part)
+                self.body_sent += len(part)
                 # One who takes nothing would keep a request at the origin for ever.
                 async with asyncio.timeout(self._timeout_s):
                     await request.protocol._drain_helper()
         except (HeadgateError, TimeoutError) as error:
+            self.ended = "slow" if isinstance(error, TimeoutError) else "error"
             _cut(request)
             raise ConnectionResetError(str(error)) from error
         except asyncio.CancelledError:
+            self.ended = "drain"
             _cut(request)
             raise
         if self._chunked and request.transport is not None:

@@ -39,15 +39,17 @@ class ConnectionServer(web.Server):
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
         head = self.fast.heads.get(data)
-        if head is None or not head.is_last or self.shared.tracer is not None:
-            return None  # a span tells of a connection's other end, too
+        if head is None or not head.is_last or self.shared.log.enabled:
+            return None  # a line names the client, whom a connection knows
+        if self.shared.tracer is not None:
+            return None  # and so does a span
         limits = self.shared.limits
         if limits.connections >= limits.max_connections:
             return None
         answer = self.fast.ready(head)
         if answer is not None and self.shared.repeats.looking:
             self.shared.repeats.note(None, "GET", head.target, head.headers)
-        return answer
+        return None if answer is None else answer[:2]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
         """The protocol of a new connection."""
@@ -74,7 +76,7 @@ class ConnectionServer(web.Server):
         now = self._loop.time()
         for connection in list(self._connections):
             if isinstance(connection, Connection) and connection.too_slow(now):
-                self.shared.limits.slow_requests += 1
+                self.shared.limits.refused["header_timeout"] += 1
                 connection.force_close()
         self.shared.repeats.turn(now)
 

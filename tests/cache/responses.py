@@ -10,6 +10,7 @@ from gateway.cache.cached_response import CachedResponse
 from gateway.cache.policy import Defaults, Stored, Times, storable
 from gateway.cache.variants import Variant
 from gateway.protocol.identity import IdentityHeaders
+from gateway.telemetry.traffic import Hits
 
 if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
@@ -42,7 +43,8 @@ def in_store(stored: Stored, body: bytes = b"", facts: StreamRead | None = None)
             own_date=True,
             own_cors=True,
             tagged_as=None,
-        )
+        ),
+        Hits(),
     )
 
 

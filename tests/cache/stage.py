@@ -21,6 +21,7 @@ from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.state import Lifetime
+from gateway.telemetry.traffic import Traffic
 from tests.streams.clock import ManualClock
 from tests.support.cache_status import said
 
@@ -57,12 +58,14 @@ class Stage:
         self.clock = ManualClock()
         self.store: Store[CacheEntry] = Store(store_bytes)
         self.tails: set[tuple[str, str]] = set()
+        self.traffic = Traffic()
         self.cache = HttpCache(
             self.store,
             rules,
             self._send,
             self.clock,
             lambda ask: lambda offset: (ask.path, offset) in self.tails,
+            self.traffic,
         )
 
     async def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:

@@ -10,30 +10,36 @@ from hypothesis import strategies as st
 
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
+from gateway.protocol.responses import Response
 from gateway.protocol.state import StreamState
+from gateway.telemetry.traffic import Hits, Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = 1000.0
+EMPTY = ENTRY_OVERHEAD + 2  # bytes of an answer that is nothing but the end of its head
 Row = tuple[str, int, int, bool]
 
 
 def entry(
     key: str,
-    size: int = ENTRY_OVERHEAD,
+    size: int = EMPTY,
     stream_id: int = 1,
     *,
     at_tail: bool = False,
     expires_at: float | None = None,
+    owner: Kept | None = None,
 ) -> RenderedChunk:
     """An answer that counts so many bytes."""
     made = RenderedChunk(
         key,
         groups(StreamState("s", stream_id, 0, "a/b"), until_change=at_tail),
-        b"x" * (size - ENTRY_OVERHEAD),
-        fields="",
+        Response(304, "", b"x" * (size - EMPTY)),
         etag="",
+        owner=owner or Kept(),
+        given=Hits(),
+        is_end=False,
         expires_at=expires_at,
     )
     assert made.size == size
@@ -49,42 +55,48 @@ def kept(store: Store[RenderedChunk], keys: str) -> str:
 
 
 def test_an_answer_counts_its_bytes_and_what_holds_them() -> None:
-    made = RenderedChunk("k", (), b"rest", fields="fields", etag="tag")
-    assert made.size == 4 + 6 + ENTRY_OVERHEAD
+    made = RenderedChunk(
+        "k",
+        (),
+        Response(200, "A: b\r\n", b"rest"),
+        etag="tag",
+        owner=Kept(),
+        given=Hits(),
+        is_end=False,
+    )
+    assert made.rest == b"A: b\r\nContent-Length: 4\r\n\r\nrest"
+    assert (made.size, made.body_size) == (len(made.rest) + 6 + ENTRY_OVERHEAD, 4)
     store = store_of(100_000)
     store.put(made)
     assert (store.get("k", NOW), store.bytes, len(store)) == (made, made.size, 1)
     assert store.get("l", NOW) is None
-    assert (store.hits, made.hits) == (0, 0)
-    store.hit(made)
-    assert (store.hits, made.hits) == (1, 1)
 
 
 @pytest.mark.parametrize(("more", "left"), [(0, "abcdefgh"), (1, "bcdefgh")])
 def test_the_bound_holds_at_its_edge_and_the_oldest_goes(more: int, left: str) -> None:
-    store = store_of(8000)
+    store, owner = store_of(8000), Kept()
     for key in "abcdefg":
-        store.put(entry(key, 1000))
+        store.put(entry(key, 1000, owner=owner))
     store.put(entry("h", 1000 if not more else 999))
-    assert store.evictions == 0
+    assert owner.evictions == 0
     if more:
         store.put(entry("h", 1000))
         store.put(entry("i", 1000))
-        assert (store.bytes, store.evictions) == (8000, 1)
+        assert (store.bytes, owner.evictions, owner.bytes, owner.entries) == (8000, 1, 6000, 6)
     assert kept(store, "abcdefgh") == left
 
 
 @pytest.mark.parametrize(("more", "first"), [(-1, True), (0, True), (1, False)])
 def test_what_one_change_makes_old_is_bounded_and_the_oldest_goes(more: int, first: bool) -> None:
-    store = store_of(1 << 30)
+    store, owner = store_of(1 << 30), Kept()
     store.put(entry("other", stream_id=2))
     for number in range(MAX_GROUP + more):
-        store.put(entry(str(number)))
+        store.put(entry(str(number), owner=owner))
     assert (store.get("0", NOW) is not None) is first
     assert store.get("1", NOW) is not None
     assert store.get("other", NOW) is not None
     assert len(store) == min(MAX_GROUP + more, MAX_GROUP) + 1
-    assert store.evictions == max(more, 0)
+    assert owner.evictions == max(more, 0)
 
 
 def test_an_entry_that_is_used_stays_in_the_cache() -> None:
@@ -137,18 +149,19 @@ def test_the_end_of_a_stream_drops_all_its_answers() -> None:
     store.put(entry("b", stream_id=1))
     store.put(entry("c", stream_id=2))
     drop(store, 1, whole=True)
-    assert (kept(store, "abc"), len(store), store.bytes) == ("c", 1, ENTRY_OVERHEAD)
+    assert (kept(store, "abc"), len(store), store.bytes) == ("c", 1, EMPTY)
 
 
 def test_a_cleared_store_is_empty_and_goes_on() -> None:
-    store = store_of(100_000)
-    store.put(entry("a", stream_id=1, at_tail=True))
-    store.put(entry("b", stream_id=2))
+    store, owner = store_of(100_000), Kept()
+    store.put(entry("a", stream_id=1, at_tail=True, owner=owner))
+    store.put(entry("b", stream_id=2, owner=owner))
     store.get("b", NOW)
     store.clear()
-    assert (kept(store, "ab"), len(store), store.bytes, store.evictions) == ("", 0, 0, 0)
+    assert (kept(store, "ab"), len(store), store.bytes) == ("", 0, 0)
+    assert (owner.entries, owner.bytes, owner.evictions) == (0, 0, 0)
     store.put(entry("b"))
-    assert (kept(store, "ab"), store.bytes) == ("b", ENTRY_OVERHEAD)
+    assert (kept(store, "ab"), store.bytes) == ("b", EMPTY)
 
 
 @pytest.mark.parametrize(("now", "there"), [(9.9, True), (10.0, False), (10.1, False)])
@@ -161,16 +174,17 @@ def test_an_answer_ends_with_its_stream(now: float, there: bool) -> None:
 @pytest.mark.parametrize(("more", "left"), [(2, "ab"), (3, "abc"), (4, "bcd")])
 def test_the_number_of_answers_is_bounded_too(more: int, left: str) -> None:
     store: Store[RenderedChunk] = Store(100_000, max_entries=3)
+    owner = Kept()
     for key in "abcd"[:more]:
-        store.put(entry(key))
-    assert (kept(store, "abcd"), store.evictions) == (left, max(0, more - 3))
+        store.put(entry(key, owner=owner))
+    assert (kept(store, "abcd"), owner.evictions) == (left, max(0, more - 3))
 
 
 OPERATIONS = st.one_of(
     st.tuples(
         st.just("put"),
         st.sampled_from("abcdefghijkl"),
-        st.integers(ENTRY_OVERHEAD, ENTRY_OVERHEAD + 500),
+        st.integers(EMPTY, EMPTY + 500),
         st.integers(0, 2),
         st.booleans(),
     ),
@@ -220,7 +234,7 @@ class Model:
 
 @given(st.lists(OPERATIONS, max_size=60))
 def test_it_holds_what_plain_lists_would(operations: list[tuple[object, ...]]) -> None:
-    limit = 8 * (ENTRY_OVERHEAD + 400)
+    limit = 8 * (EMPTY + 400)
     store = store_of(limit)
     model = Model(limit)
     for operation in operations:

@@ -626,7 +626,7 @@ async def test_so_many_streams_are_followed(limit: int, refused: int) -> None:
             assert (await client.answer()).status == 503
         else:
             await until(lambda: gateway.limits.feeds == 2)
-        assert gateway.limits.feeds_refused == refused
+        assert gateway.limits.refused["max_feeds"] == refused
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])

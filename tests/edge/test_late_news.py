@@ -13,6 +13,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.protocol.responses import Response
+    from gateway.telemetry.live_traffic import Ended
 
 TEXT = "Content-Type: text/plain"
 
@@ -42,8 +43,7 @@ class Waiting:
     def __init__(self) -> None:
         self.statuses: list[int] = []
 
-    def answer(self, response: Response | None, wire: bytes) -> None:
-        assert response is not None, "polls at an origin are answered with values"
+    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:
         self.statuses.append(response.status)
 
     def abandon(self) -> None:

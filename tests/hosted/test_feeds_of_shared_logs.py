@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
+    from gateway.telemetry.live_traffic import Ended
     from tests.protocol.events import Event
     from tests.support.http1 import Client
 
@@ -284,8 +285,7 @@ class Waiting:
     def __init__(self) -> None:
         self.answers: list[Response] = []
 
-    def answer(self, response: Response | None, wire: bytes) -> None:
-        assert response is not None
+    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:
         assert wire.endswith(response.body)
         self.answers.append(response)
 

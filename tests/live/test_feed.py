@@ -425,7 +425,7 @@ async def test_so_many_readers_may_wait_and_no_more() -> None:
             refused = await gateway.ask(get(target))
             assert (refused.status, refused.get("Retry-After")) == (503, str(again_s))
             assert b"max_live_readers is reached" in refused.body
-        assert gateway.limits.live_readers_refused >= 2
+        assert gateway.limits.refused["max_live_readers"] >= 2
         reader.close()
         await until(lambda: gateway.limits.live_readers == 1)
         await follow(gateway, "s?offset=now&live=sse")

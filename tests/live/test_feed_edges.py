@@ -444,7 +444,7 @@ async def test_the_limit_of_live_readers(waiting: int, kind: str) -> None:
             refused
         )
         assert gateway.limits.live_readers == min(waiting, 3)
-        assert gateway.limits.live_readers_refused == len(refused)
+        assert gateway.limits.refused["max_live_readers"] == len(refused)
         await gateway.ask(post("s", b"!", "Stream-Closed: true"))
         for client in clients:
             answer = await client.answer()

@@ -17,8 +17,9 @@ PRELUDE = """
 import logging, warnings
 from gateway.telemetry import logs
 def request(level, target="/v1/stream/a", **changed):
-    fields = dict(request_id="r-1", method="GET", target=target, status=200, size=12,
-                  duration_s=0.12345678, mode="catch-up")
+    fields = dict(request_id="r-1", method="GET", target=target, client="192.0.2.1",
+                  forwarded_for=None, route="/v1/stream", status=200, size=12,
+                  duration_s=0.12345678, cache="HIT", ended="answered")
     logs.request_line(level, **{**fields, **changed})
 """
 
@@ -49,12 +50,23 @@ def test_a_request_is_one_line_with_its_fields() -> None:
             "request_id": "r-1",
             "method": "GET",
             "path": "/v1/stream/a",
+            "route": "/v1/stream",
             "status": 200,
             "bytes": 12,
-            "duration_s": 0.123457,
-            "mode": "catch-up",
+            "duration_us": 123457,
+            "cache": "HIT",
+            "client": "192.0.2.1",
+            "ended": "answered",
         }
     ]
+
+
+@pytest.mark.parametrize("length", [200, 201])
+def test_what_proxies_say_of_whom_they_ask_for_is_told_beside_the_client(length: int) -> None:
+    (event,) = logged(
+        f'logs.configure("info", "json"); request("info", forwarded_for="9" * {length})'
+    )
+    assert (event["client"], event["forwarded_for"]) == ("192.0.2.1", "9" * 200)
 
 
 @pytest.mark.parametrize(

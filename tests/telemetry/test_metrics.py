@@ -10,9 +10,9 @@ from prometheus_client import generate_latest
 
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
-from gateway.telemetry import metrics
+from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
-from gateway.web.metrics import FAST, OF_SHARED
+from gateway.web.metrics import LAG, OF_SHARED
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
@@ -33,8 +33,9 @@ OF_EDGE_ROUTES = (
 )
 DECLARED = (
     *OF_THE_WHOLE,
-    FAST,
+    LAG,
     *OF_SHARED,
+    *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
     *OF_EDGE_ROUTES,
     *metrics.OF_PROCESSES,
@@ -121,8 +122,9 @@ def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
             assert ask(server.port, "GET", "/v1/stream/s?offset=-1").body == b"one"
         numbers = scraped(server)
     route = '{route="/v1/stream"}'
-    assert numbers["headgate_cache_misses_total"] == 1
-    assert numbers["headgate_cache_hits_total"] == 2
+    results = "headgate_cache_results_total"
+    assert numbers[f'{results}{{result="miss",route="/v1/stream"}}'] == 1
+    assert numbers[f'{results}{{result="hit",route="/v1/stream"}}'] == 2
     assert numbers[f"headgate_log_up{route}"] == 1
     assert numbers[f"headgate_log_commits_total{route}"] == 1
     assert numbers[f"headgate_appends_pending{route}"] == 0
@@ -135,7 +137,6 @@ def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path:
     with redis_server(tmp_path / "redis") as redis:
         for origin in (f"file:{tmp_path}/file", redis.url, "http://127.0.0.1:9"):
             with headgate(origin) as server:
-                names |= {
-                    name.partition("{")[0].removesuffix("_bucket") for name in scraped(server)
-                }
+                told = (name.partition("{")[0] for name in scraped(server))
+                names |= {name.removesuffix("_bucket") for name in told}
     assert {metric.name for metric in DECLARED} - names == set()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.settings import RequestLevel
     from gateway.telemetry.spans import Tracer
     from tests.support.raw_origin import RawOrigin
 
@@ -53,6 +54,7 @@ class Options(NamedTuple):
     cors_origins: Sequence[str] = ("*",)
     freshness: Freshness = Freshness()
     tracer: Tracer | None = None
+    log_requests: RequestLevel = "off"
 
 
 def settings_of(options: Options) -> Settings:
@@ -72,7 +74,7 @@ def settings_of(options: Options) -> Settings:
         min_body_rate=options.min_body_rate,
         keepalive_timeout=options.keepalive_timeout,
         cors_origins=tuple(options.cors_origins),
-        log_requests="off",
+        log_requests=options.log_requests,
     )
 
 

@@ -193,7 +193,7 @@ async def test_a_head_behind_a_request_has_its_time_from_when_it_is_its_turn() -
         script.go()
         assert (await client.answer()).body == b"late"
         assert await client.rest() == b""
-        assert gateway.limits.slow_requests == 1
+        assert gateway.limits.refused["header_timeout"] == 1
 
 
 async def test_the_end_of_a_long_body_is_no_head() -> None:

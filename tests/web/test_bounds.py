@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.runtime.limits import Limits
+from gateway.telemetry.traffic import HIT
 from gateway.web.connection import AT_ONCE, Connection
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.http1 import Answer, Client
@@ -61,12 +62,12 @@ async def test_events_behind_an_answer_that_nobody_reads_stay_in_the_log() -> No
             assert (await gateway.ask(post("s", record))).status == 204
         await gateway.ask(post("s", b"", "Stream-Closed: true"))
         await gateway.ask(get("big?offset=-1"))
-        hits = gateway.store.hits
+        hits = gateway.route.traffic.result_count(HIT)
         slow, transport = await narrow_client(gateway)
         slow.pause()
         slow.send(get("big?offset=-1") + get("s?offset=-1&live=sse"))
         await until(lambda: gateway.limits.live_readers == 1)
-        assert gateway.store.hits > hits
+        assert gateway.route.traffic.result_count(HIT) > hits
         quick = await gateway.connect()  # takes as many turns as writing all of it needs
         quick.send(get("s?offset=-1&live=sse"))
         await quick.answer()
@@ -245,8 +246,8 @@ async def test_one_who_sends_many_requests_lets_others_have_their_turn() -> None
         client = await gateway.connect()
         client.send(get("s?offset=-1") * many)
         async with asyncio.timeout(PATIENCE_S):
-            while not gateway.store.hits:
+            while not gateway.route.traffic.result_count(HIT):
                 await asyncio.sleep(0)
-        assert AT_ONCE <= gateway.store.hits < many
+        assert AT_ONCE <= gateway.route.traffic.result_count(HIT) < many
         for _ in range(many):
             assert (await client.answer()).body == b"0"

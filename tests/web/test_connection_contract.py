@@ -328,7 +328,7 @@ async def test_a_head_that_does_not_come_ends_the_connection() -> None:
         assert (await used.ask(get("s?offset=-1"))).status == 404
         used.send(b"GET /")
         assert [await client.rest() for client in (silent, slow, used)] == [b"", b"", b""]
-        assert gateway.limits.slow_requests == 3
+        assert gateway.limits.refused["header_timeout"] == 3
 
 
 async def test_an_idle_connection_may_stay_for_its_time_and_no_longer() -> None:
@@ -398,7 +398,7 @@ async def test_the_connection_after_the_last_is_told_so() -> None:
         assert b'"max_connections is reached"' in refusal.body
         assert refusal.get("Retry-After") == "1"
         assert await third.rest() == b""
-        assert gateway.limits.connections_refused == 1
+        assert gateway.limits.refused["max_connections"] == 1
         clients[0].close()
         await until(lambda: gateway.limits.connections == 1)
         again = await gateway.connect()

@@ -12,6 +12,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.listener import ConnectionListener
 from tests.support.http1 import Client
 from tests.support.live_origin import LiveOrigin
@@ -112,7 +113,8 @@ async def test_the_hits_are_counted_on_both_ways() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
         await both(gateway, get(S))
-        assert (gateway.store.hits, gateway.store.misses) == (2, 1)
+        traffic = gateway.edge.traffic
+        assert [traffic.result_count(result) for result in (HIT, MISS)] == [2, 1]
 
 
 @pytest.mark.parametrize("wanted", ["gzip", "br, gzip;q=0.5"])

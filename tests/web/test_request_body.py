@@ -12,6 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import RequestTimeout
 from gateway.runtime.context import Timeouts
+from gateway.runtime.limits import Limits
 from gateway.web import request_body
 from tests.support import virtual_time
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 2.0
 RATE = 100  # bytes a second
+
+
+def some_limits() -> Limits:
+    return Limits(
+        max_connections=1, max_live_readers=1, max_feeds=1, max_append=1, max_pending_appends=1
+    )
 
 
 def take(
@@ -43,7 +50,8 @@ def take(
         sending = loop.create_task(send())
         size = 0
         try:
-            async for part in request_body.parts(request, Timeouts(10, TIMEOUT_S, rate)):
+            timeouts, limits = Timeouts(10, TIMEOUT_S, rate), some_limits()
+            async for part in request_body.parts(request, timeouts, limits):
                 size += len(part)
                 await asyncio.sleep(pause_s)
         except RequestTimeout as error:

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 
 STREAM = "/v1/stream/s"
 READ = f"{STREAM}?offset=-1"
+POLLS = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
 MANY = 20  # connections, so that each worker has some
 
 
@@ -68,7 +69,7 @@ def test_readers_of_all_workers_get_what_one_of_them_takes(server: Several) -> N
         wires = [opened.enter_context(Wire(server.port)) for _ in range(MANY)]
         for wire in wires:
             wire.send(request("GET", f"{STREAM}?offset={tail}&live=long-poll"))
-        wait_until(lambda: server.metrics()["headgate_live_readers"] == MANY, "all polls wait")
+        wait_until(lambda: server.metrics()[POLLS] == MANY, "all polls wait")
         append(server, 1)
         assert {(answer.status, answer.body) for answer in (wire.answer() for wire in wires)} == {
             (200, b"1,")

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.timeout(180)
 READS = 60
 STREAM = "/v1/stream/s"
 READ = f"{STREAM}?offset=-1"
+POLLS = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
+HITS = 'headgate_cache_results_total{result="hit",route="/v1/stream"}'
+ENTRIES = 'headgate_cache_entries{route="/v1/stream"}'
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,7 @@ def waiting(server: Several, tail: str) -> Iterator[list[Wire]]:
     with connected(server) as wires:
         for wire in wires:
             wire.send(request("GET", f"{STREAM}?offset={tail}&live=long-poll"))
-        wait_until(lambda: server.metrics()["headgate_live_readers"] == 20, "all polls wait")
+        wait_until(lambda: server.metrics()[POLLS] == 20, "all polls wait")
         yield wires
 
 
@@ -112,12 +115,10 @@ def test_each_worker_serves_with_a_cache_of_its_own_and_numbers_add_up(server: S
     answers = [ask(server.port, "GET", READ) for _ in range(READS)]
     assert {answer.body for answer in answers} == {b"one"}
     assert [answer.headers["x-cache"] for answer in answers].count("MISS") == 2
-    wait_until(
-        lambda: server.metrics()["headgate_cache_hits_total"] == READS - 2, "all are counted"
-    )
+    wait_until(lambda: server.metrics()[HITS] == READS - 2, "all are counted")
     numbers = server.metrics()
-    assert numbers["headgate_cache_misses_total"] == 2
-    assert numbers["headgate_cache_entries"] == 2
+    assert numbers['headgate_cache_results_total{result="miss",route="/v1/stream"}'] == 2
+    assert numbers[ENTRIES] == 2
     assert numbers['headgate_origin_fetches_total{route="/v1/stream"}'] == 2
     up = [number for name, number in numbers.items() if name.startswith("headgate_origin_up{")]
     assert up == [1]
@@ -213,10 +214,7 @@ def test_a_worker_that_hangs_is_named_and_its_counters_stay(server: Several) -> 
     wait_until(lambda: server.check("worker 2") == "does not answer", "it is missed")
     wait_until(lambda: server.check("worker 1") == "ok", "the other one is well")
     wait_until(
-        lambda: (
-            server.metrics()["headgate_workers_silent"] == 1
-            and server.metrics()["headgate_cache_entries"] == 1
-        ),
+        lambda: server.metrics()["headgate_workers_silent"] == 1 and server.metrics()[ENTRIES] == 1,
         "the numbers are those of one",
     )
     now = server.counters()
@@ -244,7 +242,7 @@ def test_a_dead_worker_is_replaced_and_the_other_one_serves_meanwhile(server: Se
     after = server.counters()
     assert {name: n for name, n in before.items() if after[name] < n} == {}
     assert after["headgate_worker_restarts_total"] == 1
-    assert after["headgate_cache_hits_total"] >= before["headgate_cache_hits_total"] + READS - 2
+    assert after[HITS] >= before[HITS] + READS - 2
 
 
 def test_a_worker_that_is_told_to_end_is_replaced(server: Several) -> None:

@@ -1,0 +1,100 @@
+"""One request from its head to its end, on the ordinary way: what is counted and logged of it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.telemetry import traffic as counted
+
+if TYPE_CHECKING:
+    from gateway.runtime.access_log import AccessLog, Asked
+    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Traffic
+
+
+class Sent(Protocol):
+    """An answer as it was written: its status, the bytes of its body, and how that has ended.
+
+    `ended` is None while nothing was written.
+    """
+
+    body_sent: int
+    ended: Ended | None
+
+    @property
+    def status(self) -> int:
+        """As in the status line."""
+
+
+class Exchange:
+    """It belongs to `route` once that is found; `cache` is X-Cache as the client was told it.
+
+    `ended` is what has ended a wait, where that is more than that there was an answer.
+    """
+
+    def __init__(self, traffic: Traffic, operation: int, request_id: str) -> None:
+        self._began = perf_counter()
+        self.traffic = traffic
+        self.route = ""
+        self.operation = operation
+        self.begins = counted.NOWHERE
+        self.request_id = request_id
+        self.asked: Asked | None = None  # where there is to be a line
+        self.cache = ""
+        self.sent: Sent | None = None
+        self.ended: Ended = "answered"
+        self._is_over = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is a GET of a stream, or of what could be one."""
+        return self.operation in {counted.READ, counted.LONG_POLL, counted.SSE}
+
+    def begin_events(self) -> None:
+        """Its answer goes on without it: count it now, and let the reader's end be logged."""
+        self._is_over = True
+        self._count(200, 0)
+
+    def finish(self, received: int, log: AccessLog, *, stopping: bool) -> None:
+        """It is over: `received` bytes of its body have come."""
+        self.traffic.request_bytes += received
+        if self._is_over:
+            return
+        self._is_over = True
+        sent = self.sent
+        if sent is None or sent.ended is None:
+            self._count(counted.CUT, 0)
+            self._log(log, 499, 0, "drain" if stopping else "client")
+        else:
+            self._count(sent.status, sent.body_sent)
+            ended = self.ended if sent.ended == "answered" else sent.ended
+            self._log(log, sent.status, sent.body_sent, ended)
+
+    def events_ended(self, log: AccessLog, ended: Ended, size: int) -> None:
+        """Its SSE answer is over."""
+        self._log(log, 200, size, ended)
+
+    def _count(self, status: int, size: int) -> None:
+        traffic = self.traffic
+        traffic.answered(self.operation, status, size, perf_counter() - self._began)
+        if self.is_read:
+            result = _RESULTS.get(self.cache, counted.MISS)  # cut, it was not here at once
+            traffic.results[result] += 1
+            traffic.resumes[self.begins] += 1
+
+    def _log(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
+        if self.asked is not None:
+            log.line(
+                self.asked,
+                status=status,
+                size=size,
+                duration_s=perf_counter() - self._began,
+                cache=self.cache or "none",
+                route=self.route or "none",
+                request_id=self.request_id,
+                ended=ended,
+            )
+
+
+_RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}

@@ -1,0 +1,35 @@
+"""How late the event loop comes to what is due: for so long nobody was served."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+from gateway.telemetry.metrics import Histogram
+
+EVERY_S = 0.1
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class LoopLag:
+    """One timer that is set again and again: `late` has how much later than it was due it came."""
+
+    def __init__(self) -> None:
+        self.late = Histogram(SECONDS)
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to measure the running loop."""
+        # The loop's own time stands still while a turn takes.
+        self._due = perf_counter() + EVERY_S
+        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._came)
+
+    def _came(self) -> None:
+        self.late.observe(max(0.0, perf_counter() - self._due))
+        self.start()
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,189 @@
+"""What is counted of the requests of one route, in plain numbers.
+
+Only the event loop touches them. An answer that is kept is counted in one place, its `Hits`; what
+Prometheus is told is made of all of these when somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.protocol.cursors import is_long_over
+from gateway.protocol.offsets import BEGINNING, NOW
+from gateway.protocol.responses import CLOSED_LINE
+from gateway.telemetry.live_traffic import LiveTraffic
+from gateway.telemetry.metrics import Distribution, Histogram
+
+if TYPE_CHECKING:
+    from gateway.protocol.responses import Response
+
+# Indices into the lists of a Traffic: to look a name up would cost more than to count.
+OPERATIONS = (
+    *("read", "long_poll", "sse", "head", "append"),
+    *("create", "close", "delete", "options", "other"),
+)
+READ, LONG_POLL, SSE, HEAD, APPEND, CREATE, CLOSE, DELETE, OPTIONS, OTHER = range(10)
+TIMED = (READ, HEAD, APPEND, CREATE, CLOSE, DELETE)  # the others wait for news, or do nothing
+STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "cut")
+CUT = 600  # as a status: the client left before there was an answer
+_OK = 1  # the index of 2xx
+RESULTS = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
+HIT, MISS, STALE, REVALIDATED, COLLAPSED, BYPASS = range(6)
+BEGINNINGS = ("offset", "start", "gap", "terminal")
+OFFSET, START, GAP, TERMINAL, NOWHERE = range(5)  # NOWHERE is counted, and not told
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FIRST_S = SECONDS[0]
+
+
+class Hits:
+    """Kept answers that were given at once, to reads of one kind.
+
+    Whoever gives one counts it and its body's `bytes`. Some are measured, each for those up to the
+    next. `late` are those that took longer than the first bound of their histogram.
+    """
+
+    __slots__ = ("_measured", "_seconds", "_took", "bytes", "count", "late")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.bytes = 0
+        self._seconds = 0.0  # of the first `_measured`
+        self._measured = 0
+        self._took = 0.0
+        self.late = Histogram(SECONDS)
+
+    def measured(self, seconds: float) -> None:
+        """The one that was counted last took so long."""
+        before = self.count - 1
+        self._seconds += self._took * (before - self._measured)
+        self._measured = before
+        self._took = seconds
+        if seconds > _FIRST_S:
+            self.late.observe(seconds)
+
+    @property
+    def seconds(self) -> float:
+        """What all of them took."""
+        return self._seconds + self._took * (self.count - self._measured)
+
+
+class Kept:
+    """What a cache that is shared keeps for one owner."""
+
+    __slots__ = ("bytes", "entries", "evictions")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.entries = 0
+        self.evictions = 0
+
+
+class Polls:
+    """Long-polls that wait without a task, and begin alike."""
+
+    __slots__ = ("_begins", "_traffic")
+
+    def __init__(self, traffic: Traffic, begins: int) -> None:
+        self._traffic = traffic
+        self._begins = begins
+
+    def answered(self, response: Response) -> None:
+        """One has its answer."""
+        is_end = response.status == 204 and CLOSED_LINE in response.fields
+        begins = TERMINAL if is_end else self._begins
+        self.given(response.status, len(response.body), begins=begins)
+
+    def given(self, status: int, size: int, *, begins: int | None = None) -> None:
+        """One was given an answer with a body of so many bytes."""
+        traffic = self._traffic
+        traffic.answered(LONG_POLL, status, size)
+        traffic.results[COLLAPSED] += 1
+        if status < 400:
+            traffic.resumes[self._begins if begins is None else begins] += 1
+
+    def cut(self) -> None:
+        """The client of one has left, or was let go."""
+        self._traffic.answered(LONG_POLL, CUT, 0)
+        self._traffic.results[COLLAPSED] += 1
+
+
+class Traffic:
+    """One route's. `collapsed` is how many readers a fetch, or a read of a log, was given to."""
+
+    def __init__(self) -> None:
+        self.requests = [0] * (len(OPERATIONS) * len(STATUSES))
+        self.durations = {operation: Histogram(SECONDS) for operation in TIMED}
+        self.results = [0] * len(RESULTS)
+        self.resumes = [0] * (NOWHERE + 1)
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.cursor_regressions = 0
+        self.live = LiveTraffic()
+        self.collapsed = self.live.collapsed
+        self.kept = Kept()
+        self.polls = tuple(Polls(self, begins) for begins in range(NOWHERE + 1))
+        self._hits = {
+            operation: tuple(Hits() for _ in range(NOWHERE + 1)) for operation in (READ, LONG_POLL)
+        }
+
+    def hits(self, operation: int, begins: int) -> Hits:
+        """Where kept answers are counted that are given to such reads."""
+        return self._hits[operation][begins]
+
+    def answered(
+        self, operation: int, status: int, size: int, seconds: float | None = None
+    ) -> None:
+        """Count a request with the bytes of its answer's body; where it did not wait, its time."""
+        self.requests[operation * len(STATUSES) + status // 100 - 1] += 1
+        self.response_bytes += size
+        if seconds is not None:
+            timed = self.durations.get(operation)
+            if timed is not None:
+                timed.observe(seconds)
+
+    def note_cursor(self, echoed: int | None, now: float) -> None:
+        """A live read has come with this cursor, or without one, at `now` (epoch seconds)."""
+        if echoed is not None and is_long_over(echoed, now):
+            self.cursor_regressions += 1
+
+    # What it all comes to
+
+    def request_count(self, operation: int, status: int) -> int:
+        """How many requests of an operation have had this index among STATUSES."""
+        counted = self.requests[operation * len(STATUSES) + status]
+        if status == _OK:
+            counted += sum(hits.count for hits in self._hits.get(operation, ()))
+        return counted
+
+    def duration(self, operation: int) -> Distribution:
+        """How long the requests of an operation took."""
+        told = self.durations[operation].distribution()
+        for hits in self._hits.get(operation, ()):
+            late = hits.late.counts
+            counts = (hits.count - sum(late), *late[1:])
+            told += Distribution(counts, hits.seconds)
+        return told
+
+    def result_count(self, result: int) -> int:
+        """How many reads the cache has had this part in."""
+        return self.results[result] + (self._kept_answers() if result == HIT else 0)
+
+    def resume_count(self, begins: int) -> int:
+        """How many reads began so."""
+        return self.resumes[begins] + sum(kinds[begins].count for kinds in self._hits.values())
+
+    def bytes_out(self) -> int:
+        """Bytes of bodies that were written, those of live answers included."""
+        of_hits = sum(hits.bytes for kinds in self._hits.values() for hits in kinds)
+        return self.response_bytes + self.live.event_bytes + of_hits
+
+    def _kept_answers(self) -> int:
+        return sum(hits.count for kinds in self._hits.values() for hits in kinds)
+
+
+def begins(offset: object) -> int:
+    """How a read from an offset begins, None for a stream's beginning."""
+    if offset is None or offset == BEGINNING:
+        return START
+    return NOWHERE if offset == NOW else OFFSET

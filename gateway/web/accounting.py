@@ -1,0 +1,108 @@
+"""What a request is counted and logged as: its operation, where it begins, how it is answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.rendered import RenderedChunk
+from gateway.errors import HeadgateError
+from gateway.protocol import cache_status
+from gateway.protocol.header_names import NEXT_OFFSET
+from gateway.protocol.repair import EMPTY_BYTES
+from gateway.protocol.requests import CatchUp, Events, LongPoll, is_closing
+from gateway.protocol.responses import CLOSED_LINE
+from gateway.runtime.access_log import Asked
+from gateway.runtime.answer import Relayed
+from gateway.runtime.exchange import Exchange
+from gateway.telemetry import traffic as counted
+from gateway.web.request_head import client_address
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.protocol.requests import Read
+    from gateway.runtime.answer import Answered
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import StreamRoute
+
+_OPERATIONS = {
+    "GET": counted.READ,
+    "HEAD": counted.HEAD,
+    "POST": counted.APPEND,
+    "PUT": counted.CREATE,
+    "DELETE": counted.DELETE,
+    "OPTIONS": counted.OPTIONS,
+}
+_NEXT_OFFSET = f"{NEXT_OFFSET}: ".lower().encode()
+_CLOSED = CLOSED_LINE.lower().encode()
+
+
+def begin(request: BaseRequest, shared: Context, request_id: str) -> Exchange:
+    """A request of which no more is known than its head says."""
+    operation = _OPERATIONS.get(request.method, counted.OTHER)
+    if operation == counted.APPEND and is_closing(request.headers):
+        operation = counted.CLOSE
+    exchange = Exchange(shared.unrouted, operation, request_id)
+    if shared.log.enabled:
+        exchange.asked = asked(request)
+    return exchange
+
+
+def asked(request: BaseRequest) -> Asked:
+    """What a line says of the request."""
+    forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
+    client = client_address(request.transport)
+    return Asked(request.method, request.path_qs, client, forwarded_for)
+
+
+def found(
+    exchange: Exchange, request: BaseRequest, route: StreamRoute, target: str, now: float
+) -> None:
+    """Its route is known, and so what a GET reads."""
+    exchange.traffic, exchange.route = route.traffic, route.prefix
+    if exchange.operation != counted.READ:
+        return
+    try:
+        read = route.parse(target)
+    except HeadgateError:
+        return  # it is refused for that
+    exchange.begins = _begins(read, request)
+    if isinstance(read, CatchUp):
+        return
+    exchange.operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
+    route.traffic.note_cursor(read.cursor, now)
+
+
+def _begins(read: Read, request: BaseRequest) -> int:
+    if isinstance(read, Events) and request.headers.get("Last-Event-ID"):
+        return counted.OFFSET
+    return counted.begins(read.offset)
+
+
+def told(exchange: Exchange, answered: Answered, status: int) -> None:
+    """Its answer is known: who read from where is counted by what was said of that."""
+    exchange.cache = cache_status.x_cache(answered.cache)
+    if exchange.begins == counted.NOWHERE:
+        return
+    if status in {400, 410}:
+        is_told = exchange.begins == counted.OFFSET
+        exchange.begins = counted.GAP if is_told else counted.NOWHERE
+    elif status >= 300 and status != 304:
+        exchange.begins = counted.NOWHERE
+    elif not isinstance(answered.answer, RenderedChunk):
+        head, size = _head(answered)
+        if _NEXT_OFFSET not in head:
+            exchange.begins = counted.NOWHERE  # what an origin has there is no stream
+        elif status != 304 and size is not None and size <= EMPTY_BYTES and _CLOSED in head:
+            exchange.begins = counted.TERMINAL
+    elif answered.answer.is_end:
+        exchange.begins = counted.TERMINAL
+
+
+def _head(answered: Answered) -> tuple[bytes, int | None]:
+    """The fields of an answer in lower case, and the bytes of its body where they are known."""
+    answer = answered.answer
+    if isinstance(answer, Relayed):
+        return answer.head.lower(), answer.length
+    assert not isinstance(answer, RenderedChunk), "told apart before"
+    return answer.fields.lower().encode("latin-1", "replace"), len(answer.body)

@@ -1,0 +1,108 @@
+"""The access log: one line at the end of each request, whichever way it goes, with how it ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get, offset, post, put, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Line = dict[str, Any]
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[Line]]:
+    """What is logged."""
+    caplog.set_level(logging.INFO, "headgate")
+    with capture_logs() as logged:
+        yield logged  # type: ignore[misc] # a MutableMapping is all that it promises
+
+
+def told(line: Line) -> tuple[object, ...]:
+    return tuple(line[name] for name in ("method", "route", "status", "bytes", "cache", "ended"))
+
+
+async def test_each_way_of_a_request_ends_in_one_line(lines: list[Line]) -> None:
+    async with serving(log_requests="info") as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        missed = await gateway.ask(get("s?token=secret", "X-Request-Id: mine"))
+        await gateway.ask(get("s?offset=-1", "X-Forwarded-For: 192.0.2.7, 198.51.100.1"))
+        assert gateway.fast.answered == 1
+        await gateway.ask(post("s", b"four"))
+        lost = await gateway.ask(get("/elsewhere"))
+        broken = await gateway.ask(b"NO HTTP\r\n\r\n")
+    route = "/v1/stream"
+    assert [told(line) for line in lines] == [
+        ("PUT", route, 201, 0, "BYPASS", "answered"),
+        ("GET", route, 200, 3, "MISS", "answered"),
+        ("GET", route, 200, 3, "HIT", "answered"),
+        ("POST", route, 204, 0, "BYPASS", "answered"),
+        ("GET", "none", 404, len(lost.body), "BYPASS", "answered"),
+        ("-", "none", 400, len(broken.body), "BYPASS", "answered"),
+    ]
+    assert {line["event"] for line in lines} == {"request"}
+    assert {line["client"] for line in lines} == {"127.0.0.1"}
+    assert (lines[1]["request_id"], missed.get("X-Request-Id")) == ("mine", "mine")
+    assert lines[1]["path"] == "/v1/stream/s?token=[redacted]"
+    assert ["forwarded_for" in line for line in lines] == [False, False, True, *[False] * 3]
+    assert lines[2]["forwarded_for"] == "192.0.2.7, 198.51.100.1"
+    assert all(isinstance(line["duration_us"], int) for line in lines)
+
+
+async def test_live_reads_are_logged_when_they_end(lines: list[Line]) -> None:
+    async with serving(log_requests="info") as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        reader = await gateway.connect()
+        reader.send(get("s?offset=-1&live=sse"))
+        await reader.answer()
+        await reader.events_until(lambda events: len(events) == 2)
+        gateway.polls_wait(0.01)
+        await gateway.ask(get(f"s?offset={offset(3)}&live=long-poll"))
+        gateway.polls_wait(30)
+        leaver = await gateway.connect()
+        leaver.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 2)
+        leaver.abort()
+        await until(lambda: len(lines) == 3)
+        await gateway.ask(post("s", b"!", "Stream-Closed: true"))
+        await reader.events_to_the_end()
+        await until(lambda: len(lines) == 5)
+        size = len(reader.received)
+    of_reads = {str(line["path"]).partition("live=")[2]: line for line in lines}
+    assert told(of_reads["sse"]) == ("GET", "/v1/stream", 200, size, "COLLAPSED", "closed")
+    assert [told(line)[2:] for line in lines[1:3]] == [
+        (204, 0, "COLLAPSED", "timeout"),
+        (499, 0, "COLLAPSED", "client"),
+    ]
+
+
+async def test_a_body_that_an_origin_cuts_is_told_as_far_as_it_was_written(
+    lines: list[Line],
+) -> None:
+    cut = answer(b"x" * 100, "Cache-Control: no-store")[:-40]
+
+    async def play(wire: Any) -> None:
+        await wire.send(cut)
+        await wire.close()
+
+    async with RawOrigin(play) as raw, edge_serving(raw, log_requests="info") as gateway:
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/a"))
+        await until(lambda: any(line["event"] == "request" for line in lines))
+    (line,) = (line for line in lines if line["event"] == "request")
+    assert told(line) == ("GET", EDGE, 200, 60, "MISS", "error")
+
+
+async def test_nothing_is_logged_where_nobody_wants_it(lines: list[Line]) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(get("s"))
+    assert lines == []
