@@ -52,9 +52,13 @@ class WebOriginRefused(HeadgateError):
 
 
 class MethodNotAllowed(HeadgateError):
-    """The method has no meaning for a stream."""
+    """The method has no meaning for a stream, or for what takes only the `allowed` ones."""
 
     code = "method_not_allowed"
+
+    def __init__(self, detail: str, allowed: str | None = None) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
 
 
 class NotOffered(HeadgateError):

@@ -33,14 +33,14 @@ def healthcheck(config: Path | None) -> None:
     if admin.port == 0:
         complain("admin has port 0, so the server's port is not known.")
         sys.exit(UNUSABLE)
-    fault = _fault(admin)
+    fault = fault_of(admin)
     if fault is not None:
         complain(f"{admin} {fault}.")
         sys.exit(UNHEALTHY)
 
 
-def _fault(admin: Address) -> str | None:
-    """Why the server does not count as alive."""
+def fault_of(admin: Address) -> str | None:
+    """Why a server with this admin listener does not count as alive; None if it does."""
     from http.client import HTTPConnection, HTTPException
 
     host = LOOPBACK.get(admin.host, admin.host)

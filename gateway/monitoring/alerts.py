@@ -75,7 +75,8 @@ ORIGIN_FAILURES = Recording(
 )
 RECORDINGS = (TARGET, SERVED, COLLAPSED, DELIVERY, LOOP_LAG, APPENDS, ORIGIN_FAILURES)
 
-_READS = promql.rate("headgate_cache_results_total", "job, route")
+# Without those of paths that no route has, which nobody can serve.
+_READS = promql.rate("headgate_cache_results_total", "job, route", 'route!="none"')
 _READERS = promql.total("headgate_live_readers", "job, route")
 _FEEDS = promql.total("headgate_feeds", "job, route")
 _SSE_READERS = promql.total("headgate_live_readers", "job, route", 'mode="sse"')

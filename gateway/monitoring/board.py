@@ -231,9 +231,9 @@ PANELS = (
         " draining before a stop.",
         "short",
         (
-            # A gateway that drains is 2; one that is down has no number but `up`.
+            # A gateway of which a process drains is 2; one that is down has no number but `up`.
             Query(
-                f"up{{{OF_PROCESS}}} + on (job, instance) headgate_draining"
+                f"up{{{OF_PROCESS}}} + on (job, instance) clamp_max(headgate_draining, 1)"
                 f" or on (job, instance) up{{{OF_PROCESS}}}",
                 "gateway {{instance}}",
             ),

@@ -253,7 +253,7 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
                 f"Producer-Received-Seq: {error.received}\r\n"
             )
         case errors.MethodNotAllowed():
-            fields += f"Allow: {METHODS}\r\n"
+            fields += f"Allow: {error.allowed or METHODS}\r\n"
         case (
             errors.LimitReached()
             | errors.LogUnavailable()

@@ -195,6 +195,7 @@ class FastPath:
         if (
             "?" in target
             or not target.startswith("/")
+            or target == "/"
             or "Expect" in headers
             or "Content-Encoding" in headers
             or self._needs_its_own_answer(headers)

@@ -19,6 +19,7 @@ from gateway.protocol.paths import canonical_path
 from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry.logs import log
 from gateway.web import accounting, request_head
+from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
 
@@ -97,9 +98,19 @@ class Handlers:
         ):
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
-        route, name = self._routes.find(canonical_path(target.partition("?")[0]))
+        path = canonical_path(target.partition("?")[0])
+        if path == "/":
+            return self._front_page(request)
+        route, name = self._routes.find(path)
         accounting.found(exchange, request, route, target, self._shared.clock())
         return await self._operations[type(route)](request, target, route, name)
+
+    def _front_page(self, request: BaseRequest) -> Answered:
+        prefixes = [route.prefix for route in self._routes]
+        accept = ",".join(request.headers.getall("Accept", ()))
+        base_url = request_head.base_url(request)
+        page = front_page(request.method, prefixes, base_url, accept)
+        return Answered(page, cache_status.BYPASS)
 
     def _check_web_origin(self, request: BaseRequest) -> None:
         """Refuse a page's write: browsers ask first only for those that forms cannot make."""

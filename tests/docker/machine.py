@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOCKER = ROOT / "docker"
+# As operators make them; the hash is nobody's.
+SECRETS = {
+    "METRICS_TOKEN": "f" * 64,
+    "GRAFANA_PASSWORD": "e" * 32,
+    "CONSOLE_PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'a' * 22}${'b' * 43}",
+}
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # which is not on everybody's PATH
 FOLDERS = ("/etc", "/run/secrets", "/tmp", "/prometheus")  # of containers
 
@@ -51,10 +57,9 @@ def instructions(name: str) -> list[str]:
 class Machine:
     """A root folder with the services' files in it, and a loopback port for each address."""
 
-    def __init__(self, root: Path, secrets: dict[str, str]) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.services = compose()["services"]
-        self._secrets = secrets
         self.ports = {name: free_port() for name in ("redis", "gateway", "admin", "edge", "watch")}
         self._addresses = {
             "redis:6379": "redis",
@@ -67,7 +72,7 @@ class Machine:
         for folder in FOLDERS:
             (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
         for name, secret in compose()["secrets"].items():
-            (root / "run/secrets" / name).write_text(secrets[secret["environment"]])
+            (root / "run/secrets" / name).write_text(SECRETS[secret["environment"]])
 
     def here(self, text: str) -> str:
         """A text of a service with the addresses and folders that it has here."""
@@ -99,7 +104,7 @@ class Machine:
         return {name: self.here(self._filled_in(value)) for name, value in told.items()}
 
     def _filled_in(self, text: str) -> str:
-        return re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: self._secrets[match[1]], text)
+        return re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: SECRETS[match[1]], text)
 
     @contextlib.contextmanager
     def running(
@@ -149,8 +154,9 @@ def gateway_of(machine: Machine) -> Iterator[None]:
     environment = {
         name: machine.here(value) for name, value in of_image.items() if name != "PATH"
     } | machine.environment("gateway")
-    if "admin_tokens" not in Settings.model_fields:
-        del environment["HEADGATE_ADMIN_TOKENS"]  # of a setting that is to come
+    for key in ("admin_tokens", "admin_users"):
+        if key not in Settings.model_fields:  # they are to come
+            del environment[f"HEADGATE_{key.upper()}"]
     with machine.running([str(HEADGATE), *words[1:]], environment, "gateway", "admin"):
         yield
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 TOOLS = Path(sys.executable).parent
 SERVICES = compose()["services"]
-SECRETS = {"METRICS_TOKEN": "f" * 64, "GRAFANA_PASSWORD": "e" * 32}
 
 
 def assert_passes(tool: str, *arguments: str | Path) -> None:
@@ -42,7 +41,7 @@ def test_the_compose_file_fits_its_schema() -> None:
 
 
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, SECRETS)
+    machine = Machine(tmp_path)
     machine.place("prometheus")
     promtool("check", "config", machine.file("/etc/prometheus/prometheus.yml"))
 
@@ -113,7 +112,7 @@ def test_there_is_no_secret_in_the_files_and_none_has_a_default() -> None:
     assert all(list(secret) == ["environment"] for secret in compose()["secrets"].values())
     text = (DOCKER / "compose.yaml").read_text()
     filled_in = re.findall(r"\$\{[^}]*\}", text)
-    assert filled_in
+    assert len(filled_in) == 2
     assert all(re.match(r"\$\{\w+:\?", one) for one in filled_in)
     words = r"(?i)^.*(?:password|secret|token)\w*: (?![{[>]|/run/secrets/).+$"
     assert re.findall(words, text, re.MULTILINE) == []

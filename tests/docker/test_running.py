@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.docker.machine import Machine, gateway_of, nginx_of, prometheus_of, redis_of
+from tests.docker.machine import SECRETS, Machine, gateway_of, nginx_of, prometheus_of, redis_of
 from tests.support.http1 import Answer, Wire, ask
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECRETS = {"METRICS_TOKEN": "f" * 64, "GRAFANA_PASSWORD": "e" * 32}
 FIRES_WITHIN_S = 15.0
 
 
@@ -44,7 +43,7 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    machine = Machine(tmp_path_factory.mktemp("root"), SECRETS)
+    machine = Machine(tmp_path_factory.mktemp("root"))
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(contextlib.ExitStack())
         redis.enter_context(redis_of(machine))

@@ -169,7 +169,10 @@ CASES = [
     Case(
         "HeadgateFewHits",
         reads(hits=0, misses=61),
-        reads(hits=0, misses=60),
+        {
+            **reads(hits=0, misses=60),
+            f'headgate_cache_results_total{{{PROCESS}, route="none", result="bypass"}}': "0+999x60",
+        },
         15,
         BY_ROUTE_OF_ALL,
         "/r serves 0% without the origin.",

@@ -1,0 +1,173 @@
+"""The page at `/`, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.async_api import async_playwright
+
+from gateway.web.front_page import front_page, prefers_html
+from tests.clients.readers import CHROMIUM
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+AS_A_BROWSER = f"Accept: {BROWSER}"
+
+
+async def asked(*lines: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Answer:
+    async with serving() as gateway:
+        return await gateway.ask(request(method, path, *lines, version=version))
+
+
+def curl_lines(page: str) -> list[str]:
+    """The URLs that the page shows in commands, as a reader copies them."""
+    return [url.replace("&amp;", "&") for url in re.findall(r"curl -\w '([^']*)'", page)]
+
+
+async def test_a_program_gets_the_prefixes_and_nothing_behind_them() -> None:
+    async with RawOrigin(answer(b"")) as origin, edge_serving(origin) as gateway:
+        told = await gateway.ask(request("GET", "/", "Accept: */*"))
+    assert told.status == 200
+    assert told.get("Content-Type") == "application/json"
+    assert json.loads(told.body) == {
+        "name": "Headgate",
+        "protocol": "Durable Streams",
+        "routes": [{"prefix": PREFIX}, {"prefix": EDGE}],
+    }
+
+
+async def test_a_person_gets_a_page_that_says_how_to_read() -> None:
+    told = await asked(AS_A_BROWSER)
+    assert told.status == 200
+    assert told.get("Content-Type") == "text/html; charset=utf-8"
+    page = told.body.decode()
+    assert f"<li><code>{PREFIX}/</code></li>" in page
+    assert curl_lines(page) == [
+        f"http://headgate.test{PREFIX}/NAME?offset=-1",
+        f"http://headgate.test{PREFIX}/NAME?offset=-1&live=sse",
+    ]
+
+
+async def test_its_urls_are_those_of_who_asks_through_a_proxy_that_speaks_tls() -> None:
+    told = await asked(AS_A_BROWSER, "X-Forwarded-Proto: https")
+    assert curl_lines(told.body.decode())[0].startswith(f"https://headgate.test{PREFIX}/")
+
+
+async def test_who_does_not_say_the_host_is_shown_where_it_belongs() -> None:
+    async with serving() as gateway:
+        told = await gateway.ask(f"GET / HTTP/1.0\r\n{AS_A_BROWSER}\r\n\r\n".encode())
+    assert curl_lines(told.body.decode())[0].startswith(f"http://HOST{PREFIX}/")
+
+
+@pytest.mark.parametrize("host", ["<b>", 'a"b', "a'b", "a b", "a&amp;b"])
+async def test_a_host_that_is_none_is_not_shown(host: str) -> None:
+    async with serving() as gateway:
+        told = await gateway.ask(
+            f"GET / HTTP/1.1\r\nHost: {host}\r\n{AS_A_BROWSER}\r\n\r\n".encode()
+        )
+    assert (told.status, told.get("Content-Type")) == (400, "application/problem+json")
+
+
+def test_whatever_it_is_told_is_text() -> None:
+    hostile = "http://<script>alert(1)</script>\"'&\u202e"
+    page = front_page("GET", ["/<b>"], hostile, BROWSER).body.decode()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&#x27;" in page
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "*/*"])
+async def test_nobody_may_keep_frame_or_add_to_it(accept: str) -> None:
+    told = await asked(f"Accept: {accept}")
+    assert told.get("Cache-Control") == "no-store"
+    assert told.get("Vary") == "Accept"
+    assert told.get("X-Content-Type-Options") == "nosniff"
+    assert told.get("Referrer-Policy") == "no-referrer"
+    assert told.get("X-Cache") == "BYPASS"
+    if accept == BROWSER:
+        policy = told.get("Content-Security-Policy") or ""
+        assert re.fullmatch(
+            r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; img-src data:;"
+            r" base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            policy,
+        )
+
+
+async def test_head_has_the_head_of_the_page() -> None:
+    async with serving() as gateway:
+        client = await gateway.connect()
+        heads = [await client.ask(request("HEAD", "/", AS_A_BROWSER)) for _ in range(2)]
+        page = await client.ask(request("GET", "/", AS_A_BROWSER))
+    assert [head.status for head in heads] == [200, 200]
+    own = {name: value for name, value in page.headers.items() if name != "content-length"}
+    assert {**heads[1].headers, "date": own["date"]} == own
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_it_takes_no_other_method(method: str) -> None:
+    told = await asked(method=method)
+    assert told.get("Allow") == "GET, HEAD"
+    told.assert_problem(405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/?a=b", 200), ("/%2F", 404), ("//", 400), ("/.", 400), ("/x", 404)]
+)
+async def test_nothing_but_the_root_is_the_page(path: str, status: int) -> None:
+    assert (await asked(path=path)).status == status
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [
+        (BROWSER, True),
+        ("text/html", True),
+        ("TEXT/HTML ; charset=utf-8", True),
+        ("application/json, text/html", True),
+        ("application/json;q=0.9, text/html", True),
+        ("text/html;q=0.8, */*;q=0.8", True),
+        ("", False),
+        ("*/*", False),
+        ("text/*", False),
+        ("application/json", False),
+        ("text/html;q=0.8, application/json", False),
+        ("text/html;q=0.8, */*", False),
+        ("text/html;q=0.5, application/*;q=0.6, */*;q=0.1", False),
+        ("text/html;q=0", False),
+        ("text/html;q=nan", False),
+        ("text/html;q=1.1", False),
+        ("text/html;q=", False),
+        (",;,q=1;;", False),
+    ],
+)
+def test_who_names_html_first_gets_the_page(accept: str, is_page: bool) -> None:
+    assert prefers_html(accept) is is_page
+
+
+async def test_a_browser_shows_it_whole_and_has_nothing_to_complain_of() -> None:
+    complaints: list[Any] = []
+    requests: list[str] = []
+    path, _, *arguments = CHROMIUM
+    async with serving() as gateway, async_playwright() as tool:
+        browser = await tool.chromium.launch(executable_path=path, args=arguments)
+        try:
+            page = await browser.new_page(viewport={"width": 360, "height": 640})
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("request", lambda asked: requests.append(asked.url))
+            url = f"http://127.0.0.1:{gateway.port}/"
+            await page.goto(url)
+            assert await page.title() == "Headgate"
+            assert await page.evaluate("document.documentElement.scrollWidth") == 360
+            styled = "getComputedStyle(document.querySelector('pre')).whiteSpace"
+            assert await page.evaluate(styled) == "pre-wrap"
+        finally:
+            await browser.close()
+    assert complaints == []
+    assert [one for one in requests if not one.startswith("data:")] == [url]
