@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, Parkable, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
+    from gateway.telemetry.spans import Trail
 
     Join = Callable[[], "Feed[Any, Any]"]  # one more reader of a feed; raises at their limit
 
@@ -62,6 +63,7 @@ class Feed(Generic[V, N]):
         "sse_readers",
         "stream",
         "tail",
+        "trail",
     )
 
     def __init__(
@@ -87,6 +89,7 @@ class Feed(Generic[V, N]):
         self._earliest = 0.0
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
+        self.trail: Trail | None = None  # where deliveries are traced
 
     # Readers
 
@@ -183,8 +186,11 @@ class Feed(Generic[V, N]):
         self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
+        readers = len(self._polls) + len(self.sse_readers.live)
         self._polls.tell(news)
         self.sse_readers.write_round(start, news, began)
+        if self.trail is not None:
+            self.trail.delivered(readers, self._loop.time() - began)
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""

@@ -17,6 +17,7 @@ from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.trace_context import TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,10 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `record` is what was made of a long JSON body already."""
+    """POST. `record` is what was made of a long JSON body already.
+
+    `traced` names its span, where that is recorded.
+    """
 
     body: bytes
     content_type: str | None
@@ -71,6 +75,7 @@ class Append(msgspec.Struct, frozen=True):
     producer: Stamp | None
     close: bool
     record: bytes | BadRequest | None = None
+    traced: TraceContext | None = None
 
 
 class ForkRequest(msgspec.Struct, frozen=True):
