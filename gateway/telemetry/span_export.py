@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
+# It warns of each span for which its queue has no room, on the event loop.
+_QUEUE = logging.getLogger("opentelemetry.sdk._shared_internal")
 _EXPORTER = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
 
@@ -69,6 +71,7 @@ class CountedSpans(BatchSpanProcessor):
     def __init__(self, exports: Exports) -> None:
         super().__init__(exports)
         self.count = 0
+        _QUEUE.setLevel(logging.ERROR)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that is sampled."""

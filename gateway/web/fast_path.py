@@ -14,6 +14,7 @@ from gateway.live.contract import Parkable
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll
+from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.route import PlainGet
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
@@ -69,6 +70,7 @@ class FastPath:
         if (
             len(head) > REMEMBERED_BYTES
             or message.method != "GET"
+            or TRACEPARENT in headers  # it is another one each time
             or self._needs_its_own_answer(headers)
         ):
             return

@@ -284,6 +284,16 @@ async def test_the_poll_of_a_feed_is_nobodys_span(collector: Collector) -> None:
         assert len(await collector.several("GET", 1)) == 1
 
 
+async def test_a_head_that_names_a_trace_takes_no_room_among_those_that_come_again() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"data"))
+        await gateway.ask(get("s?offset=-1"))
+        await gateway.ask(get("s?offset=-1", PARENT))
+        assert (gateway.fast.answered, len(gateway.fast.heads)) == (1, 0)
+        await gateway.ask(get("s?offset=-1"))
+        assert (gateway.fast.answered, len(gateway.fast.heads)) == (2, 1)
+
+
 async def test_without_a_tracer_the_headers_pass_as_they_came() -> None:
     async with RawOrigin(answer(b"x", *KEPT)) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(f"{EDGE}/s", PARENT, "Tracestate: a=1"))

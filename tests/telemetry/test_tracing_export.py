@@ -179,7 +179,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.usefixtures("port")
-async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_collector_that_is_away_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The queue has room for some of the spans only, and the exporter tries for 10 s."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
@@ -190,6 +192,7 @@ async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.Mon
                 assert (await gateway.ask(get("s"))).status == 404
             began = loop.time()
         assert loop.time() - began < LAST_EXPORT_S + 2
+    assert "Queue full" not in capsys.readouterr().err
     told = [line for line in lines if line["event"] == "tracing.spans_lost"]
     assert [line["spans"] for line in told] == [40]
 
