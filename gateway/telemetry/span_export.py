@@ -31,6 +31,9 @@ class _Reasons(logging.Filter):
         return False
 
 
+_REASONS = _Reasons()
+
+
 class Exports(SpanExporter):
     """Counts what the collector has taken, and logs when it takes no more, or does again.
 
@@ -39,14 +42,14 @@ class Exports(SpanExporter):
 
     def __init__(self) -> None:
         self._exporter = OTLPSpanExporter()
-        self._reasons = _Reasons()
+        self._is_over = False
         self.count = 0
         self.failures = 0  # batches in a row that were not taken
-        _EXPORTER.addFilter(self._reasons)
+        _EXPORTER.addFilter(_REASONS)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch."""
-        self._reasons.first = ""
+        _REASONS.first = ""
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.count += len(spans)
@@ -55,14 +58,15 @@ class Exports(SpanExporter):
             self.failures = 0
             return result
         if not self.failures:
-            log.warning("tracing.export_failed", reason=self._reasons.first)
+            log.warning("tracing.export_failed", reason=_REASONS.first)
         self.failures += 1
         return result
 
     def shutdown(self) -> None:
-        """Send no more, and wait for nothing."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
-        _EXPORTER.removeFilter(self._reasons)
+        """Send no more, and wait for nothing; safe to call twice."""
+        if not self._is_over:
+            self._is_over = True
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 class CountedSpans(BatchSpanProcessor):
