@@ -57,10 +57,15 @@ class Exports(SpanExporter):
                 log.info("tracing.export_recovered")
             self.failures = 0
             return result
-        if not self.failures:
-            log.warning("tracing.export_failed", reason=_REASONS.first)
+        if not (self.failures or self._is_over):
+            log.warning("tracing.export_failed", reason=self.reason)
         self.failures += 1
         return result
+
+    @property
+    def reason(self) -> str:
+        """Why the latest batch was not taken, if it was not."""
+        return _REASONS.first
 
     def shutdown(self) -> None:
         """Send no more, and wait for nothing; safe to call twice."""

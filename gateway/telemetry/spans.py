@@ -247,7 +247,7 @@ class Tracer:
             self.exports.shutdown()
         lost = self._ended.count - self.exports.count
         if lost:
-            log.warning("tracing.spans_lost", spans=lost)
+            log.warning("tracing.spans_lost", spans=lost, reason=self.exports.reason)
 
 
 def _text(value: str) -> str:
