@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.state import StreamState
+    from gateway.protocol.trace_context import TraceContext
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
@@ -56,6 +57,11 @@ class HostedFollower:
     def has_readers(self) -> bool:
         """Whether anybody waits for the stream right now."""
         return self.feed.has_readers
+
+    def traced(self, appends: Sequence[TraceContext]) -> None:
+        """Let the round that delivers them be told."""
+        if self.feed.trail is not None:
+            self.feed.trail.add(appends)
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
         """The stream moved to `state`; what lies between the feed and the records is read."""
@@ -146,6 +152,7 @@ class HostedFeeds:
         self._table = table
         self._reader = reader
         self._limits = shared.limits
+        self._tracer = shared.tracer
         self._feeds: set[Feed[StreamState, Record]] = set()
         self._none = asyncio.Event()
         self._none.set()
@@ -170,6 +177,8 @@ class HostedFeeds:
         feed: Feed[StreamState, Record] = Feed(
             state, state.offset(state.tail), self.source, self, closed=state.closed
         )
+        if self._tracer is not None:
+            feed.trail = self._tracer.trail(state.path)
         active.follower = HostedFollower(feed, self._table, self._reader)
         self._feeds.add(feed)
         self._none.clear()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.inspection import ReaderMode
     from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.spans import Trail
 
     Join = Callable[[], "Feed[Any, Any]"]  # one more reader of a feed; raises at their limit
 
@@ -70,6 +71,7 @@ class Feed(Generic[V, N]):
         "stream",
         "tail",
         "traffic",
+        "trail",
     )
 
     def __init__(
@@ -98,6 +100,7 @@ class Feed(Generic[V, N]):
         self._earliest = 0.0
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
+        self.trail: Trail | None = None  # where deliveries are traced
 
     # Readers
 
@@ -231,6 +234,8 @@ class Feed(Generic[V, N]):
             delays = self.traffic.live.delays
             delays.observe(perf_counter() - self._news_at, told, self._trace_id)
         self._trace_id = None
+        if self.trail is not None:
+            self.trail.delivered(told, self._loop.time() - began)
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Stamp
+    from gateway.protocol.trace_context import TraceContext
 
 NOTHING = Messages(b"", 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each
+# Appends of one change, or of one delivery, whose spans are named: the latest of hundreds that are
+# alike, and a kilobyte for other gateways that hear of the change.
+MOST_TRACED = 16
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 
 
@@ -59,6 +63,7 @@ class AppendBatch:
         "_seq",
         "_state",
         "_tail",
+        "_traced",
         "closed",
         "closed_by",
     )
@@ -83,6 +88,7 @@ class AppendBatch:
         self._producers: dict[str, ProducerState] = {}
         self._forgotten: set[str] = set()
         self._changed = False
+        self._traced: list[TraceContext] = []
 
     @property
     def size(self) -> int:
@@ -173,6 +179,8 @@ class AppendBatch:
         if record:
             self._tail += len(record)
             self._records.append(Record(self._tail, record))
+            if append.traced is not None:
+                self._traced.append(append.traced)
         if append.close:
             self.closed = True
             self.closed_by = append.producer
@@ -228,4 +236,5 @@ class AppendBatch:
             tuple(self._records),
             tuple(self._producers.items()),
             tuple(self._forgotten),
+            traced=tuple(self._traced[-MOST_TRACED:]),
         )

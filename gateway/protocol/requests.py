@@ -17,7 +17,7 @@ from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.state import Lifetime, Stamp
-from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.protocol.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,10 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `record` is what was made of a long JSON body already; `trace_id` names its trace."""
+    """POST. `record` is what was made of a long JSON body already.
+
+    `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
+    """
 
     body: bytes
     content_type: str | None
@@ -73,6 +76,7 @@ class Append(msgspec.Struct, frozen=True):
     close: bool
     record: Messages | BadRequest | None = None
     trace_id: str | None = None
+    traced: TraceContext | None = None
 
 
 class ForkRequest(msgspec.Struct, frozen=True):

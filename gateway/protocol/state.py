@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.protocol.offsets import format_offset
+from gateway.protocol.trace_context import TraceContext
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -141,7 +142,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream's part of a commit.
 
     `expected` is the version that must still stand in the log, None when no stream may. With
-    `removes` the stream goes and its path remembers the generation.
+    `removes` the stream goes and its path remembers the generation. `traced` names the spans of its
+    appends; a log need not keep it.
     """
 
     state: StreamState
@@ -150,3 +152,4 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     producers: tuple[tuple[str, ProducerState], ...] = ()
     forgotten: tuple[str, ...] = ()
     removes: bool = False
+    traced: tuple[TraceContext, ...] = ()

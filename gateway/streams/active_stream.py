@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.protocol.appends import Appended
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
+    from gateway.protocol.trace_context import TraceContext
 
     # An append, who is to be told of its outcome, and when it came (loop time).
     Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 class Follower(Protocol):
     """Who hears of a stream's commits, in their order, on the event loop."""
+
+    def traced(self, appends: Sequence[TraceContext]) -> None:
+        """The spans of the appends that are published next."""
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
         """The stream moved to `state`; `records` were appended last, if they are at hand."""

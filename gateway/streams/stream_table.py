@@ -181,6 +181,8 @@ class StreamTable:
         if active.state is not None or change.expected is None:
             active.move(change, self.deadlines.committed(active, change.state))
         if active.follower is not None:
+            if change.traced:
+                active.follower.traced(change.traced)
             active.follower.published(change.state, change.records)
 
     def forget(self, path: str) -> None:

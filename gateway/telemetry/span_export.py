@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
+# It warns of each span for which its queue has no room, on the event loop.
+_QUEUE = logging.getLogger("opentelemetry.sdk._shared_internal")
 _EXPORTER = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
 
@@ -29,6 +31,9 @@ class _Reasons(logging.Filter):
         return False
 
 
+_REASONS = _Reasons()
+
+
 class Exports(SpanExporter):
     """Counts what the collector has taken, and logs when it takes no more, or does again.
 
@@ -37,14 +42,14 @@ class Exports(SpanExporter):
 
     def __init__(self) -> None:
         self._exporter = OTLPSpanExporter()
-        self._reasons = _Reasons()
+        self._is_over = False
         self.count = 0
         self.failures = 0  # batches in a row that were not taken
-        _EXPORTER.addFilter(self._reasons)
+        _EXPORTER.addFilter(_REASONS)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch."""
-        self._reasons.first = ""
+        _REASONS.first = ""
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.count += len(spans)
@@ -52,15 +57,21 @@ class Exports(SpanExporter):
                 log.info("tracing.export_recovered")
             self.failures = 0
             return result
-        if not self.failures:
-            log.warning("tracing.export_failed", reason=self._reasons.first)
+        if not (self.failures or self._is_over):
+            log.warning("tracing.export_failed", reason=self.reason)
         self.failures += 1
         return result
 
+    @property
+    def reason(self) -> str:
+        """Why the latest batch was not taken, if it was not."""
+        return _REASONS.first
+
     def shutdown(self) -> None:
-        """Send no more, and wait for nothing."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
-        _EXPORTER.removeFilter(self._reasons)
+        """Send no more, and wait for nothing; safe to call twice."""
+        if not self._is_over:
+            self._is_over = True
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 class CountedSpans(BatchSpanProcessor):
@@ -69,6 +80,7 @@ class CountedSpans(BatchSpanProcessor):
     def __init__(self, exports: Exports) -> None:
         super().__init__(exports)
         self.count = 0
+        _QUEUE.setLevel(logging.ERROR)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that is sampled."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from threading import Thread
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
@@ -28,6 +31,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.trace_context import (
     TRACEPARENT,
     TraceContext,
@@ -39,7 +43,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.span_export import CountedSpans, Exports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from multidict import CIMultiDict, MultiMapping
     from opentelemetry.trace import Span
@@ -126,6 +130,27 @@ class OriginSpan:
         _tell_failure(self._span, why)
 
 
+class Trail:
+    """The latest recorded appends of a stream that its live readers have yet to be told of."""
+
+    __slots__ = ("_appends", "_stream", "_tracer")
+
+    def __init__(self, tracer: Tracer, stream: str) -> None:
+        self._tracer = tracer
+        self._stream = stream
+        self._appends: deque[TraceContext] = deque(maxlen=MOST_TRACED)
+
+    def add(self, appends: Iterable[TraceContext]) -> None:
+        """They are told in the next round."""
+        self._appends.extend(appends)
+
+    def delivered(self, readers: int, duration_s: float) -> None:
+        """A round, just over, was for so many readers; it is a span if it told of such appends."""
+        if self._appends and readers:
+            self._tracer.delivery(self._stream, readers, duration_s, *self._appends)
+        self._appends.clear()
+
+
 class Tracer:
     """Makes the spans of a process, and has them exported until it is closed."""
 
@@ -188,6 +213,23 @@ class Tracer:
         finally:
             span.end()
 
+    def trail(self, stream: str) -> Trail:
+        """What tells of the deliveries of a stream's appends."""
+        return Trail(self, stream)
+
+    def delivery(self, stream: str, readers: int, duration_s: float, *of: TraceContext) -> None:
+        """A span that is over now, below the newest of these appends and linked to all."""
+        now = time_ns()
+        span = self._tracer.start_span(
+            "deliver",
+            _parent(of[-1]),
+            SpanKind.INTERNAL,
+            {"headgate.stream.name": _text(stream), "headgate.live_readers": readers},
+            [Link(_span_context(append)) for append in of],
+            now - int(duration_s * 1e9),
+        )
+        span.end(now)
+
     async def close(self) -> None:
         """Export what is left, as far as somebody takes it in LAST_EXPORT_S."""
         loop, over = asyncio.get_running_loop(), asyncio.Event()
@@ -205,19 +247,24 @@ class Tracer:
             self.exports.shutdown()
         lost = self._ended.count - self.exports.count
         if lost:
-            log.warning("tracing.spans_lost", spans=lost)
+            log.warning("tracing.spans_lost", spans=lost, reason=self.exports.reason)
 
 
 def _text(value: str) -> str:
     """As much of a text as is kept; bytes that are not UTF-8 could not be exported."""
-    return value[:LONGEST_TEXT].encode(errors="replace").decode()
+    value = value[:LONGEST_TEXT]
+    return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def _parent(named: TraceContext) -> Context:
-    context = SpanContext(
+    return set_span_in_context(NonRecordingSpan(_span_context(named)), Context())
+
+
+def _span_context(named: TraceContext) -> SpanContext:
+    """A span of another process, or as if it were one."""
+    return SpanContext(
         int(named.trace_id, 16), int(named.span_id, 16), True, TraceFlags(named.flags)
     )
-    return set_span_in_context(NonRecordingSpan(context), Context())
 
 
 def _context_of(span: Span) -> TraceContext:

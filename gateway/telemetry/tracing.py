@@ -14,6 +14,7 @@ from gateway.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from gateway.protocol.trace_context import TraceContext
     from gateway.telemetry.spans import RequestSpan, Tracer
 
 EXPORTER = "OTEL_TRACES_EXPORTER"
@@ -62,6 +63,12 @@ def nobodys() -> Iterator[None]:
         yield
     finally:
         current.reset(token)
+
+
+def recorded() -> TraceContext | None:
+    """The span of the request that is being answered, if it is recorded."""
+    span = current.get()
+    return span.context if span is not None and span.context.is_sampled else None
 
 
 def waits() -> None:

@@ -15,6 +15,7 @@ from gateway.live.contract import Parkable
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, is_closing
+from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.runtime.route import PlainGet
 from gateway.telemetry import traffic as counted
@@ -76,6 +77,7 @@ class FastPath:
         if (
             len(head) > REMEMBERED_BYTES
             or message.method != "GET"
+            or TRACEPARENT in headers  # it is another one each time
             or self._needs_its_own_answer(headers)
         ):
             return

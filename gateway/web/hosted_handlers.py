@@ -15,6 +15,7 @@ from gateway.protocol.content import is_long, long_record
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.requests import Events, LongPoll, parse_append, parse_create, resumed
 from gateway.runtime.answer import Answered
+from gateway.telemetry import tracing
 from gateway.web import live_responses, request_body
 from gateway.web.request_head import base_url
 
@@ -93,6 +94,8 @@ class HostedHandlers:
         if is_long(append.content_type, append.body):
             record = await route.table.turns.take(long_record(append.body))
             append = msgspec.structs.replace(append, record=record)
+        if (traced := tracing.recorded()) is not None:
+            append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
         route.appender.submit(name, append, done.set_result)
         outcome = await done

@@ -17,6 +17,7 @@ from gateway.backends.redis.connector import ONLY, RedisSettings
 from gateway.backends.redis.notifications import AT_ONCE, Subscription
 from gateway.backends.redis.topology import Topology
 from gateway.protocol.state import Change, ProducerState
+from gateway.protocol.trace_context import TraceContext
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
@@ -95,7 +96,8 @@ async def test_a_followed_streams_changes_are_heard_whole_and_in_order(pair: Pai
         )
         changes.append(change)
         state = change.state
-    changes.append(appended(state, closed=True))
+    traced = (TraceContext("1" * 32, "2" * 16, 1), TraceContext("3" * 32, "4" * 16, 1))
+    changes.append(replace(appended(state, closed=True), traced=traced))
     await pair.tell(*changes)
     assert pair.subscriptions.changes == changes
     assert (pair.subscriptions.missing, pair.subscriptions.removals) == ([], [])

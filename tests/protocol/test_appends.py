@@ -20,10 +20,17 @@ from gateway.errors import (
     StreamClosed,
     StreamLimit,
 )
-from gateway.protocol.appends import MAX_PRODUCERS, PRODUCER_IDLE_S, AppendBatch, Appended
+from gateway.protocol.appends import (
+    MAX_PRODUCERS,
+    MOST_TRACED,
+    PRODUCER_IDLE_S,
+    AppendBatch,
+    Appended,
+)
 from gateway.protocol.offsets import MAX_POSITION, format_offset
 from gateway.protocol.requests import Append
 from gateway.protocol.state import Change, Lifetime, ProducerState, Record, Stamp, StreamState
+from gateway.protocol.trace_context import TraceContext
 
 NOW = 1_000_000_000.0
 TEXT = "text/plain"
@@ -474,3 +481,19 @@ def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
     held = {name: (one.epoch, one.seq) for name, one in producers.items()}
     assert held == model.producers
     assert (state.stream_seq or "", state.closed_by) == (model.last_seq, model.closer)
+
+
+@pytest.mark.parametrize(("count", "first"), [(1, 0), (MOST_TRACED, 0), (MOST_TRACED + 1, 1)])
+def test_a_change_names_the_spans_of_its_latest_appends_that_stored_something(
+    count: int, first: int
+) -> None:
+    spans = [TraceContext("1" * 32, f"{number:016x}", 1) for number in range(1, count + 1)]
+    batch = AppendBatch(OPEN, {}, NOW)
+    batch.decide(append())
+    for span in spans:
+        batch.decide(msgspec.structs.replace(append(), traced=span))
+    refused = TraceContext("2" * 32, "2" * 16, 1)
+    batch.decide(msgspec.structs.replace(append(content_type="a/b"), traced=refused))
+    change = batch.change()
+    assert change is not None
+    assert change.traced == tuple(spans[first:])

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.protocol.state import Record, StreamState
+    from gateway.protocol.trace_context import TraceContext
 
 
 class Readers:
@@ -22,6 +23,9 @@ class Readers:
     def heard(self) -> list[int]:
         """The versions."""
         return [version for version, _ in self.news]
+
+    def traced(self, appends: Sequence[TraceContext]) -> None:
+        """Nobody asks."""
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
         self.news.append((state.version, b"".join(record.data for record in records)))

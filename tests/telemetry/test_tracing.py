@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.protocol.appends import MOST_TRACED
+from tests.streams.gated_log import GatedLog
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
@@ -282,8 +284,84 @@ async def test_the_poll_of_a_feed_is_nobodys_span(collector: Collector) -> None:
         assert len(await collector.several("GET", 1)) == 1
 
 
+async def test_a_head_that_names_a_trace_takes_no_room_among_those_that_come_again() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"data"))
+        await gateway.ask(get("s?offset=-1"))
+        await gateway.ask(get("s?offset=-1", PARENT))
+        assert (gateway.fast.answered, len(gateway.fast.heads)) == (1, 0)
+        await gateway.ask(get("s?offset=-1"))
+        assert (gateway.fast.answered, len(gateway.fast.heads)) == (2, 1)
+
+
 async def test_without_a_tracer_the_headers_pass_as_they_came() -> None:
     async with RawOrigin(answer(b"x", *KEPT)) as origin, edge_serving(origin) as gateway:
         await gateway.ask(get(f"{EDGE}/s", PARENT, "Tracestate: a=1"))
         assert origin.heard[0].named["traceparent"] == f"00-{TRACE}-{SPAN}-01"
         assert origin.heard[0].named["tracestate"] == "a=1"
+
+
+# ---------------------------------------------------------------- deliveries
+
+APPEND = f"POST {PREFIX}/{{stream}}"
+
+
+@pytest.mark.parametrize("live", ["sse", "long-poll"])
+async def test_a_delivery_is_found_from_the_trace_of_its_append(
+    collector: Collector, live: str
+) -> None:
+    async with traced() as tracer, serving(tracer=tracer) as gateway:
+        await gateway.ask(put("s"))
+        reader = await gateway.connect()
+        reader.send(get(f"s?offset=now&live={live}"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"data", PARENT))
+        await reader.read_until(b"data")
+        append, delivery = await collector.one(APPEND), await collector.one("deliver")
+        assert (delivery.trace_id, delivery.parent_id) == (TRACE, append.span_id)
+        assert delivery.links == [append.span_id]
+        assert delivery.attributes == {"headgate.stream.name": "s", "headgate.live_readers": 1}
+        assert delivery.duration_s < 5.0
+
+
+async def test_a_round_is_one_delivery_that_links_to_its_latest_appends(
+    collector: Collector,
+) -> None:
+    log, count = GatedLog(), MOST_TRACED + 4
+    async with traced() as tracer, serving(log, tracer=tracer) as gateway:
+        await gateway.ask(put("s"))
+        readers = [await gateway.connect() for _ in range(3)]
+        for reader in readers:
+            reader.send(get("s?offset=now&live=sse"))
+        await until(lambda: gateway.limits.live_readers == 3)
+        log.commits.clear()
+        writers = [await gateway.connect() for _ in range(count + 1)]
+        writers[0].send(post("s", b"0"))
+        await until(lambda: gateway.route.appender.pending == 1)
+        for writer in writers[1:]:
+            writer.send(post("s", b"1"))
+        await until(lambda: gateway.route.appender.pending == count + 1)
+        log.commits.set()
+        appends = [span.span_id for span in await collector.several(APPEND, count + 1)]
+        await until(lambda: any(len(one.links) > 1 for one in collector.named("deliver")))
+        *first, last = collector.named("deliver")
+        assert len(first) <= 1  # the first append was a commit of its own
+        assert len(last.links) == MOST_TRACED
+        assert set(last.links) < set(appends)
+        assert last.parent_id == last.links[-1]
+        assert last.attributes["headgate.live_readers"] == 3
+
+
+async def test_an_append_that_is_not_recorded_has_no_delivery(collector: Collector) -> None:
+    async with traced() as tracer, serving(tracer=tracer) as gateway:
+        await gateway.ask(put("s"))
+        reader = await gateway.connect()
+        reader.send(get("s?offset=now&live=sse"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        await gateway.ask(post("s", b"one", f"Traceparent: 00-{TRACE}-{SPAN}-00"))
+        await reader.read_until(b"one")
+        await gateway.ask(post("s", b"two"))
+        await reader.read_until(b"two")
+        append, delivery = await collector.one(APPEND), await collector.one("deliver")
+        assert delivery.links == [append.span_id]
+        assert append.trace_id != TRACE

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +16,13 @@ from structlog.testing import capture_logs
 from gateway.errors import StartError
 from gateway.telemetry import tracing
 from gateway.telemetry.spans import LAST_EXPORT_S
+from tests.support.http1 import ask
 from tests.support.ports import free_port
+from tests.support.processes import HEADGATE
 from tests.support.waiting import until
 from tests.telemetry.collector import Collector, collecting, traced
 from tests.web.serving import PREFIX, get, serving
+from tests.workers.several import several
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from tests.web.serving import Serving
 
+REQUESTS = 24  # on as many connections: that all of them go to one worker comes once in 2^23
 READ = f"GET {PREFIX}/{{stream}}"
 
 
@@ -112,6 +117,20 @@ def test_spans_without_opentelemetry_are_refused_in_a_sentence() -> None:
     )
 
 
+def test_a_server_that_cannot_export_does_not_start() -> None:
+    arguments = ("--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}")
+    done = subprocess.run(
+        [HEADGATE, "serve", *arguments, "--origin", "memory:"],
+        env={**os.environ, "OTEL_TRACES_EXPORTER": "zipkin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "OTEL_TRACES_EXPORTER is zipkin: it can be otlp or none" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # ---------------------------------------------------------------- the export
 
 
@@ -130,6 +149,25 @@ async def test_a_process_names_itself(
     assert len({span.resource["service.instance.id"] for span in (one, other)}) == 2
 
 
+async def test_each_worker_is_an_instance_and_exports_what_is_left_as_it_stops(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
+
+    def serve() -> None:
+        with several("http://127.0.0.1:9") as server:
+            for _ in range(REQUESTS):
+                assert ask(server.port, "GET", f"{PREFIX}/s").status == 502
+            assert collector.spans == []
+            assert server.terminate() == 0
+
+    await asyncio.to_thread(serve)
+    requests = collector.named(READ)
+    assert len(requests) == REQUESTS
+    assert len({span.resource["service.instance.id"] for span in requests}) == 2
+    assert {span.resource["service.version"] for span in requests} == {version("headgate")}
+
+
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> int:
     """Where spans are exported to, and nobody listens yet."""
@@ -140,7 +178,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.usefixtures("port")
-async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_collector_that_is_away_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The queue has room for some of the spans only, and the exporter tries for 10 s."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
@@ -151,8 +191,10 @@ async def test_a_collector_that_is_away_holds_nothing_up(monkeypatch: pytest.Mon
                 assert (await gateway.ask(get("s"))).status == 404
             began = loop.time()
         assert loop.time() - began < LAST_EXPORT_S + 2
+    assert "Queue full" not in capsys.readouterr().err
     told = [line for line in lines if line["event"] == "tracing.spans_lost"]
     assert [line["spans"] for line in told] == [40]
+    assert "Connection refused" in told[0]["reason"]
 
 
 async def test_an_export_that_fails_is_logged_once_and_so_is_its_recovery(
