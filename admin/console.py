@@ -63,6 +63,7 @@ class Console:
         self._streams = streams
         self._one_at_a_time = asyncio.Lock()
         self._overviews: dict[Span, Overview] = {}  # the last of each span
+        self._encoded: dict[Span, tuple[Overview, bytes]] = {}
         self._told_until: dict[Span, float] = {}  # the moment that its figures are of
         self._routes = {route.prefix for route in settings.route_table}
 
@@ -98,6 +99,14 @@ class Console:
                 last = await self._overview(span, last, now)
                 self._overviews[span] = last
             return last
+
+    async def overview_as_json(self, span: Span) -> bytes:
+        """The first page, encoded once for all who get the same."""
+        told = await self.overview(span)
+        encoded = self._encoded.get(span)
+        if encoded is None or encoded[0] is not told:
+            encoded = self._encoded[span] = (told, msgspec.json.encode(told))
+        return encoded[1]
 
     async def _overview(self, span: Span, last: Overview | None, now: float) -> Overview:
         """A new one: all of it after a look, which is much, else only how the instance is."""

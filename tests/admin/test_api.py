@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from yarl import URL
 
-from admin import openapi
+from admin import events, openapi
 from admin.api import OPERATIONS
 from gateway.serve import Gateway
 from gateway.settings import Address, Settings
@@ -34,8 +35,11 @@ ADMITTED = [
 class Console:
     """The admin listener and the streams of one gateway, as a script sees them."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: Settings, gateway: Gateway
+    ) -> None:
         self._session = session
+        self.gateway = gateway
         self.admin = f"http://{settings.admin}"
         self.streams = f"http://{settings.listen}{ROUTE}"
         self.headers = {"Authorization": f"Bearer {OPERATOR}"}
@@ -43,7 +47,7 @@ class Console:
     async def ask(
         self, method: str, path: str, body: object = None, **query: str | int
     ) -> tuple[int, Any]:
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else io.BytesIO(json.dumps(body).encode())
         async with self._session.request(
             method, self.admin + path, data=data, params=query, headers=self.headers
         ) as answer:
@@ -87,7 +91,7 @@ async def console() -> AsyncIterator[Console]:
     await gateway.start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield Console(session, settings)
+            yield Console(session, settings, gateway)
     finally:
         await gateway.stop()
 
@@ -207,6 +211,24 @@ async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Con
     assert "JSON" in problem["detail"]
 
 
+@pytest.mark.parametrize("content_type", ["text/plain\r\nX: y", "none", "a/b\0"])
+async def test_a_content_type_that_is_none_is_refused(content_type: str, console: Console) -> None:
+    await console.create("s", "text/plain")
+    body = {"route": ROUTE, "name": "s", "data": "x", "content_type": content_type}
+    status, problem = await console.ask("POST", "/api/stream/append", body)
+    assert (status, problem["detail"].split(":")[0]) == (400, "Content-Type is malformed")
+
+
+async def test_a_body_is_a_mebibyte_at_most(console: Console) -> None:
+    await console.create("s", "text/plain")
+    around = len(json.dumps({"route": ROUTE, "name": "s", "data": ""}))
+    statuses = []
+    for size in ((1 << 20) - around, (1 << 20) - around + 1):
+        body = {"route": ROUTE, "name": "s", "data": "x" * size}
+        statuses.append((await console.ask("POST", "/api/stream/append", body))[0])
+    assert statuses == [200, 413]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -295,6 +317,21 @@ async def test_a_listener_that_has_gone_is_let_go(console: Console) -> None:
     for _ in range(3):
         async with console.events("/api/overview/events") as answer:
             await event(answer)
+
+
+async def test_no_more_listen_than_may(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_LISTENERS", 1)
+    async with console.events("/api/overview/events") as one:
+        await event(one)
+        async with console.events("/api/overview/events") as other:
+            assert (other.status, other.content_type) == (503, "application/problem+json")
+
+
+async def test_a_server_that_stops_ends_what_is_listened_to(console: Console) -> None:
+    async with console.events("/api/overview/events") as one:
+        await event(one)
+        await console.gateway.stop()
+        assert b"event" not in await one.content.read()
 
 
 # ---------------------------------------------------------------- the description
