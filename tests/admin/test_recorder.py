@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from admin import fleet, overview
+from admin import figures, fleet, overview
 from admin.fleet import Fleet
+from admin.history import FINEST_S
 from admin.model import Instance, State
 from admin.recorder import Recorder
 from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
@@ -15,6 +17,7 @@ from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
     LIVE_READERS,
+    NOW,
     ORIGIN_REQUESTS,
     ORIGIN_UP,
     REFUSALS,
@@ -27,11 +30,13 @@ from tests.admin.consoles import (
     sample,
     setup,
 )
+from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from admin.model import Attention, Overview
     from admin.source import Setup
     from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.metrics import Snapshot
 
 SHARED, OWN = "/shared", "/own"
 ROUTES = [
@@ -136,6 +141,46 @@ async def test_a_route_is_told_with_its_servers_repairs_and_policy(stage: Stage)
     assert "At most 512 requests are at the origin at once." in own.policy
     assert (shared.kind, shared.state.words) == ("redis", "serving")
     assert shared.origin == "redis://user:***@h:6379"
+
+
+# ---------------------------------------------------------------- looking again and again
+
+
+class Troubled(Switchboard):
+    """A source that fails at its second look, and does not answer at its third."""
+
+    looks = 0
+
+    async def measure(self) -> Snapshot:
+        self.looks += 1
+        if self.looks == 2:
+            raise RuntimeError("secret of the machine room")
+        if self.looks == 3:
+            await asyncio.Event().wait()
+        return (sample(REQUESTS, 10 * self.looks, OWN, "read", "2xx"),)
+
+
+def test_a_look_that_fails_or_takes_too_long_leaves_a_gap(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def record() -> list[float | None]:
+        loop = asyncio.get_running_loop()
+        source = Troubled()
+        made = setup(lambda: NOW + loop.time(), routes=ROUTES)
+        recorder = Recorder(source, made, "here")
+        running = asyncio.create_task(recorder.run())
+        await asyncio.sleep(4 * FINEST_S + 1)
+        running.cancel()
+        await asyncio.wait([running])
+        assert source.looks == 5
+        rows = recorder.history.of(OWN, "15m", NOW + loop.time())
+        return [figures.rate(row, "requests") for row in rows][-5:]
+
+    # What was counted in the gap is told with the look that ends it, over all of its seconds.
+    assert virtual_time.run(record()) == [None, None, None, 2.0, 2.0]
+    printed = "".join(capsys.readouterr())
+    assert "[error    ] admin.look_failed" in printed
+    assert "[warning  ] admin.look_missed" in printed
 
 
 # ---------------------------------------------------------------- attention
