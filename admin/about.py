@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     "headgate",
     "aiohttp",
-    "apsw",  # which brings SQLite, and has its version
+    "apsw",
     "argon2-cffi",
     "hiredis",
     "jinja2",
@@ -36,6 +36,9 @@ _LIMITS = {
 def about(settings: Settings, formats: Mapping[str, str]) -> About:
     """Of this process; the limits of workers are the same."""
     versions = {name: version(name) for name in PACKAGES}
+    versions["sqlite"] = versions["apsw"].rpartition(".")[
+        0
+    ]  # apsw brings it, and is named after it
     versions["python"] = platform.python_version()
     versions["system"] = platform.platform()
     limits = {name: _limit(resource.getrlimit(kind)[0]) for name, kind in _LIMITS.items()}

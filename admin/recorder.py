@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from admin import attention, figures
-from admin.attention import Refusals, Watch
+from admin.attention import Growing, Watch
 from admin.fleet import Counting, Fleet
 from admin.history import FINEST_S, History
 from admin.source import Health
@@ -37,7 +37,7 @@ class Recorder:
         self.fleet = Fleet(instance, (route.prefix for route in routes if route.is_redis))
         self.samples: Snapshot = ()
         self.health = Health({}, {})
-        self._refusals = Refusals()
+        self._growing = Growing()
         self._own = Counting()
         self.looked_at: float | None = None
 
@@ -83,7 +83,7 @@ class Recorder:
         return [
             *attention.of_health(self.health),
             *attention.of_metrics(self.samples),
-            *self._refusals.update(now, self.samples),
+            *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
         ]
 

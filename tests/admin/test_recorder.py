@@ -12,7 +12,7 @@ from admin.history import FINEST_S
 from admin.model import Instance, State
 from admin.recorder import Recorder
 from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
-from gateway.telemetry.metrics import gauge
+from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
@@ -230,6 +230,38 @@ async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: St
     }
     await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"), after_s=61)
     assert stage.attention() == []
+
+
+async def test_trouble_that_grows_is_told_until_a_minute_after(stage: Stage) -> None:
+    lag = histogram("headgate_event_loop_lag_seconds", "", bounds=(0.1, 0.25, 0.5))
+    restarts = counter("headgate_worker_restarts_total", "")
+    await stage.look(observed(lag, {0.3: 5}), sample(restarts, 3))
+    await stage.look(observed(lag, {0.25: 9, 0.3: 5}), sample(restarts, 3))
+    assert stage.attention() == []
+    # A limit that nobody has reached has no series at first.
+    await stage.look(
+        observed(lag, {0.3: 6, 9: 1}), sample(restarts, 4), sample(REFUSALS, 2, "max_append")
+    )
+    began = stage.clock.now
+    assert [(it.sentence, it.since) for it in stage.attention()] == [
+        ("a process stood still for over 250 ms: 2 times since it began", began),
+        ("max_append is reached: 2 refused since it began", began),
+        ("workers end and are replaced: 1 since it began", began),
+    ]
+    await stage.look(
+        observed(lag, {0.3: 6, 9: 1}),
+        sample(restarts, 5),
+        sample(REFUSALS, 2, "max_append"),
+        after_s=59,
+    )
+    assert ("workers end and are replaced: 2 since it began", began) in [
+        (it.sentence, it.since) for it in stage.attention()
+    ]
+    assert len(stage.attention()) == 3
+    await stage.look(sample(restarts, 5), after_s=1)
+    assert [it.sentence for it in stage.attention()] == [
+        "workers end and are replaced: 2 since it began"
+    ]
 
 
 @pytest.mark.parametrize(
