@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -82,8 +83,15 @@ class Console:
 
 @pytest.fixture
 async def console() -> AsyncIterator[Console]:
+    async with opened("127.0.0.1") as console:
+        yield console
+
+
+@asynccontextmanager
+async def opened(host: str) -> AsyncIterator[Console]:
+    """The console of a gateway whose streams are served at this host."""
     settings = Settings(
-        listen=Address("127.0.0.1", free_port()),
+        listen=Address(host, free_port()),
         admin=Address("127.0.0.1", free_port()),
         admin_tokens=ADMITTED,
         origin="memory:",
@@ -182,6 +190,13 @@ async def test_a_stream_that_is_none_is_told_as_a_problem(
         {"title": "Not Found" if status == 404 else "Bad Request", "status": status}
         | {"detail": detail},
     )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost"])
+async def test_streams_are_found_wherever_they_are_listened_for(host: str) -> None:
+    async with opened(host) as console:
+        status, problem = await console.ask("GET", "/api/stream/messages", route=ROUTE, name="none")
+    assert (status, problem["detail"]) == (404, "there is no stream at this path")
 
 
 # ---------------------------------------------------------------- changes
