@@ -138,6 +138,15 @@ def between(before: Row, now: Row, seconds: float) -> list[float]:
     return row
 
 
+def live(row: Row) -> list[float]:
+    """The live readers of totals as a row of one second: how many there are now."""
+    now = empty()
+    now[SECONDS] = 1.0
+    for name in TRANSPORTS:
+        now[COLUMN[name]] = row[COLUMN[name]]
+    return now
+
+
 def summed(rows: Iterable[Row | None]) -> list[float] | None:
     """Rows of one route at several moments as one; None when there are none."""
     total: list[float] | None = None

@@ -13,6 +13,7 @@ from admin.source import Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from admin.figures import Row
     from admin.source import Setup, Source
     from gateway.telemetry.metrics import Snapshot
 
@@ -72,6 +73,13 @@ class Recorder:
                 # The seconds are told by this gateway's own row.
                 self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
         self.watch.update(now, self._findings(now))
+
+    def live(self, prefix: str) -> Row | None:
+        """The live readers of a route now, of all gateways; None before the first look."""
+        own = self._own.totals.get(prefix)
+        if own is None:
+            return None
+        return figures.together([figures.live(own), *self.fleet.live(prefix)])
 
     def until(self, now: float) -> float:
         """The moment that the newest figures are of: the last look, unless that is long ago."""

@@ -116,6 +116,15 @@ async def test_known_numbers_are_told_exactly(stage: Stage) -> None:
     assert sum(told.delivery.counts[-1]) == 1
 
 
+async def test_live_readers_are_those_of_the_last_look(stage: Stage) -> None:
+    for count in (0, 0, 7):
+        await stage.look(sample(LIVE_READERS, count, OWN, "sse"), after_s=4.7)
+    told = stage.overview()
+    assert (told.live_readers.value, told.readers) == (7, {"sse": 7, "long-poll": 0})
+    routes = {route.prefix: route.figures.readers for route in told.routes}
+    assert routes[OWN] == {"sse": 7, "long-poll": 0}
+
+
 async def test_before_anything_is_known_nothing_is_told(stage: Stage) -> None:
     told = stage.overview()
     for stat in (told.without_origin, told.collapse, told.live_readers, told.requests):
