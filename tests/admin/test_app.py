@@ -231,5 +231,6 @@ async def test_events_end_when_they_cannot_be_told(
     answer = await client.get("/api/overview/events")
     assert (await answer.content.readline()).startswith(b"data: ")
     source.asked.append(ListStreams("/v1/stream"))  # from now on it fails
-    assert await answer.content.read() == b"\n"
+    rest = await answer.content.read()
+    assert rest.count(b"data: ") <= 1  # within a second of the first one it is the same
     assert "admin.events_failed" in "".join(capsys.readouterr())
