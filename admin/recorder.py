@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from admin import attention, figures
-from admin.attention import Refusals, Watch
+from admin.attention import Growing, Watch
 from admin.fleet import Counting, Fleet
 from admin.history import FINEST_S, History
 from admin.source import Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from admin.figures import Row
     from admin.source import Setup, Source
     from gateway.telemetry.metrics import Snapshot
 
@@ -21,7 +22,10 @@ LOOK_S = 4.0
 
 
 class Recorder:
-    """`history` and `watch` are what it has recorded, `samples` and `health` the last look."""
+    """`history` and `watch` are what it has recorded, `samples` and `health` the last look.
+
+    `looked_at` is when that was; None before the first.
+    """
 
     def __init__(self, source: Source, setup: Setup, instance: str) -> None:
         """`instance` is a name that no other gateway has."""
@@ -34,9 +38,9 @@ class Recorder:
         self.fleet = Fleet(instance, (route.prefix for route in routes if route.is_redis))
         self.samples: Snapshot = ()
         self.health = Health({}, {})
-        self._refusals = Refusals()
+        self._growing = Growing()
         self._own = Counting()
-        self._looked_at: float | None = None
+        self.looked_at: float | None = None
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -58,10 +62,10 @@ class Recorder:
         samples = await self._source.measure()
         health = await self._source.health()
         now = self._clock()
-        seconds = FINEST_S if self._looked_at is None else max(now - self._looked_at, 0.0)
+        seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
         self.history.add(now, self._own.since(totals, seconds))
-        self._looked_at, self.samples, self.health = now, samples, health
+        self.looked_at, self.samples, self.health = now, samples, health
         question = self.fleet.question(totals)
         if question is not None:
             answers = await self._source.ask(question)
@@ -70,12 +74,24 @@ class Recorder:
                 self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
         self.watch.update(now, self._findings(now))
 
+    def live(self, prefix: str) -> Row | None:
+        """The live readers of a route now, of all gateways; None before the first look."""
+        own = self._own.totals.get(prefix)
+        if own is None:
+            return None
+        return figures.together([figures.live(own), *self.fleet.live(prefix)])
+
+    def until(self, now: float) -> float:
+        """The moment that the newest figures are of: the last look, unless that is long ago."""
+        looked_at = self.looked_at
+        return now if looked_at is None or now - looked_at > 2 * FINEST_S else looked_at
+
     def _findings(self, now: float) -> list[attention.Finding]:
         finest = {prefix: self.history.of(prefix, "15m", now) for prefix in self._prefixes}
         return [
             *attention.of_health(self.health),
             *attention.of_metrics(self.samples),
-            *self._refusals.update(now, self.samples),
+            *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
         ]
 
