@@ -184,7 +184,7 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
         '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
         'aria-label="{}" data-start="{}" data-step="{}" data-count="{}">'
         '<svg class="axis" aria-hidden="true">{}</svg>'
-        '<svg class="plot" aria-hidden="true">{}'
+        '<svg class="plot" aria-hidden="true"><g>{}</g>'
         '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}</svg>'
         '<svg class="ends" aria-hidden="true">{}</svg>'
         '<svg class="times" aria-hidden="true">{}</svg>'
