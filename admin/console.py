@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar, get_args
 from urllib.parse import urlsplit
 
+import msgspec
 from aiohttp import web
 
 from admin import lists, overview
@@ -62,6 +63,7 @@ class Console:
         self._streams = streams
         self._one_at_a_time = asyncio.Lock()
         self._overviews: dict[Span, Overview] = {}  # the last of each span
+        self._told_until: dict[Span, float] = {}  # the moment that its figures are of
         self._routes = {route.prefix for route in settings.route_table}
 
     # What is shown
@@ -93,10 +95,18 @@ class Console:
             now = self._clock()
             last = self._overviews.get(span)
             if last is None or not 0 <= now - last.taken_at < STALE_S:
-                instance = await self.instance()
-                last = overview.overview(self._recorder, self._settings, instance, span, now)
+                last = await self._overview(span, last, now)
                 self._overviews[span] = last
             return last
+
+    async def _overview(self, span: Span, last: Overview | None, now: float) -> Overview:
+        """A new one: all of it after a look, which is much, else only how the instance is."""
+        instance = await self.instance()
+        until = self._recorder.until(now)
+        if last is not None and self._told_until.get(span) == until:
+            return msgspec.structs.replace(last, taken_at=now, instance=instance)
+        self._told_until[span] = until
+        return overview.overview(self._recorder, self._settings, instance, span, now)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
         """Every route, in the order in which they are tried."""
@@ -117,7 +127,9 @@ class Console:
             raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
         limit = max(1, min(limit, LARGEST_PAGE))
         question = ListStreams(route, begins, order, after, limit)
-        return lists.pages(question, await self._ask(question, StreamPage))
+        processes = self._settings.workers
+        answers = await self._ask(lists.asked(question, processes), StreamPage)
+        return lists.page(question, answers, processes)
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """A stream, its producers and its readers. The name is percent-encoded, as in a URL."""

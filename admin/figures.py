@@ -8,6 +8,7 @@ gateways add up, and every rate, mean, ratio and quantile is reckoned from a sum
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import add
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def summed(rows: Iterable[Row | None]) -> list[float] | None:
     total: list[float] | None = None
     for row in rows:
         if row is not None:
-            total = list(row) if total is None else [a + b for a, b in zip(total, row, strict=True)]
+            total = list(row) if total is None else list(map(add, total, row))
     return total
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.telemetry.inspection import MOST_READERS, StreamPage, StreamRow
+from admin.errors import NotTold
+from gateway.telemetry.inspection import LARGEST_PAGE, MOST_READERS, StreamPage, StreamRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.telemetry.inspection import (
         ListStreams,
@@ -18,42 +19,63 @@ if TYPE_CHECKING:
         StreamOrder,
     )
 
-_KEYS: dict[StreamOrder, Callable[[StreamRow], float]] = {
-    "readers": lambda row: -row.readers,
-    "rate": lambda row: -row.rate,
-    "size": lambda row: -(row.size or 0),
+_RANKS: dict[StreamOrder, Callable[[StreamRow], float]] = {
+    "readers": lambda row: row.readers,
+    "rate": lambda row: row.rate,
+    "size": lambda row: row.size or 0,
 }
 
 
-def pages(question: ListStreams, answers: Sequence[StreamPage]) -> StreamPage:
-    """One page of what each process lists.
+def asked(question: ListStreams, processes: int) -> ListStreams:
+    """What each of several processes is asked, to make the page that was asked for.
 
-    All see the same log, but each has its own readers, and may know streams of an HTTP origin that
-    others have not been asked for. By name the page ends where the first of theirs does, so that
-    the next one misses nothing.
+    Each ranks the streams by what happens in itself. Only what all of them rank high can be ranked
+    together, so each is asked for as many as it tells at once, and the list ends with those.
     """
-    if len(answers) == 1:
+    if processes == 1 or question.order == "name":
+        return question
+    return msgspec.structs.replace(question, after="", limit=LARGEST_PAGE)
+
+
+def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -> StreamPage:
+    """One page of what the processes list. Raises NotTold for an `after` that is none."""
+    if processes == 1:
         return answers[0]
     rows: dict[str, StreamRow] = {}
     for answer in answers:
         for row in answer.rows:
             rows[row.name] = _both(rows[row.name], row) if row.name in rows else row
-    after, ordered = None, sorted(rows.values(), key=lambda row: row.name)
-    unfinished = [answer for answer in answers if answer.after is not None and answer.rows]
-    if question.order == "name" and unfinished:
-        first = min(unfinished, key=lambda answer: answer.rows[-1].name)
-        ordered = [row for row in ordered if row.name <= first.rows[-1].name]
-        after = first.after
-    elif question.order != "name":
-        ordered = sorted(ordered, key=_KEYS[question.order])[: question.limit]
-        after = unfinished[0].after if unfinished else None
+    merge = _by_name if question.order == "name" else _ranked
+    shown, after = merge(question, answers, rows)
     surveys = [answer.as_of for answer in answers if answer.as_of is not None]
-    return StreamPage(
-        tuple(ordered),
-        after,
-        min(surveys, default=None),
-        any(answer.known_only for answer in answers),
-    )
+    known_only = any(answer.known_only for answer in answers)
+    return StreamPage(tuple(shown), after, min(surveys, default=None), known_only)
+
+
+def _by_name(
+    _question: ListStreams, answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
+) -> tuple[list[StreamRow], str | None]:
+    """Up to where the first of their pages ends, so that the next one misses nothing."""
+    ordered = sorted(rows.values(), key=lambda row: row.name)
+    unfinished = [answer for answer in answers if answer.after is not None and answer.rows]
+    if not unfinished:
+        return ordered, None
+    first = min(unfinished, key=lambda answer: answer.rows[-1].name)
+    last = first.rows[-1].name
+    return [row for row in ordered if row.name <= last], first.after
+
+
+def _ranked(
+    question: ListStreams, _answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
+) -> tuple[list[StreamRow], str | None]:
+    """The next ones of all; `after` is how many have been told."""
+    if question.after and not (question.after.isascii() and question.after.isdecimal()):
+        raise NotTold(400, "after is not where a page of this order ended")
+    rank = _RANKS[question.order]
+    ordered = sorted(rows.values(), key=lambda row: (-rank(row), row.name))
+    begin = int(question.after[:9] or 0)
+    end = begin + question.limit
+    return ordered[begin:end], str(end) if end < len(ordered) else None
 
 
 def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:

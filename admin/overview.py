@@ -1,4 +1,4 @@
-"""The first page and the routes, from what was recorded."""
+"""The first page, its routes among it, from what was recorded."""
 
 from __future__ import annotations
 
@@ -40,21 +40,20 @@ def overview(
 ) -> Overview:
     """The first page, for a span that ends now."""
     prefixes = [route.prefix for route in settings.route_table]
-    recorded = recorder.history
-    by_route = [recorded.of(prefix, span, now) for prefix in prefixes]
+    recorded, until = recorder.history, recorder.until(now)
+    by_route = [recorded.of(prefix, span, until) for prefix in prefixes]
     rows = [figures.together(moment) for moment in zip(*by_route, strict=True)]
     whole = figures.summed(rows)
-    latest = figures.together(recorded.now(prefix, now) for prefix in prefixes)
-    before = figures.together(recorded.before(prefix, HOUR_S, now) for prefix in prefixes)
+    latest = figures.together(recorded.now(prefix, until) for prefix in prefixes)
+    before = figures.together(recorded.before(prefix, HOUR_S, until) for prefix in prefixes)
 
     def stat(tell: Told, of: Row | None) -> Stat:
         return Stat(tell(of), tuple(map(tell, rows)), tell(before))
 
     def chart(*lines: tuple[str, Told]) -> Chart:
         told = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
-        return Chart(history.start(span, now), history.step(span), told)
+        return Chart(history.start(span, until), history.step(span), told)
 
-    views = routes(recorder, settings, span, now)
     return Overview(
         taken_at=now,
         span=span,
@@ -72,23 +71,18 @@ def overview(
         ratio=chart(("served without the origin", figures.without_origin)),
         by_transport=chart(*((name, _rate(name)) for name in figures.TRANSPORTS)),
         delivery=HeatMap(
-            history.start(span, now),
+            history.start(span, until),
             history.step(span),
             figures.DELIVERY_BOUNDS,
             tuple(map(figures.delivery_counts, rows)),
         ),
-        routes=views,
+        routes=tuple(_route(recorder, route, span, until) for route in settings.route_table),
     )
 
 
-def routes(recorder: Recorder, settings: Settings, span: Span, now: float) -> tuple[RouteView, ...]:
-    """Every route, in the order in which they are tried."""
-    return tuple(_route(recorder, route, span, now) for route in settings.route_table)
-
-
-def _route(recorder: Recorder, route: Route, span: Span, now: float) -> RouteView:
-    rows = recorder.history.of(route.prefix, span, now)
-    latest = recorder.history.now(route.prefix, now)
+def _route(recorder: Recorder, route: Route, span: Span, until: float) -> RouteView:
+    rows = recorder.history.of(route.prefix, span, until)
+    latest = recorder.history.now(route.prefix, until)
     return RouteView(
         prefix=route.prefix,
         origin=shown_origin(route.origin),

@@ -21,7 +21,10 @@ LOOK_S = 4.0
 
 
 class Recorder:
-    """`history` and `watch` are what it has recorded, `samples` and `health` the last look."""
+    """`history` and `watch` are what it has recorded, `samples` and `health` the last look.
+
+    `looked_at` is when that was; None before the first.
+    """
 
     def __init__(self, source: Source, setup: Setup, instance: str) -> None:
         """`instance` is a name that no other gateway has."""
@@ -36,7 +39,7 @@ class Recorder:
         self.health = Health({}, {})
         self._refusals = Refusals()
         self._own = Counting()
-        self._looked_at: float | None = None
+        self.looked_at: float | None = None
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -58,10 +61,10 @@ class Recorder:
         samples = await self._source.measure()
         health = await self._source.health()
         now = self._clock()
-        seconds = FINEST_S if self._looked_at is None else max(now - self._looked_at, 0.0)
+        seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
         self.history.add(now, self._own.since(totals, seconds))
-        self._looked_at, self.samples, self.health = now, samples, health
+        self.looked_at, self.samples, self.health = now, samples, health
         question = self.fleet.question(totals)
         if question is not None:
             answers = await self._source.ask(question)
@@ -69,6 +72,11 @@ class Recorder:
                 # The seconds are told by this gateway's own row.
                 self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
         self.watch.update(now, self._findings(now))
+
+    def until(self, now: float) -> float:
+        """The moment that the newest figures are of: the last look, unless that is long ago."""
+        looked_at = self.looked_at
+        return now if looked_at is None or now - looked_at > 2 * FINEST_S else looked_at
 
     def _findings(self, now: float) -> list[attention.Finding]:
         finest = {prefix: self.history.of(prefix, "15m", now) for prefix in self._prefixes}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.origin.client import OriginSettings
 from gateway.settings import (
     Address,
+    AdminToken,
+    AdminUser,
     Route,
     Settings,
     SettingsError,
@@ -921,6 +925,140 @@ def test_a_redis_is_shown_without_its_password() -> None:
     assert shown_origin("redis://app:s3cret@h/1") == "redis://app:***@h:6379/1"
 
 
+# ---------------------------------------------------------------- who may use the admin listener
+
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 22 + "$" + "k" * 43
+ANN = {"name": "ann", "role": "viewer", "password_hash": HASH}
+DEPLOY = {"name": "deploy", "role": "operator", "token": "t" * 22}
+
+
+def admitted(users: object = (), tokens: object = ()) -> dict[str, str]:
+    """Users and tokens in the environment."""
+    given = {"HEADGATE_ADMIN_USERS": users, "HEADGATE_ADMIN_TOKENS": tokens}
+    return {name: json.dumps(value) for name, value in given.items() if value != ()}
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host:1", "localhost.example:1", "128.0.0.1:1"]
+)
+def test_a_console_for_everybody_is_on_loopback(address: str) -> None:
+    assert problems(flags={"admin": address}) == [
+        f'--admin is "{address}", but must be on loopback, such as 127.0.0.1:4439, while there are '
+        "no admin_users and no admin_tokens: everybody who reaches it would be an operator."
+    ]
+    for environment in (admitted([ANN]), admitted(tokens=[DEPLOY])):
+        assert str(load(None, environment, {"admin": address}).admin) == address
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "127.255.0.3:1", "[::1]:1", "localhost:1", "LOCALHOST:1"]
+)
+def test_loopback_needs_no_credentials(address: str) -> None:
+    assert str(load(None, {}, {"admin": address}).admin) == address
+
+
+def test_a_token_is_known_by_its_hash_however_it_is_given() -> None:
+    token = "a token of many characters".replace(" ", "-")
+    digest = hashlib.sha256(token.encode()).digest()
+    given = [{**DEPLOY, "token": token}, {**DEPLOY, "name": "b", "token": f"sha256:{digest.hex()}"}]
+    loaded = load(None, admitted(tokens=given), {}).admin_tokens
+    assert [one.digest for one in loaded] == [digest, digest]
+
+
+@pytest.mark.parametrize(
+    ("users", "tokens", "problem"),
+    [
+        (
+            [{**ANN, "password_hash": "hunter2"}],
+            (),
+            "HEADGATE_ADMIN_USERS[0].password_hash is not shown here, but must be what headgate "
+            "hash-password prints, which begins with $argon2id$.",
+        ),
+        (
+            (),
+            [{**DEPLOY, "token": "hunter2"}],
+            "HEADGATE_ADMIN_TOKENS[0].token is not shown here, but must be at least 22 characters "
+            "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
+        ),
+        (
+            (),
+            [{**DEPLOY, "token": "sha256:hunter2-hunter2-hunter2"}],
+            "HEADGATE_ADMIN_TOKENS[0].token is not shown here, but must be at least 22 characters "
+            "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
+        ),
+        (
+            (),
+            [{**DEPLOY, "token": True}],
+            "HEADGATE_ADMIN_TOKENS[0].token is not shown here, but must be at least 22 characters "
+            "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
+        ),
+        (
+            [{**ANN, "role": "admin"}],
+            (),
+            'HEADGATE_ADMIN_USERS[0].role is "admin", but must be one of viewer, operator.',
+        ),
+        (
+            [{**ANN, "role": True}],
+            (),
+            "HEADGATE_ADMIN_USERS[0].role is true, but must be one of viewer, operator.",
+        ),
+        (
+            [{**ANN, "name": "a b"}],
+            (),
+            'HEADGATE_ADMIN_USERS[0].name is "a b", but must be a name of at most 64 letters, '
+            "digits, '-', '_', '.' and '@'.",
+        ),
+        (
+            [ANN, ANN],
+            (),
+            'HEADGATE_ADMIN_USERS[1].name is "ann", but must not be the name of admin_users[0] '
+            "too.",
+        ),
+        (
+            [{**ANN, "password": "hunter2"}],
+            (),
+            "HEADGATE_ADMIN_USERS[0].password is not a setting; the nearest is password_hash.",
+        ),
+        (
+            [{"name": "ann", "role": "viewer"}],
+            (),
+            "HEADGATE_ADMIN_USERS[0].password_hash is missing; it must be what headgate "
+            "hash-password prints, which begins with $argon2id$.",
+        ),
+        (
+            "hunter2",
+            (),
+            "HEADGATE_ADMIN_USERS is not shown here, but must be an array of tables, each with "
+            "name, role and password_hash.",
+        ),
+        (
+            ["hunter2"],
+            (),
+            "HEADGATE_ADMIN_USERS[0] is not shown here, but must be a table with name, role and "
+            "password_hash.",
+        ),
+    ],
+)
+def test_who_is_not_described_well_is_told_without_a_secret(
+    users: object, tokens: object, problem: str
+) -> None:
+    assert problems(environment=admitted(users, tokens)) == [problem]
+
+
+def test_where_each_value_came_from_is_remembered(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text('workers = 1\n\n[[routes]]\nprefix = "/a"\norigin = "memory:"\n')
+    sources = load(config, {"HEADGATE_LOG_LEVEL": "info"}, {"listen": "h:1"}).sources
+    assert sources == {
+        "workers": f"{config}:1",
+        "routes": f"{config}:3",
+        "routes[0].prefix": f"{config}:4",
+        "routes[0].origin": f"{config}:5",
+        "log_level": "HEADGATE_LOG_LEVEL",
+        "listen": "--listen",
+    }
+
+
 # ---------------------------------------------------------------- the document
 
 
@@ -945,6 +1083,18 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
         for item in declarations(Route)
     ]
     assert documented("Routes") == declared
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [("Users of the console", AdminUser), ("Tokens of the console", AdminToken)],
+)
+def test_the_document_lists_who_may_use_the_console(heading: str, model: type[BaseModel]) -> None:
+    declared = [
+        [item.key, item.default or "required", item.allowed, item.help]
+        for item in declarations(model)
+    ]
+    assert documented(heading) == declared
 
 
 def test_the_examples_of_the_document_are_valid(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from admin.figures import COLLAPSE_BOUNDS, DELIVERY_BOUNDS
 from admin.source import Health, Setup
 from gateway.settings import Settings
+from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,3 +44,38 @@ NOW = 1_800_000_000.0
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
     return Setup(Settings(**settings), {"data file": "1"}, clock)
+
+
+# The metrics of the catalogue that the record is made from.
+REQUESTS = counter("headgate_requests_total", "", "route", "operation", "status")
+RESULTS = counter("headgate_cache_results_total", "", "route", "result")
+ORIGIN_REQUESTS = counter("headgate_origin_requests_total", "", "route", "result")
+LIVE_READERS = gauge("headgate_live_readers", "", "route", "mode")
+REFUSALS = counter("headgate_refusals_total", "", "limit")
+REPAIRS = counter("headgate_repairs_total", "", "route", "repair")
+ORIGIN_UP = gauge("headgate_origin_up", "", "route", "server")
+COLLAPSED = histogram("headgate_collapsed_readers", "", "route", bounds=COLLAPSE_BOUNDS)
+DELIVERY = histogram("headgate_delivery_seconds", "", "route", bounds=DELIVERY_BOUNDS)
+
+
+def sample(metric: Metric, number: float, *values: str) -> Sample:
+    """A number under these labels."""
+    return Sample(metric, values, number)
+
+
+def observed(metric: Metric, values: dict[float, int], *labels: str) -> Sample:
+    """A histogram that has seen each value so many times."""
+    counted = Histogram(metric.bounds)
+    for value, times in values.items():
+        counted.observe(value, times)
+    return Sample(metric, labels, distribution=counted.distribution())
+
+
+class Clock:
+    """The time, as a test sets it."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now

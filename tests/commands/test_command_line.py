@@ -133,10 +133,12 @@ def test_check_reads_the_environment_and_the_file_it_names(
 ) -> None:
     config = tmp_path / "h.toml"
     config.write_text('origin = "memory:"\n')
-    done = cli("check", environment={"HEADGATE_CONFIG": str(config), "HEADGATE_ADMIN": "h:1"})
+    done = cli(
+        "check", environment={"HEADGATE_CONFIG": str(config), "HEADGATE_ADMIN": "localhost:1"}
+    )
     assert (done.returncode, done.stdout.decode(), done.stderr) == (
         0,
-        "Valid: streams on 127.0.0.1:4437, health checks on h:1.\n  /v1/stream  memory:\n",
+        "Valid: streams on 127.0.0.1:4437, health checks on localhost:1.\n  /v1/stream  memory:\n",
         b"",
     )
 

@@ -1,0 +1,336 @@
+"""Who may do what at the admin listener."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argon2 import PasswordHasher
+from yarl import URL
+
+from admin import access
+from admin.access import is_local
+from admin.app import build
+from admin.attempts import OF_A_NAME
+from admin.sessions import IDLE_S, LONGEST_S
+from admin.sign_in import COOKIE
+from tests.admin.consoles import Clock, Switchboard, setup
+
+if TYPE_CHECKING:
+    from aiohttp.test_utils import TestClient
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from admin.source import Setup
+
+# A hash that costs a tenth of a millisecond to check, where the real ones cost fifty.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+PASSWORD = 'pa ss "wörd" <b>'
+TOKEN, DIGESTED = "t" * 22, "d" * 40
+USERS = [
+    {"name": "ann", "role": "operator", "password_hash": CHEAP.hash(PASSWORD)},
+    {"name": "vic", "role": "viewer", "password_hash": CHEAP.hash("of the viewer")},
+]
+TOKENS = [
+    {"name": "prometheus", "role": "viewer", "token": TOKEN},
+    {
+        "name": "deploy",
+        "role": "operator",
+        "token": f"sha256:{hashlib.sha256(DIGESTED.encode()).hexdigest()}",
+    },
+]
+CHANGE = "/api/stream/close"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def guarded(clock: Clock) -> Setup:
+    return setup(clock, admin_users=USERS, admin_tokens=TOKENS)
+
+
+@pytest.fixture
+async def client(aiohttp_client: AiohttpClient, guarded: Setup) -> TestClient[Any, Any]:
+    return await aiohttp_client(build(Switchboard(), guarded))
+
+
+@pytest.fixture
+async def unguarded(aiohttp_client: AiohttpClient) -> TestClient[Any, Any]:
+    return await aiohttp_client(build(Switchboard(), setup()))
+
+
+async def sign_in(
+    client: TestClient[Any, Any], name: str = "ann", password: str = PASSWORD, **headers: str
+) -> Any:
+    body = {"name": name, "password": password}
+    return await client.post("/api/session", json=body, headers=headers)
+
+
+async def csrf(client: TestClient[Any, Any]) -> dict[str, str]:
+    answer = await client.get("/api/session")
+    return {access.HEADER: (await answer.json())["csrf"]}
+
+
+# ---------------------------------------------------------------- what is open
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200)])
+async def test_probes_need_nothing(path: str, status: int, client: TestClient[Any, Any]) -> None:
+    assert (await client.get(path, headers={"Host": "10.0.0.7:4439"})).status == status
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/overview", "/api/openapi.json", "/api/session"])
+async def test_everything_else_needs_somebody(path: str, client: TestClient[Any, Any]) -> None:
+    answer = await client.get(path)
+    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert (await answer.json())["detail"] == ("sign in, or send a token as Authorization: Bearer")
+
+
+async def test_a_browser_that_wants_a_page_is_sent_to_sign_in(client: TestClient[Any, Any]) -> None:
+    answer = await client.get(
+        "/metrics?a=<b>&c=%26", headers={"Accept": "text/html"}, allow_redirects=False
+    )
+    assert answer.status == 303
+    there = URL(answer.headers["Location"])
+    assert (there.path, dict(there.query)) == ("/sign-in", {"next": "/metrics?a=%3Cb%3E&c=%26"})
+
+
+def test_every_change_that_is_not_named_needs_an_operator() -> None:
+    named = {at for at, need in access.NEEDS.items() if need != "operator"}
+    assert {path for method, path in named if method not in access.READING} == {
+        "/sign-in",
+        "/sign-out",
+        "/explain",
+        "/api/explain",
+        "/api/session",
+    }
+
+
+# ---------------------------------------------------------------- tokens
+
+
+@pytest.mark.parametrize("token", [TOKEN, DIGESTED])
+async def test_a_bearer_token_is_let_in_without_a_cookie(
+    token: str, client: TestClient[Any, Any]
+) -> None:
+    answer = await client.get("/api/session", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status == 200
+    assert (await answer.json())["csrf"] == ""
+    assert COOKIE not in answer.cookies
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Bearer",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"bogus {TOKEN}",
+        f"Bearer sha256:{hashlib.sha256(DIGESTED.encode()).hexdigest()}",
+        "Bearer " + hashlib.sha256(DIGESTED.encode()).hexdigest(),
+        "Basic !!!",
+        "Basic " + base64.b64encode(f"deploy:{TOKEN}".encode()).decode(),
+        "Basic " + base64.b64encode(b"\xff:\xff").decode(),
+    ],
+)
+async def test_any_other_token_is_not(authorization: str, client: TestClient[Any, Any]) -> None:
+    answer = await client.get("/api/session", headers={"Authorization": authorization})
+    assert answer.status == 401
+
+
+async def test_a_scraper_may_send_its_token_as_a_password_and_only_read(
+    client: TestClient[Any, Any],
+) -> None:
+    basic = base64.b64encode(f"deploy:{DIGESTED}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}"}
+    assert (await client.get("/metrics", headers=headers)).status == 200
+    assert (await client.post(CHANGE, headers=headers, json={})).status == 401
+
+
+async def test_an_operators_token_changes_without_a_csrf_token(
+    client: TestClient[Any, Any],
+) -> None:
+    headers = {"Authorization": f"Bearer {DIGESTED}"}
+    answer = await client.post(CHANGE, headers=headers, json={"route": "/none", "name": "s"})
+    assert (answer.status, (await answer.json())["detail"]) == (404, "no route has this prefix")
+
+
+# ---------------------------------------------------------------- sessions
+
+
+async def test_a_sign_in_is_a_session_until_the_sign_out(client: TestClient[Any, Any]) -> None:
+    answer = await sign_in(client)
+    told = await answer.json()
+    assert told == {
+        "name": "ann",
+        "role": "operator",
+        "csrf": told["csrf"],
+        "signed_in": True,
+    }
+    cookie = answer.cookies[COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
+    assert cookie["secure"] == ""
+    assert await (await client.get("/api/session")).json() == told
+    kept = cookie.value
+    answer = await client.delete("/api/session", headers=await csrf(client))
+    assert (answer.status, answer.cookies[COOKIE].value) == (204, "")
+    # Whoever has copied the cookie has nothing of it.
+    answer = await client.get("/api/session", headers={"Cookie": f"{COOKIE}={kept}"})
+    assert answer.status == 401
+
+
+async def test_a_cookie_that_came_by_tls_is_secure(client: TestClient[Any, Any]) -> None:
+    answer = await sign_in(client, **{"X-Forwarded-Proto": "https"})
+    assert answer.cookies[COOKIE]["secure"] is True
+
+
+@pytest.mark.parametrize(
+    ("steps", "status"),
+    [
+        ([IDLE_S - 1], 200),
+        ([IDLE_S], 401),
+        ([IDLE_S - 1] * 5, 200),
+        ([*([IDLE_S - 1] * 6), 6], 401),
+    ],
+    ids=["used", "idle", "long", "too long"],
+)
+async def test_a_session_ends_when_it_is_idle_or_long(
+    steps: list[float], status: int, client: TestClient[Any, Any], clock: Clock
+) -> None:
+    await sign_in(client)
+    answer = None
+    for step in steps:
+        clock.now += step
+        answer = await client.get("/api/session")
+    assert answer is not None
+    assert answer.status == status
+    assert (sum(steps) < LONGEST_S and steps[-1] < IDLE_S) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("ann", "wrong"), ("nobody", PASSWORD), ("", ""), ("vic", PASSWORD), ("ann", "x" * 2000)],
+)
+async def test_a_wrong_name_and_a_wrong_password_are_told_alike(
+    name: str, password: str, client: TestClient[Any, Any]
+) -> None:
+    answer = await sign_in(client, name, password)
+    assert (answer.status, (await answer.json())["detail"]) == (
+        401,
+        "the name or the password is wrong",
+    )
+    assert COOKIE not in answer.cookies
+
+
+async def test_no_line_of_the_log_has_a_secret(
+    client: TestClient[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await sign_in(client, "ann", "hunter2 hunter2")
+    await sign_in(client, "typed a password here")
+    answer = await sign_in(client)
+    printed = "".join(capsys.readouterr())
+    assert printed.count("admin.sign_in_refused") == 2
+    assert printed.count("admin.signed_in") == 1
+    for secret in ("hunter2", "typed a password", PASSWORD, answer.cookies[COOKIE].value):
+        assert secret not in printed
+
+
+# ---------------------------------------------------------------- attempts
+
+
+async def test_attempts_on_a_name_end_and_come_back(
+    client: TestClient[Any, Any], clock: Clock
+) -> None:
+    statuses = [(await sign_in(client, "ann", "wrong")).status for _ in range(6)]
+    assert statuses == [401] * OF_A_NAME.at_once + [429]
+    answer = await sign_in(client)  # the right one has to wait, too
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "30")
+    assert (await sign_in(client, "vic", "of the viewer")).status == 200
+    clock.now += OF_A_NAME.every_s
+    assert (await sign_in(client)).status == 200
+    assert (await sign_in(client, "ann", "wrong")).status == 401
+
+
+async def test_attempts_of_an_address_end_whatever_the_names(client: TestClient[Any, Any]) -> None:
+    statuses = [(await sign_in(client, f"n{n}", "wrong")).status for n in range(21)]
+    assert statuses == [401] * 20 + [429]
+
+
+# ---------------------------------------------------------------- roles and other sites
+
+
+async def test_a_change_needs_the_token_of_its_session(client: TestClient[Any, Any]) -> None:
+    await sign_in(client)
+    stream = {"route": "/none", "name": "s"}
+    right = await csrf(client)
+    answers = [
+        (await client.post(CHANGE, json=stream, headers=headers)).status
+        for headers in ({}, {access.HEADER: ""}, {access.HEADER: "x"}, right)
+    ]
+    assert answers == [403, 403, 403, 404]
+    foreign = right | {"Origin": "http://evil.example"}
+    assert (await client.post(CHANGE, json=stream, headers=foreign)).status == 403
+
+
+async def test_a_sign_in_from_another_site_is_refused(client: TestClient[Any, Any]) -> None:
+    answer = await sign_in(client, Origin="https://evil.example")
+    assert answer.status == 403
+    own = f"http://{client.host}:{client.port}"
+    assert (await sign_in(client, Origin=own)).status == 200
+
+
+async def test_a_viewer_may_not_change(client: TestClient[Any, Any]) -> None:
+    await sign_in(client, "vic", "of the viewer")
+    answer = await client.post(CHANGE, json={}, headers=await csrf(client))
+    assert (answer.status, (await answer.json())["detail"]) == (
+        403,
+        "vic may look, but not change anything",
+    )
+
+
+# ---------------------------------------------------------------- without credentials
+
+
+async def test_everybody_on_this_machine_is_an_operator_without_credentials(
+    unguarded: TestClient[Any, Any],
+) -> None:
+    told = await (await unguarded.get("/api/session")).json()
+    assert (told["role"], told["signed_in"]) == ("operator", False)
+    stream = {"route": "/none", "name": "s"}
+    answer = await unguarded.post(CHANGE, json=stream, headers=await csrf(unguarded))
+    assert answer.status == 404
+    assert (await unguarded.post(CHANGE, json=stream)).status == 403
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/overview", "/api/session", "/nothing"])
+async def test_a_page_that_rebinds_its_name_gets_nothing(
+    path: str, unguarded: TestClient[Any, Any]
+) -> None:
+    for host in ("evil.example", "127.0.0.1.evil.example:4439", "10.0.0.7", ""):
+        assert (await unguarded.get(path, headers={"Host": host})).status in {400, 421}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LocalHost:4439", True),
+        ("127.0.0.1:4439", True),
+        ("127.8.8.8", True),
+        ("[::1]:4439", True),
+        ("[::1]", True),
+        ("::1", False),
+        ("localhost.evil.example", False),
+        ("localhost:4439:1", False),
+        ("0.0.0.0", False),
+        ("127.1", False),
+        ("", False),
+        ("localhost ", False),
+    ],
+)
+def test_a_host_is_local_by_its_name_or_address_alone(host: str, *, expected: bool) -> None:
+    assert is_local(host) is expected

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin import policy
+from admin.about import about
+from admin.configuration import configuration
+from gateway.settings import Route, Settings, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 22 + "$" + "k" * 43
+FILE = f"""\
+max_append = "4MiB"
+log_level = "info"
+
+[[routes]]
+prefix = "/a"
+origin = "redis://app:s3cret@h"
+retention_age = 86400
+
+[[admin_users]]
+name = "ann"
+role = "viewer"
+password_hash = "{HASH}"
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Settings:
+    config = tmp_path / "h.toml"
+    config.write_text(FILE)
+    tokens = '[{"name": "p", "role": "operator", "token": "tttttttttttttttttttttttt"}]'
+    return load(
+        config,
+        {"HEADGATE_ADMIN_TOKENS": tokens, "HEADGATE_BODY_TIMEOUT": "30"},
+        {"listen": "127.0.0.1:80", "log_format": None},
+    )
+
+
+def test_every_value_is_told_with_where_it_came_from(loaded: Settings, tmp_path: Path) -> None:
+    views = {view.key: view for view in configuration(loaded).settings}
+    told = {
+        key: (views[key].value, views[key].source, views[key].differs)
+        for key in (
+            *("max_append", "log_level", "listen", "body_timeout", "workers"),
+            *("routes[0].prefix", "routes[0].retention_age", "routes[0].tail_max_age"),
+            *("admin_users[0].role", "admin_tokens[0].name"),
+        )
+    }
+    file = f"{tmp_path}/h.toml"
+    assert told == {
+        "max_append": ("4MiB", f"{file}:1", True),
+        "log_level": ("info", f"{file}:2", False),
+        "listen": ("127.0.0.1:80", "--listen", True),
+        "body_timeout": ("30", "HEADGATE_BODY_TIMEOUT", False),
+        "workers": ("1", "default", False),
+        "routes[0].prefix": ("/a", f"{file}:5", True),
+        "routes[0].retention_age": ("86400", f"{file}:7", True),
+        "routes[0].tail_max_age": ("1", "default", False),
+        "admin_users[0].role": ("viewer", f"{file}:11", True),
+        "admin_tokens[0].name": ("p", "HEADGATE_ADMIN_TOKENS", True),
+    }
+    assert views["max_append"].default == "16MiB"
+
+
+def test_what_differs_comes_first(loaded: Settings) -> None:
+    differs = [view.differs for view in configuration(loaded).settings]
+    assert differs == sorted(differs, reverse=True)
+    assert True in differs
+    assert False in differs
+
+
+def test_no_secret_is_shown(loaded: Settings) -> None:
+    views = {view.key: view.value for view in configuration(loaded).settings}
+    assert views["admin_users[0].password_hash"] == "***"
+    assert views["admin_tokens[0].token"] == "***"
+    assert views["routes[0].origin"] == "redis://app:***@h:6379"
+    everything = f"{configuration(loaded)} {loaded!r} {loaded} {loaded.model_dump_json()}"
+    for secret in (HASH, "tttttt", "k" * 43):
+        assert secret not in everything
+
+
+def test_with_nothing_given_nothing_differs() -> None:
+    views = configuration(Settings()).settings
+    assert {(view.source, view.differs) for view in views} == {("default", False)}
+
+
+def test_about_names_versions_forms_and_limits() -> None:
+    told = about(Settings(workers=1, max_connections=1234), {"data file": "1"})
+    assert {"headgate", "aiohttp", "redis", "apsw", "uvloop", "python"} <= told.versions.keys()
+    assert told.formats == {"data file": "1"}
+    assert told.limits["connections"] == "1,234"
+    assert "open files" in told.limits
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spelled"),
+    [(0, "0 seconds"), (1, "1 second"), (90, "90 seconds"), (120, "2 minutes"), (86400, "1 day")],
+)
+def test_durations_are_spelled_in_their_largest_whole_unit(seconds: int, spelled: str) -> None:
+    assert policy.spell(seconds) == spelled
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "sentence"),
+    [
+        ({"origin": "memory:"}, "memory", "Streams last as long as the process."),
+        ({"origin": "file:x"}, "file", "Whole chunks may be cached for 1 day"),
+        ({"origin": "memory:"}, "memory", "Whole chunks may be cached for 1 minute"),
+        (
+            {"origin": "redis://h", "wait_replicas": 1},
+            "redis",
+            "An append is acknowledged when a replica has it.",
+        ),
+        (
+            {"origin": "http://h", "no_store": "ignore"},
+            "http",
+            "A no-store of the origin is ignored for reads.",
+        ),
+        (
+            {"origin": "http://h"},
+            "http",
+            "While the origin cannot be asked, stale copies are served for 5 minutes.",
+        ),
+    ],
+)
+def test_a_policy_is_told_in_sentences(
+    settings: dict[str, object], kind: str, sentence: str
+) -> None:
+    route = Route.model_validate({"prefix": "/r", **settings})
+    assert policy.kind(route) == kind
+    assert sentence in " ".join(policy.sentences(route))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admin import lists
+from gateway.telemetry.inspection import (
+    LARGEST_PAGE,
+    ListStreams,
+    ProducerRow,
+    ReaderRow,
+    StreamDescription,
+    StreamOrder,
+    StreamPage,
+    StreamRow,
+)
+
+
+def listing(known: list[StreamRow], question: ListStreams) -> StreamPage:
+    """What a process answers that knows these streams."""
+    ordered = sorted(known, key=lambda row: row.name)
+    if question.order == "name":
+        rest = [row for row in ordered if row.name > question.after]
+        rows = tuple(rest[: question.limit])
+        return StreamPage(rows, rows[-1].name if len(rest) > len(rows) else None)
+    ranked = sorted(ordered, key=lambda row: (-row.readers, row.name))
+    return StreamPage(tuple(ranked[: question.limit]))
+
+
+def walk(processes: list[list[StreamRow]], order: StreamOrder, limit: int) -> list[StreamRow]:
+    """All pages, one after the other."""
+    seen: list[StreamRow] = []
+    after: str | None = ""
+    while after is not None:
+        question = ListStreams("/r", order=order, after=after, limit=limit)
+        asked = lists.asked(question, len(processes))
+        answers = [listing(known, asked) for known in processes]
+        page = lists.page(question, answers, len(processes))
+        seen += page.rows
+        after = page.after
+    return seen
+
+
+names = st.lists(st.sampled_from("abcdefghij"), unique=True)
+
+
+@given(st.lists(names, min_size=2, max_size=4), st.integers(1, 4))
+def test_every_stream_that_some_process_knows_is_listed_once(
+    known: list[list[str]], limit: int
+) -> None:
+    processes = [[StreamRow(name=name, readers=1) for name in mine] for mine in known]
+    everything = sorted({name for mine in known for name in mine})
+    assert [row.name for row in walk(processes, "name", limit)] == everything
+    busiest = walk(processes, "readers", limit)
+    counts = {name: sum(name in mine for mine in known) for name in everything}
+    assert [row.name for row in busiest] == sorted(everything, key=lambda it: (-counts[it], it))
+    assert {row.name: row.readers for row in busiest} == counts
+
+
+def test_one_process_answers_for_itself() -> None:
+    question = ListStreams("/r", order="readers", after="7:x")
+    page = StreamPage((StreamRow(name="a"),), "5:a", 1.0, known_only=True)
+    assert lists.asked(question, 1) is question
+    assert lists.page(question, [page], 1) is page
+
+
+def test_each_of_several_is_asked_for_all_that_it_tells_at_once() -> None:
+    asked = lists.asked(ListStreams("/r", order="rate", after="50"), 2)
+    assert (asked.after, asked.limit) == ("", LARGEST_PAGE)
+
+
+def test_what_is_known_of_a_stream_comes_from_any_and_its_readers_from_all() -> None:
+    one = StreamPage((StreamRow(name="a", readers=2, rate=0.5, tail="9"),), None, 7.0)
+    other = StreamPage(
+        (StreamRow(name="a", readers=3, rate=1.0, size=9, closed=True),), None, 5.0, known_only=True
+    )
+    merged = lists.page(ListStreams("/r"), [one, other], 2)
+    row = StreamRow(name="a", readers=5, rate=1.5, tail="9", size=9, closed=True)
+    assert merged == StreamPage((row,), None, 5.0, known_only=True)
+
+
+def test_a_stream_is_described_by_all_together() -> None:
+    far, near = ReaderRow("sse", "1", 90, "slow"), ReaderRow("long-poll", "9", 0, "live")
+    one = StreamDescription(
+        StreamRow(name="a", readers=1),
+        {"Stream-TTL": "5"},
+        producers=(ProducerRow("p", 1, 2),),
+        producers_in_all=1,
+        readers=(near,),
+        readers_by_mode={"long-poll": 1},
+    )
+    other = StreamDescription(
+        StreamRow(name="a", readers=2), {"X": "y"}, readers=(far,), readers_by_mode={"sse": 2}
+    )
+    merged = lists.descriptions([other, one])
+    assert merged.row.readers == 3
+    assert merged.metadata == {"Stream-TTL": "5", "X": "y"}
+    assert (merged.producers, merged.producers_in_all) == (one.producers, 1)
+    assert merged.readers == (far, near)
+    assert merged.readers_by_mode == {"sse": 2, "long-poll": 1}

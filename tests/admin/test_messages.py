@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admin.messages import LONGEST_MESSAGE, PIECE, split
+from admin.streams import LATEST_BYTES, before
+from gateway.protocol.offsets import format_offset
+
+TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"
+
+
+@given(st.text(max_size=40).map(lambda text: text * 400))
+def test_pieces_of_text_are_the_text(text: str) -> None:
+    messages = split(TEXT, text.encode(), whole=True, next_offset="9")
+    assert "".join(message.text or "" for message in messages) == text
+    assert all(message.size <= PIECE for message in messages)
+    assert [message.next_offset for message in messages if message.next_offset] == (
+        ["9"] if text else []
+    )
+
+
+@given(st.binary(max_size=40).map(lambda data: data * 400))
+def test_pieces_of_bytes_are_the_bytes_whatever_their_type_says(data: bytes) -> None:
+    for content_type in (TEXT, BYTES):
+        messages = split(content_type, data, whole=True, next_offset="9")
+        told = [
+            message.data if message.text is None else message.text.encode() for message in messages
+        ]
+        assert b"".join(part or b"" for part in told) == data
+
+
+@pytest.mark.parametrize("size", [LONGEST_MESSAGE - 1, LONGEST_MESSAGE, LONGEST_MESSAGE + 1])
+def test_a_long_message_is_cut_and_says_so(size: int) -> None:
+    body = json.dumps(["x" * (size - 2)]).encode()
+    (message,) = split(JSON, body, whole=True, next_offset="9")
+    assert message.text is not None
+    assert (message.size, len(message.text)) == (size, min(size, LONGEST_MESSAGE))
+    assert message.truncated == (size > LONGEST_MESSAGE)
+
+
+def test_a_message_is_not_cut_within_a_character() -> None:
+    text = "é" * LONGEST_MESSAGE
+    (message,) = split(
+        JSON, json.dumps([text], ensure_ascii=False).encode(), whole=True, next_offset=""
+    )
+    assert message.text == '"' + "é" * (LONGEST_MESSAGE // 2 - 1)
+
+
+@pytest.mark.parametrize("body", [b'[1, "two', b"{not json}", b'["\xff"]'])
+def test_json_that_is_none_or_not_whole_is_one_message(body: bytes) -> None:
+    for whole in (False, True):
+        (message,) = split(JSON, body, whole=whole, next_offset="9")
+        assert message.next_offset == "9"
+        assert message.truncated is (not whole)
+        assert message.text == body.decode() if message.data is None else message.data == body
+
+
+def test_the_latest_begin_some_way_before_the_tail() -> None:
+    assert before(format_offset(3, LATEST_BYTES)) == "-1"
+    assert before(format_offset(3, LATEST_BYTES + 5)) == format_offset(3, 5)
+    assert before("0f3a-of-another-server") == "-1"
+    assert before("") == "-1"

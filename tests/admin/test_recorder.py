@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin import fleet, overview
+from admin.fleet import Fleet
+from admin.model import Instance, State
+from admin.recorder import Recorder
+from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
+from gateway.telemetry.metrics import gauge
+from tests.admin.consoles import (
+    COLLAPSED,
+    DELIVERY,
+    LIVE_READERS,
+    ORIGIN_REQUESTS,
+    ORIGIN_UP,
+    REFUSALS,
+    REPAIRS,
+    REQUESTS,
+    RESULTS,
+    Clock,
+    Switchboard,
+    observed,
+    sample,
+    setup,
+)
+
+if TYPE_CHECKING:
+    from admin.model import Attention, Overview
+    from admin.source import Setup
+    from gateway.telemetry.inspection import Answer, Question
+
+SHARED, OWN = "/shared", "/own"
+ROUTES = [
+    {"prefix": SHARED, "origin": "redis://user:s3cret@h"},
+    {"prefix": OWN, "origin": "http://origin:8080"},
+]
+INSTANCE = Instance("here", State("good", "serving"), 1, "0", None, 1)
+
+
+class Stage:
+    """A recorder, and what it looks at."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.source = Switchboard()
+        self.setup: Setup = setup(self.clock, routes=ROUTES)
+        self.recorder = Recorder(self.source, self.setup, "here")
+
+    async def look(self, *numbers: object, after_s: float = 5.0) -> None:
+        self.clock.now += after_s
+        self.source.numbers = numbers  # type: ignore[assignment] # samples
+        await self.recorder.look()
+
+    def attention(self) -> list[Attention]:
+        return list(self.recorder.watch.attention)
+
+    def overview(self) -> Overview:
+        return overview.overview(
+            self.recorder, self.setup.settings, INSTANCE, "15m", self.clock.now
+        )
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def reads(hits: int, misses: int, route: str = OWN) -> list[object]:
+    return [
+        sample(RESULTS, hits, route, "hit"),
+        sample(RESULTS, misses, route, "miss"),
+        sample(REQUESTS, hits + misses, route, "read", "2xx"),
+    ]
+
+
+async def test_known_numbers_are_told_exactly(stage: Stage) -> None:
+    readers = [sample(LIVE_READERS, 40, OWN, "sse"), sample(LIVE_READERS, 10, OWN, "long_poll")]
+    await stage.look(*reads(1000, 1000), *readers)
+    for looked in range(1, 4):
+        await stage.look(
+            *reads(1000 + 90 * looked, 1000 + 10 * looked),
+            *readers,
+            sample(REQUESTS, 5 * looked, OWN, "append", "2xx"),
+            observed(COLLAPSED, {10: looked}, OWN),
+            observed(DELIVERY, {0.003: looked}, OWN),
+        )
+    told = stage.overview()
+    assert told.without_origin.value == 0.9  # what was before the first look does not count
+    assert told.collapse.value == 10
+    assert told.most_collapsed == 10
+    assert told.live_readers.value == 50
+    assert told.readers == {"sse": 40, "long-poll": 10}
+    assert told.requests.value == pytest.approx((300 + 15) / 15)
+    assert told.appends.value == pytest.approx(1.0)
+    assert told.delivery_p99.value == pytest.approx(0.00497, rel=0.01)
+    lines = {line.name: line.values[-1] for line in told.by_result.lines}
+    assert lines == {
+        "hit": 18.0,
+        "miss": 2.0,
+        "collapsed": 0.0,
+        "revalidated": 0.0,
+        "stale": 0.0,
+        "error": 0.0,
+    }
+    assert told.ratio.lines[0].values[-4:] == (None, 0.9, 0.9, 0.9)
+    assert told.delivery.counts[-1] is not None
+    assert sum(told.delivery.counts[-1]) == 1
+
+
+async def test_before_anything_is_known_nothing_is_told(stage: Stage) -> None:
+    told = stage.overview()
+    for stat in (told.without_origin, told.collapse, told.live_readers, told.requests):
+        assert (stat.value, stat.before, set(stat.history)) == (None, None, {None})
+    assert told.readers == {}
+    assert set(told.delivery.counts) == {None}
+
+
+async def test_a_route_is_told_with_its_servers_repairs_and_policy(stage: Stage) -> None:
+    stage.source.notes = {f"origin {OWN}": "http://origin:8080 refuses connections"}
+    await stage.look(
+        sample(REPAIRS, 2, OWN, "cors"),
+        sample(REPAIRS, 5, OWN, "etag"),
+        sample(ORIGIN_UP, 0, OWN, "origin:8080"),
+    )
+    routes = {route.prefix: route for route in stage.overview().routes}
+    own, shared = routes[OWN], routes[SHARED]
+    assert list(own.repairs.items()) == [("etag", 5), ("cors", 2)]
+    assert [(server.name, server.state.words) for server in own.servers] == [
+        ("origin:8080", "down")
+    ]
+    assert (own.kind, own.state.words) == ("http", "origin unreachable")
+    assert "At most 512 requests are at the origin at once." in own.policy
+    assert (shared.kind, shared.state.words) == ("redis", "serving")
+    assert shared.origin == "redis://user:***@h:6379"
+
+
+# ---------------------------------------------------------------- attention
+
+
+async def test_what_began_is_told_with_its_moment_and_is_over_when_it_ends(stage: Stage) -> None:
+    stage.source.state = {f"log {SHARED}": "connection refused", "server": None}
+    stage.source.notes = {f"origin {OWN}": "http://origin:8080 answers 503"}
+    await stage.look()
+    began = stage.clock.now
+    stage.source.state[f"log {SHARED}"] = "timed out"  # the same trouble in other words
+    await stage.look()
+    told = [(it.level, it.sentence, it.route, it.since) for it in stage.attention()]
+    assert told == [
+        ("bad", "log: timed out", SHARED, began),
+        ("warning", "origin: http://origin:8080 answers 503", OWN, began),
+    ]
+    stage.source.state, stage.source.notes = {}, {}
+    await stage.look()
+    assert stage.attention() == []
+    stage.source.notes = {f"origin {OWN}": "http://origin:8080 answers 503"}
+    await stage.look()
+    assert [it.since for it in stage.attention()] == [stage.clock.now]
+
+
+async def test_a_low_hit_ratio_is_told_when_enough_was_read(stage: Stage) -> None:
+    await stage.look(*reads(0, 0))
+    await stage.look(*reads(49, 50))
+    assert stage.attention() == []
+    await stage.look(*reads(50, 50))
+    (told,) = stage.attention()
+    assert told.sentence == (
+        "50% of reads were served without the origin in the last ten minutes, fewer than 70%"
+    )
+    await stage.look(*reads(150, 60))
+    assert stage.attention() == []
+
+
+async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: Stage) -> None:
+    await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"), sample(REFUSALS, 3, "max_feeds"))
+    failing = [sample(ORIGIN_REQUESTS, 90, OWN, "2xx"), sample(ORIGIN_REQUESTS, 10, OWN, "5xx")]
+    await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"))
+    told = {it.sentence for it in stage.attention()}
+    assert told == {
+        "10% of the requests at the origin failed in the last minute",
+        "max_feeds is reached: 2 refused since it began",
+    }
+    await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"), after_s=61)
+    assert stage.attention() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "level"),
+    [
+        ("headgate_redis_aof_enabled", 0, "warning"),
+        ("headgate_redis_aof_enabled", 1, None),
+        ("headgate_redis_aof_ok", 0, "bad"),
+        ("headgate_redis_aof_ok", 1, None),
+        ("headgate_log_free_bytes", (1 << 30) - 1, "warning"),
+        ("headgate_log_free_bytes", 1 << 30, None),
+    ],
+)
+async def test_a_gauge_of_a_log_that_means_trouble_is_told(
+    name: str, number: float, level: str | None, stage: Stage
+) -> None:
+    await stage.look(sample(gauge(name, "", "route"), number, SHARED))
+    assert [it.level for it in stage.attention()] == ([level] if level else [])
+
+
+# ---------------------------------------------------------------- gateways that share a log
+
+
+def told_by(requests: float, readers: float = 0.0, **more: object) -> str:
+    routes = {SHARED: {"requests": requests, "sse": readers, "newer_than_us": 1}, "/x": {"a": 1}}
+    return json.dumps({"routes": routes, **more})
+
+
+def answering(told: dict[str, str]) -> object:
+    def answer(question: Question) -> list[Answer]:
+        assert isinstance(question, ShareFigures)
+        return [SharedFigures(told), SharedFigures({"here": told_by(10**9), **told})]
+
+    return answer
+
+
+async def test_the_figures_of_gateways_that_share_a_log_add_up(stage: Stage) -> None:
+    own = [sample(REQUESTS, 0, SHARED, "read", "2xx")]
+    for looked in range(3):
+        stage.source.answers = answering(  # type: ignore[assignment] # a source's
+            {"there": told_by(100 + 50 * looked, 7, version=2), "far": told_by(25 * looked)}
+        )
+        own = [sample(REQUESTS, 10 * looked, SHARED, "read", "2xx")]
+        await stage.look(*own, *reads(looked, 0))
+    told = stage.overview()
+    routes = {route.prefix: route.figures for route in told.routes}
+    # 10 here, 50 there and 25 far away in each five seconds.
+    assert routes[SHARED].requests == pytest.approx(17.0)
+    assert routes[SHARED].readers["sse"] == 7
+    assert routes[OWN].requests == pytest.approx(0.2)
+    assert stage.recorder.fleet.size == 3
+    stage.source.answers = answering({})  # type: ignore[assignment] # a source's
+    await stage.look(*own)
+    assert stage.recorder.fleet.size == 1
+
+
+async def test_only_what_a_shared_log_serves_is_told_to_others(stage: Stage) -> None:
+    await stage.look(sample(REQUESTS, 3, SHARED, "read", "2xx"), *reads(7, 0))
+    (question,) = stage.source.asked
+    assert isinstance(question, ShareFigures)
+    assert question.instance == "here"
+    assert json.loads(question.told) == {"routes": {SHARED: {"requests": 3.0}}}
+
+
+def test_nobody_is_asked_where_no_log_is_shared() -> None:
+    assert Fleet("here", []).question({OWN: [1.0]}) is None
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '{"routes": 1}',
+        '{"routes": {"/shared": {"requests": "many"}}}',
+        '{"routes": {}, "x": "' + "y" * fleet.LONGEST_TOLD + '"}',
+    ],
+)
+def test_garbage_of_others_is_dropped(garbage: str) -> None:
+    of = Fleet("here", [SHARED])
+    answers: list[Answer] = [SharedFigures({"there": garbage}), NotAnswered(503, "away")]
+    assert [of.take(answers, 5) for _ in range(2)] == [[], []]
+    assert of.size == 1
+
+
+@pytest.mark.parametrize("number", ["-5", "1e999", "-0.0"])
+def test_numbers_that_cannot_be_count_nothing(number: str) -> None:
+    of = Fleet("here", [SHARED])
+    told = f'{{"routes": {{"/shared": {{"requests": {number}}}}}}}'
+    of.take([SharedFigures({"there": told})], 5)
+    for rows in of.take([SharedFigures({"there": told})], 5):
+        assert set(rows[SHARED][1:]) == {0.0}
+
+
+def test_as_many_others_are_known_as_may_be() -> None:
+    of = Fleet("here", [SHARED])
+    of.take([SharedFigures({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
+    assert of.size == 1 + fleet.MOST_GATEWAYS

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+from argon2 import PasswordHasher
+from click.testing import CliRunner
+
+from gateway.__main__ import cli
+from gateway.settings import AdminUser
+
+
+def hashed(typed: str) -> tuple[int, str, str]:
+    """The exit status, what goes to stdout and what to stderr."""
+    result = CliRunner().invoke(cli, ["hash-password"], input=typed, prog_name="headgate")
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_the_hash_of_stdin_is_one_that_the_settings_take(end: str) -> None:
+    password = "correct hörse battery"
+    status, printed, said = hashed(password + end)
+    assert (status, said) == (0, "")
+    user = AdminUser(name="ann", role="viewer", password_hash=printed.removesuffix("\n"))
+    assert PasswordHasher().verify(user.password_hash.get_secret_value(), password)
+
+
+def test_two_hashes_of_one_password_differ() -> None:
+    assert hashed("x" * 12) != hashed("x" * 12)
+
+
+@pytest.mark.parametrize("typed", ["", "x" * 11, "x" * 1025, "two lines\nof a password"])
+def test_what_is_no_password_is_refused_and_not_repeated(typed: str) -> None:
+    assert hashed(typed) == (
+        1,
+        "",
+        "headgate: a password is one line of 12 to 1,024 characters.\n",
+    )
