@@ -32,6 +32,7 @@ ROOM = 1.08  # how much higher than the highest value the scale ends
 SHADES = 5  # steps of a heat map that an eye tells apart
 TIME_STEPS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
+NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 NEAR_NOW = 0.94  # of the width: a time behind it would run into "now"
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 
@@ -70,7 +71,7 @@ class Drawing(NamedTuple):
 
 def scale_from_zero(highest: float) -> Scale:
     """A scale up to a little more than the highest value, with three to six round ticks."""
-    top = highest * ROOM or 1.0
+    top = highest * ROOM if highest > NOTHING else 1.0
     power = 10.0 ** math.floor(math.log10(top / 5))
     step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n * 5 >= top)
     return Scale(0, top, tuple(step * n for n in range(int(top / step) + 1)))

@@ -11,14 +11,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
-from argon2 import PasswordHasher
 from playwright.async_api import expect
 
 from admin.app import build
 from gateway.serve import Gateway
 from gateway.settings import Address, Settings
 from gateway.telemetry.inspection import DescribeStream, NotAnswered, StreamDescription, StreamRow
-from tests.admin.browser.serving import Tab
+from tests.admin.browser.serving import HASH, PASSWORD, Tab
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.support.ports import free_port
 
@@ -35,9 +34,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROUTE = "/v1/stream"
 JSON = {"Content-Type": "application/json"}
 MOST_ROWS = 10_000  # of a page, as messages.js has it
-PASSWORD = "correct horse battery staple"
-# Weak on purpose: how hard a password is to guess is not what is tested here.
-HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
 
 def described(question: Question) -> Sequence[Answer]:
