@@ -56,13 +56,16 @@ class Site:
         """What answers at the URL of a page."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            visit = self.visit(request)
+
             async def regions() -> dict[str, str]:
-                return self._renderer.regions(await tell(self.visit(request)))
+                return self._renderer.regions(await tell(visit._replace(now=self._clock())))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
-                events = self._live.follow(request.path_qs, regions)
-                return await api.serve_events(request, events)
-            return self.show(request, await tell(self.visit(request)))
+                # An operator may look at what a viewer may not.
+                url = f"{visit.viewer.role} {request.path_qs}"
+                return await api.serve_events(request, self._live.follow(url, regions))
+            return self.show(request, await tell(visit))
 
         return handle
 

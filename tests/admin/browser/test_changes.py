@@ -202,6 +202,7 @@ async def test_people_sign_in_and_do_what_their_role_allows(
         {"name": "bob", "role": "viewer", "password_hash": HASH},
     ]
     async with looking(browser, streams, "signed", admin_users=users) as tab:
+        assert await tab.inaccessible() == []
         for name, tabs in (("bob", 4), ("ada", 5)):
             await tab.page.get_by_label("Name").fill(name)
             await tab.page.get_by_label("Password").fill("wrong")
