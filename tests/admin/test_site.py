@@ -193,7 +193,7 @@ async def test_headers_to_be_explained_are_lines_and_are_in_no_url(
 async def test_only_what_is_in_the_package_is_static(client: TestClient[Any, Any]) -> None:
     for path, status in (
         ("/static/headgate.css", 200),
-        ("/static/", 403),
+        ("/static/", 404),
         ("/static/../site.py", 404),
         ("/static/%2e%2e/site.py", 404),
     ):
