@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     "headgate",
     "aiohttp",
-    "apsw",  # which brings SQLite, and has its version
+    "apsw",
     "argon2-cffi",
     "hiredis",
     "jinja2",
@@ -35,14 +36,21 @@ _LIMITS = {
 
 def about(settings: Settings, formats: Mapping[str, str]) -> About:
     """Of this process; the limits of workers are the same."""
-    versions = {name: version(name) for name in PACKAGES}
-    versions["python"] = platform.python_version()
-    versions["system"] = platform.platform()
     limits = {name: _limit(resource.getrlimit(kind)[0]) for name, kind in _LIMITS.items()}
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limits["connections"] = f"{settings.connection_limit(files):,}"
     limits["workers"] = f"{settings.workers:,}"
-    return About(versions, dict(formats), limits)
+    return About(versions(), dict(formats), limits)
+
+
+@cache  # they are read from files
+def versions() -> dict[str, str]:
+    """Of Headgate and what it runs on, by name."""
+    found = {name: version(name) for name in PACKAGES}
+    found["sqlite"] = found["apsw"].rpartition(".")[0]  # which apsw brings
+    found["python"] = platform.python_version()
+    found["system"] = platform.platform()
+    return found
 
 
 def _limit(number: int) -> str:

@@ -229,7 +229,7 @@ async def ticks() -> AsyncGenerator[None]:
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
     """The overview as events."""
     async for _ in ticks():
-        yield event(msgspec.json.encode(await console.overview(span)))
+        yield event(await console.overview_as_json(span))
 
 
 async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGenerator[bytes]:

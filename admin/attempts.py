@@ -35,16 +35,21 @@ class Attempts:
     def wait_s(self, key: Hashable) -> int:
         """How long until the next attempt may be made: 0 when it may be made now."""
         at_once, every_s = self._allowance
-        used_s = self._whole_at.get(key, 0.0) - self._clock()
-        return max(0, ceil(used_s - (at_once - 1) * every_s))
+        # Never more than for one attempt: the clock may have been set back.
+        return max(0, ceil(min(every_s, self._used_s(key) - (at_once - 1) * every_s)))
 
     def count(self, key: Hashable) -> None:
         """An attempt is made."""
-        now = self._clock()
-        whole_at = max(self._whole_at.pop(key, now), now) + self._allowance.every_s
-        self._whole_at[key] = whole_at
+        at_once, every_s = self._allowance
+        used_s = min(self._used_s(key), (at_once - 1) * every_s) + every_s
+        self._whole_at.pop(key, None)
+        self._whole_at[key] = self._clock() + used_s
         if len(self._whole_at) > MOST_KEYS:
             self._whole_at.popitem(last=False)
+
+    def _used_s(self, key: Hashable) -> float:
+        """How long until the allowance is whole again."""
+        return max(0.0, self._whole_at.get(key, 0.0) - self._clock())
 
     def forget(self, key: Hashable) -> None:
         """The attempt was right: those before it were mistakes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin import figures
@@ -19,7 +20,8 @@ RATIO_OVER_S = 600  # for how long the ratio must be low, as the alert rule has 
 FEWEST_READS = 100  # in that time: of a handful a ratio tells nothing
 ORIGIN_ERRORS = 0.05  # of the requests at an origin
 FEWEST_FREE_BYTES = 1 << 30
-REFUSED_LATELY_S = 60.0
+LATELY_S = 60.0
+STALL_S = 0.25  # for which nobody was served
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
@@ -48,34 +50,51 @@ class Watch:
         )
 
 
-class Refusals:
-    """Which limits have refused somebody lately."""
+class Growing:
+    """Which counters of trouble have grown lately."""
 
     def __init__(self) -> None:
-        self._totals: dict[str, float] = {}
-        self._lately: dict[str, tuple[float, float]] = {}  # when last, how many since it began
+        self._totals: dict[tuple[str, str], float] | None = None
+        self._lately: dict[tuple[str, str], tuple[float, float]] = {}  # when last, how much since
 
     def update(self, now: float, samples: Iterable[Sample]) -> Iterator[Finding]:
-        """A finding for each limit that refused somebody in the last minute."""
-        totals: dict[str, float] = {}
+        """A finding for each that has grown within the last minute."""
+        totals: dict[tuple[str, str], float] = {}
         for sample in samples:
-            if sample.metric.name == "headgate_refusals_total":
-                limit = "".join(sample.values)
-                totals[limit] = totals.get(limit, 0.0) + sample.number
-        for limit, total in totals.items():
-            more = total - self._totals.get(limit, total)
+            if sample.metric.name in _TROUBLE:
+                key = (sample.metric.name, "".join(sample.values))
+                totals[key] = totals.get(key, 0.0) + _counted(sample)
+        # What has never been counted before this look begins at zero, if it is not the first.
+        before = totals if self._totals is None else self._totals
+        for key, total in totals.items():
+            more = total - before.get(key, 0.0)
             if more > 0:
-                before = self._lately.get(limit, (now, 0.0))[1]
-                self._lately[limit] = (now, before + more)
+                self._lately[key] = (now, self._lately.get(key, (now, 0.0))[1] + more)
         self._totals = totals
         self._lately = {
-            limit: lately
-            for limit, lately in self._lately.items()
-            if now - lately[0] < REFUSED_LATELY_S
+            key: lately for key, lately in self._lately.items() if now - lately[0] < LATELY_S
         }
-        for limit, (_, count) in self._lately.items():
-            sentence = f"{limit} is reached: {count:,.0f} refused since it began"
-            yield Finding(("refused", limit), "warning", sentence)
+        for (name, label), (_, count) in self._lately.items():
+            sentence = _TROUBLE[name].format(count=f"{count:,.0f}", label=label)
+            yield Finding((name, label), "warning", sentence)
+
+
+_TROUBLE = {
+    "headgate_refusals_total": "{label} is reached: {count} refused since it began",
+    "headgate_worker_restarts_total": "workers end and are replaced: {count} since it began",
+    "headgate_repeated_reads_total": "readers go in circles: {count} since it began",
+    "headgate_event_loop_lag_seconds": (
+        f"a process stood still for over {STALL_S * 1000:.0f} ms: {{count}} times since it began"
+    ),
+}
+
+
+def _counted(sample: Sample) -> float:
+    """A counter's number; of a histogram how many observations are above STALL_S."""
+    if sample.distribution is None:
+        return sample.number
+    above = bisect_left(sample.metric.bounds, STALL_S) + 1
+    return float(sum(sample.distribution.counts[above:]))
 
 
 def of_health(health: Health) -> Iterator[Finding]:

@@ -5,19 +5,18 @@ The pages use it as `request.app[CONSOLE]`, and find who looks as `request[VIEWE
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, TypeVar, get_args
 from urllib.parse import urlsplit
 
-import msgspec
 from aiohttp import web
 
-from admin import lists, overview
+from admin import lists
 from admin.about import about
 from admin.configuration import configuration
 from admin.errors import NotTold
-from admin.history import SPANS_S
 from admin.model import Instance, Viewer
+from admin.overview import state
+from admin.overviews import Overviews
 from admin.streams import canonical
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
 
 A = TypeVar("A", StreamPage, StreamDescription, Explanation)
-STALE_S = 1.0  # how old an overview may be that is given to others, too
 
 
 class Console:
@@ -58,12 +56,9 @@ class Console:
         self._source = source
         self._settings = settings = setup.settings
         self._formats = setup.formats
-        self._clock = setup.clock
         self._recorder = recorder
         self._streams = streams
-        self._one_at_a_time = asyncio.Lock()
-        self._overviews: dict[Span, Overview] = {}  # the last of each span
-        self._told_until: dict[Span, float] = {}  # the moment that its figures are of
+        self._overviews = Overviews(recorder, setup, self.instance)
         self._routes = {route.prefix for route in settings.route_table}
 
     # What is shown
@@ -75,7 +70,7 @@ class Console:
         started = [it.number for it in samples if it.metric.name == "process_start_time_seconds"]
         return Instance(
             name=self.name,
-            state=overview.state(health),
+            state=state(health),
             workers=self._settings.workers,
             version=self.about().versions["headgate"],
             started_at=min(started, default=None),
@@ -89,24 +84,11 @@ class Console:
 
     async def overview(self, span: Span) -> Overview:
         """The first page. Who asks within a second gets the same."""
-        if span not in SPANS_S:
-            raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
-        async with self._one_at_a_time:
-            now = self._clock()
-            last = self._overviews.get(span)
-            if last is None or not 0 <= now - last.taken_at < STALE_S:
-                last = await self._overview(span, last, now)
-                self._overviews[span] = last
-            return last
+        return await self._overviews.of(span)
 
-    async def _overview(self, span: Span, last: Overview | None, now: float) -> Overview:
-        """A new one: all of it after a look, which is much, else only how the instance is."""
-        instance = await self.instance()
-        until = self._recorder.until(now)
-        if last is not None and self._told_until.get(span) == until:
-            return msgspec.structs.replace(last, taken_at=now, instance=instance)
-        self._told_until[span] = until
-        return overview.overview(self._recorder, self._settings, instance, span, now)
+    async def overview_as_json(self, span: Span) -> bytes:
+        """The first page, encoded once for all who get the same."""
+        return await self._overviews.as_json(span)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
         """Every route, in the order in which they are tried."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from admin.errors import NotTold
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -43,10 +44,14 @@ class Listeners:
         try:
             await asyncio.wait([writing])
         finally:
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
             del self._writing[writing]
+            writing.cancel()
+            (failure,) = await asyncio.gather(writing, return_exceptions=True)
+        if isinstance(failure, Exception):
+            if not response.prepared:
+                raise failure
+            # The head is sent: all that is left is to end the answer, and the client asks again.
+            log.error("admin.events_failed", path=request.path, exc_info=failure)
         return response
 
     def end(self, session: Session) -> None:

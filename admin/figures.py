@@ -31,6 +31,7 @@ COLLAPSE_BOUNDS: tuple[float, ...] = (
 
 CACHE_RESULTS = ("hit", "collapsed", "stale", "revalidated", "miss", "bypass")
 WITHOUT_ORIGIN = ("hit", "collapsed", "stale")
+ORIGIN_FAILURES = frozenset({"5xx", "timeout", "unreachable", "broken"})
 TRANSPORTS: tuple[Transport, ...] = ("sse", "long-poll")
 
 DELIVERIES = tuple(f"delivery_{index}" for index in range(len(DELIVERY_BOUNDS) + 1))
@@ -88,7 +89,7 @@ def _cache_results(row: list[float], labels: Mapping[str, str], sample: Sample) 
 
 def _origin_requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
     row[COLUMN["origin_requests"]] += sample.number
-    if labels.get("result") not in {"2xx", "3xx", "4xx"}:
+    if labels.get("result") in ORIGIN_FAILURES:
         row[COLUMN["origin_errors"]] += sample.number
 
 
@@ -135,6 +136,15 @@ def between(before: Row, now: Row, seconds: float) -> list[float]:
     for name in TRANSPORTS:
         row[COLUMN[name]] = now[COLUMN[name]] * seconds
     return row
+
+
+def live(row: Row) -> list[float]:
+    """The live readers of totals as a row of one second: how many there are now."""
+    now = empty()
+    now[SECONDS] = 1.0
+    for name in TRANSPORTS:
+        now[COLUMN[name]] = row[COLUMN[name]]
+    return now
 
 
 def summed(rows: Iterable[Row | None]) -> list[float] | None:

@@ -35,6 +35,11 @@ class Counting:
     def __init__(self) -> None:
         self._before: dict[str, Row] = {}
 
+    @property
+    def totals(self) -> Mapping[str, Row]:
+        """As they were at the last look, by route."""
+        return self._before
+
     def since(self, totals: Mapping[str, Row], seconds: float) -> dict[str, list[float]]:
         """What was counted by route; nothing of a route that is seen for the first time."""
         rows = {
@@ -58,6 +63,11 @@ class Fleet:
     def size(self) -> int:
         """How many gateways there are, with this one."""
         return 1 + len(self._others)
+
+    def live(self, prefix: str) -> list[Row]:
+        """The live readers that each of the others has now on a route."""
+        told = (other.totals.get(prefix) for other in self._others.values())
+        return [figures.live(row) for row in told if row is not None]
 
     def question(self, totals: Mapping[str, Row]) -> ShareFigures | None:
         """What tells the others, and asks for theirs; None where nobody shares a log."""

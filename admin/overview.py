@@ -45,6 +45,7 @@ def overview(
     rows = [figures.together(moment) for moment in zip(*by_route, strict=True)]
     whole = figures.summed(rows)
     latest = figures.together(recorded.now(prefix, until) for prefix in prefixes)
+    live = figures.together(recorder.live(prefix) for prefix in prefixes)
     before = figures.together(recorded.before(prefix, HOUR_S, until) for prefix in prefixes)
 
     def stat(tell: Told, of: Row | None) -> Stat:
@@ -62,8 +63,8 @@ def overview(
         without_origin=stat(figures.without_origin, whole),
         collapse=stat(figures.collapse, whole),
         most_collapsed=figures.most_collapsed(whole),
-        live_readers=stat(figures.readers, latest),
-        readers=_readers(latest),
+        live_readers=stat(figures.readers, live),
+        readers=_readers(live),
         delivery_p99=stat(_p99, whole),
         requests=stat(_rate("requests"), latest),
         appends=stat(_rate("appends"), latest),
@@ -89,19 +90,19 @@ def _route(recorder: Recorder, route: Route, span: Span, until: float) -> RouteV
         kind=policy.kind(route),
         state=route_state(route.prefix, recorder.health),
         policy=policy.sentences(route),
-        figures=_figures(rows, latest),
+        figures=_figures(rows, latest, recorder.live(route.prefix)),
         repairs=_repairs(recorder.samples, route.prefix),
         servers=_servers(recorder.samples, route.prefix),
     )
 
 
-def _figures(rows: Sequence[Row | None], latest: Row | None) -> RouteFigures:
+def _figures(rows: Sequence[Row | None], latest: Row | None, live: Row | None) -> RouteFigures:
     whole = figures.summed(rows)
     return RouteFigures(
         requests=figures.rate(latest, "requests"),
         without_origin=figures.without_origin(whole),
         collapse=figures.collapse(whole),
-        readers=_readers(latest),
+        readers=_readers(live),
         appends=figures.rate(latest, "appends"),
         errors=figures.rate(latest, "errors"),
         history=tuple(figures.rate(row, "requests") for row in rows),

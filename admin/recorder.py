@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from admin import attention, figures
-from admin.attention import Refusals, Watch
+from admin.attention import Growing, Watch
 from admin.fleet import Counting, Fleet
 from admin.history import FINEST_S, History
 from admin.source import Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from admin.figures import Row
     from admin.source import Setup, Source
     from gateway.telemetry.metrics import Snapshot
 
@@ -37,7 +38,7 @@ class Recorder:
         self.fleet = Fleet(instance, (route.prefix for route in routes if route.is_redis))
         self.samples: Snapshot = ()
         self.health = Health({}, {})
-        self._refusals = Refusals()
+        self._growing = Growing()
         self._own = Counting()
         self.looked_at: float | None = None
 
@@ -73,6 +74,13 @@ class Recorder:
                 self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
         self.watch.update(now, self._findings(now))
 
+    def live(self, prefix: str) -> Row | None:
+        """The live readers of a route now, of all gateways; None before the first look."""
+        own = self._own.totals.get(prefix)
+        if own is None:
+            return None
+        return figures.together([figures.live(own), *self.fleet.live(prefix)])
+
     def until(self, now: float) -> float:
         """The moment that the newest figures are of: the last look, unless that is long ago."""
         looked_at = self.looked_at
@@ -83,7 +91,7 @@ class Recorder:
         return [
             *attention.of_health(self.health),
             *attention.of_metrics(self.samples),
-            *self._refusals.update(now, self.samples),
+            *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
         ]
 

@@ -13,6 +13,7 @@ from admin.errors import NotTold
 from admin.messages import MOST_MESSAGES, split
 from admin.model import Messages, Place
 from gateway.errors import BadRequest
+from gateway.protocol.content import check_content_type
 from gateway.protocol.offsets import BEGINNING, format_offset, parse_offset
 from gateway.protocol.paths import canonical_path
 
@@ -89,7 +90,7 @@ class StreamClient:
         if not content_type:
             async with self._request("HEAD", path) as answer:
                 content_type = answer.headers.get("Content-Type", "")
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": _checked(content_type)}
         async with self._request("POST", path, headers=headers, body=body) as answer:
             return answer.headers.get("Stream-Next-Offset", "")
 
@@ -176,6 +177,13 @@ def canonical(route: str, name: str) -> tuple[str, str]:
     except BadRequest as refusal:
         raise NotTold(400, refusal.detail) from refusal
     return path, path[len(route) + 1 :]
+
+
+def _checked(content_type: str) -> str:
+    try:
+        return check_content_type(content_type)
+    except BadRequest as refusal:
+        raise NotTold(400, refusal.detail) from refusal
 
 
 def before(tail: str) -> str:

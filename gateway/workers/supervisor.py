@@ -69,17 +69,23 @@ def _bound(family: int, where: tuple[str | int, int], *, shared: bool) -> socket
     return held
 
 
+def of_workers(settings: Settings) -> str:
+    """What workers are told, as JSON: nothing of the admin listener, and so none of its secrets.
+
+    It is only what was given, since a default may not be given where it has no meaning.
+    """
+    without_admin = settings.model_copy(update={"admin": Address("127.0.0.1", 0)})
+    return without_admin.model_dump_json(
+        exclude_unset=True, exclude={"admin_users", "admin_tokens"}
+    )
+
+
 class Supervisor:
     """Its workers, each in its slot."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # Only what was given: a default may not be given where it has no meaning. What is for the
-        # admin listener is the supervisor's alone, secrets among it.
-        of_workers = settings.model_copy(update={"admin": Address("127.0.0.1", 0)})
-        told = of_workers.model_dump_json(
-            exclude_unset=True, exclude={"admin_users", "admin_tokens"}
-        )
+        told = of_workers(settings)
         numbers = range(1, settings.workers + 1)
         self._slots = [WorkerSlot(number, told, self._pass_on) for number in numbers]
         self._stop = asyncio.Event()

@@ -239,6 +239,14 @@ async def test_no_line_of_the_log_has_a_secret(
         assert secret not in printed
 
 
+async def test_what_is_listened_to_ends_with_the_session(client: TestClient[Any, Any]) -> None:
+    await sign_in(client)
+    listening = await client.get("/api/overview/events")
+    assert (await listening.content.readline()).startswith(b"data: ")
+    await client.delete("/api/session", headers=await csrf(client))
+    assert b"data: " not in (await listening.content.read()).removeprefix(b"\n")
+
+
 # ---------------------------------------------------------------- attempts
 
 

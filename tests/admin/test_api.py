@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -12,10 +14,12 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from yarl import URL
 
-from admin import openapi
+from admin import events, openapi
 from admin.api import OPERATIONS
+from admin.app import build
 from gateway.serve import Gateway
 from gateway.settings import Address, Settings
+from tests.admin.consoles import Switchboard, setup
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -34,8 +38,11 @@ ADMITTED = [
 class Console:
     """The admin listener and the streams of one gateway, as a script sees them."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: Settings, gateway: Gateway
+    ) -> None:
         self._session = session
+        self.gateway = gateway
         self.admin = f"http://{settings.admin}"
         self.streams = f"http://{settings.listen}{ROUTE}"
         self.headers = {"Authorization": f"Bearer {OPERATOR}"}
@@ -43,7 +50,7 @@ class Console:
     async def ask(
         self, method: str, path: str, body: object = None, **query: str | int
     ) -> tuple[int, Any]:
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else io.BytesIO(json.dumps(body).encode())
         async with self._session.request(
             method, self.admin + path, data=data, params=query, headers=self.headers
         ) as answer:
@@ -76,8 +83,15 @@ class Console:
 
 @pytest.fixture
 async def console() -> AsyncIterator[Console]:
+    async with opened("127.0.0.1") as console:
+        yield console
+
+
+@asynccontextmanager
+async def opened(host: str) -> AsyncIterator[Console]:
+    """The console of a gateway whose streams are served at this host."""
     settings = Settings(
-        listen=Address("127.0.0.1", free_port()),
+        listen=Address(host, free_port()),
         admin=Address("127.0.0.1", free_port()),
         admin_tokens=ADMITTED,
         origin="memory:",
@@ -87,7 +101,7 @@ async def console() -> AsyncIterator[Console]:
     await gateway.start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield Console(session, settings)
+            yield Console(session, settings, gateway)
     finally:
         await gateway.stop()
 
@@ -178,6 +192,13 @@ async def test_a_stream_that_is_none_is_told_as_a_problem(
     )
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost"])
+async def test_streams_are_found_wherever_they_are_listened_for(host: str) -> None:
+    async with opened(host) as console:
+        status, problem = await console.ask("GET", "/api/stream/messages", route=ROUTE, name="none")
+    assert (status, problem["detail"]) == (404, "there is no stream at this path")
+
+
 # ---------------------------------------------------------------- changes
 
 
@@ -205,6 +226,24 @@ async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Con
     status, problem = await console.ask("POST", "/api/stream/append", body)
     assert (status, problem["status"]) == (400, 400)
     assert "JSON" in problem["detail"]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain\r\nX: y", "none", "a/b\0"])
+async def test_a_content_type_that_is_none_is_refused(content_type: str, console: Console) -> None:
+    await console.create("s", "text/plain")
+    body = {"route": ROUTE, "name": "s", "data": "x", "content_type": content_type}
+    status, problem = await console.ask("POST", "/api/stream/append", body)
+    assert (status, problem["detail"].split(":")[0]) == (400, "Content-Type is malformed")
+
+
+async def test_a_body_is_a_mebibyte_at_most(console: Console) -> None:
+    await console.create("s", "text/plain")
+    around = len(json.dumps({"route": ROUTE, "name": "s", "data": ""}))
+    statuses = []
+    for size in ((1 << 20) - around, (1 << 20) - around + 1):
+        body = {"route": ROUTE, "name": "s", "data": "x" * size}
+        statuses.append((await console.ask("POST", "/api/stream/append", body))[0])
+    assert statuses == [200, 413]
 
 
 @pytest.mark.parametrize(
@@ -297,6 +336,21 @@ async def test_a_listener_that_has_gone_is_let_go(console: Console) -> None:
             await event(answer)
 
 
+async def test_no_more_listen_than_may(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_LISTENERS", 1)
+    async with console.events("/api/overview/events") as one:
+        await event(one)
+        async with console.events("/api/overview/events") as other:
+            assert (other.status, other.content_type) == (503, "application/problem+json")
+
+
+async def test_a_server_that_stops_ends_what_is_listened_to(console: Console) -> None:
+    async with console.events("/api/overview/events") as one:
+        await event(one)
+        await console.gateway.stop()
+        assert b"event" not in await one.content.read()
+
+
 # ---------------------------------------------------------------- the description
 
 
@@ -306,7 +360,14 @@ async def test_the_description_is_openapi_and_names_every_operation(console: Con
     described = {
         (method.upper(), path) for path, item in document["paths"].items() for method in item
     }
-    assert described == {(operation.method, operation.path) for operation in OPERATIONS}
+    app = build(Switchboard(), setup())
+    served = {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.resource.canonical.startswith("/api/")
+    }
+    itself = "/api/openapi.json"
+    assert described == served - {("GET", itself), ("HEAD", itself)}
 
 
 async def test_every_answer_is_as_described(console: Console) -> None:

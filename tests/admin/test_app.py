@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from admin.app import build
+from admin.source import Health
+from gateway.telemetry.inspection import ListStreams
 from gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import Switchboard, setup
 
@@ -12,7 +15,6 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from admin.source import Health
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
@@ -210,3 +212,24 @@ async def test_a_fault_is_a_problem_that_gives_nothing_away(
     }
     assert answer.headers["Cache-Control"] == "no-store"
     assert "secret of the machine room" in "".join(capsys.readouterr())
+
+
+class Failing(Switchboard):
+    """It tells its health once."""
+
+    async def health(self) -> Health:
+        if self.asked:
+            raise RuntimeError("secret of the machine room")
+        return Health({}, {})
+
+
+async def test_events_end_when_they_cannot_be_told(
+    aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Failing()
+    client = await aiohttp_client(build(source, setup(time.monotonic)))
+    answer = await client.get("/api/overview/events")
+    assert (await answer.content.readline()).startswith(b"data: ")
+    source.asked.append(ListStreams("/v1/stream"))  # from now on it fails
+    assert await answer.content.read() == b"\n"
+    assert "admin.events_failed" in "".join(capsys.readouterr())

@@ -91,7 +91,15 @@ def test_with_nothing_given_nothing_differs() -> None:
 
 def test_about_names_versions_forms_and_limits() -> None:
     told = about(Settings(workers=1, max_connections=1234), {"data file": "1"})
-    assert {"headgate", "aiohttp", "redis", "apsw", "uvloop", "python"} <= told.versions.keys()
+    assert {
+        "headgate",
+        "aiohttp",
+        "redis",
+        "apsw",
+        "uvloop",
+        "python",
+        "sqlite",
+    } <= told.versions.keys()
     assert told.formats == {"data file": "1"}
     assert told.limits["connections"] == "1,234"
     assert "open files" in told.limits

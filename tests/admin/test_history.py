@@ -126,6 +126,7 @@ def test_rows_are_taken_from_the_metrics_of_the_catalogue() -> None:
             *(sample(RESULTS, n, A, name) for n, name in enumerate(figures.CACHE_RESULTS, 1)),
             sample(ORIGIN_REQUESTS, 4, A, "2xx"),
             sample(ORIGIN_REQUESTS, 1, A, "timeout"),
+            sample(ORIGIN_REQUESTS, 3, A, "refused"),
             sample(LIVE_READERS, 6, A, "sse"),
             sample(LIVE_READERS, 7, A, "long_poll"),
             observed(COLLAPSED, {1: 2, 300: 1}, A),
@@ -138,7 +139,7 @@ def test_rows_are_taken_from_the_metrics_of_the_catalogue() -> None:
     assert told == {"requests": 11, "errors": 3, "appends": 2}
     assert [taken[A][COLUMN[name]] for name in figures.CACHE_RESULTS] == [1, 2, 3, 4, 5, 6]
     origin = [taken[A][COLUMN[name]] for name in ("origin_requests", "origin_errors")]
-    assert origin == [5, 1]
+    assert origin == [8, 1]
     assert [taken[A][COLUMN[name]] for name in ("sse", "long-poll")] == [6, 7]
     assert figures.collapse(taken[A]) == pytest.approx(302 / 3)
     assert figures.most_collapsed(taken[A]) == 500

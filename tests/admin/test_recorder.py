@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from admin import fleet, overview
+from admin import figures, fleet, overview
 from admin.fleet import Fleet
+from admin.history import FINEST_S
 from admin.model import Instance, State
 from admin.recorder import Recorder
 from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
-from gateway.telemetry.metrics import gauge
+from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
     LIVE_READERS,
+    NOW,
     ORIGIN_REQUESTS,
     ORIGIN_UP,
     REFUSALS,
@@ -27,11 +30,13 @@ from tests.admin.consoles import (
     sample,
     setup,
 )
+from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from admin.model import Attention, Overview
     from admin.source import Setup
     from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.metrics import Snapshot
 
 SHARED, OWN = "/shared", "/own"
 ROUTES = [
@@ -111,6 +116,15 @@ async def test_known_numbers_are_told_exactly(stage: Stage) -> None:
     assert sum(told.delivery.counts[-1]) == 1
 
 
+async def test_live_readers_are_those_of_the_last_look(stage: Stage) -> None:
+    for count in (0, 0, 7):
+        await stage.look(sample(LIVE_READERS, count, OWN, "sse"), after_s=4.7)
+    told = stage.overview()
+    assert (told.live_readers.value, told.readers) == (7, {"sse": 7, "long-poll": 0})
+    routes = {route.prefix: route.figures.readers for route in told.routes}
+    assert routes[OWN] == {"sse": 7, "long-poll": 0}
+
+
 async def test_before_anything_is_known_nothing_is_told(stage: Stage) -> None:
     told = stage.overview()
     for stat in (told.without_origin, told.collapse, told.live_readers, told.requests):
@@ -136,6 +150,46 @@ async def test_a_route_is_told_with_its_servers_repairs_and_policy(stage: Stage)
     assert "At most 512 requests are at the origin at once." in own.policy
     assert (shared.kind, shared.state.words) == ("redis", "serving")
     assert shared.origin == "redis://user:***@h:6379"
+
+
+# ---------------------------------------------------------------- looking again and again
+
+
+class Troubled(Switchboard):
+    """A source that fails at its second look, and does not answer at its third."""
+
+    looks = 0
+
+    async def measure(self) -> Snapshot:
+        self.looks += 1
+        if self.looks == 2:
+            raise RuntimeError("secret of the machine room")
+        if self.looks == 3:
+            await asyncio.Event().wait()
+        return (sample(REQUESTS, 10 * self.looks, OWN, "read", "2xx"),)
+
+
+def test_a_look_that_fails_or_takes_too_long_leaves_a_gap(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def record() -> list[float | None]:
+        loop = asyncio.get_running_loop()
+        source = Troubled()
+        made = setup(lambda: NOW + loop.time(), routes=ROUTES)
+        recorder = Recorder(source, made, "here")
+        running = asyncio.create_task(recorder.run())
+        await asyncio.sleep(4 * FINEST_S + 1)
+        running.cancel()
+        await asyncio.wait([running])
+        assert source.looks == 5
+        rows = recorder.history.of(OWN, "15m", NOW + loop.time())
+        return [figures.rate(row, "requests") for row in rows][-5:]
+
+    # What was counted in the gap is told with the look that ends it, over all of its seconds.
+    assert virtual_time.run(record()) == [None, None, None, 2.0, 2.0]
+    printed = "".join(capsys.readouterr())
+    assert "[error    ] admin.look_failed" in printed
+    assert "[warning  ] admin.look_missed" in printed
 
 
 # ---------------------------------------------------------------- attention
@@ -185,6 +239,38 @@ async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: St
     }
     await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"), after_s=61)
     assert stage.attention() == []
+
+
+async def test_trouble_that_grows_is_told_until_a_minute_after(stage: Stage) -> None:
+    lag = histogram("headgate_event_loop_lag_seconds", "", bounds=(0.1, 0.25, 0.5))
+    restarts = counter("headgate_worker_restarts_total", "")
+    await stage.look(observed(lag, {0.3: 5}), sample(restarts, 3))
+    await stage.look(observed(lag, {0.25: 9, 0.3: 5}), sample(restarts, 3))
+    assert stage.attention() == []
+    # A limit that nobody has reached has no series at first.
+    await stage.look(
+        observed(lag, {0.3: 6, 9: 1}), sample(restarts, 4), sample(REFUSALS, 2, "max_append")
+    )
+    began = stage.clock.now
+    assert [(it.sentence, it.since) for it in stage.attention()] == [
+        ("a process stood still for over 250 ms: 2 times since it began", began),
+        ("max_append is reached: 2 refused since it began", began),
+        ("workers end and are replaced: 1 since it began", began),
+    ]
+    await stage.look(
+        observed(lag, {0.3: 6, 9: 1}),
+        sample(restarts, 5),
+        sample(REFUSALS, 2, "max_append"),
+        after_s=59,
+    )
+    assert ("workers end and are replaced: 2 since it began", began) in [
+        (it.sentence, it.since) for it in stage.attention()
+    ]
+    assert len(stage.attention()) == 3
+    await stage.look(sample(restarts, 5), after_s=1)
+    assert [it.sentence for it in stage.attention()] == [
+        "workers end and are replaced: 2 since it began"
+    ]
 
 
 @pytest.mark.parametrize(

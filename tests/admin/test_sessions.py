@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
+from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from admin import attempts
 from admin.attempts import Allowance, Attempts
+from admin.errors import NotTold
+from admin.passwords import MOST_AT_ONCE, MOST_WAITING, Passwords
 from admin.sessions import MOST_SESSIONS, Session, Sessions
 from gateway.settings import AdminUser
+from tests.admin.consoles import Clock
 
 USER = AdminUser.model_construct(name="ann", role="operator", password_hash=SecretStr(""))
 
@@ -39,17 +46,36 @@ def test_sessions_and_their_tokens_differ() -> None:
 
 
 def test_an_allowance_comes_back_one_by_one() -> None:
-    now = 1000.0
-    table = Attempts(Allowance(2, 10.0), lambda: now)
+    clock = Clock()
+    table = Attempts(Allowance(3, 10.0), clock)
     waits = []
-    for _ in range(4):
+    for _ in range(3):
         waits.append(table.wait_s("a"))
         table.count("a")
-    assert waits == [0, 0, 10, 20]
+    assert waits == [0, 0, 0]
     assert table.wait_s("b") == 0
-    now += 20.5
+    for passed, wait in ((0, 10), (9.5, 1), (0.5, 0)):
+        clock.now += passed
+        assert table.wait_s("a") == wait
+    table.count("a")
     assert table.wait_s("a") == 10
-    now += 100
+    clock.now += 20
+    table.count("a")
+    assert table.wait_s("a") == 0
+    table.count("a")
+    assert table.wait_s("a") == 10
+    table.forget("a")
+    assert table.wait_s("a") == 0
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    clock = Clock()
+    table = Attempts(Allowance(1, 30.0), clock)
+    table.count("a")
+    clock.now -= 86_400
+    assert table.wait_s("a") == 30
+    table.count("a")
+    clock.now += 30
     assert table.wait_s("a") == 0
 
 
@@ -60,3 +86,37 @@ def test_as_many_keys_are_remembered_as_may_be() -> None:
     assert table.wait_s(0) == 60
     table.count("one more")
     assert (table.wait_s(0), table.wait_s(1), table.wait_s("one more")) == (0, 60, 60)
+
+
+# ---------------------------------------------------------------- passwords
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
+HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
+
+
+async def test_no_more_checks_wait_than_may() -> None:
+    users = Passwords([USER.model_copy(update={"password_hash": SecretStr(CHEAP)})])
+    most = MOST_AT_ONCE + MOST_WAITING
+    answers = await asyncio.gather(
+        *(users.check("ann", "right") for _ in range(most + 1)), return_exceptions=True
+    )
+    assert [answer is not None for answer in answers[:most]] == [True] * most
+    refusal = answers[most]
+    assert isinstance(refusal, NotTold)
+    assert refusal.status == 503
+    assert await users.check("ann", "right") is not None
+    users.close()
+
+
+async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -> None:
+    users = Passwords([USER.model_copy(update={"password_hash": SecretStr(HASH)})])
+
+    async def cost_s(name: str) -> float:
+        before = time.process_time()
+        assert await users.check(name, "wrong") is None
+        return time.process_time() - before
+
+    assert min([await cost_s("nobody") for _ in range(3)]) > 0.5 * min(
+        [await cost_s("ann") for _ in range(3)]
+    )
+    users.close()

@@ -1,0 +1,71 @@
+"""The overview of each span, made once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from admin.errors import NotTold
+from admin.history import SPANS_S
+from admin.overview import overview
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from admin.model import Instance, Overview, Span
+    from admin.recorder import Recorder
+    from admin.source import Setup
+
+STALE_S = 1.0  # how old an overview may be that is given to others, too
+
+
+class _Made(NamedTuple):
+    """An overview, as JSON too, and the moment that its figures are of."""
+
+    overview: Overview
+    encoded: bytes
+    until: float
+
+
+class Overviews:
+    """The last one of each span.
+
+    All of it is made anew after a look, which takes milliseconds; in between only how the instance
+    is.
+    """
+
+    def __init__(
+        self, recorder: Recorder, setup: Setup, instance: Callable[[], Awaitable[Instance]]
+    ) -> None:
+        self._recorder = recorder
+        self._setup = setup
+        self._instance = instance
+        self._last: dict[Span, _Made] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, span: Span) -> Overview:
+        """The overview. Who asks within a second gets the same."""
+        return (await self._made(span)).overview
+
+    async def as_json(self, span: Span) -> bytes:
+        """The overview, encoded."""
+        return (await self._made(span)).encoded
+
+    async def _made(self, span: Span) -> _Made:
+        if span not in SPANS_S:
+            raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
+        async with self._one_at_a_time:
+            now = self._setup.clock()
+            last = self._last.get(span)
+            if last is not None and 0 <= now - last.overview.taken_at < STALE_S:
+                return last
+            instance = await self._instance()
+            until = self._recorder.until(now)
+            if last is not None and last.until == until:
+                told = msgspec.structs.replace(last.overview, taken_at=now, instance=instance)
+            else:
+                told = overview(self._recorder, self._setup.settings, instance, span, now)
+            self._last[span] = made = _Made(told, msgspec.json.encode(told), until)
+            return made
