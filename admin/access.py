@@ -36,7 +36,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/readyz"): "nothing",
     ("GET", "/sign-in"): "nothing",
     ("POST", "/sign-in"): "nothing",
-    ("GET", "/static"): "nothing",
+    ("GET", "/static/{name}"): "nothing",
     ("POST", "/api/session"): "nothing",
     ("DELETE", "/api/session"): "viewer",
     ("POST", "/sign-out"): "viewer",

@@ -32,6 +32,8 @@ ROOM = 1.08  # how much higher than the highest value the scale ends
 SHADES = 5  # steps of a heat map that an eye tells apart
 TIME_STEPS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
+NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
+FEW = 4  # of what is counted: a lower scale would have fractions on it
 NEAR_NOW = 0.94  # of the width: a time behind it would run into "now"
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 
@@ -70,7 +72,7 @@ class Drawing(NamedTuple):
 
 def scale_from_zero(highest: float) -> Scale:
     """A scale up to a little more than the highest value, with three to six round ticks."""
-    top = highest * ROOM or 1.0
+    top = highest * ROOM if highest > NOTHING else 1.0
     power = 10.0 ** math.floor(math.log10(top / 5))
     step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n * 5 >= top)
     return Scale(0, top, tuple(step * n for n in range(int(top / step) + 1)))
@@ -115,12 +117,12 @@ def line_chart(
     A ratio's scale need not begin at zero; every other does.
     """
     values = [value for line in chart.lines for value in line.values if value is not None]
-    scale = ratio_scale(values) if references else scale_from_zero(max(values, default=0.0))
+    scale = ratio_scale(values) if references else scale_from_zero(max([*values, FEW]))
     paths = [_drawn("line", line.name, _path(line.values, scale.y, WIDTH)) for line in chart.lines]
     drawing = _on_axes(chart, scale, Markup().join(paths), told)
     if references:
         drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
-    levels = Markup().join(_level(reference, scale) for reference in references)
+    levels = Markup().join(_level(reference, scale) for reference in references if values)
     ends = _ends([(line.name, last(line.values)) for line in chart.lines], scale, told)
     return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
 
@@ -148,7 +150,7 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
             for shade, cells in enumerate(shades, 1)
             if cells
         ),
-        above=Markup() if most else _empty("Nothing was delivered to live readers in this span."),
+        above=Markup() if most else _empty("Nothing was delivered in this span"),
         ends=Markup(),
         legend=_legend_item("most deliveries", tallies),
     )
@@ -184,7 +186,7 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
         '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
         'aria-label="{}" data-start="{}" data-step="{}" data-count="{}">'
         '<svg class="axis" aria-hidden="true">{}</svg>'
-        '<svg class="plot" aria-hidden="true">{}'
+        '<svg class="plot" aria-hidden="true"><g>{}</g>'
         '<svg viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>{}</svg>'
         '<svg class="ends" aria-hidden="true">{}</svg>'
         '<svg class="times" aria-hidden="true">{}</svg>'
@@ -202,7 +204,7 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, told: Format) -> Dra
         axis=_axis((scale.y(tick), told(tick)) for tick in scale.ticks),
         below=_grid(scale.y(tick) for tick in scale.ticks),
         stretched=stretched,
-        above=Markup() if known else _empty("Nothing has been measured in this span yet."),
+        above=Markup() if known else _empty("Nothing was measured in this span"),
         ends=Markup(),
         legend=Markup().join(
             _legend_item(line.name, [told(value) for value in line.values]) for line in chart.lines

@@ -20,8 +20,6 @@ from admin.sign_in import drop_cookie, set_cookie
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from aiohttp.typedefs import Handler
-
     from admin.console import Console
     from admin.pages import Visit
 
@@ -32,19 +30,20 @@ _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 
 
 class StreamForm(NamedTuple):
-    """What was entered to change a stream."""
+    """What was entered to change a stream, on the page of it."""
 
+    query: Mapping[str, str]
     fields: Mapping[str, str]
 
     @property
     def route(self) -> str:
         """The prefix of the stream's route."""
-        return self.fields.get("route", "")
+        return self.query.get("route", "")
 
     @property
     def name(self) -> str:
         """The stream's name below it, percent-encoded."""
-        return self.fields.get("name", "")
+        return self.query.get("name", "")
 
     def check_meant(self) -> None:
         """Raise NotTold unless the stream's name was repeated, as it is or as it is shown."""
@@ -69,8 +68,7 @@ class Forms:
         app.router.add_post("/sign-in", self._sign_in)
         app.router.add_post("/sign-out", _sign_out)
         app.router.add_post("/explain", self._explain)
-        for name, change in CHANGES.items():
-            app.router.add_post(f"/stream/{name}", self._changing(name, change))
+        app.router.add_post("/stream", self._change)
 
     async def _ask_who(self, request: web.Request) -> web.Response:
         there = _here(request.query.get("next", ""))
@@ -100,28 +98,26 @@ class Forms:
         page = await pages.explain(visit, fields.get("headers", ""))
         return self._shown(request, page, 200)
 
-    def _changing(self, name: str, change: Change) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            form = StreamForm(await _fields(request))
-            try:
-                await change(request.app[CONSOLE], form)
-            except NotTold as refusal:
-                return await self._refused(request, form, refusal)
-            api.audit(request, name, form.route, form.name)
-            if name == "delete":
-                raise web.HTTPSeeOther(link("/streams", route=form.route, done=name))
-            raise web.HTTPSeeOther(
-                link("/stream", route=form.route, name=form.name, tab="change", done=name)
-            )
-
-        return handle
+    async def _change(self, request: web.Request) -> web.Response:
+        """Change the stream of the page that the form is on."""
+        form = StreamForm(request.query, await _fields(request))
+        action = form.fields.get("action", "")
+        try:
+            await CHANGES.get(action, _refuse)(request.app[CONSOLE], form)
+        except NotTold as refusal:
+            return await self._refused(request, form, refusal)
+        api.audit(request, action, form.route, form.name)
+        if action == "delete":
+            raise web.HTTPSeeOther(link("/streams", route=form.route, done=action))
+        raise web.HTTPSeeOther(
+            link("/stream", route=form.route, name=form.name, tab="change", done=action)
+        )
 
     async def _refused(
         self, request: web.Request, form: StreamForm, refusal: NotTold
     ) -> web.Response:
         """The form once more, with what was entered and why that was not done."""
-        query = {"route": form.route, "name": form.name, "tab": "change"}
-        template, told = await pages.stream(self._visit(request)._replace(query=query))
+        template, told = await pages.stream(self._visit(request))
         told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
         return self._shown(request, Page(template, told), refusal.status)
 
@@ -142,6 +138,10 @@ async def _close(console: Console, form: StreamForm) -> None:
 async def _delete(console: Console, form: StreamForm) -> None:
     form.check_meant()
     await console.delete(form.route, form.name)
+
+
+async def _refuse(_console: Console, _form: StreamForm) -> None:
+    raise NotTold(400, f"action must be one of {', '.join(CHANGES)}")
 
 
 CHANGES: Mapping[str, Change] = {"append": _append, "close": _close, "delete": _delete}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
-from admin import show
 from admin.errors import NotTold
 from admin.model import Place, Span
 from admin.rendering import Page
@@ -242,6 +241,6 @@ def _fields(text: str) -> list[tuple[str, str]]:
     for line in filter(None, map(str.strip, text.splitlines())):
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
-            raise NotTold(400, f"{show.visible(line[:80])} is no header: write Name: value.")
+            raise NotTold(400, f"A header is written Name: value, and not {line[:80]}")
         fields.append((name.strip(), value.strip()))
     return fields

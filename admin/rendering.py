@@ -6,8 +6,9 @@ sees what is told of the gateway and nothing of who looks, so that one rendering
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,15 +17,17 @@ from admin import charts, payloads, show
 from admin.model import ALARM_RATIO, TARGET_RATIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jinja2 import Template
     from markupsafe import Markup
 
     from admin.model import Chart
 
+P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
 REGION = "live_"
+MOST_DRAWN = 256  # of each kind; the largest have some 30 kB
 RATIO_LEVELS = (
     charts.Reference("target", TARGET_RATIO, "good"),
     charts.Reference("alarm", ALARM_RATIO, "bad"),
@@ -89,6 +92,14 @@ def link(path: str, **query: object) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
+def once(draw: Callable[P, Markup]) -> Callable[P, Markup]:
+    """Draw the same values once: they change every few seconds, and are asked for more often.
+
+    MOST_DRAWN pictures are those of the overview in each span, and the routes' of a long table.
+    """
+    return lru_cache(MOST_DRAWN)(draw)  # type: ignore[return-value]  # values are all hashable
+
+
 def ratio_chart(chart: Chart, label: str) -> Markup:
     """A ratio beside its target and its alarm."""
     return charts.line_chart(chart, label, show.percent, RATIO_LEVELS)
@@ -119,9 +130,9 @@ _FILTERS = {
     "change": change,
     "preview": payloads.preview,
     "payload": payloads.payload,
-    "spark": charts.spark,
-    "stacked_area": charts.stacked_area,
-    "line_chart": charts.line_chart,
-    "ratio_chart": ratio_chart,
-    "heat_map": charts.heat_map,
+    "spark": once(charts.spark),
+    "stacked_area": once(charts.stacked_area),
+    "line_chart": once(charts.line_chart),
+    "ratio_chart": once(ratio_chart),
+    "heat_map": once(charts.heat_map),
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
 STATIC = Path(__file__).with_name("static")
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 EVENTS = "text/event-stream"
 READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
     "/": pages.overview,
@@ -41,7 +42,7 @@ def add_site(app: web.Application, clock: Callable[[], float]) -> None:
     for path, tell in READ.items():
         app.router.add_get(path, site.reading(tell))
     Forms(site.visit, site.show).add_to(app)
-    app.router.add_static("/static", STATIC)
+    app.router.add_get("/static/{name}", _static())
 
 
 class Site:
@@ -56,13 +57,16 @@ class Site:
         """What answers at the URL of a page."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            visit = self.visit(request)
+
             async def regions() -> dict[str, str]:
-                return self._renderer.regions(await tell(self.visit(request)))
+                return self._renderer.regions(await tell(visit._replace(now=self._clock())))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
-                events = self._live.follow(request.path_qs, regions)
-                return await api.serve_events(request, events)
-            return self.show(request, await tell(self.visit(request)))
+                # An operator may look at what a viewer may not.
+                url = f"{visit.viewer.role} {request.path_qs}"
+                return await api.serve_events(request, self._live.follow(url, regions))
+            return self.show(request, await tell(visit))
 
         return handle
 
@@ -102,6 +106,20 @@ class Site:
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()
         return self.show(request, Page("error.html", told), status)
+
+
+def _static() -> Handler:
+    """Answers with the files of the package, all of which are small, from memory."""
+    files = {file.name: (file.read_bytes(), TYPES[file.suffix]) for file in STATIC.iterdir()}
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            body, content_type = files[request.match_info["name"]]
+        except KeyError:
+            raise web.HTTPNotFound from None
+        return web.Response(body=body, content_type=content_type, charset="utf-8")
+
+    return handle
 
 
 def _wants_page(request: web.Request) -> bool:

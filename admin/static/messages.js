@@ -23,6 +23,7 @@ export function show(element) {
   let tail = null; // the offset behind everything that was read
   let source = null;
   let isWanted = true; // by the person: following, not paused
+  let isAtLatest = offset === "latest"; // else the person reads from somewhere, and stays there
   let isReading = false;
   let isClosed = false;
 
@@ -35,7 +36,7 @@ export function show(element) {
   };
 
   const take = (told) => {
-    list.add(told.messages);
+    list.add(told.messages, source !== null);
     place = told.behind;
     if (!place) tail = told.tail;
     isClosed = told.closed ?? false;
@@ -79,7 +80,7 @@ export function show(element) {
       status.textContent = `${JSON.parse(event.data).detail}. Trying again in ${RETRY_MS / 1000} s.`;
       setTimeout(follow, RETRY_MS);
     });
-    list.toEnd();
+    if (isAtLatest) list.toEnd();
     say();
   }
 
@@ -97,6 +98,7 @@ export function show(element) {
 
   button.addEventListener("click", () => {
     isWanted = !source;
+    isAtLatest = true;
     if (source) stop();
     else if (tail === null) startAtLatest();
     else follow();
@@ -133,7 +135,7 @@ function makeList(element, type) {
   let rows = [];
   let first = 0; // the number of rows[0], after others were let go
   let selected = null; // a number
-  let isPinned = true; // to the end
+  let isPinned = false; // at the end
   let isDrawing = false;
   let reachedEnd = () => {};
 
@@ -200,13 +202,14 @@ function makeList(element, type) {
       selected = null;
       later();
     },
-    add(messages) {
+    // Who follows at the end stays there; who reads stays where they are.
+    add(messages, isFollowing) {
       rows.push(...messages);
       const over = Math.max(0, rows.length - MOST);
       rows.splice(0, over);
       first += over;
       room.style.height = `${rows.length * ROW}px`;
-      if (isPinned) view.scrollTop = rows.length * ROW;
+      if (isPinned && isFollowing) view.scrollTop = rows.length * ROW;
       else view.scrollTop -= over * ROW;
       later();
     },

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from admin import charts, show
@@ -48,6 +48,7 @@ def test_every_point_is_on_its_chart(values: list[float | None]) -> None:
 
 
 @given(VALUES)
+@example([5e-324])  # the smallest float there is
 def test_a_gap_is_a_gap(values: list[float | None]) -> None:
     (path,) = paths(charts.line_chart(chart(readers=values), "Readers"))
     known = "".join("x" if value is not None else " " for value in values).split()
@@ -103,11 +104,16 @@ def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
     assert all(below - above >= 14 for above, below in itertools.pairwise(heights))
 
 
+def test_few_readers_are_counted_in_whole_ones() -> None:
+    told = texts(charts.line_chart(chart(sse=[0, 1]), "Readers"))
+    assert told[:5] == ["0", "1", "2", "3", "4"]
+
+
 def test_a_chart_without_data_says_so() -> None:
     empty = HeatMap(0, 5, (0.1, 1), (None, None))
     for markup, why in (
-        (charts.line_chart(chart(sse=[None]), "Readers"), "Nothing has been measured"),
-        (charts.stacked_area(chart(), "Requests"), "Nothing has been measured"),
+        (charts.line_chart(chart(sse=[None]), "Readers"), "Nothing was measured"),
+        (charts.stacked_area(chart(), "Requests"), "Nothing was measured"),
         (charts.heat_map(empty, "Delay"), "Nothing was delivered"),
     ):
         assert any(text.startswith(why) for text in texts(markup))

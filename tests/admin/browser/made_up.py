@@ -103,7 +103,8 @@ class MadeUp(Console):
 
     async def overview(self, span: Span) -> Overview:
         gap = slice(100, 104)
-        requests = wave(9000 * self.load, 1500 * self.load)
+        earlier, lately = wave(9000, 1500)[:-30], wave(9000, 1500)[-30:]
+        requests = (*earlier, *(self.load * value for value in lately))
         ratio: list[float | None] = [v / 100 for v in wave(92, 1.5)]
         ratio[112:120] = [v / 100 for v in wave(82, 0.6, 8)]
         ratio[gap] = [None] * 4

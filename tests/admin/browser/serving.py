@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from argon2 import PasswordHasher
+
 from admin.app import build
 from admin.console import CONSOLE
 from tests.admin.browser.made_up import NOW
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from admin.console import Console
 
+PASSWORD = "correct horse battery staple"
+# Weak on purpose: how hard a password is to guess is not what is tested here.
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 # Whoever breaks the policy is told on the console as well, but not in every version.
 WATCH_POLICY = """

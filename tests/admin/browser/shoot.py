@@ -11,12 +11,13 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import async_playwright
 
 from tests.admin.browser.made_up import MadeUp
-from tests.admin.browser.serving import application, launch
+from tests.admin.browser.serving import HASH, application, launch
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 IMAGES = Path(__file__).parents[3] / "docs" / "img"
+USER = {"name": "ada", "role": "operator", "password_hash": HASH}
 STREAM = "/stream?route=/v1/stream&name=chat/0000"
 PAGES = {
     "overview": "/",
@@ -38,11 +39,10 @@ KINDS = {
     "light": ("light", 1280, 900),
     "dark": ("dark", 1280, 900),
     "narrow": ("light", 360, 780),
-    "narrow-dark": ("dark", 360, 780),
 }
 
 
-async def shoot(browser: Browser, base: str, folder: Path, kind: str, names: list[str]) -> None:
+async def shoot(browser: Browser, urls: dict[str, str], folder: Path, kind: str) -> None:
     """All pages of one kind."""
     scheme, width, height = KINDS[kind]
     context = await browser.new_context(
@@ -51,12 +51,14 @@ async def shoot(browser: Browser, base: str, folder: Path, kind: str, names: lis
         reduced_motion="reduce",
     )
     page = await context.new_page()
-    for name in names:
-        await page.goto(base + PAGES[name])
+    for name, url in urls.items():
+        await page.goto(url)
         if name == "explain":
             await page.get_by_role("button", name="Explain").click()
-        await page.wait_for_load_state()
-        await page.wait_for_timeout(250)
+            await page.get_by_text("The next one gets").first.wait_for()
+        if name == "stream":
+            await page.get_by_text("following").wait_for()
+            await page.get_by_role("listbox").press("Home")
         await page.screenshot(path=folder / f"{name}-{kind}.png", full_page="--full" in sys.argv)
     await context.close()
 
@@ -69,12 +71,15 @@ async def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     async with (
         TestServer(application(MadeUp()), host="127.0.0.1") as server,
+        TestServer(application(MadeUp(), admin_users=[USER]), host="127.0.0.1") as closed,
         async_playwright() as tool,
     ):
         browser = await launch(tool)
-        base = str(server.make_url("/")).rstrip("/")
+        urls = {name: str(server.make_url(PAGES[name])) for name in names}
+        if "sign-in" in urls:
+            urls["sign-in"] = str(closed.make_url("/sign-in"))
         for kind in KINDS:
-            await shoot(browser, base, folder, kind, names)
+            await shoot(browser, urls, folder, kind)
         await browser.close()
 
 

@@ -41,8 +41,8 @@ async def test_a_page_can_be_read_by_everybody(browser: Browser, site: str, path
     assert await tab.page.locator("h1").count() == 1
     assert await tab.inaccessible() == []
     assert not await tab.is_wider_than_its_window()
+    # The same document: what can differ is its colours and its layout.
     await tab.page.emulate_media(color_scheme="dark")
-    assert await tab.inaccessible("color-contrast") == []
     await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a typed dictionary
     assert not await tab.is_wider_than_its_window()
     assert await tab.inaccessible("color-contrast", "target-size") == []
@@ -66,7 +66,7 @@ async def test_an_error_is_a_page_that_says_what_happened(browser: Browser, site
         assert (answer.status, await tab.page.locator("h1").inner_text()) == (status, title)
         assert detail in await tab.page.locator("main").inner_text()
         assert await tab.page.get_by_role("link", name="Overview").first.is_visible()
-        assert await tab.inaccessible() == []
+    assert await tab.inaccessible() == []
     await tab.context.close()
 
 
@@ -99,7 +99,7 @@ async def test_names_are_text_in_a_list(browser: Browser, site: str) -> None:
     titles = [await names.nth(at).get_attribute("title") for at in range(len(HOSTILE))]
     assert titles == HOSTILE_TEXT
     assert (await names.all_inner_texts())[: len(HOSTILE)] == [
-        show.middle(text, 36) for text in HOSTILE_TEXT
+        show.middle(text, 30) for text in HOSTILE_TEXT
     ]
     copied = await tab.page.locator(".streams .copy").evaluate_all(
         "(buttons) => buttons.map((it) => it.dataset.copy)"
@@ -108,20 +108,15 @@ async def test_names_are_text_in_a_list(browser: Browser, site: str) -> None:
     assert await tab.close() == []
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_a_name_is_text_on_the_page_of_its_stream(
-    browser: Browser, site: str, name: str
-) -> None:
-    tab = await Tab.open(
-        browser, site, link("/stream", route="/v1/stream", name=name, tab="change")
-    )
-    shown = show.visible(show.spoken(name))
-    assert await tab.page.locator("h1 bdi").get_attribute("title") == shown
-    assert await tab.page.locator("pre.name").inner_text() == shown
-    for form in await tab.page.locator("main form").all():
-        assert await form.locator("[name=name]").input_value() == name
-    assert await tab.page.locator("img, script:not([src]), main [onerror]").count() == 0
-    assert not await tab.is_wider_than_its_window()
+async def test_a_name_is_text_on_the_page_of_its_stream(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site, viewport=NARROW)
+    for name, shown in zip(HOSTILE, HOSTILE_TEXT, strict=True):
+        await tab.goto(link("/stream", route="/v1/stream", name=name, tab="change"))
+        assert await tab.page.locator("h1 bdi").get_attribute("title") == shown
+        assert await tab.page.locator("pre.name").inner_text() == shown
+        assert await tab.page.locator("h1 .copy").get_attribute("data-copy") == name
+        assert await tab.page.locator("img, script:not([src]), main [onerror]").count() == 0
+        assert not await tab.is_wider_than_its_window()
     assert await tab.close() == []
 
 

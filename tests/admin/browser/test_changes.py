@@ -1,0 +1,227 @@
+"""A console over a real gateway: messages as they are appended, and what operators change."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestServer
+from playwright.async_api import expect
+
+from admin.app import build
+from gateway.serve import Gateway
+from gateway.settings import Address, Settings
+from gateway.telemetry.inspection import DescribeStream, NotAnswered, StreamDescription, StreamRow
+from tests.admin.browser.serving import HASH, PASSWORD, Tab
+from tests.admin.consoles import NOW, Switchboard, setup
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from typing import Any
+
+    from playwright.async_api import Browser
+
+    from gateway.telemetry.inspection import Answer, Question
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROUTE = "/v1/stream"
+JSON = {"Content-Type": "application/json"}
+MOST_ROWS = 10_000  # of a page, as messages.js has it
+
+
+def described(question: Question) -> Sequence[Answer]:
+    """A source that knows every stream there could be, and nothing else."""
+    if isinstance(question, DescribeStream):
+        return (
+            StreamDescription(StreamRow(name=question.name, content_type="application/json"), {}),
+        )
+    return (NotAnswered(501, "that is not told here"),)
+
+
+class Streams:
+    """A gateway's streams, as a writer has them."""
+
+    def __init__(self, listen: Address, session: aiohttp.ClientSession) -> None:
+        self.listen = listen
+        self._session = session
+
+    async def ask(self, method: str, name: str, body: object = None) -> int:
+        url = f"http://{self.listen}{ROUTE}/{name}"
+        data = None if body is None else json.dumps(body).encode()
+        async with self._session.request(method, url, headers=JSON, data=data) as answer:
+            return answer.status
+
+    async def read(self, name: str) -> Any:
+        url = f"http://{self.listen}{ROUTE}/{name}?offset=-1"
+        async with self._session.get(url) as answer:
+            return await answer.json(), answer.headers.get("Stream-Closed")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def streams() -> AsyncIterator[Streams]:
+    """A gateway in this process that keeps its streams in memory."""
+    settings = Settings(
+        listen=Address("127.0.0.1", free_port()),
+        admin=Address("127.0.0.1", free_port()),
+        origin="memory:",
+    )
+    gateway = Gateway(settings)
+    await gateway.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Streams(settings.listen, session)
+    finally:
+        await gateway.stop()
+
+
+@asynccontextmanager
+async def looking(
+    browser: Browser, streams: Streams, name: str, tab: str = "messages", **settings: Any
+) -> AsyncIterator[Tab]:
+    """The page of a stream; nothing may have gone wrong on it in the end."""
+    app = build(
+        Switchboard(answers=described), setup(lambda: NOW, listen=streams.listen, **settings)
+    )
+    async with TestServer(app, host="127.0.0.1") as server:
+        base = str(server.make_url("/")).rstrip("/")
+        opened = await Tab.open(browser, base, f"/stream?route={ROUTE}&name={name}&tab={tab}")
+        yield opened
+        assert await opened.close() == []
+
+
+async def test_what_is_appended_is_seen_within_a_second(browser: Browser, streams: Streams) -> None:
+    await streams.ask("PUT", "tail")
+    async with looking(browser, streams, "tail") as tab:
+        await tab.page.get_by_text("0 messages, following").wait_for()
+        for number in range(3):
+            began = time.monotonic()
+            assert await streams.ask("POST", "tail", {"number": number, "text": "<b>"}) == 204
+            row = tab.page.get_by_role("option").nth(number)
+            await row.get_by_text(f'{{"number": {number}, "text": "<b>"}}').wait_for()
+            assert time.monotonic() - began < 1
+
+
+async def test_a_pause_misses_nothing_and_a_closed_stream_ends(
+    browser: Browser, streams: Streams
+) -> None:
+    await streams.ask("PUT", "pause")
+    async with looking(browser, streams, "pause") as tab:
+        await tab.page.get_by_role("button", name="Pause").click()
+        await streams.ask("POST", "pause", ["while paused"])
+        await tab.page.get_by_text("0 messages, paused").wait_for()
+        await tab.page.get_by_role("button", name="Follow").click()
+        await tab.page.get_by_role("option").get_by_text("while paused").wait_for()
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{streams.listen}{ROUTE}/pause"
+            async with session.post(url, headers={"Stream-Closed": "true"}):
+                pass
+        await tab.page.get_by_text("1 message, closed: this is the end").wait_for()
+
+
+async def test_only_the_rows_in_view_exist_and_the_oldest_are_let_go(
+    browser: Browser, streams: Streams
+) -> None:
+    await streams.ask("PUT", "many")
+    async with looking(browser, streams, "many") as tab:
+        status = tab.page.locator(".controls .status")
+        await expect(status).to_have_text("0 messages, following")
+        await streams.ask("POST", "many", list(range(MOST_ROWS)))
+        await expect(status).to_have_text("10,000 messages, following")
+        rows = tab.page.get_by_role("option")
+        await expect(rows.last).to_contain_text(str(MOST_ROWS - 1))
+        assert 10 < await rows.count() < 60
+        await streams.ask("POST", "many", [MOST_ROWS])
+        await expect(rows.last).to_contain_text(str(MOST_ROWS))
+        await expect(status).to_have_text("10,000 messages, following")
+        await tab.page.get_by_role("listbox").press("Home")
+        await expect(rows.first).to_have_id("message-1")
+
+
+async def test_more_is_read_when_somebody_comes_to_the_end(
+    browser: Browser, streams: Streams
+) -> None:
+    await streams.ask("PUT", "long")
+    await streams.ask("POST", "long", list(range(1_500)))
+    async with looking(browser, streams, "long") as tab:
+        await tab.goto(f"/stream?route={ROUTE}&name=long&offset=-1")
+        await tab.page.get_by_text("1,000 messages, more to read").wait_for()
+        await tab.page.get_by_role("listbox").press("End")
+        await tab.page.get_by_text("1,200 messages, more to read").wait_for()
+
+
+async def test_an_operator_appends_closes_and_deletes(browser: Browser, streams: Streams) -> None:
+    await streams.ask("PUT", "changed")
+    async with looking(browser, streams, "changed", "change") as tab:
+        await tab.page.get_by_label("One append").fill('{"by": "hand"}')
+        await tab.page.get_by_role("button", name="Append").click()
+        await tab.page.get_by_text("✓ Appended.").wait_for()
+        assert await streams.read("changed") == ([{"by": "hand"}], None)
+
+        await tab.page.get_by_label("Close it").fill("changed")
+        await tab.page.get_by_role("button", name="Close", exact=True).click()
+        await tab.page.get_by_text("✓ The stream is closed.").wait_for()
+        assert await streams.read("changed") == ([{"by": "hand"}], "true")
+
+        await tab.page.get_by_label("Delete it").fill("changed")
+        await tab.page.get_by_role("button", name="Delete").click()
+        await tab.page.get_by_text("The stream is deleted.").wait_for()
+        assert await streams.ask("GET", "changed") == 404
+
+
+async def test_what_was_not_meant_is_not_done_and_what_was_entered_is_kept(
+    browser: Browser, streams: Streams
+) -> None:
+    await streams.ask("PUT", "kept")
+    async with looking(browser, streams, "kept", "change") as tab:
+        await tab.page.get_by_label("Delete it").fill("another")
+        await tab.page.get_by_role("button", name="Delete").click()
+        await tab.page.get_by_text("This is not the stream's name").wait_for()
+        assert await streams.ask("GET", "kept") == 200
+
+        await tab.page.get_by_label("One append").fill("{no json")
+        await tab.page.get_by_role("button", name="Append").click()
+        await tab.page.get_by_role("alert").wait_for()
+        assert await tab.page.get_by_label("One append").input_value() == "{no json"
+        # Chromium notes each answer of an error as one.
+        tab.wrong = [it for it in tab.wrong if "400 (Bad Request)" not in it]
+
+
+async def test_people_sign_in_and_do_what_their_role_allows(
+    browser: Browser, streams: Streams
+) -> None:
+    await streams.ask("PUT", "signed")
+    users = [
+        {"name": "ada", "role": "operator", "password_hash": HASH},
+        {"name": "bob", "role": "viewer", "password_hash": HASH},
+    ]
+    async with looking(browser, streams, "signed", admin_users=users) as tab:
+        assert await tab.inaccessible() == []
+        for name, tabs in (("bob", 4), ("ada", 5)):
+            await tab.page.get_by_label("Name").fill(name)
+            await tab.page.get_by_label("Password").fill("wrong")
+            await tab.page.get_by_role("button", name="Sign in").click()
+            await tab.page.get_by_text("The name or the password is wrong.").wait_for()
+            assert await tab.page.get_by_label("Name").input_value() == name
+            await tab.page.get_by_label("Password").fill(PASSWORD)
+            await tab.page.get_by_role("button", name="Sign in").click()
+            await tab.page.get_by_role("heading", name="signed").wait_for()
+            assert await tab.page.locator(".tabs a").count() == tabs
+            await tab.page.get_by_role("button", name="Sign out").click()
+            await tab.page.get_by_role("heading", name="Sign in").wait_for()
+            await tab.goto(f"/stream?route={ROUTE}&name=signed")
+        tab.wrong = [it for it in tab.wrong if "401 (Unauthorized)" not in it]
+
+
+async def test_after_a_sign_in_nobody_is_sent_elsewhere(browser: Browser, streams: Streams) -> None:
+    users = [{"name": "ada", "role": "operator", "password_hash": HASH}]
+    async with looking(browser, streams, "signed", admin_users=users) as tab:
+        for there in ("//evil.example", "/\\evil.example", "https://evil.example/"):
+            await tab.goto(f"/sign-in?next={there}")
+            assert await tab.page.locator("[name=next]").input_value() == "/"

@@ -1,0 +1,169 @@
+"""What pages do while they are open: follow, keep what a person does, and say when they cannot."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp.test_utils import TestServer
+from playwright.async_api import expect
+
+from admin.errors import NotTold
+from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.serving import Tab, application
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from typing import Any
+
+    from playwright.async_api import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@asynccontextmanager
+async def showing(
+    browser: Browser, console: MadeUp, path: str = "/", **options: Any
+) -> AsyncIterator[Tab]:
+    """A page of this console; nothing may have gone wrong on it in the end."""
+    async with TestServer(application(console), host="127.0.0.1") as server:
+        tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"), path, **options)
+        yield tab
+        assert await tab.close() == []
+
+
+async def test_a_chart_moves_when_its_values_change(browser: Browser) -> None:
+    console = MadeUp()
+    async with showing(browser, console) as tab:
+        area = tab.page.locator(".s-hit.area")
+        before = await area.get_attribute("d")
+        span = tab.page.get_by_role("link", name="1 h", exact=True)
+        await span.focus()
+        await area.evaluate("(area) => (window.before = area)")
+        console.load = 30.0
+        await expect(area).not_to_have_attribute("d", before or "")
+        await expect(tab.page.locator(".s-hit b").first).to_have_text("193k/s")
+        assert await area.evaluate("(area) => area === window.before")
+        assert await span.evaluate("(link) => link === document.activeElement")
+
+
+async def test_a_card_keeps_its_size_while_its_numbers_change(browser: Browser) -> None:
+    console = MadeUp()
+    sizes = "(cards) => cards.map((it) => JSON.stringify(it.getBoundingClientRect()))"
+    async with showing(browser, console) as tab:
+        cards = tab.page.locator(".card")
+        before = await cards.evaluate_all(sizes)
+        console.load = 1 / 3000
+        await expect(tab.page.locator(".s-hit b").first).to_have_text("2.15/s")
+        assert await cards.evaluate_all(sizes) == before
+
+
+async def test_values_of_a_moment_are_told_under_the_pointer_and_by_keys(browser: Browser) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        chart = tab.page.get_by_role("group", name="Live readers by transport")
+        tip = tab.page.locator(".tip")
+        await chart.locator(".plot").hover(position={"x": 0, "y": 80})
+        told = (await tip.inner_text()).split()
+        assert told[:2] == ["11:50:15", "UTC"]
+        assert (told[2], told[4]) == ("SSE", "long-poll")
+        await tab.page.mouse.move(0, 0)
+        assert not await tip.is_visible()
+        await chart.focus()
+        for key, moment in (("ArrowLeft", "12:05:10"), ("ArrowLeft", "12:05:05")):
+            await chart.press(key)
+            assert (await tip.inner_text()).startswith(moment)
+        await chart.press("Escape")
+        assert not await tip.is_visible()
+
+
+async def test_a_page_that_hears_nothing_says_so(browser: Browser) -> None:
+    server = TestServer(application(MadeUp()), host="127.0.0.1")
+    await server.start_server()
+    tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"))
+    notice = tab.page.locator(".stale")
+    assert not await notice.is_visible()
+    await server.close()
+    await notice.get_by_text("Not live since").wait_for()
+    await tab.context.close()
+
+
+async def test_what_cannot_be_told_now_is_told_when_it_can_be(browser: Browser) -> None:
+    console = MadeUp()
+    console.trouble = NotTold(503, "the log cannot be reached")
+    async with showing(browser, console, "/streams") as tab:
+        await tab.page.get_by_text("The log cannot be reached.").wait_for()
+        console.trouble = None
+        await tab.page.get_by_role("link", name="chat/0000").wait_for()
+
+
+async def test_a_hidden_page_stops_listening_and_goes_on_when_it_is_seen(browser: Browser) -> None:
+    hide = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    async with showing(browser, MadeUp()) as tab:
+        async with tab.page.expect_event("requestfailed"):
+            await tab.page.evaluate(hide, arg=True)
+        async with tab.page.expect_request("**/"):
+            await tab.page.evaluate(hide, arg=False)
+
+
+async def test_streams_are_found_while_a_name_is_typed(browser: Browser) -> None:
+    async with showing(browser, MadeUp(), "/streams") as tab:
+        await tab.page.keyboard.press("/")
+        await tab.page.keyboard.type("chat/000")
+        rows = tab.page.locator(".streams tbody tr")
+        await expect(rows).to_have_count(10)
+        assert "begins=chat%2F000" in tab.page.url
+        await tab.page.keyboard.type("7")
+        await expect(rows).to_have_count(1)
+        assert await tab.page.get_by_label("Names that begin with").input_value() == "chat/0007"
+        await tab.page.keyboard.type("<b>")
+        await tab.page.get_by_role("heading", name="No name begins with chat/0007<b>").wait_for()
+        assert await rows.count() == 0
+
+
+async def test_pages_are_turned_by_links_and_sorted_by_headers(browser: Browser) -> None:
+    async with showing(browser, MadeUp(), "/streams") as tab:
+        rows = tab.page.locator(".streams tbody tr")
+        for number in (50, 50, 44):
+            assert await rows.count() == number
+            if number == 50:
+                await tab.page.get_by_role("link", name="Next page").click()
+        await tab.page.get_by_role("link", name="Readers").click()
+        assert await tab.page.locator("[aria-sort=descending]").inner_text() == "Readers ↓"
+
+
+async def test_keys_open_pages_and_their_list(browser: Browser) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        await tab.page.keyboard.press("?")
+        assert await tab.page.get_by_role("dialog", name="Keys").is_visible()
+        await tab.page.keyboard.press("Escape")
+        await tab.page.keyboard.press("g")
+        async with tab.page.expect_navigation(url="**/routes"):
+            await tab.page.keyboard.press("r")
+
+
+async def test_everything_is_reached_by_tab_in_reading_order(browser: Browser) -> None:
+    reach = (
+        "a[href], button:not([hidden]), input:not([type=hidden]), textarea, summary, [tabindex='0']"
+    )
+    async with showing(browser, MadeUp(), "/routes") as tab:
+        expected = await tab.page.locator(reach).evaluate_all(
+            "(all) => all.filter((it) => it.checkVisibility()).map((it) => it.outerHTML)"
+        )
+        reached = []
+        for _ in expected:
+            await tab.page.keyboard.press("Tab")
+            reached.append(await tab.page.evaluate("document.activeElement.outerHTML"))
+        assert reached == expected
+        assert len(expected) > 10
+
+
+async def test_nothing_measured_yet_says_so(browser: Browser) -> None:
+    console = MadeUp()
+    console.measured = False
+    async with showing(browser, console) as tab:
+        assert await tab.page.locator(".figure").all_inner_texts() == ["–"] * 4
+        assert await tab.page.locator(".why").count() == 4

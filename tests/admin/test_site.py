@@ -1,0 +1,201 @@
+"""The pages over HTTP, without a browser: what is shared, who may what, what machines are told."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from admin.errors import NotTold
+from admin.live import LivePages
+from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.serving import application
+from tests.support import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+PAGE = {"Accept": "text/html"}
+EVENTS = {"Accept": "text/event-stream"}
+CHANGE = "/stream?route=/v1/stream&name=chat/0000&tab=change"
+
+
+@pytest.fixture
+def console() -> MadeUp:
+    return MadeUp()
+
+
+@pytest.fixture
+async def client(console: MadeUp) -> AsyncIterator[TestClient[Any, Any]]:
+    async with TestClient(TestServer(application(console), host="127.0.0.1")) as opened:
+        yield opened
+
+
+async def csrf(client: TestClient[Any, Any]) -> str:
+    async with client.get("/api/session") as answer:
+        return str((await answer.json())["csrf"])
+
+
+class Counted:
+    """Regions that count how often they were rendered; None is what cannot be told."""
+
+    def __init__(self, *regions: dict[str, str] | None) -> None:
+        self._regions = regions
+        self.rendered = 0
+
+    async def tell(self) -> dict[str, str]:
+        told = self._regions[min(self.rendered, len(self._regions) - 1)]
+        self.rendered += 1
+        if told is None:
+            raise NotTold(503, "not now")
+        return told
+
+
+async def heard(events: AsyncGenerator[bytes], number: int) -> list[tuple[str, Any]]:
+    """The names and data of so many events."""
+    found = []
+    async with aclosing(events):
+        for _ in range(number):
+            name, data = (await anext(events)).decode().splitlines()[:2]
+            found.append((name.removeprefix("event: "), msgspec.json.decode(data[6:])))
+    return found
+
+
+def test_a_page_that_is_open_gets_what_has_changed() -> None:
+    told = Counted({"a": "1", "b": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "2"})
+    assert virtual_time.run(heard(LivePages().follow("/", told.tell), 3)) == [
+        ("regions", {"a": "1", "b": "1"}),
+        ("regions", {"b": "2"}),
+        ("regions", {}),
+    ]
+
+
+def test_what_cannot_be_told_is_a_problem_and_is_tried_again() -> None:
+    told = Counted({"a": "1"}, None, {"a": "2"})
+    assert virtual_time.run(heard(LivePages().follow("/", told.tell), 3)) == [
+        ("regions", {"a": "1"}),
+        ("problem", "not now"),
+        ("regions", {"a": "2"}),
+    ]
+
+
+def test_those_who_look_at_the_same_page_share_a_rendering() -> None:
+    told, other = Counted({"a": "1"}), Counted({"a": "1"})
+
+    async def look() -> None:
+        pages = LivePages()
+        looking = [pages.follow("/", told.tell) for _ in range(10)]
+        for number in range(1, 4):
+            await asyncio.gather(*map(anext, looking))
+            assert told.rendered == number
+        await heard(pages.follow("/routes", other.tell), 1)
+        assert other.rendered == 1
+        for events in looking:
+            await events.aclose()
+        # Nobody looks any more: what was shared is gone, and is told anew.
+        await heard(pages.follow("/", told.tell), 1)
+        assert told.rendered == 4
+
+    virtual_time.run(look())
+
+
+async def test_a_page_answers_with_its_regions_when_it_is_asked_for_events(
+    client: TestClient[Any, Any],
+) -> None:
+    async with client.get("/", headers=EVENTS) as answer:
+        assert answer.content_type == "text/event-stream"
+        assert await answer.content.readline() == b"event: regions\n"
+        regions = msgspec.json.decode((await answer.content.readline())[6:])
+    assert set(regions) == {"instance", "attention", "stats", "charts", "routes"}
+
+
+async def test_a_tab_is_sent_its_own_regions(client: TestClient[Any, Any]) -> None:
+    path = "/stream?route=/v1/stream&name=chat/0000&tab=readers"
+    async with client.get(path, headers=EVENTS) as answer:
+        await answer.content.readline()
+        regions = msgspec.json.decode((await answer.content.readline())[6:])
+    assert set(regions) == {"instance", "head", "readers"}
+
+
+async def test_machines_get_errors_as_problems_and_people_as_pages(
+    client: TestClient[Any, Any],
+) -> None:
+    for headers, kind in (({}, "application/problem+json"), (PAGE, "text/html")):
+        for path, status in (("/?span=2h", 400), ("/nothing", 404)):
+            async with client.get(path, headers=headers) as answer:
+                assert (answer.status, answer.content_type) == (status, kind)
+
+
+async def test_a_change_needs_the_token_of_the_page(
+    client: TestClient[Any, Any], console: MadeUp
+) -> None:
+    form = {"action": "append", "content": "[1]"}
+    async with client.post(CHANGE, data=form, allow_redirects=False) as answer:
+        assert answer.status == 403
+    assert console.done == []
+    form["csrf"] = await csrf(client)
+    async with client.post(CHANGE, data=form, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (
+            303,
+            "/stream?route=/v1/stream&name=chat/0000&tab=change&done=append",
+        )
+    assert console.done == [("append", "chat/0000", "[1]")]
+
+
+@pytest.mark.parametrize("action", ["close", "delete"])
+async def test_what_cannot_be_undone_needs_the_name(
+    client: TestClient[Any, Any], console: MadeUp, action: str
+) -> None:
+    form = {"action": action, "csrf": await csrf(client)}
+    for confirm, status in (("", 400), ("chat/0001", 400), (" chat/0000 ", 303)):
+        assert console.done == []
+        async with client.post(
+            CHANGE, data=form | {"confirm": confirm}, allow_redirects=False
+        ) as answer:
+            assert answer.status == status
+    assert console.done == [(action, "chat/0000")]
+
+
+async def test_nothing_else_can_be_done_to_a_stream(client: TestClient[Any, Any]) -> None:
+    form = {"action": "explode", "csrf": await csrf(client)}
+    async with client.post(CHANGE, data=form) as answer:
+        assert answer.status == 400
+        assert "Action must be one of append, close, delete." in await answer.text()
+
+
+async def test_lines_of_a_form_end_as_they_were_meant(
+    client: TestClient[Any, Any], console: MadeUp
+) -> None:
+    form = {"action": "append", "content": "a\r\nb", "csrf": await csrf(client)}
+    async with client.post(CHANGE, data=form, allow_redirects=False) as answer:
+        assert answer.status == 303
+    assert console.done == [("append", "chat/0000", "a\nb")]
+
+
+async def test_headers_to_be_explained_are_lines_and_are_in_no_url(
+    client: TestClient[Any, Any],
+) -> None:
+    token = await csrf(client)
+    for headers, status, words in (
+        ("Accept: text/plain\r\nX-A:b", 200, "HIT"),
+        ("nonsense", 200, "A header is written Name: value, and not nonsense."),
+    ):
+        form = {"target": "/v1/stream/a", "headers": headers, "csrf": token}
+        async with client.post("/explain", data=form) as answer:
+            assert (answer.status, str(answer.url.relative())) == (status, "/explain")
+            assert words in await answer.text()
+
+
+async def test_only_what_is_in_the_package_is_static(client: TestClient[Any, Any]) -> None:
+    for path, status in (
+        ("/static/headgate.css", 200),
+        ("/static/", 404),
+        ("/static/../site.py", 404),
+        ("/static/%2e%2e/site.py", 404),
+    ):
+        async with client.get(path) as answer:
+            assert answer.status == status
