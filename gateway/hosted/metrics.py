@@ -13,6 +13,7 @@ from gateway.telemetry.metrics import (
     gauge,
     histogram,
     least,
+    most,
     observed,
     read,
 )
@@ -51,9 +52,15 @@ _OF_SOME_LOGS = (
     least("headgate_log_streams", "Streams that the log has.", "route"),
     least("headgate_log_size_bytes", "Bytes of its files.", "route"),
     least("headgate_log_free_bytes", "Bytes that their disk has left.", "route"),
+    least("headgate_redis_connected_replicas", "Replicas of the primaries.", "route"),
+    most("headgate_redis_replica_lag_bytes", "What the slowest replica lacks.", "route"),
+    least("headgate_redis_aof_enabled", "1 while Redis writes each change to disk.", "route"),
+    least("headgate_redis_aof_ok", "1 while Redis did so without an error.", "route"),
+    most("headgate_redis_memory_bytes", "Memory of the primaries.", "route"),
+    most("headgate_redis_round_trip_seconds", "The last one to the slowest primary.", "route"),
 )
 OF_SOME_LOGS = {
-    metric.name.removeprefix("headgate_log_").removesuffix("_total"): metric
+    metric.name.removeprefix("headgate_").removeprefix("log_").removesuffix("_total"): metric
     for metric in _OF_SOME_LOGS
 }
 

@@ -31,7 +31,7 @@ class Metric(msgspec.Struct, frozen=True):
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
-    together: Literal["sum", "min"] = "sum"
+    together: Literal["sum", "min", "max"] = "sum"
     bounds: tuple[float, ...] = ()  # of a histogram's buckets, upper and inclusive, rising
 
 
@@ -95,7 +95,11 @@ T = TypeVar("T")
 Snapshot = tuple[Sample, ...]
 _Family = HistogramMetricFamily | CounterMetricFamily | GaugeMetricFamily
 _Bucket = tuple[str, float] | tuple[str, float, Exemplar]
-_COMBINE: dict[str, Callable[[float, float], float]] = {"sum": lambda a, b: a + b, "min": min}
+_COMBINE: dict[str, Callable[[float, float], float]] = {
+    "sum": lambda a, b: a + b,
+    "min": min,
+    "max": max,
+}
 
 
 def counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
@@ -116,6 +120,11 @@ def histogram(name: str, help: str, *labels: str, bounds: tuple[float, ...]) -> 
 def least(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
     """A gauge of which the lowest counts: 1 only when every process says so."""
     return Metric(name, "gauge", help, labels, "min")
+
+
+def most(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
+    """A gauge of which the highest counts: as bad as it is for any process."""
+    return Metric(name, "gauge", help, labels, "max")
 
 
 BUILD = gauge("headgate_build_info", "1, with what runs here.", "version", "python")

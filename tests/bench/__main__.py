@@ -13,6 +13,7 @@ from tests.bench import (
     edge_events,
     edge_hits,
     edge_misses,
+    listing,
     longpoll,
     machine,
     memory,
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "redis-events": redis_events.bench,
     "redis-idle": redis_idle.bench,
     "redis-reads": redis_reads.bench,
+    "listing": listing.bench,
     "workers": workers.bench,
     "stalls": stalls.bench,
 }

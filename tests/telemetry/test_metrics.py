@@ -11,17 +11,19 @@ from prometheus_client import generate_latest
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.telemetry import metrics, traffic_metrics
-from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, together
+from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
 from gateway.web.metrics import LAG, OF_SHARED
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
+BEHIND = most("behind", "How far behind.")
 UP = least("up", "1 while all is well.")
 OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS, metrics.HANGS)
 OF_EDGE_ROUTES = (
@@ -132,11 +134,23 @@ def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
     assert numbers["headgate_worker_restarts_total"] == 0
 
 
+def names_told(server: Headgate) -> set[str]:
+    return {name.partition("{")[0].removesuffix("_bucket") for name in scraped(server)}
+
+
 def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path: Path) -> None:
     names = set()
     with redis_server(tmp_path / "redis") as redis:
-        for origin in (f"file:{tmp_path}/file", redis.url, "http://127.0.0.1:9"):
+        for origin in (f"file:{tmp_path}/file", "http://127.0.0.1:9"):
             with headgate(origin) as server:
-                told = (name.partition("{")[0] for name in scraped(server))
-                names |= {name.removesuffix("_bucket") for name in told}
+                names |= names_told(server)
+        with headgate(redis.url) as server:  # which asks Redis how it is just after its start
+            wait_until(lambda: "headgate_redis_memory_bytes" in names_told(server), "an answer")
+            names |= names_told(server)
     assert {metric.name for metric in DECLARED} - names == set()
+
+
+@pytest.mark.parametrize(("lags", "whole"), [((1, 5), 5), ((5, 1), 5), ((0, 0), 0)])
+def test_it_is_as_bad_as_for_any(lags: tuple[int, int], whole: int) -> None:
+    (sample,) = together((Sample(BEHIND, (), lag),) for lag in lags)
+    assert sample.number == whole

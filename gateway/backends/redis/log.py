@@ -27,6 +27,7 @@ from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
 from gateway.backends.redis.shared_figures import SharedFigures
 from gateway.backends.redis.topology import Topology
+from gateway.backends.redis.vitals import VitalsWatch
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class RedisLog(Log):
             self._history_changed,
         )
         self._search = PathSearch(self._commands, self.primaries.all, self._ask)
+        self._vitals = VitalsWatch(self._names, self.primaries.all)
         self._figures = CommitFigures()
         self.commits = 0
         self.conflicts = 0
@@ -93,9 +95,11 @@ class RedisLog(Log):
         await self.primaries.open()
         self._notifications.open()
         self._search.start()
+        self._vitals.start()
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._vitals.stop()
         await self._search.stop()
         await self._paths.close()
         await self._notifications.close()
@@ -115,8 +119,12 @@ class RedisLog(Log):
         return self._figures.named("appends", "queue", "write")
 
     def numbers(self) -> Mapping[str, float]:
-        """Commits, lost races, streams whose changes are told, changes of a server's history."""
+        """Commits, lost races, streams whose changes are told, changes of a server's history.
+
+        And how the servers were when they were asked last.
+        """
         return {
+            **self._vitals.numbers,
             "commits": self.commits,
             "conflicts": self.conflicts,
             "followed": len(self._notifications),

@@ -175,6 +175,13 @@ class Redis:
         before = [one for one in self.keys.get(words[0], ()) if one.start <= last]
         return [one.words for one in before[-1:]]
 
+    def _info(self, words: Sequence[bytes]) -> Reply:
+        """Nothing: no metric is looked at."""
+        return b""
+
+    def _zcard(self, words: Sequence[bytes]) -> Reply:
+        return len(self.keys.get(words[0], {}))
+
     def _hget(self, words: Sequence[bytes]) -> Reply:
         key, field = words
         return self.keys.get(key, {}).get(field)

@@ -1,0 +1,83 @@
+"""How Redis is, as the metrics tell it: of a moment ago, and not at all when it is away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.redis import vitals
+from gateway.backends.redis.vitals import Vitals, read_info
+from tests.backends.contract import created
+from tests.backends.redis_logs import connected
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INFO = """# Replication\r
+role:master\r
+connected_slaves:2\r
+min_slaves_good_slaves:2\r
+slave0:ip=127.0.0.1,port=1,state=online,offset=70,lag=0\r
+slave1:ip=127.0.0.1,port=2,state=online,offset=95,lag=1\r
+master_repl_offset:100\r
+# Persistence\r
+aof_enabled:{enabled}\r
+aof_last_bgrewrite_status:{rewrite}\r
+aof_last_write_status:{write}\r
+# Memory\r
+used_memory:1234567\r
+used_memory_human:1.18M\r
+"""
+
+
+@pytest.mark.parametrize(
+    ("enabled", "rewrite", "write", "is_enabled", "is_ok"),
+    [
+        ("1", "ok", "ok", True, True),
+        ("0", "ok", "ok", False, True),
+        ("1", "err", "ok", True, False),
+        ("1", "ok", "err", True, False),
+    ],
+)
+def test_the_words_of_redis_are_understood(
+    enabled: str, rewrite: str, write: str, is_enabled: bool, is_ok: bool
+) -> None:
+    text = INFO.format(enabled=enabled, rewrite=rewrite, write=write)
+    assert read_info(text, 0.5) == Vitals(2, 30, is_enabled, is_ok, 1234567, 0.5)
+
+
+def test_a_server_that_says_nothing_has_nothing() -> None:
+    assert read_info("", 0.5) == Vitals(0, 0, False, True, 0, 0.5)
+
+
+async def test_a_primary_tells_of_its_replica_and_of_its_file_until_it_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vitals, "EVERY_S", 0.02)
+    options = {"appendonly": "yes"}
+    with redis_server(tmp_path / "a", **options) as server, redis_server(tmp_path / "b") as replica:
+        async with connected(server.url) as log:
+            await until(lambda: log.numbers().get("redis_aof_enabled") == 1)
+            assert log.numbers()["redis_connected_replicas"] == 0
+            replica.command("REPLICAOF", "127.0.0.1", server.port)
+            await log.commit([created(log, "s", b"x" * 100_000)])
+            await until(lambda: log.numbers().get("redis_connected_replicas") == 1)
+            await until(lambda: log.numbers().get("redis_replica_lag_bytes") == 0)
+            await until(lambda: log.numbers().get("streams") == 1)
+            assert log.numbers()["redis_aof_ok"] == 1
+            assert log.numbers()["redis_memory_bytes"] > 500_000
+            assert 0 < log.numbers()["redis_round_trip_seconds"] < 3
+            replica.pause()
+            try:
+                await log.commit([created(log, "t", b"x" * 100_000)])
+                await until(lambda: log.numbers().get("redis_replica_lag_bytes", 0) >= 100_000)
+            finally:
+                replica.resume()
+            server.kill()
+            await until(lambda: "redis_memory_bytes" not in log.numbers())
+            assert log.numbers()["commits"] == 2
+            server.start()
+            await until(lambda: "redis_memory_bytes" in log.numbers())
