@@ -149,29 +149,28 @@ class HostedRoute:
 
         def done(outcome: Appended | HeadgateError) -> None:
             try:
-                response = self._appended(outcome)
-                is_there = connection.reply(self._wire(response))
+                if isinstance(outcome, HeadgateError):
+                    response = self._shared.problem(outcome)
+                    wire = self._shared.refusal(response)
+                else:
+                    response = responses.appended(outcome)
+                    common = self._shared.lines.shared() + cache_status.OTHER_METHOD
+                    wire = http1.serialize(response, common)
+                is_there = connection.reply(wire)
             except BaseException:
                 connection.abandon()
                 raise
+            traffic = self.traffic
+            traffic.request_bytes += len(body)
             operation = counted.CLOSE if append.close else counted.APPEND
-            status = response.status if is_there else counted.CUT
-            size = len(response.body) if is_there else 0
-            self.traffic.answered(operation, status, size, perf_counter() - began)
-            self.traffic.request_bytes += len(body)
+            if is_there:
+                took_s = perf_counter() - began
+                traffic.answered(operation, response.status, len(response.body), took_s)
+            else:
+                traffic.answered(operation, counted.CUT, 0)
 
         self.appender.submit(name, append, done)
         return True
-
-    def _appended(self, outcome: Appended | HeadgateError) -> Response:
-        if isinstance(outcome, HeadgateError):
-            return self._shared.problem(outcome)
-        return responses.appended(outcome)
-
-    def _wire(self, response: Response) -> bytes:
-        if response.status >= 400:
-            return self._shared.refusal(response)
-        return http1.serialize(response, self._shared.lines.shared() + cache_status.OTHER_METHOD)
 
     # Caches
 

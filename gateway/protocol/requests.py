@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol import offsets
@@ -162,16 +163,10 @@ def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
+    append = Append(body, content_type, stream_seq, _parse_producer(headers), close)
     traceparent = headers.get(TRACEPARENT)
     context = None if traceparent is None else parse_traceparent(traceparent)
-    return Append(
-        body,
-        content_type,
-        stream_seq,
-        _parse_producer(headers),
-        close,
-        trace_id=None if context is None else context.trace_id,
-    )
+    return append if context is None else replace(append, trace_id=context.trace_id)
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:

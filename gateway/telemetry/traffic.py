@@ -25,6 +25,7 @@ OPERATIONS = (
 READ, LONG_POLL, SSE, HEAD, APPEND, CREATE, CLOSE, DELETE, OPTIONS, OTHER = range(10)
 TIMED = (READ, HEAD, APPEND, CREATE, CLOSE, DELETE)  # the others wait for news, or do nothing
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "cut")
+_STATUSES = len(STATUSES)
 CUT = 600  # as a status: the client left before there was an answer
 _OK = 1  # the index of 2xx
 RESULTS = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
@@ -135,12 +136,10 @@ class Traffic:
         self, operation: int, status: int, size: int, seconds: float | None = None
     ) -> None:
         """Count a request with the bytes of its answer's body; where it did not wait, its time."""
-        self.requests[operation * len(STATUSES) + status // 100 - 1] += 1
+        self.requests[operation * _STATUSES + status // 100 - 1] += 1
         self.response_bytes += size
-        if seconds is not None:
-            timed = self.durations.get(operation)
-            if timed is not None:
-                timed.observe(seconds)
+        if seconds is not None and operation in self.durations:
+            self.durations[operation].observe(seconds)
 
     def note_cursor(self, echoed: int | None, now: float) -> None:
         """A live read has come with this cursor, or without one, at `now` (epoch seconds)."""
@@ -151,7 +150,7 @@ class Traffic:
 
     def request_count(self, operation: int, status: int) -> int:
         """How many requests of an operation have had this index among STATUSES."""
-        counted = self.requests[operation * len(STATUSES) + status]
+        counted = self.requests[operation * _STATUSES + status]
         if status == _OK:
             counted += sum(hits.count for hits in self._hits.get(operation, ()))
         return counted

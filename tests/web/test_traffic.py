@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol.cursors import INTERVAL_S, LONG_OVER, current_cursor
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
+from tests.edge.live_readers import at, following, live, polling
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
@@ -313,6 +314,38 @@ async def test_reads_before_an_origin_give_exactly_their_numbers() -> None:
         assert numbers(gateway, "headgate_resumes_total", EDGE) == {"gap": 1}
         shared = distribution(gateway, "headgate_collapsed_readers", EDGE)
         assert shared.sum == seen.count("MISS") + seen.count("REVALIDATED") + 3
+
+
+async def test_live_readers_before_an_origin_give_exactly_their_numbers() -> None:
+    async with live(b"a") as (origin, gateway):
+        readers = [await following(gateway, "0001") for _ in range(2)]
+        polls = [await polling(gateway, "0001") for _ in range(3)]
+        assert numbers(gateway, "headgate_live_readers", EDGE) == {"sse": 2, "long_poll": 3}
+        assert numbers(gateway, "headgate_feeds", EDGE) == {"": 1}
+        await origin.polled(1)
+        origin.append(b"four")
+        for client in polls:
+            assert (await client.answer()).body == b"four"
+        for client in readers:
+            await client.events_until(lambda events: any(one.data == "four" for one in events))
+        late = await gateway.ask(get(at("0001")))  # who comes a moment later is told at once
+        assert (late.status, late.body) == (200, b"four")
+
+        counts = numbers(gateway, "headgate_requests_total", EDGE)
+        assert counts == {"sse 2xx": 2, "long_poll 2xx": 4}
+        results = numbers(gateway, "headgate_cache_results_total", EDGE)
+        assert results == {"collapsed": 6}
+        assert numbers(gateway, "headgate_resumes_total", EDGE) == {"offset": 6}
+        assert numbers(gateway, "headgate_deliveries_total", EDGE) == {"sse": 2, "long_poll": 3}
+        delay = distribution(gateway, "headgate_delivery_seconds", EDGE)
+        assert sum(delay.counts) == 2 + 3
+        for client in readers:
+            client.abort()
+        await until(lambda: gateway.limits.live_readers == 0)
+        assert numbers(gateway, "headgate_live_reader_leaves_total", EDGE) == {
+            "long_poll answered": 3,
+            "sse client": 2,
+        }
 
 
 async def test_a_reader_that_does_not_keep_up_is_counted_until_it_does() -> None:
