@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
 
-    # An append, who is to be told of its outcome, and when it came (loop time).
+    # An append, who is to be told of its outcome, and when it came (monotonic time).
     Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
 
 
@@ -92,7 +92,7 @@ class ActiveStream:
         self.committing = False
         self.conflicts = 0
         self.rate: AppendRate | None = None  # of appends through this process
-        self.committed_at = 0.0  # when its last change was stored, or heard of (loop time)
+        self.committed_at = 0.0  # when its last change was stored, or heard of (monotonic)
         self.traced: str | None = None  # the last trace of these appends, if they came here
         self.follower: Follower | None = None
         self.kept_alive = False  # its deadline is written again and again
@@ -121,7 +121,7 @@ class ActiveStream:
         )
 
     def count(self, appends: int, now: float) -> None:
-        """Appends that were stored at `now` (loop time)."""
+        """Appends that were stored at `now` (monotonic time)."""
         if self.rate is None:
             self.rate = AppendRate()
         self.rate.count(appends, now)

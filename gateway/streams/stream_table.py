@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.protocol.lifecycle import present
@@ -18,6 +18,7 @@ from gateway.telemetry.logs import log
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.backends.contract import Loaded, Log
@@ -171,7 +172,7 @@ class StreamTable:
         if active is None:
             return
         active.revision += 1
-        active.committed_at = asyncio.get_running_loop().time()
+        active.committed_at = monotonic()
         if change.removes:
             active.state = None
             active.producers = {}
