@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
     from gateway.protocol.trace_context import TraceContext
 
-    # An append, who is to be told of its outcome, and when it came (loop time).
+    # An append, who is to be told of its outcome, and when it came (monotonic time).
     Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
 
 
@@ -56,7 +56,6 @@ class ActiveStream:
         "absent",
         "asked",
         "before",
-        "committed_at",
         "committing",
         "conflicts",
         "followed",
@@ -124,7 +123,7 @@ class ActiveStream:
         )
 
     def count(self, appends: int, now: float) -> None:
-        """Appends that were stored at `now` (loop time)."""
+        """Appends that were stored at `now` (monotonic time)."""
         if self.rate is None:
             self.rate = AppendRate()
         self.rate.count(appends, now)

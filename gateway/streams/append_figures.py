@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import BOUNDS_S
-from gateway.errors import HeadgateError, LimitReached, LogUnavailable, RecordDamaged
+from gateway.errors import LimitReached, LogUnavailable, RecordDamaged
+from gateway.protocol.appends import Appended
 from gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
-    from gateway.protocol.appends import Appended
+    from gateway.errors import HeadgateError
     from gateway.protocol.requests import Append
 
 OURS = (LogUnavailable, LimitReached, RecordDamaged)  # no mistakes of a client
@@ -36,14 +37,15 @@ class AppendFigures:
         """Count an append whose outcome is known, so long after its body was here."""
         if not append.body:
             return
-        if isinstance(outcome, OURS):
+        if isinstance(outcome, Appended):
+            if outcome.stored:
+                self.stored += 1
+                self.messages += outcome.stored
+                self.bytes += len(append.body)
+            else:
+                self.duplicate += 1
+        elif isinstance(outcome, OURS):
             self.failed += 1
-        elif isinstance(outcome, HeadgateError):
-            self.refused += 1
-        elif outcome.stored:
-            self.stored += 1
-            self.messages += outcome.stored
-            self.bytes += len(append.body)
         else:
-            self.duplicate += 1
+            self.refused += 1
         self.duration.observe(seconds, trace_id=append.trace_id)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import secrets
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import CommitFigures
@@ -171,7 +172,7 @@ class RedisLog(Log):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = self._names.meta(change.state.path)
         commit = self._commands.commit(change, next(self._tokens))
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = monotonic()
         committed = partial(self._committed, change, done, asked_at)
         note = self._deadlines.note(change)
         index = self._names.deadlines
@@ -234,7 +235,7 @@ class RedisLog(Log):
         if primary is not None:
             sent_at = max(asked_at, primary.commits.answered_sent_at)
             self._figures.queue.observe(sent_at - asked_at)
-            self._figures.write.observe(asyncio.get_running_loop().time() - sent_at)
+            self._figures.write.observe(monotonic() - sent_at)
 
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Only those of one stream: of several, a crash may let some come true and others not."""

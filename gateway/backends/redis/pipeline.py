@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import RedisConnection, size_of
@@ -86,7 +87,7 @@ class Pipeline:
         self._moved_at = 0.0  # loop time at which something was last seen to move
         self._unsent = 0
         self._sent_at = 0.0
-        self.answered_sent_at = 0.0  # when that was sent whose answers are being told (loop time)
+        self.answered_sent_at = 0.0  # when that was sent whose answers are being told (monotonic)
         self._why = ""  # we gave it up
         self._kicked = False
         self._closed = False
@@ -127,8 +128,8 @@ class Pipeline:
             commands.append(self._epilogue)
             self._due += 1
         connection.send(commands)
-        self._sent_at = self._moved_at = self._loop.time()
-        self._unsent = connection.unsent
+        self._sent_at = monotonic()
+        self._moved_at, self._unsent = self._loop.time(), connection.unsent
         self._timer = self._loop.call_later(self._timeout_s, self._look)
 
     def _gather(self) -> list[Packed]:
