@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from admin import api, openapi, site
-from admin.access import Access
+from admin.access.check import Access
+from admin.access.sign_in import SIGN_IN, SignIn
+from admin.api import openapi
+from admin.api.table import add_api, reply
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold
-from admin.events import Listeners
-from admin.recorder import Recorder
-from admin.sign_in import SignIn
-from admin.streams import StreamClient
+from admin.events import LISTENERS, Listeners
+from admin.pages import site
+from admin.record.recorder import Recorder
+from admin.streams.client import StreamClient
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
@@ -59,8 +61,8 @@ def build(source: Source, setup: Setup) -> web.Application:
     app = web.Application(middlewares=[problems, access.check])
     app[SOURCE] = source
     app[CONSOLE] = Console(source, setup, recorder, streams)
-    app[api.LISTENERS] = listeners
-    app[api.SIGN_IN] = sign_in
+    app[LISTENERS] = listeners
+    app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_running(recorder, streams, sign_in))
     app.on_shutdown.append(_end_listeners)
@@ -68,7 +70,7 @@ def build(source: Source, setup: Setup) -> web.Application:
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)
     app.router.add_get("/api/openapi.json", describe_api)
-    api.add_api(app)
+    add_api(app)
     site.add_site(app, setup.clock)
     return app
 
@@ -92,13 +94,13 @@ def _running(
 
 
 async def _end_listeners(app: web.Application) -> None:
-    app[api.LISTENERS].end_all()
+    app[LISTENERS].end_all()
 
 
 async def describe_api(request: web.Request) -> web.Response:
     """The API by OpenAPI."""
     version = request.app[CONSOLE].about().versions["headgate"]
-    return api.reply(openapi.document(version))
+    return reply(openapi.document(version))
 
 
 async def healthz(_request: web.Request) -> web.Response:

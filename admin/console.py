@@ -1,6 +1,6 @@
 """What the console shows: the one place that the pages and the API both ask.
 
-The pages use it as `request.app[CONSOLE]`, and find who looks as `request[VIEWER]`.
+The pages use it as `request.app[CONSOLE]`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from admin import lists
 from admin.about import about
 from admin.configuration import configuration
 from admin.errors import NotTold
-from admin.model import Instance, Viewer
-from admin.overview import state
-from admin.overviews import Overviews
-from admin.streams import canonical
+from admin.model import Instance
+from admin.record.overview import state
+from admin.record.overviews import Overviews
+from admin.streams import lists
+from admin.streams.client import canonical
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from admin.model import About, Configuration, Messages, Overview, Place, RouteView, Span
-    from admin.recorder import Recorder
+    from admin.record.recorder import Recorder
     from admin.source import Setup, Source
-    from admin.streams import StreamClient
+    from admin.streams.client import StreamClient
     from gateway.telemetry.inspection import Answer, Question
 
 A = TypeVar("A", StreamPage, StreamDescription, Explanation)
@@ -186,4 +186,3 @@ class Console:
 
 
 CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)
-VIEWER: web.RequestKey[Viewer] = web.RequestKey("viewer", Viewer)

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from admin.access.check import SESSION
+from admin.access.sign_in import SIGN_IN
 from admin.errors import NotTold
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from admin.sessions import Session, Sessions
+    from admin.access.sessions import Session, Sessions
 
+EVENTS_S = 2.0  # between two overviews
 MOST_LISTENERS = 200  # each has a connection; a tail has another one to the streams' listener
 
 
@@ -88,3 +91,20 @@ def event(data: bytes, *, name: str = "", identity: str = "") -> bytes:
     if identity:
         head += f"id: {identity}\n"
     return head.encode() + b"data: " + data + b"\n\n"
+
+
+LISTENERS: web.AppKey[Listeners] = web.AppKey("listeners", Listeners)
+
+
+async def serve_events(request: web.Request, events: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Send events to whoever has asked, until they may no more."""
+    listeners, sessions = request.app[LISTENERS], request.app[SIGN_IN].sessions
+    return await listeners.serve(request, events, request.get(SESSION), sessions)
+
+
+async def ticks() -> AsyncGenerator[None]:
+    """Now, and then at the same moments for all who wait: what one has made, all can be given."""
+    loop = asyncio.get_running_loop()
+    while True:
+        yield
+        await asyncio.sleep(EVENTS_S - loop.time() % EVENTS_S)

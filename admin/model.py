@@ -10,14 +10,16 @@ from typing import Literal
 
 import msgspec
 
+from gateway.monitoring.promql import ALARM, TARGET
+
 Level = Literal["good", "warning", "bad"]
 Span = Literal["15m", "1h", "6h", "24h"]
 Result = Literal["hit", "collapsed", "revalidated", "stale", "miss", "error"]
 Transport = Literal["sse", "long-poll"]
 Role = Literal["viewer", "operator"]
 RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss", "error")
-TARGET_RATIO = 0.85  # of reads that are to be served without the origin
-ALARM_RATIO = 0.70
+# Of reads that are to be served without the origin, and of which fewer are an alarm.
+TARGET_RATIO, ALARM_RATIO = TARGET, ALARM
 
 
 class State(msgspec.Struct, frozen=True):

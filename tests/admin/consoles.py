@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from admin.figures import COLLAPSE_BOUNDS, DELIVERY_BOUNDS
 from admin.source import Health, Setup
 from gateway.settings import Settings
+from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ LIVE_READERS = gauge("headgate_live_readers", "", "route", "mode")
 REFUSALS = counter("headgate_refusals_total", "", "limit")
 REPAIRS = counter("headgate_repairs_total", "", "route", "repair")
 ORIGIN_UP = gauge("headgate_origin_up", "", "route", "server")
-COLLAPSED = histogram("headgate_collapsed_readers", "", "route", bounds=COLLAPSE_BOUNDS)
-DELIVERY = histogram("headgate_delivery_seconds", "", "route", bounds=DELIVERY_BOUNDS)
+COLLAPSED = histogram("headgate_collapsed_readers", "", "route", bounds=READERS)
+DELIVERY = histogram("headgate_delivery_seconds", "", "route", bounds=DELIVERY_SECONDS)
 
 
 def sample(metric: Metric, number: float, *values: str) -> Sample:

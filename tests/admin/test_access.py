@@ -10,12 +10,12 @@ import pytest
 from argon2 import PasswordHasher
 from yarl import URL
 
-from admin import access
-from admin.access import is_local
+from admin.access import check
+from admin.access.attempts import OF_A_NAME
+from admin.access.check import is_local
+from admin.access.sessions import IDLE_S, LONGEST_S
+from admin.access.sign_in import COOKIE
 from admin.app import build
-from admin.attempts import OF_A_NAME
-from admin.sessions import IDLE_S, LONGEST_S
-from admin.sign_in import COOKIE
 from tests.admin.consoles import Clock, Switchboard, setup
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def sign_in(
 
 async def csrf(client: TestClient[Any, Any]) -> dict[str, str]:
     answer = await client.get("/api/session")
-    return {access.HEADER: (await answer.json())["csrf"]}
+    return {check.HEADER: (await answer.json())["csrf"]}
 
 
 # ---------------------------------------------------------------- what is open
@@ -100,8 +100,8 @@ async def test_a_browser_that_wants_a_page_is_sent_to_sign_in(client: TestClient
 
 
 def test_every_change_that_is_not_named_needs_an_operator() -> None:
-    named = {at for at, need in access.NEEDS.items() if need != "operator"}
-    assert {path for method, path in named if method not in access.READING} == {
+    named = {at for at, need in check.NEEDS.items() if need != "operator"}
+    assert {path for method, path in named if method not in check.READING} == {
         "/sign-in",
         "/sign-out",
         "/explain",
@@ -278,7 +278,7 @@ async def test_a_change_needs_the_token_of_its_session(client: TestClient[Any, A
     right = await csrf(client)
     answers = [
         (await client.post(CHANGE, json=stream, headers=headers)).status
-        for headers in ({}, {access.HEADER: ""}, {access.HEADER: "x"}, right)
+        for headers in ({}, {check.HEADER: ""}, {check.HEADER: "x"}, right)
     ]
     assert answers == [403, 403, 403, 404]
     foreign = right | {"Origin": "http://evil.example"}

@@ -14,8 +14,9 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from yarl import URL
 
-from admin import events, openapi
-from admin.api import OPERATIONS
+from admin import events
+from admin.api import openapi
+from admin.api.table import OPERATIONS
 from admin.app import build
 from gateway.serve import Gateway
 from gateway.settings import Address, Settings

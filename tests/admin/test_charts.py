@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from admin import charts, show
-from admin.charts import HEIGHT, WIDTH, Reference
 from admin.model import Chart, HeatMap, Line
+from admin.pages import charts, show
+from admin.pages.charts import HEIGHT, WIDTH, Reference
 
 VALUES = st.lists(st.none() | st.floats(min_value=0, max_value=1e12), min_size=1, max_size=40)
 HOSTILE = '"><script>alert(1)</script>'

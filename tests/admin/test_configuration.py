@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin import policy
 from admin.about import about
 from admin.configuration import configuration
+from admin.record import policy
 from gateway.settings import Route, Settings, load
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin import figures, history
-from admin.figures import COLUMN, DELIVERY_BOUNDS, WIDTH
-from admin.history import FINEST_S, POINTS, SPANS_S, History, Ring
+from admin.record import figures, history
+from admin.record.figures import COLUMN, WIDTH
+from admin.record.history import FINEST_S, POINTS, SPANS_S, History, Ring
+from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,
@@ -22,7 +23,7 @@ from tests.admin.consoles import (
 )
 
 if TYPE_CHECKING:
-    from admin.figures import Row
+    from admin.record.figures import Row
 
 A, B = "/a", "/b"
 
@@ -183,7 +184,7 @@ def test_p99_is_what_prometheus_makes_of_the_buckets(
 @given(st.lists(st.integers(0, 1000), min_size=WIDTH, max_size=WIDTH))
 def test_a_quantile_lies_within_the_buckets(numbers: list[int]) -> None:
     quantile = figures.delivery_quantile([float(number) for number in numbers], 0.5)
-    assert quantile is None or 0 < quantile <= DELIVERY_BOUNDS[-1]
+    assert quantile is None or 0 < quantile <= DELIVERY_SECONDS[-1]
 
 
 def test_the_most_shared_answer_beyond_all_bounds_is_the_last_bound() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin import lists
+from admin.streams import lists
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     ListStreams,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.messages import LONGEST_MESSAGE, PIECE, split
-from admin.streams import LATEST_BYTES, before
+from admin.streams.client import LATEST_BYTES, before
+from admin.streams.messages import LONGEST_MESSAGE, PIECE, split
 from gateway.protocol.offsets import format_offset
 
 TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from admin import payloads
 from admin.model import Message
+from admin.pages import payloads
 
 
 def text(said: str, *, truncated: bool = False) -> Message:

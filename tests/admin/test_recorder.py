@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin import figures, fleet, overview
-from admin.fleet import Fleet
-from admin.history import FINEST_S
 from admin.model import Instance, State
-from admin.recorder import Recorder
+from admin.record import figures, fleet, overview
+from admin.record.fleet import Fleet
+from admin.record.history import FINEST_S
+from admin.record.recorder import Recorder
 from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
 from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (

@@ -6,11 +6,11 @@ import time
 from argon2 import PasswordHasher
 from pydantic import SecretStr
 
-from admin import attempts
-from admin.attempts import Allowance, Attempts
+from admin.access import attempts
+from admin.access.attempts import Allowance, Attempts
+from admin.access.passwords import MOST_AT_ONCE, MOST_WAITING, Passwords
+from admin.access.sessions import MOST_SESSIONS, Session, Sessions
 from admin.errors import NotTold
-from admin.passwords import MOST_AT_ONCE, MOST_WAITING, Passwords
-from admin.sessions import MOST_SESSIONS, Session, Sessions
 from gateway.settings import AdminUser
 from tests.admin.consoles import Clock
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin import show
+from admin.pages import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from admin.errors import NotTold
-from admin.live import LivePages
+from admin.pages.live import LivePages
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import application
 from tests.support import virtual_time

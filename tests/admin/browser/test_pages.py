@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin import show
-from admin.rendering import link
+from admin.pages import show
+from admin.pages.rendering import link
 from tests.admin.browser.made_up import HOSTILE, PAYLOADS
 from tests.admin.browser.serving import Tab
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from admin import attention, figures
-from admin.attention import Growing, Watch
-from admin.fleet import Counting, Fleet
-from admin.history import FINEST_S, History
+from admin.record import attention, figures
+from admin.record.attention import Growing, Watch
+from admin.record.fleet import Counting, Fleet
+from admin.record.history import FINEST_S, History
 from admin.source import Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from admin.figures import Row
+    from admin.record.figures import Row
     from admin.source import Setup, Source
     from gateway.telemetry.metrics import Snapshot
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts
+from aiohttp import web
+
+from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts
+from admin.access.passwords import Passwords
+from admin.access.sessions import LONGEST_S, Sessions
 from admin.errors import NotTold
-from admin.passwords import Passwords
-from admin.sessions import LONGEST_S, Sessions
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiohttp import web
-
-    from admin.sessions import Session
+    from admin.access.sessions import Session
     from gateway.settings import AdminUser
 
 COOKIE = "headgate_session"
@@ -87,3 +87,6 @@ def set_cookie(response: web.StreamResponse, request: web.Request, token: str) -
 def drop_cookie(response: web.StreamResponse) -> None:
     """Take it back."""
     response.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
+
+
+SIGN_IN: web.AppKey[SignIn] = web.AppKey("sign_in", SignIn)

@@ -1,4 +1,4 @@
-"""What the API is asked and answers, as values; `admin.api` has the table of its operations."""
+"""What the API is asked and answers, as values; `admin.api.table` has its operations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from admin.messages import MOST_MESSAGES, USUAL_MESSAGES
 from admin.model import RouteView, Span
+from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, StreamOrder
 
 Target = Annotated[str, msgspec.Meta(max_length=8192)]

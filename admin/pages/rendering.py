@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from admin import charts, payloads, show
 from admin.model import ALARM_RATIO, TARGET_RATIO
+from admin.pages import charts, payloads, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from operator import add
 from typing import TYPE_CHECKING
 
+from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -19,23 +21,13 @@ if TYPE_CHECKING:
 
 Row = Sequence[float]
 
-# Those of headgate_delivery_seconds and headgate_collapsed_readers.
-DELIVERY_BOUNDS: tuple[float, ...] = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-COLLAPSE_BOUNDS: tuple[float, ...] = (
-    *(1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
-    *(1000.0, 2000.0, 5000.0, 10000.0),
-)
-
 CACHE_RESULTS = ("hit", "collapsed", "stale", "revalidated", "miss", "bypass")
 WITHOUT_ORIGIN = ("hit", "collapsed", "stale")
 ORIGIN_FAILURES = frozenset({"5xx", "timeout", "unreachable", "broken"})
 TRANSPORTS: tuple[Transport, ...] = ("sse", "long-poll")
 
-DELIVERIES = tuple(f"delivery_{index}" for index in range(len(DELIVERY_BOUNDS) + 1))
-SHARED = tuple(f"shared_{index}" for index in range(len(COLLAPSE_BOUNDS) + 1))
+DELIVERIES = tuple(f"delivery_{index}" for index in range(len(DELIVERY_SECONDS) + 1))
+SHARED = tuple(f"shared_{index}" for index in range(len(READERS) + 1))
 COUNTERS = (
     "requests",
     "errors",  # answers of 500 and above
@@ -100,13 +92,13 @@ def _live_readers(row: list[float], labels: Mapping[str, str], sample: Sample) -
 
 
 def _collapsed(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
-    if sample.distribution is not None and sample.metric.bounds == COLLAPSE_BOUNDS:
+    if sample.distribution is not None and sample.metric.bounds == READERS:
         row[COLUMN["shared_readers"]] += sample.distribution.sum
         _add(row, SHARED, sample.distribution.counts)
 
 
 def _delivered(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
-    if sample.distribution is not None and sample.metric.bounds == DELIVERY_BOUNDS:
+    if sample.distribution is not None and sample.metric.bounds == DELIVERY_SECONDS:
         _add(row, DELIVERIES, sample.distribution.counts)
 
 
@@ -221,7 +213,7 @@ def most_collapsed(row: Row | None) -> float | None:
         return None
     counts = _counts(row, SHARED)
     highest = max((index for index, count in enumerate(counts) if count), default=None)
-    return None if highest is None else float(COLLAPSE_BOUNDS[min(highest, len(counts) - 2)])
+    return None if highest is None else float(READERS[min(highest, len(counts) - 2)])
 
 
 def delivery_counts(row: Row | None) -> tuple[float, ...] | None:
@@ -238,12 +230,12 @@ def delivery_quantile(row: Row | None, quantile: float) -> float | None:
     if not wanted:
         return None
     below = 0.0
-    for index, bound in enumerate(DELIVERY_BOUNDS):
+    for index, bound in enumerate(DELIVERY_SECONDS):
         if counts[index] and below + counts[index] >= wanted:
-            least = DELIVERY_BOUNDS[index - 1] if index else 0.0
+            least = DELIVERY_SECONDS[index - 1] if index else 0.0
             return least + (bound - least) * (wanted - below) / counts[index]
         below += counts[index]
-    return float(DELIVERY_BOUNDS[-1])
+    return float(DELIVERY_SECONDS[-1])
 
 
 def _counts(row: Row, names: Sequence[str]) -> Row:

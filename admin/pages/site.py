@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from admin import api, pages
-from admin.console import CONSOLE, VIEWER
+from admin.access.check import VIEWER
+from admin.console import CONSOLE
 from admin.errors import NotTold
-from admin.forms import Forms
-from admin.live import LivePages
-from admin.pages import Visit
-from admin.rendering import Page, Renderer
+from admin.events import serve_events
+from admin.pages import views
+from admin.pages.forms import Forms
+from admin.pages.live import LivePages
+from admin.pages.rendering import Page, Renderer
+from admin.pages.views import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -25,13 +27,13 @@ STATIC = Path(__file__).with_name("static")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 EVENTS = "text/event-stream"
 READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
-    "/": pages.overview,
-    "/routes": pages.routes,
-    "/streams": pages.streams,
-    "/stream": pages.stream,
-    "/explain": pages.explain,
-    "/configuration": pages.configuration,
-    "/about": pages.about,
+    "/": views.overview,
+    "/routes": views.routes,
+    "/streams": views.streams,
+    "/stream": views.stream,
+    "/explain": views.explain,
+    "/configuration": views.configuration,
+    "/about": views.about,
 }
 
 
@@ -65,7 +67,7 @@ class Site:
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not.
                 url = f"{visit.viewer.role} {request.path_qs}"
-                return await api.serve_events(request, self._live.follow(url, regions))
+                return await serve_events(request, self._live.follow(url, regions))
             return self.show(request, await tell(visit))
 
         return handle

@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin import figures
 from admin.model import ALARM_RATIO, Attention
+from admin.record import figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from admin.figures import Row
     from admin.model import Level
+    from admin.record.figures import Row
     from admin.source import Health
     from gateway.telemetry.metrics import Sample
 

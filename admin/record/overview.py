@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin import figures, history, policy
 from admin.model import (
     RESULTS,
     Chart,
@@ -17,14 +16,16 @@ from admin.model import (
     Stat,
     State,
 )
+from admin.record import figures, history, policy
 from gateway.settings import shown_origin
+from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from admin.figures import Row
     from admin.model import Instance, Result, Span, Transport
-    from admin.recorder import Recorder
+    from admin.record.figures import Row
+    from admin.record.recorder import Recorder
     from admin.source import Health
     from gateway.settings import Route, Settings
     from gateway.telemetry.metrics import Sample
@@ -74,7 +75,7 @@ def overview(
         delivery=HeatMap(
             history.start(span, until),
             history.step(span),
-            figures.DELIVERY_BOUNDS,
+            DELIVERY_SECONDS,
             tuple(map(figures.delivery_counts, rows)),
         ),
         routes=tuple(_route(recorder, route, span, until) for route in settings.route_table),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.access import NEEDS
-from admin.api import OPERATIONS
-from admin.operations import Problem
+from admin.access.check import NEEDS
+from admin.api.table import OPERATIONS
+from admin.api.values import Problem
 
 if TYPE_CHECKING:
-    from admin.api import Operation
+    from admin.api.table import Operation
 
 REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/event-stream"

@@ -1,6 +1,6 @@
 """What people do by forms: sign in and out, ask for an explanation, change a stream.
 
-Who may, and whether a form comes from these pages, `admin.access` has checked before.
+Who may, and whether a form comes from these pages, `admin.access.check` has checked before.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from admin import api, pages, show
-from admin.access import SESSION
-from admin.console import CONSOLE, VIEWER
+from admin.access.audit import audit
+from admin.access.check import SESSION, VIEWER
+from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
+from admin.console import CONSOLE
 from admin.errors import NotTold
-from admin.rendering import Page, link
-from admin.sign_in import drop_cookie, set_cookie
+from admin.pages import show, views
+from admin.pages.rendering import Page, link
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from admin.console import Console
-    from admin.pages import Visit
+    from admin.pages.views import Visit
 
     Change = Callable[[Console, "StreamForm"], Awaitable[None]]
 
@@ -81,7 +82,7 @@ class Forms:
         fields = await _fields(request)
         there, name = _here(fields.get("next", "")), fields.get("name", "")
         try:
-            token, _ = await request.app[api.SIGN_IN].sign_in(
+            token, _ = await request.app[SIGN_IN].sign_in(
                 name, fields.get("password", ""), request.remote or ""
             )
         except NotTold as refusal:
@@ -95,7 +96,7 @@ class Forms:
         fields = await _fields(request)
         query = {"target": fields.get("target", ""), "explained": "yes"}
         visit = self._visit(request)._replace(query=query)
-        page = await pages.explain(visit, fields.get("headers", ""))
+        page = await views.explain(visit, fields.get("headers", ""))
         return self._shown(request, page, 200)
 
     async def _change(self, request: web.Request) -> web.Response:
@@ -106,7 +107,7 @@ class Forms:
             await CHANGES.get(action, _refuse)(request.app[CONSOLE], form)
         except NotTold as refusal:
             return await self._refused(request, form, refusal)
-        api.audit(request, action, form.route, form.name)
+        audit(request, action, form.route, form.name)
         if action == "delete":
             raise web.HTTPSeeOther(link("/streams", route=form.route, done=action))
         raise web.HTTPSeeOther(
@@ -117,7 +118,7 @@ class Forms:
         self, request: web.Request, form: StreamForm, refusal: NotTold
     ) -> web.Response:
         """The form once more, with what was entered and why that was not done."""
-        template, told = await pages.stream(self._visit(request))
+        template, told = await views.stream(self._visit(request))
         told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
         return self._shown(request, Page(template, told), refusal.status)
 
@@ -150,7 +151,7 @@ CHANGES: Mapping[str, Change] = {"append": _append, "close": _close, "delete": _
 async def _sign_out(request: web.Request) -> web.Response:
     session = request.get(SESSION)
     if session is not None:
-        request.app[api.SIGN_IN].sessions.end(session)
+        request.app[SIGN_IN].sessions.end(session)
     response = web.HTTPSeeOther("/sign-in")
     drop_cookie(response)
     raise response

@@ -6,13 +6,13 @@ from array import array
 from math import isnan, nan
 from typing import TYPE_CHECKING
 
-from admin import figures
+from admin.record import figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from admin.figures import Row
     from admin.model import Span
+    from admin.record.figures import Row
 
 POINTS = 180
 SPANS_S: Mapping[Span, int] = {"15m": 900, "1h": 3600, "6h": 6 * 3600, "24h": 24 * 3600}

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.api import EVENTS_S, ticks
 from admin.errors import NotTold
-from admin.events import event
+from admin.events import EVENTS_S, event, ticks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from admin import show
 from admin.model import HeatMap
+from admin.pages import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

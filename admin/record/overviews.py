@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from admin.errors import NotTold
-from admin.history import SPANS_S
-from admin.overview import overview
+from admin.record.history import SPANS_S
+from admin.record.overview import overview
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from admin.model import Instance, Overview, Span
-    from admin.recorder import Recorder
+    from admin.record.recorder import Recorder
     from admin.source import Setup
 
 STALE_S = 1.0  # how old an overview may be that is given to others, too

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from admin.access import SESSION
-from admin.console import CONSOLE, VIEWER
-from admin.errors import NotTold
-from admin.events import Listeners, event
-from admin.model import (
-    About,
-    Configuration,
-    Messages,
-    Overview,
-    Place,
-    Viewer,
-)
-from admin.operations import (
+from admin.access.audit import audit
+from admin.access.check import SESSION, VIEWER
+from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
+from admin.api.values import (
     Append,
     Credentials,
     OfMessages,
@@ -32,9 +22,18 @@ from admin.operations import (
     Routes,
     Written,
 )
-from admin.sign_in import SignIn, drop_cookie, set_cookie
+from admin.console import CONSOLE
+from admin.errors import NotTold
+from admin.events import event, serve_events, ticks
+from admin.model import (
+    About,
+    Configuration,
+    Messages,
+    Overview,
+    Place,
+    Viewer,
+)
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -44,10 +43,6 @@ if TYPE_CHECKING:
     from admin.model import Span
 
     Asked = tuple[Any, Any]  # the query and the body, as the operation says
-
-EVENTS_S = 2.0  # between two overviews
-LISTENERS: web.AppKey[Listeners] = web.AppKey("listeners", Listeners)
-SIGN_IN: web.AppKey[SignIn] = web.AppKey("sign_in", SignIn)
 
 
 class Operation(NamedTuple):
@@ -168,13 +163,6 @@ async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
     audit(request, "delete", query.route, query.name)
 
 
-def audit(request: web.Request, operation: str, route: str, name: str) -> None:
-    """Leave a line that tells who has changed a stream."""
-    log.info(
-        "admin.changed", operation=operation, route=route, stream=name, by=request[VIEWER].name
-    )
-
-
 # ---------------------------------------------------------------- sessions
 
 
@@ -210,20 +198,6 @@ async def _stream_events(request: web.Request, query: OfTail, _body: None) -> we
     offset = request.headers.get("Last-Event-ID") or query.offset
     console = request.app[CONSOLE]
     return await serve_events(request, tail(console, query.route, query.name, offset))
-
-
-async def serve_events(request: web.Request, events: AsyncGenerator[bytes]) -> web.StreamResponse:
-    """Send events to whoever has asked, until they may no more."""
-    listeners, sessions = request.app[LISTENERS], request.app[SIGN_IN].sessions
-    return await listeners.serve(request, events, request.get(SESSION), sessions)
-
-
-async def ticks() -> AsyncGenerator[None]:
-    """Now, and then at the same moments for all who wait: what one has made, all can be given."""
-    loop = asyncio.get_running_loop()
-    while True:
-        yield
-        await asyncio.sleep(EVENTS_S - loop.time() % EVENTS_S)
 
 
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:

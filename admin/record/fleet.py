@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin import figures
+from admin.record import figures
 from gateway.telemetry.inspection import SharedFigures, ShareFigures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from admin.figures import Row
+    from admin.record.figures import Row
     from gateway.telemetry.inspection import Answer
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 
 from admin.errors import NotTold
 from admin.model import Place, Span
-from admin.rendering import Page
-from admin.streams import LATEST
+from admin.pages.rendering import Page
+from admin.streams.client import LATEST
 from gateway.telemetry.inspection import StreamOrder
 
 if TYPE_CHECKING:

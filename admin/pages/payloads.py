@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin import show
+from admin.pages import show
 
 if TYPE_CHECKING:
     from admin.model import Message

@@ -13,10 +13,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from admin.console import VIEWER
+from admin.access.sessions import Session
 from admin.errors import NotTold
 from admin.model import Viewer
-from admin.sessions import Session
 from gateway.settings import Address, is_loopback
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from admin.sign_in import SignIn
+    from admin.access.sign_in import SignIn
     from gateway.settings import AdminToken
 
 Need = Literal["nothing", "viewer", "operator"]
@@ -50,6 +49,7 @@ FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 # While nobody has to sign in, a page of another host must not pass for this one (DNS rebinding).
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d{1,5})?")
 
+VIEWER: web.RequestKey[Viewer] = web.RequestKey("viewer", Viewer)
 SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
 
 

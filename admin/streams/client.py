@@ -10,8 +10,8 @@ import msgspec
 from yarl import URL
 
 from admin.errors import NotTold
-from admin.messages import MOST_MESSAGES, split
 from admin.model import Messages, Place
+from admin.streams.messages import MOST_MESSAGES, split
 from gateway.errors import BadRequest
 from gateway.protocol.content import check_content_type
 from gateway.protocol.offsets import BEGINNING, format_offset, parse_offset

@@ -1,0 +1,1 @@
+"""Who may look and who may change: sign-in, sessions, tokens, one check before every handler."""

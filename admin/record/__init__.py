@@ -1,0 +1,1 @@
+"""What was counted in the last day, and what it says."""

@@ -1,0 +1,1 @@
+"""Streams and their messages, as any client of the gateway has them."""
