@@ -105,6 +105,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
 	$(BIN)/python -m tests.edge identities
+	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 

@@ -103,7 +103,7 @@ class Serving:
         self.edges: list[EdgeRoute] = []
         if edge is not None:
             self.edges = [app.edge_route(settings, edge, self.shared)]
-        routes = Router([self.route, *self.edges])
+        self.routes = routes = Router([self.route, *self.edges])
         self.inspector = app.inspector(routes)
         self.fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, self.fast, self.shared)
