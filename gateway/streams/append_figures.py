@@ -10,8 +10,13 @@ from gateway.protocol.appends import Appended
 from gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.errors import HeadgateError
     from gateway.protocol.requests import Append
+
+    # And how long after its body was here it was known, in seconds.
+    Outcome = tuple[Append, Appended | HeadgateError, float]
 
 OURS = (LogUnavailable, LimitReached, RecordDamaged)  # no mistakes of a client
 
@@ -33,19 +38,28 @@ class AppendFigures:
         self.messages = 0
         self.duration = Histogram(BOUNDS_S)
 
-    def count(self, append: Append, outcome: Appended | HeadgateError, seconds: float) -> None:
-        """Count an append whose outcome is known, so long after its body was here."""
-        if not append.body:
-            return
-        if isinstance(outcome, Appended):
-            if outcome.stored:
-                self.stored += 1
-                self.messages += outcome.stored
-                self.bytes += len(append.body)
+    def count(self, answered: Iterable[Outcome]) -> None:
+        """Count appends whose outcome is known now, a commit's together."""
+        stored = messages = size = 0
+        observe = self.duration.observe
+        for append, outcome, seconds in answered:
+            if not append.body:
+                continue
+            if isinstance(outcome, Appended) and outcome.stored:
+                stored += 1
+                messages += outcome.stored
+                size += len(append.body)
             else:
-                self.duplicate += 1
+                self._not_stored(outcome)
+            observe(seconds, 1, append.trace_id)
+        self.stored += stored
+        self.messages += messages
+        self.bytes += size
+
+    def _not_stored(self, outcome: Appended | HeadgateError) -> None:
+        if isinstance(outcome, Appended):
+            self.duplicate += 1
         elif isinstance(outcome, OURS):
             self.failed += 1
         else:
             self.refused += 1
-        self.duration.observe(seconds, trace_id=append.trace_id)

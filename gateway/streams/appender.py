@@ -67,7 +67,7 @@ class Appender:
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
-            self.figures.count(append, refusal, 0.0)
+            self.figures.count([(append, refusal, 0.0)])
             asyncio.get_running_loop().call_soon(done, refusal)
             return
         active = self._table.get(path)
@@ -234,10 +234,12 @@ class Appender:
         With an answer the next request begins: a thousand of them take 50 ms.
         """
         now = monotonic()
+        counted = []
         for outcome in outcomes:
             append, done, came = active.waiting.popleft()
-            self.figures.count(append, outcome, now - came)
+            counted.append((append, outcome, now - came))
             self._unanswered.append((append, done, outcome))
+        self.figures.count(counted)
         if not self._answering:
             self._answer_on()
 
