@@ -71,7 +71,7 @@ def overview(
         appends=stat(_rate("appends"), latest),
         by_result=chart(*((result, _result(result)) for result in RESULTS)),
         ratio=chart(("served without the origin", figures.without_origin)),
-        by_transport=chart(*((name, _rate(name)) for name in figures.TRANSPORTS)),
+        by_transport=chart(("SSE", _rate("sse")), ("long-poll", _rate("long-poll"))),
         delivery=HeatMap(
             history.start(span, until),
             history.step(span),
