@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.names import Names
     from tests.support.redis_servers import RedisServer
 
-LIST_RIGHTS = ("+scan", "+zrangebylex")
+LIST_RIGHTS = ("+scan", "+zrangebylex", "+zcard")
 
 
 async def written_before_there_was_a_list(
@@ -43,7 +43,7 @@ async def test_streams_that_are_older_than_the_list_are_found(
     await written_before_there_was_a_list(server, names, log, paths)
     async with connected(f"{server.url}?prefix={names.prefix}") as other:
         await listed_are(other, paths)
-    await until(lambda: server.command("TTL", names.paths_searched) > 60)
+        await until(lambda: server.command("TTL", names.paths_searched) > 60)
 
 
 async def test_streams_of_another_log_are_not_found(

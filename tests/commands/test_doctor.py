@@ -519,11 +519,12 @@ def test_a_url_that_is_none_is_a_mistake_of_the_command_line(cli: CommandLine) -
 
 
 def documented_rights() -> tuple[str, str]:
-    """What a gateway needs by docs/redis.md, and what this command needs besides."""
+    """What a gateway uses by docs/redis.md, and what this command needs besides."""
     section = DOCUMENT.read_text().split("## Rights\n", 1)[1].split("\n## ", 1)[0]
     (rule,) = re.findall(r"```text\nuser headgate (.*)\n```", section)
     (more,) = re.findall(r"For `headgate doctor redis`, `([^`]*)`", " ".join(section.split()))
-    return rule, more
+    (listing,) = re.findall(r"For the dashboard's list [^`]*`[^`]*`, `([^`]*)`", section)
+    return f"{rule} {listing}", more
 
 
 def test_the_rights_in_the_document_are_all_that_a_gateway_uses(server: RedisServer) -> None:

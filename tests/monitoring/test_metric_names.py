@@ -56,7 +56,7 @@ def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
         for names, metric in AGGREGATION.findall(expr):
             asked |= {(metric, name) for name in names.split(", ") if name}
         for metric, matchers in SELECTION.findall(expr):
-            asked |= {(metric, matcher.partition("=")[0]) for matcher in matchers.split(", ")}
+            asked |= {(metric, re.split("[!=]", matcher)[0]) for matcher in matchers.split(", ")}
     assert len(asked) > 80
     assert [
         (metric, label)
