@@ -164,12 +164,12 @@ class HostedRoute:
             traffic.request_bytes += len(body)
             operation = counted.CLOSE if append.close else counted.APPEND
             if is_there:
-                took_s = perf_counter() - began
+                took_s = self.appender.answered_at - began
                 traffic.answered(operation, response.status, len(response.body), took_s)
             else:
                 traffic.answered(operation, counted.CUT, 0)
 
-        self.appender.submit(name, append, done)
+        self.appender.submit(name, append, done, began)
         return True
 
     # Caches

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from time import monotonic
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest, HeadgateError
@@ -134,7 +134,7 @@ def readers_of(active: ActiveStream) -> int:
 def rate_of(active: ActiveStream) -> float:
     """Appends a second through this process in the last minute."""
     rate = active.rate
-    return 0.0 if rate is None else rate.per_second(monotonic())
+    return 0.0 if rate is None else rate.per_second(perf_counter())
 
 
 def _parsed(after: str) -> Ranked:

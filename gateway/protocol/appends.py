@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Stamp
     from gateway.protocol.trace_context import TraceContext
 
-NOTHING = Messages(b"", 0)
+NOTHING: Messages = (b"", 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each
 # Appends of one change, or of one delivery, whose spans are named: the latest of hundreds that are
 # alike, and a kilobyte for other gateways that hear of the change.
@@ -132,9 +132,10 @@ class AppendBatch:
                 f"the stream holds {self._state.content_type}, not {append.content_type}"
             )
         messages = record_of(self._state.content_type, append.body, append.record)
-        if not messages.record:
+        record, _ = messages
+        if not record:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
-        if self._tail + len(messages.record) > MAX_POSITION:
+        if self._tail + len(record) > MAX_POSITION:
             raise StreamLimit("the stream is full: offsets end at 10^16 bytes")
         return messages
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -75,11 +75,8 @@ def _telling() -> Iterator[None]:
         raise BadRequest("the body is not usable JSON: it is nested too deeply") from error
 
 
-class Messages(NamedTuple):
-    """What one append stores, and how many messages that is."""
-
-    record: bytes
-    number: int
+# What one append stores, and how many messages that is. A named one takes four times as long.
+Messages = tuple[bytes, int]
 
 
 def record_of(
@@ -90,13 +87,13 @@ def record_of(
     `made` is what was made of a long JSON body already.
     """
     if not is_json(content_type):
-        return Messages(body, 1)
+        return body, 1
     if isinstance(made, BadRequest):
         raise made
     if made is not None:
         return made
     messages = _messages(body)
-    return Messages(b",".join(messages), len(messages))
+    return b",".join(messages), len(messages)
 
 
 def is_long(content_type: str | None, body: bytes) -> bool:
@@ -126,7 +123,7 @@ def _long_record(body: bytes) -> Generator[None, None, Messages]:
     if commas and not is_array:
         raise ValueError("JSON is malformed: trailing characters")
     made = record.getvalue()
-    return Messages(made, commas + 1 if made else 0)
+    return made, commas + 1 if made else 0
 
 
 def read_body(content_type: str, records: Sequence[bytes]) -> bytes:

@@ -75,7 +75,7 @@ def decide_create(
         return Created(existing, new=False), ()
     record = b""
     if request.body:
-        record = record_of(content_type, request.body, request.record).record
+        record, _ = record_of(content_type, request.body, request.record)
     state = StreamState(
         path=path,
         stream_id=stream_id,
@@ -163,8 +163,9 @@ def decide_fork(
     if len(lineage) > MAX_FORK_DEPTH:
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep")
     own = [branch.prefix] if branch.prefix else []
-    if request.body and (body := record_of(content_type, request.body, request.record)).record:
-        own.append(body.record)
+    if request.body:
+        record, _ = record_of(content_type, request.body, request.record)
+        own += [record] if record else []
     records, tail = _records(position, own)
     lifetime = _fork_lifetime(source.lifetime, request.lifetime)
     generation = _generation(place, source.generation, stream_id, now)

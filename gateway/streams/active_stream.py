@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
     from gateway.protocol.trace_context import TraceContext
 
-    # An append, who is to be told of its outcome, and when it came (monotonic time).
+    # An append, who is to be told of its outcome, and when it came (perf_counter).
     Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
 
 
@@ -123,7 +123,7 @@ class ActiveStream:
         )
 
     def count(self, appends: int, now: float) -> None:
-        """Appends that were stored at `now` (monotonic time)."""
+        """Appends that were stored at `now` (perf_counter)."""
         if self.rate is None:
             self.rate = AppendRate()
         self.rate.count(appends, now)

@@ -19,7 +19,7 @@ class AppendRate:
         self._now = 0
 
     def count(self, appends: int, now: float) -> None:
-        """Appends that were stored at `now` (monotonic time)."""
+        """Appends that were stored at `now` (perf_counter)."""
         minute = int(now // MINUTE_S)
         if minute != self._minute:
             self._before = self._now if minute == self._minute + 1 else 0
@@ -28,7 +28,7 @@ class AppendRate:
         self._now += appends
 
     def per_second(self, now: float) -> float:
-        """Appends a second in the minute up to `now` (monotonic time)."""
+        """Appends a second in the minute up to `now` (perf_counter)."""
         minute, passed = divmod(now, MINUTE_S)
         if minute == self._minute:
             recent = self._now + self._before * (1 - passed / MINUTE_S)

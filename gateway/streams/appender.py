@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from functools import partial
 from itertools import islice
-from time import monotonic  # a loop tells milliseconds, and looking for it takes longer
+from time import perf_counter  # a loop tells milliseconds, and looking for it takes longer
 from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
@@ -61,9 +61,13 @@ class Appender:
         self.pending = 0
         self.refused_for_room = 0
         self.figures = AppendFigures()
+        self.answered_at = 0.0  # when those were answered who are told now (perf_counter)
 
-    def submit(self, path: str, append: Append, done: Done) -> None:
-        """Take one append; `done` gets its outcome, in a later pass of the loop."""
+    def submit(self, path: str, append: Append, done: Done, came: float | None = None) -> None:
+        """Take one append, which `came` just now or then (perf_counter).
+
+        `done` gets its outcome, in a later pass of the loop.
+        """
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
@@ -76,7 +80,7 @@ class Appender:
         self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
-        active.waiting.append((append, done, monotonic()))
+        active.waiting.append((append, done, perf_counter() if came is None else came))
         if not active.committing and len(active.waiting) == 1:
             self._guarded(active, self._later)
 
@@ -205,7 +209,7 @@ class Appender:
         error = committed.exception()
         if error is None:
             active.conflicts = 0
-            active.count(appends, monotonic())
+            active.count(appends, perf_counter())
             self._answer(active, decided)
         elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
@@ -233,7 +237,7 @@ class Appender:
 
         With an answer the next request begins: a thousand of them take 50 ms.
         """
-        now = monotonic()
+        now = self.answered_at = perf_counter()
         counted = []
         for outcome in outcomes:
             append, done, came = active.waiting.popleft()

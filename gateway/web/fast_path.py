@@ -206,7 +206,6 @@ class FastPath:
             or len(body) > self._limits.max_append
         ):
             return False
-        began = perf_counter()
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
@@ -216,7 +215,7 @@ class FastPath:
             client.write(self._shared.refusal(refusal))
             operation = counted.CLOSE if is_closing(headers) else counted.APPEND
             traffic = self._shared.unrouted if route is None else route.traffic
-            traffic.answered(operation, refusal.status, len(refusal.body), perf_counter() - began)
+            traffic.answered(operation, refusal.status, len(refusal.body), 0.0)  # at once
             traffic.request_bytes += len(body)
             return True
 

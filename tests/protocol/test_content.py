@@ -232,7 +232,7 @@ def test_the_bytes_of_items_survive_flattening(items: list[tuple[str, str, str]]
     body = f" [{','.join(''.join(item) for item in items)}]\n".encode()
     values = [value.encode() for _, value, _ in items]
     assert json_messages(body) == values
-    record = record_of(JSON, body).record
+    record, _ = record_of(JSON, body)
     assert as_texts(read_body(JSON, [record])) == as_texts(body)
     for count in range(len(values) + 1):
         assert whole(prefix_of(JSON, record, count)) == b",".join(values[:count])

@@ -22,7 +22,7 @@ def in_one_go(body: bytes) -> Messages | None:
     """The record and its number of messages, None when it is refused."""
     try:
         messages = json_messages(body)
-        return Messages(b",".join(messages), len(messages))
+        return b",".join(messages), len(messages)
     except BadRequest:
         return None
 
