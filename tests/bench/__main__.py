@@ -24,6 +24,7 @@ from tests.bench import (
     sse,
     stalls,
     tools,
+    watching,
     workers,
 )
 from tests.bench.report import show, write_json
@@ -47,6 +48,7 @@ BENCHMARKS = {
     "listing": listing.bench,
     "workers": workers.bench,
     "stalls": stalls.bench,
+    "watching": watching.bench,
 }
 THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
 QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)

@@ -125,6 +125,7 @@ class HeadgateServer(Server):
             program=program,
         )
         self.port = self._headgate.port
+        self.admin_port = self._headgate.admin_port
 
     @property
     def pid(self) -> int:
