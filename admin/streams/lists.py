@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _RANKS: dict[StreamOrder, Callable[[StreamRow], float]] = {
     "readers": lambda row: row.readers,
-    "rate": lambda row: row.rate,
+    "rate": lambda row: row.rate or 0,
     "size": lambda row: row.size or 0,
 }
 
@@ -88,7 +88,7 @@ def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
             row=_both(one.row, other.row),
             metadata=other.metadata | one.metadata,
             producers=one.producers or other.producers,
-            producers_in_all=max(one.producers_in_all, other.producers_in_all),
+            producers_in_all=_most(one.producers_in_all, other.producers_in_all),
             readers=tuple(readers[:MOST_READERS]),
             readers_by_mode=_modes((one.readers_by_mode, other.readers_by_mode)),
         )
@@ -106,8 +106,12 @@ def _both(one: StreamRow, other: StreamRow) -> StreamRow:
         **known,
         closed=one.closed or other.closed,
         readers=one.readers + other.readers,
-        rate=one.rate + other.rate,
+        rate=None if one.rate is None or other.rate is None else one.rate + other.rate,
     )
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return max(one or 0, other or 0) if one is not None or other is not None else None
 
 
 def _modes(told: Iterable[dict[ReaderMode, int]]) -> dict[ReaderMode, int]:

@@ -65,7 +65,9 @@ class KnownStreams:
         path = self._above + name
         streams, copies = self._feeds.of_path(path), self._cache.of_path(path)
         if not streams and not copies:
-            raise StreamNotFound("nobody has read this stream here lately")
+            raise StreamNotFound(
+                "this gateway neither follows it nor has copies of it: read it, then look"
+            )
         found = [reader for stream in streams for reader in stream.feed.readers(MOST_READERS)]
         found.sort(key=attrgetter("offset"))  # an origin's offsets sort, and tell no distance
         readers = tuple(ReaderRow(one.mode, one.offset, None, one.state) for one in found)
@@ -78,7 +80,11 @@ class KnownStreams:
             "cached answers": f"{len(copies)}, {kept} bytes",
         }
         return StreamDescription(
-            self._row(path), metadata, readers=readers[:MOST_READERS], readers_by_mode=modes
+            self._row(path),
+            metadata,
+            producers_in_all=None,
+            readers=readers[:MOST_READERS],
+            readers_by_mode=modes,
         )
 
     def _by_name(self, question: ListStreams, most: int) -> Generator[None, None, list[StreamRow]]:
@@ -113,6 +119,8 @@ class KnownStreams:
             content_type=known.content_type,
             closed=known.closed,
             tail=known.tail,
+            rate=None,
+            is_copied=True,
             readers=sum(stream.feed.reader_count for stream in streams),
             expires_at=known.lifetime.expires_at,
         )
@@ -122,7 +130,7 @@ def _row_of_copies(name: str, copies: Sequence[CachedResponse]) -> StreamRow:
     """What the copy says that goes furthest."""
     facts = [copy.facts for copy in copies if copy.facts is not None]
     if not facts:
-        return StreamRow(name=name)
+        return StreamRow(name=name, rate=None, is_copied=True)
     last = max(facts, key=lambda fact: fact.next_offset)
     is_end = last.up_to_date
     return StreamRow(
@@ -130,6 +138,8 @@ def _row_of_copies(name: str, copies: Sequence[CachedResponse]) -> StreamRow:
         content_type=last.content_type,
         closed=last.closed and is_end,
         tail=last.next_offset if is_end else None,
+        rate=None,
+        is_copied=True,
     )
 
 

@@ -41,10 +41,11 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
     tail: str | None = None  # an offset
     size: int | None = None  # bytes from its beginning to its tail
     readers: int = 0  # that wait for news in the process that tells
-    rate: float = 0.0  # appends a second through this process, in the last minute
+    rate: float | None = 0.0  # appends a second through this process, in the last minute
     expires_at: float | None = None  # epoch seconds
     forked_from: str | None = None  # a path
     created_at: float | None = None  # epoch seconds
+    is_copied: bool = False  # an origin has it, and so its rate, end and producers are not known
 
 
 class StreamPage(msgspec.Struct, tag=True, frozen=True):
@@ -90,7 +91,7 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     row: StreamRow
     metadata: dict[str, str]
     producers: tuple[ProducerRow, ...] = ()
-    producers_in_all: int = 0
+    producers_in_all: int | None = 0  # None where they are not known
     readers: tuple[ReaderRow, ...] = ()  # the furthest behind first
     readers_by_mode: dict[ReaderMode, int] = {}
 
