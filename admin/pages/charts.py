@@ -34,6 +34,7 @@ TIME_STEPS_S = (60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
+WHOLE = (1, 2, 5, 10)  # and 2.5 readers, too
 NEAR_NOW = 0.94  # of the width: a time behind it would run into "now"
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 
@@ -70,11 +71,11 @@ class Drawing(NamedTuple):
     legend: Markup
 
 
-def scale_from_zero(highest: float) -> Scale:
-    """A scale up to a little more than the highest value, with three to six round ticks."""
+def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> Scale:
+    """A scale up to a little more than the highest value, with two to six round ticks."""
     top = highest * ROOM if highest > NOTHING else 1.0
     power = 10.0 ** math.floor(math.log10(top / 5))
-    step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n * 5 >= top)
+    step = next(power * n for n in steps if power * n * 5 >= top)
     return Scale(0, top, tuple(step * n for n in range(int(top / step) + 1)))
 
 
@@ -117,7 +118,7 @@ def line_chart(
     A ratio's scale need not begin at zero; every other does.
     """
     values = [value for line in chart.lines for value in line.values if value is not None]
-    scale = ratio_scale(values) if references else scale_from_zero(max([*values, FEW]))
+    scale = ratio_scale(values) if references else scale_from_zero(max([*values, FEW]), WHOLE)
     paths = [_drawn("line", line.name, _path(line.values, scale.y, WIDTH)) for line in chart.lines]
     drawing = _on_axes(chart, scale, Markup().join(paths), told)
     if references:

@@ -71,7 +71,7 @@ def overview(
         appends=stat(_rate("appends"), latest),
         by_result=chart(*((result, _result(result)) for result in RESULTS)),
         ratio=chart(("served without the origin", figures.without_origin)),
-        by_transport=chart(("SSE", _rate("sse")), ("long-poll", _rate("long-poll"))),
+        by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
         delivery=HeatMap(
             history.start(span, until),
             history.step(span),
@@ -121,6 +121,11 @@ def _p99(row: Row | None) -> float | None:
 
 def _rate(name: str) -> Told:
     return lambda row: figures.rate(row, name)
+
+
+def _readers_of(transport: Transport) -> Told:
+    """As many as there were, though a row has them times seconds."""
+    return lambda row: None if row is None else round(figures.rate(row, transport) or 0.0, 3)
 
 
 def _result(result: Result) -> Told:

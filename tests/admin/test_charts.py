@@ -140,3 +140,14 @@ def test_names_are_text() -> None:
     markup = charts.line_chart(Chart(0, 5, (Line(HOSTILE, (1.0,)),)), HOSTILE)
     assert "<script" not in markup
     assert drawn(markup).attrib["aria-label"] == HOSTILE
+
+
+@pytest.mark.parametrize("highest", [0, 1, 4, 6, 10, 12, 99, 48_210])
+def test_what_is_counted_has_whole_numbers_at_its_axis(highest: int) -> None:
+    values = Line("SSE", (float(highest),))
+    drawn = charts.line_chart(Chart(0.0, 5.0, (values,)), "Readers")
+    axis = re.findall(r'<text x="100%" y="[^"]*">([\d,]+)</text>', str(drawn))
+    numbers = [int(label.replace(",", "")) for label in axis]
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    assert len(numbers) >= 2
+    assert len(steps) == 1, numbers
