@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EVENTS_S = 2.0  # between two overviews
 MOST_LISTENERS = 200  # each has a connection; a tail has another one to the streams' listener
+LOOK_S = 1.0  # between two looks whether somebody still listens, when there is nothing to send
 
 
 class Listeners:
@@ -45,7 +46,8 @@ class Listeners:
         writing = asyncio.create_task(_write(request, response, events, session, sessions))
         self._writing[writing] = session
         try:
-            await asyncio.wait([writing])
+            while not writing.done() and request.transport is not None:
+                await asyncio.wait([writing], timeout=LOOK_S)
         finally:
             del self._writing[writing]
             writing.cancel()

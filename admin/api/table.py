@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -212,10 +213,11 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
     What goes wrong is told by an event called `problem`, since the head of the answer is sent.
     """
     try:
-        async for messages in console.follow(route, name, offset):
-            data = msgspec.json.encode(messages)
-            identity = messages.tail or (messages.behind.offset if messages.behind else "")
-            yield event(data, identity=identity)
+        async with aclosing(console.follow(route, name, offset)) as following:
+            async for messages in following:
+                data = msgspec.json.encode(messages)
+                identity = messages.tail or (messages.behind.offset if messages.behind else "")
+                yield event(data, identity=identity)
         yield event(b"{}", name="closed")
     except NotTold as refusal:
         told = {"status": refusal.status, "detail": refusal.reason}

@@ -18,6 +18,7 @@ from admin import events
 from admin.api import openapi
 from admin.api.table import OPERATIONS
 from admin.app import build
+from admin.streams import client
 from gateway.serve import Gateway
 from gateway.settings import Address, Settings
 from tests.admin.consoles import Switchboard, setup
@@ -89,14 +90,14 @@ async def console() -> AsyncIterator[Console]:
 
 
 @asynccontextmanager
-async def opened(host: str) -> AsyncIterator[Console]:
+async def opened(host: str, long_poll_timeout: float = 0.2) -> AsyncIterator[Console]:
     """The console of a gateway whose streams are served at this host."""
     settings = Settings(
         listen=Address(host, free_port()),
         admin=Address("127.0.0.1", free_port()),
         admin_tokens=ADMITTED,
         origin="memory:",
-        long_poll_timeout=0.2,
+        long_poll_timeout=long_poll_timeout,
     )
     gateway = Gateway(settings)
     await gateway.start()
@@ -335,6 +336,35 @@ async def test_a_listener_that_has_gone_is_let_go(console: Console) -> None:
     for _ in range(3):
         async with console.events("/api/overview/events") as answer:
             await event(answer)
+
+
+async def test_who_has_gone_follows_no_longer_though_nothing_is_appended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "MOST_TAILS", 1)
+    async with opened("127.0.0.1", long_poll_timeout=60) as console:
+        await console.create("chat", "application/json", b"1")
+        tail = {"route": ROUTE, "name": "chat", "offset": "-1"}
+
+        async def is_told() -> bool:
+            async with console.events("/api/stream/events", **tail) as answer:
+                return "event" not in await event(answer)
+
+        async with console.events("/api/stream/events", **tail) as answer:
+            await event(answer)
+            async with console.events("/api/stream/events", **tail) as other:
+                refused = await event(other)
+            assert (refused["event"], json.loads(refused["data"])["status"]) == ("problem", 503)
+            # Whoever follows is in nobody's way who looks.
+            page = await console.get("/api/stream/messages", route=ROUTE, name="chat")
+            assert told(page) == ["1"]
+        await until(is_told)
+
+
+def test_there_is_room_for_every_tail() -> None:
+    assert 2 * client.MOST_TAILS <= events.MOST_LISTENERS
+    for timeout in (client.TIMEOUT, client.POLL_TIMEOUT):
+        assert timeout.connect is not None
 
 
 async def test_no_more_listen_than_may(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
