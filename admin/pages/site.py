@@ -62,7 +62,8 @@ class Site:
             visit = self.visit(request)
 
             async def regions() -> dict[str, str]:
-                return self._renderer.regions(await tell(visit._replace(now=self._clock())))
+                news = visit._replace(now=self._clock(), whole=False)
+                return self._renderer.regions(await tell(news))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not.

@@ -52,6 +52,7 @@ class Visit(NamedTuple):
     viewer: Viewer
     host: str  # as the browser knows this machine
     now: float
+    whole: bool = True  # else the regions alone that are sent again while a page is open
 
 
 # ---------------------------------------------------------------- pages
@@ -131,7 +132,7 @@ async def stream(visit: Visit) -> Page:
         "content": "",
         "now": visit.now,
     }
-    if tab == "messages":
+    if tab == "messages" and visit.whole:  # the page's script follows them
         told |= await _messages(visit, route, name)
     return Page("stream.html", told)
 

@@ -19,6 +19,8 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from admin.model import Messages, Place
+
 PAGE = {"Accept": "text/html"}
 EVENTS = {"Accept": "text/event-stream"}
 CHANGE = "/stream?route=/v1/stream&name=chat/0000&tab=change"
@@ -119,6 +121,31 @@ async def test_a_tab_is_sent_its_own_regions(client: TestClient[Any, Any]) -> No
         await answer.content.readline()
         regions = msgspec.json.decode((await answer.content.readline())[6:])
     assert set(regions) == {"instance", "head", "readers"}
+
+
+class Reading(MadeUp):
+    """It counts how often a stream is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        self.reads += 1
+        return await super().messages(route, name, place, limit)
+
+
+async def test_a_page_that_stays_open_reads_its_stream_once() -> None:
+    console = Reading()
+    path = "/stream?route=/v1/stream&name=chat/0000"
+    async with TestClient(TestServer(application(console), host="127.0.0.1")) as client:
+        async with client.get(path, headers=PAGE) as answer:
+            assert answer.status == 200
+        async with client.get(path, headers=EVENTS) as answer:
+            await answer.content.readline()
+            regions = msgspec.json.decode((await answer.content.readline())[6:])
+    assert set(regions) == {"instance", "head"}
+    assert console.reads == 1
 
 
 async def test_machines_get_errors_as_problems_and_people_as_pages(
