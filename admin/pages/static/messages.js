@@ -46,7 +46,7 @@ export function show(element) {
     if (isReading) return;
     isReading = true;
     try {
-      while (place && list.count() < upTo) {
+      while (place && list.read() < upTo) {
         const answer = await fetch(address("messages", { ...place, limit: PAGE }));
         const told = await answer.json();
         if (!answer.ok) throw new Error(told.detail);
@@ -105,7 +105,7 @@ export function show(element) {
   });
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : follow()));
   addEventListener("pagehide", () => source?.close());
-  list.atEnd(() => place && read(list.count() + PAGE));
+  list.atEnd(() => place && read(list.read() + PAGE));
   read(EAGER);
 }
 
@@ -196,6 +196,7 @@ function makeList(element, type) {
 
   return {
     count: () => rows.length,
+    read: () => first + rows.length, // with those that were let go
     atEnd: (call) => (reachedEnd = call),
     clear() {
       rows = [];

@@ -10,14 +10,19 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
 from admin.errors import NotTold
+from admin.model import Message, Messages, Place
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Any
 
     from playwright.async_api import Browser
+
+STREAM = "/stream?route=/v1/stream&name=chat/0000"
+PAGE = 200  # messages that the page's script asks for at once
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -159,6 +164,36 @@ async def test_everything_is_reached_by_tab_in_reading_order(browser: Browser) -
             reached.append(await tab.page.evaluate("document.activeElement.outerHTML"))
         assert reached == expected
         assert len(expected) > 10
+
+
+class Endless(MadeUp):
+    """Streams without an end, by 2,000 messages a read; their latest message is told alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        if place.offset == "latest":
+            last = (Message(1, "9", None),)
+            return Messages("application/json", place, last, None, "9")
+        self.reads += limit == PAGE  # the page itself is made with fewer
+        told = tuple(Message(1, str(place.skip + n), None) for n in range(2_000))
+        return Messages("application/json", place, told, Place("-1", place.skip + 2_000), None)
+
+
+async def test_no_more_is_read_than_somebody_scrolls_to(browser: Browser) -> None:
+    console = Endless()
+    async with showing(browser, console, f"{STREAM}&offset=-1") as tab:
+        rows = tab.page.get_by_role("option")
+        messages = tab.page.get_by_role("listbox")
+        for number in range(1, 6):
+            await tab.page.get_by_text(f"{number * 2},000 messages, more to read").wait_for()
+            await messages.press("End")
+        await until(lambda: console.reads == 6)
+        await messages.press("Home")
+        await expect(rows.first).to_have_id("message-2000")  # the oldest were let go
+        assert console.reads == 6
 
 
 async def test_nothing_measured_yet_says_so(browser: Browser) -> None:
