@@ -24,7 +24,7 @@ export function show(element) {
   let source = null;
   let isWanted = true; // by the person: following, not paused
   let isAtLatest = offset === "latest"; // else the person reads from somewhere, and stays there
-  let isReading = false;
+  let reading = null; // what ends the read that goes on
   let isClosed = false;
 
   const say = () => {
@@ -43,11 +43,11 @@ export function show(element) {
   };
 
   async function read(upTo) {
-    if (isReading) return;
-    isReading = true;
+    if (reading) return;
+    const mine = (reading = new AbortController());
     try {
       while (place && list.read() < upTo) {
-        const answer = await fetch(address("messages", { ...place, limit: PAGE }));
+        const answer = await fetch(address("messages", { ...place, limit: PAGE }), { signal: mine.signal });
         const told = await answer.json();
         if (!answer.ok) throw new Error(told.detail);
         take(told);
@@ -55,10 +55,11 @@ export function show(element) {
       say();
       follow();
     } catch (error) {
+      if (mine.signal.aborted) return; // another one has taken its place
       status.textContent = `${error.message}. Trying again in ${RETRY_MS / 1000} s.`;
       setTimeout(() => read(upTo), RETRY_MS);
     } finally {
-      isReading = false;
+      if (reading === mine) reading = null;
     }
   }
 
@@ -91,6 +92,8 @@ export function show(element) {
   }
 
   function startAtLatest() {
+    reading?.abort();
+    reading = null;
     list.clear();
     place = { offset: "latest", skip: 0 };
     read(EAGER);
@@ -200,6 +203,7 @@ function makeList(element, type) {
     atEnd: (call) => (reachedEnd = call),
     clear() {
       rows = [];
+      first = 0;
       selected = null;
       later();
     },

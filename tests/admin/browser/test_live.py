@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -172,12 +173,16 @@ class Endless(MadeUp):
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
         if place.offset == "latest":
             last = (Message(1, "9", None),)
             return Messages("application/json", place, last, None, "9")
-        self.reads += limit == PAGE  # the page itself is made with fewer
+        if limit == PAGE:  # the page itself is made with fewer
+            self.reads += 1
+            await self.answers.wait()
         told = tuple(Message(1, str(place.skip + n), None) for n in range(2_000))
         return Messages("application/json", place, told, Place("-1", place.skip + 2_000), None)
 
@@ -194,6 +199,21 @@ async def test_no_more_is_read_than_somebody_scrolls_to(browser: Browser) -> Non
         await messages.press("Home")
         await expect(rows.first).to_have_id("message-2000")  # the oldest were let go
         assert console.reads == 6
+        await tab.page.get_by_role("button", name="Follow").click()
+        await tab.page.get_by_text("1 message, following").wait_for()
+        await expect(rows).to_have_id("message-0")
+
+
+async def test_who_wants_the_latest_does_not_wait_for_what_was_asked_before(
+    browser: Browser,
+) -> None:
+    console = Endless()
+    console.answers.clear()
+    async with showing(browser, console, f"{STREAM}&offset=-1") as tab:
+        await until(lambda: console.reads == 1)
+        await tab.page.get_by_role("button", name="Follow").click()
+        await tab.page.get_by_text("1 message, following").wait_for()
+        console.answers.set()
 
 
 async def test_nothing_measured_yet_says_so(browser: Browser) -> None:
