@@ -75,7 +75,10 @@ class Site:
 
     def visit(self, request: web.Request) -> Visit:
         """Who asks for what, and when."""
-        host = request.url.host or "localhost"
+        try:
+            host = request.url.host or "localhost"
+        except ValueError as cause:
+            raise NotTold(400, "the Host of the request is no name of a host") from cause
         console, viewer = request.app[CONSOLE], request[VIEWER]
         return Visit(console, request.query, viewer, host, self._clock())
 
