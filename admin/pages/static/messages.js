@@ -76,13 +76,21 @@ export function show(element) {
       isClosed = true;
       stop();
     });
-    source.addEventListener("problem", (event) => {
-      stop();
-      status.textContent = `${JSON.parse(event.data).detail}. Trying again in ${RETRY_MS / 1000} s.`;
-      setTimeout(follow, RETRY_MS);
-    });
+    source.addEventListener("problem", (event) => followLater(JSON.parse(event.data).detail));
+    source.onopen = say;
+    source.onerror = () => {
+      // A browser tries again by itself after a lost connection, but not after an error's answer.
+      if (source?.readyState === EventSource.CLOSED) followLater("The server refuses to be followed");
+      else status.textContent = "The connection is lost. Trying again.";
+    };
     if (isAtLatest) list.toEnd();
     say();
+  }
+
+  function followLater(reason) {
+    stop();
+    status.textContent = `${reason}. Trying again in ${RETRY_MS / 1000} s.`;
+    setTimeout(follow, RETRY_MS);
   }
 
   function stop() {

@@ -10,6 +10,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
+from admin import events
 from admin.errors import NotTold
 from admin.model import Message, Messages, Place
 from tests.admin.browser.made_up import MadeUp
@@ -214,6 +215,18 @@ async def test_who_wants_the_latest_does_not_wait_for_what_was_asked_before(
         await tab.page.get_by_role("button", name="Follow").click()
         await tab.page.get_by_text("1 message, following").wait_for()
         console.answers.set()
+
+
+async def test_a_tail_that_is_refused_says_so_and_goes_on_when_it_can(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_LISTENERS", 0)
+    async with showing(browser, Endless(), STREAM) as tab:
+        await tab.page.get_by_text("refuses to be followed. Trying again in 2 s.").wait_for()
+        monkeypatch.undo()
+        await tab.page.get_by_text("1 message, following").wait_for()
+        # Chromium notes each answer of an error as one.
+        tab.wrong = [it for it in tab.wrong if "503 (Service Unavailable)" not in it]
 
 
 async def test_nothing_measured_yet_says_so(browser: Browser) -> None:
