@@ -43,10 +43,12 @@ class Listeners:
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
-        writing = asyncio.create_task(_write(request, response, events, session, sessions))
+        writing = asyncio.create_task(_write(request, response, events))
         self._writing[writing] = session
         try:
             while not writing.done() and request.transport is not None:
+                if session is not None and not sessions.stands(session):
+                    break
                 await asyncio.wait([writing], timeout=LOOK_S)
         finally:
             del self._writing[writing]
@@ -72,18 +74,12 @@ class Listeners:
 
 
 async def _write(
-    request: web.Request,
-    response: web.StreamResponse,
-    events: AsyncGenerator[bytes],
-    session: Session | None,
-    sessions: Sessions,
+    request: web.Request, response: web.StreamResponse, events: AsyncGenerator[bytes]
 ) -> None:
     with contextlib.suppress(ConnectionError):  # the client is gone
         async with aclosing(events):
             await response.prepare(request)
             async for event in events:
-                if session is not None and not sessions.use(session):
-                    return
                 await response.write(event)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COOKIE = "headgate_session"
 LONGEST_NAME = 64
+EVENTS = "text/event-stream"  # what a browser asks for, again and again, while a page is open
 
 
 class SignIn:
@@ -69,9 +70,11 @@ class SignIn:
         return NotTold(401, "the name or the password is wrong")
 
     def session(self, request: web.Request) -> Session | None:
-        """The session of a request's cookie."""
-        token = request.cookies.get(COOKIE)
-        return None if token is None else self.sessions.find(token)
+        """The session of a request's cookie; it is used, unless a page listens by itself."""
+        session = self.sessions.find(request.cookies.get(COOKIE, ""))
+        if session is not None and not request.headers.get("Accept", "").startswith(EVENTS):
+            self.sessions.use(session)
+        return session
 
 
 def set_cookie(response: web.StreamResponse, request: web.Request, token: str) -> None:

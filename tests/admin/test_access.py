@@ -42,6 +42,7 @@ TOKENS = [
     },
 ]
 CHANGE = "/api/stream/close"
+EVENTS = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
@@ -247,6 +248,21 @@ async def test_what_is_listened_to_ends_with_the_session(client: TestClient[Any,
     await client.delete("/api/session", headers=await csrf(client))
     await listening.content.read()
     assert listening.content.at_eof()
+
+
+async def test_a_page_that_is_only_open_does_not_keep_its_session(
+    client: TestClient[Any, Any], clock: Clock
+) -> None:
+    await sign_in(client)
+    listening = await client.get("/api/overview/events", headers=EVENTS)
+    clock.now += IDLE_S - 1
+    assert (await listening.content.readline()).startswith(b"data: ")
+    again = await client.get("/api/overview/events", headers=EVENTS)
+    assert again.status == 200
+    clock.now += 1
+    for answer in (listening, again):
+        await answer.content.read()  # to its end
+    assert (await client.get("/api/session")).status == 401
 
 
 # ---------------------------------------------------------------- attempts

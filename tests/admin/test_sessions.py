@@ -23,7 +23,7 @@ def test_the_session_that_was_unused_for_longest_makes_room() -> None:
     ended: list[Session] = []
     table = Sessions(lambda: 0.0, ended.append)
     begun = [table.begin(USER) for _ in range(MOST_SESSIONS)]
-    assert table.find(begun[0][0]) is begun[0][1]  # used, so that the second one is next
+    table.use(begun[0][1])  # so that the second one is next
     assert ended == []
     table.begin(USER)
     assert ended == [begun[1][1]]
@@ -38,7 +38,7 @@ def test_a_session_ends_once() -> None:
     table.end(session)
     table.end(session)
     assert ended == [session]
-    assert not table.use(session)
+    assert not table.stands(session)
 
 
 def test_sessions_and_their_tokens_differ() -> None:
