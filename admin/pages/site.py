@@ -66,9 +66,9 @@ class Site:
                 return self._renderer.regions(await tell(news))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
-                # An operator may look at what a viewer may not.
-                url = f"{visit.viewer.role} {request.path_qs}"
-                return await serve_events(request, self._live.follow(url, regions))
+                # An operator may look at what a viewer may not, and commands name the host.
+                seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
+                return await serve_events(request, self._live.follow(seen, regions))
             return self.show(request, await tell(visit))
 
         return handle

@@ -224,7 +224,8 @@ def _address(visit: Visit) -> str:
 
 def _first_commands(address: str, route: str) -> list[tuple[str, str]]:
     """What the README begins with, at this address."""
-    url = f"http://{address}{route}/chat"
+    url = shlex.quote(f"http://{address}{route}/chat")
+    following = shlex.quote(f"http://{address}{route}/chat?offset=-1&live=sse")
     content = "-H 'Content-Type: application/json'"
     return [
         (f"curl -i -X PUT {url} {content}", "the command that creates a stream"),
@@ -232,7 +233,7 @@ def _first_commands(address: str, route: str) -> list[tuple[str, str]]:
             f'curl -i -X POST {url} {content} -d \'{{"token": "Hello"}}\'',
             "the command that appends",
         ),
-        (f"curl -N '{url}?offset=-1&live=sse'", "the command that follows"),
+        (f"curl -N {following}", "the command that follows"),
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import shlex
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -115,12 +117,37 @@ async def test_a_page_answers_with_its_regions_when_it_is_asked_for_events(
     assert set(regions) == {"instance", "attention", "stats", "charts", "routes"}
 
 
+async def test_who_knows_the_gateway_by_another_name_is_told_that_one() -> None:
+    tokens = [{"name": "wall", "role": "viewer", "token": "v" * 32}]
+    app = application(Everywhere(), admin_tokens=tokens)
+    path = "/streams?begins=&route=/v1/audit"
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        told = {}
+        for host in ("one.example", "two.example", "a';ls"):
+            headers = EVENTS | {"Host": host, "Authorization": f"Bearer {'v' * 32}"}
+            answer = await client.get(path, headers=headers)
+            await answer.content.readline()
+            told[host] = msgspec.json.decode((await answer.content.readline())[6:])["streams"]
+    assert "http://one.example:4437/v1/audit/chat" in told["one.example"]
+    assert "http://two.example:4437/v1/audit/chat" in told["two.example"]
+    command = shlex.split(html.unescape(told["a';ls"]).partition("curl -N ")[2].partition("<")[0])
+    assert command == ["http://a';ls:4437/v1/audit/chat?offset=-1&live=sse"]
+
+
 async def test_a_tab_is_sent_its_own_regions(client: TestClient[Any, Any]) -> None:
     path = "/stream?route=/v1/stream&name=chat/0000&tab=readers"
     async with client.get(path, headers=EVENTS) as answer:
         await answer.content.readline()
         regions = msgspec.json.decode((await answer.content.readline())[6:])
     assert set(regions) == {"instance", "head", "readers"}
+
+
+class Everywhere(MadeUp):
+    """Its streams are at each of its addresses."""
+
+    @property
+    def name(self) -> str:
+        return "0.0.0.0:4437"
 
 
 class Reading(MadeUp):
