@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from aiohttp import web
 
-from admin.access.audit import audit
+from admin.access.audit import audited
 from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.api.values import (
@@ -146,22 +146,22 @@ async def _about(request: web.Request, _query: None, _body: None) -> About:
 
 
 async def _append(request: web.Request, _query: None, body: Append) -> Written:
-    offset = await request.app[CONSOLE].append(
-        body.route, body.name, body.content_type, body.data.encode()
-    )
-    audit(request, "append", body.route, body.name)
+    with audited(request, "append", body.route, body.name):
+        offset = await request.app[CONSOLE].append(
+            body.route, body.name, body.content_type, body.data.encode()
+        )
     return Written(offset)
 
 
 async def _close(request: web.Request, _query: None, body: OfStream) -> Written:
-    offset = await request.app[CONSOLE].close_stream(body.route, body.name)
-    audit(request, "close", body.route, body.name)
+    with audited(request, "close", body.route, body.name):
+        offset = await request.app[CONSOLE].close_stream(body.route, body.name)
     return Written(offset)
 
 
 async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
-    await request.app[CONSOLE].delete(query.route, query.name)
-    audit(request, "delete", query.route, query.name)
+    with audited(request, "delete", query.route, query.name):
+        await request.app[CONSOLE].delete(query.route, query.name)
 
 
 # ---------------------------------------------------------------- sessions

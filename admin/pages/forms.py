@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from admin.access.audit import audit
+from admin.access.audit import audited
 from admin.access.check import SESSION, VIEWER, fields
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.console import CONSOLE
@@ -104,10 +104,11 @@ class Forms:
         form = StreamForm(request.query, await fields(request))
         action = form.fields.get("action", "")
         try:
-            await CHANGES.get(action, _refuse)(request.app[CONSOLE], form)
+            change = _change(action)
+            with audited(request, action, form.route, form.name):
+                await change(request.app[CONSOLE], form)
         except NotTold as refusal:
             return await self._refused(request, form, refusal)
-        audit(request, action, form.route, form.name)
         if action == "delete":
             raise web.HTTPSeeOther(link("/streams", route=form.route, done=action))
         raise web.HTTPSeeOther(
@@ -141,11 +142,14 @@ async def _delete(console: Console, form: StreamForm) -> None:
     await console.delete(form.route, form.name)
 
 
-async def _refuse(_console: Console, _form: StreamForm) -> None:
-    raise NotTold(400, f"action must be one of {', '.join(CHANGES)}")
-
-
 CHANGES: Mapping[str, Change] = {"append": _append, "close": _close, "delete": _delete}
+
+
+def _change(action: str) -> Change:
+    try:
+        return CHANGES[action]
+    except KeyError:
+        raise NotTold(400, f"action must be one of {', '.join(CHANGES)}") from None
 
 
 async def _sign_out(request: web.Request) -> web.Response:

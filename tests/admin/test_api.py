@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from yarl import URL
@@ -220,6 +222,27 @@ async def test_an_operator_appends_closes_and_deletes(
     lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
     assert ["append" in lines[0], "close" in lines[1], "delete" in lines[2]] == [True] * 3
     assert all("deploy" in line for line in lines)
+
+
+async def test_a_change_of_unknown_outcome_leaves_a_line(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    await console.ask("DELETE", "/api/stream", route=ROUTE, name="none")
+    port = free_port()
+    settings = setup(listen=Address("127.0.0.1", port), admin_tokens=ADMITTED)
+    app = TestServer(build(Switchboard(), settings), host="127.0.0.1")
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port), TestClient(app) as client:
+        query = {"route": ROUTE, "name": "s"}
+        answer = await client.delete("/api/stream", params=query, headers=console.headers)
+        assert answer.status == 502
+    refused, unknown = (
+        line for line in "".join(capsys.readouterr()).splitlines() if "change_failed" in line
+    )
+    assert ["delete" in line and "deploy" in line for line in (refused, unknown)] == [True] * 2
+    assert ("404" in refused, "502" in unknown) == (True, True)
 
 
 async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Console) -> None:
