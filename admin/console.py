@@ -32,7 +32,7 @@ from gateway.telemetry.inspection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from admin.model import About, Configuration, Messages, Overview, Place, RouteView, Span
     from admin.record.recorder import Recorder
@@ -124,7 +124,7 @@ class Console:
         path, _ = self._stream(route, name)
         return await self._streams.messages(path, place, limit)
 
-    def follow(self, route: str, name: str, offset: str) -> AsyncIterator[Messages]:
+    def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
         """Messages behind an offset as they come, until the stream is closed."""
         path, _ = self._stream(route, name)
         return self._streams.follow(path, offset)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EVENTS_S = 2.0  # between two overviews
 MOST_LISTENERS = 200  # each has a connection; a tail has another one to the streams' listener
+LOOK_S = 1.0  # between two looks whether somebody still listens, when there is nothing to send
 
 
 class Listeners:
@@ -42,10 +43,13 @@ class Listeners:
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
-        writing = asyncio.create_task(_write(request, response, events, session, sessions))
+        writing = asyncio.create_task(_write(request, response, events))
         self._writing[writing] = session
         try:
-            await asyncio.wait([writing])
+            while not writing.done() and request.transport is not None:
+                if session is not None and not sessions.stands(session):
+                    break
+                await asyncio.wait([writing], timeout=LOOK_S)
         finally:
             del self._writing[writing]
             writing.cancel()
@@ -70,18 +74,12 @@ class Listeners:
 
 
 async def _write(
-    request: web.Request,
-    response: web.StreamResponse,
-    events: AsyncGenerator[bytes],
-    session: Session | None,
-    sessions: Sessions,
+    request: web.Request, response: web.StreamResponse, events: AsyncGenerator[bytes]
 ) -> None:
     with contextlib.suppress(ConnectionError):  # the client is gone
         async with aclosing(events):
             await response.prepare(request)
             async for event in events:
-                if session is not None and not sessions.use(session):
-                    return
                 await response.write(event)
 
 

@@ -190,7 +190,7 @@ class Message(msgspec.Struct, frozen=True):
     so `next_offset` is known of the last one alone.
     """
 
-    size: int  # bytes, uncut
+    size: int  # bytes, uncut; of what is too long to be read, those that were
     text: str | None
     data: bytes | None
     truncated: bool = False

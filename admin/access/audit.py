@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from admin.access.check import VIEWER
+from admin.errors import NotTold
+from gateway.protocol.paths import MAX_PATH_BYTES
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp import web
 
 
-def audit(request: web.Request, operation: str, route: str, name: str) -> None:
-    """Leave a line that tells who has changed a stream."""
-    log.info(
-        "admin.changed", operation=operation, route=route, stream=name, by=request[VIEWER].name
-    )
+@contextmanager
+def audited(request: web.Request, operation: str, route: str, name: str) -> Iterator[None]:
+    """Leave a line that tells who has changed a stream, or has tried to.
+
+    A change that was answered with 5xx, or that was broken off, may have been made all the same.
+    """
+    told = {
+        "operation": operation,
+        "route": route[:MAX_PATH_BYTES],
+        "stream": name[:MAX_PATH_BYTES],  # a longer one is refused
+        "by": request[VIEWER].name,
+    }
+    try:
+        yield
+    except BaseException as failure:
+        status = failure.status if isinstance(failure, NotTold) else None
+        log.info("admin.change_failed", **told, status=status)
+        raise
+    log.info("admin.changed", **told)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -95,7 +94,7 @@ class Access:
         if scheme.lower() == "basic" and request.method in READING:
             try:
                 decoded = base64.b64decode(value, validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # neither ASCII, nor base64, nor UTF-8
                 return None
             name, _, value = decoded.partition(":")
         elif scheme.lower() != "bearer":
@@ -163,10 +162,19 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
         return
     given = request.headers.get(HEADER)
     if given is None and request.content_type in FORMS:
-        field = (await request.post()).get(FIELD)
-        given = field if isinstance(field, str) else None
-    if given is None or not hmac.compare_digest(given.encode(), viewer.csrf.encode()):
+        given = (await fields(request)).get(FIELD)
+    said = None if given is None else given.encode("utf-8", "surrogateescape")
+    if said is None or not hmac.compare_digest(said, viewer.csrf.encode()):
         raise NotTold(403, f"the change came without its {HEADER}: load the page again")
+
+
+async def fields(request: web.Request) -> dict[str, str]:
+    """The fields of a form; files are none of them. Raises NotTold for what is no form."""
+    try:
+        form = await request.post()
+    except (ValueError, LookupError) as cause:  # such as a charset that does not fit, or is none
+        raise NotTold(400, "the form cannot be read: send it as UTF-8") from cause
+    return {name: it for name, it in form.items() if isinstance(it, str)}
 
 
 def _check_site(request: web.Request) -> None:

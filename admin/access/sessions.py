@@ -50,21 +50,24 @@ class Sessions:
         return token, session
 
     def find(self, token: str) -> Session | None:
-        """The session of a cookie, if it is not over; it is used by that."""
+        """The session of a cookie, if it is not over."""
         session = self._table.get(_key(token))
-        return session if session is not None and self.use(session) else None
+        return session if session is not None and self.stands(session) else None
 
-    def use(self, session: Session) -> bool:
-        """Whether a session is not over; it is used by that."""
+    def stands(self, session: Session) -> bool:
+        """Whether a session is not over."""
         now = self._clock()
         if session.key not in self._table:
             return False
         if now - session.used_at >= IDLE_S or now - session.begun_at >= LONGEST_S:
             self.end(session)
             return False
-        session.used_at = now
-        self._table.move_to_end(session.key)
         return True
+
+    def use(self, session: Session) -> None:
+        """Somebody does something in a session that stands: it is not idle."""
+        session.used_at = self._clock()
+        self._table.move_to_end(session.key)
 
     def end(self, session: Session) -> None:
         """It is over."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts
+from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts, network_of
 from admin.access.passwords import Passwords
 from admin.access.sessions import LONGEST_S, Sessions
 from admin.errors import NotTold
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COOKIE = "headgate_session"
 LONGEST_NAME = 64
+EVENTS = "text/event-stream"  # what a browser asks for, again and again, while a page is open
 
 
 class SignIn:
@@ -40,30 +41,40 @@ class SignIn:
     async def sign_in(self, name: str, password: str, address: str) -> tuple[str, Session]:
         """What the cookie is to say, and the session. Raises NotTold with 401, 429 or 503."""
         name = name[:LONGEST_NAME]
-        wait_s = max(self._of_names.wait_s(name), self._of_addresses.wait_s(address))
+        network = network_of(address)
+        wait_s = max(self._of_names.wait_s(name), self._of_addresses.wait_s(network))
         if wait_s:
             log.warning("admin.sign_in_refused", reason="too many attempts", client=address)
             raise NotTold(
                 429, f"too many attempts: try again in {wait_s} s", {"Retry-After": str(wait_s)}
             )
+        # What is not checked is not counted: it costs nothing, and tells nobody anything.
+        if not self.passwords.may_be_right(password):
+            raise self._wrong(name, address)
+        self.passwords.check_room()
         # Counted before the check: those that are made at the same time count, too.
         self._of_names.count(name)
-        self._of_addresses.count(address)
+        self._of_addresses.count(network)
         user = await self.passwords.check(name, password)
         if user is None:
-            # A name that nobody has may be a password at the wrong place.
-            shown = name if self.passwords.knows(name) else None
-            log.warning("admin.sign_in_refused", reason="wrong", name=shown, client=address)
-            raise NotTold(401, "the name or the password is wrong")
+            raise self._wrong(name, address)
         self._of_names.forget(name)
-        self._of_addresses.forget(address)
+        self._of_addresses.forget(network)
         log.info("admin.signed_in", name=user.name, client=address)
         return self.sessions.begin(user)
 
+    def _wrong(self, name: str, address: str) -> NotTold:
+        # A name that nobody has may be a password at the wrong place.
+        shown = name if self.passwords.knows(name) else None
+        log.warning("admin.sign_in_refused", reason="wrong", name=shown, client=address)
+        return NotTold(401, "the name or the password is wrong")
+
     def session(self, request: web.Request) -> Session | None:
-        """The session of a request's cookie."""
-        token = request.cookies.get(COOKIE)
-        return None if token is None else self.sessions.find(token)
+        """The session of a request's cookie; it is used, unless a page listens by itself."""
+        session = self.sessions.find(request.cookies.get(COOKIE, ""))
+        if session is not None and not request.headers.get("Accept", "").startswith(EVENTS):
+            self.sessions.use(session)
+        return session
 
 
 def set_cookie(response: web.StreamResponse, request: web.Request, token: str) -> None:

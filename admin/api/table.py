@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from admin.access.audit import audit
+from admin.access.audit import audited
 from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.api.values import (
@@ -145,22 +146,22 @@ async def _about(request: web.Request, _query: None, _body: None) -> About:
 
 
 async def _append(request: web.Request, _query: None, body: Append) -> Written:
-    offset = await request.app[CONSOLE].append(
-        body.route, body.name, body.content_type, body.data.encode()
-    )
-    audit(request, "append", body.route, body.name)
+    with audited(request, "append", body.route, body.name):
+        offset = await request.app[CONSOLE].append(
+            body.route, body.name, body.content_type, body.data.encode()
+        )
     return Written(offset)
 
 
 async def _close(request: web.Request, _query: None, body: OfStream) -> Written:
-    offset = await request.app[CONSOLE].close_stream(body.route, body.name)
-    audit(request, "close", body.route, body.name)
+    with audited(request, "close", body.route, body.name):
+        offset = await request.app[CONSOLE].close_stream(body.route, body.name)
     return Written(offset)
 
 
 async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
-    await request.app[CONSOLE].delete(query.route, query.name)
-    audit(request, "delete", query.route, query.name)
+    with audited(request, "delete", query.route, query.name):
+        await request.app[CONSOLE].delete(query.route, query.name)
 
 
 # ---------------------------------------------------------------- sessions
@@ -212,10 +213,11 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
     What goes wrong is told by an event called `problem`, since the head of the answer is sent.
     """
     try:
-        async for messages in console.follow(route, name, offset):
-            data = msgspec.json.encode(messages)
-            identity = messages.tail or (messages.behind.offset if messages.behind else "")
-            yield event(data, identity=identity)
+        async with aclosing(console.follow(route, name, offset)) as following:
+            async for messages in following:
+                data = msgspec.json.encode(messages)
+                identity = messages.tail or (messages.behind.offset if messages.behind else "")
+                yield event(data, identity=identity)
         yield event(b"{}", name="closed")
     except NotTold as refusal:
         told = {"status": refusal.status, "detail": refusal.reason}

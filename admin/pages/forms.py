@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from admin.access.audit import audit
-from admin.access.check import SESSION, VIEWER
+from admin.access.audit import audited
+from admin.access.check import SESSION, VIEWER, fields
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.console import CONSOLE
 from admin.errors import NotTold
@@ -79,11 +79,11 @@ class Forms:
         return self._shown(request, page, 200)
 
     async def _sign_in(self, request: web.Request) -> web.Response:
-        fields = await _fields(request)
-        there, name = _here(fields.get("next", "")), fields.get("name", "")
+        entered = await fields(request)
+        there, name = _here(entered.get("next", "")), entered.get("name", "")
         try:
             token, _ = await request.app[SIGN_IN].sign_in(
-                name, fields.get("password", ""), request.remote or ""
+                name, entered.get("password", ""), request.remote or ""
             )
         except NotTold as refusal:
             told = {"refusal": refusal.reason, "name": name, "next": there}
@@ -93,21 +93,22 @@ class Forms:
         raise response
 
     async def _explain(self, request: web.Request) -> web.Response:
-        fields = await _fields(request)
-        query = {"target": fields.get("target", ""), "explained": "yes"}
+        entered = await fields(request)
+        query = {"target": entered.get("target", ""), "explained": "yes"}
         visit = self._visit(request)._replace(query=query)
-        page = await views.explain(visit, fields.get("headers", ""))
+        page = await views.explain(visit, entered.get("headers", ""))
         return self._shown(request, page, 200)
 
     async def _change(self, request: web.Request) -> web.Response:
         """Change the stream of the page that the form is on."""
-        form = StreamForm(request.query, await _fields(request))
+        form = StreamForm(request.query, await fields(request))
         action = form.fields.get("action", "")
         try:
-            await CHANGES.get(action, _refuse)(request.app[CONSOLE], form)
+            change = _change(action)
+            with audited(request, action, form.route, form.name):
+                await change(request.app[CONSOLE], form)
         except NotTold as refusal:
             return await self._refused(request, form, refusal)
-        audit(request, action, form.route, form.name)
         if action == "delete":
             raise web.HTTPSeeOther(link("/streams", route=form.route, done=action))
         raise web.HTTPSeeOther(
@@ -141,11 +142,14 @@ async def _delete(console: Console, form: StreamForm) -> None:
     await console.delete(form.route, form.name)
 
 
-async def _refuse(_console: Console, _form: StreamForm) -> None:
-    raise NotTold(400, f"action must be one of {', '.join(CHANGES)}")
-
-
 CHANGES: Mapping[str, Change] = {"append": _append, "close": _close, "delete": _delete}
+
+
+def _change(action: str) -> Change:
+    try:
+        return CHANGES[action]
+    except KeyError:
+        raise NotTold(400, f"action must be one of {', '.join(CHANGES)}") from None
 
 
 async def _sign_out(request: web.Request) -> web.Response:
@@ -155,11 +159,6 @@ async def _sign_out(request: web.Request) -> web.Response:
     response = web.HTTPSeeOther("/sign-in")
     drop_cookie(response)
     raise response
-
-
-async def _fields(request: web.Request) -> dict[str, str]:
-    """The fields of a form; files are none of them."""
-    return {name: it for name, it in (await request.post()).items() if isinstance(it, str)}
 
 
 def _here(path: str) -> str:

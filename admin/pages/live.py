@@ -47,12 +47,14 @@ class LivePages:
     def __init__(self) -> None:
         self._shared: dict[str, _Shared] = {}
 
-    async def follow(self, url: str, tell: Tell) -> AsyncGenerator[bytes]:
-        """What changes at a URL, as events; one that says nothing shows that all is as it was.
+    async def follow(self, seen: str, tell: Tell) -> AsyncGenerator[bytes]:
+        """What changes, as events; one that says nothing shows that all is as it was.
+
+        Those share a rendering who look at the same: `seen` names it by all that it depends on.
 
         What cannot be told now is an event called `problem`, and is tried again.
         """
-        shared = self._shared.setdefault(url, _Shared(tell))
+        shared = self._shared.setdefault(seen, _Shared(tell))
         shared.looking += 1
         sent: Regions = {}
         try:
@@ -68,4 +70,4 @@ class LivePages:
         finally:
             shared.looking -= 1
             if not shared.looking:
-                del self._shared[url]
+                del self._shared[seen]

@@ -62,19 +62,23 @@ class Site:
             visit = self.visit(request)
 
             async def regions() -> dict[str, str]:
-                return self._renderer.regions(await tell(visit._replace(now=self._clock())))
+                news = visit._replace(now=self._clock(), whole=False)
+                return self._renderer.regions(await tell(news))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
-                # An operator may look at what a viewer may not.
-                url = f"{visit.viewer.role} {request.path_qs}"
-                return await serve_events(request, self._live.follow(url, regions))
+                # An operator may look at what a viewer may not, and commands name the host.
+                seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
+                return await serve_events(request, self._live.follow(seen, regions))
             return self.show(request, await tell(visit))
 
         return handle
 
     def visit(self, request: web.Request) -> Visit:
         """Who asks for what, and when."""
-        host = request.url.host or "localhost"
+        try:
+            host = request.url.host or "localhost"
+        except ValueError as cause:
+            raise NotTold(400, "the Host of the request is no name of a host") from cause
         console, viewer = request.app[CONSOLE], request[VIEWER]
         return Visit(console, request.query, viewer, host, self._clock())
 

@@ -52,6 +52,7 @@ class Visit(NamedTuple):
     viewer: Viewer
     host: str  # as the browser knows this machine
     now: float
+    whole: bool = True  # else the regions alone that are sent again while a page is open
 
 
 # ---------------------------------------------------------------- pages
@@ -131,7 +132,7 @@ async def stream(visit: Visit) -> Page:
         "content": "",
         "now": visit.now,
     }
-    if tab == "messages":
+    if tab == "messages" and visit.whole:  # the page's script follows them
         told |= await _messages(visit, route, name)
     return Page("stream.html", told)
 
@@ -223,7 +224,8 @@ def _address(visit: Visit) -> str:
 
 def _first_commands(address: str, route: str) -> list[tuple[str, str]]:
     """What the README begins with, at this address."""
-    url = f"http://{address}{route}/chat"
+    url = shlex.quote(f"http://{address}{route}/chat")
+    following = shlex.quote(f"http://{address}{route}/chat?offset=-1&live=sse")
     content = "-H 'Content-Type: application/json'"
     return [
         (f"curl -i -X PUT {url} {content}", "the command that creates a stream"),
@@ -231,7 +233,7 @@ def _first_commands(address: str, route: str) -> list[tuple[str, str]]:
             f'curl -i -X POST {url} {content} -d \'{{"token": "Hello"}}\'',
             "the command that appends",
         ),
-        (f"curl -N '{url}?offset=-1&live=sse'", "the command that follows"),
+        (f"curl -N {following}", "the command that follows"),
     ]
 
 

@@ -18,7 +18,7 @@ from gateway.protocol.offsets import BEGINNING, format_offset, parse_offset
 from gateway.protocol.paths import canonical_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from admin.model import Message
     from gateway.settings import Address
@@ -29,10 +29,12 @@ LATEST_BYTES = 64 << 10
 LONGEST_BODY = 4 << 20
 LONGEST_PROBLEM = 16 << 10
 MOST_READS = 8  # to come from the last bytes to the tail
-MOST_CONNECTIONS = 64  # of all who look; live tails take one each
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
+MOST_CONNECTIONS = 64  # of all who look; live tails have their own
+MOST_TAILS = 100  # half of those who may listen: the page around a tail listens, too
+# `connect` bounds the wait for one of the connections as well.
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=30)
 # The server ends a long-poll after at most 300 s (long_poll_timeout).
-POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=330)
+POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=330)
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is looked for, not bound
 
 
@@ -57,17 +59,19 @@ class StreamClient:
         host = _EVERY_ADDRESS.get(listen.host, listen.host)
         self._base = URL.build(scheme="http", host=host, port=listen.port)
         self._session: aiohttp.ClientSession | None = None
+        self._tail_session: aiohttp.ClientSession | None = None
+        self._tails = 0
 
     async def open(self) -> None:
         """Make ready to ask."""
-        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
-        headers = {"User-Agent": "headgate-console"}
-        self._session = aiohttp.ClientSession(connector=connector, headers=headers)
+        self._session = _session(MOST_CONNECTIONS)
+        self._tail_session = _session(MOST_TAILS)
 
     async def close(self) -> None:
         """End every request and connection."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._tail_session):
+            if session is not None:
+                await session.close()
 
     async def messages(self, path: str, place: Place, limit: int) -> Messages:
         """The messages from a place on; at LATEST the last ones, as far as offsets tell those."""
@@ -76,14 +80,20 @@ class StreamClient:
             return await self._latest(path, limit)
         return _page(place, await self._read(path, place.offset), limit)
 
-    async def follow(self, path: str, offset: str) -> AsyncIterator[Messages]:
+    async def follow(self, path: str, offset: str) -> AsyncGenerator[Messages]:
         """What comes after an offset, as it comes, until the stream is closed."""
-        while True:
-            read = await self._read(path, offset, live=True)
-            yield _page(Place(offset), read, len(read.messages))
-            if read.closed and read.up_to_date:
-                return
-            offset = read.next_offset
+        if self._tails >= MOST_TAILS:
+            raise NotTold(503, "too many follow streams here: close a page")
+        self._tails += 1
+        try:
+            while True:
+                read = await self._read(path, offset, live=True)
+                yield _page(Place(offset), read, len(read.messages))
+                if read.closed and read.up_to_date:
+                    return
+                offset = read.next_offset
+        finally:
+            self._tails -= 1
 
     async def append(self, path: str, content_type: str, body: bytes) -> str:
         """Append, by default with the stream's own content type; the next offset."""
@@ -125,8 +135,7 @@ class StreamClient:
 
     async def _read(self, path: str, offset: str, *, live: bool = False) -> _Read:
         query = {"live": "long-poll", "offset": offset} if live else {"offset": offset}
-        timeout = POLL_TIMEOUT if live else TIMEOUT
-        async with self._request("GET", path, query=query, timeout=timeout) as answer:
+        async with self._request("GET", path, query=query, live=live) as answer:
             body = await _at_most(answer, LONGEST_BODY)
             headers = answer.headers
             content_type = headers.get("Content-Type", "")
@@ -149,25 +158,33 @@ class StreamClient:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        timeout: aiohttp.ClientTimeout = TIMEOUT,  # noqa: ASYNC109 - of the socket, not of a task
+        live: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        assert self._session is not None, "not open"
+        session = self._tail_session if live else self._session
+        assert session is not None, "not open"
         url = self._base.join(URL(path, encoded=True)).with_query(query)
         try:
-            async with self._session.request(
+            async with session.request(
                 method,
                 url,
                 headers=headers,
                 data=body,
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type",),
-                timeout=timeout,
+                timeout=POLL_TIMEOUT if live else TIMEOUT,
             ) as answer:
                 if answer.status >= 300:
                     raise NotTold(answer.status, await _why(answer))
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             raise NotTold(502, f"the listener for streams does not answer: {cause}") from cause
+
+
+def _session(most: int) -> aiohttp.ClientSession:
+    """Requests over so many connections at most."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=most), headers={"User-Agent": "headgate-console"}
+    )
 
 
 def canonical(route: str, name: str) -> tuple[str, str]:

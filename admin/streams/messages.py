@@ -21,16 +21,19 @@ USUAL_MESSAGES = 50
 def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> list[Message]:
     """The messages of a body, of which the last one knows the offset behind it.
 
-    A body that is not `whole` is JSON that cannot be told apart: it is one message, cut.
+    Of a body that is not `whole`, the last one is cut. JSON cannot be told apart then: it is one.
     """
     if is_json(content_type):
         messages = _json(body) if whole else [_shown(body, cut=True, text=True)]
     else:
         text = is_text(content_type)
+        if text and not whole:
+            body = body[: _whole_characters(body)]
         messages = [_shown(piece, cut=False, text=text) for piece in _pieces(body, text=text)]
     if messages:
         last = messages[-1]
-        messages[-1] = Message(last.size, last.text, last.data, last.truncated, next_offset)
+        cut = last.truncated or not whole
+        messages[-1] = Message(last.size, last.text, last.data, cut, next_offset)
     return messages
 
 

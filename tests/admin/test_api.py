@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from yarl import URL
@@ -18,6 +20,7 @@ from admin import events
 from admin.api import openapi
 from admin.api.table import OPERATIONS
 from admin.app import build
+from admin.streams import client
 from gateway.serve import Gateway
 from gateway.settings import Address, Settings
 from tests.admin.consoles import Switchboard, setup
@@ -89,14 +92,14 @@ async def console() -> AsyncIterator[Console]:
 
 
 @asynccontextmanager
-async def opened(host: str) -> AsyncIterator[Console]:
+async def opened(host: str, long_poll_timeout: float = 0.2) -> AsyncIterator[Console]:
     """The console of a gateway whose streams are served at this host."""
     settings = Settings(
         listen=Address(host, free_port()),
         admin=Address("127.0.0.1", free_port()),
         admin_tokens=ADMITTED,
         origin="memory:",
-        long_poll_timeout=0.2,
+        long_poll_timeout=long_poll_timeout,
     )
     gateway = Gateway(settings)
     await gateway.start()
@@ -221,6 +224,27 @@ async def test_an_operator_appends_closes_and_deletes(
     assert all("deploy" in line for line in lines)
 
 
+async def test_a_change_of_unknown_outcome_leaves_a_line(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    await console.ask("DELETE", "/api/stream", route=ROUTE, name="none")
+    port = free_port()
+    settings = setup(listen=Address("127.0.0.1", port), admin_tokens=ADMITTED)
+    app = TestServer(build(Switchboard(), settings), host="127.0.0.1")
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port), TestClient(app) as client:
+        query = {"route": ROUTE, "name": "s"}
+        answer = await client.delete("/api/stream", params=query, headers=console.headers)
+        assert answer.status == 502
+    refused, unknown = (
+        line for line in "".join(capsys.readouterr()).splitlines() if "change_failed" in line
+    )
+    assert ["delete" in line and "deploy" in line for line in (refused, unknown)] == [True] * 2
+    assert ("404" in refused, "502" in unknown) == (True, True)
+
+
 async def test_what_the_streams_listener_refuses_is_told_as_it_says(console: Console) -> None:
     await console.create("s", "application/json")
     body = {"route": ROUTE, "name": "s", "data": "{no json"}
@@ -335,6 +359,35 @@ async def test_a_listener_that_has_gone_is_let_go(console: Console) -> None:
     for _ in range(3):
         async with console.events("/api/overview/events") as answer:
             await event(answer)
+
+
+async def test_who_has_gone_follows_no_longer_though_nothing_is_appended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "MOST_TAILS", 1)
+    async with opened("127.0.0.1", long_poll_timeout=60) as console:
+        await console.create("chat", "application/json", b"1")
+        tail = {"route": ROUTE, "name": "chat", "offset": "-1"}
+
+        async def is_told() -> bool:
+            async with console.events("/api/stream/events", **tail) as answer:
+                return "event" not in await event(answer)
+
+        async with console.events("/api/stream/events", **tail) as answer:
+            await event(answer)
+            async with console.events("/api/stream/events", **tail) as other:
+                refused = await event(other)
+            assert (refused["event"], json.loads(refused["data"])["status"]) == ("problem", 503)
+            # Whoever follows is in nobody's way who looks.
+            page = await console.get("/api/stream/messages", route=ROUTE, name="chat")
+            assert told(page) == ["1"]
+        await until(is_told)
+
+
+def test_there_is_room_for_every_tail() -> None:
+    assert 2 * client.MOST_TAILS <= events.MOST_LISTENERS
+    for timeout in (client.TIMEOUT, client.POLL_TIMEOUT):
+        assert timeout.connect is not None
 
 
 async def test_no_more_listen_than_may(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:

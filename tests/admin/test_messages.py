@@ -42,6 +42,21 @@ def test_a_long_message_is_cut_and_says_so(size: int) -> None:
     assert message.truncated == (size > LONGEST_MESSAGE)
 
 
+@pytest.mark.parametrize("content_type", [TEXT, BYTES])
+@pytest.mark.parametrize("size", [1, 3, PIECE - 1, PIECE, PIECE + 1, PIECE + 4, 3 * PIECE])
+def test_of_what_is_too_long_to_be_read_the_last_piece_is_cut(content_type: str, size: int) -> None:
+    body = ("a" + "€" * 2 * PIECE).encode()[:size]
+    messages = split(content_type, body, whole=False, next_offset="9")
+    assert [message.truncated for message in messages] == [False] * (len(messages) - 1) + [True]
+    parts = [
+        message.data if message.text is None else message.text.encode() for message in messages
+    ]
+    assert all(message.text is None for message in messages) == (content_type == BYTES)
+    told = b"".join(part or b"" for part in parts)
+    assert body.startswith(told)
+    assert len(body) - len(told) < (3 if content_type == TEXT else 1)  # the rest of a character
+
+
 def test_a_message_is_not_cut_within_a_character() -> None:
     text = "é" * LONGEST_MESSAGE
     (message,) = split(

@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from admin.access import attempts
-from admin.access.attempts import Allowance, Attempts
-from admin.access.passwords import MOST_AT_ONCE, MOST_WAITING, Passwords
+from admin.access.attempts import OF_A_NAME, Allowance, Attempts, network_of
+from admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING, Passwords
 from admin.access.sessions import MOST_SESSIONS, Session, Sessions
+from admin.access.sign_in import SignIn
 from admin.errors import NotTold
 from gateway.settings import AdminUser
 from tests.admin.consoles import Clock
@@ -21,7 +23,7 @@ def test_the_session_that_was_unused_for_longest_makes_room() -> None:
     ended: list[Session] = []
     table = Sessions(lambda: 0.0, ended.append)
     begun = [table.begin(USER) for _ in range(MOST_SESSIONS)]
-    assert table.find(begun[0][0]) is begun[0][1]  # used, so that the second one is next
+    table.use(begun[0][1])  # so that the second one is next
     assert ended == []
     table.begin(USER)
     assert ended == [begun[1][1]]
@@ -36,7 +38,7 @@ def test_a_session_ends_once() -> None:
     table.end(session)
     table.end(session)
     assert ended == [session]
-    assert not table.use(session)
+    assert not table.stands(session)
 
 
 def test_sessions_and_their_tokens_differ() -> None:
@@ -88,6 +90,24 @@ def test_as_many_keys_are_remembered_as_may_be() -> None:
     assert (table.wait_s(0), table.wait_s(1), table.wait_s("one more")) == (0, 60, 60)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "", True),
+    ],
+)
+def test_an_address_of_ipv6_is_counted_by_its_network(
+    one: str, other: str, *, is_same: bool
+) -> None:
+    assert (network_of(one) == network_of(other)) is is_same
+
+
 # ---------------------------------------------------------------- passwords
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
@@ -108,8 +128,34 @@ async def test_no_more_checks_wait_than_may() -> None:
     users.close()
 
 
+async def test_what_is_not_checked_is_not_counted() -> None:
+    users = [USER.model_copy(update={"password_hash": SecretStr(CHEAP)})]
+    sign_in = SignIn(users, lambda: 0.0, lambda _: None)
+
+    async def status(password: str, address: str = "192.0.2.1") -> int:
+        try:
+            await sign_in.sign_in("ann", password, address)
+        except NotTold as refusal:
+            return refusal.status
+        return 200
+
+    for _ in range(OF_A_NAME.at_once + 1):
+        assert await status("x" * (LONGEST_PASSWORD + 1)) == 401
+    most = MOST_AT_ONCE + MOST_WAITING
+    checks = [sign_in.passwords.check("ann", "wrong") for _ in range(most)]
+    waiting = asyncio.gather(*checks)
+    await asyncio.sleep(0)  # until each has begun
+    for _ in range(OF_A_NAME.at_once + 1):
+        assert await status("right") == 503
+    await waiting
+    statuses = [await status("x" * LONGEST_PASSWORD) for _ in range(OF_A_NAME.at_once + 1)]
+    assert statuses == [401] * OF_A_NAME.at_once + [429]
+    sign_in.passwords.close()
+
+
 async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -> None:
-    users = Passwords([USER.model_copy(update={"password_hash": SecretStr(HASH)})])
+    cheap = USER.model_copy(update={"name": "bob", "password_hash": SecretStr(CHEAP)})
+    users = Passwords([cheap, USER.model_copy(update={"password_hash": SecretStr(HASH)})])
 
     async def cost_s(name: str) -> float:
         before = time.process_time()

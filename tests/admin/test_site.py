@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import shlex
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
+
+    from admin.model import Messages, Place
 
 PAGE = {"Accept": "text/html"}
 EVENTS = {"Accept": "text/event-stream"}
@@ -113,12 +117,62 @@ async def test_a_page_answers_with_its_regions_when_it_is_asked_for_events(
     assert set(regions) == {"instance", "attention", "stats", "charts", "routes"}
 
 
+async def test_who_knows_the_gateway_by_another_name_is_told_that_one() -> None:
+    tokens = [{"name": "wall", "role": "viewer", "token": "v" * 32}]
+    app = application(Everywhere(), admin_tokens=tokens)
+    path = "/streams?begins=&route=/v1/audit"
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        told = {}
+        for host in ("one.example", "two.example", "a';ls"):
+            headers = EVENTS | {"Host": host, "Authorization": f"Bearer {'v' * 32}"}
+            answer = await client.get(path, headers=headers)
+            await answer.content.readline()
+            told[host] = msgspec.json.decode((await answer.content.readline())[6:])["streams"]
+    assert "http://one.example:4437/v1/audit/chat" in told["one.example"]
+    assert "http://two.example:4437/v1/audit/chat" in told["two.example"]
+    command = shlex.split(html.unescape(told["a';ls"]).partition("curl -N ")[2].partition("<")[0])
+    assert command == ["http://a';ls:4437/v1/audit/chat?offset=-1&live=sse"]
+
+
 async def test_a_tab_is_sent_its_own_regions(client: TestClient[Any, Any]) -> None:
     path = "/stream?route=/v1/stream&name=chat/0000&tab=readers"
     async with client.get(path, headers=EVENTS) as answer:
         await answer.content.readline()
         regions = msgspec.json.decode((await answer.content.readline())[6:])
     assert set(regions) == {"instance", "head", "readers"}
+
+
+class Everywhere(MadeUp):
+    """Its streams are at each of its addresses."""
+
+    @property
+    def name(self) -> str:
+        return "0.0.0.0:4437"
+
+
+class Reading(MadeUp):
+    """It counts how often a stream is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        self.reads += 1
+        return await super().messages(route, name, place, limit)
+
+
+async def test_a_page_that_stays_open_reads_its_stream_once() -> None:
+    console = Reading()
+    path = "/stream?route=/v1/stream&name=chat/0000"
+    async with TestClient(TestServer(application(console), host="127.0.0.1")) as client:
+        async with client.get(path, headers=PAGE) as answer:
+            assert answer.status == 200
+        async with client.get(path, headers=EVENTS) as answer:
+            await answer.content.readline()
+            regions = msgspec.json.decode((await answer.content.readline())[6:])
+    assert set(regions) == {"instance", "head"}
+    assert console.reads == 1
 
 
 async def test_machines_get_errors_as_problems_and_people_as_pages(

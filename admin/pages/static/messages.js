@@ -24,7 +24,7 @@ export function show(element) {
   let source = null;
   let isWanted = true; // by the person: following, not paused
   let isAtLatest = offset === "latest"; // else the person reads from somewhere, and stays there
-  let isReading = false;
+  let reading = null; // what ends the read that goes on
   let isClosed = false;
 
   const say = () => {
@@ -43,11 +43,11 @@ export function show(element) {
   };
 
   async function read(upTo) {
-    if (isReading) return;
-    isReading = true;
+    if (reading) return;
+    const mine = (reading = new AbortController());
     try {
-      while (place && list.count() < upTo) {
-        const answer = await fetch(address("messages", { ...place, limit: PAGE }));
+      while (place && list.read() < upTo) {
+        const answer = await fetch(address("messages", { ...place, limit: PAGE }), { signal: mine.signal });
         const told = await answer.json();
         if (!answer.ok) throw new Error(told.detail);
         take(told);
@@ -55,10 +55,11 @@ export function show(element) {
       say();
       follow();
     } catch (error) {
+      if (mine.signal.aborted) return; // another one has taken its place
       status.textContent = `${error.message}. Trying again in ${RETRY_MS / 1000} s.`;
       setTimeout(() => read(upTo), RETRY_MS);
     } finally {
-      isReading = false;
+      if (reading === mine) reading = null;
     }
   }
 
@@ -75,13 +76,21 @@ export function show(element) {
       isClosed = true;
       stop();
     });
-    source.addEventListener("problem", (event) => {
-      stop();
-      status.textContent = `${JSON.parse(event.data).detail}. Trying again in ${RETRY_MS / 1000} s.`;
-      setTimeout(follow, RETRY_MS);
-    });
+    source.addEventListener("problem", (event) => followLater(JSON.parse(event.data).detail));
+    source.onopen = say;
+    source.onerror = () => {
+      // A browser tries again by itself after a lost connection, but not after an error's answer.
+      if (source?.readyState === EventSource.CLOSED) followLater("The server refuses to be followed");
+      else status.textContent = "The connection is lost. Trying again.";
+    };
     if (isAtLatest) list.toEnd();
     say();
+  }
+
+  function followLater(reason) {
+    stop();
+    status.textContent = `${reason}. Trying again in ${RETRY_MS / 1000} s.`;
+    setTimeout(follow, RETRY_MS);
   }
 
   function stop() {
@@ -91,6 +100,8 @@ export function show(element) {
   }
 
   function startAtLatest() {
+    reading?.abort();
+    reading = null;
     list.clear();
     place = { offset: "latest", skip: 0 };
     read(EAGER);
@@ -105,7 +116,7 @@ export function show(element) {
   });
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : follow()));
   addEventListener("pagehide", () => source?.close());
-  list.atEnd(() => place && read(list.count() + PAGE));
+  list.atEnd(() => place && read(list.read() + PAGE));
   read(EAGER);
 }
 
@@ -196,9 +207,11 @@ function makeList(element, type) {
 
   return {
     count: () => rows.length,
+    read: () => first + rows.length, // with those that were let go
     atEnd: (call) => (reachedEnd = call),
     clear() {
       rows = [];
+      first = 0;
       selected = null;
       later();
     },

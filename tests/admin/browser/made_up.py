@@ -38,7 +38,7 @@ from gateway.telemetry.inspection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from admin.model import Span
     from gateway.telemetry.inspection import StreamOrder
@@ -267,10 +267,10 @@ class MadeUp(Console):
         behind = None if place.skip else Place(place.offset, limit)
         return Messages("application/json", place, told, behind, None if behind else offset)
 
-    def follow(self, route: str, name: str, offset: str) -> AsyncIterator[Messages]:
+    def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
         return self._words(offset)
 
-    async def _words(self, offset: str) -> AsyncIterator[Messages]:
+    async def _words(self, offset: str) -> AsyncGenerator[Messages]:
         """Nothing is appended to these streams; a test of a tail has a gateway."""
         await asyncio.Event().wait()
         yield Messages("application/json", Place(offset), (), None, offset)

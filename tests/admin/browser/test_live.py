@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,21 @@ import pytest
 from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
+from admin import events
 from admin.errors import NotTold
+from admin.model import Message, Messages, Place
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Any
 
     from playwright.async_api import Browser
+
+STREAM = "/stream?route=/v1/stream&name=chat/0000"
+PAGE = 200  # messages that the page's script asks for at once
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -159,6 +166,67 @@ async def test_everything_is_reached_by_tab_in_reading_order(browser: Browser) -
             reached.append(await tab.page.evaluate("document.activeElement.outerHTML"))
         assert reached == expected
         assert len(expected) > 10
+
+
+class Endless(MadeUp):
+    """Streams without an end, by 2,000 messages a read; their latest message is told alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        if place.offset == "latest":
+            last = (Message(1, "9", None),)
+            return Messages("application/json", place, last, None, "9")
+        if limit == PAGE:  # the page itself is made with fewer
+            self.reads += 1
+            await self.answers.wait()
+        told = tuple(Message(1, str(place.skip + n), None) for n in range(2_000))
+        return Messages("application/json", place, told, Place("-1", place.skip + 2_000), None)
+
+
+async def test_no_more_is_read_than_somebody_scrolls_to(browser: Browser) -> None:
+    console = Endless()
+    async with showing(browser, console, f"{STREAM}&offset=-1") as tab:
+        rows = tab.page.get_by_role("option")
+        messages = tab.page.get_by_role("listbox")
+        for number in range(1, 6):
+            await tab.page.get_by_text(f"{number * 2},000 messages, more to read").wait_for()
+            await messages.press("End")
+        await until(lambda: console.reads == 6)
+        await messages.press("Home")
+        await expect(rows.first).to_have_id("message-2000")  # the oldest were let go
+        assert console.reads == 6
+        await tab.page.get_by_role("button", name="Follow").click()
+        await tab.page.get_by_text("1 message, following").wait_for()
+        await expect(rows).to_have_id("message-0")
+
+
+async def test_who_wants_the_latest_does_not_wait_for_what_was_asked_before(
+    browser: Browser,
+) -> None:
+    console = Endless()
+    console.answers.clear()
+    async with showing(browser, console, f"{STREAM}&offset=-1") as tab:
+        await until(lambda: console.reads == 1)
+        await tab.page.get_by_role("button", name="Follow").click()
+        await tab.page.get_by_text("1 message, following").wait_for()
+        console.answers.set()
+
+
+async def test_a_tail_that_is_refused_says_so_and_goes_on_when_it_can(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_LISTENERS", 0)
+    async with showing(browser, Endless(), STREAM) as tab:
+        await tab.page.get_by_text("refuses to be followed. Trying again in 2 s.").wait_for()
+        monkeypatch.undo()
+        await tab.page.get_by_text("1 message, following").wait_for()
+        # Chromium notes each answer of an error as one.
+        tab.wrong = [it for it in tab.wrong if "503 (Service Unavailable)" not in it]
 
 
 async def test_nothing_measured_yet_says_so(browser: Browser) -> None:
