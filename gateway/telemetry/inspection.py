@@ -96,9 +96,12 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
 
 
 class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
-    """What would become of a request, if it came now."""
+    """What would become of a request, if it came now.
 
-    target: str  # path and query
+    `target` is path and query, or a whole URL, which names the host unless a header does.
+    """
+
+    target: str
     headers: tuple[tuple[str, str], ...] = ()
     method: str = "GET"
 
@@ -112,7 +115,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, tag=True, frozen=True):
-    """The steps in their order, and how it ends: HIT, MISS, COLLAPSED, BYPASS, an error's code."""
+    """The steps in their order, and how it ends: HIT, MISS, COLLAPSED, BYPASS, an error's code.
+
+    Where the workers differ, all of their results are told.
+    """
 
     steps: tuple[Step, ...]
     result: str
