@@ -33,6 +33,8 @@ from tests.admin.consoles import (
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from admin.model import Attention, Overview
     from admin.source import Setup
     from gateway.telemetry.inspection import Answer, Question
@@ -190,6 +192,40 @@ def test_a_look_that_fails_or_takes_too_long_leaves_a_gap(
     printed = "".join(capsys.readouterr())
     assert "[error    ] admin.look_failed" in printed
     assert "[warning  ] admin.look_missed" in printed
+
+
+class SlowRedis(Switchboard):
+    """A source whose log is down, and whose other gateways cannot be asked."""
+
+    async def ask(self, question: Question) -> Sequence[Answer]:
+        self.asked.append(question)
+        await asyncio.Event().wait()
+        return ()
+
+
+def test_attention_goes_on_while_the_other_gateways_cannot_be_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def record() -> list[float | None]:
+        loop = asyncio.get_running_loop()
+        source = SlowRedis(state={f"log {SHARED}": "timed out"})
+        recorder = Recorder(source, setup(lambda: NOW + loop.time(), routes=ROUTES), "here")
+        running = asyncio.create_task(recorder.run())
+        await asyncio.sleep(FINEST_S + 1)
+        assert [it.sentence for it in recorder.watch.attention] == ["log: timed out"]
+        source.state = {}
+        await asyncio.sleep(FINEST_S)
+        assert recorder.watch.attention == ()
+        running.cancel()
+        await asyncio.wait([running])
+        rows = recorder.history.of(OWN, "15m", NOW + loop.time())
+        assert len(source.asked) == 3
+        return [figures.rate(row, "requests") for row in rows][-3:]
+
+    assert virtual_time.run(record()) == [None, 0.0, 0.0]  # nothing is missed of our own
+    printed = "".join(capsys.readouterr())
+    assert printed.count("admin.gateways_not_asked") == 2
+    assert "admin.look_missed" not in printed
 
 
 # ---------------------------------------------------------------- attention
