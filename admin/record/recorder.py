@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ShareFigures
     from gateway.telemetry.metrics import Snapshot
 
-# Together less than the time between two looks, of which a late one is left out.
-LOOK_S = 2.5
-ASK_S = 1.5  # other gateways, by a Redis that may be slow
+# Less than half a step: a look begins in the middle of one, and is counted in the same.
+LOOK_S = 2.0
+ASK_S = 2.0  # other gateways, by a Redis that may be slow; over before the next look
 
 
 class Recorder:
@@ -46,17 +46,15 @@ class Recorder:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
         while True:
+            began = self._clock()
             try:
                 await self.look()
             except TimeoutError:
                 log.warning("admin.look_missed", after_s=LOOK_S)
             except Exception:  # noqa: BLE001 - a gap is better than the end of the record
                 log.exception("admin.look_failed")
-            due = max(due + FINEST_S, loop.time())
-            await asyncio.sleep(due - loop.time())
+            await asyncio.sleep(pause(began, self._clock()))
 
     async def look(self) -> None:
         """Record what was counted since the last look. Raises TimeoutError when none is told."""
@@ -105,6 +103,15 @@ class Recorder:
             *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
         ]
+
+
+def pause(began: float, now: float) -> float:
+    """Seconds up to the middle of the step after that of a look, however late or early it was.
+
+    Both are by the clock of the steps; when that is set back, the next look comes all the same.
+    """
+    due = (began // FINEST_S + 1.5) * FINEST_S
+    return min(max(due - now, 0.0), 1.5 * FINEST_S)
 
 
 def _timeless(row: list[float]) -> list[float]:
