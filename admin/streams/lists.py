@@ -112,7 +112,7 @@ def explanations(answers: Sequence[Explanation]) -> Explanation:
     step = Step(
         "Which worker answers",
         ", ".join(f"{result} in {count}" for result, count in results.items()),
-        "each worker has a cache of its own; the steps above are those of one with the first result",
+        "each worker has a cache of its own; the steps above are those of one of them",
     )
     return Explanation((*first.steps, step), " or ".join(results))
 

@@ -22,7 +22,8 @@ ReaderMode = Literal["sse", "long-poll"]
 class ListStreams(msgspec.Struct, tag=True, frozen=True):
     """The streams of a route whose names begin with `begins`, a page of them.
 
-    By name they rise, by anything else they fall. `after` is the `after` of the page before.
+    By name they rise, by anything else they fall. `begins` may be written as a client would; a
+    route is given its canonical form. `after` is the `after` of the page before.
     """
 
     route: str  # its prefix
