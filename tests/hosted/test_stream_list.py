@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.hosted.size_survey import KEPT_S
+from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import Create, ForkRequest
 from gateway.protocol.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, NotAnswered, StreamPage
@@ -158,6 +158,23 @@ async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() ->
         assert (names(page), page.as_of) == (["larger"], began + KEPT_S)
         assert names(await listed(gateway, order="size", begins="s", limit=1)) == ["s3"]
         assert log.surveys == 3
+
+
+async def test_a_log_is_surveyed_only_so_often_whatever_is_asked_for() -> None:
+    log = Surveyed()
+    async with serving(log) as gateway:
+        await create(gateway, *(f"s{number}" for number in range(MOST_KEPT + 1)), body=b"x")
+        for _ in range(3):
+            for number in range(MOST_KEPT):
+                page = await listed(gateway, order="size", begins=f"s{number}")
+                assert names(page) == [f"s{number}"]
+        assert log.surveys == MOST_KEPT  # whoever looks in turn with others has his own
+        told = await answered(gateway, order="size", begins=f"s{MOST_KEPT}")
+        assert isinstance(told, NotAnswered)
+        assert (told.status, log.surveys) == (503, MOST_KEPT)
+        gateway.clock.advance(KEPT_S)
+        page = await listed(gateway, order="size", begins=f"s{MOST_KEPT}")
+        assert names(page) == [f"s{MOST_KEPT}"]
 
 
 async def test_one_removed_since_the_survey_is_left_out() -> None:
