@@ -323,6 +323,16 @@ async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: St
     assert stage.attention() == []
 
 
+@pytest.mark.parametrize(("failures", "requests", "told"), [(2, 19, 0), (1, 20, 0), (2, 20, 1)])
+async def test_a_failure_of_few_requests_is_no_trouble(
+    failures: int, requests: int, told: int, stage: Stage
+) -> None:
+    await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"))
+    answered = sample(ORIGIN_REQUESTS, requests - failures, OWN, "2xx")
+    await stage.look(answered, sample(ORIGIN_REQUESTS, failures, OWN, "5xx"))
+    assert len(stage.attention()) == told
+
+
 async def test_trouble_that_grows_is_told_until_a_minute_after(stage: Stage) -> None:
     lag = histogram("headgate_event_loop_lag_seconds", "", bounds=(0.1, 0.25, 0.5))
     restarts = counter("headgate_worker_restarts_total", "")
