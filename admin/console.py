@@ -6,7 +6,6 @@ The pages use it as `request.app[CONSOLE]`.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, get_args
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -133,15 +132,8 @@ class Console:
         self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
     ) -> Explanation:
         """What would become of a request for this URL, or path and query, if it came now."""
-        try:
-            parts = urlsplit(url.strip())
-        except ValueError as cause:
-            raise NotTold(400, f"this is no URL: {cause}") from cause
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        named = {name.lower() for name, _ in headers}
-        host = [("Host", parts.netloc)] if parts.netloc and "host" not in named else []
-        question = ExplainRequest(target, (*host, *headers), method)
-        return (await self._ask(question, Explanation))[0]
+        question = ExplainRequest(url, tuple(headers), method)
+        return lists.explanations(await self._ask(question, Explanation))
 
     def configuration(self) -> Configuration:
         """The settings in effect."""

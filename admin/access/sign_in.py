@@ -10,6 +10,7 @@ from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts, network_of
 from admin.access.passwords import Passwords
 from admin.access.sessions import LONGEST_S, Sessions
 from admin.errors import NotTold
+from gateway.protocol.forwarding import CONSOLE_COOKIE
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from admin.access.sessions import Session
     from gateway.settings import AdminUser
 
-COOKIE = "headgate_session"
+COOKIE = CONSOLE_COOKIE
 LONGEST_NAME = 64
 EVENTS = "text/event-stream"  # what a browser asks for, again and again, while a page is open
 

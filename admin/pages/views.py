@@ -163,7 +163,9 @@ async def explain(visit: Visit, headers: str = "") -> Page:
     explanation, trouble = None, None
     if "explained" in visit.query:
         try:
-            explanation = await visit.console.explanation(target, _fields(headers))
+            # A path alone has no host, by which an origin's answers are kept: it is one of here.
+            url = f"http://{_address(visit)}{target}" if target.startswith("/") else target
+            explanation = await visit.console.explanation(url, _fields(headers))
         except NotTold as refusal:
             trouble = refusal
     return Page(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RATIO_OVER_S = 600  # for how long the ratio must be low, as the alert rule has it
 FEWEST_READS = 100  # in that time: of a handful a ratio tells nothing
 ORIGIN_ERRORS = 0.05  # of the requests at an origin
+FEWEST_REQUESTS = 20  # at an origin in a minute: of fewer a single failure would be as much
 FEWEST_FREE_BYTES = 1 << 30
 LATELY_S = 60.0
 STALL_S = 0.25  # for which nobody was served
@@ -145,7 +146,7 @@ def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[F
         yield Finding(("ratio", prefix), "warning", sentence, prefix)
     minute = figures.summed(finest[-(60 // step_s) :])
     asked, failed = _pair(minute, "origin_requests"), _pair(minute, "origin_errors")
-    if asked and failed / asked > ORIGIN_ERRORS:
+    if asked >= FEWEST_REQUESTS and failed / asked > ORIGIN_ERRORS:
         sentence = f"{failed / asked:.0%} of the requests at the origin failed in the last minute"
         yield Finding(("origin errors", prefix), "warning", sentence, prefix)
 

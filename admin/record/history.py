@@ -84,7 +84,7 @@ class History:
 
     def now(self, prefix: str, until: float) -> Row | None:
         """What a route did in the last whole steps: fresh, and no single one's chance."""
-        return figures.summed(self.of(prefix, "15m", until)[-NOW_STEPS - 1 :])
+        return figures.summed(self.of(prefix, "15m", until)[-NOW_STEPS:])
 
     def before(self, prefix: str, ago_s: float, until: float) -> Row | None:
         """What a route did so long ago, in a step of the ring that spans six hours."""

@@ -15,10 +15,12 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from admin.record.figures import Row
     from admin.source import Setup, Source
+    from gateway.telemetry.inspection import ShareFigures
     from gateway.telemetry.metrics import Snapshot
 
-# Less than the time between two looks, of which a late one is left out.
-LOOK_S = 4.0
+# Less than half a step: a look begins in the middle of one, and is counted in the same.
+LOOK_S = 2.0
+ASK_S = 2.0  # other gateways, by a Redis that may be slow; over before the next look
 
 
 class Recorder:
@@ -44,35 +46,42 @@ class Recorder:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
         while True:
+            began = self._clock()
             try:
-                async with asyncio.timeout(LOOK_S):
-                    await self.look()
+                await self.look()
             except TimeoutError:
                 log.warning("admin.look_missed", after_s=LOOK_S)
             except Exception:  # noqa: BLE001 - a gap is better than the end of the record
                 log.exception("admin.look_failed")
-            due = max(due + FINEST_S, loop.time())
-            await asyncio.sleep(due - loop.time())
+            await asyncio.sleep(pause(began, self._clock()))
 
     async def look(self) -> None:
-        """Record what was counted since the last look."""
-        samples = await self._source.measure()
-        health = await self._source.health()
+        """Record what was counted since the last look. Raises TimeoutError when none is told."""
+        async with asyncio.timeout(LOOK_S):
+            samples = await self._source.measure()
+            health = await self._source.health()
         now = self._clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
+        self.watch.update(now, self._findings(now))
         question = self.fleet.question(totals)
         if question is not None:
-            answers = await self._source.ask(question)
-            for rows in self.fleet.take(answers, seconds):
-                # The seconds are told by this gateway's own row.
-                self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
-        self.watch.update(now, self._findings(now))
+            await self._ask(question, now, seconds)
+
+    async def _ask(self, question: ShareFigures, now: float, seconds: float) -> None:
+        """Record what the other gateways have counted."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                answers = await self._source.ask(question)
+        except TimeoutError:
+            log.warning("admin.gateways_not_asked", after_s=ASK_S)
+            return
+        for rows in self.fleet.take(answers, seconds):
+            # The seconds are told by this gateway's own row.
+            self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
 
     def live(self, prefix: str) -> Row | None:
         """The live readers of a route now, of all gateways; None before the first look."""
@@ -94,6 +103,15 @@ class Recorder:
             *self._growing.update(now, self.samples),
             *attention.of_routes(finest, FINEST_S),
         ]
+
+
+def pause(began: float, now: float) -> float:
+    """Seconds up to the middle of the step after that of a look, however late or early it was.
+
+    Both are by the clock of the steps; when that is set back, the next look comes all the same.
+    """
+    due = (began // FINEST_S + 1.5) * FINEST_S
+    return min(max(due - now, 0.0), 1.5 * FINEST_S)
 
 
 def _timeless(row: list[float]) -> list[float]:

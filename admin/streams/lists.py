@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from admin.errors import NotTold
-from gateway.telemetry.inspection import LARGEST_PAGE, MOST_READERS, StreamPage, StreamRow
+from gateway.telemetry.inspection import (
+    LARGEST_PAGE,
+    MOST_READERS,
+    Explanation,
+    Step,
+    StreamPage,
+    StreamRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -93,6 +101,20 @@ def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
             readers_by_mode=_modes((one.readers_by_mode, other.readers_by_mode)),
         )
     return one
+
+
+def explanations(answers: Sequence[Explanation]) -> Explanation:
+    """The steps in one process, and how it ends in each where they differ."""
+    first = answers[0]
+    if all(answer == first for answer in answers):
+        return first
+    results = Counter(answer.result for answer in answers)
+    step = Step(
+        "Which worker answers",
+        ", ".join(f"{result} in {count}" for result, count in results.items()),
+        "each worker has a cache of its own; the steps above are those of one of them",
+    )
+    return Explanation((*first.steps, step), " or ".join(results))
 
 
 def _both(one: StreamRow, other: StreamRow) -> StreamRow:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache import decision
 from gateway.edge.followed_stream import key_of
+from gateway.errors import BadRequest
 from gateway.protocol import edge_target
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
 from gateway.protocol.forwarding import Sender
@@ -47,6 +48,8 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
 
 async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     """From the canonical form to what the next answer is. Raises HeadgateError."""
+    if not asked.headers.get("Host"):
+        raise BadRequest("name the host, by a whole URL or a Host header: answers are kept by it")
     read = route.parse(asked.target)
     yield Step("Canonical form", read.target, _rule_of_form(route.drop_query))
     yield Step("What is asked", _what_is_asked(asked.method, read), "section 5 of the protocol")

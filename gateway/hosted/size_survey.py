@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.errors import LimitReached
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST = 1_000  # streams that are told: twenty pages, further than anybody leafs
 KEPT_S = 60.0  # a survey looks at every stream, so one a minute is enough
+MOST_KEPT = 6  # beginnings: few look at once, and a log has ten seconds' rest from each
 
 
 class Survey(NamedTuple):
@@ -23,30 +26,35 @@ class Survey(NamedTuple):
 
 
 class SizeSurvey:
-    """One survey at a time. It goes on when whoever asked has gone: the next who asks has it."""
+    """One survey at a time. It goes on when whoever asked has gone: the next who asks has it.
+
+    At most MOST_KEPT are made in KEPT_S, however many beginnings are asked for.
+    """
 
     def __init__(self, log: Log, clock: Callable[[], float]) -> None:
         self._log = log
         self._clock = clock
-        self._latest: Survey | None = None
-        self._kept_until = 0.0
+        self._kept: dict[str, tuple[Survey, float]] = {}  # until when, by beginning
         self._under_way: asyncio.Task[None] | None = None
 
     async def largest(self, begins: str) -> Survey:
-        """The largest streams whose paths begin so. Raises LogUnavailable."""
+        """The largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
         while True:
-            latest = self._latest
-            if latest is not None and latest.begins == begins and self._clock() < self._kept_until:
-                return latest
+            now = self._clock()
+            self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1]}
+            if begins in self._kept:
+                return self._kept[begins][0]
             if self._under_way is None:
+                if len(self._kept) >= MOST_KEPT:
+                    raise LimitReached(f"{MOST_KEPT} surveys were made within a minute: ask later")
                 self._under_way = asyncio.get_running_loop().create_task(self._look(begins))
                 self._under_way.add_done_callback(self._looked)
             await asyncio.shield(self._under_way)
 
     async def _look(self, begins: str) -> None:
         taken_at = self._clock()
-        self._latest = Survey(begins, taken_at, await self._log.largest(begins, MOST))
-        self._kept_until = self._clock() + KEPT_S
+        survey = Survey(begins, taken_at, await self._log.largest(begins, MOST))
+        self._kept[begins] = survey, self._clock() + KEPT_S
 
     def _looked(self, look: asyncio.Task[None]) -> None:
         self._under_way = None

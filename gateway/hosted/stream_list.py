@@ -15,7 +15,6 @@ from gateway.errors import BadRequest, HeadgateError
 from gateway.hosted.feeds import HostedFollower
 from gateway.hosted.size_survey import SizeSurvey
 from gateway.protocol.lifecycle import present
-from gateway.protocol.paths import canonical_beginning
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class StreamList:
 
     async def page(self, question: ListStreams) -> StreamPage:
         """The page that is asked for. Raises BadRequest, LogUnavailable."""
-        begins = canonical_beginning(question.begins)
+        begins = question.begins
         limit = max(1, min(question.limit, LARGEST_PAGE))
         if question.order == "name":
             return await self._by_name(begins, question.after, limit)

@@ -80,6 +80,7 @@ _READS = promql.rate("headgate_cache_results_total", "job, route", 'route!="none
 _READERS = promql.total("headgate_live_readers", "job, route")
 _FEEDS = promql.total("headgate_feeds", "job, route")
 _SSE_READERS = promql.total("headgate_live_readers", "job, route", 'mode="sse"')
+_ORIGIN_REQUESTS = promql.rate("headgate_origin_requests_total", "job, route")
 _SLOW = promql.total("headgate_slow_readers", "job, route")
 
 OF_EVERY_GATEWAY = (
@@ -124,7 +125,7 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateSlowReaders",
-        f"{_SLOW} / {_SSE_READERS} > 0.1",
+        f"{_SLOW} / {_SSE_READERS} > 0.1 and {_SSE_READERS} >= 20",  # one of few says nothing
         "10m",
         "warning",
         "{{ $value | humanizePercentage }} of the SSE readers of {{ $labels.route }} do not"
@@ -275,7 +276,8 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginErrors",
-        f"{ORIGIN_FAILURES.record} > 0.05",
+        # One failure in five minutes is 5 % of 20 requests: of fewer it says nothing.
+        f"{ORIGIN_FAILURES.record} > 0.05 and {_ORIGIN_REQUESTS} > 0.1",
         "5m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to the origin of"

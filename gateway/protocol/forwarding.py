@@ -64,6 +64,10 @@ CONDITIONS = frozenset(
 )
 
 
+# Of who is signed in to the console: browsers send it to every port of its host.
+CONSOLE_COOKIE = "headgate_session"
+
+
 class Sender(NamedTuple):
     """Whose request is passed on: the client's address, and how it reached us."""
 
@@ -80,12 +84,13 @@ def request_fields(
     drop: frozenset[str] = frozenset(),
     keyed: Collection[str] | None = None,
 ) -> CIMultiDict[str]:
-    """The fields of a request for the origin, without those that `drop` names.
+    """The fields of a request for the origin, without the console's cookie and what `drop` names.
 
     One with `keyed` is asked for everybody who asks the same: what tells the origin of the client
     is left out of it, but for the fields that are named there, which are in the key.
     """
     fields = end_to_end(headers, drop | {"host"})
+    _drop_console_cookie(fields)
     if keyed is not None:
         for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
             if _UNKEYED.search(name) is not None:
@@ -96,6 +101,17 @@ def request_fields(
     fields["X-Forwarded-Host"] = sender.host
     _append(fields, "Forwarded", _forwarded(sender))
     return fields
+
+
+def _drop_console_cookie(fields: CIMultiDict[str]) -> None:
+    lines = fields.getall("Cookie", ())
+    if not any(CONSOLE_COOKIE in line for line in lines):
+        return
+    pairs = [pair.strip() for line in lines for pair in line.split(";")]
+    kept = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() != CONSOLE_COOKIE]
+    del fields["Cookie"]
+    if kept:
+        fields["Cookie"] = "; ".join(kept)
 
 
 def hop_names(headers: MultiMapping[str]) -> set[str]:

@@ -42,6 +42,7 @@ class Exchange:
         self.request_id = request_id
         self.asked: Asked | None = None  # where there is to be a line
         self.cache = ""
+        self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"
         self._is_over = False
@@ -79,8 +80,9 @@ class Exchange:
         traffic = self.traffic
         traffic.answered(self.operation, status, size, perf_counter() - self._began)
         if self.is_read:
-            result = _RESULTS.get(self.cache, counted.MISS)  # cut, it was not here at once
-            traffic.results[result] += 1
+            if self.is_looked_up:
+                result = _RESULTS.get(self.cache, counted.MISS)  # cut, it was not here at once
+                traffic.results[result] += 1
             traffic.resumes[self.begins] += 1
 
     def _log(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:

@@ -25,9 +25,14 @@ _PLACES = ("If-None-Match", "Last-Event-ID", "Range")
 
 
 class Repeated(NamedTuple):
-    """A read that one client has sent OFTEN times, or more."""
+    """A read that one client has sent OFTEN times, or more: the client as in a request's line.
 
-    client: str
+    Without `forwarded_for` it is one connection, which the port tells.
+    """
+
+    client: str | None
+    port: int | None
+    forwarded_for: str | None
     method: str
     target: str
 
@@ -65,17 +70,21 @@ class LoopDetector:
         headers: Mapping[str, str],
     ) -> None:
         """A read has come; without a transport it is the only one of its connection."""
-        client = _client(transport, headers)
+        forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded") or None
+        peer = None if transport is None else transport.get_extra_info("peername")
+        client = forwarded_for or (None if "Via" in headers else peer)
         if client is None or method not in _READS:
-            return
+            return  # a proxy need not say for whom it asks
         key = hash((client, method, target, *map(headers.get, _PLACES)))
         times = self._times.get(key, 0) + 1
         if times == 1 and len(self._times) >= MOST_NOTED:
             return
         self._times[key] = times
         if times == OFTEN:
+            address, port = peer[:2] if isinstance(peer, tuple) else (None, None)
+            shown = None if forwarded_for is None else forwarded_for[:LONGEST_SHOWN]
             self._often[key] = Repeated(
-                client[:LONGEST_SHOWN], method, redact(target)[:LONGEST_SHOWN]
+                address, port, shown, method, redact(target)[:LONGEST_SHOWN]
             )
 
     def _tell(self, looked_s: float) -> None:
@@ -85,23 +94,21 @@ class LoopDetector:
         if loops:
             self.noticed += len(loops)
             worst = max(loops, key=self._times.__getitem__)
+            read = loops[worst]
+            which = (
+                {"port": read.port}
+                if read.forwarded_for is None
+                else {"forwarded_for": read.forwarded_for}
+            )
             log.warning(
                 "reads.repeated",
                 loops=len(loops),
-                client=loops[worst].client,
-                method=loops[worst].method,
-                path=loops[worst].target,
+                client=read.client,
+                method=read.method,
+                path=read.target,
                 times=self._times[worst],
                 within_s=round(looked_s, 3),
+                **which,
             )
         self._times.clear()
         self._often.clear()
-
-
-def _client(transport: BaseTransport | None, headers: Mapping[str, str]) -> str | None:
-    """Who asks; None where nobody can tell: a proxy need not say for whom it asks."""
-    named = headers.get("X-Forwarded-For") or headers.get("Forwarded")
-    if named or transport is None or "Via" in headers:
-        return named or None
-    peer = transport.get_extra_info("peername")
-    return peer and f"{peer[0]} port {peer[1]}"

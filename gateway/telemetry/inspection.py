@@ -22,7 +22,8 @@ ReaderMode = Literal["sse", "long-poll"]
 class ListStreams(msgspec.Struct, tag=True, frozen=True):
     """The streams of a route whose names begin with `begins`, a page of them.
 
-    By name they rise, by anything else they fall. `after` is the `after` of the page before.
+    By name they rise, by anything else they fall. `begins` may be written as a client would; a
+    route is given its canonical form. `after` is the `after` of the page before.
     """
 
     route: str  # its prefix
@@ -97,9 +98,12 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
 
 
 class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
-    """What would become of a request, if it came now."""
+    """What would become of a request, if it came now.
 
-    target: str  # path and query
+    `target` is path and query, or a whole URL, which names the host unless a header does.
+    """
+
+    target: str
     headers: tuple[tuple[str, str], ...] = ()
     method: str = "GET"
 
@@ -113,7 +117,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, tag=True, frozen=True):
-    """The steps in their order, and how it ends: HIT, MISS, COLLAPSED, BYPASS, an error's code."""
+    """The steps in their order, and how it ends: HIT, MISS, COLLAPSED, BYPASS, an error's code.
+
+    Where the workers differ, all of their results are told.
+    """
 
     steps: tuple[Step, ...]
     result: str

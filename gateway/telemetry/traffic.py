@@ -6,6 +6,7 @@ Prometheus is told is made of all of these when somebody asks.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import is_long_over
@@ -41,10 +42,10 @@ class Hits:
     """Kept answers that were given at once, to reads of one kind.
 
     Whoever gives one counts it and its body's `bytes`. Some are measured, each for those up to the
-    next. `late` are those that took longer than the first bound of their histogram.
+    next, in the sum and in the buckets of their histogram.
     """
 
-    __slots__ = ("_measured", "_seconds", "_took", "bytes", "count", "late")
+    __slots__ = ("_late", "_measured", "_seconds", "_took", "bytes", "count")
 
     def __init__(self) -> None:
         self.count = 0
@@ -52,21 +53,27 @@ class Hits:
         self._seconds = 0.0  # of the first `_measured`
         self._measured = 0
         self._took = 0.0
-        self.late = Histogram(SECONDS)
+        # Those of them by bucket that took longer than the first bound, as few do.
+        self._late = [0] * (len(SECONDS) + 1)
 
     def measured(self, seconds: float) -> None:
         """The one that was counted last took so long."""
         before = self.count - 1
-        self._seconds += self._took * (before - self._measured)
+        times = before - self._measured
+        self._seconds += self._took * times
+        if self._took > _FIRST_S:
+            self._late[bisect_left(SECONDS, self._took)] += times
         self._measured = before
         self._took = seconds
-        if seconds > _FIRST_S:
-            self.late.observe(seconds)
 
-    @property
-    def seconds(self) -> float:
-        """What all of them took."""
-        return self._seconds + self._took * (self.count - self._measured)
+    def distribution(self) -> Distribution:
+        """How long all of them took."""
+        times = self.count - self._measured
+        counts = list(self._late)
+        if self._took > _FIRST_S:
+            counts[bisect_left(SECONDS, self._took)] += times
+        counts[0] = self.count - sum(counts)
+        return Distribution(tuple(counts), self._seconds + self._took * times)
 
 
 class Kept:
@@ -159,9 +166,7 @@ class Traffic:
         """How long the requests of an operation took."""
         told = self.durations[operation].distribution()
         for hits in self._hits.get(operation, ()):
-            late = hits.late.counts
-            counts = (hits.count - sum(late), *late[1:])
-            told += Distribution(counts, hits.seconds)
+            told += hits.distribution()
         return told
 
     def result_count(self, result: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import HeadgateError
+from gateway.errors import BadRequest, HeadgateError, LimitReached, NotOffered, ServerStopping
 from gateway.protocol import cache_status
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
+
+# A read that is refused so tells nothing of what the cache is good for.
+NOT_LOOKED_UP = (BadRequest, LimitReached, NotOffered, ServerStopping)
 
 _OPERATIONS = {
     "GET": counted.READ,

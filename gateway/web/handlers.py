@@ -71,6 +71,7 @@ class Handlers:
             answered = await self._operate(request, exchange)
         except HeadgateError as refusal:
             answered = Answered(self._shared.problem(refusal), _cache_lines(request, refusal))
+            exchange.is_looked_up = not isinstance(refusal, accounting.NOT_LOOKED_UP)
             abandon = isinstance(refusal, RequestTimeout)
         except ConnectionError:
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)

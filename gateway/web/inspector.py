@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, assert_never
 
+import msgspec
+
 from gateway.errors import HeadgateError, StreamNotFound
+from gateway.protocol.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import (
     DescribeStream,
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import Answer, Question
     from gateway.web.router import Router
+
+# Sooner than the console stops waiting for all: what one log cannot tell, another may.
+SHARE_S = 1.5
 
 
 class Inspector:
@@ -43,17 +50,17 @@ class Inspector:
     async def _answer(self, question: Question) -> Answer:
         match question:
             case ListStreams():
-                return await self._route(question.route).list_streams(question)
+                begins = canonical_beginning(question.begins)
+                asked = msgspec.structs.replace(question, begins=begins)
+                return await self._route(question.route).list_streams(asked)
             case DescribeStream():
                 route = self._route(question.route)
                 return await route.describe(route.checked(question.name))
             case ExplainRequest():
                 return await explain(self._routes, self._kinds, question)
             case ShareFigures():
-                told: dict[str, str] = {}
-                for route in self._routes:
-                    told |= await route.share_figures(question.instance, question.told)
-                return SharedFigures(told)
+                found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
+                return SharedFigures({name: told for one in found for name, told in one.items()})
             case _:
                 assert_never(question)
 
@@ -62,3 +69,12 @@ class Inspector:
             if route.prefix == prefix:
                 return route
         raise StreamNotFound(f"no route has the prefix {prefix}")
+
+
+async def _shared(route: StreamRoute, question: ShareFigures) -> Mapping[str, str]:
+    """What others told by this route's log; nothing when that is away."""
+    try:
+        async with asyncio.timeout(SHARE_S):
+            return await route.share_figures(question.instance, question.told)
+    except (HeadgateError, TimeoutError):
+        return {}  # whether a log can be reached is told by its health

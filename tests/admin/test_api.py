@@ -425,6 +425,19 @@ async def test_the_description_is_openapi_and_names_every_operation(console: Con
     assert described == served - {("GET", itself), ("HEAD", itself)}
 
 
+async def test_an_explanation_is_of_the_target_as_it_was_asked_for(console: Console) -> None:
+    await console.create("chat", "text/plain", b"x")
+    for url, status, result in (
+        (f"{console.streams}/chat?offset=-1#part", 200, "MISS"),
+        (f"{ROUTE}/chat?offset=-1", 200, "MISS"),
+        (f"/{ROUTE}/chat", 200, "400 bad_request"),  # two slashes: a path, and no host
+        ("chat", 400, None),
+        ("ftp://host/chat", 400, None),
+    ):
+        got, told = await console.ask("POST", "/api/explain", {"url": url})
+        assert (url, got, told.get("result")) == (url, status, result)
+
+
 async def test_every_answer_is_as_described(console: Console) -> None:
     await console.create("chat", "application/json", b"[1]")
     document = msgspec.to_builtins(openapi.document("1"))

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from admin.streams import lists
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
+    Explanation,
     ListStreams,
     ProducerRow,
     ReaderRow,
+    Step,
     StreamDescription,
     StreamOrder,
     StreamPage,
@@ -98,3 +100,20 @@ def test_a_stream_is_described_by_all_together() -> None:
     assert (merged.producers, merged.producers_in_all) == (one.producers, 1)
     assert merged.readers == (far, near)
     assert merged.readers_by_mode == {"sse": 2, "long-poll": 1}
+
+
+def explanation(result: str, rule: str = "a rule") -> Explanation:
+    return Explanation((Step("The next answer", result, rule),), result)
+
+
+def test_what_all_workers_explain_alike_is_told_once() -> None:
+    assert lists.explanations([explanation("HIT")] * 3) == explanation("HIT")
+
+
+def test_each_workers_result_is_told_where_they_differ() -> None:
+    told = lists.explanations([explanation("MISS"), explanation("HIT"), explanation("MISS")])
+    assert told.result == "MISS or HIT"
+    assert told.steps[0] == explanation("MISS").steps[0]
+    assert told.steps[-1].outcome == "MISS in 2, HIT in 1"
+    older = lists.explanations([explanation("HIT", "fresh"), explanation("HIT", "1 s old")])
+    assert (older.result, older.steps[-1].outcome) == ("HIT", "HIT in 2")

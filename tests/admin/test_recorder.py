@@ -5,12 +5,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from admin.model import Instance, State
 from admin.record import figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
-from admin.record.recorder import Recorder
+from admin.record.recorder import Recorder, pause
 from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
 from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (
@@ -33,6 +35,8 @@ from tests.admin.consoles import (
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from admin.model import Attention, Overview
     from admin.source import Setup
     from gateway.telemetry.inspection import Answer, Question
@@ -116,6 +120,14 @@ async def test_known_numbers_are_told_exactly(stage: Stage) -> None:
     assert sum(told.delivery.counts[-1]) == 1
 
 
+async def test_now_is_the_last_three_steps_and_no_fourth(stage: Stage) -> None:
+    counted = 0
+    for rate in (0, 100, 100, 100, 4, 4, 4):
+        counted += 5 * rate
+        await stage.look(sample(REQUESTS, counted, OWN, "read", "2xx"))
+    assert stage.overview().requests.value == pytest.approx(4.0)
+
+
 async def test_live_readers_are_those_of_the_last_look(stage: Stage) -> None:
     for count in (0, 0, 7):
         await stage.look(sample(LIVE_READERS, count, OWN, "sse"), after_s=4.7)
@@ -154,6 +166,8 @@ async def test_a_route_is_told_with_its_servers_repairs_and_policy(stage: Stage)
 
 # ---------------------------------------------------------------- looking again and again
 
+MIDDLE = NOW + FINEST_S / 2  # of a step
+
 
 class Troubled(Switchboard):
     """A source that fails at its second look, and does not answer at its third."""
@@ -175,14 +189,14 @@ def test_a_look_that_fails_or_takes_too_long_leaves_a_gap(
     async def record() -> list[float | None]:
         loop = asyncio.get_running_loop()
         source = Troubled()
-        made = setup(lambda: NOW + loop.time(), routes=ROUTES)
+        made = setup(lambda: MIDDLE + loop.time(), routes=ROUTES)
         recorder = Recorder(source, made, "here")
         running = asyncio.create_task(recorder.run())
         await asyncio.sleep(4 * FINEST_S + 1)
         running.cancel()
         await asyncio.wait([running])
         assert source.looks == 5
-        rows = recorder.history.of(OWN, "15m", NOW + loop.time())
+        rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
         return [figures.rate(row, "requests") for row in rows][-5:]
 
     # What was counted in the gap is told with the look that ends it, over all of its seconds.
@@ -190,6 +204,74 @@ def test_a_look_that_fails_or_takes_too_long_leaves_a_gap(
     printed = "".join(capsys.readouterr())
     assert "[error    ] admin.look_failed" in printed
     assert "[warning  ] admin.look_missed" in printed
+
+
+class Unsteady(Switchboard):
+    """A source that takes a little longer every other time."""
+
+    looks = 0
+
+    async def measure(self) -> Snapshot:
+        self.looks += 1
+        await asyncio.sleep(0.02 * (self.looks % 2))
+        return (sample(REQUESTS, 10 * self.looks, OWN, "read", "2xx"),)
+
+
+@given(phase_s=st.floats(0, FINEST_S - 0.001))
+@example(phase_s=FINEST_S - 0.01)
+@settings(max_examples=20)
+def test_every_step_has_a_look_whenever_the_first_one_was(phase_s: float) -> None:
+    async def record() -> list[float]:
+        loop = asyncio.get_running_loop()
+        made = setup(lambda: NOW + phase_s + loop.time(), routes=ROUTES)
+        recorder = Recorder(Unsteady(), made, "here")
+        running = asyncio.create_task(recorder.run())
+        await asyncio.sleep(12 * FINEST_S)
+        running.cancel()
+        await asyncio.wait([running])
+        rows = recorder.history.of(OWN, "15m", recorder.looked_at or 0.0)
+        return [0.0 if row is None else row[figures.COLUMN["requests"]] for row in rows][-10:]
+
+    assert virtual_time.run(record()) == [10.0] * 10
+
+
+def test_a_clock_that_is_set_back_holds_up_no_look() -> None:
+    assert pause(began=NOW, now=NOW - 3600) == 1.5 * FINEST_S
+    assert pause(began=NOW, now=NOW + 3600) == 0.0
+
+
+class SlowRedis(Switchboard):
+    """A source whose log is down, and whose other gateways cannot be asked."""
+
+    async def ask(self, question: Question) -> Sequence[Answer]:
+        self.asked.append(question)
+        await asyncio.Event().wait()
+        return ()
+
+
+def test_attention_goes_on_while_the_other_gateways_cannot_be_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def record() -> list[float | None]:
+        loop = asyncio.get_running_loop()
+        source = SlowRedis(state={f"log {SHARED}": "timed out"})
+        recorder = Recorder(source, setup(lambda: MIDDLE + loop.time(), routes=ROUTES), "here")
+        running = asyncio.create_task(recorder.run())
+        await asyncio.sleep(FINEST_S + 1)
+        assert [it.sentence for it in recorder.watch.attention] == ["log: timed out"]
+        source.state = {}
+        await asyncio.sleep(FINEST_S)
+        assert recorder.watch.attention == ()
+        running.cancel()
+        await asyncio.wait([running])
+        rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
+        assert len(source.asked) == 3
+        return [figures.rate(row, "requests") for row in rows][-3:]
+
+    assert virtual_time.run(record()) == [None, 0.0, 0.0]  # nothing is missed of our own
+    printed = "".join(capsys.readouterr())
+    assert printed.count("admin.gateways_not_asked") == 2
+    assert "admin.look_missed" not in printed
 
 
 # ---------------------------------------------------------------- attention
@@ -239,6 +321,16 @@ async def test_a_failing_origin_and_a_full_limit_are_told_for_a_minute(stage: St
     }
     await stage.look(*failing, sample(REFUSALS, 5, "max_feeds"), after_s=61)
     assert stage.attention() == []
+
+
+@pytest.mark.parametrize(("failures", "requests", "told"), [(2, 19, 0), (1, 20, 0), (2, 20, 1)])
+async def test_a_failure_of_few_requests_is_no_trouble(
+    failures: int, requests: int, told: int, stage: Stage
+) -> None:
+    await stage.look(sample(ORIGIN_REQUESTS, 0, OWN, "2xx"))
+    answered = sample(ORIGIN_REQUESTS, requests - failures, OWN, "2xx")
+    await stage.look(answered, sample(ORIGIN_REQUESTS, failures, OWN, "5xx"))
+    assert len(stage.attention()) == told
 
 
 async def test_trouble_that_grows_is_told_until_a_minute_after(stage: Stage) -> None:

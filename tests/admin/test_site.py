@@ -244,6 +244,14 @@ async def test_headers_to_be_explained_are_lines_and_are_in_no_url(
             assert words in await answer.text()
 
 
+async def test_a_path_is_explained_at_the_address_that_the_pages_show(
+    client: TestClient[Any, Any],
+) -> None:
+    form = {"target": "/v1/stream/a", "headers": "", "csrf": await csrf(client)}
+    async with client.post("/explain", data=form) as answer:
+        assert "GET http://127.0.0.1:4437/v1/stream/a" in await answer.text()
+
+
 async def test_only_what_is_in_the_package_is_static(client: TestClient[Any, Any]) -> None:
     for path, status in (
         ("/static/headgate.css", 200),

@@ -69,6 +69,19 @@ def test_pages_follow_each_other_and_have_every_stream_once(
     uvloop.run(run())
 
 
+@pytest.mark.parametrize("order", ["name", "readers"])
+async def test_a_beginning_is_found_however_it_is_written(order: str) -> None:
+    async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
+        name = "b%C3%A9"
+        tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        for begins in ("bé", "b%c3", "%62", "b%"):
+            told = await page(gateway, begins=begins, order=order)
+            assert [row.name for row in told.rows] == [name], begins
+
+
 async def test_those_with_most_readers_come_first() -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         for name, readers in (("few", 1), ("many", 3)):

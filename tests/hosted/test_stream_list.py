@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.errors import BadRequest
-from gateway.hosted.size_survey import KEPT_S
+from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import Create, ForkRequest
 from gateway.protocol.state import Lifetime
-from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, StreamPage
+from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, NotAnswered, StreamPage
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, Serving, get, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.telemetry.inspection import Answer
+
 
 async def listed(gateway: Serving, **question: object) -> StreamPage:
+    told = await answered(gateway, **question)
+    assert isinstance(told, StreamPage), told
+    return told
+
+
+async def answered(gateway: Serving, **question: object) -> Answer:
     asked = ListStreams(PREFIX, **question)  # type: ignore[arg-type] # checked there
-    return await gateway.route.list_streams(asked)
+    return await gateway.inspector.answer(asked)
 
 
 def names(page: StreamPage) -> list[str]:
@@ -75,8 +82,9 @@ async def test_a_beginning_is_found_however_it_is_written(begins: str, found: li
 @pytest.mark.parametrize("begins", ["x" * 2049, "\ud800"])
 async def test_what_no_path_begins_with_is_refused(begins: str) -> None:
     async with serving() as gateway:
-        with pytest.raises(BadRequest):
-            await listed(gateway, begins=begins)
+        told = await answered(gateway, begins=begins)
+    assert isinstance(told, NotAnswered)
+    assert told.status == 400
 
 
 async def test_streams_that_are_over_are_not_listed_and_pages_are_full_all_the_same() -> None:
@@ -152,6 +160,23 @@ async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() ->
         assert log.surveys == 3
 
 
+async def test_a_log_is_surveyed_only_so_often_whatever_is_asked_for() -> None:
+    log = Surveyed()
+    async with serving(log) as gateway:
+        await create(gateway, *(f"s{number}" for number in range(MOST_KEPT + 1)), body=b"x")
+        for _ in range(3):
+            for number in range(MOST_KEPT):
+                page = await listed(gateway, order="size", begins=f"s{number}")
+                assert names(page) == [f"s{number}"]
+        assert log.surveys == MOST_KEPT  # whoever looks in turn with others has his own
+        told = await answered(gateway, order="size", begins=f"s{MOST_KEPT}")
+        assert isinstance(told, NotAnswered)
+        assert (told.status, log.surveys) == (503, MOST_KEPT)
+        gateway.clock.advance(KEPT_S)
+        page = await listed(gateway, order="size", begins=f"s{MOST_KEPT}")
+        assert names(page) == [f"s{MOST_KEPT}"]
+
+
 async def test_one_removed_since_the_survey_is_left_out() -> None:
     async with serving() as gateway:
         await create(gateway, "a", "b", body=b"x")
@@ -163,8 +188,9 @@ async def test_one_removed_since_the_survey_is_left_out() -> None:
 @pytest.mark.parametrize("order", ["size", "readers", "rate"])
 async def test_an_after_of_another_order_is_refused(order: str) -> None:
     async with serving() as gateway:
-        with pytest.raises(BadRequest):
-            await listed(gateway, order=order, after="chat/1")
+        told = await answered(gateway, order=order, after="chat/1")
+    assert isinstance(told, NotAnswered)
+    assert told.status == 400
 
 
 async def test_those_with_most_readers_here_come_first_and_those_without_are_left_out() -> None:

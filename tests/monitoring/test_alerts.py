@@ -90,11 +90,10 @@ def readers_of_feeds(shared: int, readers: int) -> dict[str, str]:
     }
 
 
-def slow_readers(slow: int) -> dict[str, str]:
-    """Of a hundred."""
+def slow_readers(slow: int, readers: int = 100) -> dict[str, str]:
     return {
         **gauge("headgate_slow_readers", ROUTE, slow),
-        **gauge("headgate_live_readers", f'{ROUTE}, mode="sse"', 100),
+        **gauge("headgate_live_readers", f'{ROUTE}, mode="sse"', readers),
         **gauge("headgate_live_readers", f'{ROUTE}, mode="long_poll"', 900),
     }
 
@@ -125,11 +124,11 @@ def servers(first: int, second: int) -> dict[str, str]:
     }
 
 
-def origin_answers(failures: int) -> dict[str, str]:
-    """Of a thousand a minute."""
+def origin_answers(failures: int, all_told: int = 1000) -> dict[str, str]:
+    """So many a minute."""
     requests = "headgate_origin_requests_total"
     return {
-        f'{requests}{{{ROUTE}, result="2xx"}}': f"0+{1000 - failures}x60",
+        f'{requests}{{{ROUTE}, result="2xx"}}': f"0+{all_told - failures}x60",
         f'{requests}{{{ROUTE}, result="timeout"}}': f"0+{failures}x60",
     }
 
@@ -208,6 +207,14 @@ CASES = [
         10,
         BY_ROUTE_OF_ALL,
         "11% of the SSE readers of /r do not keep up.",
+    ),
+    Case(
+        "HeadgateSlowReaders",
+        slow_readers(3, readers=20),
+        slow_readers(3, readers=19),
+        10,
+        BY_ROUTE_OF_ALL,
+        "15% of the SSE readers of /r do not keep up.",
     ),
     Case(
         "HeadgateEventLoopStalls",
@@ -354,6 +361,14 @@ CASES = [
         6,
         BY_ROUTE_OF_ALL,
         "5.1% of the requests to the origin of /r fail.",
+    ),
+    Case(
+        "HeadgateOriginErrors",
+        origin_answers(failures=1, all_told=8),
+        origin_answers(failures=1, all_told=6),
+        9,  # there is one request in ten seconds from the fourth minute on
+        BY_ROUTE_OF_ALL,
+        "12.5% of the requests to the origin of /r fail.",
     ),
 ]
 

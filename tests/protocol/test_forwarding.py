@@ -48,6 +48,29 @@ def forwarded(sender: Sender) -> str:
 # ---------------------------------------------------------------- of the connection
 
 
+@pytest.mark.parametrize("keyed", [(), None])
+@pytest.mark.parametrize(
+    ("cookies", "passed"),
+    [
+        (["headgate_session=s3cret"], None),
+        (["a=1; headgate_session=s3cret; b=2"], "a=1; b=2"),
+        (["a=1;headgate_session = s3cret;b=2"], "a=1; b=2"),
+        (["headgate_session=one", "a=1", "headgate_session=two"], "a=1"),
+        (
+            ["my_headgate_session=1; headgate_sessions=2"],
+            "my_headgate_session=1; headgate_sessions=2",
+        ),
+        (["a=headgate_session"], "a=headgate_session"),
+        (["a=1;b=2"], "a=1;b=2"),
+    ],
+)
+def test_the_consoles_cookie_is_for_no_origin(
+    cookies: list[str], passed: str | None, keyed: tuple[str, ...] | None
+) -> None:
+    made = asked(*(("Cookie", line) for line in cookies), keyed=keyed)
+    assert [value for name, value in made if name == "Cookie"] == ([passed] if passed else [])
+
+
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"host", "content-length", "expect"}))
 @pytest.mark.parametrize("keyed", [(), None])
 def test_fields_of_the_connection_end_here(name: str, keyed: tuple[str, ...] | None) -> None:

@@ -97,7 +97,8 @@ async def test_the_line_says_who_asks_what_how_often() -> None:
                 "event": "reads.repeated",
                 "log_level": "warning",
                 "loops": 1,
-                "client": f"127.0.0.1 port {port}",
+                "client": "127.0.0.1",
+                "port": port,
                 "method": "GET",
                 "path": f"{PREFIX}/s?offset=-1&token=[redacted]",
                 "times": 7,
@@ -180,7 +181,9 @@ async def test_a_client_of_a_proxy_is_one_on_whatever_connection(name: str, endi
             asked = get("s?offset=-1", f"{name}: 10.0.0.1", "Via: 1.1 x", f"Connection: {ending}")
             await gateway.ask(asked)
         (line,) = found(gateway)
-        assert (line["client"], line["times"]) == ("10.0.0.1", OFTEN)
+        assert (line["client"], line["forwarded_for"]) == ("127.0.0.1", "10.0.0.1")
+        assert line["times"] == OFTEN
+        assert "port" not in line
 
 
 async def test_a_proxy_that_names_nobody_is_no_client() -> None:
@@ -244,7 +247,7 @@ def test_one_line_tells_of_all_and_no_more_than_it_must() -> None:
     (line,) = lines
     assert (line["loops"], line["times"]) == (3, OFTEN + 1)
     assert line["path"] == "/" + "b" * (LONGEST_SHOWN - 1)
-    assert line["client"] == "x" * LONGEST_SHOWN
+    assert line["forwarded_for"] == "x" * LONGEST_SHOWN
     assert repeated.noticed == 3
 
 

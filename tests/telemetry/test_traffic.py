@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from operator import ge
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.live.contract import DataEvent
 from gateway.live.event_round import EventRound, take_back
 from gateway.protocol.requests import parse_append
 from gateway.telemetry.live_traffic import LiveTraffic
+from gateway.telemetry.metrics import Distribution
 from gateway.telemetry.traffic import HIT, NOWHERE, OFFSET, READ, SECONDS, START, Traffic, begins
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -27,21 +33,29 @@ def test_kept_answers_take_as_long_as_the_last_one_that_was_measured() -> None:
         hits.count += 1
         if seconds is not None:
             hits.measured(seconds)
-    assert hits.seconds == pytest.approx(3 * 0.0001 + 2 * 0.0002 + 1.0)
     told = traffic.duration(READ)
-    assert told.sum == pytest.approx(hits.seconds)
+    assert told.sum == pytest.approx(3 * 0.0001 + 2 * 0.0002 + 1.0)
     assert (told.counts[0], told.counts[SECONDS.index(1.0)], sum(told.counts)) == (5, 1, 6)
     assert traffic.result_count(HIT) == traffic.request_count(READ, 1) == 6
 
 
-def test_the_time_of_kept_answers_only_grows() -> None:
-    hits, before = Traffic().hits(READ, OFFSET), 0.0
-    for number in range(1, 100):
+@given(st.lists(st.none() | st.sampled_from([0.0001, 0.0004, *SECONDS, 0.03, 20.0])))
+def test_sum_and_buckets_of_kept_answers_agree_and_only_grow(took: list[float | None]) -> None:
+    hits, before = Traffic().hits(READ, OFFSET), Distribution((0,) * (len(SECONDS) + 1), 0.0)
+    latest, buckets, seconds = 0.0, [0] * (len(SECONDS) + 1), 0.0
+    for one in took:
         hits.count += 1
-        if number % 7 == 0:
-            hits.measured(1 / number)
-        assert hits.seconds >= before
-        before = hits.seconds
+        if one is not None:
+            hits.measured(one)
+            latest = one
+        buckets[bisect_left(SECONDS, latest)] += 1
+        seconds += latest
+        told = hits.distribution()
+        assert told.counts == tuple(buckets)
+        assert told.sum == pytest.approx(seconds)
+        assert all(map(ge, told.counts, before.counts))
+        assert told.sum >= before.sum * (1 - 1e-12)  # floats are added in another order
+        before = told
 
 
 class Reader:

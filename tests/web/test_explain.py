@@ -186,6 +186,31 @@ async def test_a_whole_url_names_its_host_and_equal_targets_are_one_key() -> Non
         assert outcomes(whole)["Cache key"] == outcomes(plain)["Cache key"]
 
 
+async def test_without_a_host_an_origins_answer_has_no_key() -> None:
+    async with serving() as origin:
+        await origin.ask(put("s"))
+        url = f"http://127.0.0.1:{origin.port}{PREFIX}"
+        async with edge_serving(url) as gateway:
+            await gateway.ask(get(f"{EDGE}/s"))
+            target, headers = f"{EDGE}/s", (("X-A", "b"),)
+            bare = await gateway.inspector.answer(ExplainRequest(target, headers))
+            empty = await gateway.inspector.answer(ExplainRequest(target, (("Host", ""),)))
+            whole = await gateway.inspector.answer(ExplainRequest(f"http://headgate.test{target}"))
+    for told in (bare, empty):
+        assert isinstance(told, Explanation)
+        assert told.result == "400 bad_request"
+        assert "name the host" in told.steps[-1].rule
+    assert isinstance(whole, Explanation)
+    assert whole.result == "HIT"
+
+
+async def test_an_own_log_asks_for_no_host() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        told = await gateway.inspector.answer(ExplainRequest(f"{PREFIX}/s"))
+        assert told == await explained(gateway, f"{PREFIX}/s")
+
+
 @pytest.mark.parametrize(
     "question",
     [

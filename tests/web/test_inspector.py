@@ -1,0 +1,65 @@
+"""What one route cannot answer takes nothing from what the others do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway import app
+from gateway.backends.memory import MemoryLog
+from gateway.errors import LogUnavailable
+from gateway.settings import Route
+from gateway.telemetry.inspection import SharedFigures, ShareFigures
+from gateway.web.inspector import SHARE_S
+from gateway.web.router import Router
+from tests.streams.clock import ManualClock
+from tests.support import virtual_time
+from tests.web.serving import Options, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.backends.contract import Log
+
+
+class Telling(MemoryLog):
+    """A log where another gateway has left its figures."""
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        return {"there": f"what {instance} told: {told}"}
+
+
+class Away(MemoryLog):
+    """A log that says that it is away."""
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        raise LogUnavailable("connection refused")
+
+
+class Silent(MemoryLog):
+    """A log that says nothing."""
+
+    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+        await asyncio.Event().wait()
+        return {}
+
+
+async def shared(*logs: Log) -> tuple[object, float]:
+    """What is answered by routes with these logs, and how long it takes (s)."""
+    settings = settings_of(Options())
+    parts = app.shared_by_all(settings, ManualClock())
+    routes = [
+        app.hosted_route(settings, Route(prefix=f"/{at}", origin="memory:"), log, parts)
+        for at, log in enumerate(logs)
+    ]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    answer = await app.inspector(Router(routes)).answer(ShareFigures("here", "1"))
+    return answer, loop.time() - began
+
+
+def test_a_log_that_is_away_hides_no_gateway_of_another() -> None:
+    found = {"there": "what here told: 1"}
+    assert virtual_time.run(shared(Away(), Telling())) == (SharedFigures(found), 0.0)
+    silent = virtual_time.run(shared(Silent(), Telling(), Silent()))
+    assert silent == (SharedFigures(found), SHARE_S)  # waited for at once, not in turn
