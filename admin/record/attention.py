@@ -77,10 +77,12 @@ class Growing:
         }
         for (name, label), (_, count) in self._lately.items():
             sentence = _TROUBLE[name].format(count=f"{count:,.0f}", label=label)
-            yield Finding((name, label), "warning", sentence)
+            yield Finding((name, label), "bad" if name == _LOSS else "warning", sentence)
 
 
+_LOSS = "headgate_log_histories_total"
 _TROUBLE = {
+    _LOSS: "a Redis of {label} came back or another took over: what it had not kept is lost",
     "headgate_refusals_total": "{label} is reached: {count} refused since it began",
     "headgate_worker_restarts_total": "workers end and are replaced: {count} since it began",
     "headgate_repeated_reads_total": "readers go in circles: {count} since it began",
@@ -99,13 +101,18 @@ def _counted(sample: Sample) -> float:
 
 
 def of_health(health: Health) -> Iterator[Finding]:
-    """A finding for each check that fails; notes are warnings, of a loss more than that."""
+    """A finding for each check that fails; of notes, those of which readers or writers feel."""
     for name, reason in health.checks.items():
         if reason is not None:
             yield _check(name, reason, "bad")
     for name, reason in health.notes.items():
         if reason is not None:
-            yield _check(name, reason, "bad" if name.startswith("loss ") else "warning")
+            yield _check(name, reason, "bad" if is_felt(name) else "warning")
+
+
+def is_felt(note: str) -> bool:
+    """Whether readers or writers feel it: data are lost, or nothing of an origin is reached."""
+    return note.startswith(("loss ", "origin "))
 
 
 def _check(name: str, reason: str, level: Level) -> Finding:

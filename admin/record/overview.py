@@ -17,6 +17,7 @@ from admin.model import (
     State,
 )
 from admin.record import figures, history, policy
+from admin.record.attention import is_felt
 from gateway.settings import shown_origin
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 
@@ -143,6 +144,9 @@ def state(health: Health) -> State:
     if failing:
         return State("bad", f"degraded: {_named(failing[0])}")
     noted = [name for name, reason in health.notes.items() if reason is not None]
+    felt = [name for name in noted if is_felt(name)]
+    if felt:
+        return State("bad", f"degraded: {_named(felt[0])}")
     if noted:
         return State("warning", f"serving; {_named(noted[0])}")
     return State("good", "serving")

@@ -287,7 +287,7 @@ async def test_what_began_is_told_with_its_moment_and_is_over_when_it_ends(stage
     told = [(it.level, it.sentence, it.route, it.since) for it in stage.attention()]
     assert told == [
         ("bad", "log: timed out", SHARED, began),
-        ("warning", "origin: http://origin:8080 answers 503", OWN, began),
+        ("bad", "origin: http://origin:8080 answers 503", OWN, began),
     ]
     stage.source.state, stage.source.notes = {}, {}
     await stage.look()
@@ -463,3 +463,11 @@ def test_as_many_others_are_known_as_may_be() -> None:
     of = Fleet("here", [SHARED])
     of.take([SharedFigures({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
     assert of.size == 1 + fleet.MOST_GATEWAYS
+
+
+async def test_a_history_that_changed_is_bad_and_no_mere_warning(stage: Stage) -> None:
+    histories = counter("headgate_log_histories_total", "", "route")
+    await stage.look(sample(histories, 0, SHARED))
+    await stage.look(sample(histories, 1, SHARED))
+    (told,) = stage.attention()
+    assert (told.level, "is lost" in told.sentence, SHARED in told.sentence) == ("bad", True, True)
