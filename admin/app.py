@@ -17,7 +17,7 @@ from admin.access.sign_in import SIGN_IN, SignIn
 from admin.api import openapi
 from admin.api.table import add_api, reply
 from admin.console import CONSOLE, Console
-from admin.errors import NotTold
+from admin.errors import NotTold, phrase
 from admin.events import LISTENERS, Listeners
 from admin.pages import site
 from admin.record.recorder import Recorder
@@ -167,17 +167,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """An RFC 9457 answer."""
     return web.json_response(
-        {"title": _phrase(status), "status": status, "detail": detail},
+        {"title": phrase(status), "status": status, "detail": detail},
         status=status,
         headers=headers,
         content_type="application/problem+json",
         dumps=line,
     )
-
-
-def _phrase(status: int) -> str:
-    """What HTTP calls a status; an origin may answer with one that it does not know."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 
 class NotTold(Exception):
     """There is no answer; `status` says why as HTTP does, `reason` in a sentence."""
@@ -11,3 +13,11 @@ class NotTold(Exception):
         self.status = status
         self.reason = reason
         self.headers = headers or {}
+
+
+def phrase(status: int) -> str:
+    """What HTTP calls a status; an origin may answer with one that it does not know."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown status"

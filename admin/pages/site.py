@@ -10,7 +10,7 @@ from aiohttp import web
 
 from admin.access.check import VIEWER
 from admin.console import CONSOLE
-from admin.errors import NotTold
+from admin.errors import NotTold, phrase
 from admin.events import serve_events
 from admin.pages import views
 from admin.pages.forms import Forms
@@ -108,7 +108,7 @@ class Site:
 
     async def _error(self, request: web.Request, status: int, detail: str) -> web.Response:
         """A page like the others for whom those are, else one that tells nothing else."""
-        told: dict[str, object] = {"title": _phrase(status), "detail": detail, "here": ""}
+        told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()
         return self.show(request, Page("error.html", told), status)
@@ -131,10 +131,3 @@ def _static() -> Handler:
 def _wants_page(request: web.Request) -> bool:
     is_api = request.path.startswith("/api/")
     return not is_api and "text/html" in request.headers.get("Accept", "")
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:  # an origin may answer with one that HTTP does not know
-        return "No answer"

@@ -9,6 +9,7 @@ from admin.errors import NotTold
 from admin.model import Place, Span
 from admin.pages.rendering import Page
 from admin.streams.client import LATEST
+from gateway.protocol.content import is_json
 from gateway.telemetry.inspection import StreamOrder
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ async def stream(visit: Visit) -> Page:
         "described": described,
         "tabs": list(tabs.items()),
         "tab": tab,
+        "is_json": is_json(described.row.content_type or ""),
         "dangers": DANGERS,
         "done": DONE.get(visit.query.get("done", "")),
         "refusal": None,
@@ -151,7 +153,6 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     return {
         "told": told,
         "trouble": trouble,
-        "is_json": told is not None and "json" in told.content_type.lower(),
         "offset": offset,
         "curl": f"curl -i {shlex.quote(url)}",
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from admin.app import build
+from admin.errors import phrase
 from admin.source import Health
 from gateway.telemetry.inspection import ListStreams
 from gateway.telemetry.metrics import Sample, counter, gauge
@@ -196,6 +197,10 @@ async def test_an_unknown_method_is_told_what_is_allowed(client: TestClient[Any,
         "status": 405,
         "detail": "/readyz answers GET, HEAD.",
     }
+
+
+def test_a_status_that_http_does_not_know_has_a_title() -> None:
+    assert (phrase(404), phrase(299)) == ("Not Found", "Unknown status")
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])

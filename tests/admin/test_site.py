@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from admin.model import Messages, Place
+    from gateway.telemetry.inspection import StreamDescription
 
 PAGE = {"Accept": "text/html"}
 EVENTS = {"Accept": "text/event-stream"}
@@ -173,6 +174,32 @@ async def test_a_page_that_stays_open_reads_its_stream_once() -> None:
             regions = msgspec.json.decode((await answer.content.readline())[6:])
     assert set(regions) == {"instance", "head"}
     assert console.reads == 1
+
+
+class Typed(MadeUp):
+    """Its streams are of one type."""
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__()
+        self._content_type = content_type
+
+    async def stream(self, route: str, name: str) -> StreamDescription:
+        told = await super().stream(route, name)
+        row = msgspec.structs.replace(told.row, content_type=self._content_type)
+        return msgspec.structs.replace(told, row=row)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_json"),
+    [("Application/JSON; a=b", True), ("application/ld+json", False), ("text/json", False)],
+)
+async def test_json_is_on_a_page_what_it_is_to_the_gateway(
+    content_type: str, *, is_json: bool
+) -> None:
+    server = TestServer(application(Typed(content_type)), host="127.0.0.1")
+    async with TestClient(server) as client:
+        answer = await client.get("/stream?route=/v1/stream&name=chat/0000", headers=PAGE)
+        assert f'data-json="{int(is_json)}"' in await answer.text()
 
 
 async def test_machines_get_errors_as_problems_and_people_as_pages(

@@ -10,9 +10,10 @@ const NEAR_END = 40; // pixels from the end that still count as being there
 const RETRY_MS = 2000;
 
 export function show(element) {
-  const { route, name, type, offset } = element.dataset;
+  const { route, name, offset } = element.dataset;
+  const isJson = element.dataset.json === "1";
   const address = (what, more) => `/api/stream/${what}?${new URLSearchParams({ route, name, ...more })}`;
-  const list = makeList(element, type);
+  const list = makeList(element, isJson);
   const status = make("span", "muted status");
   status.setAttribute("role", "status");
   const button = make("button", "follow", "Follow");
@@ -128,7 +129,7 @@ function make(tag, className, text = "") {
 }
 
 // A list with a message a row, and beside it all of the selected one.
-function makeList(element, type) {
+function makeList(element, isJson) {
   const view = make("div", "view");
   const room = make("div", "room");
   const detail = make("div", "detail");
@@ -184,7 +185,7 @@ function makeList(element, type) {
     if (top + ROW > view.scrollTop + view.clientHeight) view.scrollTop = top + ROW - view.clientHeight;
     view.setAttribute("aria-activedescendant", `message-${selected}`);
     draw();
-    detail.replaceChildren(...payload(rows[selected - first], type));
+    detail.replaceChildren(...payload(rows[selected - first], isJson));
   }
 
   view.addEventListener("scroll", () => {

@@ -14,15 +14,14 @@ export function preview(message) {
   return hex(decode(message.data).slice(0, PREVIEW / 3));
 }
 
-export function payload(message, type) {
+export function payload(message, isJson) {
   const parts = [facts(message)];
   if (message.text === null) parts.push(block(hexLines(decode(message.data))));
-  else parts.push((isJson(type) && !message.truncated && tree(message.text)) || block(visible(message.text, "\n\t")));
+  else parts.push((isJson && !message.truncated && tree(message.text)) || block(visible(message.text, "\n\t")));
   if (message.truncated) parts.push(make("p", "muted", "Cut: it is longer than what is shown."));
   return parts;
 }
 
-const isJson = (type) => /[/+]json\b/i.test(type);
 const decode = (data) => Uint8Array.from(atob(data ?? ""), (c) => c.charCodeAt(0));
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
