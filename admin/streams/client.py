@@ -33,7 +33,6 @@ MOST_CONNECTIONS = 64  # of all who look; live tails take one each
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
 # The server ends a long-poll after at most 300 s (long_poll_timeout).
 POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=330)
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is looked for, not bound
 
 
 class Problem(msgspec.Struct):
@@ -54,8 +53,7 @@ class StreamClient:
     """Whoever opens it closes it. Each of its methods raises NotTold."""
 
     def __init__(self, listen: Address) -> None:
-        host = _EVERY_ADDRESS.get(listen.host, listen.host)
-        self._base = URL.build(scheme="http", host=host, port=listen.port)
+        self._base = URL.build(scheme="http", host=listen.reached_at, port=listen.port)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
