@@ -160,6 +160,21 @@ def test_an_address_is_read_and_printed_alike(text: str, address: Address) -> No
 
 
 @pytest.mark.parametrize(
+    ("host", "reached_at"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("0:0::0", "::1"),
+        ("::1", "::1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("stream.example", "stream.example"),
+    ],
+)
+def test_a_listener_on_all_addresses_is_reached_on_loopback(host: str, reached_at: str) -> None:
+    assert Address(host, 80).reached_at == reached_at
+
+
+@pytest.mark.parametrize(
     "text", ["", ":80", "host", "host:", "host:65536", "::1:80", "[x]:1", "h:-1"]
 )
 def test_what_is_no_address_is_refused(text: str) -> None:

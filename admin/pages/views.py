@@ -117,6 +117,8 @@ async def stream(visit: Visit) -> Page:
     """A stream, and one tab of what there is to know of it."""
     route, name = visit.query.get("route", ""), visit.query.get("name", "")
     tabs = OPERATOR_TABS if visit.viewer.role == "operator" else TABS
+    if visit.query.get("tab") in OPERATOR_TABS.keys() - tabs.keys():
+        raise NotTold(403, f"{visit.viewer.name} may look, but not change streams.")
     tab = _choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
     described = await visit.console.stream(route, name)
     told: dict[str, object] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.record import figures
-from gateway.telemetry.inspection import SharedFigures, ShareFigures
+from gateway.telemetry.inspection import LONGEST_FIGURES, SharedFigures, ShareFigures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
-LONGEST_TOLD = 64 << 10  # bytes; a route takes less than one thousand
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -99,7 +98,7 @@ class Fleet:
 
     def _totals(self, told: str) -> dict[str, Row] | None:
         """What another gateway told, as rows; None when it makes no sense."""
-        if len(told) > LONGEST_TOLD:
+        if len(told) > LONGEST_FIGURES:
             return None
         try:
             routes = _decoder.decode(told).routes

@@ -35,7 +35,6 @@ MOST_TAILS = 100  # half of those who may listen: the page around a tail listens
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=30)
 # The server ends a long-poll after at most 300 s (long_poll_timeout).
 POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=330)
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is looked for, not bound
 
 
 class Problem(msgspec.Struct):
@@ -56,8 +55,7 @@ class StreamClient:
     """Whoever opens it closes it. Each of its methods raises NotTold."""
 
     def __init__(self, listen: Address) -> None:
-        host = _EVERY_ADDRESS.get(listen.host, listen.host)
-        self._base = URL.build(scheme="http", host=host, port=listen.port)
+        self._base = URL.build(scheme="http", host=listen.reached_at, port=listen.port)
         self._session: aiohttp.ClientSession | None = None
         self._tail_session: aiohttp.ClientSession | None = None
         self._tails = 0

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
 UNHEALTHY = 1
-# What a listener on all addresses can be asked at.
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is looked for, not bound
 
 
 @click.command()
@@ -43,8 +41,7 @@ def fault_of(admin: Address) -> str | None:
     """Why a server with this admin listener does not count as alive; None if it does."""
     from http.client import HTTPConnection, HTTPException
 
-    host = LOOPBACK.get(admin.host, admin.host)
-    connection = HTTPConnection(host, admin.port, timeout=TIMEOUT_S)
+    connection = HTTPConnection(admin.reached_at, admin.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status

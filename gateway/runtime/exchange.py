@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
 
+CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
+
 
 class Sent(Protocol):
     """An answer as it was written: its status, the bytes of its body, and how that has ended.
@@ -66,7 +68,7 @@ class Exchange:
         sent = self.sent
         if sent is None or sent.ended is None:
             self._count(counted.CUT, 0)
-            self._log(log, 499, 0, "drain" if stopping else "client")
+            self._log(log, CLIENT_GONE, 0, "drain" if stopping else "client")
         else:
             self._count(sent.status, sent.body_sent)
             ended = self.ended if sent.ended == "answered" else sent.ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +38,17 @@ class Address:
     def is_ipv4(self) -> bool:
         """Whether the host is an IPv4 address, rather than IPv6 or a name."""
         return re.fullmatch(r"[\d.]+", self.host) is not None
+
+    @property
+    def reached_at(self) -> str:
+        """The host by which programs of this machine reach it: of all addresses, loopback."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self.host  # a name
+        if not address.is_unspecified:
+            return self.host
+        return "127.0.0.1" if address.version == 4 else "::1"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -14,6 +14,8 @@ PAGE = 50  # streams of a page, when nobody says otherwise
 LARGEST_PAGE = 500
 MOST_READERS = 100  # of a stream that are told one by one
 MOST_PRODUCERS = 100
+# Bytes that a gateway tells others of its figures. A route takes less than a thousand.
+LONGEST_FIGURES = 256 << 10
 
 StreamOrder = Literal["name", "readers", "rate", "size"]
 ReaderMode = Literal["sse", "long-poll"]

@@ -17,6 +17,7 @@ from gateway.errors import (
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.paths import canonical_path
 from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
 from gateway.web import accounting, request_head
 from gateway.web.front_page import front_page
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     Operate = Callable[[BaseRequest, str, Any, str], Awaitable[Answered | None]]
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-CLIENT_GONE = 499  # what proxies log where nobody is left to be answered
 
 
 class Handlers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
 from gateway.protocol.paths import canonical_path
+from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import redact
 from gateway.web import request_head
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 )
-CLIENT_GONE = 499  # what the handlers answer with when nobody is left to be answered
 
 
 class ServerSpans:

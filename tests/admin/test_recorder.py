@@ -13,7 +13,7 @@ from admin.record import figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
-from gateway.telemetry.inspection import NotAnswered, SharedFigures, ShareFigures
+from gateway.telemetry.inspection import LONGEST_FIGURES, NotAnswered, SharedFigures, ShareFigures
 from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (
     COLLAPSED,
@@ -440,7 +440,7 @@ def test_nobody_is_asked_where_no_log_is_shared() -> None:
         "[]",
         '{"routes": 1}',
         '{"routes": {"/shared": {"requests": "many"}}}',
-        '{"routes": {}, "x": "' + "y" * fleet.LONGEST_TOLD + '"}',
+        '{"routes": {}, "x": "' + "y" * LONGEST_FIGURES + '"}',
     ],
 )
 def test_garbage_of_others_is_dropped(garbage: str) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.shared_figures import KEPT_S, LONGEST, MOST
+from gateway.backends.redis.shared_figures import KEPT_S, MOST
 from gateway.errors import BadRequest
+from gateway.telemetry.inspection import LONGEST_FIGURES
 from tests.backends.redis_logs import connected
 from tests.backends.test_redis_rights import User
 from tests.support.waiting import until
@@ -49,11 +50,11 @@ async def test_no_more_than_a_number_of_others_are_told(log: RedisLog, others: i
 
 
 async def test_figures_have_a_longest(server: RedisServer, names: Names, log: RedisLog) -> None:
-    await log.share_figures("a", "x" * LONGEST)
+    await log.share_figures("a", "x" * LONGEST_FIGURES)
     with pytest.raises(BadRequest):
-        await log.share_figures("b", "x" * (LONGEST + 1))
-    assert await log.share_figures("b", "{}") == {"a": "x" * LONGEST}
-    server.command("SET", names.figures("a"), b"\xff" * LONGEST)
+        await log.share_figures("b", "x" * (LONGEST_FIGURES + 1))
+    assert await log.share_figures("b", "{}") == {"a": "x" * LONGEST_FIGURES}
+    server.command("SET", names.figures("a"), b"\xff" * LONGEST_FIGURES)
     assert list(await log.share_figures("b", "{}")) == ["a"]
     server.command("APPEND", names.figures("a"), "x")
     assert await log.share_figures("b", "{}") == {}

@@ -16,7 +16,7 @@ export function preview(message) {
 
 export function payload(message, isJson) {
   const parts = [facts(message)];
-  if (message.text === null) parts.push(block(hexLines(decode(message.data))));
+  if (message.text === null) parts.push(block(hexLines(decode(message.data)), "hex"));
   else parts.push((isJson && !message.truncated && tree(message.text)) || block(visible(message.text, "\n\t")));
   if (message.truncated) parts.push(make("p", "muted", "Cut: it is longer than what is shown."));
   return parts;
@@ -32,8 +32,10 @@ function make(tag, className, text = "") {
   return element;
 }
 
-function block(text) {
+function block(text, className = "") {
   const pre = document.createElement("pre");
+  pre.className = className;
+  pre.tabIndex = 0; // what is wider than the page is scrolled by keys, too
   pre.append(make("code", "", text));
   return pre;
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import pack
 from gateway.errors import BadRequest
+from gateway.telemetry.inspection import LONGEST_FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 KEPT_S = 15  # three times as long as between two tellings: one may be late
 MOST = 64  # other gateways; an answer has at most as many times the longest
-LONGEST = 256 * 1024  # bytes of a gateway's figures: ten times what a thousand series take
 
 
 class SharedFigures:
@@ -37,8 +37,8 @@ class SharedFigures:
         Raises BadRequest for more than the longest, LogUnavailable.
         """
         text = told.encode()
-        if len(text) > LONGEST:
-            raise BadRequest(f"figures of over {LONGEST} bytes are not shared")
+        if len(text) > LONGEST_FIGURES:
+            raise BadRequest(f"figures of over {LONGEST_FIGURES} bytes are not shared")
         names = self._names
         own = names.figures(instance)
         await self._ask(own, pack("SET", own, text, "EX", KEPT_S))
@@ -58,4 +58,4 @@ class SharedFigures:
             names = self._names
             await self._ask(names.instances, pack("ZREM", names.instances, instance))
             return None
-        return text.decode(errors="replace") if len(text) <= LONGEST else None
+        return text.decode(errors="replace") if len(text) <= LONGEST_FIGURES else None
