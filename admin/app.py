@@ -159,6 +159,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem(HTTPStatus.NOT_FOUND, detail)
     except web.HTTPException as refusal:  # such as a body that is too large
         return problem(refusal.status, f"{refusal.text}")
+    except ConnectionError:  # the client has gone, perhaps amid its body
+        raise
     except Exception:  # noqa: BLE001 - the edge: a fault becomes an answer and a log line
         log.exception("admin request failed", path=request.path)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The log tells what went wrong.")

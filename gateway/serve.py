@@ -160,7 +160,7 @@ async def open_admin(source: Source, settings: Settings, opened: AsyncExitStack)
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
     setup = Setup(settings, formats(settings.route_table), time.time)
     address = settings.admin
-    runner = web.AppRunner(admin.app.build(source, setup), access_log=None)
+    runner = web.AppRunner(admin.app.build(source, setup), access_log=None, auto_decompress=False)
     await runner.setup()
     opened.push_async_callback(runner.cleanup)
     with telling(address, "admin"):

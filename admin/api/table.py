@@ -74,6 +74,8 @@ def _handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stre
                 body = msgspec.json.decode(await request.read(), type=operation.body)
         except msgspec.DecodeError as refusal:
             raise NotTold(400, f"{refusal}") from refusal
+        except (UnicodeDecodeError, RecursionError) as refusal:
+            raise NotTold(400, "the body is no UTF-8, or is nested too deeply") from refusal
         answer = await operation.call(request, query, body)
         if isinstance(answer, web.StreamResponse):
             return answer

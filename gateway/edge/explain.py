@@ -75,6 +75,9 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     variants = route.cache.peek(request)
     yield _kept(variants, now)
     yield _followed(stream)
+    if _is_kept_at_hand(asked, request, variants, now):
+        yield Step(NEXT, "HIT", "a kept answer is fresh: nothing else is asked")
+        return
     decided = decision.decide(
         asked.method,
         request,
@@ -84,6 +87,18 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         is_hit_for_pass=route.cache.is_hit_for_pass(request),
     )
     yield _of_decision(decided, is_being_fetched=route.cache.is_being_fetched(request))
+
+
+def _is_kept_at_hand(
+    asked: AskedRequest, request: CacheRequest, variants: Sequence[Variant], now: float
+) -> bool:
+    """Whether the short way answers, which asks no followed stream."""
+    return (
+        asked.method == "GET"
+        and asked.target == request.target
+        and asked.headers.keys().isdisjoint(("If-None-Match", "X-Request-Id"))
+        and decision.fresh(variants, request.headers, now) is not None
+    )
 
 
 def _rule_of_form(drop: tuple[str, ...]) -> str:
@@ -156,7 +171,10 @@ def _of_live(read: EdgeRead, stream: FollowedStream | None, request: CacheReques
     if stream is not None and stream.reaches(request.start):
         return Step(NEXT, "COLLAPSED", "the feed of the stream has what follows, or will")
     kind = "poll" if isinstance(read, EdgeLongPoll) else "reader"
-    rule = f"the origin is read up to its tail, through the cache; then the {kind} waits in a feed"
+    rule = (
+        "the origin is read up to its tail, through the cache: what is there is a poll's answer; "
+        f"else the {kind} waits in a feed, and its answer is COLLAPSED"
+    )
     return Step(NEXT, "MISS" if isinstance(read, EdgeLongPoll) else "COLLAPSED", rule)
 
 

@@ -78,7 +78,12 @@ async def _steps(
 ) -> AsyncIterator[Step]:
     if not is_host(headers.get("Host", "")):
         raise BadRequest("Host names no host")
-    route, name = routes.find(canonical_path(target.partition("?")[0]))
+    path = canonical_path(target.partition("?")[0])
+    if path == "/":
+        yield Step("Route", "none", "this is no stream, but the server's own page")
+        yield Step("The next answer", "BYPASS", "it is made anew for each who asks")
+        return
+    route, name = routes.find(path)
     yield Step("Route", route.prefix, "the longest prefix that fits")
     async for step in kinds[type(route)](route, AskedRequest(method, target, headers, name)):
         yield step

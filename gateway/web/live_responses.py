@@ -130,14 +130,15 @@ def stream_events(
     if transport is None:
         raise ConnectionResetError("the client is gone")
     chunked = request.version.minor > 0
+    connection = connection_of(request)
     common = shared.lines.own(
         request_id=asked_id(request),
         origin=request.headers.get("Origin"),
-        connection=None,
+        # What it has sent ahead would be lost with the connection's end.
+        connection="close" if connection.has_more else None,
         cors=not head.names_pages,
     )
     wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
-    connection = connection_of(request)
     cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
     feed = join()
     reader = None

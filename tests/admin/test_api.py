@@ -291,7 +291,16 @@ async def test_a_viewer_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b'{"route": 1, "name": "s"}', b'{"name": "s"}', b"\xff"]
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'{"route": 1, "name": "s"}',
+        b'{"name": "s"}',
+        b"\xff",
+        b'{"name": "\xff"}',
+        b'{"name": ' * 5000,
+    ],
 )
 async def test_a_body_that_makes_no_sense_is_refused(body: bytes, console: Console) -> None:
     async with (
@@ -299,6 +308,15 @@ async def test_a_body_that_makes_no_sense_is_refused(body: bytes, console: Conso
         session.post(
             f"{console.admin}/api/stream/close", data=body, headers=console.headers
         ) as answer,
+    ):
+        assert (answer.status, answer.content_type) == (400, "application/problem+json")
+
+
+async def test_a_body_that_is_not_what_its_coding_says_is_refused(console: Console) -> None:
+    headers = {**console.headers, "Content-Encoding": "deflate"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{console.admin}/api/stream/close", data=b"{}", headers=headers) as answer,
     ):
         assert (answer.status, answer.content_type) == (400, "application/problem+json")
 

@@ -221,3 +221,20 @@ async def test_a_long_queue_behind_a_request_under_way_is_answered_in_order(numb
             assert (await client.answer()).status == 201
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
+
+
+async def test_events_whose_connection_ends_with_them_say_so() -> None:
+    """What came in pieces may have more behind it, which would be lost when the events are over."""
+    async with serving(sse_max_age=0.05) as gateway:
+        for slowly, said in ((False, None), (True, "close")):
+            client = await gateway.connect()
+            await client.ask(put("s"))
+            wire = post("s", b"x" * 100)
+            await (client.send_slowly(wire) if slowly else client.send_all(wire))
+            assert (await client.answer()).status in {200, 204}
+            client.send(get("s?offset=now&live=sse"))
+            head = await client.head()
+            assert head.get("Connection") == said
+            await client.events_to_the_end()
+            if said is None:
+                assert (await client.ask(get("s"))).status == 200

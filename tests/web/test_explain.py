@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.inspection import ExplainRequest, Explanation, NotAnswered
+from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
@@ -248,3 +249,21 @@ async def test_a_refusal_is_explained_by_its_code(target: str, result: str) -> N
         got = await gateway.ask(get(target))
     assert told.result == result == f"{got.status} {got.json()['code']}"
     assert told.steps[-1].rule == got.json()["detail"]
+
+
+async def test_the_servers_own_page_is_no_stream() -> None:
+    async with serving() as gateway:
+        told = await explained(gateway, "/")
+        got = await gateway.ask(get("/"))
+    assert told.result == came(got, refused=False)
+
+
+async def test_a_kept_answer_is_a_hit_though_its_stream_is_followed() -> None:
+    async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
+        target = f"{EDGE}/s?offset=-1"
+        tail = (await gateway.ask(get(target))).next_offset
+        poll = await gateway.connect()
+        poll.send(get(f"{EDGE}/s?live=long-poll&offset={tail}"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        told = await explained(gateway, target)
+        assert told.result == came(await gateway.ask(get(target)), refused=False)
