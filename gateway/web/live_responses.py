@@ -57,9 +57,9 @@ class _Poll:
 async def poll(request: BaseRequest, join: Join, read: LongPoll, position: str) -> Answered:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     waiter = _Poll()
-    feed = join()
     exchange = exchange_of(request)
     exchange.cache = "COLLAPSED"  # also where it is cut
+    feed = join()
     try:
         feed.park(waiter, read, position)
         tracing.waits()

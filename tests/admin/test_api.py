@@ -501,3 +501,35 @@ async def test_the_overview_tells_what_was_counted(console: Console) -> None:
     (route,) = overview["routes"]
     assert (route["prefix"], route["kind"]) == (ROUTE, "memory")
     assert len(overview["ratio"]["lines"][0]["values"]) == 180
+
+
+# ---------------------------------------------------------------- figures
+
+
+async def test_the_api_and_the_page_tell_exactly_what_was_asked_of_the_streams(
+    console: Console,
+) -> None:
+    await console.create("s", "text/plain", b"one")
+
+    async def has_looked() -> bool:
+        return (await console.get("/api/overview"))["instance"]["started_at"] is not None
+
+    await until(has_looked)
+    async with aiohttp.ClientSession() as readers:
+        url = f"{console.streams}/s?offset=-1"
+        for _ in range(10):  # a miss, and nine hits
+            async with readers.get(url) as answer:
+                assert await answer.read() == b"one"
+        async with readers.get(f"{url}&live=sse") as events:
+            assert events.status == 200
+
+            async def is_told() -> bool:
+                told = await console.get("/api/overview")
+                counted = (told["without_origin"]["value"], told["readers"])
+                return counted == (pytest.approx(10 / 11), {"sse": 1, "long-poll": 0})
+
+            await until(is_told)
+            page = await readers.get(f"{console.admin}/", headers=console.headers)
+            text = await page.text()
+    assert "90.9" in text
+    assert "1 SSE" in text
