@@ -116,7 +116,8 @@ class Wire:
 
     async def reset(self) -> None:
         """End the connection as a crash does."""
-        reset_on_close(self._writer.get_extra_info("socket"))
+        if not self._writer.is_closing():  # else the other side has gone, and its socket with it
+            reset_on_close(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
 
