@@ -45,7 +45,7 @@ TARGETS = (
         longest_heartbeat_reason="after 60 s without a byte Fastly takes what came for a whole "
         "answer, and stores it",
         checked="Linted with falco, without errors or warnings; its storing rules run, translated, "
-        "in Varnish. It was not run at Fastly.",
+        "in Varnish. It was not run at Fastly",
         checker=("falco", "lint", "-vv", "{file}"),
     ),
 )

@@ -1,4 +1,4 @@
-# headgate cdn fastly {"upstream":"gateway.example.com:4437","host":"streams.example.com","prefixes":["/v1/stream"],"identity_headers":["Authorization","Cookie"]}
+# headgate cdn fastly {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 
 backend F_headgate {
   .host = "gateway.example.com";
