@@ -66,7 +66,7 @@ def check_fit(target: Target, options: Options) -> None:
 
 
 def _check_times(target: Target, options: Options) -> None:
-    """Refuse a gateway that is silent for longer than the target bears."""
+    """Refuse a gateway whose times the target cannot bear."""
     if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
         raise Refused(
             f"{target.name} cannot hold long-polls of {options.poll_s} s: "
@@ -78,6 +78,11 @@ def _check_times(target: Target, options: Options) -> None:
             f"{target.name} cannot pass on SSE with heartbeats every {options.heartbeat_s} s: "
             f"{target.longest_heartbeat_reason}; set sse_heartbeat to at most "
             f"{target.longest_heartbeat_s}"
+        )
+    if "collapses" in target.abilities and not options.tail_s:
+        raise Refused(
+            f"{target.name} lets equal readers wait for one answer, and where it may not keep "
+            "that, for each other: set tail_max_age to at least 1"
         )
 
 
