@@ -2,6 +2,8 @@
 
 A region is a block whose name begins with `live_`; it stands in an element with `data-live`. It
 sees what is told of the gateway and nothing of who looks, so that one rendering serves all.
+
+Streams may be served on the same event loop, so rendering is in turns with them.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from admin.model import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
+from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from jinja2 import Template
     from markupsafe import Markup
@@ -45,6 +48,7 @@ class Renderer:
     """Every template, compiled once."""
 
     def __init__(self) -> None:
+        self._turns = Turns()
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -61,24 +65,33 @@ class Renderer:
         ui = self._environment.get_template("ui.html")
         self._environment.globals["ui"] = ui.module
 
-    def page(self, page: Page, **viewing: object) -> str:
+    async def page(self, page: Page, **viewing: object) -> str:
         """The whole page for one who looks."""
-        return self._template(page).render(page.told, **viewing)
+        return await self._turns.take(_joined(self._template(page).generate(page.told, **viewing)))
 
-    def regions(self, page: Page) -> dict[str, str]:
+    async def regions(self, page: Page) -> dict[str, str]:
         """What changes while the page is open, by name."""
         template = self._template(page)
         context = template.new_context(dict(page.told))
         blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
         told = page.told.get("tab")
         return {
-            name.removeprefix(REGION): "".join(block(context)).strip()
+            name.removeprefix(REGION): (await self._turns.take(_joined(block(context)))).strip()
             for name, block in blocks.items()
             if name.startswith(REGION) and (told is None or _is_shown(name, told))
         }
 
     def _template(self, page: Page) -> Template:
         return self._environment.get_template(page.template)
+
+
+def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
+    """The text, with a step for each piece."""
+    made = []
+    for piece in pieces:
+        made.append(piece)
+        yield
+    return "".join(made)
 
 
 def _is_shown(name: str, tab: object) -> bool:
