@@ -3,11 +3,13 @@
 A region is a block whose name begins with `live_`; it stands in an element with `data-live`. It
 sees what is told of the gateway and nothing of who looks, so that one rendering serves all.
 
-Streams may be served on the same event loop, so rendering is in turns with them.
+Streams may be served on the same event loop: rendering is in turns with them, and a template is
+compiled beside it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
+LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
 MOST_DRAWN = 256  # of each kind; the largest have some 30 kB
 RATIO_LEVELS = (
@@ -53,6 +56,7 @@ class Renderer:
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
+            auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -64,14 +68,16 @@ class Renderer:
         }
         ui = self._environment.get_template("ui.html")
         self._environment.globals["ui"] = ui.module
+        self._compiled: set[str] = set()
 
     async def page(self, page: Page, **viewing: object) -> str:
         """The whole page for one who looks."""
-        return await self._turns.take(_joined(self._template(page).generate(page.told, **viewing)))
+        template = await self._template(page)
+        return await self._turns.take(_joined(template.generate(page.told, **viewing)))
 
     async def regions(self, page: Page) -> dict[str, str]:
         """What changes while the page is open, by name."""
-        template = self._template(page)
+        template = await self._template(page)
         context = template.new_context(dict(page.told))
         blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
         told = page.told.get("tab")
@@ -81,8 +87,16 @@ class Renderer:
             if name.startswith(REGION) and (told is None or _is_shown(name, told))
         }
 
-    def _template(self, page: Page) -> Template:
+    async def _template(self, page: Page) -> Template:
+        if page.template not in self._compiled:  # it takes some 50 ms
+            await asyncio.to_thread(self._compile, page.template)
+            self._compiled.add(page.template)
         return self._environment.get_template(page.template)
+
+    def _compile(self, name: str) -> None:
+        """Compile a template, and what it may extend; the environment keeps them."""
+        for one in (*LAYOUTS, name):
+            self._environment.get_template(one)
 
 
 def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
