@@ -123,14 +123,11 @@ def vcl(name: str, origin_port: int) -> str:
 
 
 @pytest.fixture(scope="module", params=["fastly", "varnish"])
-def edge(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Edge]:
+def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
     answers = {f"/{name}": case.answer for name, case in CASES.items()}
     others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
     origin = Origin({**answers, **others})
-    folder = tmp_path_factory.mktemp("varnish")
-    with serving(origin), varnish(vcl(request.param, origin.server_port), folder, origin) as edge:
+    with serving(origin), varnish(vcl(request.param, origin.server_port), origin) as edge:
         yield edge
 
 
