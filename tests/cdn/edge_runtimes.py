@@ -1,4 +1,4 @@
-"""Runtimes of edge functions, as processes: workerd, which Cloudflare's Workers run in, and Vercel's."""
+"""What runs edge functions, as processes: workerd, as at Cloudflare, and the runtime of Vercel."""
 
 from __future__ import annotations
 

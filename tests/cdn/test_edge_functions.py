@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,8 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.cdn.edge_runtimes import Runtime
-    from tests.support.http1 import Event
+    from tests.protocol.events import Event
     from tests.support.processes import Headgate
     from tests.support.raw_origin import Wire
 
@@ -68,7 +66,7 @@ async def asked(port: int, target: str, **headers: str) -> AsyncIterator[Client]
     """Somebody who has sent a request, of whose answer nothing is read yet."""
     client = await Client.connect(port)
     try:
-        client.send(request("GET", target, **headers))
+        client.send(request("GET", target, None, **headers))
         yield client
     finally:
         client.close()
@@ -301,7 +299,8 @@ async def test_a_reader_of_many_short_answers_gets_every_message_once(
             await asyncio.to_thread(ask, server.port, "POST", path, record, Content_Type=TEXT)
             await asyncio.sleep(END_S / 15)
 
-    received, answers, resumed = "", 0, {}
+    received, answers = "", 0
+    resumed: dict[str, str] = {}
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(write())
         while received.count("\n") < messages:
