@@ -209,3 +209,36 @@ class Messages(msgspec.Struct, frozen=True):
     behind: Place | None
     tail: str | None
     closed: bool = False  # and this is its end
+
+
+class CdnTarget(msgspec.Struct, frozen=True):
+    """A kind of CDN or proxy that a configuration can be made for. Sentences are for people."""
+
+    name: str
+    title: str
+    file_name: str
+    does: tuple[str, ...]
+    does_not: tuple[str, ...]
+    credentials: tuple[str, ...]  # the modes that it can keep
+    no_per_credential: str  # why it cannot keep that mode; empty where it can
+    needs_host: bool  # unless the file is standalone
+    can_stand_alone: bool
+    longest_poll_s: int | None
+    longest_poll_reason: str
+    no_purge: str  # why it takes no purges; empty where it does
+    checked: str  # how its configuration is tested
+
+
+class CdnTargets(msgspec.Struct, frozen=True):
+    """Every target."""
+
+    targets: tuple[CdnTarget, ...]
+
+
+class CdnFile(msgspec.Struct, frozen=True):
+    """A configuration, and the command that makes the same."""
+
+    target: str
+    file_name: str
+    text: str
+    command: str
