@@ -42,11 +42,12 @@ _HOST = re.compile(
     r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 )
 _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
+_IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
-class Options(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a configuration is made for; times are in seconds, sizes in bytes.
 
     Making one with a value that has no place in a configuration raises Refused.
@@ -79,6 +80,12 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
         _check_items("route prefix", self.prefixes, _PREFIX)
         _check_items("header name", self.identity_headers, _HEADER)
+
+    @property
+    def upstream_ipv4(self) -> str:
+        """The gateway's address; "" where that is a name or IPv6."""
+        host = self.upstream.rpartition(":")[0]
+        return host if _IPV4.fullmatch(host) else ""
 
     @property
     def edge_timeout_s(self) -> int:

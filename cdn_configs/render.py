@@ -10,11 +10,13 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cdn_configs.errors import Refused
+from cdn_configs.options import ALWAYS_IDENTITY, Options
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
-    from cdn_configs.options import Options
     from cdn_configs.target import Target
+
+MARK = "headgate cdn "
 
 _FOLDER = Path(__file__).parent
 
@@ -26,13 +28,21 @@ def render(target: Target, options: Options) -> str:
     return template.render(target=target, o=options, rules=RULES, mark=mark(target, options))
 
 
+def whole(target: Target, options: Options) -> str:
+    """A file around the target's, which is part of another, so that the checker has all of it."""
+    template = _environment().get_template(f"{target.folder}/{target.whole}")
+    return template.render(target=target, o=options, part=target.file_name)
+
+
 def mark(target: Target, options: Options) -> str:
     """What a rendered file says of itself, so that it can be rendered again; one line of ASCII.
 
-    Options that have their default value are left out.
+    Options that have their default value are left out: some vendors' comments are short.
     """
-    said = msgspec.json.encode(options).decode("ascii")
-    return f"headgate cdn {target.name} {said}"
+    given = msgspec.to_builtins(options)
+    defaults = msgspec.to_builtins(Options())
+    said = {name: value for name, value in given.items() if value != defaults[name]}
+    return f"{MARK}{target.name} {msgspec.json.encode(said).decode('ascii')}"
 
 
 def check_fit(target: Target, options: Options) -> None:
@@ -53,14 +63,11 @@ def check_fit(target: Target, options: Options) -> None:
         )
     if options.purge and target.no_purge:
         raise Refused(f"{target.name} takes no purges: {target.no_purge}")
-    private = [name for name in options.identity_headers if name not in _EVERYWHERE]
+    private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
     if private and not target.tells_any_header:
         raise Refused(
             f"{target.name} cannot keep readers apart who are known by {', '.join(private)}"
         )
-
-
-_EVERYWHERE = ("Authorization", "Cookie")
 
 
 @cache

@@ -45,5 +45,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     longest_poll_reason: str = ""
     no_purge: str = ""  # why `purge` is refused; "" where it is not
     checked: str = ""  # how its file is checked here, and what is not
-    # The vendor's own checker: {file} is where the rendered file lies, {folder} an empty folder.
+    # The vendor's own checker; {file} is the file in a {folder} of its own.
     checker: tuple[str, ...] = ()
+    # A template beside the other, with which a file that is part of another becomes a whole one,
+    # for the checker. Its `part` is the file's name.
+    whole: str = ""
+    # Folders of the machine that the file is for; the checker has them below its own.
+    machine_folders: tuple[str, ...] = ()
+    # Targets whose files must lie beside this one.
+    beside: tuple[str, ...] = ()
