@@ -48,6 +48,9 @@ def _limits(target: Target) -> Iterator[str]:
         yield "Long-polls may be of any length."
     else:
         yield f"Long-polls of up to {target.longest_poll_s} s: {target.longest_poll_reason}."
+    if target.longest_heartbeat_s is not None:
+        heartbeat = f"SSE heartbeats at most {target.longest_heartbeat_s} s apart"
+        yield f"{heartbeat}: {target.longest_heartbeat_reason}."
     yield f"--credentials {' or '.join(target.credentials)}" + (
         f": {target.no_per_credential}." if target.no_per_credential else "."
     )

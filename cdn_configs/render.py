@@ -55,18 +55,29 @@ def check_fit(target: Target, options: Options) -> None:
         raise Refused(
             f"{target.name} cannot keep a cache for each reader: {target.no_per_credential}"
         )
-    if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
-        raise Refused(
-            f"{target.name} cannot hold long-polls of {options.poll_s} s: "
-            f"{target.longest_poll_reason}; set long_poll_timeout to at most "
-            f"{target.longest_poll_s}"
-        )
+    _check_times(target, options)
     if options.purge and target.no_purge:
         raise Refused(f"{target.name} takes no purges: {target.no_purge}")
     private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
     if private and not target.tells_any_header:
         raise Refused(
             f"{target.name} cannot keep readers apart who are known by {', '.join(private)}"
+        )
+
+
+def _check_times(target: Target, options: Options) -> None:
+    """Refuse a gateway that is silent for longer than the target bears."""
+    if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
+        raise Refused(
+            f"{target.name} cannot hold long-polls of {options.poll_s} s: "
+            f"{target.longest_poll_reason}; set long_poll_timeout to at most "
+            f"{target.longest_poll_s}"
+        )
+    if target.longest_heartbeat_s is not None and options.heartbeat_s > target.longest_heartbeat_s:
+        raise Refused(
+            f"{target.name} cannot pass on SSE with heartbeats every {options.heartbeat_s} s: "
+            f"{target.longest_heartbeat_reason}; set sse_heartbeat to at most "
+            f"{target.longest_heartbeat_s}"
         )
 
 
