@@ -12,6 +12,7 @@ from admin.errors import NotTold
 from admin.model import CdnFile, CdnTarget, CdnTargets
 from cdn_configs import targets
 from cdn_configs.errors import Refused, UnknownTarget
+from cdn_configs.explain import limits
 from cdn_configs.options import CredentialMode, from_settings
 from cdn_configs.render import render
 from gateway.settings.kinds import parse_size
@@ -53,8 +54,20 @@ def told_targets() -> CdnTargets:
 
 
 def _told(target: Target) -> CdnTarget:
-    fields = CdnTarget.__struct_fields__
-    return CdnTarget(**{name: getattr(target, name) for name in fields})
+    return CdnTarget(
+        name=target.name,
+        title=target.title,
+        file_name=target.file_name,
+        does=target.does,
+        does_not=target.does_not,
+        limits=tuple(limits(target)),
+        checked=target.checked,
+        credentials=target.credentials,
+        needs_host=target.needs_host,
+        can_stand_alone=target.can_stand_alone,
+        can_be_purged=not target.no_purge,
+        beside=target.beside,
+    )
 
 
 async def make_file(settings: Settings, name: str, choice: Choice) -> CdnFile:

@@ -219,14 +219,13 @@ class CdnTarget(msgspec.Struct, frozen=True):
     file_name: str
     does: tuple[str, ...]
     does_not: tuple[str, ...]
-    credentials: tuple[str, ...]  # the modes that it can keep
-    no_per_credential: str  # why it cannot keep that mode; empty where it can
-    needs_host: bool  # unless the file is standalone
-    can_stand_alone: bool
-    longest_poll_s: int | None
-    longest_poll_reason: str
-    no_purge: str  # why it takes no purges; empty where it does
+    limits: tuple[str, ...]  # of its options, with their reasons
     checked: str  # how its configuration is tested
+    credentials: tuple[str, ...]  # the modes that it can keep
+    needs_host: bool  # unless the file is standalone
+    can_stand_alone: bool  # it runs on a machine of one's own
+    can_be_purged: bool
+    beside: tuple[str, ...]  # targets whose files must lie beside this one
 
 
 class CdnTargets(msgspec.Struct, frozen=True):

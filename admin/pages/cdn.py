@@ -21,6 +21,7 @@ MODES = {
     "per-credential": "per-credential: each reader has a cache of their own",
 }
 
+USUAL = "nginx"
 MUST_BE = {
     "listen": "the number of a port",
     "credentials": " or ".join(CREDENTIAL_MODES),
@@ -33,6 +34,8 @@ async def page(visit: Visit) -> Page:
     """What a target does and does not do, and the file once there is enough for one."""
     targets = visit.console.cdn_targets().targets
     target = _target(targets, visit)
+    parts = {name for one in targets for name in one.beside}
+    whole = [one for one in targets if one.name not in parts]
     entered = {name: visit.query.get(name, "") for name in Choice.__struct_fields__}
     made, trouble = None, None
     try:
@@ -45,7 +48,10 @@ async def page(visit: Visit) -> Page:
         {
             "here": "/cdn",
             **await frame(visit),
-            "targets": targets,
+            "groups": [
+                ("On your own machines", [one for one in whole if one.can_stand_alone]),
+                ("At a vendor", [one for one in whole if not one.can_stand_alone]),
+            ],
             "target": target,
             "modes": [(mode, MODES[mode]) for mode in target.credentials],
             "entered": entered,
@@ -63,8 +69,8 @@ async def chosen_file(visit: Visit) -> CdnFile:
 
 
 def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:
-    """The target that the query names, the first one where it names none."""
-    name = visit.query.get("target", targets[0].name)
+    """The target that the query names, or the one that most people have already."""
+    name = visit.query.get("target", USUAL)
     for target in targets:
         if target.name == name:
             return target

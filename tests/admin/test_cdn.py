@@ -83,7 +83,7 @@ async def test_api_page_and_download_have_the_file_of_these_settings(
 async def test_the_command_of_the_page_makes_the_same_file(
     client: TestClient[Any, Any], tmp_path: Path
 ) -> None:
-    chosen = {"target": "nginx", "host": HOST, "listen": "8181"}
+    chosen = {"target": "nginx", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
     _, answer = await told(client, "/api/cdn/file", **chosen, standalone="true")
     program, *words = shlex.split(answer["command"])
     assert (program, words[:3]) == ("headgate", ["cdn", "render", "nginx"])
