@@ -159,6 +159,19 @@ async def test_what_is_of_no_kind_that_an_option_has_is_told_in_words(
         assert words in await answer.text()
 
 
+@pytest.mark.parametrize(("poll_s", "status"), [(50.0, 200), (50.5, 400)])
+async def test_a_poll_that_the_target_cannot_hold_is_refused_with_the_reason(
+    poll_s: float, status: int
+) -> None:
+    app = build(Switchboard({"server": None}), setup(long_poll_timeout=poll_s))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        got, answer = await told(client, "/api/cdn/file", target="fastly", host=HOST)
+        assert got == status
+        if status == 400:
+            assert answer["detail"].startswith("fastly cannot hold long-polls of 51 s: ")
+            assert answer["detail"].endswith("set long_poll_timeout to at most 50")
+
+
 async def test_an_unknown_target_is_told_as_such(client: TestClient[Any, Any]) -> None:
     status, problem = await told(client, "/api/cdn/file", target="squid", host=HOST)
     assert (status, problem["detail"].split(":")[0]) == (404, "there is no target 'squid'")
