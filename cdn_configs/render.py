@@ -56,6 +56,11 @@ def check_fit(target: Target, options: Options) -> None:
             f"{target.name} cannot keep a cache for each reader: {target.no_per_credential}"
         )
     _check_times(target, options)
+    if "collapses" in target.abilities and not options.tail_s:
+        raise Refused(
+            f"{target.name} lets equal readers wait for one answer, and where it may not keep "
+            "that, for each other: set tail_max_age to at least 1"
+        )
     if options.purge and target.no_purge:
         raise Refused(f"{target.name} takes no purges: {target.no_purge}")
     private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]

@@ -39,6 +39,7 @@ NARROW = Target(
     longest_poll_s=20,
     longest_poll_reason="it ends what takes longer",
     no_purge="it has no way in",
+    abilities=frozenset({"collapses"}),
 )
 
 
@@ -64,8 +65,13 @@ NARROW = Target(
             Options(host=HOST, identity_headers=("Cookie", "X-Shop", "X-Api-Key")),
             "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
         ),
+        (
+            Options(host=HOST, tail_s=0),
+            "narrow lets equal readers wait for one answer, and where it may not keep that, for "
+            "each other: set tail_max_age to at least 1",
+        ),
     ],
-    ids=["host", "standalone", "credentials", "poll", "purge", "readers"],
+    ids=["host", "standalone", "credentials", "poll", "purge", "readers", "tail"],
 )
 def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     options: Options, sentence: str
