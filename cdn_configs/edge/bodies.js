@@ -41,7 +41,7 @@ export function transformed(body, change) {
 }
 
 /**
- * A stream's events as they come, with comments in silence, and `done`, which ends with them.
+ * A body of a stream's events as they come, with comments in silence, that ends in time.
  *
  * A comment comes first, since some platforms give a function only so long to begin, and another
  * after every `keepAlive_s` seconds of silence. After `end_s` seconds the body ends behind the next
@@ -54,7 +54,8 @@ export function eventsUntil(body, { keepAlive_s, end_s = Infinity, grace_s = 2 }
   const writer = writable.getWriter()
   const ends = Date.now() + end_s * 1000
   const relayed = relay(reader, writer, { keepAlive_ms: keepAlive_s * 1000, ends })
-  return { body: readable, done: finish(relayed, reader, writer, ends + grace_s * 1000) }
+  finish(relayed, reader, writer, ends + grace_s * 1000) // not awaited: the answer begins now
+  return readable
 }
 
 async function relay(reader, writer, { keepAlive_ms, ends }) {

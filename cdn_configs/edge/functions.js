@@ -9,17 +9,15 @@ const LONGEST_WAIT_MS = 1000
  * Answer /generated, /transformed/STREAM or /events/STREAM.
  *
  * `origin` is where Headgate serves streams, such as https://streams.example.com/v1/stream. `keep`
- * is told of work that goes on after the answer has begun. `end_s` and `keepAlive_s` are of events.
+ * is told of work that is to be finished when its reader has left. `times` are those of events.
  */
-export async function answer(request, { origin, keep, keepAlive_s = 15, end_s }) {
+export async function answer(request, { origin, keep, times }) {
   const url = new URL(request.url)
   const [, what, path] = url.pathname.match(/^\/(generated|transformed|events)(\/.*)?$/) ?? []
   if (request.method !== "GET" || !what) return new Response("not found\n", { status: 404 })
   if (what === "generated") return numbers(url.searchParams, keep)
   const target = origin + (path ?? "") + url.search
-  return what === "events"
-    ? events(request, target, { keep, keepAlive_s, end_s })
-    : shouted(target)
+  return what === "events" ? events(request, target, times) : shouted(target)
 }
 
 function numbers(query, keep) {
@@ -50,7 +48,7 @@ async function shouted(target) {
   return new Response(body || read.body, { status: read.status, headers })
 }
 
-async function events(request, target, { keep, ...times }) {
+async function events(request, target, times) {
   const followed = new URL(target)
   followed.searchParams.set("live", "sse")
   const headers = new Headers()
@@ -58,9 +56,9 @@ async function events(request, target, { keep, ...times }) {
   if (place !== null) headers.set("Last-Event-ID", place)
   const read = await fetch(followed, { headers })
   if (read.status !== 200 || !read.body) return new Response(read.body, read)
-  const { body, done } = eventsUntil(read.body, times)
-  keep(done)
-  return new Response(body, {
+  // Nothing is left to be done for a reader who has left: so `keep` is not told, and the connection
+  // to the origin ends with the request.
+  return new Response(eventsUntil(read.body, times), {
     headers: {
       "Content-Type": "text/event-stream",
       // Nothing on the way may keep, compress or gather the events.

@@ -20,7 +20,7 @@ export async function gateway(request) {
     headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
   }
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
-  const body = isEvents ? eventsUntil(answer.body, CONFIG.events).body : answer.body
+  const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
   return new Response([204, 304].includes(answer.status) ? null : body, { status: answer.status, headers })
 }
 

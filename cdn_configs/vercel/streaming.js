@@ -1,14 +1,19 @@
-// The streaming functions as a Vercel edge function; HEADGATE_ORIGIN is where Headgate serves streams.
+// The streaming functions as a Vercel edge function. Its variable ORIGIN is where Headgate serves
+// streams, such as https://streams.example.com/v1/stream.
 
 import { answer } from "../edge/functions.js"
 
 export const config = { runtime: "edge" }
 
-// An edge function that has not begun to answer after 25 s is ended. The body ends before that,
-// too: then it does not matter whether the platform's limit is of the beginning or of the whole.
-const END_S = Number(process.env.HEADGATE_SSE_END_S ?? 20)
-
 export default function streaming(request) {
-  // Vercel keeps a function alive while its body is written, so there is nobody to tell.
-  return answer(request, { origin: process.env.HEADGATE_ORIGIN, keep: () => {}, end_s: END_S })
+  return answer(request, {
+    origin: process.env.ORIGIN,
+    keep: () => {}, // Vercel keeps a function alive for as long as its body is written
+    times: {
+      keepAlive_s: Number(process.env.KEEP_ALIVE_S ?? 15),
+      // Vercel ends a function that has not begun to answer in 25 s, or the whole answer then,
+      // depending on whom one asks. Events that end before, behind a control event, lose nothing.
+      end_s: Number(process.env.END_S ?? 20),
+    },
+  })
 }

@@ -5,15 +5,16 @@
 // FILE is a module whose default export answers requests, and may import others.
 import { createServer } from "node:http"
 import { createHandler, EdgeRuntime } from "edge-runtime"
-import { rolldown } from "rolldown"
+import { bundled } from "./bundled.mjs"
 
 const [file, port, variables = "{}"] = process.argv.slice(2)
-// The runtime takes a script. Vercel, too, makes one of a function and what it imports.
-const bundle = await rolldown({ input: file })
-const { output } = await bundle.generate({ format: "iife", name: "edge", exports: "named" })
+const script = await bundled(file, { format: "iife", name: "edge", exports: "named" })
 const runtime = new EdgeRuntime({
   initialCode: `globalThis.process = { env: ${variables} }
-    ${output[0].code}
+    ${script}
     addEventListener("fetch", (event) => event.respondWith(edge.default(event.request)))`,
 })
-createServer(createHandler({ runtime }).handler).listen(Number(port), "127.0.0.1")
+const { handler } = createHandler({ runtime })
+// A body that fails has ended the answer already; only its promise tells of it, to nobody.
+const server = createServer((request, answer) => handler(request, answer).catch(() => {}))
+server.listen(Number(port), "127.0.0.1")

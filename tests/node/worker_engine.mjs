@@ -3,16 +3,15 @@
 //   node worker_engine.mjs FILE PORT [VARIABLES_JSON]
 //
 // FILE is a module, and may import others.
-import { readFileSync } from "node:fs"
-import { resolve } from "node:path"
 import { Miniflare } from "miniflare"
+import { bundled } from "./bundled.mjs"
 
 const [file, port, variables = "{}"] = process.argv.slice(2)
-const hasObjects = readFileSync(file, "utf8").includes("class OneRead extends DurableObject")
+const script = await bundled(file, { format: "esm" })
+const hasObjects = script.includes("class OneRead extends DurableObject")
 const worker = new Miniflare({
   modules: true,
-  modulesRoot: "/",
-  scriptPath: resolve(file),
+  script,
   compatibilityDate: "2026-07-01", // as in wrangler.jsonc
   bindings: JSON.parse(variables),
   durableObjects: hasObjects ? { ONE_READ: { className: "OneRead", useSQLite: true } } : {},

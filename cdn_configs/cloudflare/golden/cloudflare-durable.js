@@ -1,4 +1,4 @@
-// headgate cdn cloudflare-durable {"upstream":"gateway.example.com:4437","host":"streams.example.com","prefixes":["/v1/stream"],"identity_headers":["Authorization","Cookie"]}
+// headgate cdn cloudflare-durable {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 
 const CONFIG = {

@@ -1,4 +1,4 @@
-// headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com","prefixes":["/v1/stream"],"identity_headers":["Authorization","Cookie"]}
+// headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
   "events": {
     "end_s": 20,
@@ -102,7 +102,7 @@ function transformed(body, change) {
 }
 
 /**
- * A stream's events as they come, with comments in silence, and `done`, which ends with them.
+ * A body of a stream's events as they come, with comments in silence, that ends in time.
  *
  * A comment comes first, since some platforms give a function only so long to begin, and another
  * after every `keepAlive_s` seconds of silence. After `end_s` seconds the body ends behind the next
@@ -115,7 +115,8 @@ function eventsUntil(body, { keepAlive_s, end_s = Infinity, grace_s = 2 }) {
   const writer = writable.getWriter()
   const ends = Date.now() + end_s * 1000
   const relayed = relay(reader, writer, { keepAlive_ms: keepAlive_s * 1000, ends })
-  return { body: readable, done: finish(relayed, reader, writer, ends + grace_s * 1000) }
+  finish(relayed, reader, writer, ends + grace_s * 1000) // not awaited: the answer begins now
+  return readable
 }
 
 async function relay(reader, writer, { keepAlive_ms, ends }) {
@@ -228,7 +229,7 @@ async function gateway(request) {
     headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
   }
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
-  const body = isEvents ? eventsUntil(answer.body, CONFIG.events).body : answer.body
+  const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
   return new Response([204, 304].includes(answer.status) ? null : body, { status: answer.status, headers })
 }
 
