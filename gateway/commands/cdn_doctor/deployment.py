@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.asker import Asker
+    from gateway.commands.cdn_doctor.caching import TwoReads
     from gateway.commands.cdn_doctor.evidence import Way
     from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
     from gateway.commands.cdn_doctor.streams import OwnStreams
@@ -18,5 +19,6 @@ class Deployment:
 
     asker: Asker
     streams: OwnStreams
+    reads: TwoReads
     way: Way
     gateway: GatewayCounters | None

@@ -26,12 +26,33 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.hints import Check, Vendor
     from gateway.commands.target import Target
 
-    Found = Finding | list[Finding]
-
 T = TypeVar("T")
 
 # The longest poll that is waited for, and the requests around it; no server makes it longer.
 LONGEST_S = 130.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A check, what it finds out, and whether it can without what it appends."""
+
+    finds: tuple[Check, ...]
+    check: Callable[[Deployment], Awaitable[Finding | list[Finding]]]
+    needs_appends: bool = True
+
+
+CHECKS = (
+    _Row(("query order",), caching.query_order, needs_appends=False),
+    _Row(("304",), caching.validation, needs_appends=False),
+    _Row(("paths",), caching.paths),
+    _Row(("credentials",), caching.credentials, needs_appends=False),
+    _Row(("equal polls",), polls.with_news),
+    _Row(("204 together", "204 kept", "poll held"), polls.without_news, needs_appends=False),
+    _Row(("SSE", "keep-alive"), events.server_sent_events),
+    _Row(("HEAD",), writes.head),
+    _Row(("POST body",), writes.post_body, needs_appends=False),
+    _Row(("empty tail",), writes.empty_tail),
+)
 
 
 class Unusable(Failed):
@@ -70,8 +91,8 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
         left: list[str] = []
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, has_credentials=bool(target.authorization)))
-            deployment = Deployment(asker, streams, caching.way_of(reads), gateway)
-            findings = await _findings(deployment, reads)
+            way = caching.way_of(reads)
+            findings = await _findings(Deployment(asker, streams, reads, way, gateway))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
@@ -129,27 +150,15 @@ def _place(reply: Reply) -> str:
     return "".join(one for one in place if "!" <= one <= "~") or "nowhere"
 
 
-async def _findings(deployment: Deployment, reads: caching.TwoReads) -> tuple[Finding, ...]:
+async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
     """Those of all checks, which run beside each other, since most of their time they wait."""
-    checks: tuple[tuple[tuple[Check, ...], Awaitable[Found]], ...] = (
-        (("query order",), caching.query_order(deployment, reads)),
-        (("304",), caching.validation(reads)),
-        (("paths",), caching.paths(deployment)),
-        (("credentials",), caching.credentials(deployment)),
-        (("equal polls",), polls.equal_polls(deployment)),
-        (("204 together", "poll held"), polls.polls_without_news(deployment)),
-        (("SSE", "keep-alive"), events.server_sent_events(deployment)),
-        (("HEAD",), writes.head(deployment)),
-        (("POST body",), writes.post_body(deployment)),
-        (("empty tail",), writes.empty_tail(deployment)),
-    )
-    tasks = [asyncio.create_task(_guarded(names, check)) for names, check in checks]
+    tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
     try:
         await asyncio.wait(tasks, timeout=LONGEST_S)
         return tuple(
             finding
-            for task, (names, _) in zip(tasks, checks, strict=True)
-            for finding in (task.result() if task.done() else _all_unknown(names, "no time left"))
+            for task, row in zip(tasks, CHECKS, strict=True)
+            for finding in (task.result() if task.done() else _all_unknown(row, "no time is left"))
         )
     finally:
         for task in tasks:
@@ -157,12 +166,14 @@ async def _findings(deployment: Deployment, reads: caching.TwoReads) -> tuple[Fi
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _guarded(names: tuple[Check, ...], check: Awaitable[Found]) -> list[Finding]:
+async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
     """What a check finds; what keeps it from looking says nothing about what it looks for."""
+    if row.needs_appends and not deployment.reads.appends_arrive:
+        return _all_unknown(row, "what is appended does not arrive")
     try:
-        found = await check
+        found = await row.check(deployment)
     except Failed as failure:
-        return _all_unknown(names, _words(failure))
+        return _all_unknown(row, _words(failure))
     return [found] if isinstance(found, Finding) else found
 
 
@@ -171,5 +182,5 @@ def _words(failure: Failed) -> str:
     return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
-def _all_unknown(names: tuple[Check, ...], saw: str) -> list[Finding]:
-    return [unknown(name, saw) for name in names]
+def _all_unknown(row: _Row, saw: str) -> list[Finding]:
+    return [unknown(name, saw) for name in row.finds]

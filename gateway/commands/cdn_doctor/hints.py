@@ -15,6 +15,7 @@ Check = Literal[
     "paths",
     "equal polls",
     "204 together",
+    "204 kept",
     "poll held",
     "SSE",
     "keep-alive",
@@ -59,6 +60,8 @@ EVERYWHERE: Mapping[Check, str] = {
     "goes to the server, its load is that of all readers.",
     "204 together": "Keep the 204 of a long-poll for one second in the shared cache: where it may "
     "not be kept, those who wait for it ask one after the other.",
+    "204 kept": "Keep the 204 of a long-poll for one second, never longer: clients that do not "
+    "give the cursor back ask again at once, all that time.",
     "poll held": "Give the hop a read time-out of the long-poll and 45 s more, or a shorter "
     "long_poll_timeout to the gateway.",
     "SSE": "Pass live=sse on unbuffered, uncompressed and uncached.",
@@ -79,6 +82,7 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "equal polls": "proxy_cache_lock on; proxy_cache_lock_timeout and proxy_cache_lock_age of "
         "75s.",
         "204 together": "proxy_cache_valid 204 1s; proxy_cache_lock_timeout 75s.",
+        "204 kept": "proxy_cache_valid 204 1s.",
         "poll held": "proxy_read_timeout 75s.",
         "SSE": "proxy_buffering off; gzip off; proxy_cache off.",
         "keep-alive": "proxy_read_timeout 90s.",
@@ -92,6 +96,7 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "credentials": "return (pass) in vcl_recv if req.http.Authorization or req.http.Cookie.",
         "equal polls": "return (hash) for live=long-poll, and keep its answers.",
         "204 together": "beresp.ttl = 1s for a 204 in vcl_backend_response, and return (deliver).",
+        "204 kept": "beresp.ttl = 1s and beresp.grace = 0s for a 204 in vcl_backend_response.",
         "poll held": ".first_byte_timeout = 75s of the backend.",
         "SSE": "beresp.do_stream = true.",
         "keep-alive": ".between_bytes_timeout = 75s of the backend.",
@@ -104,6 +109,7 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "credentials": "return(pass) in vcl_recv if req.http.Authorization or req.http.Cookie.",
         "equal polls": "no req.hash_ignore_busy; return(lookup) for live=long-poll.",
         "204 together": "beresp.cacheable = true and beresp.ttl = 1s for a 204 in vcl_fetch.",
+        "204 kept": "beresp.ttl = 1s for a 204 in vcl_fetch.",
         "poll held": ".first_byte_timeout = 55s of the backend, and polls of at most 50 s.",
         "SSE": "beresp.do_stream = true in vcl_fetch, with beresp.ttl = 2s.",
         "keep-alive": ".between_bytes_timeout = 55s of the backend.",
@@ -119,6 +125,7 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "paths": "no normalisation of URLs to the origin; url.pathname in the key.",
         "equal polls": "a Worker keeps a Map of the polls under way, by key.",
         "204 together": "a cache response rule of 1 s for 204.",
+        "204 kept": "a cache response rule of 1 s for 204.",
         "poll held": "polls of at most 100 s; 25 s through a Worker.",
         "SSE": "response_body_buffering: none; a Worker returns the body without reading it.",
         "HEAD": "fetch(new Request(target, request)) for all but GET.",

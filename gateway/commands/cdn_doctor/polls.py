@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import Source, claim, claims_kept
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.client import RequestRefused
 from gateway.commands.failure import Failed
 from gateway.protocol.header_names import CURSOR
 
@@ -26,6 +27,8 @@ MOST_AT_SERVER = 4
 SETTLE_S = 1.5
 # News take a round trip; nginx has those who wait for another's answer look every half a second.
 PROMPT_S = 3.0
+# A 204 may be kept for a second; a second more is for the ways there and back.
+LATER_S = 2.0
 # Longer than a CDN lets an answer take; who polls longer is told that it was not waited for.
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
@@ -88,7 +91,7 @@ class EqualPolls:
         return Poll(loop.time() - began_s, loop.time(), reply)
 
 
-async def equal_polls(deployment: Deployment) -> Finding:
+async def with_news(deployment: Deployment) -> Finding:
     """How many of twenty equal long-polls reach the server, and how soon news reach them all."""
     own = await deployment.streams.create("-polls")
     async with EqualPolls(own, await _live_query(own)) as polls:
@@ -128,28 +131,31 @@ def _judged(
     saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
+    if deployment.way.keeps:
+        return failed("equal polls", saw)
     if deployment.way.keeps is False and all(claims_kept(reply.headers) for reply in replies):
         return passed("equal polls", f"{saw}; no cache before it, and it made them one itself")
-    if deployment.way.keeps is None and counted is None:
-        return unknown("equal polls", f"{saw}, as far as caches say ({claim(replies[0].headers)})")
-    return failed("equal polls", saw)
+    return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
 
 
-async def polls_without_news(deployment: Deployment) -> list[Finding]:
-    """Whether equal polls that nothing ends do so together, and when."""
+async def without_news(deployment: Deployment) -> list[Finding]:
+    """Whether equal polls that nothing ends do so together, when, and what the next one meets."""
     own = await deployment.streams.create("-quiet")
-    async with EqualPolls(own, await _live_query(own)) as polls:
+    query = await _live_query(own)
+    async with EqualPolls(own, query) as polls:
         await polls.wait(LONGEST_POLL_S, for_all=False)
         if not polls.ended:
             saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were left"
-            return [unknown("204 together", saw), unknown("poll held", saw)]
+            return [unknown(name, saw) for name in ("204 together", "204 kept", "poll held")]
         first = polls.ended[0]
         held = _held(first, None if deployment.gateway is None else deployment.gateway.poll_s)
         if first.reply is None or not first.reply.is_good:
-            return [unknown("204 together", "polls do not end as they should"), held]
+            saw = "polls do not end as they should"
+            return [unknown("204 together", saw), unknown("204 kept", saw), held]
         # Where they wait for each other, the second one takes as long again as the first.
         await polls.wait(min(PROMPT_S, max(SETTLE_S, 0.75 * first.took_s)))
-        return [_together(polls, first), held]
+        together = _together(polls, first)
+    return [together, await _kept(own, query, first), held]
 
 
 def _together(polls: EqualPolls, first: Poll) -> Finding:
@@ -165,6 +171,26 @@ def _together(polls: EqualPolls, first: Poll) -> Finding:
             "204 together", f"{saw}, and {waited_s:.1f} s later {late} still waited for each other"
         )
     return passed("204 together", f"{saw}, the last after {last:.1f} s")
+
+
+async def _kept(own: OwnStream, query: dict[str, str], first: Poll) -> Finding:
+    """Whether a reader who comes later waits, and is not given the old answer at once."""
+    if first.took_s < LATER_S:
+        return unknown("204 kept", "polls are too short to tell a kept answer from a new one")
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(max(0.0, first.ended_s + LATER_S - loop.time()))
+    asked_s = loop.time()
+    try:
+        reply = await own.asker.ask(own.stream, "GET", query=query, within_s=LATER_S / 2)
+    except RequestRefused as refusal:
+        if isinstance(refusal.__cause__, TimeoutError):
+            return passed("204 kept", f"the same poll waits again {LATER_S:g} s later")
+        return unknown("204 kept", "the same poll could not be asked for again")
+    if not reply.is_good:
+        return unknown("204 kept", f"the same poll was then answered with: {reply.said}")
+    return failed(
+        "204 kept", f"the same poll, {asked_s - first.ended_s:.1f} s later, was answered at once"
+    )
 
 
 def _held(first: Poll, poll_s: float | None) -> Finding:
