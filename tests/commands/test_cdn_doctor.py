@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
 from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.polls import LATER_S
 from tests.commands.conftest import TOKEN, CommandLine
 from tests.commands.deployments import (
     ALL,
@@ -73,8 +74,8 @@ def test_programs_are_told_the_same_as_json(server: Headgate, cli: CommandLine) 
     assert {one["verdict"] for one in told["checks"]} == {"pass"}
     assert {one["change"] for one in told["checks"]} == {""}
     assert (told["url"], told["requests"], told["left"]) == (server.streams, REQUESTS, [])
-    # A long-poll, and the two seconds after which it is asked again.
-    assert POLL_S + 2 < told["seconds"] < 4 * POLL_S
+    # A long-poll, and the time after which it is asked again.
+    assert POLL_S + LATER_S < told["seconds"] < 4 * POLL_S
 
 
 async def test_a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headgate) -> None:

@@ -103,11 +103,12 @@ async def credentials(deployment: Deployment) -> Finding:
         for name, value in readers.items()
     }
     first, *others = replies.values()
-    if not first.is_good:
+    if first.status in REFUSED and given is None:
         return unknown(
-            "credentials",
-            f"credentials that were made up are answered {first.status}; give some by STREAM_AUTH",
+            "credentials", "those that were made up are refused: STREAM_AUTH gives real ones"
         )
+    if not first.is_good:
+        return unknown("credentials", f"a read was answered with: {first.said}")
     sources = {name: deployment.way.source(reply) for name, reply in replies.items()}
     leaks = [
         name
