@@ -63,13 +63,13 @@ class Site:
 
             async def regions() -> dict[str, str]:
                 news = visit._replace(now=self._clock(), whole=False)
-                return self._renderer.regions(await tell(news))
+                return await self._renderer.regions(await tell(news))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not, and commands name the host.
                 seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
                 return await serve_events(request, self._live.follow(seen, regions))
-            return self.show(request, await tell(visit))
+            return await self.show(request, await tell(visit))
 
         return handle
 
@@ -82,9 +82,11 @@ class Site:
         console, viewer = request.app[CONSOLE], request[VIEWER]
         return Visit(console, request.query, viewer, host, self._clock())
 
-    def show(self, request: web.Request, page: Page, status: int = HTTPStatus.OK) -> web.Response:
+    async def show(
+        self, request: web.Request, page: Page, status: int = HTTPStatus.OK
+    ) -> web.Response:
         """A page as an answer."""
-        text = self._renderer.page(page, viewer=request.get(VIEWER))
+        text = await self._renderer.page(page, viewer=request.get(VIEWER))
         return web.Response(text=text, content_type="text/html", status=status)
 
     @property
@@ -111,7 +113,7 @@ class Site:
         told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()
-        return self.show(request, Page("error.html", told), status)
+        return await self.show(request, Page("error.html", told), status)
 
 
 def _static() -> Handler:

@@ -163,11 +163,13 @@ class HostedRoute:
             traffic = self.traffic
             traffic.request_bytes += len(body)
             operation = counted.CLOSE if append.close else counted.APPEND
-            if is_there:
+            if not is_there:
+                traffic.answered(operation, counted.CUT, 0)
+            elif response.status == 204:
+                traffic.appended(operation, self.appender.answered_at - began)
+            else:
                 took_s = self.appender.answered_at - began
                 traffic.answered(operation, response.status, len(response.body), took_s)
-            else:
-                traffic.answered(operation, counted.CUT, 0)
 
         self.appender.submit(name, append, done, began)
         return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
+import math
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from gateway.protocol import tags
@@ -84,9 +85,18 @@ class Pending:
         since = min([waiting.since, *(one.since for one in gone)])
         self._waiting[whole] = Waiting(since, waiting.failed or any(one.failed for one in gone))
 
-    def take(self, most: int) -> list[Copies]:
-        """The next, at most so many. What comes meanwhile for the same waits by itself."""
-        taken = list(islice(self._waiting, most))
+    @property
+    def next_since(self) -> float:
+        """Since when the next one waits; there has to be one."""
+        return next(iter(self._waiting.values())).since
+
+    def take(self, most: int, until: float = math.inf) -> list[Copies]:
+        """The next, at most so many that wait since then or longer.
+
+        What comes meanwhile for the same waits by itself.
+        """
+        ripe = takewhile(lambda item: item[1].since <= until, self._waiting.items())
+        taken = [copies for copies, _ in islice(ripe, most)]
         self._taken = {copies: self._waiting.pop(copies) for copies in taken}
         return taken
 

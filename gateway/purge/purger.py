@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from gateway.purge.drivers import Driver
     from gateway.purge.pending import Copies
 
+# Before it is purged, other workers and gateways have heard that a stream is over, and answers that
+# were on their way have come to the cache. Else it would keep the same again.
+SETTLE_S = 0.5
 CALL_S = 10.0  # for one call, from the connection to the end of the answer
 FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts
 MOST_ASKED_S = 600  # that a cache may want us to wait
@@ -46,12 +49,14 @@ class Purger:
         *,
         most: int = MOST_WAITING,
         first_s: float = FIRST_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         """`clock` gives seconds since any moment; `first_s` is the wait after one failure."""
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
         self.pending = Pending(most)
         self._clock = clock
+        self._settle_s = settle_s
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
         self._wanted = asyncio.Event()
@@ -80,7 +85,7 @@ class Purger:
         return f"it {self._reason}; {streams}, and readers may get what is no more"
 
     async def run(self, session: ClientSession) -> None:
-        """Work until told to stop, and then until nothing waits or it fails once more."""
+        """Work until told to stop, and then until nothing waits that was not tried in vain."""
         while True:
             self._wanted.clear()
             if not self.pending:
@@ -88,11 +93,16 @@ class Purger:
                     return
                 await self._wanted.wait()
                 continue
-            wait_s = await self._attempt(session)
-            if not wait_s:
+            until = self._clock() - self._settle_s
+            young_s = self.pending.next_since - until
+            if young_s > 0:
+                await asyncio.sleep(young_s)
                 continue
+            wait_s = await self._attempt(session, until)
             if self._stopping.is_set():
-                return
+                if self.pending and self.pending.failed == len(self.pending):
+                    return
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._stopping.wait()
@@ -108,10 +118,12 @@ class Purger:
         if abandoned:
             self.counts["abandoned"] += abandoned
             log.error("purge.abandoned", **self._told(), purges=abandoned, reason=self._reason)
+            if not self.pending.failed:
+                self._reason = ""
 
-    async def _attempt(self, session: ClientSession) -> float:
-        """Make a call; how long to wait before the next one, 0 when it was good."""
-        taken = self.pending.take(self.driver.at_once)
+    async def _attempt(self, session: ClientSession, until: float) -> float:
+        """Make a call for what waits since then or longer; how long to wait before the next one."""
+        taken = self.pending.take(self.driver.at_once, until)
         reason, asked_s = "was not asked to the end", 0
         try:
             reason, asked_s = await self._ask(session, taken)

@@ -11,7 +11,7 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from gateway import trust
 from gateway.purge.drivers import driver_of
 from gateway.purge.pending import Copies
-from gateway.purge.purger import Purger
+from gateway.purge.purger import SETTLE_S, Purger
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, gauge
 
@@ -36,9 +36,17 @@ DECLARED = (PURGES, WAITING)
 class Purges:
     """What deletions and creations call. It only takes notes: the calls are made by tasks."""
 
-    def __init__(self, caches: Sequence[PurgedCache], clock: Callable[[], float]) -> None:
-        """`clock` gives seconds since any moment. Raises StartError where a token is missing."""
-        self._purgers = [Purger(driver_of(cache), clock) for cache in caches]
+    def __init__(
+        self,
+        caches: Sequence[PurgedCache],
+        clock: Callable[[], float],
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        """`clock` gives seconds since any moment; a call comes `settle_s` after its cause.
+
+        Raises StartError where a token is missing.
+        """
+        self._purgers = [Purger(driver_of(cache), clock, settle_s=settle_s) for cache in caches]
         self._tasks: list[asyncio.Task[None]] = []
         self._session: ClientSession | None = None
 

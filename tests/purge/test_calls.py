@@ -40,7 +40,7 @@ def configured(kind: str, url: str = "http://localhost:1") -> PurgedCache:
 @asynccontextmanager
 async def purging(kind: str) -> AsyncIterator[tuple[Double, Purges]]:
     async with Double() as double:
-        purges = Purges([configured(kind, double.url)], lambda: 0.0)
+        purges = Purges([configured(kind, double.url)], lambda: 0.0, 0.0)
         purges.open()
         try:
             yield double, purges
@@ -169,7 +169,7 @@ async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
     file.write_text(f"{TOKEN}\n")
     async with Double() as double:
         given = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": str(file)}
-        purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0)
+        purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
         purges.open()
         purges.purge(PREFIX, PATH)
         await until(lambda: len(double.calls) == 1)

@@ -35,7 +35,7 @@ class Cache:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
         driver = driver_of(PurgedCache.model_validate(given))
-        self.purger = Purger(driver, self.clock, most=most, first_s=first_s)
+        self.purger = Purger(driver, self.clock, most=most, first_s=first_s, settle_s=0.0)
         self.counts = self.purger.counts
 
 
@@ -50,10 +50,6 @@ async def working(url: str, *, most: int = 100, first_s: float = QUICK_S) -> Asy
             await task
         finally:
             task.cancel()
-
-
-def waiting(cache: Cache) -> int:
-    return len(cache.purger.pending)
 
 
 async def test_it_is_tried_until_it_is_done_and_told_once() -> None:
@@ -178,7 +174,7 @@ async def test_beyond_the_bound_the_route_is_purged_and_it_is_told() -> None:
             await until(lambda: len(double.calls) == 1)
             for number in range(4):
                 cache.purger.purge(Copies("/r", f"/r/{number}"))
-                assert waiting(cache) <= 2
+                assert len(cache.purger.pending) <= 2
             double.goes.set()
             await until(lambda: cache.counts["done"] == 2)
             assert double.calls[1].json == {"tags": [Copies("/r").tag]}
@@ -203,7 +199,7 @@ async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> No
         async with Double() as double:
             double.last = refusal("500 Oops")
             given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0)
+            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(double.calls) == 1)
@@ -219,7 +215,7 @@ async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
         async with Double() as double:
             double.goes.clear()
             given = {"kind": "varnish", "url": double.url}
-            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0)
+            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(double.calls) == 1)
@@ -229,9 +225,26 @@ async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
 
 
 async def test_without_caches_there_is_nothing_to_do() -> None:
-    purges = Purges((), lambda: 0.0)
+    purges = Purges((), lambda: 0.0, 0.0)
     purges.open()
     purges.purge("/r", "/r/x")
     await purges.drain()
     await purges.close()
     assert (purges.notes(), purges.samples()) == ({}, ())
+
+
+async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
+    settle_s, loop = 0.3, asyncio.get_running_loop()
+    async with Double() as double:
+        given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
+        purges = Purges([PurgedCache.model_validate(given)], loop.time, settle_s)
+        purges.open()
+        began = loop.time()
+        purges.purge("/r", "/r/x")
+        await until(lambda: len(double.calls) == 1)
+        assert loop.time() - began >= settle_s
+        purges.purge("/r", "/r/y")  # also where it comes while a call is under way
+        began = loop.time()
+        await until(lambda: len(double.calls) == 2)
+        assert loop.time() - began >= settle_s
+        await purges.close()

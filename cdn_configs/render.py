@@ -1,0 +1,88 @@
+"""A target's template, filled in with the options it can hold."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import ALWAYS_IDENTITY, Options
+from cdn_configs.rules import RULES
+
+if TYPE_CHECKING:
+    from cdn_configs.target import Target
+
+MARK = "headgate cdn "
+
+_FOLDER = Path(__file__).parent
+
+
+def render(target: Target, options: Options) -> str:
+    """The file; Refused says in one sentence why there is none."""
+    check_fit(target, options)
+    template = _environment().get_template(f"{target.folder}/{target.template}")
+    return template.render(target=target, o=options, rules=RULES, mark=mark(target, options))
+
+
+def whole(target: Target, options: Options) -> str:
+    """A file around the target's, which is part of another, so that the checker has all of it."""
+    template = _environment().get_template(f"{target.folder}/{target.whole}")
+    return template.render(target=target, o=options, part=target.file_name)
+
+
+def mark(target: Target, options: Options) -> str:
+    """What a rendered file says of itself, so that it can be rendered again; one line of ASCII.
+
+    Options that have their default value are left out: some vendors' comments are short.
+    """
+    given = msgspec.to_builtins(options)
+    defaults = msgspec.to_builtins(Options())
+    said = {name: value for name, value in given.items() if value != defaults[name]}
+    return f"{MARK}{target.name} {msgspec.json.encode(said).decode('ascii')}"
+
+
+def check_fit(target: Target, options: Options) -> None:
+    """Refuse what the target cannot do."""
+    if options.standalone and not target.can_stand_alone:
+        raise Refused(f"{target.name} has no standalone file: it runs at its vendor only")
+    if target.needs_host and not options.host and not options.standalone:
+        raise Refused(f"{target.name} needs the host name that readers use: give --host")
+    if options.credentials not in target.credentials:
+        raise Refused(
+            f"{target.name} cannot keep a cache for each reader: {target.no_per_credential}"
+        )
+    if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
+        raise Refused(
+            f"{target.name} cannot hold long-polls of {options.poll_s} s: "
+            f"{target.longest_poll_reason}; set long_poll_timeout to at most "
+            f"{target.longest_poll_s}"
+        )
+    if "collapses" in target.abilities and not options.tail_s:
+        raise Refused(
+            f"{target.name} lets equal readers wait for one answer, and where it may not keep "
+            "that, for each other: set tail_max_age to at least 1"
+        )
+    if options.purge and target.no_purge:
+        raise Refused(f"{target.name} takes no purges: {target.no_purge}")
+    private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
+    if private and not target.tells_any_header:
+        raise Refused(
+            f"{target.name} cannot keep readers apart who are known by {', '.join(private)}"
+        )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_FOLDER),
+        undefined=StrictUndefined,
+        # The files are no HTML: each option is of a form that needs no quotes in any of them.
+        autoescape=False,  # noqa: S701
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
