@@ -29,6 +29,7 @@ GIVEN_BY_BUNNY = "Guid"  # of a rule: a new one has none
 
 SETS_CACHE_TIME = EdgeRuleActionType.OVERRIDE_CACHE_TIME.value
 HAS_HEADER = EdgeRuleTriggerType.REQUEST_HEADER.value
+HAS_QUERY = EdgeRuleTriggerType.URL_QUERY_STRING.value
 NONE_MATCHES = PatternMatchingType.MATCH_NONE.value
 ANY_MATCHES = PatternMatchingType.MATCH_ANY.value
 
@@ -150,9 +151,12 @@ def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple
     }
     assert shared["ActionType"] == ENABLE_REQUEST_COALESCING
     assert shared["TriggerMatchingType"] == TriggerMatchingType.MATCH_ALL.value
-    *without, method = shared["Triggers"]
-    assert [trigger["Parameter1"] for trigger in without] == list(names)
-    assert {trigger["PatternMatchingType"] for trigger in without} <= {NONE_MATCHES}
+    *without, not_now, method = shared["Triggers"]
+    # A reader of SSE who comes back says by that header where it is, and not by the URL.
+    assert [trigger["Parameter1"] for trigger in without] == [*names, "Last-Event-ID"]
+    assert {tuple(trigger["PatternMatches"]) for trigger in without} == {("*",)}
+    assert {trigger["PatternMatchingType"] for trigger in (*without, not_now)} == {NONE_MATCHES}
+    assert (not_now["Type"], not_now["PatternMatches"]) == (HAS_QUERY, ["*offset=now*"])
     assert (method["PatternMatches"], method["PatternMatchingType"]) == (["GET"], ANY_MATCHES)
 
 

@@ -1,6 +1,6 @@
-"""Fastly's rules in real Varnish: the rendered file, translated word by word, and what it stores.
+"""Fastly's rules in real Varnish, beside Varnish's own: what each stores, and for how long.
 
-Fastly's VCL is a dialect of an old Varnish's. What is translated here is only its spelling, so a
+Fastly's VCL is a dialect of an old Varnish's. What is translated is only its spelling, so a
 rule that stores too much at Fastly stores too much here. What Fastly's platform does by itself
 (clusters, its own time-outs, purging) is not in it.
 """
@@ -31,6 +31,13 @@ sub vcl_deliver {
     set resp.http.X-Kept = !obj.uncacheable;
 }
 """
+
+
+def watched(own: str) -> str:
+    """Varnish's own file, with answers that tell what became of them."""
+    head = "vcl 4.1;\nimport std;\n"
+    assert own.count(head) == 1
+    return own.replace(head, head + WATCH)
 
 
 def translated(fastly: str, origin_port: int) -> str:
@@ -123,10 +130,11 @@ class Got(NamedTuple):
 
 
 class Edge:
-    """Varnish on a port."""
+    """Varnish on a port, and the origin behind it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, origin: Origin) -> None:
         self.port = port
+        self.origin = origin
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> Got:
         """One request on a connection of its own."""
@@ -156,7 +164,7 @@ def serving(origin: Origin) -> Iterator[None]:
 
 
 @contextmanager
-def varnish(vcl: str, folder: Path) -> Iterator[Edge]:
+def varnish(vcl: str, folder: Path, origin: Origin) -> Iterator[Edge]:
     """Varnish with this file, until the block ends."""
     file, log, port = folder / "twin.vcl", folder / "log", free_port()
     file.write_text(vcl)
@@ -170,7 +178,7 @@ def varnish(vcl: str, folder: Path) -> Iterator[Edge]:
             lambda: process.poll() is not None or accepts(port), "Varnish listens", log.read_text
         )
         assert process.poll() is None, log.read_text()
-        yield Edge(port)
+        yield Edge(port, origin)
     finally:
         process.terminate()
         process.wait()

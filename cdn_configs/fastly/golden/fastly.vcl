@@ -28,12 +28,8 @@ sub vcl_recv {
   if (req.http.Authorization || req.http.Cookie) {
     return(pass);
   }
-  # Of two values for one key, an edge and a server may take different ones.
-  if (req.url ~ "[?&](offset|live|cursor)=.*&\1=") {
-    return(pass);
-  }
-  # The tail of now has no URL of its own.
-  if (req.url ~ "[?&]offset=now(?:&|$)" && req.url !~ "[?&]live=") {
+  # The same URL means another place each time, unless live says that it is waited for.
+  if (req.url ~ "[?&]offset=now(?:&|$)" && req.url !~ "[?&]live=long-poll(?:&|$)") {
     return(pass);
   }
   # The same question in another order is the same question.
@@ -44,6 +40,8 @@ sub vcl_recv {
 sub vcl_hash {
   set req.hash += req.url;
   set req.hash += req.http.host;
+  # A reader of SSE who comes back: the place after this event goes before that in the URL.
+  set req.hash += req.http.Last-Event-ID;
   #FASTLY hash
   return(hash);
 }
@@ -72,6 +70,12 @@ sub vcl_fetch {
     set beresp.ttl = 2s;
     return(deliver);
   }
+  # A stream may begin here at any time, and official clients stop for good at a 404.
+  if (beresp.status == 404 && req.url ~ "[?&]offset=(?:-1|now)(?:&|$)") {
+    set beresp.cacheable = true;
+    set beresp.ttl = 1s;
+    return(pass);
+  }
   # Those who wait for what is not stored are asked for one after the other, each for a whole
   # long-poll. So what has no data is stored too: 204, and what Fastly stores no sooner, an error.
   if (req.url ~ "[?&]live=long-poll(?:&|$)" && beresp.status != 200) {
@@ -87,15 +91,6 @@ sub vcl_fetch {
     set beresp.cacheable = true;
     set beresp.ttl = 1s;
     return(pass);
-  }
-  # An empty answer at the tail, kept longer, hides appends.
-  if (beresp.http.Stream-Up-To-Date == "true" && beresp.http.Content-Length ~ "^[02]$") {
-    set beresp.ttl = 1s;
-    set beresp.stale_while_revalidate = 0s;
-  }
-  # Its reader's cursor has moved on by then.
-  if (req.url ~ "[?&]live=" && beresp.ttl > 20s) {
-    set beresp.ttl = 20s;
   }
   # The rest is kept for as long as the gateway says, by Surrogate-Control or Cache-Control.
   return(deliver);
