@@ -101,6 +101,7 @@ def _served(origin: Origin, name: str, credentials: CredentialMode) -> Iterator[
         upstream=f"127.0.0.1:{origin.server_port}",
         listen=port,
         credentials=credentials,
+        purge=True,
         standalone=True,
     )
     targets = [TARGETS[one] for one in (name, *TARGETS[name].beside)]
@@ -292,3 +293,26 @@ def test_headers_of_who_a_reader_is_do_not_run_into_one_another(
     url = origin.will_say(Said(READ, 200, ("Cache-Control: private, max-age=60",)))
     one, other = {"Authorization": "x", "Cookie": "y"}, {"Authorization": "xy"}
     assert results(readers_apart, url, one, other, one, other) == ["MISS", "MISS", "HIT", "HIT"]
+
+
+def test_a_purge_of_a_url_drops_its_copy_and_no_other(nginx: int, origin: Origin) -> None:
+    fields = ("Cache-Control: public, max-age=60",)
+    url, other = (origin.will_say(Said("offset=5&cursor=1", 200, fields)) for _ in range(2))
+    path = url.partition("?")[0]
+    assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "MISS"]
+    purged = [ask(nginx, "PURGE", f"{path}?cursor=1&offset=5").status for _ in range(2)]
+    assert purged == [200, 404]
+    assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "HIT"]
+
+
+def test_who_is_not_named_may_not_purge(origin: Origin) -> None:
+    port = free_port()
+    text = render(
+        TARGETS["nginx"],
+        Options(upstream="192.0.2.1:80", listen=port, purge=True, standalone=True),
+    )
+    allowed = "        allow 127.0.0.1;\n        allow 192.0.2.1;\n        deny all;\n"
+    assert allowed in text
+    files = {"headgate.conf": text.replace("allow 127.0.0.1;", "")}
+    with started(ENGINES["nginx"], files, port):
+        assert ask(port, "PURGE", "/v1/stream/a?offset=5").status == 403
