@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +16,7 @@ from cdn_configs.targets import TARGETS
 from tests.cdn.engines import ENGINES, started
 from tests.support.http1 import ask
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -316,3 +318,43 @@ def test_who_is_not_named_may_not_purge(origin: Origin) -> None:
     files = {"headgate.conf": text.replace("allow 127.0.0.1;", "")}
     with started(ENGINES["nginx"], files, port):
         assert ask(port, "PURGE", "/v1/stream/a?offset=5").status == 403
+
+
+def first_after_hits(port: int, url: str) -> Answer:
+    """The first answer that is no longer a fresh copy."""
+    found: list[Answer] = []
+
+    def is_no_hit() -> bool:
+        found.append(asked(port, url, {}))
+        return found[-1].get("X-Cache-Status") != "HIT"
+
+    wait_until(is_no_hit, "a copy to become old")
+    return found[-1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [("Cache-Control: public, max-age=1",), ("Cache-Control: no-cache, s-maxage=1",)],
+    ids=str,
+)
+def test_what_is_old_is_not_served_where_nothing_allows_it(
+    nginx: int, origin: Origin, fields: tuple[str, ...]
+) -> None:
+    url = origin.will_say(Said(READ, 200, fields))
+    assert results(nginx, url, {}) == ["MISS"]
+    began = time.monotonic()
+    assert first_after_hits(nginx, url).get("X-Cache-Status") == "EXPIRED"
+    assert time.monotonic() - began < 3.0  # nginx counts whole seconds
+    assert origin.asked[url.partition("?")[0]] == 2
+
+
+def test_what_is_old_is_served_while_it_is_renewed_where_the_answer_allows_it(
+    nginx: int, origin: Origin
+) -> None:
+    url = origin.will_say(
+        Said(READ, 200, ("Cache-Control: public, max-age=1, stale-while-revalidate=60",))
+    )
+    assert results(nginx, url, {}) == ["MISS"]
+    assert first_after_hits(nginx, url).get("X-Cache-Status") == "STALE"
+    wait_until(lambda: results(nginx, url, {}) == ["HIT"], "the copy to be renewed")
+    assert origin.asked[url.partition("?")[0]] == 2
