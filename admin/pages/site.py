@@ -12,7 +12,7 @@ from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
-from admin.pages import views
+from admin.pages import cdn, views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Page, Renderer
@@ -32,6 +32,7 @@ READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
     "/streams": views.streams,
     "/stream": views.stream,
     "/explain": views.explain,
+    "/cdn": cdn.page,
     "/configuration": views.configuration,
     "/about": views.about,
 }
@@ -44,6 +45,7 @@ def add_site(app: web.Application, clock: Callable[[], float]) -> None:
     for path, tell in READ.items():
         app.router.add_get(path, site.reading(tell))
     Forms(site.visit, site.show).add_to(app)
+    app.router.add_get("/cdn/file", site.download)
     app.router.add_get("/static/{name}", _static())
 
 
@@ -88,6 +90,13 @@ class Site:
         """A page as an answer."""
         text = await self._renderer.page(page, viewer=request.get(VIEWER))
         return web.Response(text=text, content_type="text/html", status=status)
+
+    async def download(self, request: web.Request) -> web.Response:
+        """The configuration of the CDN page, as a file to be saved."""
+        made = await cdn.chosen_file(self.visit(request))
+        # The name is a target's own: nothing that was entered is in it.
+        disposition = f'attachment; filename="{made.file_name}"'
+        return web.Response(text=made.text, headers={"Content-Disposition": disposition})
 
     @property
     def errors(self) -> Middleware:
