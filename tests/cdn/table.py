@@ -30,9 +30,10 @@ Column = dict[str, Finding]
 _HEAD = """\
 # CDN configurations, measured
 
-`{command}` has written this page. It ran each configuration by the server that it is for, in front
-of a Headgate whose long-polls last {poll_s:.0f} s, on one machine with {cores} cores. `make test`
-runs the same cases, and fails on every fault that a target does not own up to.
+This page is written by `{command}`. Each configuration was run by the server
+that it is for, in front of a Headgate whose long-polls last {poll_s:.0f} s, on a machine with
+{cores} cores. The tests run the same cases, and fail on every fault that a target does not own up
+to.
 
 - `200 → 1`: 200 readers became one request at the origin.
 - `20/30 ms`: the time until half of the readers had their answer, and until all had it. For polls
@@ -70,7 +71,7 @@ async def page() -> str:
     return "".join(
         [
             _HEAD.format(command=COMMAND, poll_s=POLL_S, cores=os.cpu_count()),
-            *(_table([*CASES, *MANY], ours), _faults(ours), f"\nRun by: {releases}.\n"),
+            *(_table([*CASES, *MANY], ours), _faults(ours), f"\nThe servers: {releases}.\n"),
             *(_PATIENTS, _table(OF_PATIENTS, theirs), _faults(theirs)),
         ]
     )
