@@ -38,16 +38,20 @@ def _lists(target: Target) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return (
         ("It does this:", target.does),
         ("It does not do this:", target.does_not),
-        ("Options:", tuple(_limits(target))),
+        ("Options:", tuple(limits(target))),
         ("How it is checked:", (f"{target.checked}.",) if target.checked else ()),
     )
 
 
-def _limits(target: Target) -> Iterator[str]:
+def limits(target: Target) -> Iterator[str]:
+    """What its options may be, and why not more: a sentence each."""
     if target.longest_poll_s is None:
         yield "Long-polls may be of any length."
     else:
         yield f"Long-polls of up to {target.longest_poll_s} s: {target.longest_poll_reason}."
+    if target.longest_heartbeat_s is not None:
+        heartbeat = f"SSE heartbeats at most {target.longest_heartbeat_s} s apart"
+        yield f"{heartbeat}: {target.longest_heartbeat_reason}."
     yield f"--credentials {' or '.join(target.credentials)}" + (
         f": {target.no_per_credential}." if target.no_per_credential else "."
     )

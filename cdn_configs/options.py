@@ -63,6 +63,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poll_s: int = 20  # the longest that the gateway holds a long-poll
     sse_s: int = 60  # the longest that an SSE answer lasts
     heartbeat_s: int = 15
+    tail_s: int = 1  # the shortest that shared caches may keep what reached a tail
     prefixes: tuple[str, ...] = ("/v1/stream",)
     identity_headers: tuple[str, ...] = ALWAYS_IDENTITY  # by which readers are told apart
 
@@ -78,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, number in (("poll", self.poll_s), ("sse", self.sse_s)):
             _check_number(f"the longest {name} in seconds", number, 1, 24 * 3600)
         _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
+        _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
         _check_items("route prefix", self.prefixes, _PREFIX)
         _check_items("header name", self.identity_headers, _HEADER)
 
@@ -117,6 +119,7 @@ def settled(settings: Settings) -> dict[str, object]:
         "poll_s": math.ceil(settings.long_poll_timeout),
         "sse_s": math.ceil(settings.sse_max_age),
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
+        "tail_s": min(route.tail_max_age for route in routes),
         "prefixes": tuple(route.prefix for route in routes),
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
     }

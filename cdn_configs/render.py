@@ -14,6 +14,8 @@ from cdn_configs.options import ALWAYS_IDENTITY, Options
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cdn_configs.target import Target
 
 MARK = "headgate cdn "
@@ -47,27 +49,43 @@ def mark(target: Target, options: Options) -> str:
 
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
+    for sentence in (*_not_offered(target, options), *_not_held(target, options)):
+        raise Refused(f"{target.name} {sentence}")
+
+
+def _not_offered(target: Target, options: Options) -> Iterator[str]:
+    """Which of the options the target does not have, and why."""
     if options.standalone and not target.can_stand_alone:
-        raise Refused(f"{target.name} has no standalone file: it runs at its vendor only")
+        yield "has no standalone file: it runs at its vendor only"
     if target.needs_host and not options.host and not options.standalone:
-        raise Refused(f"{target.name} needs the host name that readers use: give --host")
+        yield "needs the host name that readers use: give --host"
     if options.credentials not in target.credentials:
-        raise Refused(
-            f"{target.name} cannot keep a cache for each reader: {target.no_per_credential}"
-        )
-    if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
-        raise Refused(
-            f"{target.name} cannot hold long-polls of {options.poll_s} s: "
-            f"{target.longest_poll_reason}; set long_poll_timeout to at most "
-            f"{target.longest_poll_s}"
-        )
+        yield f"cannot keep a cache for each reader: {target.no_per_credential}"
     if options.purge and target.no_purge:
-        raise Refused(f"{target.name} takes no purges: {target.no_purge}")
+        yield f"takes no purges: {target.no_purge}"
+
+
+def _not_held(target: Target, options: Options) -> Iterator[str]:
+    """What the gateway does by its settings that would go wrong behind the target."""
+    if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
+        yield (
+            f"cannot hold long-polls of {options.poll_s} s: {target.longest_poll_reason}; "
+            f"set long_poll_timeout to at most {target.longest_poll_s}"
+        )
+    if target.longest_heartbeat_s is not None and options.heartbeat_s > target.longest_heartbeat_s:
+        yield (
+            f"cannot pass on SSE with heartbeats every {options.heartbeat_s} s: "
+            f"{target.longest_heartbeat_reason}; set sse_heartbeat to at most "
+            f"{target.longest_heartbeat_s}"
+        )
+    if "collapses" in target.abilities and not options.tail_s:
+        yield (
+            "lets equal readers wait for one answer, and where it may not keep that, for each "
+            "other: set tail_max_age to at least 1"
+        )
     private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
     if private and not target.tells_any_header:
-        raise Refused(
-            f"{target.name} cannot keep readers apart who are known by {', '.join(private)}"
-        )
+        yield f"cannot keep readers apart who are known by {', '.join(private)}"
 
 
 @cache

@@ -43,6 +43,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     tells_any_header: bool = True
     longest_poll_s: int | None = None
     longest_poll_reason: str = ""
+    longest_heartbeat_s: int | None = None  # of SSE: how long the edge bears silence
+    longest_heartbeat_reason: str = ""
     no_purge: str = ""  # why `purge` is refused; "" where it is not
     checked: str = ""  # how its file is checked here, and what is not
     # The vendor's own checker; {file} is the file in a {folder} of its own.

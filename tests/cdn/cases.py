@@ -41,3 +41,15 @@ MANY: Mapping[str, Case] = {
     "1,000 equal polls, ended by 204": live_cases.many_polls_without_news,
 }
 """For those that collapse; for others they would only show what 200 show already."""
+
+OF_PATIENTS: Mapping[str, Case] = {
+    title: case
+    for title, case in CASES.items()
+    if case
+    in {
+        *(live_cases.polls_with_news, live_cases.polls_without_news, live_cases.cursors_ignored),
+        *(read_cases.reordered_query, read_cases.head_around_append, read_cases.writes),
+        *(read_cases.empty_tail, sse_cases.events),
+    }
+}
+"""Those whose faults the usual configurations have, as far as the reference server shows them."""

@@ -92,13 +92,18 @@ class HeadgateOrigin(Headgate):
                 count[kind] += int(float(sample["value"]))
         return Asked(*count.values())
 
-    @contextlib.contextmanager
-    def stalled(self) -> Iterator[None]:
-        os.kill(self.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self.pid, signal.SIGCONT)
+    def stalled(self) -> AbstractContextManager[None]:
+        return stalled(self.pid)
+
+
+@contextlib.contextmanager
+def stalled(pid: int) -> Iterator[None]:
+    """A process that stands still until the block ends."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 class _TellsWho(BaseHTTPRequestHandler):

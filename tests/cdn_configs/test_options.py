@@ -32,7 +32,7 @@ def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
         sse_heartbeat=0.5,
         routes=(
             Route(prefix="/a", origin="memory:"),
-            Route(prefix="/a/long", origin="file:./streams"),
+            Route(prefix="/a/long", origin="file:./streams", tail_max_age=0),
         ),
     )
     assert from_settings(settings) == Options(
@@ -40,6 +40,7 @@ def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
         poll_s=30,
         sse_s=120,
         heartbeat_s=1,
+        tail_s=0,
         prefixes=("/a/long", "/a"),
     )
 
@@ -155,6 +156,7 @@ def test_what_is_no_upstream_is_refused(upstream: str) -> None:
         ("poll_s", 1, 24 * 3600),
         ("sse_s", 1, 24 * 3600),
         ("heartbeat_s", 1, 3600),
+        ("tail_s", 0, 3600),
     ],
 )
 def test_a_number_has_bounds(name: str, least: int, most: int) -> None:

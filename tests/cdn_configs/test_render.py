@@ -38,7 +38,10 @@ NARROW = Target(
     tells_any_header=False,
     longest_poll_s=20,
     longest_poll_reason="it ends what takes longer",
+    longest_heartbeat_s=30,
+    longest_heartbeat_reason="it ends what is silent",
     no_purge="it has no way in",
+    abilities=frozenset({"collapses"}),
 )
 
 
@@ -59,13 +62,23 @@ NARROW = Target(
             "narrow cannot hold long-polls of 21 s: it ends what takes longer; "
             "set long_poll_timeout to at most 20",
         ),
+        (
+            Options(host=HOST, heartbeat_s=31),
+            "narrow cannot pass on SSE with heartbeats every 31 s: it ends what is silent; set "
+            "sse_heartbeat to at most 30",
+        ),
         (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
         (
             Options(host=HOST, identity_headers=("Cookie", "X-Shop", "X-Api-Key")),
             "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
         ),
+        (
+            Options(host=HOST, tail_s=0),
+            "narrow lets equal readers wait for one answer, and where it may not keep that, for "
+            "each other: set tail_max_age to at least 1",
+        ),
     ],
-    ids=["host", "standalone", "credentials", "poll", "purge", "readers"],
+    ids=["host", "standalone", "credentials", "poll", "heartbeat", "purge", "readers", "tail"],
 )
 def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     options: Options, sentence: str
@@ -75,8 +88,8 @@ def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     assert refusal.value.detail == sentence
 
 
-def test_the_longest_poll_that_a_target_holds_is_taken() -> None:
-    check_fit(NARROW, Options(host=HOST, poll_s=20))
+def test_the_longest_times_that_a_target_holds_are_taken() -> None:
+    check_fit(NARROW, Options(host=HOST, poll_s=20, heartbeat_s=30))
 
 
 def test_an_unknown_target_is_answered_with_those_that_there_are() -> None:
