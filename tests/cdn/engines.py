@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,9 +142,11 @@ def _of_package(name: str) -> list[str]:
 
 
 def release(engine: Engine) -> str:
-    """The first line that it says of itself."""
+    """Its name, and which version it says it is."""
     said = subprocess.run(engine.version(), capture_output=True, text=True, check=True)
-    return (said.stdout or said.stderr).splitlines()[0]
+    number = re.search(r"\d+\.\d+[.\d]*", said.stdout + said.stderr)
+    assert number is not None, said
+    return f"{type(engine).__name__} {number[0]}"
 
 
 @contextlib.contextmanager
