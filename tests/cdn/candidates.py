@@ -76,6 +76,8 @@ CANDIDATES = (
     *map(Candidate, ENGINES),
     Candidate("nginx-njs", "per-credential"),
     Candidate("varnish", "per-credential"),
+    Candidate("cloudflare-worker", "per-credential"),
+    Candidate("cloudflare-durable", "per-credential"),
 )
 
 
