@@ -18,7 +18,7 @@ import pytest
 from gateway.cache.response_rules import REPAIRS
 from gateway.errors import HeadgateError, SequenceGap, StartError
 from gateway.protocol import appends, cache_headers, chunks, cursors, lifecycle, paths, responses
-from gateway.settings import Route, Settings, load
+from gateway.settings import PurgedCache, Route, Settings, load
 from gateway.settings.route import MINUTE_S
 from gateway.telemetry.traffic import OPERATIONS
 from tests.support.processes import Headgate
@@ -370,7 +370,8 @@ def test_what_looks_like_a_setting_is_one(name: str) -> None:
     named = {word for word in named if not word.startswith(("headgate_", "process_"))}  # metrics
     told = {*OPERATIONS, *REPAIRS, "request_id", "duration_us", "forwarded_for"}  # labels, fields
     told |= set(layers())
-    assert named - told - codes - set(Settings.model_fields) - set(Route.model_fields) == set()
+    keys = {*Settings.model_fields, *Route.model_fields, *PurgedCache.model_fields}
+    assert named - told - codes - keys == set()
 
 
 def test_defaults_that_are_named_are_those_in_force() -> None:

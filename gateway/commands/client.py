@@ -93,6 +93,10 @@ class Stream:
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._url = url if target.authorization is None else url.with_user(None)
 
+    def beside(self, target: Target) -> Stream:
+        """Another stream, asked over the same connections."""
+        return Stream(self._session, target)
+
     @contextlib.asynccontextmanager
     async def request(
         self,
@@ -159,12 +163,15 @@ class Stream:
 
 
 @contextlib.asynccontextmanager
-async def connect(target: Target) -> AsyncIterator[Stream]:
+async def connect(target: Target, *, keeps_cookies: bool = True) -> AsyncIterator[Stream]:
     """The stream, with a session that ends with the block."""
     tls = trust.context() if target.url.startswith("https:") else True
     connector = aiohttp.TCPConnector(ssl=tls)
     headers = {"User-Agent": "headgate"}
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+    jar = None if keeps_cookies else aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(
+        connector=connector, headers=headers, cookie_jar=jar
+    ) as session:
         yield Stream(session, target)
 
 

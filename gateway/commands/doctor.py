@@ -1,8 +1,10 @@
-"""`headgate doctor`: what streams live in, examined."""
+"""`headgate doctor`: what streams live in, and what lies before them, examined."""
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,14 +12,65 @@ import click
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.settings import Route
 
+DEPLOYMENT = "URL"
 
-@click.group()
+
+class _OfUrl(click.Group):
+    """A group whose command for URLs need not be named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of that command before whatever names no other."""
+        if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
+            args = [DEPLOYMENT, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_OfUrl)
 def doctor() -> None:
-    """Examine what streams live in, and say what it means for them."""
+    """Examine what streams live in, or what lies before them.
+
+    An http(s) URL is that of a server behind a proxy or CDN: headgate doctor http://HOST/v1/stream
+    """
+
+
+@doctor.command(DEPLOYMENT)
+@click.argument("url", metavar="URL")
+@click.option(
+    "--admin",
+    metavar="URL",
+    help="The admin listener of the gateway behind it, whose own counts are then taken.",
+)
+@click.option(
+    "--admin-token",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A file with the token for it.  [default: the value of STREAM_ADMIN_TOKEN]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor_url(url: str, admin: str | None, admin_token: Path | None, as_json: bool) -> None:
+    """Examine a proxy or CDN before a Durable Streams server, through it.
+
+    Streams with a name by chance are made below the URL, read, written to, and removed: at most
+    200 requests. The value of STREAM_AUTH is sent as their Authorization. The exit status is 1
+    when something is wrong, and 2 when the URL cannot be examined.
+    """
+    if admin is None and admin_token is not None:
+        raise click.UsageError("--admin-token needs --admin.")
+    from gateway.commands.cdn_doctor import report
+    from gateway.commands.cdn_doctor.gateway_counters import admin_target
+    from gateway.commands.cdn_doctor.streams import first_target
+
+    try:
+        target = first_target(url, os.environ)
+    except ValueError as refusal:
+        raise click.BadParameter(str(refusal), param_hint="URL") from refusal
+    try:
+        admin_at = None if admin is None else admin_target(admin, admin_token, os.environ)
+    except ValueError as refusal:
+        raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
+    sys.exit(report.run(target.shown.rpartition("/")[0], target, admin_at, as_json=as_json))
 
 
 @doctor.command("redis")

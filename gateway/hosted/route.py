@@ -77,7 +77,7 @@ class HostedRoute:
         self._trims = bool(retention)
         self.table = StreamTable(log, shared.clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
-        self.lifecycle = Lifecycle(self.table, retention)
+        self.lifecycle = Lifecycle(self.table, retention, self._ended)
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
@@ -183,6 +183,9 @@ class HostedRoute:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
         drop(self._store, stream_id, whole=whole)
         drop(self.feeds.source.events, stream_id, whole=whole)
+
+    def _ended(self, name: str) -> None:
+        self._shared.purge(self.prefix, f"{self.prefix}/{name}")
 
     def clear(self) -> None:
         """Forget everything, of other routes too: a log seldom loses what it acknowledged."""

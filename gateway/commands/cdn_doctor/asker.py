@@ -1,0 +1,117 @@
+"""Requests within the budget, and answers that are bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.commands.client import RequestRefused
+from gateway.commands.failure import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import aiohttp
+
+    from gateway.commands.cdn_doctor.budget import RequestBudget
+    from gateway.commands.client import Stream
+
+REQUEST_ID = "X-Request-Id"
+# For an answer that need not wait for anything; with a cold cache and a far server.
+ANSWER_S = 10.0
+# What is asked for is a few KiB long; more of it is somebody else's.
+BODY_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer, when it came by the clock of the loop, and the id that its request had."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    at_s: float
+    # The server's words for a refusal, else nothing.
+    said: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the server did what was asked."""
+        return 200 <= self.status < 300
+
+
+class Asker:
+    """Sends requests as long as the budget lasts."""
+
+    def __init__(self, budget: RequestBudget) -> None:
+        self.budget = budget
+
+    async def ask(
+        self,
+        stream: Stream,
+        method: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        within_s: float = ANSWER_S,
+    ) -> Reply:
+        """The answer to a request, whatever its status; RequestRefused if there is none in time."""
+        self.budget.spend()
+        return await exchange(
+            stream, method, query=query, headers=headers, body=body, within_s=within_s
+        )
+
+    @contextlib.asynccontextmanager
+    async def opened(
+        self, stream: Stream, *, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A GET whose body the caller reads, and bounds."""
+        self.budget.spend()
+        async with stream.request("GET", query=query, headers=headers) as answer:
+            yield answer
+
+
+async def exchange(
+    stream: Stream,
+    method: str,
+    *,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    within_s: float = ANSWER_S,
+) -> Reply:
+    """As `Asker.ask`, for a request that is counted already."""
+    request_id = f"doctor-{secrets.token_hex(8)}"
+    loop = asyncio.get_running_loop()
+    sent = {**(headers or {}), REQUEST_ID: request_id}
+    try:
+        async with (
+            asyncio.timeout(within_s),
+            stream.request(method, query=query, headers=sent, body=body, idle_s=within_s) as answer,
+        ):
+            data = await _bounded(stream, answer)
+            return Reply(answer.status, answer.headers, data, request_id, loop.time())
+    except TimeoutError as cause:
+        raise RequestRefused(f"{stream.target.shown}: no answer within {within_s:g} s") from cause
+    except RequestRefused as refusal:
+        if refusal.status is None:
+            raise
+        said = str(refusal).removeprefix(f"{stream.target.shown}: ")
+        return Reply(refusal.status, refusal.headers, b"", request_id, loop.time(), said)
+
+
+async def _bounded(stream: Stream, answer: aiohttp.ClientResponse) -> bytes:
+    """The body, which ends in time and within its bound."""
+    parts = bytearray()
+    async for part in answer.content.iter_any():
+        parts += part
+        if len(parts) > BODY_BYTES:
+            # Closed, so that the connection does not go on receiving what nobody wants.
+            answer.close()
+            raise Failed(f"{stream.target.shown}: the answer is longer than {BODY_BYTES >> 10} KiB")
+    return bytes(parts)

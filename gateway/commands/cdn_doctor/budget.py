@@ -1,0 +1,39 @@
+"""How many requests an examination may send."""
+
+from __future__ import annotations
+
+from gateway.commands.failure import Failed
+
+# Enough for every check with twenty readers; few enough for a server that people are using.
+MOST_REQUESTS = 200
+
+
+class BudgetSpent(Failed):
+    """Another request would be one too many."""
+
+
+class RequestBudget:
+    """Counts requests before they are sent, and refuses the one after the last."""
+
+    def __init__(self, most: int = MOST_REQUESTS) -> None:
+        self.most = most
+        self.spent = 0
+        # Requests that are promised: the removal of each stream that was made.
+        self.promised = 0
+
+    def __repr__(self) -> str:
+        return f"<RequestBudget {self.spent} of {self.most} spent, {self.promised} promised>"
+
+    def spend(self, *, promise: bool = False) -> None:
+        """Count a request; with `promise`, put another one aside. BudgetSpent if it is too many."""
+        if self.spent + self.promised + 1 + promise > self.most:
+            raise BudgetSpent(f"all {self.most} requests of this examination are spent")
+        self.spent += 1
+        self.promised += promise
+
+    def redeem(self) -> None:
+        """Count a request that was put aside; BudgetSpent if there is none."""
+        if not self.promised:
+            raise BudgetSpent("no request was put aside for this")
+        self.promised -= 1
+        self.spent += 1

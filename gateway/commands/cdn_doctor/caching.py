@@ -1,0 +1,159 @@
+"""What caches on the way do with reads of data: by which key, for whom, and with what validator."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from gateway.commands.cdn_doctor.asker import REQUEST_ID
+from gateway.commands.cdn_doctor.evidence import Source, Way, claim, claims_kept
+from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.streams import NotMade
+
+if TYPE_CHECKING:
+    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
+
+DATA = b"headgate doctor\n"
+REFUSED = {401, 403, 404}
+# A cursor says nothing in a catch-up read, and is a second parameter whose place can change.
+CURSOR = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class TwoReads:
+    """One read of a closed stream, asked for twice: its answer never changes."""
+
+    own: OwnStream
+    first: Reply
+    again: Reply
+
+    @property
+    def appends_arrive(self) -> bool:
+        """Whether what was appended is there; else nothing can be seen by appending."""
+        return self.first.body == DATA
+
+
+async def read_twice(own: OwnStream) -> TwoReads:
+    """The reads that tell what the way is like, and that others are compared with."""
+    query = {"cursor": CURSOR, "offset": own.start}
+    return TwoReads(own, await own.read(query), await own.read(query))
+
+
+def way_of(reads: TwoReads) -> Way:
+    """What the two answers say of the way; no cache can have had the first one."""
+    echoes = reads.first.headers.get(REQUEST_ID) == reads.first.request_id
+    source = Way(echoes).source(reads.again)
+    return Way(echoes, None if source is Source.UNKNOWN else source is Source.SHARED)
+
+
+async def query_order(deployment: Deployment) -> Finding:
+    """Whether a read is found again when its parameters come in another order."""
+    reads = deployment.reads
+    if not (reads.first.is_good and reads.again.is_good):
+        return unknown("query order", f"a read was answered with: {_worse(reads).said}")
+    turned = reads.own.spelled(f"offset={quote(reads.own.start)}&cursor={CURSOR}")
+    reply = await deployment.asker.ask(turned, "GET")
+    said = f"({claim(reads.again.headers)}, then {claim(reply.headers)})"
+    if deployment.way.keeps:
+        if deployment.way.source(reply) is Source.SHARED:
+            return passed("query order", "an equal read is found in whatever order it is spelled")
+        return failed("query order", f"a read that is kept is not found in another order {said}")
+    if claims_kept(reads.again.headers):
+        if claims_kept(reply.headers):
+            return passed("query order", "no cache before the server; its own knows both orders")
+        return failed("query order", f"the server's own cache knows one order only {said}")
+    return unknown("query order", "nothing says that any cache keeps reads")
+
+
+def _worse(reads: TwoReads) -> Reply:
+    return reads.again if reads.first.is_good else reads.first
+
+
+async def validation(deployment: Deployment) -> Finding:
+    """Whether who has an answer already is told so with a 304."""
+    reads = deployment.reads
+    tag = reads.first.headers.get("ETag")
+    if not reads.first.is_good or tag is None:
+        return unknown("304", "a read was answered without an ETag")
+    query = {"cursor": CURSOR, "offset": reads.own.start}
+    reply = await reads.own.read(query, {"If-None-Match": tag})
+    if reply.status == 304:
+        return passed("304", "who has an answer already is told so by a 304")
+    return failed("304", f"a read with the answer's own ETag was answered {reply.status}, not 304")
+
+
+async def credentials(deployment: Deployment) -> Finding:
+    """Whether one reader's answer is given to another: two credentials, and none.
+
+    The first are those that were given, if any: what they read nobody else may be given.
+    """
+    own = await _closed_stream(deployment.streams, "-credentials")
+    given = own.stream.target.authorization
+    readers = {
+        "the first credentials": given or _made_up(),
+        "other credentials": _made_up(),
+        "no credentials": None,
+    }
+    replies = {
+        name: await deployment.asker.ask(own.as_somebody(value), "GET", query={"offset": own.start})
+        for name, value in readers.items()
+    }
+    first, *others = replies.values()
+    if first.status in REFUSED and given is None:
+        return unknown(
+            "credentials", "those that were made up are refused: STREAM_AUTH gives real ones"
+        )
+    if not first.is_good:
+        return unknown("credentials", f"a read was answered with: {first.said}")
+    sources = {name: deployment.way.source(reply) for name, reply in replies.items()}
+    leaks = [
+        name
+        for name, reply in replies.items()
+        if reply is not first and reply.is_good and sources[name] is Source.SHARED
+    ]
+    if leaks:
+        return failed(
+            "credentials", f"a reader with {' and one with '.join(leaks)} got another's answer"
+        )
+    if all(reply.status in REFUSED for reply in others):
+        return passed("credentials", "other credentials and none are refused, also what is kept")
+    if Source.UNKNOWN in sources.values():
+        return unknown("credentials", "nothing says whether an answer comes from a cache")
+    return passed("credentials", "each of two credentials and of none got an answer of its own")
+
+
+def _made_up() -> str:
+    return f"Bearer doctor-{secrets.token_hex(8)}"
+
+
+async def _closed_stream(streams: OwnStreams, suffix: str, data: bytes = DATA) -> OwnStream:
+    """A stream whose reads caches may keep for long."""
+    own = await streams.create(suffix)
+    await own.append(data, close=True)
+    return own
+
+
+async def paths(deployment: Deployment) -> Finding:
+    """Whether `/a/b` and `/a%2Fb` are two streams."""
+    plain = await _closed_stream(deployment.streams, "-path/b", b"plain")
+    try:
+        encoded = await _closed_stream(deployment.streams, "-path%2Fb", b"encoded")
+    except NotMade as refusal:
+        if refusal.reply.status in {200, 409}:
+            return failed("paths", "/a%2Fb is /a/b to the server: a hop decodes the path")
+        return unknown("paths", f"no stream can have %2F in its name: {refusal}")
+    # By the same query, so that nothing but the path tells them apart.
+    query = {"offset": plain.start if plain.start == encoded.start else "-1"}
+    replies = [await own.read(query) for own in (plain, encoded)]
+    if not all(reply.is_good for reply in replies):
+        return unknown("paths", "a read was refused")
+    bodies = [reply.body for reply in replies]
+    if bodies == [b"plain", b"encoded"]:
+        return passed("paths", "/a/b and /a%2Fb are kept apart")
+    if bodies[1] == b"plain":
+        return failed("paths", "a read of /a%2Fb was answered with what is in /a/b")
+    return unknown("paths", "what was appended did not come back")

@@ -1,0 +1,140 @@
+"""Whether server-sent events come as they happen, and keep-alives between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.streams import TEXT
+from gateway.commands.client import RequestRefused
+from gateway.commands.events import EventDecoder
+from gateway.commands.failure import Failed
+
+if TYPE_CHECKING:
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+EVENT_STREAM = "text/event-stream"
+# An event takes a round trip; who buffers holds it until a buffer is full or the answer ends.
+PROMPT_S = 3.0
+# Hops commonly end a connection that is silent for a minute, some of them after half of one.
+KEEP_ALIVE_S = 30.0
+# Two events of a few bytes, and comments; more is no answer to this question.
+MOST_BYTES = 1 << 16
+
+
+class EventsEnded(Failed):
+    """The answer ended before what was waited for."""
+
+
+class Watch:
+    """Reads an event stream, and tells its events and comments as they come."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.content_type = answer.content_type
+        self._content = answer.content
+        self._decoder = EventDecoder()
+        self._received = 0
+        self._line_begins = True
+        self.comments = 0
+        self.data = 0
+
+    async def data_event(self) -> None:
+        """Until one more event with data has come."""
+        before = self.data
+        while self.data == before:
+            await self._receive()
+
+    async def comment(self) -> None:
+        """Until one more comment has come."""
+        before = self.comments
+        while self.comments == before:
+            await self._receive()
+
+    async def _receive(self) -> None:
+        piece = await self._content.readany()
+        if not piece:
+            raise EventsEnded("the answer ended")
+        self._received += len(piece)
+        if self._received > MOST_BYTES:
+            raise Failed(
+                f"more than {MOST_BYTES >> 10} KiB of events came, which were not appended"
+            )
+        before = b"\n" if self._line_begins else b""
+        self.comments += (before + piece).count(b"\n:")
+        self._line_begins = piece.endswith(b"\n")
+        self.data += sum(event.name == "data" for event in self._decoder.feed(piece))
+
+
+async def server_sent_events(deployment: Deployment) -> list[Finding]:
+    """An event that is there, one that is appended, and a comment after both."""
+    own = await deployment.streams.create("-sse", TEXT)
+    await own.append(b"first")
+    try:
+        async with contextlib.AsyncExitStack() as connection:
+            async with asyncio.timeout(PROMPT_S):
+                answer = await connection.enter_async_context(
+                    deployment.asker.opened(
+                        own.stream,
+                        query={"live": "sse", "offset": own.start},
+                        headers={"Accept": "text/event-stream"},
+                    )
+                )
+            return await _watched(Watch(answer), own)
+    except TimeoutError:
+        wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
+    except RequestRefused as refusal:
+        wrong = str(refusal)
+    return _wrong(wrong)
+
+
+def _wrong(saw: str) -> list[Finding]:
+    return [failed("SSE", saw), unknown("keep-alive", "no events come as they happen")]
+
+
+async def _watched(watch: Watch, own: OwnStream) -> list[Finding]:
+    wrong = await _arrivals(watch, own)
+    if wrong is not None:
+        return _wrong(wrong)
+    return [
+        passed("SSE", "an event came at once, and one that was appended, too"),
+        await _keep_alive(watch),
+    ]
+
+
+async def _arrivals(watch: Watch, own: OwnStream) -> str | None:
+    """What is wrong with the way that events take; None if they come at once."""
+    if watch.content_type != EVENT_STREAM:
+        return f"the answer is not {EVENT_STREAM}"
+    waited = "the first event"
+    try:
+        async with asyncio.timeout(PROMPT_S):
+            await watch.data_event()
+        waited = "an event that was appended"
+        await own.append(b"second")
+        async with asyncio.timeout(PROMPT_S):
+            await watch.data_event()
+    except TimeoutError:
+        return f"{waited} did not come within {PROMPT_S:g} s"
+    except EventsEnded:
+        return f"the answer ended before {waited} came"
+    return None
+
+
+async def _keep_alive(watch: Watch) -> Finding:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_S):
+            await watch.comment()
+    except TimeoutError:
+        return failed("keep-alive", f"a quiet answer was silent for {KEEP_ALIVE_S:g} s")
+    except (EventsEnded, aiohttp.ClientError) as cause:
+        after = f"after {loop.time() - began_s:.1f} s of silence"
+        how = "ended" if isinstance(cause, EventsEnded) else "was cut"
+        return failed("keep-alive", f"a quiet answer {how} {after}")
+    return passed("keep-alive", f"a quiet answer had a comment after {loop.time() - began_s:.1f} s")

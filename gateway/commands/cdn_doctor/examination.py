@@ -1,0 +1,186 @@
+"""One examination: streams are made, the checks run beside each other, the streams are removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.commands.cdn_doctor import caching, events, polls, writes
+from gateway.commands.cdn_doctor.asker import Asker
+from gateway.commands.cdn_doctor.budget import RequestBudget
+from gateway.commands.cdn_doctor.deployment import Deployment
+from gateway.commands.cdn_doctor.finding import Finding, unknown
+from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
+from gateway.commands.cdn_doctor.hints import vendors
+from gateway.commands.cdn_doctor.streams import NotMade, OwnStreams
+from gateway.commands.client import connect
+from gateway.commands.failure import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.hints import Check, Vendor
+    from gateway.commands.target import Target
+
+T = TypeVar("T")
+
+# The longest poll that is waited for, and the requests around it; no server makes it longer.
+LONGEST_S = 130.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A check, what it finds out, and whether it can without what it appends."""
+
+    finds: tuple[Check, ...]
+    check: Callable[[Deployment], Awaitable[Finding | list[Finding]]]
+    needs_appends: bool = True
+
+
+CHECKS = (
+    _Row(("query order",), caching.query_order, needs_appends=False),
+    _Row(("304",), caching.validation, needs_appends=False),
+    _Row(("paths",), caching.paths),
+    _Row(("credentials",), caching.credentials, needs_appends=False),
+    _Row(("equal polls",), polls.with_news),
+    _Row(("204 together", "204 kept", "poll held"), polls.without_news, needs_appends=False),
+    _Row(("SSE", "keep-alive"), events.server_sent_events),
+    _Row(("HEAD",), writes.head),
+    _Row(("POST body",), writes.post_body, needs_appends=False),
+    _Row(("empty tail",), writes.empty_tail),
+)
+
+
+class Unusable(Failed):
+    """There is nothing to examine at this URL, or it cannot be examined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found, in the order of the checks, and what it took."""
+
+    findings: tuple[Finding, ...]
+    on_the_way: tuple[Vendor, ...]
+    requests: int
+    took_s: float
+    # Streams that could not be removed.
+    left: tuple[str, ...]
+
+
+async def examine(target: Target, admin: Target | None, note: Callable[[str], None]) -> Examination:
+    """Examine what lies before the server of a stream that is not there yet.
+
+    Unusable if there is nothing to examine. However it ends, the streams that it made are removed;
+    which of them could not be is noted.
+    """
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    asker = Asker(RequestBudget())
+    async with contextlib.AsyncExitStack() as connections:
+        gateway = None
+        if admin is not None:
+            gateway = GatewayCounters(asker, await connections.enter_async_context(connect(admin)))
+            await _usable(gateway.look())
+        # A cookie, such as a load balancer's, would take what is asked next past most caches.
+        stream = await connections.enter_async_context(connect(target, keeps_cookies=False))
+        streams = OwnStreams(asker, stream)
+        left: list[str] = []
+        async with _removed(streams, left, note):
+            reads = await _usable(_begin(streams, has_credentials=bool(target.authorization)))
+            way = caching.way_of(reads)
+            findings = await _findings(Deployment(asker, streams, reads, way, gateway))
+        on_the_way = vendors(reads.again.headers)
+    return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
+
+
+async def _usable(work: Awaitable[T]) -> T:
+    """What the first requests give; what goes wrong with them makes the whole Unusable."""
+    try:
+        return await work
+    except Failed as failure:
+        raise Unusable(_words(failure)) from failure
+
+
+@contextlib.asynccontextmanager
+async def _removed(
+    streams: OwnStreams, left: list[str], note: Callable[[str], None]
+) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        left += await streams.remove()
+        for name in left:
+            note(f"headgate: {name} could not be removed; it expires within an hour.")
+
+
+async def _begin(streams: OwnStreams, *, has_credentials: bool) -> caching.TwoReads:
+    try:
+        own = await streams.create()
+    except NotMade as refusal:
+        raise Failed(_why_none(refusal, has_credentials=has_credentials)) from refusal
+    with contextlib.suppress(Failed):  # the check of POST says more of it
+        await own.append(caching.DATA, close=True)
+    return await caching.read_twice(own)
+
+
+def _why_none(refusal: NotMade, *, has_credentials: bool) -> str:
+    """Why no stream can be made there, and what to do."""
+    status = refusal.reply.status
+    if status in {401, 403, 407}:
+        if has_credentials:
+            return f"the credentials in STREAM_AUTH are refused ({status})"
+        return f"it needs credentials, which STREAM_AUTH can give ({status})"
+    if 300 <= status < 400:
+        return f"it redirects to {_place(refusal.reply)}: give the URL where the streams are"
+    if status == 429 or status >= 500:
+        return str(refusal)
+    return f"it is no Durable Streams endpoint: {refusal}"
+
+
+def _place(reply: Reply) -> str:
+    """Where a redirect leads, harmless to a terminal, and without what may be secret in it."""
+    location = reply.headers.get("Location", "").partition("?")[0].partition("#")[0]
+    scheme, mark, rest = location.rpartition("//")
+    host, slash, path = rest.partition("/")
+    place = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"[:200]
+    return "".join(one for one in place if "!" <= one <= "~") or "nowhere"
+
+
+async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
+    """Those of all checks, which run beside each other, since most of their time they wait."""
+    tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
+    try:
+        await asyncio.wait(tasks, timeout=LONGEST_S)
+        return tuple(
+            finding
+            for task, row in zip(tasks, CHECKS, strict=True)
+            for finding in (task.result() if task.done() else _all_unknown(row, "no time is left"))
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
+    """What a check finds; what keeps it from looking says nothing about what it looks for."""
+    if row.needs_appends and not deployment.reads.appends_arrive:
+        return _all_unknown(row, "what is appended does not arrive")
+    try:
+        found = await row.check(deployment)
+    except Failed as failure:
+        return _all_unknown(row, _words(failure))
+    return [found] if isinstance(found, Finding) else found
+
+
+def _words(failure: Failed) -> str:
+    """What went wrong, without the URL of a stream that nobody knows."""
+    return re.sub(r"^https?://\S+: ", "", str(failure))
+
+
+def _all_unknown(row: _Row, saw: str) -> list[Finding]:
+    return [unknown(name, saw) for name in row.finds]

@@ -1,0 +1,123 @@
+"""What the gateway itself knows, asked for at its admin listener."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.commands.failure import Failed
+from gateway.commands.target import NOT_IN_FIELDS, Target, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gateway.commands.cdn_doctor.asker import Asker
+    from gateway.commands.cdn_doctor.streams import OwnStream
+    from gateway.commands.client import Stream
+
+T = TypeVar("T")
+
+TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
+TOKEN_BYTES = 4096  # no header field may be longer at most servers
+
+
+class _Setting(msgspec.Struct):
+    key: str
+    value: str
+
+
+class _Configuration(msgspec.Struct):
+    settings: list[_Setting]
+
+
+class _Route(msgspec.Struct):
+    prefix: str
+
+
+class _Routes(msgspec.Struct):
+    routes: list[_Route]
+
+
+class _Readers(msgspec.Struct):
+    readers_by_mode: dict[str, int]
+
+
+class GatewayCounters:
+    """One gateway: how long it holds polls, and how many wait at a stream."""
+
+    def __init__(self, asker: Asker, admin: Stream) -> None:
+        self._asker = asker
+        self._admin = admin
+        self._prefixes: list[str] = []
+        self.poll_s: float | None = None
+
+    async def look(self) -> None:
+        """Learn its routes and settings; Failed if it is no gateway, or does not say."""
+        configuration = await self._get("configuration", {}, _Configuration)
+        held = {setting.key: setting.value for setting in configuration.settings}
+        try:
+            self.poll_s = float(held["long_poll_timeout"])
+        except (KeyError, ValueError) as cause:
+            raise self._is_none() from cause
+        routes = await self._get("routes", {}, _Routes)
+        self._prefixes = [route.prefix for route in routes.routes]
+
+    async def polls_waiting(self, own: OwnStream) -> int | None:
+        """How many long-polls wait at a stream; None if the gateway does not know the stream."""
+        path = urlsplit(own.stream.target.url).path
+        prefixes = [prefix for prefix in self._prefixes if path.startswith(f"{prefix}/")]
+        if not prefixes:
+            return None
+        prefix = max(prefixes, key=len)
+        query = {"route": prefix, "name": path.removeprefix(f"{prefix}/")}
+        try:
+            known = await self._get("stream", query, _Readers)
+        except Failed:
+            return None
+        # None of them here: they wait at another gateway of the same streams.
+        return known.readers_by_mode.get("long-poll") or None
+
+    async def _get(self, name: str, query: Mapping[str, str], kind: type[T]) -> T:
+        path = self._admin.target.url
+        stream = self._admin.beside(replace(self._admin.target, url=f"{path}/{name}"))
+        reply = await self._asker.ask(stream, "GET", query=query)
+        if reply.status in {401, 403}:
+            raise Failed(f"{self._admin.target.shown}: it wants a token, see {TOKEN_VARIABLE}")
+        if not reply.is_good:
+            raise Failed(f"{self._admin.target.shown}: {reply.said}")
+        try:
+            return msgspec.json.decode(reply.body, type=kind)
+        except msgspec.DecodeError as cause:
+            raise self._is_none() from cause
+
+    def _is_none(self) -> Failed:
+        return Failed(f"{self._admin.target.shown}: no gateway's admin listener is there")
+
+
+def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> Target:
+    """Where a gateway tells what it knows, and the token; ValueError for what cannot be used."""
+    if re.match(r"https?://", url, re.IGNORECASE) is None:
+        raise ValueError("it must be a URL such as http://127.0.0.1:4439")
+    api = resolve(f"{url.partition('?')[0].rstrip('/')}/api", {}).url
+    token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
+    if NOT_IN_FIELDS.search(token):
+        raise ValueError("the token must be one line of text")
+    return Target(api, f"Bearer {token}" if token else None)
+
+
+def _token(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii") as file:
+            token = file.read(TOKEN_BYTES + 1).strip()
+    except OSError as cause:
+        raise ValueError(f"the token in {path} cannot be read: {cause.strerror}") from cause
+    except UnicodeError as cause:
+        raise ValueError(f"what is in {path} is no token") from cause
+    if not token or len(token) > TOKEN_BYTES:
+        raise ValueError(f"what is in {path} is no token")
+    return token

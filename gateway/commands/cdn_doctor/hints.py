@@ -1,0 +1,158 @@
+"""What to change where a check has failed: for every hop, and for those that can be recognised."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Check = Literal[
+    "query order",
+    "304",
+    "credentials",
+    "paths",
+    "equal polls",
+    "204 together",
+    "204 kept",
+    "poll held",
+    "SSE",
+    "keep-alive",
+    "HEAD",
+    "POST body",
+    "empty tail",
+]
+Vendor = Literal[
+    "nginx", "Varnish", "Fastly", "Cloudflare", "CloudFront", "Bunny", "Vercel", "Caddy"
+]
+
+# A header field by which a hop gives itself away, the most telling first. Fastly says that it is
+# Varnish, and many a server behind a CDN that it is nginx.
+SIGNS: tuple[tuple[Vendor, str, str], ...] = (
+    ("Fastly", "X-Served-By", r"\bcache-[a-z]+"),
+    ("Cloudflare", "CF-Ray", r"."),
+    ("Cloudflare", "Server", r"^cloudflare"),
+    ("CloudFront", "X-Amz-Cf-Id", r"."),
+    ("Bunny", "Server", r"^BunnyCDN"),
+    ("Vercel", "X-Vercel-Id", r"."),
+    ("Varnish", "X-Varnish", r"."),
+    ("Varnish", "Via", r"\bvarnish\b"),
+    ("nginx", "X-Cache-Status", r"."),
+    ("nginx", "Server", r"^(nginx|openresty)"),
+    ("Caddy", "Server", r"\bCaddy\b"),
+    ("Caddy", "Via", r"\bCaddy\b"),
+)
+FILES: Mapping[Vendor, str] = {
+    "nginx": "nginx.conf",
+    "Varnish": "the VCL",
+    "Fastly": "the VCL",
+    "Cloudflare": "the Worker, or the rules",
+}
+
+EVERYWHERE: Mapping[Check, str] = {
+    "query order": "Sort the query's parameters in the cache key.",
+    "304": "Keep the ETag of answers, and pass If-None-Match on or answer it.",
+    "credentials": "Pass requests with Authorization or Cookie by the cache, or put a hash of both "
+    "into its key.",
+    "paths": "Take the path into the cache key, and pass it on, as it was sent, not decoded.",
+    "equal polls": "Let equal requests wait for one, longer than a long-poll takes; if each reader "
+    "goes to the server, its load is that of all readers.",
+    "204 together": "Keep the 204 of a long-poll for one second in the shared cache: where it may "
+    "not be kept, those who wait for it ask one after the other.",
+    "204 kept": "Keep the 204 of a long-poll for one second, never longer: clients that do not "
+    "give the cursor back ask again at once, all that time.",
+    "poll held": "Give the hop a read time-out of the long-poll and 45 s more, or a shorter "
+    "long_poll_timeout to the gateway.",
+    "SSE": "Pass live=sse on unbuffered, uncompressed and uncached.",
+    "keep-alive": "Keep the hop's read time-out above sse_heartbeat, 15 s unless set, and let "
+    "comments through.",
+    "HEAD": "Pass HEAD on as HEAD, and keep no answer to it.",
+    "POST body": "Pass POST on with its method, its header and its body.",
+    "empty tail": "Keep an answer with Stream-Up-To-Date for a second at most: obey s-maxage or "
+    "CDN-Cache-Control, and add no lifetime of your own.",
+}
+AT: Mapping[Vendor, Mapping[Check, str]] = {
+    "nginx": {
+        "query order": "proxy_cache_key of $arg_cursor, $arg_live and $arg_offset in this order.",
+        "304": "proxy_cache_revalidate on.",
+        "credentials": "proxy_cache_bypass and proxy_no_cache by $http_authorization and "
+        "$http_cookie.",
+        "paths": "proxy_cache_key of $request_uri, not $uri; proxy_pass without a path.",
+        "equal polls": "proxy_cache_lock on; proxy_cache_lock_timeout and proxy_cache_lock_age of "
+        "75s.",
+        "204 together": "proxy_cache_valid 204 1s; proxy_cache_lock_timeout 75s.",
+        "204 kept": "proxy_cache_valid 204 1s.",
+        "poll held": "proxy_read_timeout 75s.",
+        "SSE": "proxy_buffering off; gzip off; proxy_cache off.",
+        "keep-alive": "proxy_read_timeout 90s.",
+        "HEAD": "proxy_cache_convert_head off; proxy_cache_methods GET.",
+        "POST body": "no proxy_pass_request_body off; proxy_method as it is.",
+        "empty tail": "no proxy_ignore_headers Cache-Control with a proxy_cache_valid of minutes; "
+        "proxy_no_cache by $upstream_http_stream_up_to_date.",
+    },
+    "Varnish": {
+        "query order": "std.querysort(req.url) in vcl_recv.",
+        "credentials": "return (pass) in vcl_recv if req.http.Authorization or req.http.Cookie.",
+        "equal polls": "return (hash) for live=long-poll, and keep its answers.",
+        "204 together": "beresp.ttl = 1s for a 204 in vcl_backend_response, and return (deliver).",
+        "204 kept": "beresp.ttl = 1s and beresp.grace = 0s for a 204 in vcl_backend_response.",
+        "poll held": ".first_byte_timeout = 75s of the backend.",
+        "SSE": "beresp.do_stream = true.",
+        "keep-alive": ".between_bytes_timeout = 75s of the backend.",
+        "HEAD": 'return (pass) in vcl_recv if req.method != "GET".',
+        "POST body": 'return (pass) in vcl_recv if req.method != "GET".',
+        "empty tail": "beresp.ttl = 1s and beresp.grace = 0s if Stream-Up-To-Date.",
+    },
+    "Fastly": {
+        "query order": "querystring.sort(req.url) in vcl_recv.",
+        "credentials": "return(pass) in vcl_recv if req.http.Authorization or req.http.Cookie.",
+        "equal polls": "no req.hash_ignore_busy; return(lookup) for live=long-poll.",
+        "204 together": "beresp.cacheable = true and beresp.ttl = 1s for a 204 in vcl_fetch.",
+        "204 kept": "beresp.ttl = 1s for a 204 in vcl_fetch.",
+        "poll held": ".first_byte_timeout = 55s of the backend, and polls of at most 50 s.",
+        "SSE": "beresp.do_stream = true in vcl_fetch, with beresp.ttl = 2s.",
+        "keep-alive": ".between_bytes_timeout = 55s of the backend.",
+        "HEAD": 'return(pass) in vcl_recv if req.method != "GET".',
+        "POST body": 'return(pass) in vcl_recv if req.method != "GET".',
+        "empty tail": "beresp.ttl = 1s and beresp.stale_while_revalidate = 0s if "
+        "Stream-Up-To-Date.",
+    },
+    "Cloudflare": {
+        "query order": "sort query string in the cache key of the rule; in a Worker sort "
+        "url.search.",
+        "credentials": "a Worker passes on what has Authorization or Cookie before its cache.",
+        "paths": "no normalisation of URLs to the origin; url.pathname in the key.",
+        "equal polls": "a Worker keeps a Map of the polls under way, by key.",
+        "204 together": "a cache response rule of 1 s for 204.",
+        "204 kept": "a cache response rule of 1 s for 204.",
+        "poll held": "polls of at most 100 s; 25 s through a Worker.",
+        "SSE": "response_body_buffering: none; a Worker returns the body without reading it.",
+        "HEAD": "fetch(new Request(target, request)) for all but GET.",
+        "POST body": "fetch(new Request(target, request)), which keeps method and body.",
+        "empty tail": "a cache response rule of 1 s for Stream-Up-To-Date.",
+    },
+}
+# Of a hop that says nothing of itself any could be meant.
+LIKELY: tuple[Vendor, ...] = ("nginx", "Varnish", "Cloudflare")
+
+
+def vendors(headers: Mapping[str, str]) -> tuple[Vendor, ...]:
+    """Who is on the way, as far as an answer tells."""
+    found = [
+        vendor
+        for vendor, name, pattern in SIGNS
+        if re.search(pattern, headers.get(name, ""), re.IGNORECASE)
+    ]
+    known = tuple(dict.fromkeys(found))
+    return tuple(one for one in known if one != "Varnish") if "Fastly" in known else known
+
+
+def hint(check: Check, on_the_way: tuple[Vendor, ...]) -> str:
+    """What to change, and where."""
+    places = [
+        f"In {FILES[vendor]} ({vendor}): {AT[vendor][check]}"
+        for vendor in on_the_way or LIKELY
+        if check in AT.get(vendor, {})
+    ]
+    return " ".join((EVERYWHERE[check], *places))

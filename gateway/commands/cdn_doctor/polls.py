@@ -1,0 +1,217 @@
+"""Whether equal long-polls are one at the server, and what becomes of them when nothing comes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept
+from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.client import RequestRefused
+from gateway.commands.failure import Failed
+from gateway.protocol.header_names import CURSOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+# Enough to tell one request from one for each reader.
+READERS = 20
+# A place of a CDN has a few servers, each of which may ask once.
+MOST_AT_SERVER = 4
+# For all polls to arrive, over new connections with TLS.
+SETTLE_S = 1.5
+# News take a round trip; nginx has those who wait for another's answer look every half a second.
+PROMPT_S = 3.0
+# A 204 may be kept for a second, of which nginx, counting whole ones, makes almost two.
+LATER_S = 2.5
+# Longer than a CDN lets an answer take; who polls longer is told that it was not waited for.
+LONGEST_POLL_S = 100.0
+AT_ONCE_S = 0.5
+GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """How a long-poll ended, and after how long; without a reply it was `cut`."""
+
+    took_s: float
+    ended_s: float
+    reply: Reply | None = None
+    cut: str = ""
+
+    @property
+    def status(self) -> str:
+        """What it was answered."""
+        return self.cut if self.reply is None else str(self.reply.status)
+
+
+class EqualPolls:
+    """Twenty readers who ask for the same, as long as the block lasts."""
+
+    def __init__(self, own: OwnStream, query: dict[str, str]) -> None:
+        self._own = own
+        self._query = query
+        self.pending: set[asyncio.Task[Poll]] = set()
+        self.ended: list[Poll] = []
+
+    async def __aenter__(self) -> EqualPolls:
+        """Send them all at once."""
+        self.pending = {asyncio.create_task(self._poll()) for _ in range(READERS)}
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of those that have not ended."""
+        for task in self.pending:
+            task.cancel()
+        await asyncio.gather(*self.pending, return_exceptions=True)
+
+    async def wait(self, within_s: float, *, for_all: bool = True) -> None:
+        """Until they have ended, or the first of them has, or the time is over."""
+        if self.pending:
+            until = asyncio.ALL_COMPLETED if for_all else asyncio.FIRST_COMPLETED
+            done, self.pending = await asyncio.wait(
+                self.pending, timeout=within_s, return_when=until
+            )
+            self.ended += [task.result() for task in done]
+
+    async def _poll(self) -> Poll:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            reply = await self._own.asker.ask(
+                self._own.stream, "GET", query=self._query, within_s=LONGEST_POLL_S + PROMPT_S
+            )
+        except Failed as failure:
+            return Poll(loop.time() - began_s, loop.time(), cut=str(failure))
+        return Poll(loop.time() - began_s, loop.time(), reply)
+
+
+async def with_news(deployment: Deployment) -> Finding:
+    """How many of twenty equal long-polls reach the server, and how soon news reach them all."""
+    own = await deployment.streams.create("-polls")
+    async with EqualPolls(own, await _live_query(own)) as polls:
+        await polls.wait(SETTLE_S, for_all=False)
+        if polls.ended:
+            ended = polls.ended[0]
+            return unknown("equal polls", f"one ended after {ended.took_s:.1f} s: {ended.status}")
+        counted = None
+        if deployment.gateway is not None:
+            counted = await deployment.gateway.polls_waiting(own)
+        await own.append(b"news")
+        appended_s = asyncio.get_running_loop().time()
+        await polls.wait(PROMPT_S)
+        late = len(polls.pending)
+    bad = [poll.status for poll in polls.ended if poll.reply is None or not poll.reply.is_good]
+    if bad:
+        return failed("equal polls", f"{len(bad)} of {READERS} failed as news came: {bad[0]}")
+    if late:
+        return failed(
+            "equal polls", f"{late} of {READERS} had no answer {PROMPT_S:g} s after an append"
+        )
+    slowest = f"the last answered {max(p.ended_s for p in polls.ended) - appended_s:.1f} s after it"
+    replies = [poll.reply for poll in polls.ended if poll.reply is not None]
+    return _judged(deployment, replies, counted, slowest)
+
+
+def _judged(
+    deployment: Deployment, replies: Sequence[Reply], counted: int | None, slowest: str
+) -> Finding:
+    """By the gateway's own count, else by the answers."""
+    sources = [deployment.way.source(reply) for reply in replies]
+    reached = counted
+    if reached is None and Source.UNKNOWN not in sources:
+        reached = sources.count(Source.OWN)
+    if reached is None:
+        return unknown("equal polls", "nothing says whether an answer comes from a cache")
+    saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
+    if reached <= MOST_AT_SERVER:
+        return passed("equal polls", saw)
+    if deployment.way.keeps:
+        return failed("equal polls", saw)
+    if deployment.way.keeps is False and all(claims_kept(reply.headers) for reply in replies):
+        return passed("equal polls", f"{saw}; no cache before it, and it made them one itself")
+    return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
+
+
+async def without_news(deployment: Deployment) -> list[Finding]:
+    """Whether equal polls that nothing ends do so together, when, and what the next one meets."""
+    own = await deployment.streams.create("-quiet")
+    query = await _live_query(own)
+    async with EqualPolls(own, query) as polls:
+        await polls.wait(LONGEST_POLL_S, for_all=False)
+        if not polls.ended:
+            saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were left"
+            return [unknown(name, saw) for name in ("204 together", "204 kept", "poll held")]
+        first = polls.ended[0]
+        held = _held(first, None if deployment.gateway is None else deployment.gateway.poll_s)
+        if first.reply is None or not first.reply.is_good:
+            saw = "polls do not end as they should"
+            return [unknown("204 together", saw), unknown("204 kept", saw), held]
+        # Where they wait for each other, the second one takes as long again as the first.
+        await polls.wait(min(PROMPT_S, max(SETTLE_S, 0.75 * first.took_s)))
+        together = _together(polls, first)
+        last = max(polls.ended, key=lambda poll: poll.ended_s)
+    return [together, await _kept(own, query, last), held]
+
+
+def _together(polls: EqualPolls, first: Poll) -> Finding:
+    late = len(polls.pending)
+    bad = [poll.status for poll in polls.ended if poll.reply is None or not poll.reply.is_good]
+    saw = f"the first of {READERS} polls ended after {first.took_s:.1f} s"
+    if bad:
+        return failed("204 together", f"{saw}, and {len(bad)} failed: {bad[0]}")
+    last = max(poll.took_s for poll in polls.ended)
+    if late:
+        waited_s = asyncio.get_running_loop().time() - first.ended_s
+        return failed(
+            "204 together", f"{saw}, and {waited_s:.1f} s later {late} still waited for each other"
+        )
+    return passed("204 together", f"{saw}, the last after {last:.1f} s")
+
+
+async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
+    """Whether a reader who comes later waits, and is not given the old answer at once."""
+    if last.took_s < LATER_S:
+        return unknown("204 kept", "polls are too short to tell a kept answer from a new one")
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(max(0.0, last.ended_s + LATER_S - loop.time()))
+    asked_s = loop.time()
+    try:
+        reply = await own.asker.ask(own.stream, "GET", query=query, within_s=LATER_S / 2)
+    except RequestRefused as refusal:
+        if isinstance(refusal.__cause__, TimeoutError):
+            return passed("204 kept", f"the same poll waits again {LATER_S:g} s later")
+        return unknown("204 kept", "the same poll could not be asked for again")
+    if not reply.is_good:
+        return unknown("204 kept", f"the same poll was then answered with: {reply.said}")
+    return failed(
+        "204 kept", f"the same poll, {asked_s - last.ended_s:.1f} s later, was answered at once"
+    )
+
+
+def _held(first: Poll, poll_s: float | None) -> Finding:
+    after = f"after {first.took_s:.1f} s"
+    if first.reply is None:
+        return failed("poll held", f"a poll ended {after} without an answer: {first.cut}")
+    if first.reply.status in GATEWAY_TIMEOUTS:
+        return failed("poll held", f"a hop ended a poll {after} with {first.reply.status}")
+    if not first.reply.is_good:
+        return failed("poll held", f"a poll ended {after}: {first.reply.said}")
+    if poll_s is not None and first.took_s < poll_s - AT_ONCE_S:
+        return failed("poll held", f"a poll ended {after}; the gateway holds it {poll_s:g} s")
+    if first.took_s < AT_ONCE_S:
+        return unknown("poll held", "a poll for news was answered at once, without any")
+    return passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")
+
+
+async def _live_query(own: OwnStream) -> dict[str, str]:
+    """What a client asks for that has caught up: with the cursor that it was given, if any."""
+    caught_up = await own.read({"offset": own.start})
+    cursor = caught_up.headers.get(CURSOR)
+    query = {"live": "long-poll", "offset": own.start}
+    return query if cursor is None else query | {"cursor": cursor}

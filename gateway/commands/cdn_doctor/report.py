@@ -1,0 +1,120 @@
+"""Runs an examination, and prints what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import textwrap
+from typing import TYPE_CHECKING
+
+from gateway.commands.cdn_doctor import events, examination
+from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
+from gateway.commands.cdn_doctor.examination import Unusable, examine
+from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.hints import hint
+from gateway.commands.cdn_doctor.polls import READERS
+from gateway.commands.failure import OutputClosed
+from gateway.commands.output import note, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.commands.cdn_doctor.examination import Examination
+    from gateway.commands.cdn_doctor.finding import Finding
+    from gateway.commands.target import Target
+
+SOUND, FAULTY, UNUSABLE = 0, 1, 2
+INTERRUPTED, TERMINATED = 130, 143
+WIDTH = 100
+MARGIN = 16
+
+
+def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int:
+    """Examine, print, and give the exit status; `url` is as it may be printed."""
+    note(
+        f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {READERS} long-polls twice "
+        "among them, to streams of the doctor's own, which are removed in the end. This takes as "
+        f"long as a long-poll does and a few seconds, with SSE at most {events.KEEP_ALIVE_S:g} s; "
+        f"and never more than {examination.LONGEST_S:g} s."
+    )
+    try:
+        examined = asyncio.run(_until_told(target, admin))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except asyncio.CancelledError:
+        return TERMINATED
+    except Unusable as why:
+        note(f"headgate: {url} cannot be examined: {why}.")
+        return UNUSABLE
+    with contextlib.suppress(OutputClosed):  # the status is told all the same
+        if as_json:
+            write(json.dumps(_object(url, examined), ensure_ascii=False).encode() + b"\n")
+        else:
+            write("".join(_lines(url, examined)).encode())
+    return FAULTY if _count(examined, Verdict.FAIL) else SOUND
+
+
+async def _until_told(target: Target, admin: Target | None) -> Examination:
+    """Whoever runs this in a pipeline ends it by SIGTERM, and its streams go then, too."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await examine(target, admin, note)
+
+
+def _object(url: str, examined: Examination) -> dict[str, object]:
+    return {
+        "url": url,
+        "on_the_way": examined.on_the_way,
+        "requests": examined.requests,
+        "seconds": round(examined.took_s, 1),
+        "checks": [
+            {
+                "check": finding.check,
+                "verdict": finding.verdict,
+                "saw": finding.saw,
+                "change": _change(finding, examined),
+            }
+            for finding in examined.findings
+        ],
+        "left": examined.left,
+    }
+
+
+def _change(finding: Finding, examined: Examination) -> str:
+    return hint(finding.check, examined.on_the_way) if finding.verdict is Verdict.FAIL else ""
+
+
+def _lines(url: str, examined: Examination) -> Iterator[str]:
+    through = f", through {', '.join(examined.on_the_way)}" if examined.on_the_way else ""
+    yield f"{url}{through}\n\n"
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    for finding in examined.findings:
+        yield _filled(f"{finding.check}: {finding.saw}.", width, finding.verdict)
+        if change := _change(finding, examined):
+            yield _filled(change, width)
+    yield f"\n{_summary(examined)}\n"
+
+
+def _filled(text: str, width: int, first: str = "") -> str:
+    filled = textwrap.fill(
+        text,
+        width,
+        initial_indent=f"{first:<{MARGIN}}",
+        subsequent_indent=" " * MARGIN,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{filled}\n"
+
+
+def _summary(examined: Examination) -> str:
+    told = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in Verdict)
+    return f"{told}; {examined.requests} requests in {examined.took_s:.1f} s."
+
+
+def _count(examined: Examination, verdict: Verdict) -> int:
+    return sum(finding.verdict is verdict for finding in examined.findings)

@@ -1,0 +1,152 @@
+"""The streams that an examination makes, and removes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+
+from gateway.commands.cdn_doctor.asker import exchange
+from gateway.commands.client import RequestRefused, is_closed
+from gateway.commands.failure import Failed
+from gateway.commands.target import Target, resolve
+from gateway.protocol.header_names import CLOSED, NEXT_OFFSET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.commands.cdn_doctor.asker import Asker, Reply
+    from gateway.commands.client import Stream
+
+OCTETS = "application/octet-stream"
+TEXT = "text/plain"
+# Should the program be killed, its streams go by themselves. A time to live would do that, too, but
+# reads renew it, so that no cache may keep them. An hour is more than most clocks are apart.
+LIFETIME = timedelta(hours=1)
+# After Ctrl-C somebody waits for the prompt.
+REMOVAL_S = 8.0
+PAUSE_BEFORE_RETRY_S = 1.0
+GONE = {404, 410}
+
+
+class NotMade(Failed):
+    """A stream was not created; the answer says why."""
+
+    def __init__(self, sentence: str, reply: Reply) -> None:
+        super().__init__(sentence)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStream:
+    """A stream of the examination's own, and the offset at which it began."""
+
+    asker: Asker
+    stream: Stream
+    content_type: str
+    start: str
+
+    async def append(self, body: bytes, *, close: bool = False) -> str:
+        """Append, and perhaps close; the next offset. Failed if it is refused."""
+        headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
+        reply = await self.asker.ask(self.stream, "POST", headers=headers, body=body)
+        if not reply.is_good:
+            raise Failed(f"an append was answered with: {reply.said}")
+        return self.stream.next_offset(reply.headers)
+
+    async def read(
+        self, query: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """The answer to a read."""
+        return await self.asker.ask(self.stream, "GET", query=query, headers=headers)
+
+    def spelled(self, query: str) -> Stream:
+        """The same stream, whose reads have their query in exactly this order."""
+        target = self.stream.target
+        mark = "&" if "?" in target.url else "?"
+        return self.stream.beside(replace(target, url=f"{target.url}{mark}{query}"))
+
+    def as_somebody(self, authorization: str | None) -> Stream:
+        """The same stream, asked for with other credentials, or with none."""
+        parts = urlsplit(self.stream.target.url)
+        url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return self.stream.beside(Target(url, authorization))
+
+
+class OwnStreams:
+    """Makes streams with a name that nobody else has, and remembers them until they are removed."""
+
+    def __init__(self, asker: Asker, first: Stream) -> None:
+        self._asker = asker
+        self._first = first
+        self._made: list[Stream] = []
+
+    async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
+        """A new, empty stream; NotMade if the server makes none."""
+        url, mark, query = self._first.target.url.partition("?")
+        stream = self._first.beside(replace(self._first.target, url=f"{url}{suffix}{mark}{query}"))
+        self._asker.budget.spend(promise=True)
+        # Before it is sent: what is interrupted may have been done all the same.
+        self._made.append(stream)
+        headers = {"Content-Type": content_type, "Stream-Expires-At": _end()}
+        try:
+            reply = await exchange(stream, "PUT", headers=headers)
+        except RequestRefused as refusal:
+            if isinstance(refusal.__cause__, aiohttp.ClientConnectorError):
+                self._made.remove(stream)  # nobody was told of it
+            raise
+        offset = reply.headers.get(NEXT_OFFSET)
+        if reply.status != 201 or offset is None or is_closed(reply.headers):
+            if 300 <= reply.status < 500:
+                self._made.remove(stream)  # refused; what is not ours must not be removed
+            said = reply.said or f"{reply.status}, where 201 with a {NEXT_OFFSET} was expected"
+            raise NotMade(f"a new stream was answered with: {said}", reply)
+        return OwnStream(self._asker, stream, content_type, offset)
+
+    async def remove(self) -> list[str]:
+        """Remove them all; those that may be left, as they may be printed."""
+        made, self._made = self._made, []
+        removals = [asyncio.create_task(self._is_removed(stream)) for stream in made]
+        if removals:
+            await asyncio.wait(removals, timeout=REMOVAL_S)
+        for removal in removals:
+            removal.cancel()
+        outcomes = await asyncio.gather(*removals, return_exceptions=True)
+        return [
+            stream.target.shown
+            for stream, is_removed in zip(made, outcomes, strict=True)
+            if is_removed is not True
+        ]
+
+    async def _is_removed(self, stream: Stream) -> bool:
+        self._asker.budget.redeem()
+        with contextlib.suppress(RequestRefused):
+            reply = await exchange(stream, "DELETE", within_s=REMOVAL_S)
+            if reply.is_good or reply.status in GONE:
+                return True
+            if reply.status != 429 and reply.status < 500:
+                return False
+        await asyncio.sleep(PAUSE_BEFORE_RETRY_S)
+        reply = await self._asker.ask(stream, "DELETE")
+        return reply.is_good or reply.status in GONE
+
+
+def _end() -> str:
+    now = datetime.now(UTC)  # noqa: TID251 - there is no caller to hand a clock down
+    return (now + LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def first_target(url: str, environment: Mapping[str, str]) -> Target:
+    """A stream below the URL, with a name by chance; ValueError for what is no URL of streams."""
+    if re.match(r"https?://", url, re.IGNORECASE) is None:
+        raise ValueError("it must be the URL below which streams are, http://HOST/v1/stream")
+    home, mark, query = url.partition("#")[0].partition("?")
+    name = f"headgate-doctor-{secrets.token_hex(8)}"
+    return resolve(f"{home.rstrip('/')}/{name}{mark}{query}", environment)

@@ -1,0 +1,58 @@
+"""Examines servers as `headgate doctor URL` does, without a process of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.commands.cdn_doctor.examination import CHECKS, Examination, examine
+from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.gateway_counters import admin_target
+from gateway.commands.cdn_doctor.streams import first_target
+from tests.support.http1 import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.commands.cdn_doctor.hints import Check
+    from tests.support.processes import Headgate
+
+# Long enough for twenty polls to arrive, and for the second of two that wait for each other.
+POLL_S = 3.0
+ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
+ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
+ALL = {name for row in CHECKS for name in row.finds}
+
+
+async def examined(
+    url: str,
+    *,
+    admin: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    notes: list[str] | None = None,
+) -> Examination:
+    """What is found at a URL of streams; what is said at the terminal goes to `notes`."""
+    heard = [] if notes is None else notes
+    given = environment or {}
+    at = None if admin is None else admin_target(admin, None, given)
+    return await examine(first_target(url, given), at, heard.append)
+
+
+def of(examination: Examination, verdict: Verdict) -> set[Check]:
+    """The checks that ended so."""
+    return {one.check for one in examination.findings if one.verdict is verdict}
+
+
+def failures(examination: Examination) -> set[Check]:
+    """The checks that failed."""
+    return of(examination, Verdict.FAIL)
+
+
+def saw(examination: Examination, check: Check) -> str:
+    """What one of the checks has seen."""
+    return next(one.saw for one in examination.findings if one.check == check)
+
+
+def names_of_streams(server: Headgate) -> list[str]:
+    """The streams that a gateway has."""
+    page = ask(server.admin_port, "GET", "/api/streams?route=/v1/stream").json()
+    return [row["name"] for row in page["rows"]]

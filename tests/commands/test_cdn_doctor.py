@@ -1,0 +1,164 @@
+"""`headgate doctor URL` itself: what it says, how it ends, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.__main__ import cli as command
+from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.polls import LATER_S
+from tests.commands.conftest import TOKEN, CommandLine
+from tests.commands.deployments import (
+    ALL,
+    ARGUMENTS,
+    ENVIRONMENT,
+    POLL_S,
+    examined,
+    failures,
+    names_of_streams,
+    of,
+    saw,
+)
+from tests.support.ports import free_port
+from tests.support.processes import headgate
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
+
+# Those of every check on a way without a fault: streams, their removal, and forty polls.
+REQUESTS = 88
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Headgate]:
+    with headgate(arguments=ARGUMENTS, environment=ENVIRONMENT) as server:
+        yield server
+
+
+def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
+    """The exit status and everything that is said, without a process of its own."""
+    result = CliRunner().invoke(command, ["doctor", *arguments], env=environment)
+    return result.exit_code, result.output
+
+
+def test_a_headgate_with_nothing_before_it_passes_everything(
+    server: Headgate, cli: CommandLine
+) -> None:
+    done = cli("doctor", server.streams)
+    assert done.returncode == 0
+    before = done.stderr.decode()
+    assert f"{server.streams} is sent at most 200 requests" in before
+    assert before.count("\n") == 1
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == server.streams
+    assert {line[:16].strip() for line in lines[2:-2]} <= {"pass", ""}
+    assert [line for line in lines if line.startswith("pass")] == [
+        line for line in lines if line[:1].isalpha() and ": " in line
+    ]
+    assert lines[-1].startswith(f"13 pass, 0 fail, 0 could not tell; {REQUESTS} requests in ")
+    assert names_of_streams(server) == []
+
+
+def test_programs_are_told_the_same_as_json(server: Headgate, cli: CommandLine) -> None:
+    done = cli("doctor", "--json", server.streams)
+    told = json.loads(done.stdout)
+    assert {one["check"] for one in told["checks"]} == ALL
+    assert {one["verdict"] for one in told["checks"]} == {"pass"}
+    assert {one["change"] for one in told["checks"]} == {""}
+    assert (told["url"], told["requests"], told["left"]) == (server.streams, REQUESTS, [])
+    # A long-poll, and the time after which it is asked again.
+    assert POLL_S + LATER_S < told["seconds"] < 4 * POLL_S
+
+
+async def test_a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headgate) -> None:
+    examination = await examined(server.streams, admin=server.admin_url)
+    assert failures(examination) == set()
+    assert "20 reached the server" in saw(examination, "equal polls")
+    # Its settings, its routes, and the readers of one stream.
+    assert examination.requests == REQUESTS + 3
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_who_is_interrupted_removes_the_streams_all_the_same(
+    server: Headgate, cli: CommandLine, number: signal.Signals, status: int
+) -> None:
+    running = cli.start("doctor", server.streams)
+    wait_until(lambda: len(names_of_streams(server)) == 10, "all streams are made")
+    running.send_signal(number)
+    output, errors = running.communicate(timeout=20)
+    assert (running.returncode, output) == (status, b"")
+    assert b"Traceback" not in errors
+    assert names_of_streams(server) == []
+
+
+def test_who_is_nobody_is_not_examined(cli: CommandLine) -> None:
+    at = f"http://127.0.0.1:{free_port()}/v1/stream"
+    done = cli("doctor", at)
+    assert (done.returncode, done.stdout) == (2, b"")
+    said = done.stderr.decode().splitlines()
+    assert said[1:] == [f"headgate: {at} cannot be examined: cannot connect: Connection refused."]
+
+
+def test_a_gateway_that_does_not_answer_is_an_end(server: Headgate, cli: CommandLine) -> None:
+    at = f"http://127.0.0.1:{free_port()}"
+    done = cli("doctor", server.streams, "--admin", at)
+    assert done.returncode == 2
+    assert "cannot connect: Connection refused." in done.stderr.decode().splitlines()[1]
+    done = cli("doctor", server.streams, "--admin", server.url)
+    assert done.returncode == 2
+    assert names_of_streams(server) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["chat"], "it must be the URL below which streams are"),
+        (["rediss://127.0.0.1"], "it must be the URL below which streams are"),
+        (["http://h/x", "y"], "Got unexpected extra argument (y)"),
+        (["--json"], "Missing argument 'URL'."),
+        (["http://h/x", "--admin-token", "f"], "--admin-token needs --admin."),
+        (["http://h/x", "--admin", "h:1"], "it must be a URL such as http://127.0.0.1:4439"),
+        (["http://h/x", "--admin", "http://h", "--admin-token", "/none"], "cannot be read"),
+        (["http://h/x?live=sse"], "the URL has live= in its query"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+    arguments: list[str], complaint: str
+) -> None:
+    status, output = invoke(*arguments)
+    assert status == 2
+    assert complaint in " ".join(output.split())
+
+
+def test_the_doctor_of_a_redis_is_where_it_was() -> None:
+    status, output = invoke("redis", "--help")
+    assert (status, output.startswith("Usage: cli doctor redis [OPTIONS] [URL]")) == (0, True)
+    assert invoke("redis", "http://h")[0] == 2
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["http://h/x", "-h"]])
+def test_help_says_how_both_are_called(arguments: list[str]) -> None:
+    status, output = invoke(*arguments)
+    assert status == 0
+    assert "doctor" in output
+
+
+async def test_secrets_are_in_nothing_that_is_told(server: Headgate) -> None:
+    notes: list[str] = []
+    home = {"STREAM_URL": server.streams, "STREAM_AUTH": TOKEN}
+    examination = await examined(
+        server.streams.replace("//", "//somebody:secret@"), environment=home, notes=notes
+    )
+    assert of(examination, Verdict.PASS) == ALL
+    assert notes == []
+    assert not any("secret" in one.saw or "hush" in one.saw for one in examination.findings)

@@ -1,0 +1,124 @@
+"""What the doctor finds in configurations of a real nginx: each fault by its name, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.cdn_doctor.hints import AT, hint
+from tests.commands.deployments import (
+    ARGUMENTS,
+    examined,
+    failures,
+    names_of_streams,
+    saw,
+)
+from tests.commands.nginx import nginx
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.commands.cdn_doctor.examination import Examination
+
+# What nginx has to be told at least, so that nothing is wrong; the others leave a part of it out.
+KEY = 'proxy_cache_key "$http_authorization $raw_path $arg_cursor $arg_live $arg_offset";'
+READS = """
+    location / {
+        error_page 470 = @poll;
+        error_page 471 = @events;
+        if ($arg_live = long-poll) { return 470; }
+        if ($arg_live = sse) { return 471; }
+        proxy_cache_convert_head off;
+        proxy_pass http://GATEWAY;
+    }
+"""
+LOCK = "proxy_cache_lock on; proxy_cache_lock_timeout 75s; proxy_cache_lock_age 75s;"
+LIFETIMES = """
+    proxy_ignore_headers Cache-Control Expires;
+    proxy_cache_valid 200 10s;
+    proxy_cache_valid 204 1s;
+"""
+POLLS = f"location @poll {{ {LOCK} {LIFETIMES} proxy_pass http://GATEWAY; }}"
+EVENTS = "location @events { proxy_buffering off; proxy_pass http://GATEWAY; }"
+RIGHT = KEY + READS + POLLS + EVENTS
+# As many a guide has it. nginx speaks HTTP/1.0 to a server unless it is told otherwise.
+USUAL = """
+    proxy_cache_key "$uri$is_args$args";
+    proxy_ignore_headers Cache-Control Expires X-Accel-Buffering;
+    proxy_cache_valid 200 60s;
+    proxy_cache_valid 204 10s;
+    location / { proxy_pass http://GATEWAY; }
+"""
+SERVERS: dict[str, tuple[str, set[str]]] = {
+    "right": (RIGHT, set()),
+    "no_cache": ("location / { proxy_cache off; proxy_pass http://GATEWAY; }", set()),
+    "usual": (
+        USUAL,
+        {
+            *("query order", "paths", "credentials", "equal polls", "204 kept"),
+            *("SSE", "HEAD", "empty tail"),
+        },
+    ),
+    "no_lock": (RIGHT.replace(LOCK, ""), {"equal polls"}),
+    "no_lifetime": (RIGHT.replace("proxy_cache_valid 204 1s;", ""), {"204 together"}),
+    "long_lifetime": (RIGHT.replace("204 1s", "204 10s"), {"204 kept"}),
+    "one_key_for_all": (RIGHT.replace("$http_authorization", ""), {"credentials"}),
+    "query_as_sent": (
+        KEY.replace("$arg_cursor", "$args") + READS + POLLS + EVENTS,
+        {"query order"},
+    ),
+    "decoded_key": (RIGHT.replace("$raw_path", "$uri"), {"paths"}),
+    "decoded_path": (
+        RIGHT.replace(
+            "off;\n        proxy_pass http://GATEWAY", "off;\n proxy_pass http://GATEWAY/"
+        ),
+        {"paths"},
+    ),
+    "long_tail": (
+        RIGHT.replace("proxy_cache_convert_head off;", LIFETIMES),
+        {"HEAD", "empty tail"},
+    ),
+    "impatient": (RIGHT.replace(LOCK, f"{LOCK} proxy_read_timeout 2s;"), {"poll held"}),
+    "impatient_with_events": (
+        RIGHT.replace("proxy_buffering off;", "proxy_buffering off; proxy_read_timeout 2s;"),
+        {"keep-alive"},
+    ),
+}
+
+
+async def examine(ports: dict[str, int]) -> dict[str, Examination]:
+    """Several at a time, since an examination waits most of its own."""
+    places = asyncio.Semaphore(7)
+
+    async def one(port: int) -> Examination:
+        async with places:
+            return await examined(f"http://127.0.0.1:{port}/v1/stream")
+
+    return dict(zip(ports, await asyncio.gather(*map(one, ports.values())), strict=True))
+
+
+@pytest.mark.timeout(120)
+async def test_each_fault_is_found_and_no_other(tmp_path: Path) -> None:
+    lines = {name: lines for name, (lines, _) in SERVERS.items()}
+    with (
+        headgate(arguments=ARGUMENTS, environment={"HEADGATE_SSE_HEARTBEAT": "4"}) as gateway,
+        nginx(tmp_path, gateway.port, lines) as ports,
+    ):
+        found = await examine(ports)
+        assert names_of_streams(gateway) == []
+    assert {name: failures(one) for name, one in found.items()} == {
+        name: faults for name, (_, faults) in SERVERS.items()
+    }
+    assert "1 reached the server" in saw(found["right"], "equal polls")
+    assert "20 reached the server" in saw(found["no_lock"], "equal polls")
+    assert "still waited for each other" in saw(found["no_lifetime"], "204 together")
+    assert "with 504" in saw(found["impatient"], "poll held")
+    for one in found.values():
+        assert (one.left, one.on_the_way) == ((), ("nginx",))
+        assert one.requests < 100
+        for check in failures(one):
+            advice = hint(check, one.on_the_way)
+            assert advice.endswith(f"In nginx.conf (nginx): {AT['nginx'][check]}")

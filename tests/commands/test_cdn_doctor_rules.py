@@ -1,0 +1,230 @@
+"""What the doctor of deployments decides without a server: its budget, its evidence, its advice."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.commands.cdn_doctor.asker import Reply
+from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
+from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, Source, Way, claim
+from gateway.commands.cdn_doctor.examination import CHECKS
+from gateway.commands.cdn_doctor.gateway_counters import admin_target
+from gateway.commands.cdn_doctor.hints import AT, EVERYWHERE, FILES, LIKELY, Check, hint, vendors
+from gateway.commands.cdn_doctor.streams import first_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = get_args(Check)
+
+
+# ---------------------------------------------------------------- the budget
+
+
+def test_the_two_hundredth_request_is_the_last() -> None:
+    budget = RequestBudget()
+    for _ in range(199):
+        budget.spend()
+    budget.spend()
+    with pytest.raises(BudgetSpent, match="all 200 requests"):
+        budget.spend()
+    assert (budget.spent, MOST_REQUESTS) == (200, 200)
+
+
+def test_a_stream_is_not_made_when_its_removal_would_be_one_request_too_many() -> None:
+    budget = RequestBudget(most=2)
+    budget.spend()
+    with pytest.raises(BudgetSpent):
+        budget.spend(promise=True)
+    assert (budget.spent, budget.promised) == (1, 0)
+
+
+def test_what_is_promised_can_be_sent_when_all_else_is_spent() -> None:
+    budget = RequestBudget(most=3)
+    budget.spend(promise=True)
+    budget.spend()
+    with pytest.raises(BudgetSpent):
+        budget.spend()
+    budget.redeem()
+    with pytest.raises(BudgetSpent):
+        budget.redeem()
+    assert (budget.spent, budget.promised) == (3, 0)
+
+
+@given(most=st.integers(0, 12), wants=st.lists(st.sampled_from(["spend", "promise", "redeem"])))
+def test_no_more_is_ever_sent_and_every_promise_is_kept(most: int, wants: list[str]) -> None:
+    budget = RequestBudget(most)
+    sent = made = 0
+    for want in wants:
+        try:
+            if want == "redeem":
+                budget.redeem()
+                made -= 1
+            else:
+                budget.spend(promise=want == "promise")
+                made += want == "promise"
+            sent += 1
+        except BudgetSpent:
+            pass
+    for _ in range(made):
+        budget.redeem()
+        sent += 1
+    assert budget.spent == sent <= most
+    assert budget.promised == 0
+
+
+# ---------------------------------------------------------------- evidence
+
+
+def reply(**headers: str) -> Reply:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(200, fields, b"", "mine", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("echoes", "answer", "source"),
+    [
+        (True, reply(X_Request_Id="mine"), Source.OWN),
+        (True, reply(X_Request_Id="mine", X_Cache="HIT"), Source.OWN),
+        (True, reply(X_Request_Id="another"), Source.SHARED),
+        (True, reply(X_Request_Id="another", X_Cache_Status="MISS"), Source.SHARED),
+        (True, reply(X_Cache="HIT"), Source.SHARED),
+        (True, reply(), Source.UNKNOWN),
+        (False, reply(X_Request_Id="another"), Source.UNKNOWN),
+        (False, reply(X_Cache_Status="HIT"), Source.SHARED),
+        (False, reply(X_Cache_Status="MISS", X_Cache="HIT"), Source.SHARED),
+        (False, reply(X_Cache="Hit from cloudfront"), Source.SHARED),
+        (False, reply(X_Cache="RefreshHit from cloudfront"), Source.SHARED),
+        (False, reply(X_Cache="Miss from cloudfront"), Source.OWN),
+        (False, reply(X_Cache="MISS, HIT"), Source.SHARED),
+        (False, reply(CF_Cache_Status="DYNAMIC"), Source.OWN),
+        (False, reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"), Source.SHARED),
+        (False, reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), Source.SHARED),
+        (False, reply(Cache_Status="Edge; fwd=stale"), Source.OWN),
+        (False, reply(Age="3"), Source.SHARED),
+        (False, reply(Age="0"), Source.OWN),
+        (False, reply(Age="hit"), Source.OWN),
+    ],
+)
+def test_an_answer_is_known_by_its_id_else_by_what_caches_say(
+    echoes: bool, answer: Reply, source: Source
+) -> None:
+    assert Way(echoes).source(answer) is source
+
+
+def test_what_a_cache_says_is_shown_as_one_short_line() -> None:
+    said = claim({"X-Cache": "HIT\x1b[2J\u202e" + "x" * 100})
+    assert said is not None
+    assert said.startswith("X-Cache: HIT [2J x")
+    assert said.isprintable()
+    assert len(said) == len("X-Cache: ") + CLAIM_CHARACTERS
+
+
+# ---------------------------------------------------------------- advice
+
+
+def test_every_check_is_made_once_and_has_advice() -> None:
+    assert sorted(name for row in CHECKS for name in row.finds) == sorted(NAMES)
+    assert set(EVERYWHERE) == set(NAMES)
+
+
+@pytest.mark.parametrize("vendor", AT)
+def test_advice_for_a_vendor_names_its_file(vendor: str) -> None:
+    known = next(one for one in AT if one == vendor)
+    for check in AT[known]:
+        assert f"In {FILES[known]} ({known}): " in hint(check, (known,))
+
+
+def test_a_hop_that_is_not_known_could_be_any_of_the_usual_ones() -> None:
+    advice = hint("HEAD", ())
+    assert [vendor for vendor in FILES if f"({vendor})" in advice] == list(LIKELY)
+    assert "proxy_cache_convert_head off" in advice
+    assert hint("HEAD", ("Caddy",)) == EVERYWHERE["HEAD"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "known"),
+    [
+        ({"Server": "nginx/1.22.1"}, ("nginx",)),
+        ({"Server": "openresty"}, ("nginx",)),
+        ({"X-Varnish": "3 2", "Via": "1.1 varnish (Varnish/7.1)"}, ("Varnish",)),
+        ({"X-Served-By": "cache-fra-etou82-FRA", "Via": "1.1 varnish"}, ("Fastly",)),
+        ({"Server": "cloudflare", "CF-Ray": "7d-FRA"}, ("Cloudflare",)),
+        ({"X-Amz-Cf-Id": "x", "Server": "nginx"}, ("CloudFront", "nginx")),
+        ({"Server": "BunnyCDN-DE1-1080"}, ("Bunny",)),
+        ({"Via": "1.1 Caddy"}, ("Caddy",)),
+        ({"Server": "a thing of mine"}, ()),
+    ],
+)
+def test_a_hop_is_known_by_what_it_adds(headers: dict[str, str], known: tuple[str, ...]) -> None:
+    assert vendors(headers) == known
+
+
+# ---------------------------------------------------------------- what is given
+
+
+@pytest.mark.parametrize(
+    ("url", "begins", "ends"),
+    [
+        ("http://h/v1/stream", "http://h/v1/stream/headgate-doctor-", ""),
+        ("http://h/v1/stream/", "http://h/v1/stream/headgate-doctor-", ""),
+        ("HTTPS://h:8443/a?token=x#part", "https://h:8443/a/headgate-doctor-", "?token=x"),
+        ("http://h", "http://h/headgate-doctor-", ""),
+    ],
+)
+def test_streams_get_a_name_of_their_own_below_the_url(url: str, begins: str, ends: str) -> None:
+    one, other = first_target(url, {}), first_target(url, {})
+    assert one.url.startswith(begins)
+    assert one.url.endswith(ends)
+    assert one.url != other.url
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("chat", "it must be the URL below which streams are"),
+        ("ftp://h/x", "it must be the URL below which streams are"),
+        ("http://", "http: is no way to reach a stream"),
+        ("http://h:99999/x", "a port goes up to 65535"),
+        ("http://h/x?offset=-1", "the URL has offset= in its query"),
+    ],
+)
+def test_what_is_no_url_of_streams_is_refused(url: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        first_target(url, {})
+
+
+def test_authorization_is_for_its_own_server_only() -> None:
+    environment = {"STREAM_URL": "http://home/v1/stream", "STREAM_AUTH": "Bearer x"}
+    assert first_target("http://home/v1/stream", environment).authorization == "Bearer x"
+    assert first_target("http://other/v1/stream", environment).authorization is None
+
+
+def test_the_admin_token_comes_from_a_file_else_from_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("of-the-file\n")
+    environment = {"STREAM_ADMIN_TOKEN": "of-the-environment", "STREAM_AUTH": "Bearer x"}
+    at = "http://127.0.0.1:4439/"
+    assert admin_target(at, file, environment).authorization == "Bearer of-the-file"
+    assert admin_target(at, None, environment).authorization == "Bearer of-the-environment"
+    assert admin_target(at, None, {}).authorization is None
+    assert admin_target(at, None, {}).url == "http://127.0.0.1:4439/api"
+
+
+@pytest.mark.parametrize("content", [b"", b"a\nb", b"\xff", b"x" * 4097])
+def test_a_file_without_a_token_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="token"):
+        admin_target("http://127.0.0.1:4439", file, {})
+
+
+def test_a_token_of_the_longest_length_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("x" * 4096 + "\n")
+    assert admin_target("http://127.0.0.1:4439", file, {}).authorization == f"Bearer {'x' * 4096}"
