@@ -83,10 +83,13 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
     async with contextlib.AsyncExitStack() as connections:
         gateway = None
         if admin is not None:
-            gateway = GatewayCounters(asker, await connections.enter_async_context(connect(admin)))
+            gateway = GatewayCounters(
+                asker, await connections.enter_async_context(connect(admin, as_sent=True))
+            )
             await _usable(gateway.look())
-        # A cookie, such as a load balancer's, would take what is asked next past most caches.
-        stream = await connections.enter_async_context(connect(target, keeps_cookies=False))
+        # A cookie, such as a load balancer's, would take what is asked next past most caches;
+        # and what is repeated by itself is not counted.
+        stream = await connections.enter_async_context(connect(target, as_sent=True))
         streams = OwnStreams(asker, stream)
         left: list[str] = []
         async with _removed(streams, left, note):
