@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from admin.model import Configuration, SettingView
-from gateway.settings import AdminToken, AdminUser, Route, declarations, shown_origin
+from gateway.settings import AdminToken, AdminUser, PurgedCache, Route, declarations, shown_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "routes": Route,
     "admin_users": AdminUser,
     "admin_tokens": AdminToken,
+    "purges": PurgedCache,
 }
 
 
@@ -59,7 +60,7 @@ def _view(of: BaseModel, declared: Declaration, path: str, source: str | None) -
 
 def _shown(of: BaseModel, key: str) -> str:
     """A value as the documents write defaults."""
-    if key in {"password_hash", "token"}:
+    if key in {"password_hash", "token"} and getattr(of, key):
         return MASKED
     value = of.model_dump(mode="json", include={key})[key]
     if key == "origin":

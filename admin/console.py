@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from aiohttp import web
 
 from admin.about import about
+from admin.cdn import make_file, told_targets
 from admin.configuration import configuration
 from admin.errors import NotTold
 from admin.model import Instance
@@ -33,7 +34,18 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from admin.model import About, Configuration, Messages, Overview, Place, RouteView, Span
+    from admin.cdn import Choice
+    from admin.model import (
+        About,
+        CdnFile,
+        CdnTargets,
+        Configuration,
+        Messages,
+        Overview,
+        Place,
+        RouteView,
+        Span,
+    )
     from admin.record.recorder import Recorder
     from admin.source import Setup, Source
     from admin.streams.client import StreamClient
@@ -134,6 +146,14 @@ class Console:
         """What would become of a request for this URL, or path and query, if it came now."""
         question = ExplainRequest(url, tuple(headers), method)
         return lists.explanations(await self._ask(question, Explanation))
+
+    def cdn_targets(self) -> CdnTargets:
+        """The CDNs and proxies that there are configurations for."""
+        return told_targets()
+
+    async def cdn_file(self, target: str, choice: Choice) -> CdnFile:
+        """The configuration of one of them, for these settings."""
+        return await make_file(self._settings, target, choice)
 
     def configuration(self) -> Configuration:
         """The settings in effect."""

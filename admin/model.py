@@ -209,3 +209,35 @@ class Messages(msgspec.Struct, frozen=True):
     behind: Place | None
     tail: str | None
     closed: bool = False  # and this is its end
+
+
+class CdnTarget(msgspec.Struct, frozen=True):
+    """A kind of CDN or proxy that a configuration can be made for. Sentences are for people."""
+
+    name: str
+    title: str
+    file_name: str
+    does: tuple[str, ...]
+    does_not: tuple[str, ...]
+    limits: tuple[str, ...]  # of its options, with their reasons
+    checked: str  # how its configuration is tested
+    credentials: tuple[str, ...]  # the modes that it can keep
+    needs_host: bool  # unless the file is standalone
+    can_stand_alone: bool  # it runs on a machine of one's own
+    can_be_purged: bool
+    beside: tuple[str, ...]  # targets whose files must lie beside this one
+
+
+class CdnTargets(msgspec.Struct, frozen=True):
+    """Every target."""
+
+    targets: tuple[CdnTarget, ...]
+
+
+class CdnFile(msgspec.Struct, frozen=True):
+    """A configuration, and the command that makes the same."""
+
+    target: str
+    file_name: str
+    text: str
+    command: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.cdn import cdn
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.doctor import doctor
 from gateway.commands.hash_password import hash_password
@@ -109,7 +110,7 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in (*COMMANDS, doctor, healthcheck, alerts, grafana, hash_password):
+for command in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password):
     cli.add_command(command)
 
 

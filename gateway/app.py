@@ -15,6 +15,7 @@ from gateway.edge.route import EdgeRoute
 from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
+from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
@@ -131,7 +132,12 @@ def inspector(routes: Router) -> Inspector:
 
 
 def _freshness(route: RouteSettings) -> Freshness:
-    return Freshness(route.chunk_lifetime, route.stale_while_revalidate, route.tail_max_age)
+    return Freshness(
+        route.chunk_lifetime,
+        route.stale_while_revalidate,
+        route.tail_max_age,
+        tags.of_route(route.prefix),
+    )
 
 
 def _feeds(settings: Settings) -> FeedSettings:

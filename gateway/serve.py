@@ -23,6 +23,7 @@ from admin.source import Health, Setup
 from gateway import app
 from gateway.backends.registry import formats
 from gateway.errors import StartError
+from gateway.purge.purges import Purges
 from gateway.settings import shown_origin
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
@@ -57,7 +58,7 @@ class Gateway:
     ) -> None:
         """`tell_others` is given what other workers should hear of, where there are any.
 
-        Raises StartError when spans are wanted and cannot be had.
+        Raises StartError when spans are wanted and cannot be had, or the token of a cache.
         """
         self._settings = settings
         self._is_worker = tell_others is not None
@@ -65,6 +66,8 @@ class Gateway:
         self._shared.tracer = tracing.begin(os.environ)
         if tell_others is not None:
             self._shared.tell_others = tell_others
+        self._purges = Purges(settings.purges, time.monotonic)
+        self._shared.purge = self._purges.purge
         self._in_order = [
             app.route_of(settings, route, self._shared) for route in settings.route_table
         ]
@@ -89,12 +92,14 @@ class Gateway:
         for route in self._in_order:
             health.checks.update(route.readiness())
             health.notes.update(route.notes())
+        health.notes.update(self._purges.notes())
         return health
 
     def numbers(self) -> metrics.Snapshot:
         """What is measured in this process."""
         return (
             *snapshot(self._shared, self._routes),
+            *self._purges.samples(),
             *metrics.of_this_process(),
         )
 
@@ -111,6 +116,8 @@ class Gateway:
         settings = self._settings
         self._shared.lag.start()
         self._open.callback(self._shared.lag.stop)
+        self._purges.open()
+        self._open.push_async_callback(self._purges.close)
         for route in self._in_order:
             await route.open()
             self._open.push_async_callback(route.close)
@@ -140,6 +147,7 @@ class Gateway:
                 for route in self._routes:
                     await route.drain()
                 await connections.all_idle()
+                await self._purges.drain()
                 if self._shared.tracer is not None:
                     await self._shared.tracer.close()
         except TimeoutError:

@@ -15,6 +15,7 @@ from gateway.settings import (
     Address,
     AdminToken,
     AdminUser,
+    PurgedCache,
     Route,
     Settings,
     SettingsError,
@@ -1102,9 +1103,13 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("Users of the console", AdminUser), ("Tokens of the console", AdminToken)],
+    [
+        ("Users of the console", AdminUser),
+        ("Tokens of the console", AdminToken),
+        ("Caches that are purged", PurgedCache),
+    ],
 )
-def test_the_document_lists_who_may_use_the_console(heading: str, model: type[BaseModel]) -> None:
+def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[BaseModel]) -> None:
     declared = [
         [item.key, item.default or "required", item.allowed, item.help]
         for item in declarations(model)

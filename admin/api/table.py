@@ -14,6 +14,7 @@ from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.api.values import (
     Append,
     Credentials,
+    OfCdnFile,
     OfMessages,
     OfRoute,
     OfSpan,
@@ -28,6 +29,8 @@ from admin.errors import NotTold
 from admin.events import event, serve_events, ticks
 from admin.model import (
     About,
+    CdnFile,
+    CdnTargets,
     Configuration,
     Messages,
     Overview,
@@ -134,6 +137,14 @@ async def _messages(request: web.Request, query: OfMessages, _body: None) -> Mes
 
 async def _explain(request: web.Request, _query: None, body: Question) -> Explanation:
     return await request.app[CONSOLE].explanation(body.url, body.headers, body.method)
+
+
+async def _cdn_targets(request: web.Request, _query: None, _body: None) -> CdnTargets:
+    return request.app[CONSOLE].cdn_targets()
+
+
+async def _cdn_file(request: web.Request, query: OfCdnFile, _body: None) -> CdnFile:
+    return await request.app[CONSOLE].cdn_file(query.target, query)
 
 
 async def _configuration(request: web.Request, _query: None, _body: None) -> Configuration:
@@ -281,6 +292,21 @@ OPERATIONS = (
         _explain,
         body=Question,
         answer=Explanation,
+    ),
+    Operation(
+        "GET",
+        "/api/cdn",
+        "The CDNs and proxies that there are configurations for.",
+        _cdn_targets,
+        answer=CdnTargets,
+    ),
+    Operation(
+        "GET",
+        "/api/cdn/file",
+        "A configuration for one of them.",
+        _cdn_file,
+        OfCdnFile,
+        answer=CdnFile,
     ),
     Operation(
         "GET", "/api/configuration", "The settings in effect.", _configuration, answer=Configuration

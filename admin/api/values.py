@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from admin.cdn import Choice, Entered
 from admin.model import RouteView, Span
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, StreamOrder
@@ -73,6 +74,12 @@ class Question(msgspec.Struct, frozen=True):
     url: Target
     headers: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=100)] = ()
     method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] = "GET"
+
+
+class OfCdnFile(Choice, frozen=True, kw_only=True):
+    """A target, and what is chosen of its options."""
+
+    target: Entered
 
 
 class Append(msgspec.Struct, frozen=True):

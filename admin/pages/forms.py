@@ -58,7 +58,7 @@ class Forms:
     def __init__(
         self,
         visit: Callable[[web.Request], Visit],
-        shown: Callable[[web.Request, Page, int], web.Response],
+        shown: Callable[[web.Request, Page, int], Awaitable[web.Response]],
     ) -> None:
         self._visit = visit
         self._shown = shown
@@ -76,7 +76,7 @@ class Forms:
         if VIEWER in request:
             raise web.HTTPSeeOther(there)
         page = Page("sign_in.html", {"refusal": None, "name": "", "next": there})
-        return self._shown(request, page, 200)
+        return await self._shown(request, page, 200)
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         entered = await fields(request)
@@ -87,7 +87,7 @@ class Forms:
             )
         except NotTold as refusal:
             told = {"refusal": refusal.reason, "name": name, "next": there}
-            return self._shown(request, Page("sign_in.html", told), refusal.status)
+            return await self._shown(request, Page("sign_in.html", told), refusal.status)
         response = web.HTTPSeeOther(there)
         set_cookie(response, request, token)
         raise response
@@ -97,7 +97,7 @@ class Forms:
         query = {"target": entered.get("target", ""), "explained": "yes"}
         visit = self._visit(request)._replace(query=query)
         page = await views.explain(visit, entered.get("headers", ""))
-        return self._shown(request, page, 200)
+        return await self._shown(request, page, 200)
 
     async def _change(self, request: web.Request) -> web.Response:
         """Change the stream of the page that the form is on."""
@@ -121,7 +121,7 @@ class Forms:
         """The form once more, with what was entered and why that was not done."""
         template, told = await views.stream(self._visit(request))
         told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
-        return self._shown(request, Page(template, told), refusal.status)
+        return await self._shown(request, Page(template, told), refusal.status)
 
 
 async def _append(console: Console, form: StreamForm) -> None:

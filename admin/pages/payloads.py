@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 PREVIEW = 160  # characters: what a wide screen shows of a line
 BYTES_A_LINE = 16
-# Controls that text is made of: they stay what they are.
-_LAYOUT = {"\n", "\t"}
 
 
 def preview(message: Message) -> str:
@@ -25,11 +23,12 @@ def preview(message: Message) -> str:
 
 
 def payload(message: Message, is_json: bool) -> str:
-    """All that is known of a message, in lines."""
+    """All that is known of a message, in lines. Line ends and tabs stay what they are."""
     if message.text is None:
         return hex_lines(message.data or b"")
     text = _indented(message.text) if is_json and not message.truncated else message.text
-    return "".join(c if c in _LAYOUT else show.visible(c) for c in text)
+    lines = (map(show.visible, line.split("\t")) for line in text.split("\n"))
+    return "\n".join("\t".join(parts) for parts in lines)
 
 
 def _indented(text: str) -> str:

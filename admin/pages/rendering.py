@@ -2,10 +2,14 @@
 
 A region is a block whose name begins with `live_`; it stands in an element with `data-live`. It
 sees what is told of the gateway and nothing of who looks, so that one rendering serves all.
+
+Streams may be served on the same event loop: rendering is in turns with them, and a template is
+compiled beside it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec
@@ -15,9 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from admin.model import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
+from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from jinja2 import Template
     from markupsafe import Markup
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
+LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
 MOST_DRAWN = 256  # of each kind; the largest have some 30 kB
 RATIO_LEVELS = (
@@ -45,10 +51,12 @@ class Renderer:
     """Every template, compiled once."""
 
     def __init__(self) -> None:
+        self._turns = Turns()
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
+            auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -60,25 +68,44 @@ class Renderer:
         }
         ui = self._environment.get_template("ui.html")
         self._environment.globals["ui"] = ui.module
+        self._compiled: set[str] = set()
 
-    def page(self, page: Page, **viewing: object) -> str:
+    async def page(self, page: Page, **viewing: object) -> str:
         """The whole page for one who looks."""
-        return self._template(page).render(page.told, **viewing)
+        template = await self._template(page)
+        return await self._turns.take(_joined(template.generate(page.told, **viewing)))
 
-    def regions(self, page: Page) -> dict[str, str]:
+    async def regions(self, page: Page) -> dict[str, str]:
         """What changes while the page is open, by name."""
-        template = self._template(page)
+        template = await self._template(page)
         context = template.new_context(dict(page.told))
         blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
         told = page.told.get("tab")
         return {
-            name.removeprefix(REGION): "".join(block(context)).strip()
+            name.removeprefix(REGION): (await self._turns.take(_joined(block(context)))).strip()
             for name, block in blocks.items()
             if name.startswith(REGION) and (told is None or _is_shown(name, told))
         }
 
-    def _template(self, page: Page) -> Template:
+    async def _template(self, page: Page) -> Template:
+        if page.template not in self._compiled:  # it takes some 50 ms
+            await asyncio.to_thread(self._compile, page.template)
+            self._compiled.add(page.template)
         return self._environment.get_template(page.template)
+
+    def _compile(self, name: str) -> None:
+        """Compile a template, and what it may extend; the environment keeps them."""
+        for one in (*LAYOUTS, name):
+            self._environment.get_template(one)
+
+
+def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
+    """The text, with a step for each piece."""
+    made = []
+    for piece in pieces:
+        made.append(piece)
+        yield
+    return "".join(made)
 
 
 def _is_shown(name: str, tab: object) -> bool:

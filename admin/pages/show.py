@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 UNKNOWN = "–"
@@ -137,13 +138,13 @@ def visible(text: str) -> str:
 
     A name may hold them, and could look like another one, or turn round what stands beside it.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(f"⟨U+{ord(c):04X}⟩" if _hides(c) else c for c in text)
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
-def _hides(character: str) -> bool:
-    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+@lru_cache(4096)  # the characters of most languages; a message has thousands
+def _shown(character: str) -> str:
+    hides = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return f"⟨U+{ord(character):04X}⟩" if hides else character
 
 
 def sentence(text: str) -> str:

@@ -12,7 +12,7 @@ from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
-from admin.pages import views
+from admin.pages import cdn, views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Page, Renderer
@@ -32,6 +32,7 @@ READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
     "/streams": views.streams,
     "/stream": views.stream,
     "/explain": views.explain,
+    "/cdn": cdn.page,
     "/configuration": views.configuration,
     "/about": views.about,
 }
@@ -44,6 +45,7 @@ def add_site(app: web.Application, clock: Callable[[], float]) -> None:
     for path, tell in READ.items():
         app.router.add_get(path, site.reading(tell))
     Forms(site.visit, site.show).add_to(app)
+    app.router.add_get("/cdn/file", site.download)
     app.router.add_get("/static/{name}", _static())
 
 
@@ -63,13 +65,13 @@ class Site:
 
             async def regions() -> dict[str, str]:
                 news = visit._replace(now=self._clock(), whole=False)
-                return self._renderer.regions(await tell(news))
+                return await self._renderer.regions(await tell(news))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not, and commands name the host.
                 seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
                 return await serve_events(request, self._live.follow(seen, regions))
-            return self.show(request, await tell(visit))
+            return await self.show(request, await tell(visit))
 
         return handle
 
@@ -82,10 +84,19 @@ class Site:
         console, viewer = request.app[CONSOLE], request[VIEWER]
         return Visit(console, request.query, viewer, host, self._clock())
 
-    def show(self, request: web.Request, page: Page, status: int = HTTPStatus.OK) -> web.Response:
+    async def show(
+        self, request: web.Request, page: Page, status: int = HTTPStatus.OK
+    ) -> web.Response:
         """A page as an answer."""
-        text = self._renderer.page(page, viewer=request.get(VIEWER))
+        text = await self._renderer.page(page, viewer=request.get(VIEWER))
         return web.Response(text=text, content_type="text/html", status=status)
+
+    async def download(self, request: web.Request) -> web.Response:
+        """The configuration of the CDN page, as a file to be saved."""
+        made = await cdn.chosen_file(self.visit(request))
+        # The name is a target's own: nothing that was entered is in it.
+        disposition = f'attachment; filename="{made.file_name}"'
+        return web.Response(text=made.text, headers={"Content-Disposition": disposition})
 
     @property
     def errors(self) -> Middleware:
@@ -111,7 +122,7 @@ class Site:
         told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()
-        return self.show(request, Page("error.html", told), status)
+        return await self.show(request, Page("error.html", told), status)
 
 
 def _static() -> Handler:

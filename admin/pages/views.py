@@ -79,7 +79,7 @@ async def overview(visit: Visit) -> Page:
 async def routes(visit: Visit) -> Page:
     """A card a route."""
     told = {"routes": await visit.console.routes()}
-    return Page("routes.html", {"here": "/routes", **await _frame(visit), **told})
+    return Page("routes.html", {"here": "/routes", **await frame(visit), **told})
 
 
 async def streams(visit: Visit) -> Page:
@@ -97,7 +97,7 @@ async def streams(visit: Visit) -> Page:
         "streams.html",
         {
             "here": "/streams",
-            **await _frame(visit),
+            **await frame(visit),
             "prefixes": prefixes,
             "route": route,
             "order": order,
@@ -123,7 +123,7 @@ async def stream(visit: Visit) -> Page:
     described = await visit.console.stream(route, name)
     told: dict[str, object] = {
         "here": "/streams",
-        **await _frame(visit),
+        **await frame(visit),
         "route": route,
         "name": name,
         "described": described,
@@ -175,7 +175,7 @@ async def explain(visit: Visit, headers: str = "") -> Page:
         "explain.html",
         {
             "here": "/explain",
-            **await _frame(visit),
+            **await frame(visit),
             "target": target,
             "headers": headers,
             "explanation": explanation,
@@ -192,7 +192,7 @@ async def configuration(visit: Visit) -> Page:
         ("As the default", [it for it in settings if not it.differs]),
     ]
     return Page(
-        "configuration.html", {"here": "/configuration", **await _frame(visit), "groups": groups}
+        "configuration.html", {"here": "/configuration", **await frame(visit), "groups": groups}
     )
 
 
@@ -204,13 +204,14 @@ async def about(visit: Visit) -> Page:
         ("File formats", told.formats),
         ("Limits of the process", told.limits),
     ]
-    return Page("about.html", {"here": "/about", **await _frame(visit), "groups": groups})
+    return Page("about.html", {"here": "/about", **await frame(visit), "groups": groups})
 
 
 # ---------------------------------------------------------------- parts
 
 
-async def _frame(visit: Visit) -> dict[str, object]:
+async def frame(visit: Visit) -> dict[str, object]:
+    """What the frame of every page is told."""
     return {"instance": await visit.console.instance()}
 
 

@@ -111,8 +111,11 @@ def of_health(health: Health) -> Iterator[Finding]:
 
 
 def is_felt(note: str) -> bool:
-    """Whether readers or writers feel it: data are lost, or nothing of an origin is reached."""
-    return note.startswith(("loss ", "origin "))
+    """Whether readers or writers feel it.
+
+    Data are lost, nothing of an origin is reached, or a cache in front keeps what was deleted.
+    """
+    return note.startswith(("loss ", "origin ", "purge "))
 
 
 def _check(name: str, reason: str, level: Level) -> Finding:

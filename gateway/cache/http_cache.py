@@ -111,7 +111,7 @@ class HttpCache:
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
     ) -> Decision:
         """What answers a GET or HEAD, whose stream may be followed."""
-        variants, is_hit_for_pass = self.variants(request), request.fetch_key in self._hit_for_pass
+        variants, is_hit_for_pass = self.variants(request), self.is_hit_for_pass(request)
         return decision.decide(
             method, request, variants, stream, now, is_hit_for_pass=is_hit_for_pass
         )
@@ -168,7 +168,7 @@ class HttpCache:
         again, each with others who ask for the same variant.
         """
         varies = _varies(self.variants(request))
-        shared = request.fetch_key not in self._hit_for_pass
+        shared = not self.is_hit_for_pass(request)
         while (fetch := self._fetches.joinable(_key(request, varies))) is not None:
             self.collapsed += 1
             result = await self._taken(fetch, request, old, held_by, collapsed=True)

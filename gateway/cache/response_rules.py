@@ -15,7 +15,7 @@ from gateway.cache.directives import age_of, governing, normalised
 from gateway.cache.policy import Defaults, Stored, Times
 from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
 from gateway.errors import OriginBehind, StreamGone
-from gateway.protocol import cache_status, http1, repair
+from gateway.protocol import cache_status, http1, repair, tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.forwarding import relocate, response_fields
 from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
@@ -116,7 +116,13 @@ class ResponseRules(msgspec.Struct):
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
-        keep = stored is not None and _may_be_kept(request, fields, is_public=is_public)
+        is_shared = stored is not None and _may_be_shared(request, fields, is_public=is_public)
+        # Each read of a stream with a countdown has to restart it.
+        keep = is_shared and request.lifetime.ttl_s is None
+        if self.freshness.route_tag:
+            lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
+            route = self.freshness.route_tag
+            tags.retag(fields, request.path, route, wanted=is_shared and lasts)
         if stored is None:
             vary = policy.variant(request.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)
@@ -230,12 +236,10 @@ def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRe
     return msgspec.structs.replace(stored, vary=tuple(vary))
 
 
-def _may_be_kept(request: CacheRequest, fields: CIMultiDict[str], *, is_public: bool) -> bool:
+def _may_be_shared(request: CacheRequest, fields: CIMultiDict[str], *, is_public: bool) -> bool:
     """Whether a storable answer may be given to other readers.
 
     RFC 9111 would let more be shared. But what was given to somebody, or makes the next reader
     somebody, is for others only when the origin says so.
     """
-    if request.lifetime.ttl_s is not None:
-        return False  # each read has to restart the countdown of its stream
     return is_public or not (request.identified or "Set-Cookie" in fields)

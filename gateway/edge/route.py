@@ -204,7 +204,7 @@ class EdgeRoute:
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
-                self.traffic.polls[begins(read.offset)].given(200, http1.body_size(news))
+                self.traffic.polls[begins(read.offset)].given(http1.body_size(news))
             return news is not None
         try:
             join = partial(self.feeds.join, stream)

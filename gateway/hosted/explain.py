@@ -33,7 +33,7 @@ async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         read.target,
         "the path in one percent-encoding; of the query only offset, live and cursor count, sorted",
     )
-    yield Step("What is asked", what_is_asked(read), "section 5 of the protocol")
+    yield Step("What is asked", _what_is_asked(read), "section 5 of the protocol")
     yield Step(
         "Who shares the answer",
         "everybody",
@@ -50,7 +50,7 @@ async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         yield Step(NEXT, *_outcome(route, read, state, kept))
 
 
-def what_is_asked(read: Read) -> str:
+def _what_is_asked(read: Read) -> str:
     """A read in words."""
     match read.offset:
         case None:

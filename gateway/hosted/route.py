@@ -77,7 +77,7 @@ class HostedRoute:
         self._trims = bool(retention)
         self.table = StreamTable(log, shared.clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
-        self.lifecycle = Lifecycle(self.table, retention)
+        self.lifecycle = Lifecycle(self.table, retention, self._ended)
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
@@ -163,11 +163,13 @@ class HostedRoute:
             traffic = self.traffic
             traffic.request_bytes += len(body)
             operation = counted.CLOSE if append.close else counted.APPEND
-            if is_there:
+            if not is_there:
+                traffic.answered(operation, counted.CUT, 0)
+            elif response.status == 204:
+                traffic.appended(operation, self.appender.answered_at - began)
+            else:
                 took_s = self.appender.answered_at - began
                 traffic.answered(operation, response.status, len(response.body), took_s)
-            else:
-                traffic.answered(operation, counted.CUT, 0)
 
         self.appender.submit(name, append, done, began)
         return True
@@ -181,6 +183,9 @@ class HostedRoute:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
         drop(self._store, stream_id, whole=whole)
         drop(self.feeds.source.events, stream_id, whole=whole)
+
+    def _ended(self, name: str) -> None:
+        self._shared.purge(self.prefix, f"{self.prefix}/{name}")
 
     def clear(self) -> None:
         """Forget everything, of other routes too: a log seldom loses what it acknowledged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from gateway.protocol import sse
+from gateway.telemetry.traffic import NOWHERE
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -24,14 +25,28 @@ V_contra = TypeVar("V_contra", contravariant=True)
 N_contra = TypeVar("N_contra", contravariant=True)
 
 
+class PollAnswer:
+    """The answer of equal long-polls: a value, and the bytes of it.
+
+    `ended` says what ended the wait of those whom it was `given` to. Of these `begun` has those
+    whom no task counts, by where they began to read (an index into BEGINNINGS).
+    """
+
+    __slots__ = ("begun", "ended", "given", "response", "wire")
+
+    def __init__(self, response: Response, wire: bytes, ended: Ended) -> None:
+        self.response = response
+        self.wire = wire
+        self.ended = ended
+        self.given = 0
+        self.begun = [0] * (NOWHERE + 1)
+
+
 class Waiter(Protocol):
     """A long-poll that waits at the tail."""
 
-    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:
-        """Take the answer: as a value, and as the bytes shared by all who asked the same.
-
-        `ended` says what ended the wait.
-        """
+    def answer(self, answer: PollAnswer) -> None:
+        """Take the answer that all get who asked the same."""
 
     def abandon(self) -> None:
         """There is none, and the client has to ask again."""

@@ -107,7 +107,7 @@ class Feed(Generic[V, N]):
     @property
     def has_readers(self) -> bool:
         """Whether anybody waits for the stream right now."""
-        return bool(self.long_polls or self.sse_readers)
+        return bool(self.long_polls.parked or self.sse_readers.ends)
 
     @property
     def reader_count(self) -> int:

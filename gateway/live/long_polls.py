@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken
-from gateway.live.contract import N, Parked, V
+from gateway.live.contract import N, Parked, PollAnswer, V
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
-    _Answer = tuple[Response, bytes]
     _Key = tuple[str, int | None]
 
 
@@ -32,36 +30,36 @@ UNTOLD = "what follows could not be read"
 class LongPolls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
 
-    __slots__ = ("_counted", "_feed", "_hurries", "_late", "_parked", "_source", "_traffic")
+    __slots__ = ("_counted", "_feed", "_given", "_hurries", "_late", "_source", "parked")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
         self._source = source
-        self._traffic = source.traffic.live
-        self._counted = self._traffic.long_poll
+        self._counted = source.traffic.live.long_poll
+        self._given: list[PollAnswer] = []  # not counted yet
         self._hurries = False
-        self._parked: dict[Waiter, Parked] = {}
+        self.parked: dict[Waiter, Parked] = {}
         self._late: dict[Waiter, _Late] = {}  # for whom what they need is being read
 
     def __len__(self) -> int:
-        return len(self._parked)
+        return len(self.parked)
 
     @property
     def due(self) -> float:
         """When the first one's time is over (loop time)."""
-        return next(iter(self._parked.values())).deadline
+        return next(iter(self.parked.values())).deadline
 
     def readers(self, most: int) -> list[tuple[str, str]]:
         """Offset and state of each, at most so many, those first for whom something is read."""
-        behind = sorted(self._parked[waiter].position for waiter in self._late)[:most]
+        behind = sorted(self.parked[waiter].position for waiter in self._late)[:most]
         told = [(position, "catching up") for position in behind]
-        others = (parked for waiter, parked in self._parked.items() if waiter not in self._late)
+        others = (parked for waiter, parked in self.parked.items() if waiter not in self._late)
         return told + [(parked.position, "live") for parked in islice(others, most - len(told))]
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
         """Let a waiter wait; the end of its time."""
         deadline = asyncio.get_running_loop().time() + self._source.settings.long_poll_timeout
-        parked = self._parked[waiter] = Parked(position, read, deadline)
+        parked = self.parked[waiter] = Parked(position, read, deadline)
         self._counted.joins += 1
         if position < self._feed.position:
             self._answer_late(waiter, parked)
@@ -69,7 +67,7 @@ class LongPolls(Generic[V, N]):
 
     def leave(self, waiter: Waiter, ended: Ended) -> bool:
         """The waiter waits no more, for example since its client is gone; whether it did."""
-        if waiter not in self._parked:
+        if waiter not in self.parked:
             return False
         self._unpark(waiter, ended)
         self._feed.left()
@@ -78,15 +76,16 @@ class LongPolls(Generic[V, N]):
     def hurry(self, now: float) -> None:
         """End everybody's time."""
         self._hurries = True
-        for waiter, parked in list(self._parked.items()):
-            self._parked[waiter] = parked._replace(deadline=now)
+        for waiter, parked in list(self.parked.items()):
+            self.parked[waiter] = parked._replace(deadline=now)
 
     def refuse(self, reason: HeadgateError, ended: Ended) -> None:
         """Answer everybody with what went wrong."""
-        if self._parked:
-            refusals = self._refusals(reason)
-            for waiter in list(self._parked):
-                self._answer(waiter, next(refusals), ended)
+        if self.parked:
+            refusals = self._refusals(reason, ended)
+            for waiter in list(self.parked):
+                self._answer(waiter, next(refusals))
+            self._count()
 
     def break_off(self, reason: HeadgateError) -> None:
         """Answer with what went wrong those at the feed's tail, who alone are sure to be there.
@@ -94,22 +93,23 @@ class LongPolls(Generic[V, N]):
         Who asked for the beginning gets it, wherever it is now.
         """
         feed = self._feed
-        for waiter, parked in list(self._parked.items()):
+        for waiter, parked in list(self.parked.items()):
             if parked.read.offset is None:
                 self._answer_late(waiter, parked)
                 continue
-            ended = self._collapsed(self._source.poll_ended(feed.stream, parked))
+            ended = self._source.poll_ended(feed.stream, parked)
             if parked.position == feed.tail or ended is None:
-                self._answer(waiter, self._refusal(reason), "closed")
+                self._answer(waiter, self._refusal(reason, "closed"))
             else:
-                self._answer(waiter, ended, "closed")
+                self._answer(waiter, self._answer_of(ended, "closed"))
+        self._count()
 
     def tell(self, news: Sequence[N]) -> int:
         """Answer those for whom there is news; how many of them were given data."""
         feed = self._feed
         with_data = _Alike(self, partial(self._source.poll_data, news=news), "answered")
         at_end = _Alike(self, self._source.poll_ended, "closed")
-        for waiter, parked in list(self._parked.items()):
+        for waiter, parked in list(self.parked.items()):
             if parked.position > feed.position:
                 continue  # of what it has already, the feed will hear yet
             if parked.position < feed.position:
@@ -117,35 +117,39 @@ class LongPolls(Generic[V, N]):
             elif feed.closed:
                 at_end.answer(waiter, parked)
             # else it came after what this round tells
-        at_end.count()
-        return with_data.count()
+        self._collapsed(at_end)
+        return self._collapsed(with_data)
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
         feed = self._feed
         why: Ended = "drain" if self._hurries else "timeout"
         at_end = _Alike(self, self._source.poll_ended, why)
-        refusals = None if feed.lost is None else self._refusals(feed.lost)
-        for waiter, parked in list(self._parked.items()):
+        refusals = None if feed.lost is None else self._refusals(feed.lost, "error")
+        for waiter, parked in list(self.parked.items()):
             if parked.deadline > now:
                 break
             if news_wait and parked.position < feed.tail:
                 break  # data is on its way in the round that comes next
             if refusals is not None:
-                self._answer(waiter, next(refusals), "error")
+                self._answer(waiter, next(refusals))
             else:
                 at_end.answer(waiter, parked)
-        at_end.count()
+        self._collapsed(at_end)
 
-    def _collapsed(self, response: Response | None) -> _Answer | None:
-        return None if response is None else self._source.shared.collapsed(response)
+    def _answer_of(self, response: Response, ended: Ended) -> PollAnswer:
+        """An answer to be given, and to be counted when all have it who get it now."""
+        response, wire = self._source.shared.collapsed(response)
+        answer = PollAnswer(response, wire, ended)
+        self._given.append(answer)
+        return answer
 
-    def _refusals(self, reason: HeadgateError) -> Iterator[_Answer]:
+    def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
         """In turn, as often as wanted: each names another time to come back at."""
-        return cycle([self._refusal(reason) for _ in RETRY_AFTER_S])
+        return cycle([self._refusal(reason, ended) for _ in RETRY_AFTER_S])
 
-    def _refusal(self, reason: HeadgateError) -> _Answer:
-        return self._source.shared.collapsed(self._source.shared.problem(reason))
+    def _refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
+        return self._answer_of(self._source.shared.problem(reason), ended)
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
         """What the waiter needs is no news any more, so it is read for it."""
@@ -160,29 +164,35 @@ class LongPolls(Generic[V, N]):
         if done.cancelled() or self._late.get(waiter) is not done:
             return  # the waiter has left, or waits anew
         del self._late[waiter]
-        ended: Ended = "error"
-        answer: _Answer | None
         try:
-            error = done.exception()
-            if isinstance(error, HeadgateError):
-                answer = self._refusal(error)
-            else:
-                answer, ended = self._collapsed(done.result()), "answered"
-                if answer is not None and answer[0].status == 204:
-                    ended = "closed" if self._feed.closed else "timeout"
+            answer = self._late_answer(done)
         except Exception:  # noqa: BLE001 - it must not wait for ever
             log.exception("poll.unreadable")
-            answer = self._refusal(OriginBroken(UNTOLD))
+            answer = self._refusal(OriginBroken(UNTOLD), "error")
         if answer is not None:
-            self._answer(waiter, answer, ended)
+            self._answer(waiter, answer)
+            self._count()
 
-    def _answer(self, waiter: Waiter, answer: _Answer, ended: Ended) -> None:
-        response, wire = answer
-        self._unpark(waiter, ended)
-        if ended == "answered":
-            self._counted.delivered(1, len(response.body))
+    def _late_answer(self, done: _Late) -> PollAnswer | None:
+        """What was read, or why nothing could be; None while the waiter is to wait on."""
+        error = done.exception()
+        if isinstance(error, HeadgateError):
+            return self._refusal(error, "error")
+        response = done.result()
+        if response is None:
+            return None
+        ended: Ended = "answered"
+        if response.status == 204:
+            ended = "closed" if self._feed.closed else "timeout"
+        return self._answer_of(response, ended)
+
+    def _answer(self, waiter: Waiter, answer: PollAnswer) -> None:
+        del self.parked[waiter]
+        if self._late:
+            self._read_no_more(waiter)
+        answer.given += 1
         try:
-            waiter.answer(response, wire, ended)
+            waiter.answer(answer)
         except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
             log.exception("poll.unanswered")
             waiter.abandon()
@@ -190,18 +200,41 @@ class LongPolls(Generic[V, N]):
 
     def abandon(self) -> None:
         """Answer nobody: something has failed here, of which the log tells."""
-        for waiter in list(self._parked):
+        for waiter in list(self.parked):
             self._unpark(waiter, "error")
             waiter.abandon()
             self._feed.left()
 
     def _unpark(self, waiter: Waiter, ended: Ended) -> None:
-        """It waits no more, nor is anything read for it, which may hold a place at the origin."""
-        del self._parked[waiter]
+        """It waits no more, and has no answer."""
+        del self.parked[waiter]
         self._counted.leaves[ended] += 1
+        self._read_no_more(waiter)
+
+    def _read_no_more(self, waiter: Waiter) -> None:
+        """What is read for it may hold a place at the origin."""
         late = self._late.pop(waiter, None)
         if late is not None:
             late.cancel()
+
+    # Counting
+
+    def _collapsed(self, alike: _Alike[V, N]) -> int:
+        """Count the answers; how many have one of those."""
+        given = [answer.given for answer in alike.answers.values() if answer is not None]
+        for readers in given:
+            self._source.traffic.collapsed.observe(readers)
+        self._count()
+        return sum(given)
+
+    def _count(self) -> None:
+        """Count the answers that were given, each once for all who have it."""
+        for answer in self._given:
+            self._counted.leaves[answer.ended] += answer.given
+            if answer.ended == "answered":
+                self._counted.delivered(answer.given, len(answer.response.body))
+            self._source.traffic.polls_answered(answer.response, answer.begun)
+        self._given.clear()
 
 
 class _Alike(Generic[V, N]):
@@ -210,7 +243,7 @@ class _Alike(Generic[V, N]):
     Who gets no answer so is read for.
     """
 
-    __slots__ = ("_ended", "_given", "_polls", "_rendered", "_respond")
+    __slots__ = ("_ended", "_polls", "_respond", "answers")
 
     def __init__(
         self,
@@ -221,25 +254,22 @@ class _Alike(Generic[V, N]):
         self._polls = polls
         self._respond = respond
         self._ended = ended
-        self._rendered: dict[_Key, _Answer | None] = {}
-        self._given: Counter[_Key] = Counter()
+        self.answers: dict[_Key, PollAnswer | None] = {}
 
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
-        polls = self._polls
         key = (parked.position, parked.read.cursor)
-        if key not in self._rendered:
-            response = self._respond(polls._feed.stream, parked)
-            self._rendered[key] = polls._collapsed(response)
-        answer = self._rendered[key]
+        try:
+            answer = self.answers[key]
+        except KeyError:
+            answer = self.answers[key] = self._rendered(parked)
         if answer is None:
-            polls._answer_late(waiter, parked)
-            return
-        self._given[key] += 1
-        polls._answer(waiter, answer, self._ended if answer[0].status < 400 else "error")
+            self._polls._answer_late(waiter, parked)
+        else:
+            self._polls._answer(waiter, answer)
 
-    def count(self) -> int:
-        """Tell how many each was given to; how many those are together."""
-        for given in self._given.values():
-            self._polls._traffic.collapsed.observe(given)
-        return self._given.total()
+    def _rendered(self, parked: Parked) -> PollAnswer | None:
+        response = self._respond(self._polls._feed.stream, parked)
+        if response is None:
+            return None
+        return self._polls._answer_of(response, self._ended if response.status < 400 else "error")

@@ -43,28 +43,28 @@ class SseReaders(Generic[V, N]):
     up to past it.
     """
 
-    __slots__ = ("_ends", "_hurries", "_last_write", "ahead", "feed", "live", "source", "traffic")
+    __slots__ = ("_hurries", "_last_write", "ahead", "ends", "feed", "live", "source", "traffic")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self.feed = feed
         self.source = source
         self.traffic = source.traffic.live
         self._hurries = False
-        self._ends: dict[SseReader, float] = {}  # until when (loop time), the oldest reader first
+        self.ends: dict[SseReader, float] = {}  # until when (loop time), the oldest reader first
         self.live: dict[SseReader, None] = {}
         self.ahead: dict[SseReader, None] = {}
         self._last_write = asyncio.get_running_loop().time()
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.ends)
 
     def __contains__(self, reader: SseReader) -> bool:
         """Whether a reader is served still."""
-        return reader in self._ends
+        return reader in self.ends
 
     def readers(self, most: int) -> list[tuple[str, str]]:
         """Offset and state of each, at most so many, the furthest behind first."""
-        behind = self._ends.keys() - self.live.keys() - self.ahead.keys()
+        behind = self.ends.keys() - self.live.keys() - self.ahead.keys()
         furthest = heapq.nsmallest(most, behind, key=attrgetter("position"))
         told = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
         others = chain(self.live, self.ahead)
@@ -74,7 +74,7 @@ class SseReaders(Generic[V, N]):
         """Serve a reader; when something is due for it at the latest (loop time)."""
         settings = self.source.settings
         self.traffic.sse.joins += 1
-        end = self._ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
+        end = self.ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
         return min(end, self._last_write + settings.heartbeat)
 
     def gone(self, reader: SseReader) -> None:
@@ -105,7 +105,7 @@ class SseReaders(Generic[V, N]):
         self.traffic.slow.discard(reader)
         if reader.reading is not None:
             reader.reading.cancel()  # it may hold a place at the origin
-        if self._ends.pop(reader, None) is None:
+        if self.ends.pop(reader, None) is None:
             return False
         self.traffic.sse.leaves[ended] += 1
         reader.left(ended)
@@ -113,12 +113,12 @@ class SseReaders(Generic[V, N]):
 
     def finish_all(self) -> None:
         """End every answer properly."""
-        for reader in list(self._ends):
+        for reader in list(self.ends):
             self.finish(reader)
 
     def drop_all(self) -> None:
         """Cut every reader off."""
-        for reader in list(self._ends):
+        for reader in list(self.ends):
             self.drop(reader)
 
     # Rounds
@@ -181,11 +181,11 @@ class SseReaders(Generic[V, N]):
         """When the oldest answer is to end, or the next heartbeat is due (loop time)."""
         heartbeat = self.source.settings.heartbeat
         beat = self._last_write + heartbeat
-        return min(next(iter(self._ends.values())), beat if beat > now else now + heartbeat)
+        return min(next(iter(self.ends.values())), beat if beat > now else now + heartbeat)
 
     def tick(self, now: float) -> None:
         """End the answers whose time is over; those who are live may need a heartbeat."""
-        for reader, end in list(self._ends.items()):
+        for reader, end in list(self.ends.items()):
             if end > now:
                 break
             if reader.paused:  # what it was sent would never leave
@@ -205,8 +205,8 @@ class SseReaders(Generic[V, N]):
         """Let every answer's time be over now, or when it is no longer fresh."""
         self._hurries = True
         begun_before = now - FRESH_S + self.source.settings.sse_max_age
-        for reader, end in list(self._ends.items()):
-            self._ends[reader] = min(end, now if end <= begun_before else now + FRESH_S)
+        for reader, end in list(self.ends.items()):
+            self.ends[reader] = min(end, now if end <= begun_before else now + FRESH_S)
 
 
 class SseReader(asyncio.Protocol):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.protocol import tags
 from gateway.protocol.cursors import INTERVAL_S, current_cursor
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail."""
+    """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail.
+
+    With a `route_tag` caches in front can be told to forget its answers before they are over.
+    """
 
     chunk_max_age: int = 86_400
     stale_while_revalidate: int = 300
     tail_max_age: int = 1
+    route_tag: str = ""
 
 
 def fields(lines: str) -> list[tuple[str, str]]:
@@ -64,6 +69,13 @@ def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
         left = max(0, int(remaining_s))
         age, stale = min(age, left), min(stale, max(0, left - age))
     return f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
+
+
+def tagged(lifetime: str, path: str, freshness: Freshness) -> str:
+    """A lifetime of an answer about a stream, and the tags by which shared caches find it."""
+    if not freshness.route_tag or not tags.lets_shared_caches_keep(lifetime):
+        return lifetime
+    return lifetime + tags.lines(path, freshness.route_tag)
 
 
 def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:

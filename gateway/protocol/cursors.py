@@ -36,9 +36,9 @@ def current_cursor(now: float) -> int:
     return int(now - EPOCH_S) // INTERVAL_S
 
 
-def is_long_over(echoed: int, now: float) -> bool:
-    """Whether a reader has come back so late that it was away, or was given an old answer."""
-    return echoed < current_cursor(now) - LONG_OVER
+def long_over_at(echoed: int | None) -> float:
+    """When (epoch seconds) who comes back with this cursor was away, or was given an old answer."""
+    return math.inf if echoed is None else EPOCH_S + (echoed + LONG_OVER + 1.0) * INTERVAL_S
 
 
 def same_until(echoed: int, now: float) -> float:

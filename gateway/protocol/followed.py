@@ -110,9 +110,12 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
     closed = span.end == snapshot.tail and snapshot.closed
     mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
     tag = repair.made_tag(snapshot.place, span.start, span.end, span.body, mark)
-    lifetime = f"{snapshot.cors}{_lifetime(snapshot, read, now, freshness)}"
+    lifetime = cache_headers.tagged(
+        _lifetime(snapshot, read, now, freshness), snapshot.place, freshness
+    )
+    lines = f"{snapshot.cors}{lifetime}"
     end = End(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
-    return read_data(lifetime, snapshot.content_type, tag, end_fields(end, read, now), span.body)
+    return read_data(lines, snapshot.content_type, tag, end_fields(end, read, now), span.body)
 
 
 def moves_on(read: LongPoll, now: float) -> bool:
@@ -150,6 +153,7 @@ def poll_ended(snapshot: Snapshot, read: Read, offset: str, now: float) -> Respo
 def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
     """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
     lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
+    lifetime = cache_headers.tagged(lifetime, snapshot.place, freshness)
     mark = cache_headers.tag_mark(closed=False, at_tail=True)
     tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
     end = End(snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}")

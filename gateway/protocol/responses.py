@@ -175,6 +175,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
         lifetime = cache_headers.tail_lifetime(freshness, remaining)
+    lifetime = cache_headers.tagged(lifetime, read.path, freshness)
     tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
     return read_data(lifetime, state.content_type, tag, end_fields(_end(chunk), read, now), body)
 

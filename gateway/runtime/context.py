@@ -61,6 +61,8 @@ class Context:
         )
         # Of writes before HTTP origins, which make copies of other processes old, too.
         self.tell_others: Callable[[Write], None] = lambda _: None
+        # The caches in front are to forget a stream: a route's prefix, and a canonical path.
+        self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.closing = False  # answers are the last of their connections, as the server stops

@@ -10,6 +10,7 @@ from gateway.settings.declared import (
 )
 from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.loading import SettingsError, load
+from gateway.settings.purged_cache import PurgedCache
 from gateway.settings.redis_origin import RedisOrigin, parse_redis
 from gateway.settings.route import Route
 
@@ -20,6 +21,7 @@ __all__ = [
     "Declaration",
     "LogFormat",
     "LogLevel",
+    "PurgedCache",
     "RedisOrigin",
     "RequestLevel",
     "Role",

@@ -46,6 +46,7 @@ from gateway.settings.kinds import (
     refuse_yes_and_no,
     show_size,
 )
+from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import LONGEST_S, Route
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ ENVIRONMENT_PREFIX = "HEADGATE_"
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
 REPEATED = "repeated"
+MOST_PURGED = 32  # each has a task and a connection in every worker, and up to 8 MiB that wait
 
 
 def _prefixes(route: Route) -> Sequence[object]:
@@ -127,6 +129,14 @@ class Settings(BaseModel):
     )
     routes: Annotated[tuple[Route, ...], BeforeValidator(read_json), Kind(ROUTES_KIND)] = Field(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
+    )
+    purges: Annotated[tuple[PurgedCache, ...], BeforeValidator(read_json), Kind(PURGES_KIND)] = (
+        Field(
+            (),
+            max_length=MOST_PURGED,
+            description="Caches in front that are told to forget a stream when it is deleted, "
+            "has expired or is created again.",
+        )
     )
     workers: Count = Field(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."

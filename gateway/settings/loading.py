@@ -24,6 +24,7 @@ from gateway.settings.declared import (
 )
 from gateway.settings.files import Look
 from gateway.settings.kinds import ROUTE_KIND
+from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import Route
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "routes": (Route, ROUTE_KIND),
     "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
     "admin_tokens": (AdminToken, TOKENS_KIND.replace("an array of tables, each", "a table")),
+    "purges": (PurgedCache, PURGES_KIND.replace("an array of tables, each", "a table")),
 }
-# What may be seen of them when it is refused: anything else may be a secret at a wrong place.
-SHOWN_OF_SECRETS = {"name", "role"}
+# Those with secrets, and what may be seen of them when it is refused: anything else may be a
+# secret at a wrong place.
+SECRET_TABLES = {"admin_users", "admin_tokens", "purges"}
+SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
 SHOWN_CHARACTERS = 240  # of a value that is refused: of a path the end tells most
 AFTER_THE_FILE = 1 << 62
 
@@ -262,7 +266,7 @@ def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
     item = given.get(key)
     if item is not None:
         shown = _show(item.at(path, error["input"]))
-        if key.startswith("admin_") and path[-1] not in SHOWN_OF_SECRETS:
+        if key in SECRET_TABLES and path[-1] not in SHOWN_OF_SECRETS:
             shown = "not shown here"
         return _Problem(item.line(path), _sentence(error, item.subject(path), shown))
     default = next(it.default for it in declarations() if it.key == key)

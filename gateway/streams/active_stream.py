@@ -10,16 +10,11 @@ from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from gateway.errors import HeadgateError
-    from gateway.protocol.appends import Appended
-    from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, ProducerState, Record, StreamState
     from gateway.protocol.trace_context import TraceContext
-
-    # An append, who is to be told of its outcome, and when it came (perf_counter).
-    Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
+    from gateway.streams.append_figures import Waiting
 
 
 class Follower(Protocol):

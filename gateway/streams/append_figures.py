@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import BOUNDS_S
@@ -11,13 +10,13 @@ from gateway.protocol.appends import Appended
 from gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
     from gateway.protocol.requests import Append
 
-    # And how long after its body was here it was known, in seconds.
-    Outcome = tuple[Append, Appended | HeadgateError, float]
+    # An append, who is to be told of its outcome, and when it came (perf_counter).
+    Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
 
 OURS = (LogUnavailable, LimitReached, RecordDamaged)  # no mistakes of a client
 
@@ -39,29 +38,40 @@ class AppendFigures:
         self.messages = 0
         self.duration = Histogram(BOUNDS_S)
 
-    def count(self, answered: Iterable[Outcome]) -> None:
-        """Count appends whose outcome is known now, a commit's together."""
-        stored = messages = size = 0
-        duration = self.duration
-        counts, bounds, took_s = duration.counts, duration.bounds, 0.0
-        for append, outcome, seconds in answered:
-            if not append.body:
-                continue
-            if isinstance(outcome, Appended) and outcome.stored:
-                stored += 1
-                messages += outcome.stored
-                size += len(append.body)
-            else:
-                self._not_stored(outcome)
-            if append.trace_id is None:  # as nearly all: a call for each would cost as much again
-                counts[bisect_left(bounds, seconds)] += 1
-                took_s += seconds
-            else:
-                duration.observe(seconds, trace_id=append.trace_id)
-        duration.sum += took_s
-        self.stored += stored
-        self.messages += messages
-        self.bytes += size
+    def count(
+        self, waiting: Sequence[Waiting], outcomes: Sequence[Appended | HeadgateError], now: float
+    ) -> None:
+        """Count appends that waited and whose outcome is known `now`."""
+        if waiting and not self._count_alike(waiting, outcomes, now):
+            for (append, _, came), outcome in zip(waiting, outcomes, strict=True):
+                if append.body:
+                    self._count_one(append, outcome, now - came)
+
+    def _count_alike(
+        self, waiting: Sequence[Waiting], outcomes: Sequence[Appended | HeadgateError], now: float
+    ) -> bool:
+        """Count them five times as fast where all are stored and none is traced.
+
+        Else it does nothing, and says so.
+        """
+        stored = [it.stored for it in outcomes if isinstance(it, Appended) and it.stored]
+        traced = [append for append, _, _ in waiting if append.trace_id is not None]
+        if len(stored) < len(waiting) or traced:
+            return False
+        self.stored += len(stored)
+        self.messages += sum(stored)
+        self.bytes += sum([len(append.body) for append, _, _ in waiting])
+        self.duration.observe_since([came for _, _, came in waiting], now)
+        return True
+
+    def _count_one(self, append: Append, outcome: Appended | HeadgateError, seconds: float) -> None:
+        if isinstance(outcome, Appended) and outcome.stored:
+            self.stored += 1
+            self.messages += outcome.stored
+            self.bytes += len(append.body)
+        else:
+            self._not_stored(outcome)
+        self.duration.observe(seconds, trace_id=append.trace_id)
 
     def _not_stored(self, outcome: Appended | HeadgateError) -> None:
         if isinstance(outcome, Appended):

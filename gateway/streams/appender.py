@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.append_figures import Waiting
     from gateway.streams.stream_table import StreamTable
 
     Done = Callable[[Appended | HeadgateError], None]
@@ -52,7 +53,7 @@ class Appender:
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
         self._dirty: list[ActiveStream] = []
-        self._unanswered: deque[tuple[Append, Done, Outcome]] = deque()
+        self._unanswered: deque[tuple[Waiting, Outcome]] = deque()
         self._answering = False
         self._submitted = 0
         self.idle = asyncio.Event()  # set while no append is under way
@@ -71,7 +72,7 @@ class Appender:
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
-            self.figures.count([(append, refusal, 0.0)])
+            self.figures.count([(append, done, 0.0)], [refusal], 0.0)
             asyncio.get_running_loop().call_soon(done, refusal)
             return
         active = self._table.get(path)
@@ -238,12 +239,9 @@ class Appender:
         With an answer the next request begins: a thousand of them take 50 ms.
         """
         now = self.answered_at = perf_counter()
-        counted = []
-        for outcome in outcomes:
-            append, done, came = active.waiting.popleft()
-            counted.append((append, outcome, now - came))
-            self._unanswered.append((append, done, outcome))
-        self.figures.count(counted)
+        told = [active.waiting.popleft() for _ in outcomes]
+        self.figures.count(told, outcomes, now)
+        self._unanswered.extend(zip(told, outcomes, strict=True))
         if not self._answering:
             self._answer_on()
 
@@ -253,7 +251,7 @@ class Appender:
         self._answering = True
         try:
             while self._unanswered:
-                append, done, outcome = self._unanswered.popleft()
+                (append, done, _), outcome = self._unanswered.popleft()
                 self.pending_bytes -= len(append.body)
                 self.pending -= 1
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -31,9 +32,16 @@ MAX_RACES = 20  # lost races before a client is told to come back
 class Lifecycle:
     """What happens to streams as wholes."""
 
-    def __init__(self, table: StreamTable, retention: Retention = EVERYTHING) -> None:
+    def __init__(
+        self,
+        table: StreamTable,
+        retention: Retention = EVERYTHING,
+        ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`ended` is given the path of each stream that this process has ended, or begun anew."""
         self._table = table
         self._retention = retention
+        self._ended = ended
 
     async def create(self, path: str, request: Create, source_path: str | None) -> Created:
         """PUT; `source_path` is the fork's source when the request names one."""
@@ -62,7 +70,7 @@ class Lifecycle:
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
         )
-        await self._commit(self._begun(changes))
+        await self._commit(self._begun(changes), anew=active.place.retired is not None)
         return created
 
     async def _fork(
@@ -84,7 +92,7 @@ class Lifecycle:
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
         )
-        await self._commit(self._begun(changes))
+        await self._commit(self._begun(changes), anew=active.place.retired is not None)
         return created
 
     async def _source(self, path: str) -> StreamState:
@@ -154,8 +162,11 @@ class Lifecycle:
                     active = await self._table.load(path)
         return active
 
-    async def _commit(self, changes: tuple[Change, ...]) -> None:
-        """Commit, with what the end of a fork means for its sources."""
+    async def _commit(self, changes: tuple[Change, ...], *, anew: bool = False) -> None:
+        """Commit, with what the end of a fork means for its sources.
+
+        A stream that is begun `anew` is not the first one at its path.
+        """
         everything = list(changes)
         for change in everything:  # grows while it is walked: an end may cascade
             fork = change.state.fork
@@ -164,21 +175,34 @@ class Lifecycle:
                 if active.state is not None and active.state.stream_id == fork.source_id:
                     everything.extend(rules.release(active.state))
         if self._table.log.atomic(everything):
-            await self._commit_together(tuple(everything))
+            await self._commit_together(tuple(everything), anew=anew)
         else:
-            await asyncio.shield(self._commit_apart(everything[0], changes[1:]))
+            await asyncio.shield(self._commit_apart(everything[0], changes[1:], anew=anew))
 
-    async def _commit_together(self, changes: tuple[Change, ...]) -> None:
+    async def _commit_together(self, changes: tuple[Change, ...], *, anew: bool = False) -> None:
         if not changes:
             return
+        committed = self._table.commit(changes)
+        committed.add_done_callback(partial(self._tell_ended, changes, anew))
         try:
-            await asyncio.shield(self._table.commit(changes))
+            await asyncio.shield(committed)
         except Conflict:
             for change in changes:
                 self._table.forget(change.state.path)
             raise
 
-    async def _commit_apart(self, first: Change, others: tuple[Change, ...]) -> None:
+    def _tell_ended(
+        self, changes: tuple[Change, ...], anew: bool, committed: asyncio.Future[None]
+    ) -> None:
+        """Tell, whoever still waits for it; also of what may have been committed."""
+        if committed.cancelled() or isinstance(committed.exception(), Conflict):
+            return
+        for change in changes:
+            begins = anew and change.expected is None
+            if change.removes or change.state.soft_deleted or begins:
+                self._ended(change.state.path)
+
+    async def _commit_apart(self, first: Change, others: tuple[Change, ...], *, anew: bool) -> None:
         """A fork's part and its source's, where they cannot be one commit.
 
         The source is referred to before there is the fork, and released after the fork has gone:
@@ -189,7 +213,7 @@ class Lifecycle:
         if first.removes and fork is not None:
             await self._racing(lambda: self._release(fork.source_path, fork.source_id))
         try:
-            await self._commit_together(others)
+            await self._commit_together(others, anew=anew)
         except Conflict as lost:  # any other failure does not say that there is no fork
             source = first.state
             if lost.found is not None and _never_was(others[0].state, lost.found.place):

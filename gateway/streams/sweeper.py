@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.background import Background
 from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
 
@@ -22,26 +23,14 @@ AT_ONCE = 50  # streams ended together: a few commits of the writer's time
 STEPS = 20  # reclaiming steps in one round; each frees at most a thousand records
 
 
-class Sweeper:
-    """A task that its owner starts and stops."""
+class Sweeper(Background):
+    """Rounds, INTERVAL_S apart; it stops between two steps."""
 
     def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
         self._table = table
         self._lifecycle = lifecycle
-        self._task: asyncio.Task[None] | None = None
         self._told = ""  # the last failure, until a round without one
         self.expired = 0
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def stop(self) -> None:
-        """End, between two steps."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
 
     async def _run(self) -> None:
         while True:

@@ -21,7 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -85,6 +85,22 @@ class Histogram:
         self.sum += value * times
         if trace_id is not None:
             self.traced[bucket] = Traced(trace_id, value)
+
+    def observe_since(self, moments: Sequence[float], now: float) -> None:
+        """Count how long it is since each of these moments, at least one, the longest first.
+
+        They are bisected by the bounds, which are fewer than they.
+        """
+        left = len(moments)
+        bucket = bisect_left(self.bounds, now - moments[-1])
+        longest = bisect_left(self.bounds, now - moments[0])
+        while bucket < longest:
+            before = bisect_left(moments, now - self.bounds[bucket])
+            self.counts[bucket] += left - before
+            left = before
+            bucket += 1
+        self.counts[longest] += left
+        self.sum += now * len(moments) - sum(moments)
 
     def distribution(self) -> Distribution:
         """What was observed so far."""

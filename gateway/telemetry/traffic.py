@@ -9,13 +9,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from gateway.protocol.cursors import is_long_over
-from gateway.protocol.offsets import BEGINNING, NOW
+from gateway.protocol.cursors import long_over_at
+from gateway.protocol.offsets import NOW
 from gateway.protocol.responses import CLOSED_LINE
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.protocol.responses import Response
 
 # Indices into the lists of a Traffic: to look a name up would cost more than to count.
@@ -88,27 +90,20 @@ class Kept:
 
 
 class Polls:
-    """Long-polls that wait without a task, and begin alike."""
+    """Long-polls that are answered without a task, and begin alike."""
 
-    __slots__ = ("_begins", "_traffic")
+    __slots__ = ("_traffic", "begins")
 
     def __init__(self, traffic: Traffic, begins: int) -> None:
         self._traffic = traffic
-        self._begins = begins
+        self.begins = begins
 
-    def answered(self, response: Response) -> None:
-        """One has its answer."""
-        is_end = response.status == 204 and CLOSED_LINE in response.fields
-        begins = TERMINAL if is_end else self._begins
-        self.given(response.status, len(response.body), begins=begins)
-
-    def given(self, status: int, size: int, *, begins: int | None = None) -> None:
-        """One was given an answer with a body of so many bytes."""
+    def given(self, size: int) -> None:
+        """One was given data at once, so many bytes."""
         traffic = self._traffic
-        traffic.answered(LONG_POLL, status, size)
+        traffic.answered(LONG_POLL, 200, size)
         traffic.results[COLLAPSED] += 1
-        if status < 400:
-            traffic.resumes[self._begins if begins is None else begins] += 1
+        traffic.resumes[self.begins] += 1
 
     def cut(self) -> None:
         """The client of one has left, or was let go."""
@@ -148,9 +143,28 @@ class Traffic:
         if seconds is not None and operation in self.durations:
             self.durations[operation].observe(seconds)
 
+    def appended(self, operation: int, seconds: float) -> None:
+        """Count an append or a close that was done, the same as `answered` does."""
+        self.requests[operation * _STATUSES + _OK] += 1
+        durations = self.durations[operation]
+        durations.counts[bisect_left(SECONDS, seconds)] += 1
+        durations.sum += seconds
+
+    def polls_answered(self, response: Response, begun: Sequence[int]) -> None:
+        """Count equal long-polls that were given this answer, by where they began to read."""
+        readers = sum(begun)
+        self.requests[LONG_POLL * _STATUSES + response.status // 100 - 1] += readers
+        self.response_bytes += readers * len(response.body)
+        self.results[COLLAPSED] += readers
+        if response.status == 204 and CLOSED_LINE in response.fields:
+            self.resumes[TERMINAL] += readers
+        elif response.status < 400:
+            for begins, count in enumerate(begun):
+                self.resumes[begins] += count
+
     def note_cursor(self, echoed: int | None, now: float) -> None:
         """A live read has come with this cursor, or without one, at `now` (epoch seconds)."""
-        if echoed is not None and is_long_over(echoed, now):
+        if now >= long_over_at(echoed):
             self.cursor_regressions += 1
 
     # What it all comes to
@@ -188,6 +202,6 @@ class Traffic:
 
 def begins(offset: object) -> int:
     """How a read from an offset begins, None for a stream's beginning."""
-    if offset is None or offset == BEGINNING:
+    if offset is None:
         return START
     return NOWHERE if offset == NOW else OFFSET

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
 
-    from gateway.protocol.responses import Response
+    from gateway.live.contract import PollAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
-    from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Polls
     from gateway.web.fast_path import FastPath
 
@@ -288,12 +287,12 @@ class Connection(AiohttpConnection):
         """Whom to tell when the client leaves while a task waits for its answer."""
         self._on_lost = on_lost
 
-    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:  # noqa: ARG002 - a Waiter
+    def answer(self, answer: PollAnswer) -> None:
         """Write the answer to a long-poll that came later."""
         counted, self._counted = self._counted, None
         if counted is not None:
-            counted.answered(response)
-        self.reply(wire)
+            answer.begun[counted.begins] += 1
+        self.reply(answer.wire)
 
     def reply(self, wire: bytes) -> bool:
         """Write the answer that came later, and go on with what the client sent meanwhile."""

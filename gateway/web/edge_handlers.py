@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
 MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits for the next news
+_UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
+_GONE = frozenset({404, 410})
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
 
 
@@ -249,10 +252,12 @@ class EdgeHandlers:
         except (OriginBroken, OriginTimeout):
             if policy.invalidates(request.method, 200):
                 self._wrote(route, Write(prefix=route.prefix, path=read.path))  # it may have been
+                self._purge(request, route, read, HTTPStatus.BAD_GATEWAY)
             raise
         except RequestPayloadError as error:
             raise BadRequest(f"the body is not valid HTTP: {error}") from error
         told = passed_back(request, route, answer)
+        self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))
             for target in policy.invalidated_also(base_url(request) + read.target, told):
@@ -263,6 +268,15 @@ class EdgeHandlers:
             ended = not _is_unsure(request, answer)
             self._wrote(route, Write(prefix=route.prefix, path=read.path, deleted=ended))
         return relayed(request, answer, told)
+
+    def _purge(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead, status: int) -> None:
+        """Have caches in front forget a stream that has ended or begun, or may have.
+
+        Whether one that begins is the first at its path only the origin knows.
+        """
+        told = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
+        if request.method in told and (told[request.method] or status in _UNSURE):
+            self._shared.purge(route.prefix, read.path)
 
     def _wrote(self, route: EdgeRoute, write: Write) -> None:
         route.invalidate(write)
@@ -315,7 +329,7 @@ def _fork_source(request: BaseRequest) -> str | None:
 def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> bool:
     """Whether nobody reads anything there any more; to somebody in particular it may be hidden."""
     return (
-        answer.status in {404, 410}
+        answer.status in _GONE
         and request.method in {"HEAD", "POST", "DELETE"}
         and not route.identity.tell(request.headers)
     )
@@ -323,7 +337,7 @@ def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer)
 
 def _is_unsure(request: BaseRequest, answer: OriginAnswer) -> bool:
     """Whether a gateway nearer to the origin does not know if a write was done."""
-    return answer.status in {502, 504} and policy.invalidates(request.method, 200)
+    return answer.status in _UNSURE and policy.invalidates(request.method, 200)
 
 
 def _lifetime(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> Lifetime:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import Parkable
+from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, is_closing
@@ -173,22 +174,26 @@ class FastPath:
         poll = self._poll(message.path)
         if poll is None:
             return False
-        route, name, read = poll
+        route, name, read, long_over = poll
         if not route.park(client, name, read, message.headers):
             return False
-        route.traffic.note_cursor(read.cursor, self._clock())
+        if self._clock() >= long_over:
+            route.traffic.cursor_regressions += 1
         return True
 
     def _find(self, path: str) -> tuple[StreamRoute, str]:
         return self._routes.find(canonical_path(path))
 
-    def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll] | None:
+    def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll, float] | None:
+        """The stream of a long-poll, and from when on its cursor is one of long ago."""
         try:
             route, name = self._find(target.partition("?")[0])
             read = route.parse(target)
         except HeadgateError:
             return None
-        return (route, name, read) if isinstance(read, LongPoll) else None
+        if not isinstance(read, LongPoll):
+            return None
+        return route, name, read, long_over_at(read.cursor)
 
     def post(self, client: ClientConnection, message: RawRequestMessage, body: bytes) -> bool:
         """An append whose whole body is here."""

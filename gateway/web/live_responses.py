@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
+    from gateway.live.contract import PollAnswer
     from gateway.live.feed import Join
     from gateway.live.sse_readers import SseReaders
     from gateway.protocol.requests import Events, LongPoll
@@ -40,12 +41,12 @@ class _Poll:
         self.has_left = False  # with its answer
         self.ended: Ended = "answered"
 
-    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:  # noqa: ARG002 - a Waiter
+    def answer(self, answer: PollAnswer) -> None:
         """Take the answer as a value."""
         self.has_left = True
-        self.ended = ended
+        self.ended = answer.ended
         if not self.answered.done():
-            self.answered.set_result(response)
+            self.answered.set_result(answer.response)
 
     def abandon(self) -> None:
         """There is no answer, which is known where it should have come from."""

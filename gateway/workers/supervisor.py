@@ -12,6 +12,7 @@ import uvloop
 from admin.source import Health
 from gateway import serve
 from gateway.settings import Address
+from gateway.settings.purged_cache import TO_WORKERS
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
@@ -76,7 +77,7 @@ def of_workers(settings: Settings) -> str:
     """
     without_admin = settings.model_copy(update={"admin": Address("127.0.0.1", 0)})
     return without_admin.model_dump_json(
-        exclude_unset=True, exclude={"admin_users", "admin_tokens"}
+        exclude_unset=True, exclude={"admin_users", "admin_tokens"}, context=TO_WORKERS
     )
 
 

@@ -84,6 +84,18 @@ def test_no_secret_is_shown(loaded: Settings) -> None:
         assert secret not in everything
 
 
+def test_the_token_of_a_cache_is_not_shown_and_that_there_is_none_is() -> None:
+    fastly = {"kind": "fastly", "zone": "z", "token": "t0ken-of-fastly"}
+    varnish = {"kind": "varnish", "url": "http://v:6081"}
+    found = configuration(Settings.model_validate({"purges": [fastly, varnish]}))
+    views = {view.key: view for view in found.settings}
+    assert views["purges[0].token"].value == "***"
+    assert views["purges[0].url"].value == "https://api.fastly.com"
+    assert views["purges[1].url"].value == "http://v:6081"
+    assert (views["purges[1].token"].value, views["purges[1].token"].differs) == ('""', False)
+    assert "t0ken" not in str(found)
+
+
 def test_with_nothing_given_nothing_differs() -> None:
     views = configuration(Settings()).settings
     assert {(view.source, view.differs) for view in views} == {("default", False)}

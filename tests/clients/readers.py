@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["catch-up", "long-poll", "sse"]
 
-CLIENT_SCRIPT = ROOT / "tests" / "node" / "client.mjs"
+SCRIPTS = ROOT / "tests" / "node"
 READER_PAGE = Path(__file__).with_name("reader_page.html")
 CHROMIUM = (
     "/usr/bin/chromium",
@@ -54,22 +54,28 @@ class Reading:
     requests: dict[str, int]
 
 
-async def run_client_script(*arguments: str) -> dict[str, Any]:
-    """Run the driver of the TypeScript client and return its report."""
+async def run_script(name: str, *arguments: str) -> tuple[Any, str]:
+    """Run a driver of clients under Node: its report, and what it says on stderr."""
     process = await asyncio.create_subprocess_exec(
         str(NODE),
-        str(CLIENT_SCRIPT),
+        str(SCRIPTS / name),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with _stopped_at_the_end(process):
         output, errors = await process.communicate()
+    said = errors.decode()
+    assert process.returncode == 0, f"{name} {arguments}: {said[-4000:]}"
+    return json.loads(output), said
+
+
+async def run_client_script(*arguments: str) -> dict[str, Any]:
+    """Run the driver of the TypeScript client and return its report."""
+    report, said = await run_script("client.mjs", *arguments)
     # The client warns on stderr, for example when it gives SSE up.
-    outcome = (process.returncode, errors.decode())
-    assert outcome == (0, ""), f"{outcome}"
-    report: dict[str, Any] = json.loads(output)
-    return report
+    assert said == ""
+    return dict(report)
 
 
 async def read_with_typescript(url: str, mode: Mode) -> Reading:

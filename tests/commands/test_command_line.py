@@ -15,6 +15,8 @@ from gateway.__main__ import cli as command
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.commands.conftest import CommandLine
     from tests.support.processes import Headgate
 
@@ -230,26 +232,35 @@ def test_a_folder_that_cannot_be_is_one_sentence(cli: CommandLine, tmp_path: Pat
 # ---------------------------------------------------------------- the document
 
 
+def commands_of(declared: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """The command and what is below it, with the words that it is typed by."""
+    yield name, declared
+    if isinstance(declared, click.Group):
+        for word, below in declared.commands.items():
+            yield from commands_of(below, f"{name} {word}".strip())
+
+
+def spellings(declared: click.Command) -> set[str]:
+    return {
+        spelling
+        for parameter in declared.params
+        if isinstance(parameter, click.Option)
+        for spelling in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
 def test_the_document_names_every_command_and_option() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
-    for name, declared in command.commands.items():
-        section = text.split(f"## headgate {name}\n", 1)[1].split("\n## ", 1)[0]
-        options = {
-            spelling
-            for parameter in declared.params
-            if isinstance(parameter, click.Option)
-            for spelling in (*parameter.opts, *parameter.secondary_opts)
-            if spelling.startswith("--")
-        }
+    for name, declared in commands_of(command):
+        if not name:
+            continue
+        section = text.split(f"## headgate {name.split()[0]}\n", 1)[1].split("\n## ", 1)[0]
+        assert f"headgate {name}" in text, name
+        options = {option for option in spellings(declared) if option.startswith("--")}
         assert set(re.findall(r"--[a-z-]+", section)) >= options, name
 
 
 def test_the_document_names_no_option_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
-    known = {
-        spelling
-        for declared in (command, *command.commands.values())
-        for parameter in declared.params
-        for spelling in (*parameter.opts, *parameter.secondary_opts)
-    }
+    known = {option for _, declared in commands_of(command) for option in spellings(declared)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | {"--help"}

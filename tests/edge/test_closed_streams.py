@@ -28,7 +28,7 @@ async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
     origin.append(LONG)
     await origin.polled(2)
     (stream,) = gateway.edge.feeds._streams.values()
-    (reader,) = stream.feed.sse_readers._ends
+    (reader,) = stream.feed.sse_readers.ends
     await until(lambda: reader.paused)  # long news come to it in a turn of their own
     origin.close_stream()
     await until(lambda: _is_closed(gateway))

@@ -12,8 +12,7 @@ from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.protocol.responses import Response
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.live.contract import PollAnswer
 
 TEXT = "Content-Type: text/plain"
 
@@ -43,8 +42,8 @@ class Waiting:
     def __init__(self) -> None:
         self.statuses: list[int] = []
 
-    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:
-        self.statuses.append(response.status)
+    def answer(self, answer: PollAnswer) -> None:
+        self.statuses.append(answer.response.status)
 
     def abandon(self) -> None:
         raise AssertionError("there is an answer")

@@ -23,10 +23,10 @@ from tests.web.serving import Serving, get, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.live.contract import PollAnswer
     from gateway.live.feed import Feed
     from gateway.protocol.responses import Response
     from gateway.protocol.state import StreamState
-    from gateway.telemetry.live_traffic import Ended
     from tests.protocol.events import Event
     from tests.support.http1 import Client
 
@@ -285,9 +285,9 @@ class Waiting:
     def __init__(self) -> None:
         self.answers: list[Response] = []
 
-    def answer(self, response: Response, wire: bytes, ended: Ended) -> None:
-        assert wire.endswith(response.body)
-        self.answers.append(response)
+    def answer(self, answer: PollAnswer) -> None:
+        assert answer.wire.endswith(answer.response.body)
+        self.answers.append(answer.response)
 
     def abandon(self) -> None:
         raise AssertionError("there is an answer")

@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
+from gateway.purge import purges
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
 from gateway.web.metrics import LAG, OF_SHARED
@@ -40,6 +41,7 @@ DECLARED = (
     *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
     *OF_EDGE_ROUTES,
+    *purges.DECLARED,
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
@@ -141,8 +143,9 @@ def names_told(server: Headgate) -> set[str]:
 def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path: Path) -> None:
     names = set()
     with redis_server(tmp_path / "redis") as redis:
+        before = {"HEADGATE_PURGES": '[{"kind": "varnish", "url": "http://127.0.0.1:9"}]'}
         for origin in (f"file:{tmp_path}/file", "http://127.0.0.1:9"):
-            with headgate(origin) as server:
+            with headgate(origin, environment=before) as server:
                 names |= names_told(server)
         with headgate(redis.url) as server:  # which asks Redis how it is just after its start
             wait_until(lambda: "headgate_redis_memory_bytes" in names_told(server), "an answer")

@@ -29,6 +29,18 @@ def test_workers_are_told_all_settings_but_those_of_the_admin_listener(admin: st
     )
 
 
+def test_workers_are_told_the_tokens_that_they_purge_caches_with() -> None:
+    cache = {"kind": "bunny", "zone": "1", "token": TOKEN}
+    varnish = {"kind": "varnish", "url": "http://v"}
+    given = {"origin": "redis://h", "workers": 2, "purges": [cache, varnish]}
+    whole = Settings.model_validate(given)
+    told, other = Settings.model_validate_json(of_workers(whole)).purges
+    assert told.secret() == TOKEN
+    assert (told.url, told.zone) == ("https://api.bunny.net", "1")
+    assert (other.url, other.secret()) == ("http://v", "")
+    assert TOKEN not in f"{whole!r} {whole.model_dump_json()} {whole.model_dump()}"
+
+
 def test_a_worker_may_listen_where_the_admin_listener_is_by_default() -> None:
     whole = Settings.model_validate({"listen": "127.0.0.1:4439", "admin": "127.0.0.1:4440"})
     assert str(Settings.model_validate_json(of_workers(whole)).listen) == "127.0.0.1:4439"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.pipeline import Unreachable
+from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.telemetry.logs import log
 
@@ -28,8 +29,8 @@ RENEWED = 100  # steps after which it is held anew
 DAY_S = 24 * 3600
 
 
-class PathSearch:
-    """A task that its owner starts and stops."""
+class PathSearch(Background):
+    """Puts what it finds on the list; it stops between two steps."""
 
     def __init__(
         self,
@@ -41,17 +42,6 @@ class PathSearch:
         self._commands = commands
         self._primaries = primaries
         self._ask = ask
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def stop(self) -> None:
-        """End, between two steps."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.pipeline import Unreachable
+from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Vitals(NamedTuple):
     round_trip_s: float
 
 
-class VitalsWatch:
-    """A task that its owner starts and stops; `numbers` are of the last time it asked.
+class VitalsWatch(Background):
+    """Asks again and again; `numbers` are of the last time it asked.
 
     Of several servers it gives the sum of what adds up, and the worst of what does not. There are
     no numbers while one of the servers does not answer: old ones would look as if all were well.
@@ -40,18 +41,7 @@ class VitalsWatch:
     def __init__(self, names: Names, primaries: Callable[[], Iterable[Primary]]) -> None:
         self._paths = names.paths
         self._primaries = primaries
-        self._task: asyncio.Task[None] | None = None
         self.numbers: Mapping[str, float] = {}
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def stop(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

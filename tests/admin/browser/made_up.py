@@ -6,6 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from admin.cdn import make_file, told_targets
 from admin.console import Console
 from admin.errors import NotTold
 from admin.model import (
@@ -27,6 +28,7 @@ from admin.model import (
     Stat,
     State,
 )
+from gateway.settings import Settings
 from gateway.telemetry.inspection import (
     Explanation,
     ProducerRow,
@@ -40,7 +42,8 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from admin.model import Span
+    from admin.cdn import Choice
+    from admin.model import CdnFile, CdnTargets, Span
     from gateway.telemetry.inspection import StreamOrder
 
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
@@ -298,6 +301,12 @@ class MadeUp(Console):
 
     async def delete(self, route: str, name: str) -> None:
         self.done.append(("delete", name))
+
+    def cdn_targets(self) -> CdnTargets:
+        return told_targets()
+
+    async def cdn_file(self, target: str, choice: Choice) -> CdnFile:
+        return await make_file(Settings(), target, choice)
 
     def configuration(self) -> Configuration:
         return Configuration(

@@ -29,6 +29,7 @@ PAGES = {
     "stream-metadata": f"{STREAM}&tab=metadata",
     "stream-change": f"{STREAM}&tab=change",
     "explain": "/explain?target=/v1/stream/chat/0000?offset=-1",
+    "cdn": "/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",
     "about": "/about",
     "sign-in": "/sign-in",

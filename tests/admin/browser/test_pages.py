@@ -29,6 +29,7 @@ PAGES = [
     f"{STREAM}&tab=metadata",
     f"{STREAM}&tab=change",
     "/explain?target=/v1/stream/chat/0000",
+    "/cdn?target=nginx&host=streams.example.com",
     "/configuration",
     "/about",
 ]

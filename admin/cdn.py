@@ -1,0 +1,108 @@
+"""The configurations for CDNs: the targets, and the file that a choice of options makes."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from admin.errors import NotTold
+from admin.model import CdnFile, CdnTarget, CdnTargets
+from cdn_configs import targets
+from cdn_configs.errors import Refused, UnknownTarget
+from cdn_configs.explain import limits
+from cdn_configs.options import CredentialMode, from_settings
+from cdn_configs.render import render
+from gateway.settings.kinds import parse_size
+
+if TYPE_CHECKING:
+    from cdn_configs.options import Options
+    from cdn_configs.target import Target
+    from gateway.settings import Settings
+
+LONGEST_CHOICE = 300  # characters: a host name has 253 at most
+Entered = Annotated[str, msgspec.Meta(max_length=LONGEST_CHOICE)]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The options that somebody chooses. What is None is as the settings say, or the default."""
+
+    upstream: Entered | None = None  # HOST:PORT
+    host: Entered | None = None
+    listen: int | None = None
+    credentials: CredentialMode | None = None
+    cache_size: Entered | None = None  # such as 1GiB
+    purge: bool = False
+    standalone: bool = False
+
+    @property
+    def given(self) -> dict[str, object]:
+        """What was chosen."""
+        values = {name: getattr(self, name) for name in Choice.__struct_fields__}
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and value is not False  # and 0 is a port that is refused
+        }
+
+
+def told_targets() -> CdnTargets:
+    """Every target with what is known of it, in the order in which they are shown."""
+    return CdnTargets(tuple(map(_told, targets.TARGETS.values())))
+
+
+def _told(target: Target) -> CdnTarget:
+    return CdnTarget(
+        name=target.name,
+        title=target.title,
+        file_name=target.file_name,
+        does=target.does,
+        does_not=target.does_not,
+        limits=tuple(limits(target)),
+        checked=target.checked,
+        credentials=target.credentials,
+        needs_host=target.needs_host,
+        can_stand_alone=target.can_stand_alone,
+        can_be_purged=not target.no_purge,
+        beside=target.beside,
+    )
+
+
+async def make_file(settings: Settings, name: str, choice: Choice) -> CdnFile:
+    """The file for a target; NotTold says in one sentence why there is none.
+
+    A template takes some milliseconds to compile, in which the loop serves others.
+    """
+    return await asyncio.to_thread(_file, settings, name, choice)
+
+
+def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
+    try:
+        target = targets.target(name)
+        text = render(target, _options(settings, choice))
+    except UnknownTarget as refusal:
+        raise NotTold(404, refusal.detail) from refusal
+    except Refused as refusal:
+        raise NotTold(400, refusal.detail) from refusal
+    return CdnFile(target.name, target.file_name, text, _command(target, choice))
+
+
+def _options(settings: Settings, choice: Choice) -> Options:
+    given = choice.given
+    try:
+        given["cache_size"] = parse_size(choice.cache_size)
+    except ValueError as refusal:
+        raise NotTold(400, f"--cache-size {refusal}") from refusal
+    return from_settings(settings, **given)
+
+
+def _command(target: Target, choice: Choice) -> str:
+    """The command that makes the same, from the same settings."""
+    words = ["headgate", "cdn", "render", target.name]
+    for key, value in choice.given.items():
+        words.append("--" + key.replace("_", "-"))
+        if value is not True:
+            words.append(str(value))
+    return shlex.join([*words, "-o", target.file_name])

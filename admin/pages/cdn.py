@@ -1,0 +1,94 @@
+"""The page that makes a configuration for a CDN: a target, its options, and the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from admin.cdn import LONGEST_CHOICE, Choice
+from admin.errors import NotTold
+from admin.pages.rendering import Page
+from admin.pages.views import frame
+from cdn_configs.options import CREDENTIAL_MODES
+
+if TYPE_CHECKING:
+    from admin.model import CdnFile, CdnTarget
+    from admin.pages.views import Visit
+
+MODES = {
+    "bypass": "bypass: the gateway answers who has credentials",
+    "per-credential": "per-credential: each reader has a cache of their own",
+}
+
+USUAL = "nginx"
+MUST_BE = {
+    "listen": "the number of a port",
+    "credentials": " or ".join(CREDENTIAL_MODES),
+    "purge": "true or false",
+    "standalone": "true or false",
+}
+
+
+async def page(visit: Visit) -> Page:
+    """What a target does and does not do, and the file once there is enough for one."""
+    targets = visit.console.cdn_targets().targets
+    target = _target(targets, visit)
+    parts = {name for one in targets for name in one.beside}
+    whole = [one for one in targets if one.name not in parts]
+    entered = {name: visit.query.get(name, "") for name in Choice.__struct_fields__}
+    made, trouble = None, None
+    try:
+        if _is_asked(target, visit):
+            made = await chosen_file(visit)
+    except NotTold as refusal:
+        trouble = refusal
+    return Page(
+        "cdn.html",
+        {
+            "here": "/cdn",
+            **await frame(visit),
+            "groups": [
+                ("On your own machines", [one for one in whole if one.can_stand_alone]),
+                ("At a vendor", [one for one in whole if not one.can_stand_alone]),
+            ],
+            "target": target,
+            "modes": [(mode, MODES[mode]) for mode in target.credentials],
+            "entered": entered,
+            "address": visit.console.name,
+            "made": made,
+            "trouble": trouble,
+        },
+    )
+
+
+async def chosen_file(visit: Visit) -> CdnFile:
+    """The file for what was entered; NotTold says what of it is wrong."""
+    target = _target(visit.console.cdn_targets().targets, visit)
+    return await visit.console.cdn_file(target.name, _choice(visit))
+
+
+def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:
+    """The target that the query names, or the one that most people have already."""
+    name = visit.query.get("target", USUAL)
+    for target in targets:
+        if target.name == name:
+            return target
+    raise NotTold(404, "there is no such target")
+
+
+def _is_asked(target: CdnTarget, visit: Visit) -> bool:
+    """Whether a file is asked for: on a first look, nobody has said yet what the host is."""
+    return "host" in visit.query or not target.needs_host
+
+
+def _choice(visit: Visit) -> Choice:
+    """What was entered. An empty field chooses nothing."""
+    entered = {name: visit.query.get(name, "").strip() for name in Choice.__struct_fields__}
+    given = {name: text for name, text in entered.items() if text}
+    try:
+        return msgspec.convert(given, Choice, strict=False)
+    except msgspec.ValidationError as refusal:
+        field = f"{refusal}".rpartition("`$.")[2].rstrip("`")
+        wanted = MUST_BE.get(field, f"at most {LONGEST_CHOICE} characters")
+        raise NotTold(400, f"--{field.replace('_', '-')} must be {wanted}") from refusal

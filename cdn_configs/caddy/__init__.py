@@ -1,0 +1,30 @@
+"""Caddy: a proxy with automatic TLS in front of gateways, which caches and collapses nothing."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="caddy",
+        title="Caddy, for TLS",
+        folder="caddy",
+        template="Caddyfile.j2",
+        file_name="Caddyfile",
+        comment="#",
+        does=(
+            "It speaks TLS for the host name, with certificates that it gets itself.",
+            "Every request goes to the gateway as it is, and every answer comes back as it is.",
+            "SSE comes through unbuffered.",
+        ),
+        does_not=(
+            "It caches nothing: the Caddy that everybody has is without a cache.",
+            "It collapses nothing: the gateway's own cache does that.",
+        ),
+        can_stand_alone=True,
+        no_per_credential="it has no cache",
+        no_purge="it keeps nothing",
+        checked="caddy validate, and the suite of real engines with Caddy 2.6",
+        checker=("caddy", "validate", "--adapter", "caddyfile", "--config", "{file}"),
+    ),
+)

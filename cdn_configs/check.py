@@ -1,0 +1,137 @@
+"""Whether a file is what the settings ask for, and whether its vendor's own checker takes it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import Options, settled
+from cdn_configs.render import MARK, render, whole
+from cdn_configs.targets import target
+
+if TYPE_CHECKING:
+    from cdn_configs.target import Target
+    from gateway.settings import Settings
+
+LONGEST_FILE = 1 << 20  # a hundred times the longest that is rendered
+CHECKER_S = 30.0  # varnishd compiles what it checks
+SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers are that are in nobody's PATH
+MOST_SAID = 4000  # characters of a checker
+
+_MARK = re.compile(rf"{MARK}([a-z-]+) (\{{.*\}})")
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was found; `difference` is a unified diff, empty where the file is as it should be."""
+
+    target: str
+    difference: str
+    checker: str  # its program; "" where a vendor has none that runs here
+    # None where the checker is not installed.
+    accepted: bool | None
+    said: str
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing speaks against the file."""
+        return not self.difference and self.accepted is not False
+
+
+def check(text: str, settings: Settings) -> Report:
+    """Compare a rendered file with what the settings ask for now, and have it checked.
+
+    Raises Refused when the file bears no mark, or no right file can be made any more.
+    """
+    if len(text) > LONGEST_FILE:
+        raise Refused(f"the file is over {LONGEST_FILE >> 20} MiB: no target's is so long")
+    named, options = _marked(text)
+    now = Options(**{**msgspec.structs.asdict(options), **settled(settings)})
+    difference = "".join(
+        difflib.unified_diff(
+            text.splitlines(keepends=True),
+            render(named, now).splitlines(keepends=True),
+            "the file",
+            "rendered now",
+        )
+    )
+    program = Path(named.checker[0]).name if named.checker else ""
+    accepted, said = _checked(named, now, text) if program else (None, "")
+    return Report(named.name, difference, program, accepted, said)
+
+
+def _marked(text: str) -> tuple[Target, Options]:
+    """The target and the options that a file says it was made of."""
+    said = _MARK.search(_comment(text))
+    if said is None:
+        raise Refused("the file bears no mark of headgate cdn render")
+    try:
+        options = msgspec.json.decode(said[2], type=Options)
+    except (msgspec.DecodeError, Refused) as cause:
+        raise Refused(f"the mark of the file cannot be read: {cause}") from cause
+    return target(said[1]), options
+
+
+def _comment(text: str) -> str:
+    """Where the mark is: in a text of a JSON document, else in the first line."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text.partition("\n")[0]
+    try:
+        return next((one for one in _texts(json.loads(text)) if one.startswith(MARK)), "")
+    except (ValueError, RecursionError) as cause:
+        raise Refused("the file is no JSON, though it begins like it") from cause
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for part in parts for text in _texts(part)]
+
+
+def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, str]:
+    """What the vendor's checker makes of the file, in a folder of its own."""
+    program, *arguments = named.checker
+    found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
+    if found is None:
+        return None, ""
+    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as folder:
+        file = _laid_out(Path(folder), named, options, text)
+        command = [found, *(part.format(file=file, folder=folder) for part in arguments)]
+        try:
+            run = subprocess.run(  # noqa: S603 - a program that a target names
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=CHECKER_S,
+                check=False,
+                cwd=folder,
+            )
+        except subprocess.TimeoutExpired:
+            return False, f"no answer within {CHECKER_S:g} s"
+    said = (run.stdout + run.stderr).decode(errors="replace")
+    return run.returncode == 0, said.replace(f"{folder}/", "")[:MOST_SAID]
+
+
+def _laid_out(folder: Path, named: Target, options: Options, text: str) -> Path:
+    """The files that the checker needs, and which it begins with."""
+    for path in named.machine_folders:
+        text = text.replace(path, str(folder / Path(path).name))
+    file = folder / named.file_name
+    file.write_text(text)
+    for other in map(target, named.beside):
+        (folder / other.file_name).write_text(render(other, options))
+    if not named.whole or options.standalone:
+        return file
+    around = folder / f"whole-{named.file_name}"
+    around.write_text(whole(named, options))
+    return around

@@ -1,0 +1,62 @@
+// The answer to a read that many ask: a copy, or one answer for all who ask at the same time.
+
+import { NEVER, fromStored, lifetimeOf, mayShare, toStored } from "./lifetimes.js"
+import { isOwnSlot, load, marked } from "./gateway.js"
+import { Unshared } from "./shared_reads.js"
+import { modeOf } from "../edge/reads.js"
+
+// Who waits for longer than a poll may last asks again: the request that began it is gone.
+const PATIENCE_MS = (CONFIG.poll_s + 10) * 1000
+const KEPT_MS = CONFIG.moment_s * 1000
+
+/** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
+export async function cachedRead(read, key, { reads, ctx, loadOnce }) {
+  const mode = modeOf(read, new URL(read.url))
+  const lifetime = (answer) => lifetimeOf(mode, answer, isOwnSlot(read), CONFIG)
+  const store = (answer) => storeFor(key, answer, lifetime(answer))
+  const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
+  const stored = await caches.default.match(key)
+  const copy = stored && fromStored(stored)
+  if (copy?.fresh_s > 0) return told(marked(copy.response, "HIT"), copy)
+  if (copy?.stale_s > 0) {
+    ctx.waitUntil(join()) // a new copy, while this one is given out
+    return told(marked(copy.response, "STALE"), NEVER)
+  }
+  const { response, answer } = await join()
+  return told(response, answer ? lifetime(answer) : NEVER)
+}
+
+/** The response to one of those who ask the same, and the `answer` that they share, if they may. */
+export async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
+  const may = (response) => mayShare(response, isOwnSlot(read))
+  const [answer, how] = await reads.join(key, loadOnce, { ctx, patience_ms: PATIENCE_MS, mayShare: may, store })
+  if (answer instanceof Unshared || answer === null) {
+    const own = answer !== null && how === "MISS" ? answer.response : await load(read)
+    return { response: marked(new Response(own.body, own), "BYPASS") }
+  }
+  const { status, headers, body } = answer
+  const response = new Response(status === 204 ? null : body.slice(0), { status, headers })
+  return { response: marked(response, how), answer }
+}
+
+// What may not be kept, such as a refusal, is shared only by those who wait for it.
+function storeFor(key, answer, lifetime) {
+  if (!(lifetime.fresh_s > 0)) return { kept_ms: 0 }
+  const isStorable = answer.status === 200 // the Cache API keeps no 204, so it is only kept here
+  const stored = isStorable && caches.default.put(key, toStored(answer, lifetime))
+  return { kept_ms: KEPT_MS, stored }
+}
+
+/** What an object keeps of its one read: polls, whose readers go on to another key. */
+export function keepPoll(read, answer) {
+  const isPoll = modeOf(read, new URL(read.url)) === "poll"
+  return { kept_ms: isPoll && answer.status < 300 ? KEPT_MS : 0 }
+}
+
+// Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:
+// so it is told each time, of what is left of the lifetime.
+function told(response, { fresh_s, stale_s }) {
+  const left = `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}, stale-if-error=0`
+  response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? left : "no-store")
+  return response
+}

@@ -1,0 +1,101 @@
+// Who comes, and what nobody shares: a gateway that runs for every request.
+
+import { isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
+
+// What a reader is known by. A request with Authorization would go around Workers Cache, so these
+// headers travel under other names, and are part of the key as `slot`.
+const IDENTITY = CONFIG.identity_headers.map((name) => [name, `Headgate-${name}`])
+
+/**
+ * The answer to a request; `share(read, slot)` answers reads that many ask.
+ *
+ * The gateway itself must never be cached: a copy would be given out before anybody asked who
+ * comes, and a HEAD would be answered by the copy of a GET. So its answers say no-store, in the one
+ * field that Cloudflare takes for itself.
+ */
+export async function gateway(request, share) {
+  const url = new URL(request.url)
+  const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
+  const isBypass = CONFIG.credentials === "bypass" && saysWho(request, CONFIG.identity_headers)
+  if (!isRead || isBypass) return pass(request, url)
+  const read = new Request(url.origin + url.pathname + sortedQuery(url), { headers: neededBy(request) })
+  const shared = await share(read, await slotOf(request))
+  const response = new Response(shared.body, shared)
+  response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
+  if (!isNotModified(request, response.headers.get("ETag"))) return response
+  await response.body?.cancel()
+  response.headers.delete("Content-Length")
+  return new Response(null, { status: 304, headers: response.headers })
+}
+
+/** Pass on a request with its method and its body, and the answer as it comes; neither is read here. */
+async function pass(request, url) {
+  // Cloudflare caches some paths by their ending (.js, .css) unless it is told not to.
+  const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
+  const answer = await reach(forwarded, { cache: "no-store", redirect: "manual" })
+  const response = marked(new Response(answer.body, answer), "BYPASS")
+  const place = answer.headers.get("Location") ?? ""
+  if (place.startsWith(`${CONFIG.origin}/`)) {
+    response.headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
+  }
+  return response
+}
+
+/** What the origin answers to a read that many may share. */
+export function load(read) {
+  const { pathname, search } = new URL(read.url)
+  const headers = new Headers({ "Accept-Encoding": "identity" })
+  const origin = read.headers.get("Origin")
+  if (origin !== null) headers.set("Origin", origin)
+  for (const [name, kept] of IDENTITY) {
+    if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
+  }
+  const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
+  return reach(CONFIG.origin + pathname + search, { headers, signal, cache: "no-store", redirect: "manual" })
+}
+
+async function reach(target, options) {
+  try {
+    return await fetch(target, options)
+  } catch {
+    const headers = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    return new Response("the origin cannot be reached\n", { status: 502, headers })
+  }
+}
+
+/** Whether a read is that of one credential, and its answer in a slot that nobody else asks. */
+export function isOwnSlot(read) {
+  return IDENTITY.some(([, kept]) => read.headers.has(kept))
+}
+
+function neededBy(request) {
+  const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
+  return sent.map(([name, kept]) => [kept, request.headers.get(name)])
+}
+
+// Whose answer it is. The credential itself is in no key. Two sites do not share, either: what CORS
+// lets the pages of each read is in the headers.
+async function slotOf(request) {
+  const whose = [...CONFIG.identity_headers, "Origin"].map((name) => request.headers.get(name))
+  return whose.every((field) => field === null) ? "anybody" : sha256(JSON.stringify(whose))
+}
+
+export async function sha256(text) {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("")
+}
+
+const STATUS = {
+  HIT: "hit",
+  STALE: "hit; detail=stale",
+  MISS: "fwd=uri-miss",
+  COLLAPSED: "fwd=uri-miss; collapsed",
+  BYPASS: "fwd=bypass",
+}
+
+/** A response that says what was done here: X-Cache, and Cache-Status (RFC 9211). */
+export function marked(response, how) {
+  response.headers.set("X-Cache", how)
+  response.headers.append("Cache-Status", `headgate-worker; ${STATUS[how]}`)
+  return response
+}

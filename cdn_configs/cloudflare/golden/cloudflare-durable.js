@@ -1,0 +1,431 @@
+// headgate cdn cloudflare-durable {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
+import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
+
+const CONFIG = {
+  "credentials": "bypass",
+  "identity_headers": [
+    "Authorization",
+    "Cookie"
+  ],
+  "moment_s": 1,
+  "origin": "http://gateway.example.com:4437",
+  "poll_data_s": 20,
+  "poll_s": 20,
+  "timeout_s": 65
+}
+
+// What a request to a stream is, and which requests are the same read.
+
+// Repeated, they mean something else to each server that reads them: nobody may share the answer.
+const SINGLE = ["offset", "live", "cursor"]
+
+/** The mode of a request: write, head, sse, poll, now, catch-up, or other (Range, repeated parameters). */
+function modeOf(request, url) {
+  if (request.method === "HEAD") return "head"
+  if (request.method !== "GET") return "write"
+  const query = url.searchParams
+  if (request.headers.has("Range") || SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  const live = query.get("live")
+  if (live === "sse") return "sse"
+  if (live === "long-poll") return "poll"
+  return query.get("offset") === "now" ? "now" : "catch-up"
+}
+
+/** The query with its whole `name=value` pairs in order, so that their order makes no second key. */
+function sortedQuery(url) {
+  const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
+  return pairs.length ? `?${pairs.join("&")}` : ""
+}
+
+/** Whether a request says who asks, by one of these headers; its answer may be for nobody else. */
+function saysWho(request, identityHeaders) {
+  return identityHeaders.some((name) => request.headers.has(name))
+}
+
+/** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
+function isNotModified(request, etag) {
+  const field = request.headers.get("If-None-Match")
+  if (field === null || etag === null) return false
+  const tags = field.match(/"[^"]*"/g) ?? []
+  return field.trim() === "*" || tags.includes(etag.replace(/^W\//, ""))
+}
+
+/** The directives of a Cache-Control field: names in lower case, values as text, "" without one. */
+function directivesOf(field) {
+  const parts = (field ?? "").toLowerCase().split(",").map((part) => part.trim()).filter(Boolean)
+  return new Map(parts.map((part) => [part.split("=", 1)[0], part.split("=")[1]?.replaceAll('"', "") ?? ""]))
+}
+
+/** Whether an answer only says that there is no more yet: the next append makes it untrue. */
+function isEmptyTail(headers, body) {
+  if (headers.get("Stream-Up-To-Date") !== "true") return false
+  return body.byteLength === 0 || (body.byteLength === 2 && new TextDecoder().decode(body) === "[]")
+}
+
+// Reads that are under way, one for all who ask the same.
+//
+// What is shared is status, headers and bytes. A Response or its stream belongs to the request
+// that made it, and the runtime refuses it to any other.
+
+const MOST_READS = 10_000 // under way or just ended; some hundred bytes each without their bodies
+const MOST_HELD_BYTES = 32 * 1024 * 1024 // of their bodies: a quarter of what an isolate may have
+
+/** An answer that only the reader who caused it may have; its body may be of any length. */
+class Unshared {
+  constructor(response) {
+    this.response = response
+  }
+}
+
+class SharedReads {
+  #reads = new Map() // key to Read
+  #heldBytes = 0
+
+  /**
+   * The answer that `load` gives under this key, and "MISS" for who began it, else "COLLAPSED".
+   *
+   * It is null when too much is under way, or nothing has come within `patience_ms`: the request
+   * that began it may be gone with its machine. Whoever leaves, `ctx` keeps the read alive.
+   * `mayShare` is asked of a response's head. `store` is given what others may have, too, and says
+   * for how long it is kept here, in milliseconds: for those who come while it is being stored.
+   */
+  async join(key, load, { ctx, patience_ms, mayShare, store }) {
+    const begun = this.#current(key)
+    if (begun) {
+      const answer = await within(begun.answer, patience_ms)
+      if (answer === null) this.#drop(begun)
+      return [answer, "COLLAPSED"]
+    }
+    if (this.#isFull()) return [null, "BYPASS"]
+    const read = { key, until_ms: Infinity, bytes: 0, isDropped: false }
+    read.answer = this.#load(read, load, mayShare)
+    this.#reads.set(key, read)
+    ctx.waitUntil(this.#end(read, store))
+    return [await read.answer, "MISS"]
+  }
+
+  #current(key) {
+    const read = this.#reads.get(key)
+    if (!read || read.until_ms >= Date.now()) return read
+    this.#drop(read)
+    return undefined
+  }
+
+  async #load(read, load, mayShare) {
+    const response = await load()
+    const length = response.body ? Number(response.headers.get("Content-Length") ?? NaN) : 0
+    if (!mayShare(response) || !this.#hold(read, length)) return new Unshared(response)
+    const body = await response.arrayBuffer()
+    return { status: response.status, headers: [...response.headers], body }
+  }
+
+  // All of it under waitUntil: what a request that has ended stores may be stored empty.
+  async #end(read, store) {
+    try {
+      const answer = await read.answer
+      if (answer instanceof Unshared) return this.#drop(read)
+      const { kept_ms, stored } = store(answer)
+      read.until_ms = Date.now() + kept_ms
+      await stored
+      if (!kept_ms) this.#drop(read)
+    } catch {
+      this.#drop(read) // those who wait are told by `answer` itself
+    }
+  }
+
+  #hold(read, bytes) {
+    if (this.#heldBytes + bytes > MOST_HELD_BYTES) this.#dropOld()
+    // Bytes whose number nobody knows (NaN) are not held, nor those of a read that was given up.
+    if (read.isDropped || !(this.#heldBytes + bytes <= MOST_HELD_BYTES)) return false
+    read.bytes = bytes
+    this.#heldBytes += bytes
+    return true
+  }
+
+  #isFull() {
+    if (this.#reads.size >= MOST_READS) this.#dropOld()
+    return this.#reads.size >= MOST_READS
+  }
+
+  #dropOld() {
+    for (const read of this.#reads.values()) if (read.until_ms < Date.now()) this.#drop(read)
+  }
+
+  #drop(read) {
+    if (read.isDropped) return
+    read.isDropped = true
+    this.#heldBytes -= read.bytes
+    this.#reads.delete(read.key)
+  }
+}
+
+/** What a promise gives, or null when it takes longer. */
+async function within(promise, ms) {
+  let timer
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms, null)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+// For how long an answer may be given to others, and what the Cache API is told of it.
+
+
+const NEVER = { fresh_s: 0, stale_s: 0 }
+
+/** Whether others may have this answer, too; `isOwnSlot` says that they have the same credential. */
+function mayShare(response, isOwnSlot) {
+  const { headers, status } = response
+  if (headers.has("Set-Cookie") || status === 206) return false
+  if (/[^\s,]/.test((headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, ""))) return false
+  const said = governing(headers)
+  if (said.has("private") && !isOwnSlot) return false
+  // A 204 of a long-poll and a failure are alike for all who wait, whatever browsers are told.
+  return status !== 200 || !said.has("no-store")
+}
+
+/** How long an answer is fresh, and how long it may be given out while a new one is fetched. */
+function lifetimeOf(mode, { status, headers: fields, body }, isOwnSlot, { moment_s, poll_data_s }) {
+  const headers = new Headers(fields)
+  const said = governing(headers)
+  if (mode === "poll" && status === 204) return { fresh_s: moment_s, stale_s: 0 }
+  if (status !== 200 || headers.has("Set-Cookie")) return NEVER
+  if (said.has("no-store") || said.has("no-cache") || (said.has("private") && !isOwnSlot)) return NEVER
+  const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
+  const most_s = isEmptyTail(headers, body) ? moment_s : mode === "poll" ? poll_data_s : Infinity
+  const fresh_s = Math.min(left_s, most_s)
+  if (!(fresh_s > 0)) return NEVER // nor when it is no number
+  const mayBeStale = most_s === Infinity && !said.has("s-maxage") && !said.has("must-revalidate")
+  return { fresh_s, stale_s: mayBeStale ? Number(said.get("stale-while-revalidate") ?? 0) || 0 : 0 }
+}
+
+function governing(headers) {
+  return directivesOf(headers.get("CDN-Cache-Control") ?? headers.get("Cache-Control"))
+}
+
+// The Cache API obeys these fields, and has no stale-while-revalidate: so what is stored says how
+// long it may be kept in all, and an own field keeps what its reader is told.
+const SPOKEN = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Age"]
+const KEPT = "Headgate-Kept"
+
+/** An answer as the Cache API keeps it. */
+function toStored(answer, { fresh_s, stale_s }) {
+  const headers = new Headers(answer.headers)
+  const spoken = SPOKEN.map((name) => headers.get(name))
+  for (const name of SPOKEN) headers.delete(name)
+  headers.set("Cache-Control", `public, max-age=${fresh_s + stale_s}`)
+  headers.set(KEPT, JSON.stringify({ at_ms: Date.now(), fresh_s, stale_s, spoken }))
+  return new Response(answer.body.slice(0), { status: answer.status, headers })
+}
+
+/** The answer that a stored one keeps, for how long it is fresh yet, and may be stale after that. */
+function fromStored(stored) {
+  const response = new Response(stored.body, stored)
+  const { at_ms, fresh_s, stale_s, spoken } = JSON.parse(response.headers.get(KEPT))
+  const passed_s = Math.floor((Date.now() - at_ms) / 1000)
+  for (const name of [KEPT, "CF-Cache-Status"]) response.headers.delete(name)
+  SPOKEN.forEach((name, at) => {
+    if (spoken[at] === null) response.headers.delete(name)
+    else response.headers.set(name, spoken[at])
+  })
+  response.headers.set("Age", String(Number(spoken[3] ?? 0) + passed_s))
+  return { response, fresh_s: fresh_s - passed_s, stale_s: stale_s + Math.min(0, fresh_s - passed_s) }
+}
+
+// Who comes, and what nobody shares: a gateway that runs for every request.
+
+
+// What a reader is known by. A request with Authorization would go around Workers Cache, so these
+// headers travel under other names, and are part of the key as `slot`.
+const IDENTITY = CONFIG.identity_headers.map((name) => [name, `Headgate-${name}`])
+
+/**
+ * The answer to a request; `share(read, slot)` answers reads that many ask.
+ *
+ * The gateway itself must never be cached: a copy would be given out before anybody asked who
+ * comes, and a HEAD would be answered by the copy of a GET. So its answers say no-store, in the one
+ * field that Cloudflare takes for itself.
+ */
+async function gateway(request, share) {
+  const url = new URL(request.url)
+  const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
+  const isBypass = CONFIG.credentials === "bypass" && saysWho(request, CONFIG.identity_headers)
+  if (!isRead || isBypass) return pass(request, url)
+  const read = new Request(url.origin + url.pathname + sortedQuery(url), { headers: neededBy(request) })
+  const shared = await share(read, await slotOf(request))
+  const response = new Response(shared.body, shared)
+  response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
+  if (!isNotModified(request, response.headers.get("ETag"))) return response
+  await response.body?.cancel()
+  response.headers.delete("Content-Length")
+  return new Response(null, { status: 304, headers: response.headers })
+}
+
+/** Pass on a request with its method and its body, and the answer as it comes; neither is read here. */
+async function pass(request, url) {
+  // Cloudflare caches some paths by their ending (.js, .css) unless it is told not to.
+  const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
+  const answer = await reach(forwarded, { cache: "no-store", redirect: "manual" })
+  const response = marked(new Response(answer.body, answer), "BYPASS")
+  const place = answer.headers.get("Location") ?? ""
+  if (place.startsWith(`${CONFIG.origin}/`)) {
+    response.headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
+  }
+  return response
+}
+
+/** What the origin answers to a read that many may share. */
+function load(read) {
+  const { pathname, search } = new URL(read.url)
+  const headers = new Headers({ "Accept-Encoding": "identity" })
+  const origin = read.headers.get("Origin")
+  if (origin !== null) headers.set("Origin", origin)
+  for (const [name, kept] of IDENTITY) {
+    if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
+  }
+  const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
+  return reach(CONFIG.origin + pathname + search, { headers, signal, cache: "no-store", redirect: "manual" })
+}
+
+async function reach(target, options) {
+  try {
+    return await fetch(target, options)
+  } catch {
+    const headers = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    return new Response("the origin cannot be reached\n", { status: 502, headers })
+  }
+}
+
+/** Whether a read is that of one credential, and its answer in a slot that nobody else asks. */
+function isOwnSlot(read) {
+  return IDENTITY.some(([, kept]) => read.headers.has(kept))
+}
+
+function neededBy(request) {
+  const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
+  return sent.map(([name, kept]) => [kept, request.headers.get(name)])
+}
+
+// Whose answer it is. The credential itself is in no key. Two sites do not share, either: what CORS
+// lets the pages of each read is in the headers.
+async function slotOf(request) {
+  const whose = [...CONFIG.identity_headers, "Origin"].map((name) => request.headers.get(name))
+  return whose.every((field) => field === null) ? "anybody" : sha256(JSON.stringify(whose))
+}
+
+async function sha256(text) {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("")
+}
+
+const STATUS = {
+  HIT: "hit",
+  STALE: "hit; detail=stale",
+  MISS: "fwd=uri-miss",
+  COLLAPSED: "fwd=uri-miss; collapsed",
+  BYPASS: "fwd=bypass",
+}
+
+/** A response that says what was done here: X-Cache, and Cache-Status (RFC 9211). */
+function marked(response, how) {
+  response.headers.set("X-Cache", how)
+  response.headers.append("Cache-Status", `headgate-worker; ${STATUS[how]}`)
+  return response
+}
+
+// The answer to a read that many ask: a copy, or one answer for all who ask at the same time.
+
+
+// Who waits for longer than a poll may last asks again: the request that began it is gone.
+const PATIENCE_MS = (CONFIG.poll_s + 10) * 1000
+const KEPT_MS = CONFIG.moment_s * 1000
+
+/** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
+async function cachedRead(read, key, { reads, ctx, loadOnce }) {
+  const mode = modeOf(read, new URL(read.url))
+  const lifetime = (answer) => lifetimeOf(mode, answer, isOwnSlot(read), CONFIG)
+  const store = (answer) => storeFor(key, answer, lifetime(answer))
+  const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
+  const stored = await caches.default.match(key)
+  const copy = stored && fromStored(stored)
+  if (copy?.fresh_s > 0) return told(marked(copy.response, "HIT"), copy)
+  if (copy?.stale_s > 0) {
+    ctx.waitUntil(join()) // a new copy, while this one is given out
+    return told(marked(copy.response, "STALE"), NEVER)
+  }
+  const { response, answer } = await join()
+  return told(response, answer ? lifetime(answer) : NEVER)
+}
+
+/** The response to one of those who ask the same, and the `answer` that they share, if they may. */
+async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
+  const may = (response) => mayShare(response, isOwnSlot(read))
+  const [answer, how] = await reads.join(key, loadOnce, { ctx, patience_ms: PATIENCE_MS, mayShare: may, store })
+  if (answer instanceof Unshared || answer === null) {
+    const own = answer !== null && how === "MISS" ? answer.response : await load(read)
+    return { response: marked(new Response(own.body, own), "BYPASS") }
+  }
+  const { status, headers, body } = answer
+  const response = new Response(status === 204 ? null : body.slice(0), { status, headers })
+  return { response: marked(response, how), answer }
+}
+
+// What may not be kept, such as a refusal, is shared only by those who wait for it.
+function storeFor(key, answer, lifetime) {
+  if (!(lifetime.fresh_s > 0)) return { kept_ms: 0 }
+  const isStorable = answer.status === 200 // the Cache API keeps no 204, so it is only kept here
+  const stored = isStorable && caches.default.put(key, toStored(answer, lifetime))
+  return { kept_ms: KEPT_MS, stored }
+}
+
+/** What an object keeps of its one read: polls, whose readers go on to another key. */
+function keepPoll(read, answer) {
+  const isPoll = modeOf(read, new URL(read.url)) === "poll"
+  return { kept_ms: isPoll && answer.status < 300 ? KEPT_MS : 0 }
+}
+
+// Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:
+// so it is told each time, of what is left of the lifetime.
+function told(response, { fresh_s, stale_s }) {
+  const left = `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}, stale-if-error=0`
+  response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? left : "no-store")
+  return response
+}
+
+// ---------------------------------------------------------------- entrypoints
+
+const reads = new SharedReads() // of this isolate: what it shares comes from one object in the world
+
+/** One read: there is one object of its name in the world, so all who ask at the same time meet. */
+export class OneRead extends DurableObject {
+  #reads = new SharedReads()
+
+  async fetch(read) {
+    const store = (answer) => keepPoll(read, answer)
+    const options = { reads: this.#reads, ctx: this.ctx, loadOnce: () => load(read), store }
+    return (await joinedRead(read, "the one of this object", options)).response
+  }
+}
+
+/** Reads that many ask. wrangler.jsonc puts Workers Cache before this entrypoint, and no other. */
+export class CachedReads extends WorkerEntrypoint {
+  async fetch(read) {
+    const { slot, host } = this.ctx.props // both are part of the key of Workers Cache, too
+    const { pathname, search } = new URL(read.url)
+    const key = `https://${host}/${slot}${pathname}${search}`
+    const name = await sha256(key) // a name has at most 1,024 bytes
+    const loadOnce = () => this.env.ONE_READ.getByName(name).fetch(read)
+    return cachedRead(read, key, { reads, ctx: this.ctx, loadOnce })
+  }
+}
+
+export default {
+  fetch(request, env, ctx) {
+    const { host } = new URL(request.url)
+    return gateway(request, (read, slot) => ctx.exports.CachedReads({ props: { slot, host } }).fetch(read))
+  },
+}

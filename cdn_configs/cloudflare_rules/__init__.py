@@ -1,0 +1,38 @@
+"""Cloudflare without code: rules of the Rulesets API, on every plan."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="cloudflare-rules",
+        title="Cloudflare (rules)",
+        folder="cloudflare_rules",
+        template="rules.json.j2",
+        file_name="cloudflare-rules.json",
+        comment="json",
+        does=(
+            "Stores whole chunks for as long as the gateway says, and serves them stale while it "
+            "fetches new ones.",
+            "Keeps what has no news for one second, at the edge only.",
+            "Knows a question in whatever order its query is.",
+            "Passes SSE on without a buffer.",
+            "Needs no code and no paid plan: six rules at most.",
+        ),
+        does_not=(
+            "Store anything of readers with credentials: their requests pass.",
+            "Promise that equal long-polls become one request: Cloudflare documents it for what "
+            "can be stored, and it was not tried. The Worker does.",
+            "Make SSE reads one request.",
+        ),
+        abilities=frozenset({"caches", "sorts-query", "stale", "conditional", "purges"}),
+        no_per_credential="only the Enterprise plan takes a header into the cache key",
+        longest_poll_s=55,
+        longest_poll_reason="Cloudflare waits 100 s for an origin, of which 45 s are to spare",
+        longest_heartbeat_s=45,
+        longest_heartbeat_reason="Cloudflare ends an answer that is without a byte for 100 s",
+        checked="Compared with the types that Cloudflare publishes for the Rulesets API. The rules "
+        "were not run at Cloudflare",
+    ),
+)

@@ -1,0 +1,45 @@
+// headgate cdn cloudfront-function {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
+// A viewer-request function for the runtime cloudfront-js-2.0. The distribution's cache policy has
+// the header below in its key: two requests with different values share neither copy nor request.
+const ALONE = "x-headgate-alone";
+const IDENTITY = ["authorization"];
+const ONCE = ["offset", "live", "cursor"];
+
+function handler(event) {
+  const request = event.request;
+  const query = request.querystring;
+  // Only this function says who is alone.
+  delete request.headers[ALONE];
+  if (mayShare(request, query)) {
+    request.querystring = sorted(query);
+  } else {
+    request.headers[ALONE] = { value: event.context.requestId };
+  }
+  return request;
+}
+
+function mayShare(request, query) {
+  // HEAD would be answered by a stored GET, and tell an old tail.
+  if (request.method !== "GET") return false;
+  // What one reader may see is nobody else's.
+  if (Object.keys(request.cookies).length > 0) return false;
+  if (IDENTITY.some((name) => name in request.headers)) return false;
+  // An escaped name may mean a key that is not seen here.
+  if (Object.keys(query).some((name) => /[%+]/.test(name))) return false;
+  // Of two values for one key, an edge and a server may take different ones.
+  if (ONCE.some((name) => name in query && query[name].multiValue)) return false;
+  // SSE goes through for each reader: CloudFront may hold back those who wait for an equal request.
+  if ("live" in query) return query.live.value === "long-poll";
+  // The tail of now has no URL of its own.
+  return !("offset" in query && query.offset.value === "now");
+}
+
+// The same question in another order is the same question; the values of one key stay in order.
+function sorted(query) {
+  const pairs = [];
+  Object.keys(query).sort().forEach((name) => {
+    const values = query[name].multiValue || [query[name]];
+    values.forEach((each) => pairs.push(name + "=" + each.value));
+  });
+  return pairs.join("&");
+}

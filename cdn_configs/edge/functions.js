@@ -1,0 +1,68 @@
+// Three functions that stream, the same on every edge runtime.
+
+import { eventsUntil, generated, transformed } from "./bodies.js"
+
+const MOST_PARTS = 1000 // of a generated body: whoever may call it decides how many
+const LONGEST_WAIT_MS = 1000
+
+/**
+ * Answer /generated, /transformed/STREAM or /events/STREAM.
+ *
+ * `origin` is where Headgate serves streams, such as https://streams.example.com/v1/stream. `keep`
+ * is told of work that is to be finished when its reader has left. `times` are those of events.
+ */
+export async function answer(request, { origin, keep, times }) {
+  const url = new URL(request.url)
+  const [, what, path] = url.pathname.match(/^\/(generated|transformed|events)(\/.*)?$/) ?? []
+  if (request.method !== "GET" || !what) return new Response("not found\n", { status: 404 })
+  if (what === "generated") return numbers(url.searchParams, keep)
+  const target = origin + (path ?? "") + url.search
+  return what === "events" ? events(request, target, times) : shouted(target)
+}
+
+function numbers(query, keep) {
+  const parts = Math.min(Number(query.get("parts") ?? 5) || 0, MOST_PARTS)
+  const wait_ms = Math.min(Number(query.get("wait_ms") ?? 200) || 0, LONGEST_WAIT_MS)
+  const { body, done } = generated(counted(parts, wait_ms))
+  keep(done)
+  return new Response(body, {
+    headers: { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" },
+  })
+}
+
+async function* counted(parts, wait_ms) {
+  for (let part = 0; part < parts; part++) {
+    if (part) await new Promise((resolve) => setTimeout(resolve, wait_ms))
+    yield `part ${part}\n`
+  }
+}
+
+/** A read of a stream in capitals: put your own change of a text here. */
+async function shouted(target) {
+  const read = await fetch(target)
+  const headers = new Headers(read.headers)
+  // They were of the bytes before: of their number, their coding, their version and their lifetime.
+  for (const name of ["Content-Length", "Content-Encoding", "ETag"]) headers.delete(name)
+  headers.set("Cache-Control", "no-store")
+  const body = read.ok && read.body && transformed(read.body, (text) => text.toUpperCase())
+  return new Response(body || read.body, { status: read.status, headers })
+}
+
+async function events(request, target, times) {
+  const followed = new URL(target)
+  followed.searchParams.set("live", "sse")
+  const headers = new Headers()
+  const place = request.headers.get("Last-Event-ID") // where an EventSource wants to go on
+  if (place !== null) headers.set("Last-Event-ID", place)
+  const read = await fetch(followed, { headers })
+  if (read.status !== 200 || !read.body) return new Response(read.body, read)
+  // Nothing is left to be done for a reader who has left: so `keep` is not told, and the connection
+  // to the origin ends with the request.
+  return new Response(eventsUntil(read.body, times), {
+    headers: {
+      "Content-Type": "text/event-stream",
+      // Nothing on the way may keep, compress or gather the events.
+      "Cache-Control": "no-cache, no-transform",
+    },
+  })
+}

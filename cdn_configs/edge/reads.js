@@ -1,0 +1,47 @@
+// What a request to a stream is, and which requests are the same read.
+
+// Repeated, they mean something else to each server that reads them: nobody may share the answer.
+const SINGLE = ["offset", "live", "cursor"]
+
+/** The mode of a request: write, head, sse, poll, now, catch-up, or other (Range, repeated parameters). */
+export function modeOf(request, url) {
+  if (request.method === "HEAD") return "head"
+  if (request.method !== "GET") return "write"
+  const query = url.searchParams
+  if (request.headers.has("Range") || SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  const live = query.get("live")
+  if (live === "sse") return "sse"
+  if (live === "long-poll") return "poll"
+  return query.get("offset") === "now" ? "now" : "catch-up"
+}
+
+/** The query with its whole `name=value` pairs in order, so that their order makes no second key. */
+export function sortedQuery(url) {
+  const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
+  return pairs.length ? `?${pairs.join("&")}` : ""
+}
+
+/** Whether a request says who asks, by one of these headers; its answer may be for nobody else. */
+export function saysWho(request, identityHeaders) {
+  return identityHeaders.some((name) => request.headers.has(name))
+}
+
+/** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
+export function isNotModified(request, etag) {
+  const field = request.headers.get("If-None-Match")
+  if (field === null || etag === null) return false
+  const tags = field.match(/"[^"]*"/g) ?? []
+  return field.trim() === "*" || tags.includes(etag.replace(/^W\//, ""))
+}
+
+/** The directives of a Cache-Control field: names in lower case, values as text, "" without one. */
+export function directivesOf(field) {
+  const parts = (field ?? "").toLowerCase().split(",").map((part) => part.trim()).filter(Boolean)
+  return new Map(parts.map((part) => [part.split("=", 1)[0], part.split("=")[1]?.replaceAll('"', "") ?? ""]))
+}
+
+/** Whether an answer only says that there is no more yet: the next append makes it untrue. */
+export function isEmptyTail(headers, body) {
+  if (headers.get("Stream-Up-To-Date") !== "true") return false
+  return body.byteLength === 0 || (body.byteLength === 2 && new TextDecoder().decode(body) === "[]")
+}

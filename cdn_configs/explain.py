@@ -1,0 +1,67 @@
+"""What a target does with each mode of a request, and what it does not do, as text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from cdn_configs.rules import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.target import Target
+
+WIDTH = 80
+
+
+def explain(target: Target) -> str:
+    """Lines of at most 80 characters."""
+    return "".join(f"{line}\n" for line in _lines(target))
+
+
+def _lines(target: Target) -> Iterator[str]:
+    yield f"{target.name}: {target.title}"
+    for title, sentences in _lists(target):
+        if sentences:
+            yield ""
+            yield title
+            for sentence in sentences:
+                yield from _item(sentence)
+    yield ""
+    yield "What an edge may do with each mode of a request, and why:"
+    for rule in RULES.table:
+        yield from _item(f"{rule.mode} ({rule.requests}) {rule.kept} {rule.why}")
+
+
+def _lists(target: Target) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return (
+        ("It does this:", target.does),
+        ("It does not do this:", target.does_not),
+        ("Options:", tuple(limits(target))),
+        ("How it is checked:", (f"{target.checked}.",) if target.checked else ()),
+    )
+
+
+def limits(target: Target) -> Iterator[str]:
+    """What its options may be, and why not more: a sentence each."""
+    if target.longest_poll_s is None:
+        yield "Long-polls may be of any length."
+    else:
+        yield f"Long-polls of up to {target.longest_poll_s} s: {target.longest_poll_reason}."
+    if target.longest_heartbeat_s is not None:
+        heartbeat = f"SSE heartbeats at most {target.longest_heartbeat_s} s apart"
+        yield f"{heartbeat}: {target.longest_heartbeat_reason}."
+    yield f"--credentials {' or '.join(target.credentials)}" + (
+        f": {target.no_per_credential}." if target.no_per_credential else "."
+    )
+    if target.no_purge:
+        yield f"No --purge: {target.no_purge}."
+    if not target.tells_any_header:
+        yield "It knows readers by Authorization and Cookie only."
+    if target.beside:
+        yield f"Beside it lies the file of {', '.join(target.beside)}."
+
+
+def _item(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")

@@ -1,0 +1,51 @@
+"""Fastly: VCL for a Deliver service."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="fastly",
+        title="Fastly (VCL)",
+        folder="fastly",
+        template="headgate.vcl.j2",
+        file_name="headgate.vcl",
+        comment="#",
+        does=(
+            "Stores whole chunks for as long as the gateway says, and serves them stale while it "
+            "fetches new ones.",
+            "Makes equal long-polls one request, ended by data or by a 204.",
+            "Makes SSE reads that come within two seconds of each other one request, and passes "
+            "each event on as it comes.",
+            "Knows a question in whatever order its query is.",
+            "Asks for a key before it purges; surrogate keys purge a stream at once.",
+        ),
+        does_not=(
+            "Store or share anything of readers with credentials: their requests pass.",
+            "Hold long-polls of more than 50 s.",
+            "Join SSE readers later than that, or beyond 20 MB of one answer.",
+        ),
+        abilities=frozenset(
+            {
+                "caches",
+                "collapses",
+                "collapses-sse",
+                "sorts-query",
+                "stale",
+                "conditional",
+                "purges",
+            }
+        ),
+        no_per_credential="whether its queue of equal requests keeps two readers apart could not "
+        "be tried, and a mistake hands one reader's data to another",
+        longest_poll_s=50,
+        longest_poll_reason="between nodes of a cluster Fastly waits 60 s for the first byte",
+        longest_heartbeat_s=25,
+        longest_heartbeat_reason="after 60 s without a byte Fastly takes what came for a whole "
+        "answer, and stores it",
+        checked="Linted with falco, without errors or warnings; its storing rules run, translated, "
+        "in Varnish. It was not run at Fastly",
+        checker=("falco", "lint", "-vv", "{file}"),
+    ),
+)

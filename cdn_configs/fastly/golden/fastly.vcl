@@ -1,0 +1,97 @@
+# headgate cdn fastly {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
+
+backend F_headgate {
+  .host = "gateway.example.com";
+  .port = "4437";
+  .connect_timeout = 2s;
+  # The default of 15 s is shorter than a long-poll of 20 s: idle polls would get 503.
+  .first_byte_timeout = 59s;
+  # Expired, it makes a part of an answer a whole one, and stores it. Heartbeats (15 s) prevent that.
+  .between_bytes_timeout = 59s;
+  # The default is 200. A stream takes one for its polls and one for its SSE readers, of each node.
+  .max_connections = 1000;
+}
+
+sub vcl_recv {
+  #FASTLY recv
+  set req.backend = F_headgate;
+
+  # Without this, anybody may purge a URL.
+  if (req.method == "FASTLYPURGE") {
+    set req.http.Fastly-Purge-Requires-Auth = "1";
+  }
+  # Writes must arrive, and HEAD must tell the tail of now, not that of a stored GET.
+  if (req.method != "GET" && req.method != "FASTLYPURGE") {
+    return(pass);
+  }
+  # What one reader may see is nobody else's.
+  if (req.http.Authorization || req.http.Cookie) {
+    return(pass);
+  }
+  # The same URL means another place each time, unless live says that it is waited for.
+  if (req.url ~ "[?&]offset=now(?:&|$)" && req.url !~ "[?&]live=long-poll(?:&|$)") {
+    return(pass);
+  }
+  # The same question in another order is the same question.
+  set req.url = querystring.sort(req.url);
+  return(lookup);
+}
+
+sub vcl_hash {
+  set req.hash += req.url;
+  set req.hash += req.http.host;
+  # A reader of SSE who comes back: the place after this event goes before that in the URL.
+  set req.hash += req.http.Last-Event-ID;
+  #FASTLY hash
+  return(hash);
+}
+
+sub vcl_fetch {
+  #FASTLY fetch
+
+  # Each event goes on as it comes.
+  if (beresp.http.Content-Type ~ "(?i)^text/event-stream") {
+    set beresp.do_stream = true;
+  }
+  # Live answers are never served stale: they would repeat old news.
+  if (req.url ~ "[?&]live=") {
+    set beresp.stale_while_revalidate = 0s;
+    set beresp.stale_if_error = 0s;
+  }
+  # Fastly obeys neither of these by itself.
+  if (beresp.http.Cache-Control ~ "(?i)private" || beresp.http.Set-Cookie) {
+    set beresp.cacheable = true;
+    set beresp.ttl = 1s;
+    return(pass);
+  }
+  # Who comes within 2 s joins the stream under way, and is sent it from its beginning.
+  if (req.url ~ "[?&]live=sse(?:&|$)" && beresp.status == 200) {
+    set beresp.cacheable = true;
+    set beresp.ttl = 2s;
+    return(deliver);
+  }
+  # A stream may begin here at any time, and official clients stop for good at a 404.
+  if (beresp.status == 404 && req.url ~ "[?&]offset=(?:-1|now)(?:&|$)") {
+    set beresp.cacheable = true;
+    set beresp.ttl = 1s;
+    return(pass);
+  }
+  # Those who wait for what is not stored are asked for one after the other, each for a whole
+  # long-poll. So what has no data is stored too: 204, and what Fastly stores no sooner, an error.
+  if (req.url ~ "[?&]live=long-poll(?:&|$)" && beresp.status != 200) {
+    set beresp.cacheable = true;
+    set beresp.ttl = 1s;
+    return(deliver);
+  }
+  # All else that may not be kept: nobody waits for it, and for 1 s nobody waits for the next.
+  # Without a lifetime Fastly would keep it for two minutes.
+  if ((beresp.status != 200 && beresp.status != 304)
+      || (beresp.http.Surrogate-Control !~ "max-age=[1-9]" && beresp.http.Cache-Control !~ "s-maxage=[1-9]"
+          && (beresp.http.Cache-Control ~ "(?i)no-store|no-cache" || beresp.http.Cache-Control !~ "max-age=[1-9]"))) {
+    set beresp.cacheable = true;
+    set beresp.ttl = 1s;
+    return(pass);
+  }
+  # The rest is kept for as long as the gateway says, by Surrogate-Control or Cache-Control.
+  return(deliver);
+}

@@ -1,0 +1,32 @@
+"""HAProxy: a load balancer in front of gateways, which caches and collapses nothing."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="haproxy",
+        title="HAProxy, as a load balancer",
+        folder="haproxy",
+        template="haproxy.cfg.j2",
+        file_name="haproxy.cfg",
+        comment="#",
+        does=(
+            "Every request goes to the gateway as it is, and every answer comes back as it is.",
+            "The first event of SSE comes at once.",
+            "Long-polls and SSE outlive its time-outs.",
+        ),
+        does_not=(
+            "It caches nothing: its cache collapses no requests, and gave one reader's answer to "
+            "others.",
+            "It collapses nothing: the gateway's own cache does that.",
+        ),
+        needs_host=False,
+        can_stand_alone=True,
+        no_per_credential="it has no cache",
+        no_purge="it keeps nothing",
+        checked="haproxy -c, and the suite of real engines with HAProxy 2.6",
+        checker=("haproxy", "-c", "-q", "-f", "{file}"),
+    ),
+)

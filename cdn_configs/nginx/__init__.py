@@ -1,0 +1,79 @@
+"""nginx: a cache on the operator's own machines, which turns equal reads into one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cdn_configs.target import Ability, Target
+
+_ABILITIES: frozenset[Ability] = frozenset(
+    {"caches", "collapses", "sorts-query", "stale", "conditional", "purges"}
+)
+_NGINX = Target(
+    name="nginx",
+    title="nginx",
+    folder="nginx",
+    template="nginx.conf.j2",
+    file_name="headgate.conf",
+    comment="#",
+    does=(
+        "Equal long-polls and equal catch-up reads become one request to the gateway.",
+        "Lifetimes are those that the gateway says, for CDNs too; stale copies are served while "
+        "a new one is fetched, for as long as the gateway allows.",
+        "SSE comes through unbuffered; writes and HEAD go through as they are.",
+        "The order of offset, live and cursor makes no difference to the key.",
+    ),
+    does_not=(
+        "It shares no SSE: each such reader has a connection to the gateway.",
+        "Readers who wait for one answer look for it every half second, so it reaches them up to "
+        "half a second late.",
+        "Readers with credentials are not cached: their requests go to the gateway.",
+        "A purge drops the copy of one exact URL, not all of a stream, and needs the module "
+        "ngx_http_cache_purge.",
+    ),
+    abilities=_ABILITIES,
+    can_stand_alone=True,
+    no_per_credential="stock nginx cannot hash a credential, and would have it in its files in "
+    "clear; nginx-njs can",
+    checked="nginx -t, and the suite of real engines with nginx 1.22",
+    checker=("nginx", "-t", "-q", "-p", "{folder}", "-c", "{file}"),
+    whole="whole.conf.j2",
+    machine_folders=("/var/cache/headgate",),
+)
+_NJS = msgspec.structs.replace(
+    _NGINX,
+    name="nginx-njs",
+    title="nginx with njs",
+    does=(
+        *_NGINX.does[:3],
+        "The order of all parameters makes no difference to the key.",
+        "With per-credential, readers with credentials have copies of their own, under the "
+        "SHA-256 of what tells who they are.",
+    ),
+    does_not=(
+        *_NGINX.does_not[:2],
+        "With per-credential, a reader's copy is served until its lifetime ends, also when the "
+        "gateway or the origin would not let him in any more.",
+        *_NGINX.does_not[3:],
+    ),
+    credentials=("bypass", "per-credential"),
+    no_per_credential="",
+    checked="nginx -t, and the suite of real engines with nginx 1.22 and njs 0.7.9",
+    beside=("nginx-njs-script",),
+)
+_SCRIPT = Target(
+    name="nginx-njs-script",
+    title="the script of nginx with njs",
+    folder="nginx",
+    template="headgate.js.j2",
+    file_name="headgate.js",
+    comment="//",
+    does=("It puts the parameters of the query in order, and hashes who a reader is.",),
+    does_not=("It does nothing without the configuration nginx-njs, which imports it.",),
+    needs_host=False,
+    can_stand_alone=True,
+    credentials=("bypass", "per-credential"),
+    checked="node --check, and with nginx-njs",
+    checker=("node", "--check", "{file}"),
+)
+TARGETS = (_NGINX, _NJS, _SCRIPT)

@@ -1,0 +1,171 @@
+"""What a configuration is made for, with every value in a form that cannot break out of a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from cdn_configs.errors import Refused
+from gateway.settings.hosts import HOST, check_ipv6, is_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.settings import Route, Settings
+
+CredentialMode = Literal["bypass", "per-credential"]
+CREDENTIAL_MODES: tuple[CredentialMode, ...] = ("bypass", "per-credential")
+ALWAYS_IDENTITY = ("Authorization", "Cookie")
+# An HTTP origin may know readers by any header whose name says so (gateway.protocol.identity).
+# Most edges cannot match names by a pattern, so these are the ones that are sent in practice.
+ORIGINS_IDENTITY = (
+    "X-Api-Key",
+    "X-Auth-Token",
+    "X-Access-Token",
+    "X-Session-Id",
+    "X-User-Id",
+    "X-Tenant-Id",
+    "X-Forwarded-User",
+    "X-Auth-Request-User",
+    "Cf-Access-Jwt-Assertion",
+)
+MIB = 1 << 20
+TIB = 1 << 40
+LONGEST_HOST = 253  # RFC 1035
+MOST_LISTED = 64  # prefixes, and headers: more would make no file that anybody reads
+LONGEST_ITEM = 256
+
+_HOST = re.compile(
+    r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+_UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
+_IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a configuration is made for; times are in seconds, sizes in bytes.
+
+    Making one with a value that has no place in a configuration raises Refused.
+    """
+
+    upstream: str = "127.0.0.1:4437"  # HOST:PORT of the gateway, as the edge reaches it
+    host: str = ""  # that readers use; "" is any, which only a standalone file may have
+    listen: int = 8080  # port
+    credentials: CredentialMode = "bypass"
+    cache_size: int = 1024 * MIB
+    purge: bool = False
+    standalone: bool = False
+    poll_s: int = 20  # the longest that the gateway holds a long-poll
+    sse_s: int = 60  # the longest that an SSE answer lasts
+    heartbeat_s: int = 15
+    tail_s: int = 1  # the shortest that shared caches may keep what reached a tail
+    prefixes: tuple[str, ...] = ("/v1/stream",)
+    identity_headers: tuple[str, ...] = ALWAYS_IDENTITY  # by which readers are told apart
+
+    def __post_init__(self) -> None:
+        _check_upstream(self.upstream)
+        if self.host and (len(self.host) > LONGEST_HOST or not _HOST.fullmatch(self.host)):
+            raise Refused(f"--host {_shown(self.host)} is no host name in lower case")
+        if self.credentials not in CREDENTIAL_MODES:
+            known = " or ".join(CREDENTIAL_MODES)
+            raise Refused(f"--credentials must be {known}, not {_shown(self.credentials)}")
+        _check_number("--listen", self.listen, 1, 65535)
+        _check_number("--cache-size", self.cache_size, MIB, TIB)
+        for name, number in (("poll", self.poll_s), ("sse", self.sse_s)):
+            _check_number(f"the longest {name} in seconds", number, 1, 24 * 3600)
+        _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
+        _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
+        _check_items("route prefix", self.prefixes, _PREFIX)
+        _check_items("header name", self.identity_headers, _HEADER)
+
+    @property
+    def upstream_ipv4(self) -> str:
+        """The gateway's address; "" where that is a name or IPv6."""
+        host = self.upstream.rpartition(":")[0]
+        return host if _IPV4.fullmatch(host) else ""
+
+    @property
+    def edge_timeout_s(self) -> int:
+        """How long an edge has to wait for the gateway: a whole long-poll, and time to spare."""
+        return self.poll_s + 45
+
+
+def from_settings(settings: Settings, **overrides: object) -> Options:
+    """The options that a gateway's settings ask for; an override that is None counts for nothing.
+
+    Raises Refused for an override that has no place in a configuration.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    listen = settings.listen
+    at = listen.reached_at
+    return Options(
+        **{
+            "upstream": f"[{at}]:{listen.port}" if ":" in at else f"{at}:{listen.port}",
+            **settled(settings),
+            **given,
+        }  # type: ignore[arg-type] # each value is checked as the options are made
+    )
+
+
+def settled(settings: Settings) -> dict[str, object]:
+    """The options that the settings alone decide."""
+    routes = settings.route_table
+    return {
+        "poll_s": math.ceil(settings.long_poll_timeout),
+        "sse_s": math.ceil(settings.sse_max_age),
+        "heartbeat_s": math.ceil(settings.sse_heartbeat),
+        "tail_s": min(route.tail_max_age for route in routes),
+        "prefixes": tuple(route.prefix for route in routes),
+        "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
+    }
+
+
+def _known_by(route: Route) -> tuple[str, ...]:
+    """The headers that may make one route's answers differ from reader to reader."""
+    if not route.is_http:
+        return ALWAYS_IDENTITY
+    dropped = {name.lower() for name in route.drop_headers}
+    known = (*ALWAYS_IDENTITY, *ORIGINS_IDENTITY, *route.identity_headers)
+    return tuple(name for name in known if name.lower() not in dropped)
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Each once, whatever its case, where it came first."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.lower(), name)
+    return tuple(first.values())
+
+
+def _check_upstream(upstream: str) -> None:
+    match = _UPSTREAM.fullmatch(upstream)
+    if match is None or not is_port(int(match["port"])):
+        raise Refused(f"--upstream must be HOST:PORT, not {_shown(upstream)}")
+    if match["ipv6"]:
+        try:
+            check_ipv6(match["ipv6"])
+        except ValueError as cause:
+            raise Refused(f"--upstream {cause}") from cause
+
+
+def _check_number(name: str, number: int, least: int, most: int) -> None:
+    if not least <= number <= most:
+        raise Refused(f"{name} must be from {least:,} to {most:,}, not {number:,}")
+
+
+def _check_items(kind: str, items: tuple[str, ...], form: re.Pattern[str]) -> None:
+    if len(items) > MOST_LISTED:
+        raise Refused(f"a configuration names at most {MOST_LISTED} of a {kind}")
+    for item in items:
+        if len(item) > LONGEST_ITEM or not form.fullmatch(item):
+            raise Refused(f"{_shown(item)} is no {kind}")
+
+
+def _shown(value: object) -> str:
+    """What was given, in one line of plain characters."""
+    return ascii(value)[:128]

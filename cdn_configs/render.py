@@ -1,0 +1,101 @@
+"""A target's template, filled in with the options it can hold."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import ALWAYS_IDENTITY, Options
+from cdn_configs.rules import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.target import Target
+
+MARK = "headgate cdn "
+
+_FOLDER = Path(__file__).parent
+
+
+def render(target: Target, options: Options) -> str:
+    """The file; Refused says in one sentence why there is none."""
+    check_fit(target, options)
+    template = _environment().get_template(f"{target.folder}/{target.template}")
+    return template.render(target=target, o=options, rules=RULES, mark=mark(target, options))
+
+
+def whole(target: Target, options: Options) -> str:
+    """A file around the target's, which is part of another, so that the checker has all of it."""
+    template = _environment().get_template(f"{target.folder}/{target.whole}")
+    return template.render(target=target, o=options, part=target.file_name)
+
+
+def mark(target: Target, options: Options) -> str:
+    """What a rendered file says of itself, so that it can be rendered again; one line of ASCII.
+
+    Options that have their default value are left out: some vendors' comments are short.
+    """
+    given = msgspec.to_builtins(options)
+    defaults = msgspec.to_builtins(Options())
+    said = {name: value for name, value in given.items() if value != defaults[name]}
+    return f"{MARK}{target.name} {msgspec.json.encode(said).decode('ascii')}"
+
+
+def check_fit(target: Target, options: Options) -> None:
+    """Refuse what the target cannot do."""
+    for sentence in (*_not_offered(target, options), *_not_held(target, options)):
+        raise Refused(f"{target.name} {sentence}")
+
+
+def _not_offered(target: Target, options: Options) -> Iterator[str]:
+    """Which of the options the target does not have, and why."""
+    if options.standalone and not target.can_stand_alone:
+        yield "has no standalone file: it runs at its vendor only"
+    if target.needs_host and not options.host and not options.standalone:
+        yield "needs the host name that readers use: give --host"
+    if options.credentials not in target.credentials:
+        yield f"cannot keep a cache for each reader: {target.no_per_credential}"
+    if options.purge and target.no_purge:
+        yield f"takes no purges: {target.no_purge}"
+
+
+def _not_held(target: Target, options: Options) -> Iterator[str]:
+    """What the gateway does by its settings that would go wrong behind the target."""
+    if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
+        yield (
+            f"cannot hold long-polls of {options.poll_s} s: {target.longest_poll_reason}; "
+            f"set long_poll_timeout to at most {target.longest_poll_s}"
+        )
+    if target.longest_heartbeat_s is not None and options.heartbeat_s > target.longest_heartbeat_s:
+        yield (
+            f"cannot pass on SSE with heartbeats every {options.heartbeat_s} s: "
+            f"{target.longest_heartbeat_reason}; set sse_heartbeat to at most "
+            f"{target.longest_heartbeat_s}"
+        )
+    if "collapses" in target.abilities and not options.tail_s:
+        yield (
+            "lets equal readers wait for one answer, and where it may not keep that, for each "
+            "other: set tail_max_age to at least 1"
+        )
+    private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
+    if private and not target.tells_any_header:
+        yield f"cannot keep readers apart who are known by {', '.join(private)}"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_FOLDER),
+        undefined=StrictUndefined,
+        # The files are no HTML: each option is of a form that needs no quotes in any of them.
+        autoescape=False,  # noqa: S701
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,58 @@
+"""What is known of one target: what it can do, what it cannot, and how its file is checked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cdn_configs.options import CredentialMode
+
+# What the suite of real engines asserts, in both directions:
+#   caches           answers of catch-up reads are served without the gateway
+#   collapses        equal long-polls become one request
+#   collapses-sse    equal SSE reads become one request
+#   sorts-query      the order of the query makes no other key
+#   stale            stale-while-revalidate is served at once and refreshed behind
+#   conditional      a reader's If-None-Match is answered by the edge itself
+#   purges           an exact URL can be purged
+Ability = Literal[
+    "caches", "collapses", "collapses-sse", "sorts-query", "stale", "conditional", "purges"
+]
+Comment = Literal["#", "//", "json"]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of configuration. What is a sentence here is shown to people as it is."""
+
+    name: str
+    title: str
+    folder: str  # below cdn_configs, with the template in it
+    template: str
+    file_name: str  # that the file is suggested to have
+    comment: Comment  # how its language writes a comment: the mark is in one
+    does: tuple[str, ...]
+    does_not: tuple[str, ...]
+    abilities: frozenset[Ability] = frozenset()
+    needs_host: bool = True  # unless the file is standalone
+    can_stand_alone: bool = False
+    # Beside "bypass", which every target can; the reason is a sentence about why not.
+    credentials: tuple[CredentialMode, ...] = ("bypass",)
+    no_per_credential: str = ""
+    # Identity headers besides Authorization and Cookie, of which most routes have none.
+    tells_any_header: bool = True
+    longest_poll_s: int | None = None
+    longest_poll_reason: str = ""
+    longest_heartbeat_s: int | None = None  # of SSE: how long the edge bears silence
+    longest_heartbeat_reason: str = ""
+    no_purge: str = ""  # why `purge` is refused; "" where it is not
+    checked: str = ""  # how its file is checked here, and what is not
+    # The vendor's own checker; {file} is the file in a {folder} of its own.
+    checker: tuple[str, ...] = ()
+    # A template beside the other, with which a file that is part of another becomes a whole one,
+    # for the checker. Its `part` is the file's name.
+    whole: str = ""
+    # Folders of the machine that the file is for; the checker has them below its own.
+    machine_folders: tuple[str, ...] = ()
+    # Targets whose files must lie beside this one.
+    beside: tuple[str, ...] = ()

@@ -1,0 +1,32 @@
+"""The targets: every configuration that can be made, each declared in its vendor's folder."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import cdn_configs
+from cdn_configs.errors import UnknownTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.target import Target
+
+
+def _declared() -> Iterator[Target]:
+    """What the packages of this one have as their `TARGETS`."""
+    for found in pkgutil.iter_modules(cdn_configs.__path__, "cdn_configs."):
+        if found.ispkg:
+            yield from import_module(found.name).TARGETS
+
+
+TARGETS: dict[str, Target] = {one.name: one for one in _declared()}
+
+
+def target(name: str) -> Target:
+    """The target of this name; UnknownTarget lists them all."""
+    if name not in TARGETS:
+        raise UnknownTarget(f"there is no target {ascii(name)[:64]}: {', '.join(TARGETS)}")
+    return TARGETS[name]

@@ -1,0 +1,106 @@
+# headgate cdn varnish {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
+#
+# For Varnish 7 and Vinyl 9 (vinyld). Anybody may run it:
+#
+#   varnishd -F -n FOLDER -a :8080 -f FILE -s malloc,1024m \
+#       -s Transient=malloc,1024m -p thread_pool_max=5000 -p thread_pool_add_delay=0
+#
+# A thread waits with each reader who waits: thread_pool_max is of each of two pools. What is kept
+# for under ten seconds is in the storage Transient, which has no bound unless it is given one.
+
+vcl 4.1;
+import std;
+
+backend headgate {
+    .host = "gateway.example.com";
+    .port = "4437";
+    .connect_timeout = 2s;
+    # 60 s by default, which many long-polls are near to.
+    .first_byte_timeout = 65s;
+    .between_bytes_timeout = 65s;
+}
+
+sub vcl_recv {
+    # The host is part of the key: each invented one would fill the cache with copies.
+    if (req.http.Host !~ "(?i)^streams[.]example[.]com(:[0-9]+)?$") { return (synth(421)); }
+    # HEAD, too: Varnish would send a GET instead, and tell an old tail from its copy.
+    if (req.method != "GET") { return (pass); }
+    # One key for two users would give one the other's answers.
+    if (req.http.Authorization) { return (pass); }
+    if (req.http.Cookie) { return (pass); }
+    # The same URL means another place each time, unless live says that it is waited for.
+    if (req.url ~ "[?&]offset=now(&|$)" && req.url !~ "[?&]live=long-poll(&|$)") { return (pass); }
+    set req.url = std.querysort(req.url);
+    return (hash);
+}
+
+sub vcl_hash {
+    # A reader of SSE who comes back: the place after this event goes before that in the URL.
+    hash_data(req.http.Last-Event-ID);
+}
+
+sub vcl_backend_response {
+    set beresp.do_stream = true;  # else no event of SSE comes through before the last
+    set beresp.grace = 0s;  # 10 s by default, in which an old tail would be given out
+    set beresp.keep = 0s;
+    if (bereq.uncacheable) { return (deliver); }
+
+    # An answer for somebody. All branches return: the builtin code would have everybody who waits
+    # go on one after the other for two minutes whenever an answer may not be kept.
+    if (beresp.http.Set-Cookie || beresp.http.Vary ~ "\*") { return (pass(1s)); }
+    if (beresp.http.Cache-Control ~ "(?i)private") {
+        return (pass(1s));
+    }
+
+    # SSE: whoever comes within the next moments is given the same events from the first on. It has
+    # to end soon after the last reader is gone, which Varnish does not tell: sse_max_age.
+    if (bereq.url ~ "[?&]live=sse(&|$)" && beresp.status == 200) {
+        set beresp.ttl = 2s;
+        return (deliver);
+    }
+
+    # How long the gateway lets shared caches keep it.
+    if (beresp.http.Surrogate-Control ~ "(?i)max-age=[0-9]") {
+        set beresp.ttl = std.duration(regsub(beresp.http.Surrogate-Control, "(?i)^.*max-age=([0-9]+).*$", "\1s"), 0s);
+    } elsif (beresp.http.Cache-Control !~ "(?i)max-age=[0-9]" || beresp.http.Cache-Control ~ "(?i)no-store") {
+        set beresp.ttl = 0s;  # two minutes by default
+    } elsif (beresp.http.Cache-Control ~ "(?i)no-cache" && beresp.http.Cache-Control !~ "(?i)s-maxage=") {
+        set beresp.ttl = 0s;
+    }
+
+    # A stream may begin here at any time, and official clients stop for good at a 404.
+    if (beresp.status == 404 && bereq.url ~ "[?&]offset=(-1|now)(&|$)") { return (pass(1s)); }
+
+    if (bereq.url ~ "[?&]live=long-poll(&|$)") {
+        # Without data, whatever it says: if nobody might keep it, those who wait would go to the
+        # gateway in turn, each turn a whole long-poll. Longer, and it would answer clients who
+        # ignore cursors with itself, again and again.
+        if (beresp.status != 200) { set beresp.ttl = 1s; }
+        if (beresp.ttl <= 0s) { return (pass(1s)); }
+        return (deliver);
+    }
+
+    if (beresp.status != 200 || beresp.ttl <= 0s) { return (pass(1s)); }
+    # Stale, it is given out at once, and made fresh behind.
+    set beresp.grace = std.duration(regsub(beresp.http.Cache-Control, "(?i)^.*stale-while-revalidate=([0-9]+).*$", "\1s"), 0s);
+    set beresp.keep = 10m;  # so that it is asked for by its tag
+    return (deliver);
+}
+
+sub vcl_backend_error {
+    # Everybody who waited is told now, and not one after the other.
+    set beresp.ttl = 1s;
+    set beresp.grace = 0s;
+    set beresp.http.Retry-After = "1";
+    set beresp.http.Cache-Control = "no-store";
+    set beresp.http.Access-Control-Allow-Origin = "*";  # else a page sees no status
+    return (deliver);
+}
+
+sub vcl_deliver {
+    if (obj.uncacheable) { set resp.http.X-Cache = "PASS"; }
+    elsif (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
+    else { set resp.http.X-Cache = "MISS"; }
+    set resp.http.X-Cache-Hits = obj.hits;
+    unset resp.http.Surrogate-Control;  # said to this cache alone
+}

@@ -1,0 +1,51 @@
+// Requests passed on to the origin, with what Vercel's CDN may keep of the answers.
+
+import { directivesOf, modeOf, saysWho } from "../edge/reads.js"
+import { eventsUntil } from "../edge/bodies.js"
+
+const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host"]
+
+/** Pass a request on with its method and its body, and the answer as it comes. */
+export async function gateway(request) {
+  const url = new URL(request.url)
+  const mode = modeOf(request, url)
+  const answer = await reach(request, CONFIG.origin + url.pathname + url.search)
+  const headers = new Headers(answer.headers)
+  // The runtime has unpacked the body, and sends it in its own way.
+  for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
+  // Without this field Vercel would go by s-maxage, and give the tail out when it is long stale.
+  headers.set("Vercel-CDN-Cache-Control", keptByVercel(request, mode, answer))
+  const place = headers.get("Location") ?? ""
+  if (place.startsWith(`${CONFIG.origin}/`)) {
+    headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
+  }
+  const isEvents = mode === "sse" && answer.status === 200 && answer.body
+  const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
+  return new Response([204, 304].includes(answer.status) ? null : body, { status: answer.status, headers })
+}
+
+async function reach(request, target) {
+  const { method, signal } = request
+  const headers = new Headers(request.headers)
+  for (const name of HOP_BY_HOP) headers.delete(name)
+  const body = ["GET", "HEAD"].includes(method) ? null : request.body
+  try {
+    return await fetch(target, { method, headers, body, signal, duplex: "half", redirect: "manual" })
+  } catch {
+    const failed = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    return new Response("the origin cannot be reached\n", { status: 502, headers: failed })
+  }
+}
+
+// Only whole chunks that are for everybody: they never change. Vercel keeps no 204, so it cannot
+// make one of equal long-polls; and a tail that it gave out for a while longer would hide appends.
+function keptByVercel(request, mode, { status, headers }) {
+  const said = directivesOf(headers.get("CDN-Cache-Control") ?? headers.get("Cache-Control"))
+  const isForOne = saysWho(request, CONFIG.identity_headers) || !said.has("public")
+  const isVaried = headers.has("Set-Cookie") || headers.has("Vary")
+  const isTail = headers.has("Stream-Up-To-Date")
+  const fresh_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
+  if (mode !== "catch-up" || status !== 200 || isForOne || isVaried || isTail || !(fresh_s > 0)) return "no-store"
+  const stale_s = Number(said.get("stale-while-revalidate") ?? 0) || 0
+  return `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}`
+}

@@ -1,0 +1,268 @@
+// headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
+const CONFIG = {
+  "events": {
+    "end_s": 20,
+    "keepAlive_s": 15
+  },
+  "identity_headers": [
+    "Authorization",
+    "Cookie"
+  ],
+  "origin": "http://gateway.example.com:4437"
+}
+
+// What a request to a stream is, and which requests are the same read.
+
+// Repeated, they mean something else to each server that reads them: nobody may share the answer.
+const SINGLE = ["offset", "live", "cursor"]
+
+/** The mode of a request: write, head, sse, poll, now, catch-up, or other (Range, repeated parameters). */
+function modeOf(request, url) {
+  if (request.method === "HEAD") return "head"
+  if (request.method !== "GET") return "write"
+  const query = url.searchParams
+  if (request.headers.has("Range") || SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  const live = query.get("live")
+  if (live === "sse") return "sse"
+  if (live === "long-poll") return "poll"
+  return query.get("offset") === "now" ? "now" : "catch-up"
+}
+
+/** The query with its whole `name=value` pairs in order, so that their order makes no second key. */
+function sortedQuery(url) {
+  const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
+  return pairs.length ? `?${pairs.join("&")}` : ""
+}
+
+/** Whether a request says who asks, by one of these headers; its answer may be for nobody else. */
+function saysWho(request, identityHeaders) {
+  return identityHeaders.some((name) => request.headers.has(name))
+}
+
+/** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
+function isNotModified(request, etag) {
+  const field = request.headers.get("If-None-Match")
+  if (field === null || etag === null) return false
+  const tags = field.match(/"[^"]*"/g) ?? []
+  return field.trim() === "*" || tags.includes(etag.replace(/^W\//, ""))
+}
+
+/** The directives of a Cache-Control field: names in lower case, values as text, "" without one. */
+function directivesOf(field) {
+  const parts = (field ?? "").toLowerCase().split(",").map((part) => part.trim()).filter(Boolean)
+  return new Map(parts.map((part) => [part.split("=", 1)[0], part.split("=")[1]?.replaceAll('"', "") ?? ""]))
+}
+
+/** Whether an answer only says that there is no more yet: the next append makes it untrue. */
+function isEmptyTail(headers, body) {
+  if (headers.get("Stream-Up-To-Date") !== "true") return false
+  return body.byteLength === 0 || (body.byteLength === 2 && new TextDecoder().decode(body) === "[]")
+}
+
+// Bodies that are sent while they come: generated, transformed, or events that end in time.
+//
+// Only what every edge runtime has: Web Streams, TextEncoder, Uint8Array. There is no `Buffer`.
+
+const encoder = new TextEncoder()
+const KEEP_ALIVE = encoder.encode(":\n\n")
+const SILENCE = Symbol("nothing came in time")
+
+/**
+ * A body of the texts that `source` gives, and `done`, which ends with it.
+ *
+ * The pump is not awaited before the answer is returned: that would hold the whole body back.
+ * Each write is: so a slow reader slows the source down, and a reader who left ends it.
+ */
+function generated(source) {
+  const { readable, writable } = new TransformStream()
+  return { body: readable, done: pump(source, writable.getWriter()) }
+}
+
+async function pump(source, writer) {
+  try {
+    for await (const text of source) await writer.write(encoder.encode(text))
+    await writer.close()
+  } catch (error) {
+    await writer.abort(error).catch(() => {}) // the reader has left, or the source has failed
+  }
+}
+
+/** A text body that is changed on its way, part by part, with characters kept whole. */
+function transformed(body, change) {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+  const send = (text, controller) => text && controller.enqueue(encoder.encode(change(text)))
+  return body.pipeThrough(
+    new TransformStream({
+      // `stream` keeps the first bytes of a character until the rest of it comes.
+      transform: (part, controller) => send(decoder.decode(part, { stream: true }), controller),
+      // A character that was never finished is not lost in silence.
+      flush: (controller) => send(decoder.decode(), controller),
+    }),
+  )
+}
+
+/**
+ * A body of a stream's events as they come, with comments in silence, that ends in time.
+ *
+ * A comment comes first, since some platforms give a function only so long to begin, and another
+ * after every `keepAlive_s` seconds of silence. After `end_s` seconds the body ends behind the next
+ * control event. That one says where to go on, so its reader loses nothing and gets nothing twice.
+ * A body that is not there `grace_s` later is cut, as the platform would cut it.
+ */
+function eventsUntil(body, { keepAlive_s, end_s = Infinity, grace_s = 2 }) {
+  const { readable, writable } = new TransformStream()
+  const reader = body.getReader()
+  const writer = writable.getWriter()
+  const ends = Date.now() + end_s * 1000
+  const relayed = relay(reader, writer, { keepAlive_ms: keepAlive_s * 1000, ends })
+  finish(relayed, reader, writer, ends + grace_s * 1000) // not awaited: the answer begins now
+  return readable
+}
+
+async function relay(reader, writer, { keepAlive_ms, ends }) {
+  const place = new EventPlace()
+  await writer.write(KEEP_ALIVE)
+  let next = reader.read()
+  for (;;) {
+    const left = ends - Date.now()
+    if (left <= 0 && place.isBehindControl) return
+    const part = await within(next, left > 0 ? Math.min(keepAlive_ms, left) : keepAlive_ms)
+    if (part === SILENCE) {
+      // Inside an event a comment would become part of it.
+      if (place.isBetweenEvents && Date.now() < ends) await writer.write(KEEP_ALIVE)
+      continue
+    }
+    if (part.done) return
+    await writer.write(part.value.subarray(0, place.pass(part.value, Date.now() >= ends)))
+    next = reader.read()
+  }
+}
+
+async function finish(relayed, reader, writer, cutAt) {
+  try {
+    const left = writer.closed // rejected when the reader has left
+    const isLate = (await within(Promise.race([relayed, left]), cutAt - Date.now())) === SILENCE
+    await (isLate ? writer.abort("the answer has lasted too long") : writer.close())
+  } catch (error) {
+    await writer.abort(error).catch(() => {})
+  } finally {
+    await reader.cancel().catch(() => {}) // or the stream's server would go on sending
+  }
+}
+
+/** What a promise gives, or SILENCE when it takes longer. */
+async function within(promise, ms) {
+  if (ms === Infinity) return promise
+  let timer
+  const silence = new Promise((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, ms), SILENCE)
+  })
+  try {
+    return await Promise.race([promise, silence])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+const LONGEST_NAME = 32 // of a line, enough to know an `event:` line by
+
+/** Where in an event stream its bytes have brought its reader. */
+class EventPlace {
+  #line = "" // the beginning of the line that has begun
+  #event = null // the name of the event that has begun, "" for one without, null between events
+  #wasControl = false // the last whole event
+
+  get isBetweenEvents() {
+    return this.#line === "" && this.#event === null
+  }
+
+  get isBehindControl() {
+    return this.isBetweenEvents && this.#wasControl
+  }
+
+  /** Go on over `part`, at most to the next end of a control event if `isLast`; how far it went. */
+  pass(part, isLast) {
+    let at = 0
+    while (at < part.length) {
+      const end = part.indexOf(10, at)
+      const room = LONGEST_NAME - this.#line.length
+      const text = part.subarray(at, Math.min(end < 0 ? part.length : end, at + room))
+      this.#line += String.fromCharCode(...text)
+      if (end < 0) break
+      at = end + 1
+      this.#endLine()
+      if (isLast && this.isBehindControl) return at
+    }
+    return part.length
+  }
+
+  #endLine() {
+    const line = this.#line.replace(/\r$/, "")
+    this.#line = ""
+    if (line.startsWith(":")) return
+    if (line.startsWith("event:")) this.#event = line.slice(6).trim()
+    else if (line !== "") this.#event ??= ""
+    else if (this.#event !== null) {
+      this.#wasControl = this.#event === "control"
+      this.#event = null
+    }
+  }
+}
+
+// Requests passed on to the origin, with what Vercel's CDN may keep of the answers.
+
+
+const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host"]
+
+/** Pass a request on with its method and its body, and the answer as it comes. */
+async function gateway(request) {
+  const url = new URL(request.url)
+  const mode = modeOf(request, url)
+  const answer = await reach(request, CONFIG.origin + url.pathname + url.search)
+  const headers = new Headers(answer.headers)
+  // The runtime has unpacked the body, and sends it in its own way.
+  for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
+  // Without this field Vercel would go by s-maxage, and give the tail out when it is long stale.
+  headers.set("Vercel-CDN-Cache-Control", keptByVercel(request, mode, answer))
+  const place = headers.get("Location") ?? ""
+  if (place.startsWith(`${CONFIG.origin}/`)) {
+    headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
+  }
+  const isEvents = mode === "sse" && answer.status === 200 && answer.body
+  const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
+  return new Response([204, 304].includes(answer.status) ? null : body, { status: answer.status, headers })
+}
+
+async function reach(request, target) {
+  const { method, signal } = request
+  const headers = new Headers(request.headers)
+  for (const name of HOP_BY_HOP) headers.delete(name)
+  const body = ["GET", "HEAD"].includes(method) ? null : request.body
+  try {
+    return await fetch(target, { method, headers, body, signal, duplex: "half", redirect: "manual" })
+  } catch {
+    const failed = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    return new Response("the origin cannot be reached\n", { status: 502, headers: failed })
+  }
+}
+
+// Only whole chunks that are for everybody: they never change. Vercel keeps no 204, so it cannot
+// make one of equal long-polls; and a tail that it gave out for a while longer would hide appends.
+function keptByVercel(request, mode, { status, headers }) {
+  const said = directivesOf(headers.get("CDN-Cache-Control") ?? headers.get("Cache-Control"))
+  const isForOne = saysWho(request, CONFIG.identity_headers) || !said.has("public")
+  const isVaried = headers.has("Set-Cookie") || headers.has("Vary")
+  const isTail = headers.has("Stream-Up-To-Date")
+  const fresh_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
+  if (mode !== "catch-up" || status !== 200 || isForOne || isVaried || isTail || !(fresh_s > 0)) return "no-store"
+  const stale_s = Number(said.get("stale-while-revalidate") ?? 0) || 0
+  return `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}`
+}
+
+// ---------------------------------------------------------------- entrypoint
+
+export const config = { runtime: "edge" }
+
+export default function headgate(request) {
+  return gateway(request)
+}

@@ -1,0 +1,174 @@
+"""`headgate cdn`: configurations for the CDNs and proxies in front of a gateway."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cdn_configs.check import Report
+
+OUT_OF_ORDER = 1
+
+
+@click.group()
+def cdn() -> None:
+    """Make and check configurations for the CDNs and proxies in front of a gateway."""
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """What a configuration is made for, besides the settings."""
+    declared = (
+        config_option,
+        click.option(
+            "--upstream",
+            metavar="HOST:PORT",
+            help="Address of the gateway, as the target reaches it; by default that of listen.",
+        ),
+        click.option("--host", metavar="NAME", help="Host name that readers use."),
+        click.option("--listen", metavar="PORT", type=int, help="Port of the target; 8080."),
+        click.option(
+            "--credentials",
+            metavar="MODE",
+            help="Readers with credentials: bypass the cache (the default), or have copies of "
+            "their own (per-credential).",
+        ),
+        click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
+        click.option("--purge", is_flag=True, default=None, help="Let the gateway purge copies."),
+        click.option(
+            "--standalone",
+            is_flag=True,
+            default=None,
+            help="A whole file, which anybody can run without rights.",
+        ),
+    )
+    for option in reversed(declared):
+        command = option(command)
+    return command
+
+
+@cdn.command("list")
+def list_targets() -> None:
+    """List the targets that a configuration can be made for."""
+    from cdn_configs.targets import TARGETS
+
+    width = max(map(len, TARGETS))
+    for target in TARGETS.values():
+        click.echo(f"{target.name:<{width}}  {target.title}")
+
+
+@cdn.command("render")
+@click.argument("target")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write to this file instead of stdout.",
+)
+@_options
+def render_target(
+    target: str, output: Path | None, config: Path | None, **overrides: object
+) -> None:
+    """Print the configuration of a target, made of the settings.
+
+    Nothing is written when the target cannot do what is asked.
+    """
+    settings = load_settings(config, {})
+    with _refusals():
+        from cdn_configs import options, render, targets
+
+        overrides["cache_size"] = _size(overrides["cache_size"])
+        text = render.render(targets.target(target), options.from_settings(settings, **overrides))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with _file_errors(output, "written"):
+        output.write_text(text)
+
+
+@cdn.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@config_option
+def check_file(file: Path, config: Path | None) -> None:
+    """Compare a file that was rendered with what the settings ask for now.
+
+    It is also given to the vendor's own checker, if that is installed. The exit status is 1 when
+    the file differs or the checker refuses it.
+    """
+    settings = load_settings(config, {})
+    with _refusals():
+        from cdn_configs.check import LONGEST_FILE, check
+
+        with _file_errors(file, "read"), file.open("rb") as opened:
+            content = opened.read(LONGEST_FILE + 1)
+        report = check(content.decode(errors="replace"), settings)
+    _show(file, report)
+    if not report.is_fine:
+        sys.exit(OUT_OF_ORDER)
+
+
+@cdn.command("explain")
+@click.argument("target")
+def explain_target(target: str) -> None:
+    """Say what a target does with each kind of request, and what it does not do."""
+    with _refusals():
+        from cdn_configs import targets
+        from cdn_configs.explain import explain
+
+        click.echo(explain(targets.target(target)), nl=False)
+
+
+def _show(file: Path, report: Report) -> None:
+    click.echo(report.difference, nl=False)
+    same = "differs from" if report.difference else "is"
+    click.echo(f"{file} {same} what the settings ask for ({report.target}).")
+    if not report.checker:
+        click.echo("No checker of its vendor runs here.")
+    elif report.accepted is None:
+        click.echo(f"{report.checker} is not installed, so it has not checked the file.")
+    elif report.accepted:
+        click.echo(f"{report.checker} takes the file.")
+    else:
+        click.echo(report.said, nl=False)
+        click.echo(f"{report.checker} refuses the file.")
+
+
+def _size(given: object) -> object:
+    """A size as settings have it, in bytes."""
+    from cdn_configs.errors import Refused
+    from gateway.settings.kinds import parse_size
+
+    try:
+        return parse_size(given)
+    except ValueError as cause:
+        raise Refused(f"--cache-size {cause}") from cause
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """One sentence for what cannot be done, and the end of the program."""
+    from cdn_configs.errors import Refused
+
+    try:
+        yield
+    except Refused as refusal:
+        complain(f"{refusal.detail}.")
+        sys.exit(UNUSABLE)
+
+
+@contextmanager
+def _file_errors(file: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        complain(f"{file} cannot be {what}: {error.strerror}.")
+        sys.exit(UNUSABLE)

@@ -1,0 +1,58 @@
+"""Tags: by them a cache in front finds all it has kept of a stream, or of a route, to purge it.
+
+A tag is short however long the path is, and nothing in it can break out of a header, a regular
+expression or a URL. `printf %s PATH | sha256sum | cut -c1-16` prints what follows `s-` and `r-`.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+# Of a million streams of one CDN two have the same in one of 37 million cases; they are then
+# purged together.
+DIGITS = 16
+# The header of Fastly and of most who write VCL, that of Cloudflare, and that of Bunny.
+HEADERS = (("Surrogate-Key", " "), ("Cache-Tag", ","), ("CDN-Tag", ","))
+
+_LASTS = re.compile(r"\b(?:max-age|s-maxage|stale-while-revalidate)=0*[1-9]")
+
+
+def of_stream(path: str) -> str:
+    """The tag of the stream at a canonical path."""
+    return f"s-{_digest(path)}"
+
+
+def of_route(prefix: str) -> str:
+    """The tag that all streams of a route have."""
+    return f"r-{_digest(prefix)}"
+
+
+def _digest(path: str) -> str:
+    return sha256(path.encode()).hexdigest()[:DIGITS]
+
+
+def lines(path: str, route: str) -> str:
+    """The header lines of an answer about the stream at a path, with its route's tag."""
+    stream = of_stream(path)
+    return "".join(f"{name}: {stream}{between}{route}\r\n" for name, between in HEADERS)
+
+
+def lets_shared_caches_keep(lifetimes: str) -> bool:
+    """Whether header lines such as Cache-Control let a cache give an answer to others."""
+    said = lifetimes.lower()
+    return "private" not in said and "no-store" not in said and _LASTS.search(said) is not None
+
+
+def retag(fields: CIMultiDict[str], path: str, route: str, *, wanted: bool) -> None:
+    """Give an origin's answer these tags, or take them away; those that it has itself stay."""
+    ours = [of_stream(path), route]
+    for name, between in HEADERS:
+        given = re.split(r"[\s,]+", ",".join(fields.popall(name, ())))
+        kept = [tag for tag in given if tag and tag not in ours]
+        if kept or wanted:
+            fields[name] = between.join([*kept, *(ours if wanted else ())])

@@ -1,0 +1,1 @@
+"""Caches in front are told to forget the streams that are no more."""

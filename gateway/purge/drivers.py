@@ -1,0 +1,144 @@
+"""How each kind of cache is asked to forget, as its maker documents it, and when it has."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.purge.pending import Copies
+    from gateway.settings import PurgedCache
+
+JSON: Final = {"Content-Type": "application/json"}
+
+
+class Call(NamedTuple):
+    """One request to a cache. `target` is its path and query as they are sent."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+
+class Driver(NamedTuple):
+    """A cache that can be asked, of at most so many `at_once`.
+
+    `why_not` tells by an answer's status and body what went wrong, in words that follow "it".
+    """
+
+    kind: str
+    url: str
+    at_once: int
+    call: Callable[[Sequence[Copies]], Call]
+    why_not: Callable[[int, bytes], str | None]
+
+
+def driver_of(cache: PurgedCache) -> Driver:
+    """The driver of a cache; raises StartError when its token cannot be read."""
+    try:
+        made = _MAKERS[cache.kind](cache, cache.secret())
+    except ValueError as cause:
+        raise StartError(f"cannot use the token_file of {cache.kind}: it {cause}") from cause
+    at_once, call, why_not = made
+    return Driver(cache.kind, cache.url, at_once, call, why_not)
+
+
+_Made = tuple[int, "Callable[[Sequence[Copies]], Call]", "Callable[[int, bytes], str | None]"]
+
+
+def _tags(copies: Sequence[Copies]) -> list[str]:
+    return [each.tag for each in copies]
+
+
+def _status(status: int, _body: bytes) -> str | None:
+    if 200 <= status < 300:
+        return None
+    if status in {401, 403}:
+        return f"does not let us purge: it answers {status}"
+    return "has had too many purges: it answers 429" if status == 429 else f"answers {status}"
+
+
+def _nginx(cache: PurgedCache, _token: str) -> _Made:
+    """ngx_cache_purge from version 2.4: a `*` at the end stands for all that begins so."""
+    host = {"Host": cache.host} if cache.host else {}
+
+    def call(copies: Sequence[Copies]) -> Call:
+        (one,) = copies
+        return Call("PURGE", f"{one.urls}*", host)
+
+    return 1, call, _no_wildcard
+
+
+def _no_wildcard(status: int, body: bytes) -> str | None:
+    if status in {404, 412}:  # before 2.4 it looks for an answer whose URL has this very `*`
+        return f"answers {status}: it needs ngx_cache_purge 2.4 or newer"
+    return _status(status, body)
+
+
+def _varnish(_cache: PurgedCache, _token: str) -> _Made:
+    """BAN with the tags as a regular expression, for VCL that bans by obj.http.Surrogate-Key."""
+
+    def call(copies: Sequence[Copies]) -> Call:
+        return Call("BAN", "/", {"Surrogate-Key": "|".join(_tags(copies))})
+
+    return 64, call, _status  # 1.3 KB: a field of Varnish may have 8
+
+
+def _fastly(cache: PurgedCache, token: str) -> _Made:
+    """Purging many surrogate keys, 256 of them in one call."""
+    headers = {"Fastly-Key": token, "Accept": "application/json", **JSON}
+
+    def call(copies: Sequence[Copies]) -> Call:
+        body = json.dumps({"surrogate_keys": _tags(copies)}).encode()
+        return Call("POST", f"/service/{cache.zone}/purge", headers, body)
+
+    return 256, call, _status
+
+
+def _cloudflare(cache: PurgedCache, token: str) -> _Made:
+    """Purging by tags: 100 in one call today, and 30 on older accounts."""
+    headers = {"Authorization": f"Bearer {token}", **JSON}
+
+    def call(copies: Sequence[Copies]) -> Call:
+        body = json.dumps({"tags": _tags(copies)}).encode()
+        return Call("POST", f"/client/v4/zones/{cache.zone}/purge_cache", headers, body)
+
+    return 30, call, _no_success
+
+
+def _no_success(status: int, body: bytes) -> str | None:
+    reason = _status(status, body)
+    if reason is not None:
+        return reason
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return "answers with what is no JSON"
+    is_done = isinstance(told, dict) and told.get("success") is True
+    return None if is_done else "does not answer that it was a success"
+
+
+def _bunny(cache: PurgedCache, token: str) -> _Made:
+    """Purging a pull zone by tag, one in each call."""
+    headers = {"AccessKey": token, **JSON}
+
+    def call(copies: Sequence[Copies]) -> Call:
+        (one,) = copies
+        body = json.dumps({"CacheTag": one.tag}).encode()
+        return Call("POST", f"/pullzone/{cache.zone}/purgeCache", headers, body)
+
+    return 1, call, _status
+
+
+_MAKERS: Mapping[str, Callable[[PurgedCache, str], _Made]] = {
+    "nginx": _nginx,
+    "varnish": _varnish,
+    "fastly": _fastly,
+    "cloudflare": _cloudflare,
+    "bunny": _bunny,
+}

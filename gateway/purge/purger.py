@@ -1,0 +1,178 @@
+"""Tells one cache in front what to forget, again and again until it has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import ClientTimeout
+from yarl import URL
+
+from gateway.backoff import Backoff
+from gateway.origin.connections import why_unreachable
+from gateway.purge.pending import MOST_WAITING, Pending, Waiting
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import ClientSession
+
+    from gateway.purge.drivers import Driver
+    from gateway.purge.pending import Copies
+
+# Before it is purged, other workers and gateways have heard that a stream is over, and answers that
+# were on their way have come to the cache. Else it would keep the same again.
+SETTLE_S = 0.5
+CALL_S = 10.0  # for one call, from the connection to the end of the answer
+FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts
+MOST_ASKED_S = 600  # that a cache may want us to wait
+ANSWER_BYTES = 64 << 10  # of which more is not read: a vendor's answers are short
+# A copy is kept for a day where nobody says otherwise: then it is gone without being purged.
+GIVE_UP_S = 86_400.0
+
+
+class Purger:
+    """One cache, what waits for it, and a task that is at work while something does.
+
+    There is one call at a time. What is to be purged meanwhile goes into the next one.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        clock: Callable[[], float],
+        *,
+        most: int = MOST_WAITING,
+        first_s: float = FIRST_S,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        """`clock` gives seconds since any moment; `first_s` is the wait after one failure."""
+        self.driver = driver
+        self.counts: Counter[str] = Counter()  # by result
+        self.pending = Pending(most)
+        self._clock = clock
+        self._settle_s = settle_s
+        self._backoff = Backoff(first_s, LONGEST_S, random.random)
+        self._reason = ""  # of the last failure
+        self._wanted = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    @property
+    def place(self) -> str:
+        """Which of several of its kind it is."""
+        return URL(self.driver.url).authority
+
+    def purge(self, copies: Copies) -> None:
+        """Have it forget them, soon."""
+        widened = self.pending.widened
+        self.pending.add(copies, Waiting(self._clock()))
+        if more := self.pending.widened - widened:
+            self.counts["widened"] += more
+            log.warning("purge.widened", **self._told(), route=copies.prefix)
+        self._wanted.set()
+
+    def why_unhealthy(self) -> str | None:
+        """What it has not forgotten though it was told to, and why; None when all is well."""
+        failed = self.pending.failed
+        if not failed:
+            return None
+        streams = "1 purge waits" if failed == 1 else f"{failed:,} purges wait"
+        return f"it {self._reason}; {streams}, and readers may get what is no more"
+
+    async def run(self, session: ClientSession) -> None:
+        """Work until told to stop, and then until nothing waits that was not tried in vain."""
+        while True:
+            self._wanted.clear()
+            if not self.pending:
+                if self._stopping.is_set():
+                    return
+                await self._wanted.wait()
+                continue
+            until = self._clock() - self._settle_s
+            young_s = self.pending.next_since - until
+            if young_s > 0:
+                await asyncio.sleep(young_s)
+                continue
+            wait_s = await self._attempt(session, until)
+            if self._stopping.is_set():
+                if self.pending and self.pending.failed == len(self.pending):
+                    return
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Wait for nothing any more, but try what waits."""
+        self._stopping.set()
+        self._wanted.set()
+
+    def abandon(self, before: float) -> None:
+        """Give up what has waited since before then."""
+        abandoned = self.pending.drop(before)
+        if abandoned:
+            self.counts["abandoned"] += abandoned
+            log.error("purge.abandoned", **self._told(), purges=abandoned, reason=self._reason)
+            if not self.pending.failed:
+                self._reason = ""
+
+    async def _attempt(self, session: ClientSession, until: float) -> float:
+        """Make a call for what waits since then or longer; how long to wait before the next one."""
+        taken = self.pending.take(self.driver.at_once, until)
+        reason, asked_s = "was not asked to the end", 0
+        try:
+            reason, asked_s = await self._ask(session, taken)
+        finally:
+            if reason:
+                self.pending.give_back()
+        if not reason:
+            self.pending.done()
+            self.counts["done"] += len(taken)
+            self._backoff.reset()
+            if self._reason and not self.pending.failed:
+                log.info("purge.recovered", **self._told())
+                self._reason = ""
+            return 0.0
+        self.counts["failed"] += len(taken)
+        if reason != self._reason:
+            self._reason = reason
+            log.warning("purge.failed", **self._told(), reason=reason, waiting=self.pending.undone)
+        self.abandon(self._clock() - GIVE_UP_S)
+        return max(self._backoff.next_s(), float(asked_s))
+
+    async def _ask(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
+        """Why it failed, nothing if it did not, and how long the cache wants to be left alone.
+
+        No secret is in the reason: a vendor's own words are not in it either.
+        """
+        call = self.driver.call(copies)
+        try:
+            async with session.request(
+                call.method,
+                URL(f"{self.driver.url}{call.target}", encoded=True),
+                headers=call.headers,
+                data=call.body or None,
+                allow_redirects=False,  # the token is for nobody else
+                timeout=ClientTimeout(total=CALL_S),
+            ) as answer:
+                body = await answer.content.read(ANSWER_BYTES)
+                reason = self.driver.why_not(answer.status, body) or ""
+                return reason, _retry_after(answer.headers.get("Retry-After", ""))
+        except aiohttp.ClientConnectorError as error:
+            return why_unreachable(error, CALL_S), 0
+        except TimeoutError:
+            return f"did not answer within {CALL_S:g} s", 0
+        except (aiohttp.ClientError, OSError) as error:
+            return f"broke off ({type(error).__name__})", 0
+
+    def _told(self) -> dict[str, str]:
+        return {"cache": self.driver.kind, "server": self.place}
+
+
+def _retry_after(text: str) -> int:
+    return min(int(text), MOST_ASKED_S) if text.isascii() and text[:9].isdigit() else 0

@@ -1,0 +1,101 @@
+"""The caches in front that the settings name, each told by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+
+from gateway import trust
+from gateway.purge.drivers import driver_of
+from gateway.purge.pending import Copies
+from gateway.purge.purger import SETTLE_S, Purger
+from gateway.telemetry import metrics
+from gateway.telemetry.metrics import Sample, counter, gauge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.settings import PurgedCache
+
+RESULTS = ("done", "failed", "widened", "abandoned")
+PURGES = counter(
+    "headgate_purges_total",
+    "Purges of a stream's copies in caches in front, by how each attempt ended.",
+    "cache",
+    "result",
+)
+WAITING = gauge(
+    "headgate_purges_waiting", "Purges that caches in front have not carried out yet.", "cache"
+)
+DECLARED = (PURGES, WAITING)
+
+
+class Purges:
+    """What deletions and creations call. It only takes notes: the calls are made by tasks."""
+
+    def __init__(
+        self,
+        caches: Sequence[PurgedCache],
+        clock: Callable[[], float],
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        """`clock` gives seconds since any moment; a call comes `settle_s` after its cause.
+
+        Raises StartError where a token is missing.
+        """
+        self._purgers = [Purger(driver_of(cache), clock, settle_s=settle_s) for cache in caches]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._session: ClientSession | None = None
+
+    def purge(self, prefix: str, path: str) -> None:
+        """Have every cache forget the stream at a canonical path of a route."""
+        for purger in self._purgers:
+            purger.purge(Copies(prefix, path))
+
+    def notes(self) -> dict[str, str | None]:
+        """How each cache is, by its name."""
+        return {
+            f"purge {purger.driver.kind} {purger.place}": purger.why_unhealthy()
+            for purger in self._purgers
+        }
+
+    def samples(self) -> metrics.Snapshot:
+        """The numbers of all caches of each kind together."""
+        return metrics.together([tuple(self._of(purger)) for purger in self._purgers])
+
+    @staticmethod
+    def _of(purger: Purger) -> Iterator[Sample]:
+        kind = purger.driver.kind
+        for result in RESULTS:
+            yield Sample(PURGES, (kind, result), purger.counts[result])
+        yield Sample(WAITING, (kind,), purger.pending.undone)
+
+    def open(self) -> None:
+        """Begin."""
+        if not self._purgers:
+            return
+        self._session = session = ClientSession(
+            connector=TCPConnector(ssl=trust.context(), limit=len(self._purgers)),
+            cookie_jar=DummyCookieJar(),
+            trust_env=False,
+        )
+        self._tasks = [asyncio.create_task(purger.run(session)) for purger in self._purgers]
+
+    async def drain(self) -> None:
+        """Wait until every cache has forgotten what it was told to, or has failed once more."""
+        for purger in self._purgers:
+            purger.stop()
+        await asyncio.gather(*self._tasks)
+
+    async def close(self) -> None:
+        """End, and say what is left undone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for purger in self._purgers:
+            purger.abandon(math.inf)
+        if self._session is not None:
+            await self._session.close()

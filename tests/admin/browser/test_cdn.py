@@ -1,0 +1,82 @@
+"""The page of CDNs in a browser: choose a target, fill in the form, see, copy and save the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin.pages import show
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from cdn_configs.targets import TARGETS
+from gateway.settings import Settings
+from tests.admin.browser.serving import Tab
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HOST = "streams.example.com"
+NARROW = {"width": 360, "height": 780}
+HOSTILE = ('"><img src=x onerror=alert(1)>', "a';}server{", "\u202egpj.example", "n" * 300)
+
+
+def made(name: str) -> str:
+    return render(TARGETS[name], from_settings(Settings(), host=HOST))
+
+
+async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
+    browser: Browser, site: str
+) -> None:
+    tab = await Tab.open(browser, site, "/", permissions=["clipboard-read", "clipboard-write"])
+    await tab.page.keyboard.press("g")
+    await tab.page.keyboard.press("d")
+    await tab.page.wait_for_url("**/cdn")
+    *_, chosen = TARGETS.values()
+    await tab.page.get_by_role("link", name=chosen.title, exact=True).click()
+    facts = await tab.page.locator("main").inner_text()
+    sentences = map(show.sentence, (*chosen.does, *chosen.does_not))
+    assert [it for it in sentences if it not in facts] == []
+    await tab.page.keyboard.press("/")
+    await tab.page.keyboard.type(HOST)
+    await tab.page.get_by_role("button", name="Show the file").click()
+    file = tab.page.get_by_role("region", name="The file")
+    assert await file.text_content() == made(chosen.name)
+    await tab.page.get_by_role("button", name="Copy", exact=True).click()
+    await tab.page.locator(".copy.done").wait_for()
+    assert await tab.page.evaluate("navigator.clipboard.readText()") == made(chosen.name)
+    async with tab.page.expect_download() as saving:
+        await tab.page.get_by_role("link", name="Download").click()
+    saved = await saving.value
+    assert saved.suggested_filename == chosen.file_name
+    assert Path(await saved.path()).read_text() == made(chosen.name)
+    assert await tab.close() == []
+
+
+async def test_the_page_makes_a_file_without_scripts(browser: Browser, site: str) -> None:
+    tab = await Tab.open(browser, site, "/cdn?target=nginx", java_script_enabled=False)
+    await tab.page.get_by_label("Host name that readers use").fill(HOST)
+    await tab.page.get_by_role("button", name="Show the file").click()
+    assert await tab.page.get_by_role("region", name="The file").text_content() == made("nginx")
+    assert not await tab.page.get_by_role("button", name="Copy", exact=True).is_visible()
+    await tab.context.close()
+
+
+async def test_what_is_refused_is_told_beside_the_form_and_is_text(
+    browser: Browser, site: str
+) -> None:
+    tab = await Tab.open(browser, site, "/cdn?target=nginx", viewport=NARROW)
+    for hostile in HOSTILE:
+        field = tab.page.get_by_label("Host name that readers use")
+        await field.fill(hostile)
+        await tab.page.get_by_role("button", name="Show the file").click()
+        told = tab.page.locator("form").get_by_role("alert")
+        assert "is no host name in lower case." in await told.inner_text()
+        assert await field.input_value() == hostile
+        assert await tab.page.locator("img, script:not([src]), pre.file").count() == 0
+        assert not await tab.is_wider_than_its_window()
+    assert await tab.inaccessible() == []
+    assert await tab.close() == []

@@ -1,0 +1,189 @@
+"""The configurations for CDNs, by the API and on their page, without a browser."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from admin.app import build
+from admin.cdn import LONGEST_CHOICE
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from cdn_configs.targets import TARGETS
+from gateway.settings import Settings
+from tests.admin.consoles import Switchboard, setup
+from tests.support.processes import HEADGATE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PAGE = {"Accept": "text/html"}
+HOST = "streams.example.com"
+HOSTILE = (
+    '"><script>alert(1)</script>',
+    "' onfocus=alert(1) autofocus='",
+    "a;}\r\nserver{",
+    "\u202egpj.example",
+    "{{7*7}}",
+    "$(reboot)",
+    "a" * 254,
+)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[TestClient[Any, Any]]:
+    app = build(Switchboard({"server": None}), setup())
+    async with TestClient(TestServer(app, host="127.0.0.1")) as opened:
+        yield opened
+
+
+async def told(client: TestClient[Any, Any], path: str, **query: str) -> tuple[int, Any]:
+    async with client.get(path, params=query) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_every_target_is_told_with_what_it_does_and_does_not_do(
+    client: TestClient[Any, Any],
+) -> None:
+    status, answer = await told(client, "/api/cdn")
+    assert status == 200
+    assert [one["name"] for one in answer["targets"]] == list(TARGETS)
+    for one in answer["targets"]:
+        assert one["does"] == list(TARGETS[one["name"]].does)
+        assert one["does_not"] == list(TARGETS[one["name"]].does_not)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+async def test_api_page_and_download_have_the_file_of_these_settings(
+    name: str, client: TestClient[Any, Any]
+) -> None:
+    options = from_settings(Settings(), host=HOST, upstream="10.0.0.7:80")
+    expected = render(TARGETS[name], options)
+    query = {"target": name, "host": HOST, "upstream": "10.0.0.7:80"}
+    status, answer = await told(client, "/api/cdn/file", **query)
+    assert (status, answer["text"]) == (200, expected)
+    async with client.get("/cdn/file", params=query, headers=PAGE) as download:
+        assert await download.text() == expected
+        assert download.content_type == "text/plain"
+        named = f'attachment; filename="{TARGETS[name].file_name}"'
+        assert download.headers["Content-Disposition"] == named
+    async with client.get("/cdn", params=query, headers=PAGE) as page:
+        shown = re.search(r"<pre class=\"file\"[^>]*><code>(.*?)</code>", await page.text(), re.S)
+    assert shown is not None
+    assert html.unescape(re.sub(r"</?span[^>]*>", "", shown[1])) == expected
+
+
+async def test_the_command_of_the_page_makes_the_same_file(
+    client: TestClient[Any, Any], tmp_path: Path
+) -> None:
+    chosen = {"target": "nginx", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
+    _, answer = await told(client, "/api/cdn/file", **chosen, standalone="true")
+    program, *words = shlex.split(answer["command"])
+    assert (program, words[:3]) == ("headgate", ["cdn", "render", "nginx"])
+    subprocess.run([HEADGATE, *words], cwd=tmp_path, check=True, timeout=30)
+    assert (tmp_path / answer["file_name"]).read_text() == answer["text"]
+    assert "listen 8181;" in answer["text"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("host", "no_host", "--host 'no_host' is no host name in lower case"),
+        ("upstream", "nowhere", "--upstream must be HOST:PORT, not 'nowhere'"),
+        ("listen", "0", "--listen must be from 1 to 65,535, not 0"),
+        ("cache_size", "much", "--cache-size must be a size such as 16MiB, in B, KiB, MiB or GiB"),
+    ],
+)
+async def test_refused_input_is_a_sentence_beside_the_form(
+    field: str, value: str, words: str, client: TestClient[Any, Any]
+) -> None:
+    query = {"target": "nginx", "host": HOST, field: value}
+    status, problem = await told(client, "/api/cdn/file", **query)
+    assert (status, problem["detail"]) == (400, words)
+    async with client.get("/cdn", params=query, headers=PAGE) as answer:
+        page = html.unescape(await answer.text())
+        assert answer.status == 200
+    assert f"{words}.</p>" in page
+    assert f'value="{value}"' in page
+    assert 'class="file"' not in page
+    async with client.get("/cdn/file", params=query, headers=PAGE) as answer:
+        assert answer.status == 400
+        assert "Content-Disposition" not in answer.headers
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("field", ["host", "upstream"])
+async def test_hostile_input_is_text_and_makes_no_file(
+    field: str, hostile: str, client: TestClient[Any, Any]
+) -> None:
+    query = {"target": "nginx", "host": HOST, field: hostile}
+    async with client.get("/cdn", params=query, headers=PAGE) as answer:
+        page = await answer.text()
+        assert answer.status == 200
+    assert 'class="file"' not in page
+    assert "<script>alert" not in page
+    assert " onfocus=alert(1) autofocus='" not in page.replace("&#39;", "")
+    assert "49" not in re.search(r'role="alert">(.*?)</p>', page, re.S)[1]  # type: ignore[index]
+    assert (await told(client, "/api/cdn/file", **query))[0] == 400
+
+
+@pytest.mark.parametrize(("length", "status"), [(LONGEST_CHOICE, 400), (LONGEST_CHOICE + 1, 400)])
+async def test_a_choice_is_short(length: int, status: int, client: TestClient[Any, Any]) -> None:
+    got, problem = await told(client, "/api/cdn/file", target="nginx", host="a" * length)
+    assert got == status
+    too_long = f"Expected `str` of length <= {LONGEST_CHOICE}" in problem["detail"]
+    assert too_long is (length > LONGEST_CHOICE)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("listen", "http", "--listen must be the number of a port."),
+        ("credentials", "share", "--credentials must be bypass or per-credential."),
+        ("purge", "perhaps", "--purge must be true or false."),
+        ("host", "a" * 301, "--host must be at most 300 characters."),
+    ],
+)
+async def test_what_is_of_no_kind_that_an_option_has_is_told_in_words(
+    field: str, value: str, words: str, client: TestClient[Any, Any]
+) -> None:
+    query = {"target": "nginx", "host": HOST, field: value}
+    async with client.get("/cdn", params=query, headers=PAGE) as answer:
+        assert words in await answer.text()
+
+
+@pytest.mark.parametrize(("poll_s", "status"), [(50.0, 200), (50.5, 400)])
+async def test_a_poll_that_the_target_cannot_hold_is_refused_with_the_reason(
+    poll_s: float, status: int
+) -> None:
+    app = build(Switchboard({"server": None}), setup(long_poll_timeout=poll_s))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        got, answer = await told(client, "/api/cdn/file", target="fastly", host=HOST)
+        assert got == status
+        if status == 400:
+            assert answer["detail"].startswith("fastly cannot hold long-polls of 51 s: ")
+            assert answer["detail"].endswith("set long_poll_timeout to at most 50")
+
+
+async def test_an_unknown_target_is_told_as_such(client: TestClient[Any, Any]) -> None:
+    status, problem = await told(client, "/api/cdn/file", target="squid", host=HOST)
+    assert (status, problem["detail"].split(":")[0]) == (404, "there is no target 'squid'")
+    async with client.get("/cdn?target=squid", headers=PAGE) as answer:
+        assert answer.status == 404
+        assert "There is no such target." in await answer.text()
+
+
+async def test_a_first_look_asks_for_the_host_and_complains_of_nothing(
+    client: TestClient[Any, Any],
+) -> None:
+    async with client.get("/cdn?target=nginx", headers=PAGE) as answer:
+        page = await answer.text()
+    assert "Enter the host name that readers use." in page
+    assert 'role="alert"' not in page

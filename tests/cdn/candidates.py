@@ -1,0 +1,87 @@
+"""What the suite puts to the test: each target's configuration, and what it is known not to do."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from tests.cdn.edges import Edge
+from tests.cdn.engines import ENGINES, started
+from tests.cdn.findings import Fault
+from tests.cdn.origin import STREAMS
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.options import CredentialMode
+    from cdn_configs.target import Ability
+    from tests.cdn.engines import Engine
+    from tests.cdn.origin import HeadgateOrigin
+
+LACKS: dict[Ability, frozenset[Fault]] = {
+    "caches": frozenset({Fault.NO_HITS}),
+    "collapses": frozenset({Fault.NO_COLLAPSE}),
+    "collapses-sse": frozenset({Fault.NO_SSE_COLLAPSE}),
+    "sorts-query": frozenset({Fault.ORDER_MATTERS}),
+    "stale": frozenset({Fault.NO_STALE}),
+}
+"""What is no fault of a target that does not say it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target with its options: a column of the table."""
+
+    target: str
+    credentials: CredentialMode = "bypass"
+
+    def __str__(self) -> str:
+        return self.target if self.credentials == "bypass" else f"{self.target}, {self.credentials}"
+
+    @property
+    def engine(self) -> Engine:
+        return ENGINES[self.target]
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        return target(self.target).abilities
+
+    @property
+    def known_faults(self) -> frozenset[Fault]:
+        """What it does not do, and does not say it does."""
+        return frozenset().union(
+            *(faults for ability, faults in LACKS.items() if ability not in self.abilities)
+        )
+
+    def files(self, port: int, origin: HeadgateOrigin) -> dict[str, str]:
+        """What `headgate cdn render` makes for the settings of the origin, by file name."""
+        whole = target(self.target)
+        options = from_settings(
+            origin.settings,
+            upstream=f"127.0.0.1:{origin.port}",
+            listen=port,
+            credentials=self.credentials,
+            standalone=whole.can_stand_alone,
+        )
+        targets = (whole, *map(target, whole.beside))
+        return {one.file_name: render(one, options) for one in targets}
+
+
+CANDIDATES = (
+    *map(Candidate, ENGINES),
+    Candidate("nginx-njs", "per-credential"),
+    Candidate("varnish", "per-credential"),
+)
+
+
+@contextlib.contextmanager
+def edge(candidate: Candidate, origin: HeadgateOrigin, prefix: str = STREAMS) -> Iterator[Edge]:
+    """It runs in front of this origin until the block ends."""
+    port = free_port()
+    with started(candidate.engine, candidate.files(port, origin), port):
+        yield Edge(port, origin, candidate.known_faults, prefix)

@@ -1,0 +1,55 @@
+"""The cases of the suite, in the order of the table, with their titles there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from tests.cdn import live_cases, read_cases, sse_cases
+from tests.cdn.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.cdn.edges import Edge
+
+Case = Callable[["Edge"], Awaitable[Finding]]
+
+CASES: Mapping[str, Case] = {
+    "200 equal polls, ended by an append": live_cases.polls_with_news,
+    "200 equal polls, ended by 204": live_cases.polls_without_news,
+    "200 readers who go on from message to message": live_cases.chain,
+    "the reader whom others wait for goes away": live_cases.leader_gone,
+    "polls of two users": live_cases.polls_of_users,
+    "a client that ignores cursors is answered at once": live_cases.cursors_ignored,
+    "200 equal reads of an open stream": read_cases.reads_at_once,
+    "the query in another order": read_cases.reordered_query,
+    "two users and an anonymous reader": read_cases.users_apart,
+    "HEAD around an append": read_cases.head_around_append,
+    "PUT, POST, OPTIONS and DELETE": read_cases.writes,
+    "an append behind an empty tail": read_cases.empty_tail,
+    "`offset=now` around an append": read_cases.now_twice,
+    "a stale copy while the origin is slow": read_cases.stale_while_revalidate,
+    "a reader's own copy": read_cases.not_modified,
+    "`/a/b` and `/a%2Fb`": read_cases.encoded_slash,
+    "SSE: the first event and a live one": sse_cases.events,
+    "100 SSE readers": sse_cases.many_event_readers,
+    "SSE: a reader who comes back": sse_cases.event_reader_resumes,
+}
+MANY: Mapping[str, Case] = {
+    "1,000 equal polls, ended by an append": live_cases.many_polls_with_news,
+    "1,000 equal polls, ended by 204": live_cases.many_polls_without_news,
+}
+"""For those that collapse; for others they would only show what 200 show already."""
+
+OF_PATIENTS: Mapping[str, Case] = {
+    title: case
+    for title, case in CASES.items()
+    if case
+    in {
+        *(live_cases.polls_with_news, live_cases.polls_without_news, live_cases.cursors_ignored),
+        *(read_cases.reordered_query, read_cases.head_around_append, read_cases.writes),
+        *(read_cases.empty_tail, sse_cases.events),
+    }
+}
+"""Those whose faults the usual configurations have, as far as the reference server shows them."""

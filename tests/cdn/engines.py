@@ -1,0 +1,156 @@
+"""The servers that run the configurations, as processes on free loopback ports.
+
+A new one is a class here and a line in `ENGINES`; its target is in `cdn_configs.targets`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.ports import accepts
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+START_S = 20.0
+STOP_S = 10.0
+
+
+class Engine(ABC):
+    """How a server is started on a file, in a folder of its own."""
+
+    @abstractmethod
+    def command(self, file: Path, port: int) -> list[str]:
+        """Serve this configuration, which is in a folder of its own, on this port."""
+
+    @abstractmethod
+    def version(self) -> list[str]:
+        """Print which release it is."""
+
+    def environment(self, folder: Path) -> Mapping[str, str]:
+        """What it needs besides the environment of the tests."""
+        return {}
+
+
+class Nginx(Engine):
+    def command(self, file: Path, port: int) -> list[str]:
+        return [program("nginx"), "-p", str(file.parent), "-c", str(file), "-e", "stderr"]
+
+    def version(self) -> list[str]:
+        return [program("nginx"), "-v"]
+
+
+class Varnish(Engine):
+    def command(self, file: Path, port: int) -> list[str]:
+        # One thread waits with each viewer; what lives for a second is in the storage `Transient`.
+        parameters = ["thread_pool_max=3000", "thread_pool_min=100", "thread_pool_add_delay=0"]
+        return [
+            *(
+                program("varnishd"),
+                "-F",
+                "-n",
+                str(file.parent / "work"),
+                "-T",
+                "none",
+                "-j",
+                "none",
+            ),
+            *("-f", str(file), "-a", f"127.0.0.1:{port}"),
+            *("-s", "malloc,64m", "-s", "Transient=malloc,64m"),
+            *(word for parameter in parameters for word in ("-p", parameter)),
+        ]
+
+    def version(self) -> list[str]:
+        return [program("varnishd"), "-V"]
+
+
+class HAProxy(Engine):
+    def command(self, file: Path, port: int) -> list[str]:
+        return [program("haproxy"), "-db", "-f", str(file)]
+
+    def version(self) -> list[str]:
+        return [program("haproxy"), "-v"]
+
+
+class Caddy(Engine):
+    def command(self, file: Path, port: int) -> list[str]:
+        return [program("caddy"), "run", "--config", str(file), "--adapter", "caddyfile"]
+
+    def environment(self, folder: Path) -> Mapping[str, str]:
+        return {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+
+    def version(self) -> list[str]:
+        return [program("caddy"), "version"]
+
+
+ENGINES: Mapping[str, Engine] = {
+    "nginx": Nginx(),
+    "nginx-njs": Nginx(),
+    "varnish": Varnish(),
+    "haproxy": HAProxy(),
+    "caddy": Caddy(),
+}
+"""By the target whose configuration they run."""
+
+
+def program(name: str) -> str:
+    """Where a server is; Debian has most of them where only root looks."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    assert found is not None, f"{name} is not installed; `scripts/system.sh test` says how"
+    return found
+
+
+def release(engine: Engine) -> str:
+    """The first line that it says of itself."""
+    said = subprocess.run(engine.version(), capture_output=True, text=True, check=True)
+    return (said.stdout or said.stderr).splitlines()[0]
+
+
+@contextlib.contextmanager
+def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[None]:
+    """The server, accepting on this port; stopped and its folder removed when the block ends.
+
+    The first file is its configuration, the others lie beside it.
+    """
+    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as made, contextlib.ExitStack() as end:
+        folder = Path(made)
+        folder.chmod(0o711)  # what root starts may serve as somebody else
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        log = end.enter_context((folder / "log").open("w+"))
+        process = subprocess.Popen(
+            engine.command(folder / next(iter(files)), port),
+            cwd=folder,
+            env={**os.environ, **engine.environment(folder)},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        end.callback(_stop, process)
+        wait_until(
+            lambda: process.poll() is not None or accepts(port),
+            "a configuration to be served",
+            (folder / "log").read_text,
+            within_s=START_S,
+        )
+        assert process.poll() is None, (folder / "log").read_text()
+        yield
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """In order, so that a manager ends its children; then whoever is left of its session."""
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

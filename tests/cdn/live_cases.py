@@ -1,0 +1,200 @@
+"""Cases of readers who wait: how many of them the origin sees, and when they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tests.cdn.edges import GRACE_S
+from tests.cdn.findings import Fault, finding
+from tests.cdn.viewers import Crowd, milliseconds
+from tests.support.http1 import request
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tests.cdn.edges import Edge, Stream
+    from tests.cdn.findings import Finding
+    from tests.support.http1 import Client
+
+# One for the news, and one for a reader who came between an answer and its copy.
+MOST_AT_ORIGIN = 2
+VIEWERS = 200
+MANY_VIEWERS = 1000
+CHAIN = (b"first", b"second", b"third")
+SAME_USER = 20  # polls of each of two
+WAITS_S = 0.5  # an answer that takes longer waits for news
+HOT_S = 2.0  # a copy of one second, and one more where a server counts in whole ones
+PACE_S = 0.01  # of a client that goes in circles, so that it leaves the processor to others
+
+
+@contextlib.asynccontextmanager
+async def crowd(edge: Edge, size: int) -> AsyncIterator[Crowd]:
+    readers = await edge.crowd(size)
+    try:
+        yield readers
+    finally:
+        readers.close()
+
+
+async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
+    """Equal long-polls that an append ends."""
+    stream = edge.stream(b"before")
+    before = edge.polls()
+    async with crowd(edge, size) as readers:
+        readers.ask(stream.poll(stream.tail))
+        await edge.polls_at_rest(before)
+        appended = asyncio.get_running_loop().time()
+        stream.append(b"news")
+        answers = await readers.answers()
+    polls = edge.polls() - before
+    right = [one.at - appended for one in answers if one.answer.body == b"news"]
+    return finding(
+        f"{size} → {polls}, {milliseconds(right)}",
+        {
+            Fault.LOST: len(right) < size,
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
+            Fault.LATE: median(right or [0]) > GRACE_S,
+        },
+    )
+
+
+async def many_polls_with_news(edge: Edge) -> Finding:
+    return await polls_with_news(edge, MANY_VIEWERS)
+
+
+async def polls_without_news(edge: Edge, size: int = VIEWERS) -> Finding:
+    """Equal long-polls whose time is over. What nobody may keep makes a CDN's queue of them."""
+    stream = edge.stream(b"before")
+    before = edge.polls()
+    async with crowd(edge, size) as readers:
+        readers.ask(stream.poll(stream.tail))
+        answers = await readers.answers()
+    polls = edge.polls() - before
+    took = [one.at - readers.began for one in answers if one.answer.status == 204]
+    longest = max(took, default=0)
+    return finding(
+        f"{size} → {polls}, {longest:.1f} s" + (f", {size - len(took)} not" * (len(took) < size)),
+        {
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
+            Fault.SERIALISED: len(took) < size or longest > edge.origin.poll_s + GRACE_S,
+        },
+    )
+
+
+async def many_polls_without_news(edge: Edge) -> Finding:
+    return await polls_without_news(edge, MANY_VIEWERS)
+
+
+async def chain(edge: Edge) -> Finding:
+    """Readers who go on from each answer, with the cursor that it gave them."""
+    stream = edge.stream(b"before")
+    first = edge.ask("GET", f"{stream.path}?offset={stream.tail}")
+    before = edge.polls()
+    received = [b""] * VIEWERS
+    delays: list[float] = []
+    async with crowd(edge, VIEWERS) as readers, asyncio.TaskGroup() as tasks:
+        for number, client in enumerate(readers.clients):
+            tasks.create_task(_follow(client, stream, first.headers, received, number))
+        for sent, data in enumerate(CHAIN):
+            await edge.polls_at_rest(before + sent)
+            appended = asyncio.get_running_loop().time()
+            stream.append(data)
+            await until(partial(_have_all, received, b"".join(CHAIN[: sent + 1])))
+            delays.append(asyncio.get_running_loop().time() - appended)
+    polls = edge.polls() - before
+    return finding(
+        f"{VIEWERS * len(CHAIN)} → {polls}, {milliseconds(delays)}",
+        {
+            Fault.LOST: set(received) != {b"".join(CHAIN)},
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN * len(CHAIN),
+            Fault.LATE: max(delays) > GRACE_S,
+        },
+    )
+
+
+def _have_all(received: Sequence[bytes], data: bytes) -> bool:
+    return min(map(len, received)) >= len(data)
+
+
+async def _follow(
+    client: Client, stream: Stream, place: dict[str, str], received: list[bytes], number: int
+) -> None:
+    while len(received[number]) < sum(map(len, CHAIN)):
+        target = stream.poll(place["stream-next-offset"], place.get("stream-cursor"))
+        client.send(request("GET", target))
+        answer = await client.whole(await client.head())
+        received[number] += answer.body
+        place = answer.headers
+
+
+async def leader_gone(edge: Edge) -> Finding:
+    """The reader whose poll the others wait for goes away."""
+    stream = edge.stream(b"before")
+    target = stream.poll(stream.tail)
+    before = edge.polls()
+    async with crowd(edge, 1) as leader, crowd(edge, 20) as followers:
+        leader.ask(target)
+        await until(lambda: edge.polls() > before, "the leader at the origin")
+        followers.ask(target)
+        await edge.polls_at_rest(before)
+        leader.clients[0].abort()
+        await edge.polls_at_rest(before)
+        appended = asyncio.get_running_loop().time()
+        stream.append(b"news")
+        answers = await followers.answers()
+    polls = edge.polls() - before
+    right = [one.at - appended for one in answers if one.answer.body == b"news"]
+    return finding(
+        f"20 → {polls}, {milliseconds(right)}",
+        {
+            Fault.LOST: len(right) < len(followers.clients),
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
+            Fault.LATE: median(right or [0]) > GRACE_S,
+        },
+    )
+
+
+async def polls_of_users(edge: Edge) -> Finding:
+    """Polls with credentials, which nobody else's may wait for."""
+    stream = edge.stream(b"before")
+    before = edge.polls()
+    async with crowd(edge, SAME_USER) as first, crowd(edge, SAME_USER) as second:
+        first.ask(stream.poll(stream.tail), Authorization="Bearer first")
+        second.ask(stream.poll(stream.tail), Cookie="session=second")
+        answers = [*await first.answers(), *await second.answers()]
+    polls = edge.polls() - before
+    took = [one.at - first.began for one in answers if one.answer.status == 204]
+    longest = max(took, default=0)
+    is_late = longest > edge.origin.poll_s + GRACE_S
+    return finding(
+        f"2 × {SAME_USER} → {polls}, {longest:.1f} s",
+        {Fault.SERIALISED: len(took) < 2 * SAME_USER or is_late},
+    )
+
+
+async def cursors_ignored(edge: Edge) -> Finding:
+    """A client that asks for the same again and again: for how long it is answered at once."""
+    stream = edge.stream(b"before")
+    wire = request("GET", stream.poll(stream.tail))
+    loop = asyncio.get_running_loop()
+    async with crowd(edge, 1) as readers:
+        readers.ask(stream.poll(stream.tail))
+        await readers.answers()
+        began = loop.time()
+        asking = await Crowd.connect(edge.port, 1, WAITS_S)
+        try:
+            while loop.time() - began < 2 * HOT_S:
+                asking.clients[0].send(wire)
+                await asking.clients[0].head()
+                await asyncio.sleep(PACE_S)
+        except TimeoutError:
+            pass  # it waits at the origin again, as it should
+        finally:
+            asking.close()
+    hot_s = loop.time() - began - WAITS_S
+    return finding(f"{max(hot_s, 0):.1f} s", {Fault.HOT_LOOP: hot_s > HOT_S})

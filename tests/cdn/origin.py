@@ -1,0 +1,146 @@
+"""The origin of the suite: a Headgate with short long-polls, which counts what it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.settings import load
+from tests.support.http1 import ask
+from tests.support.processes import Headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+STREAMS = "/v1/stream"
+AGEING = "/v1/ageing"
+"""Whole chunks are fresh for a second, and may be served stale for half a minute."""
+PERSONAL = "/v1/personal"
+"""Each reader is told who he is."""
+LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}
+TEXT = "text/plain"
+_SAMPLE = re.compile(r"headgate_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>[0-9.e+]+)")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Asked(NamedTuple):
+    """Requests that have arrived at an origin since it was started."""
+
+    reads: int = 0
+    polls: int = 0
+    sse: int = 0
+    heads: int = 0
+
+
+class Origin(Protocol):
+    """A server of streams behind a CDN."""
+
+    port: int
+    poll_s: float
+
+    def asked(self, route: str | None = None) -> Asked:
+        """What it was asked so far, with what still waits; below one prefix, or all."""
+
+    def path(self, prefix: str = STREAMS) -> str:
+        """That of a stream which does not exist yet."""
+
+    def stalled(self) -> AbstractContextManager[None]:
+        """It takes connections and answers nothing until the block ends."""
+
+
+class HeadgateOrigin(Headgate):
+    """A Headgate with the routes above."""
+
+    def __init__(self, readers_port: int, poll_s: float, prefixes: Sequence[str]) -> None:
+        self.poll_s = poll_s
+        routes: list[dict[str, str | int]] = [
+            {"prefix": AGEING, "origin": "memory:", **LIFETIMES},
+            {"prefix": PERSONAL, "origin": f"http://127.0.0.1:{readers_port}"},
+        ]
+        routes += ({"prefix": prefix, "origin": "memory:"} for prefix in (STREAMS, *prefixes))
+        environment = {
+            "HEADGATE_ROUTES": json.dumps(routes),
+            "HEADGATE_LONG_POLL_TIMEOUT": str(poll_s),
+        }
+        self.settings = load(None, environment, {})
+        super().__init__(environment=environment)
+        at = self.arguments.index("--origin")
+        del self.arguments[at : at + 2]  # each route has its own
+        self._numbers = itertools.count()
+
+    def path(self, prefix: str = STREAMS) -> str:
+        return f"{prefix}/s{next(self._numbers)}"
+
+    def asked(self, route: str | None = None) -> Asked:
+        count = dict.fromkeys(("read", "long_poll", "sse", "head"), 0)
+        for sample in _SAMPLE.finditer(ask(self.admin_port, "GET", "/metrics").body.decode()):
+            labels = dict(_LABEL.findall(sample["labels"]))
+            # An SSE read is counted when it begins, and a long-poll when it ends.
+            kind = {
+                "requests_total": labels.get("operation"),
+                "live_readers": labels.get("mode") if labels.get("mode") != "sse" else None,
+            }.get(sample["name"])
+            if kind in count and route in {None, labels["route"]}:
+                count[kind] += int(float(sample["value"]))
+        return Asked(*count.values())
+
+    def stalled(self) -> AbstractContextManager[None]:
+        return stalled(self.pid)
+
+
+@contextlib.contextmanager
+def stalled(pid: int) -> Iterator[None]:
+    """A process that stands still until the block ends."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+class _TellsWho(BaseHTTPRequestHandler):
+    """Answers each reader with his own credentials, to be kept for a minute if anybody may."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        credentials = (self.headers["Authorization"], self.headers["Cookie"])
+        body = "".join(filter(None, credentials)).encode() or b"nobody"
+        self.send_response(200)
+        for name, value in {
+            "Content-Type": TEXT,
+            "Content-Length": str(len(body)),
+            "Stream-Next-Offset": "0001",
+            "Cache-Control": "max-age=60",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextlib.contextmanager
+def headgate_origin(poll_s: float, *prefixes: str) -> Iterator[HeadgateOrigin]:
+    """A started one with streams below these prefixes, too; killed when the block ends."""
+    readers = ThreadingHTTPServer(("127.0.0.1", 0), _TellsWho)
+    thread = Thread(target=readers.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    origin = HeadgateOrigin(readers.server_port, poll_s, prefixes)
+    try:
+        origin.start()
+        yield origin
+    finally:
+        origin.close()
+        readers.shutdown()
+        thread.join()
+        readers.server_close()

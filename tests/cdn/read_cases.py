@@ -1,0 +1,186 @@
+"""Cases of readers who do not wait, and of writers: what is kept, for whom, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tests.cdn.findings import Fault, finding
+from tests.cdn.live_cases import VIEWERS, crowd
+from tests.cdn.origin import AGEING, PERSONAL, STREAMS
+from tests.cdn.viewers import Crowd, milliseconds
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from tests.cdn.edges import Edge
+    from tests.cdn.findings import Finding
+
+AT_ONCE_S = 1.0  # half of those who open a page together wait no longer
+TAIL_S = 2.0
+STALLED_S = 1.0  # an answer in this time has not waited for a stalled origin
+FRESH_S = 2.1  # after this, what is fresh for a second is stale where seconds are whole ones, too
+BODY = 1 << 20
+
+
+def whole_chunk(edge: Edge, prefix: str = STREAMS) -> str:
+    """A target whose answer never changes: what follows the first record of a closed stream."""
+    stream = edge.stream(b"first", path=edge.origin.path(prefix))
+    stream.append(b"second", Stream_Closed="true")
+    return f"{stream.path}?offset={stream.tail}"
+
+
+async def reads_at_once(edge: Edge) -> Finding:
+    """A page opens: everybody reads an open stream from its beginning."""
+    stream = edge.stream(b"before")
+    before = edge.origin.asked().reads
+    async with crowd(edge, VIEWERS) as readers:
+        readers.ask(f"{stream.path}?offset=-1")
+        answers = await readers.answers()
+    reads = edge.origin.asked().reads - before
+    took = [one.at - readers.began for one in answers if one.answer.body == b"before"]
+    return finding(
+        f"{VIEWERS} → {reads}, {milliseconds(took)}",
+        {
+            Fault.LOST: len(took) < VIEWERS,
+            Fault.NO_HITS: reads > VIEWERS // 10,
+            Fault.SERIALISED: median(took or [0]) > AT_ONCE_S,
+        },
+    )
+
+
+async def reordered_query(edge: Edge) -> Finding:
+    """The same read three times, the last with its query in another order."""
+    path, _, offset = whole_chunk(edge).partition("?")
+    before = edge.origin.asked().reads
+    bodies = {edge.ask("GET", f"{path}?cursor=5&{offset}").body for _ in range(2)}
+    reads = edge.origin.asked().reads - before
+    bodies.add(edge.ask("GET", f"{path}?{offset}&cursor=5").body)
+    all_reads = edge.origin.asked().reads - before
+    return finding(
+        f"3 → {all_reads}",
+        {
+            Fault.LOST: bodies != {b"second"},
+            Fault.NO_HITS: reads > 1,
+            Fault.ORDER_MATTERS: all_reads > reads,
+        },
+    )
+
+
+async def users_apart(edge: Edge) -> Finding:
+    """Two readers and an anonymous one, twice each, at a URL that tells each who he is."""
+    target = f"{edge.origin.path(PERSONAL)}?offset=-1"
+    users = {"Bearer A": "Authorization", "user=B": "Cookie", "Bearer C": "Authorization"}
+    wrong = []
+    for _ in range(2):
+        for credentials, header in users.items():
+            body = edge.ask("GET", target, None, **{header: credentials}).body.decode()
+            wrong += [body] * (body != credentials)
+        body = edge.ask("GET", target).body.decode()
+        wrong += [body] * (body != "nobody")
+    return finding(f"{len(wrong)} of 8 wrong", {Fault.MIXED_USERS: bool(wrong)})
+
+
+async def head_around_append(edge: Edge) -> Finding:
+    """HEAD, when a GET of the same URL has been kept, before and after an append."""
+    stream = edge.stream(b"before")
+    tails = [stream.tail]
+    edge.ask("GET", stream.path)
+    seen = [edge.ask("HEAD", stream.path).next_offset]
+    tails.append(stream.append(b"news"))
+    seen.append(edge.ask("HEAD", stream.path).next_offset)
+    right = [one == other for one, other in zip(seen, tails, strict=True)]
+    return finding(f"{sum(right)} of 2 right", {Fault.HEAD_OLD: not all(right)})
+
+
+async def writes(edge: Edge) -> Finding:
+    """Every operation through the CDN; the body of an append is a mebibyte of noise."""
+    path, body = edge.origin.path(), os.urandom(BODY)
+    statuses = [
+        edge.ask("PUT", path, Content_Type="application/octet-stream").status,
+        edge.ask("POST", path, body, Content_Type="application/octet-stream").status,
+        edge.ask("OPTIONS", path).status,
+    ]
+    stored = edge.stored(path)
+    statuses.append(edge.ask("DELETE", path).status)
+    return finding(
+        f"{len(stored) >> 10} KiB of {BODY >> 10}",
+        {
+            Fault.WRITE_LOST: stored != body,
+            Fault.NOT_PASSED: statuses != [201, 204, 204, 204],
+        },
+    )
+
+
+async def empty_tail(edge: Edge) -> Finding:
+    """A reader at the tail who asks again and again: how soon he sees an append."""
+    stream = edge.stream(b"before")
+    target = f"{stream.path}?offset={stream.tail}"
+    assert edge.ask("GET", target).body == b""
+    assert edge.ask("GET", target).body == b""
+    stream.append(b"news")
+    began = time.monotonic()
+    while edge.ask("GET", target).body != b"news" and time.monotonic() - began < 2 * TAIL_S:
+        await asyncio.sleep(0.02)  # his pace
+    took = time.monotonic() - began
+    return finding(f"{took:.1f} s", {Fault.TAIL_FROZEN: took > TAIL_S})
+
+
+async def now_twice(edge: Edge) -> Finding:
+    """`offset=now` before and after an append."""
+    stream = edge.stream(b"before")
+    target = f"{stream.path}?offset=now"
+    seen = [edge.ask("GET", target).next_offset]
+    tail = stream.append(b"news")
+    seen.append(edge.ask("GET", target).next_offset)
+    is_old = seen != [stream.tail, tail]
+    return finding("old" if is_old else "fresh", {Fault.NOW_OLD: is_old})
+
+
+async def stale_while_revalidate(edge: Edge) -> Finding:
+    """A copy that is stale, while the origin answers nothing; then it is made fresh behind."""
+    target = whole_chunk(edge, AGEING)
+    before = edge.origin.asked().reads
+    first = edge.ask("GET", target)
+    await asyncio.sleep(FRESH_S)  # the time that it ages in
+    reader = await Crowd.connect(edge.port, 1, STALLED_S)
+    try:
+        with edge.origin.stalled():
+            reader.ask(target)
+            given = await reader.answers()
+        is_given = [one.answer.body for one in given] == [first.body]
+        if is_given:  # he stays: some give up what nobody waits for any more
+            await until(lambda: edge.origin.asked().reads > before + 1, "it to be made fresh")
+    finally:
+        reader.close()
+    return finding(
+        milliseconds([one.at - reader.began for one in given]) if is_given else "waits for it",
+        {Fault.NO_STALE: not is_given},
+    )
+
+
+async def not_modified(edge: Edge) -> Finding:
+    """A reader who has the answer, by its tag."""
+    target = whole_chunk(edge)
+    tag = edge.ask("GET", target).headers["etag"]
+    before = edge.origin.asked().reads
+    again = edge.ask("GET", target, If_None_Match=tag)
+    reads = edge.origin.asked().reads - before
+    return finding(
+        f"{again.status}, {reads} at the origin",
+        {Fault.NO_304: again.status != 304, Fault.NO_HITS: reads > 0},
+    )
+
+
+async def encoded_slash(edge: Edge) -> Finding:
+    """Two streams whose paths are equal once they are decoded."""
+    name = edge.origin.path()
+    streams = [edge.stream(data, path=f"{name}{slash}b") for slash, data in SLASHES.items()]
+    seen = [edge.ask("GET", f"{one.path}?offset=-1").body for one in streams]
+    is_mixed = seen != list(SLASHES.values())
+    return finding("mixed" if is_mixed else "apart", {Fault.MIXED_STREAMS: is_mixed})
+
+
+SLASHES = {"/": b"plain", "%2F": b"encoded"}

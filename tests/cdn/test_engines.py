@@ -1,0 +1,50 @@
+"""Each configuration does what its target says that it does, and no more: run by its server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cdn.candidates import CANDIDATES
+from tests.cdn.candidates import edge as started_edge
+from tests.cdn.cases import CASES, MANY
+from tests.cdn.live_cases import polls_without_news
+from tests.cdn.origin import headgate_origin
+
+if TYPE_CHECKING:
+    from tests.cdn.cases import Case
+    from tests.cdn.edges import Edge
+
+COLLAPSING = [one for one in CANDIDATES if "collapses" in one.abilities]
+# nginx has a patience of 5 s by default, so only a longer poll shows whether it was given another.
+LONG_POLL_S = 7.0
+FEW = 50
+
+
+@pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_has_just_the_faults_that_its_target_tells(edge: Edge, case: Case) -> None:
+    found = await case(edge)
+    assert found.faults == found.looked_for & edge.known_faults, found.figures
+
+
+@pytest.mark.parametrize("edge", COLLAPSING, indirect=True, ids=str)
+@pytest.mark.parametrize("case", MANY.values(), ids=MANY)
+async def test_collapses_a_thousand(edge: Edge, case: Case) -> None:
+    found = await case(edge)
+    assert not found.faults, found.figures
+
+
+async def test_holds_polls_for_longer_than_a_cache_waits_by_default() -> None:
+    prefixes = [f"/v1/{number}" for number in range(len(COLLAPSING))]
+    with headgate_origin(LONG_POLL_S, *prefixes) as origin, contextlib.ExitStack() as stack:
+        edges = [
+            stack.enter_context(started_edge(candidate, origin, prefix))
+            for candidate, prefix in zip(COLLAPSING, prefixes, strict=True)
+        ]
+        found = await asyncio.gather(*(polls_without_news(edge, FEW) for edge in edges))
+    faults = {str(one): finding.faults for one, finding in zip(COLLAPSING, found, strict=True)}
+    assert faults == dict.fromkeys(faults, frozenset()), found

@@ -1,0 +1,38 @@
+"""The configurations that most guides show: the suite finds what is wrong with each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cdn.cases import OF_PATIENTS
+from tests.cdn.conftest import POLL_S
+from tests.cdn.live_cases import polls_without_news
+from tests.cdn.patients import LOCKED, PATIENTS
+from tests.cdn.patients import edge as started_edge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cdn.cases import Case
+    from tests.cdn.edges import Edge
+
+
+@pytest.fixture(scope="module")
+def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
+    with started_edge(request.param, POLL_S) as started:
+        yield started
+
+
+@pytest.mark.parametrize("edge", PATIENTS, indirect=True, ids=str)
+@pytest.mark.parametrize("case", OF_PATIENTS.values(), ids=OF_PATIENTS)
+async def test_names_just_the_faults_that_it_has(edge: Edge, case: Case) -> None:
+    found = await case(edge)
+    assert found.faults == found.looked_for & edge.known_faults, found.figures
+
+
+async def test_sees_that_polls_wait_for_each_other() -> None:
+    with started_edge(LOCKED, POLL_S) as edge:
+        found = await polls_without_news(edge)
+    assert found.faults == LOCKED.faults, found.figures

@@ -1,0 +1,80 @@
+"""Many readers in one event loop, each with a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Self
+
+from tests.support.http1 import Client, request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.http1 import Answer
+
+AT_ONCE = 100  # connections that are opened together: fewer than a listener's queue holds
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and when it was there (loop time)."""
+
+    answer: Answer
+    at: float
+
+
+class Crowd:
+    """Readers who have connected, and ask the same at the same time."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self.clients = clients
+        self.began = 0.0
+        self._waiting: list[asyncio.Task[Answered | None]] = []
+
+    @classmethod
+    async def connect(cls, port: int, size: int, patience_s: float) -> Self:
+        """So many readers, who each wait no longer than this for whatever comes."""
+        clients: list[Client] = []
+        for first in range(0, size, AT_ONCE):
+            some = range(first, min(first + AT_ONCE, size))
+            clients += await asyncio.gather(*(_connect(port, patience_s) for _ in some))
+        return cls(clients)
+
+    def ask(self, target: str, **headers: str) -> None:
+        """Everybody sends this request."""
+        self.began = asyncio.get_running_loop().time()
+        wire = request("GET", target, None, **headers)
+        self._waiting = [asyncio.create_task(_ask(client, wire)) for client in self.clients]
+
+    async def answers(self) -> list[Answered]:
+        """Of those who were answered in time."""
+        return [one for one in await asyncio.gather(*self._waiting) if one is not None]
+
+    def close(self) -> None:
+        """Everybody goes."""
+        for task in self._waiting:
+            task.cancel()
+        for client in self.clients:
+            client.close()
+
+
+async def _connect(port: int, patience_s: float) -> Client:
+    return Client(*await asyncio.open_connection("127.0.0.1", port), patience_s)
+
+
+async def _ask(client: Client, wire: bytes) -> Answered | None:
+    try:
+        client.send(wire)
+        answer = await client.whole(await client.head())
+    except TimeoutError:
+        return None
+    return Answered(answer, asyncio.get_running_loop().time())
+
+
+def milliseconds(delays_s: Sequence[float]) -> str:
+    """The middle one and the longest."""
+    if not delays_s:
+        return "never"
+    return f"{median(delays_s) * 1000:.0f}/{max(delays_s) * 1000:.0f} ms"

@@ -1,0 +1,194 @@
+"""Bunny's pull zone and edge rules, by the published model of its API and by what they avoid."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_type_hints
+
+import pytest
+from bunnynet.models.edge_rule import EdgeRule
+from bunnynet.models.edge_rule_action_type import EdgeRuleActionType
+from bunnynet.models.edge_rule_trigger import EdgeRuleTrigger
+from bunnynet.models.edge_rule_trigger_type import EdgeRuleTriggerType
+from bunnynet.models.pattern_matching_type import PatternMatchingType
+from bunnynet.models.pull_zone import PullZone
+from bunnynet.models.pull_zone_type import PullZoneType
+from bunnynet.models.trigger_matching_type import TriggerMatchingType
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from tests.cdn_configs.published_types import mismatches
+
+# Newer than the published model: their numbers are from Bunny's own provider for Terraform.
+ENABLE_REQUEST_COALESCING = 33
+REQUEST_METHOD = 9
+NEWER_FIELDS = {"OrderIndex"}
+GIVEN_BY_BUNNY = "Guid"  # of a rule: a new one has none
+
+SETS_CACHE_TIME = EdgeRuleActionType.OVERRIDE_CACHE_TIME.value
+HAS_HEADER = EdgeRuleTriggerType.REQUEST_HEADER.value
+HAS_QUERY = EdgeRuleTriggerType.URL_QUERY_STRING.value
+NONE_MATCHES = PatternMatchingType.MATCH_NONE.value
+ANY_MATCHES = PatternMatchingType.MATCH_ANY.value
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    said = {"upstream": "gateway.example.com:443", "host": "streams.example.com", **changes}
+    parts: dict[str, Any] = json.loads(render(target("bunny"), Options(**said)))
+    return parts
+
+
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"upstream": "gateway.example.com:4437", "poll_s": 50, "purge": True},
+    {"identity_headers": ("Authorization", "Cookie", "X-Api-Key")},
+    {"identity_headers": ()},
+]
+
+
+# ---------------------------------------------------------------- what the API takes
+
+
+def plain(name: str) -> str:
+    """A field's name, whether it is the model's or that of the API: `origin_url`, `OriginUrl`."""
+    return name.replace("_", "").lower()
+
+
+def strays(value: dict[str, Any], model: type) -> list[str]:
+    """Fields that the model has not, or has with another type."""
+    kinds = {plain(name): kind for name, kind in get_type_hints(model).items()}
+    wrong = []
+    for name, part in value.items():
+        kind = kinds.get(plain(name))
+        if kind is None:
+            wrong.append(f"{name}: unknown")
+        elif name not in {"Triggers", "ActionType", "TriggerMatchingType", "PatternMatchingType"}:
+            wrong += mismatches(part, kind, name)
+    return wrong
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_pull_zone_has_fields_of_the_published_model(changes: dict[str, Any]) -> None:
+    zone = made(**changes)["pull_zone"]
+    kind = zone.pop("Type")
+    assert PullZoneType(kind) is PullZoneType.PREMIUM
+    assert strays(zone, PullZone) == []
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_each_edge_rule_has_fields_and_numbers_of_the_published_model(
+    changes: dict[str, Any],
+) -> None:
+    rules = made(**changes)["edge_rules"]
+    assert [rule["OrderIndex"] for rule in rules] == list(range(1, len(rules) + 1))
+    for rule in rules:
+        assert GIVEN_BY_BUNNY not in rule
+        known = {name: part for name, part in rule.items() if name not in NEWER_FIELDS}
+        assert strays(known, EdgeRule) == []
+        TriggerMatchingType(rule["TriggerMatchingType"])
+        if rule["ActionType"] != ENABLE_REQUEST_COALESCING:
+            EdgeRuleActionType(rule["ActionType"])
+        for trigger in rule["Triggers"]:
+            PatternMatchingType(trigger["PatternMatchingType"])
+            if trigger["Type"] != REQUEST_METHOD:
+                EdgeRuleTriggerType(trigger["Type"])
+            named = {name: part for name, part in trigger.items() if name != "Type"}
+            assert strays(named, EdgeRuleTrigger) == []
+
+
+def test_the_comparison_finds_a_wrong_name_and_type() -> None:
+    zone = {"OriginUrl": 7, "EnableQueryStringOrdering": True, "Colour": "red"}
+    wrong, unknown = strays(zone, PullZone)
+    assert wrong.startswith("OriginUrl: 7 is no ")
+    assert unknown == "Colour: unknown"
+
+
+# ---------------------------------------------------------------- what it avoids
+
+
+def test_nothing_is_kept_otherwise_than_the_gateway_says() -> None:
+    zone = made()["pull_zone"]
+    assert zone["CacheControlMaxAgeOverride"] == zone["CacheControlPublicMaxAgeOverride"] == -1
+    off = {
+        "EnableSmartCache",  # it would store no stream at all
+        "IgnoreQueryStrings",  # it would mix offsets, and readers
+        "UseStaleWhileUpdating",  # it would hide appends
+        "UseStaleWhileOffline",
+        "CacheErrorResponses",
+        "EnableRequestCoalescing",  # it would mix readers, but for the rule about anonymous ones
+        "DisableCookies",
+        "BlockPostRequests",
+    }
+    assert [name for name in sorted(off) if zone[name] is not False] == []
+    assert zone["EnableQueryStringOrdering"] is zone["EnableHostnameVary"] is True
+
+
+def test_no_write_is_sent_twice() -> None:
+    zone = made()["pull_zone"]
+    assert zone["OriginRetries"] == 0
+    assert not any(zone[name] for name in zone if name.startswith("OriginRetry"))
+
+
+@pytest.mark.parametrize("poll_s", [1, 50])
+def test_those_who_wait_for_an_equal_poll_wait_longer_than_it_lasts(poll_s: int) -> None:
+    zone = made(poll_s=poll_s)["pull_zone"]
+    assert zone["RequestCoalescingTimeout"] == poll_s + 45
+    assert zone["OriginResponseTimeout"] > poll_s
+
+
+@pytest.mark.parametrize(
+    "names", [("Authorization", "Cookie"), ("Authorization", "X-Api-Key"), ()], ids=str
+)
+def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple[str, ...]) -> None:
+    *uncached, shared = made(identity_headers=names)["edge_rules"]
+    of_readers = [rule for rule in uncached if rule["Triggers"][0]["Type"] == HAS_HEADER]
+    assert [rule["Triggers"][0]["Parameter1"] for rule in of_readers] == list(names)
+    # Such a rule stores what it names for as long as it says: here that is never.
+    assert {(rule["ActionType"], rule["ActionParameter1"]) for rule in uncached} == {
+        (SETS_CACHE_TIME, "0")
+    }
+    assert shared["ActionType"] == ENABLE_REQUEST_COALESCING
+    assert shared["TriggerMatchingType"] == TriggerMatchingType.MATCH_ALL.value
+    *without, not_now, method = shared["Triggers"]
+    # A reader of SSE who comes back says by that header where it is, and not by the URL.
+    assert [trigger["Parameter1"] for trigger in without] == [*names, "Last-Event-ID"]
+    assert {tuple(trigger["PatternMatches"]) for trigger in without} == {("*",)}
+    assert {trigger["PatternMatchingType"] for trigger in (*without, not_now)} == {NONE_MATCHES}
+    assert (not_now["Type"], not_now["PatternMatches"]) == (HAS_QUERY, ["*offset=now*"])
+    assert (method["PatternMatches"], method["PatternMatchingType"]) == (["GET"], ANY_MATCHES)
+
+
+def test_head_is_not_answered_by_a_stored_get() -> None:
+    rule = made()["edge_rules"][-2]
+    assert (rule["ActionType"], rule["ActionParameter1"]) == (SETS_CACHE_TIME, "0")
+    (trigger,) = rule["Triggers"]
+    assert (trigger["Type"], trigger["PatternMatches"]) == (REQUEST_METHOD, ["HEAD"])
+
+
+@pytest.mark.parametrize(
+    ("upstream", "url"),
+    [
+        ("gateway.example.com:443", "https://gateway.example.com:443"),
+        ("gateway.example.com:4437", "http://gateway.example.com:4437"),
+        ("[2001:db8::1]:443", "https://[2001:db8::1]:443"),
+    ],
+)
+def test_port_443_is_spoken_to_by_tls(upstream: str, url: str) -> None:
+    zone = made(upstream=upstream)["pull_zone"]
+    assert zone["OriginUrl"] == url
+    assert zone["VerifyOriginSSL"] is url.startswith("https:")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"poll_s": 51}, "cannot hold long-polls of 51 s: 60 s is the longest"),
+        ({"heartbeat_s": 26}, "cannot pass on SSE with heartbeats every 26 s"),
+        ({"credentials": "per-credential"}, "its cache key takes no header"),
+    ],
+)
+def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        made(**changes)

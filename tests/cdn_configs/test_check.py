@@ -1,0 +1,106 @@
+"""Files that were rendered once, held against what the settings ask for now."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cdn_configs import check as checking
+from cdn_configs.check import LONGEST_FILE, check
+from cdn_configs.errors import Refused, UnknownTarget
+from cdn_configs.options import Options, from_settings
+from cdn_configs.render import mark, render
+from cdn_configs.targets import TARGETS
+from gateway.settings import Settings
+
+NGINX = TARGETS["nginx"]
+HERE = from_settings(Settings(), host="streams.example.com", purge=True)
+
+
+def test_a_file_that_is_as_rendered_is_fine_and_nginx_takes_it() -> None:
+    report = check(render(NGINX, HERE), Settings())
+    assert (report.target, report.difference, report.checker) == ("nginx", "", "nginx")
+    assert report.accepted, report.said
+    assert report.is_fine
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy"])
+@pytest.mark.parametrize("standalone", [False, True], ids=["part", "standalone"])
+def test_its_own_checker_takes_each_file(name: str, standalone: bool) -> None:
+    host = "" if standalone else "streams.example.com"
+    text = render(TARGETS[name], Options(host=host, standalone=standalone))
+    report = check(text, Settings())
+    assert (report.accepted, report.difference) == (True, ""), report.said
+
+
+def test_settings_that_have_changed_show_as_a_difference() -> None:
+    report = check(render(NGINX, HERE), Settings(long_poll_timeout=40))
+    assert "\n-    proxy_read_timeout 65s;" in report.difference
+    assert "\n+    proxy_read_timeout 85s;" in report.difference
+    assert report.accepted
+    assert not report.is_fine
+
+
+def test_what_was_chosen_on_the_command_line_is_no_difference() -> None:
+    chosen = from_settings(
+        Settings(),
+        upstream="192.0.2.1:80",
+        host="a.example",
+        listen=9000,
+        credentials="per-credential",
+        cache_size=1 << 30,
+    )
+    assert check(render(TARGETS["nginx-njs"], chosen), Settings()).difference == ""
+
+
+def test_a_file_that_was_edited_differs_and_its_checker_says_what_is_wrong() -> None:
+    text = render(NGINX, HERE).replace("proxy_cache_lock on;", "proxy_cache_lock maybe;", 1)
+    report = check(text, Settings())
+    assert "-        proxy_cache_lock maybe;\n+        proxy_cache_lock on;\n" in report.difference
+    assert report.accepted is False
+    assert 'invalid value "maybe" in "proxy_cache_lock"' in report.said
+
+
+def test_a_checker_that_is_not_installed_is_no_fault_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(checking, "SYSTEM", "/nowhere")
+    report = check(render(NGINX, HERE), Settings())
+    assert (report.accepted, report.said, report.is_fine) == (None, "", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "bears no mark"),
+        ("server {}\n# headgate cdn nginx {}", "bears no mark"),
+        ("# headgate cdn nginx\n", "bears no mark"),
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"Comment": "mine"}', "bears no mark"),
+        ("# headgate cdn nginx {\n", "bears no mark"),
+        ("# headgate cdn nginx {]}", "mark of the file cannot be read"),
+        ('# headgate cdn nginx {"host": "a;b"}', "is no host name"),
+        ('# headgate cdn nginx {"hots": "a"}', "unknown field `hots`"),
+        ('# headgate cdn nginx {"listen": "80"}', "Expected `int`"),
+        ('# headgate cdn nginx {"purge": true}', "needs the host name"),
+        ("x" * (LONGEST_FILE + 1), "over 1 MiB"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_file_that_is_none_of_ours_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        check(text, Settings())
+
+
+def test_a_file_of_a_target_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UnknownTarget, match="there is no target 'apache'"):
+        check("# headgate cdn apache {}\n", Settings())
+
+
+def test_the_mark_of_a_json_file_is_found_wherever_it_is() -> None:
+    said = mark(NGINX, HERE)
+    text = json.dumps({"rules": [{"enabled": True, "description": said}, None, 1]})
+    assert check(text, Settings()).target == "nginx"

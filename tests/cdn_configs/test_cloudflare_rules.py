@@ -1,0 +1,246 @@
+"""Cloudflare's rules: by the published types and parser, and what they make of each request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from cloudflare.types.rulesets import Phase
+from cloudflare.types.rulesets.phase_update_params import PhaseUpdateParams
+from cloudflare.types.rulesets.set_cache_settings_rule_param import SetCacheSettingsRuleParam
+from octorules_wirefilter import parse_expression
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.rules import RULES
+from cdn_configs.targets import target
+from gateway.protocol import cache_headers
+from gateway.protocol.cache_headers import Freshness
+from tests.cdn_configs.cloudflare_expressions import holds
+from tests.cdn_configs.published_types import mismatches
+
+CONFIG, REQUEST, RESPONSE = (
+    "http_config_settings",
+    "http_request_cache_settings",
+    "http_response_cache_settings",
+)
+PHASES = (CONFIG, REQUEST, RESPONSE)
+FREE_RULES = 10  # of each phase, on the smallest plan
+HOST = "streams.example.com"
+# Fields of an answer, which a rule about requests cannot look at.
+OF_ANSWERS = "http.response."
+
+
+def rulesets(**changes: Any) -> dict[str, Any]:
+    said = {"upstream": "gateway.example.com:443", "host": HOST, **changes}
+    made: dict[str, Any] = json.loads(render(target("cloudflare-rules"), Options(**said)))
+    return made
+
+
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"purge": True, "prefixes": ("/v1/stream", "/a.b/c-d")},
+    {"identity_headers": ("Authorization", "X-Api-Key"), "poll_s": 55},
+    {"identity_headers": ()},
+]
+
+
+# ---------------------------------------------------------------- what the API takes
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_each_ruleset_is_what_the_published_types_describe(changes: dict[str, Any]) -> None:
+    made = rulesets(**changes)
+    assert made.keys() == {"description", *PHASES}
+    for phase in PHASES:
+        assert mismatches(phase, Phase) == []
+        assert mismatches(made[phase], PhaseUpdateParams, phase) == []
+        assert len(made[phase]["rules"]) <= FREE_RULES
+        refs = [rule["ref"] for rule in made[phase]["rules"]]
+        assert len(set(refs)) == len(refs)
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_each_expression_is_what_cloudflares_parser_takes(changes: dict[str, Any]) -> None:
+    made = rulesets(**changes)
+    for phase in PHASES:
+        for rule in made[phase]["rules"]:
+            parsed = parse_expression(rule["expression"])
+            assert "error" not in parsed, parsed["error"]
+            about_answers = any(field.startswith(OF_ANSWERS) for field in parsed["fields"])
+            assert phase == RESPONSE or not about_answers
+
+
+def test_the_comparison_finds_a_wrong_name_type_choice_and_operator() -> None:
+    made = rulesets()
+    share, tail = made[REQUEST]["rules"][1], made[RESPONSE]["rules"][1]
+    share["action_parameters"] |= {"cache": "yes", "colour": "red"}
+    del share["action_parameters"]["edge_ttl"]["mode"]
+    tail["action_parameters"]["s-maxage"]["operation"] = "sit"
+    assert mismatches(share, SetCacheSettingsRuleParam) == [
+        ".action_parameters.cache: 'yes' is no bool",
+        ".action_parameters.edge_ttl: mode is missing",
+        ".action_parameters.colour: unknown",
+    ]
+    assert mismatches(made[REQUEST], PhaseUpdateParams) != []
+    (wrong,) = mismatches(made[RESPONSE], PhaseUpdateParams)
+    assert wrong.startswith(".rules[1].action_parameters.s-maxage.operation: 'sit' is none of")
+    assert "error" in parse_expression('http.host resembles "a"')
+    assert "error" in parse_expression("http.host eq 7")
+
+
+# ---------------------------------------------------------------- what becomes of a request
+
+
+def request(target_: str, method: str = "GET", host: str = HOST, **headers: str) -> dict[str, Any]:
+    """The fields of a request that the rules look at."""
+    path, _, query = target_.partition("?")
+    return {
+        "http.host": host,
+        "http.request.method": method,
+        "http.request.uri.path": path,
+        "http.request.uri.query": query,
+        "http.cookie": headers.get("cookie", ""),
+        "http.request.headers.names": [name.replace("_", "-") for name in headers],
+    }
+
+
+def settled(made: dict[str, Any], phase: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the rules that match say; of two that say the same thing, the last counts."""
+    said: dict[str, Any] = {}
+    for rule in made[phase]["rules"]:
+        if holds(rule["expression"], facts):
+            said.update(rule["action_parameters"])
+    return said
+
+
+SHARED = {
+    "catch-up": request("/v1/stream/a?offset=-1"),
+    "all-of-it": request("/v1/stream/a"),
+    "long-poll": request("/v1/stream/a?cursor=7&live=long-poll&offset=0_1"),
+    "a-header-that-is-no-credential": request("/v1/stream/a?offset=-1", accept="*/*"),
+}
+PASSED = {
+    "head": request("/v1/stream/a?offset=-1", "HEAD"),
+    "post": request("/v1/stream/a", "POST"),
+    "sse": request("/v1/stream/a?offset=-1&live=sse"),
+    "a-live-that-is-unknown": request("/v1/stream/a?offset=-1&live=%73se"),
+    "now": request("/v1/stream/a?offset=now"),
+    "authorization": request("/v1/stream/a?offset=-1", authorization="Bearer a"),
+    "another-credential": request("/v1/stream/a?offset=-1", x_api_key="a"),
+    "cookie": request("/v1/stream/a?offset=-1", cookie="a=b"),
+    "a-stream-named-like-a-file": request("/v1/stream/a.js", authorization="Bearer a"),
+}
+NOT_OURS = {
+    "another-host": request("/v1/stream/a", host="www.example.com"),
+    "another-path": request("/v1/streams"),
+}
+KEYS = ("Authorization", "Cookie", "X-Api-Key")
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_read_that_is_the_same_for_all_may_be_stored(name: str) -> None:
+    said = settled(rulesets(identity_headers=KEYS), REQUEST, SHARED[name])
+    assert said["cache"] is True
+    assert said["cache_key"] == {"ignore_query_strings_order": True}
+    # Without a lifetime nothing is stored; Cloudflare's default for 200 is two hours.
+    assert said["edge_ttl"] == {"mode": "bypass_by_default"}
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_every_other_request_passes(name: str) -> None:
+    assert settled(rulesets(identity_headers=KEYS), REQUEST, PASSED[name]) == {"cache": False}
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+def test_the_rest_of_the_zone_is_left_alone(name: str) -> None:
+    made = rulesets()
+    assert [settled(made, phase, {**NOT_OURS[name], **answer(200)}) for phase in PHASES] == [{}] * 3
+
+
+def test_no_body_of_a_stream_is_held_back_or_rewritten() -> None:
+    for facts in (*SHARED.values(), *PASSED.values()):
+        said = settled(rulesets(), CONFIG, facts)
+        assert said["response_body_buffering"] == "none"
+        assert said["email_obfuscation"] is said["rocket_loader"] is False
+
+
+# ---------------------------------------------------------------- what becomes of an answer
+
+
+def answer(status: int, lines: str = "", **more: str) -> dict[str, Any]:
+    """The fields of an answer, with the gateway's own header lines."""
+    fields = {name.lower(): [value] for name, value in cache_headers.fields(lines)}
+    fields |= {name.replace("_", "-"): [value] for name, value in more.items()}
+    return {
+        "http.response.code": status,
+        "http.response.headers": fields,
+        "http.response.headers.names": list(fields),
+    }
+
+
+POLL = SHARED["long-poll"]
+CATCH_UP = SHARED["catch-up"]
+TAIL = cache_headers.tail_lifetime(Freshness())
+LONG_TAIL = cache_headers.tail_lifetime(Freshness(tail_max_age=60))
+EMPTY = {"stream_up_to_date": "true", "content_length": "2"}
+MOMENT = {"operation": "set", "value": RULES.moment_s, "cloudflare_only": True}
+KEPT_A_MOMENT = {
+    "no-news": (POLL, answer(204, cache_headers.POLL_TIMEOUT), "no-store"),
+    "an-empty-tail": (CATCH_UP, answer(200, TAIL, **EMPTY), "no-cache"),
+    "an-empty-tail-kept-for-a-minute": (CATCH_UP, answer(200, LONG_TAIL, **EMPTY), "no-cache"),
+}
+CHUNK = cache_headers.chunk_lifetime(Freshness(), None)
+AS_THE_GATEWAY_SAYS = {
+    "a-whole-chunk": (CATCH_UP, answer(200, CHUNK, content_length="2")),
+    "a-tail-with-data": (CATCH_UP, answer(200, TAIL, stream_up_to_date="true", content_length="9")),
+    "no-news-of-a-closed-stream": (POLL, answer(204, cache_headers.NO_STORE)),
+    "a-write": (PASSED["post"], answer(204, cache_headers.NO_STORE)),
+    "a-tail-asked-for-each-time": (
+        CATCH_UP,
+        answer(200, cache_headers.tail_lifetime(Freshness(tail_max_age=0)), **EMPTY),
+    ),
+    "a-private-tail": (CATCH_UP, answer(200, "Cache-Control: private, s-maxage=1\r\n", **EMPTY)),
+    "a-tail-with-a-cookie": (CATCH_UP, answer(200, TAIL, set_cookie="a=b", **EMPTY)),
+    "private-no-news": (
+        POLL,
+        answer(204, "Cache-Control: private\r\nCDN-Cache-Control: max-age=1\r\n"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEPT_A_MOMENT)
+def test_what_has_no_news_is_kept_for_a_moment_by_cloudflare_only(name: str) -> None:
+    asked, answered, forbidden = KEPT_A_MOMENT[name]
+    said = settled(rulesets(), RESPONSE, {**asked, **answered})
+    assert said["s-maxage"] == MOMENT
+    assert said[forbidden] == {"operation": "remove", "cloudflare_only": True}
+    assert all(change["cloudflare_only"] for change in said.values())
+
+
+@pytest.mark.parametrize("name", AS_THE_GATEWAY_SAYS)
+def test_all_else_is_kept_as_the_gateway_says(name: str) -> None:
+    asked, answered = AS_THE_GATEWAY_SAYS[name]
+    assert settled(rulesets(), RESPONSE, {**asked, **answered}) == {}
+
+
+def test_purging_has_a_tag_for_all_streams_of_the_zone() -> None:
+    facts = {**CATCH_UP, **answer(200, CHUNK)}
+    tagged = {"operation": "add", "values": ["headgate"]}
+    assert settled(rulesets(purge=True), RESPONSE, facts) == tagged
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"poll_s": 56}, "cannot hold long-polls of 56 s: Cloudflare waits 100 s"),
+        ({"heartbeat_s": 46}, "cannot pass on SSE with heartbeats every 46 s"),
+        ({"credentials": "per-credential"}, "only the Enterprise plan takes a header"),
+        ({"host": ""}, "needs the host name"),
+    ],
+)
+def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        rulesets(**changes)

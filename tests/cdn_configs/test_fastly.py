@@ -1,0 +1,102 @@
+"""Fastly's VCL: what its linter says of it, and what is refused.
+
+What it stores is in test_fastly_and_varnish.py.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from tests.test_architecture import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FALCO = ROOT / "tests/node/node_modules/falco-js/bin/falco-linux-amd64"
+NAIVE = ROOT / "tests/cdn/patients/naive.vcl"
+
+
+def fastly(**changes: Any) -> str:
+    said = {"upstream": "gateway.example.com:443", "host": "streams.example.com", **changes}
+    return render(target("fastly"), Options(**said))
+
+
+def linted(file: Path) -> dict[str, Any]:
+    """The linter's report; its exit status only tells something without -json."""
+    done = subprocess.run([FALCO, "lint", "-json", file], capture_output=True, check=False)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def passes(file: Path) -> bool:
+    """Whether the checker of the target is content."""
+    command = [each.format(file=file) for each in target("fastly").checker]
+    done = subprocess.run(command, executable=FALCO, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"upstream": "gateway.example.com:4437", "poll_s": 50, "heartbeat_s": 25},
+        {"upstream": "[2001:db8::1]:443", "identity_headers": ()},
+        {"identity_headers": ("Authorization", "X-Api-Key"), "purge": True, "poll_s": 1},
+    ],
+    ids=["usual", "longest", "no-credentials", "other-credentials"],
+)
+def test_the_linter_finds_no_error_and_no_doubt(changes: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "headgate.vcl"
+    file.write_text(fastly(**changes))
+    report = linted(file)
+    assert (report["Errors"], report["Warnings"]) == (0, 0), report["LintErrors"]
+    assert report["ParseErrors"] == {}
+    assert passes(file)
+
+
+def test_the_naive_file_is_refused_because_it_is_written_for_another_program() -> None:
+    report = linted(NAIVE)
+    assert (report["Errors"], report["Warnings"]) == (10, 2)
+    assert not passes(NAIVE)
+    said = [one["Message"] for found in report["LintErrors"].values() for one in found]
+    told = "\n".join(said)
+    # A key is not added to before there is one: credentials never were in it.
+    assert 'Variable "req.hash" could not access in scope of RECV' in told
+    # Varnish's name: Fastly never calls it, so no lifetime and no stale answer either.
+    assert 'Unused subroutine "vcl_backend_response"' in told
+    assert 'Variable "beresp.ttl" could not access' in told
+    assert 'Variable "beresp.grace" could not access' in told
+    # Without the macro, what is set in Fastly's own pages has no effect.
+    assert 'missing Fastly boilerplate comment "FASTLY RECV"' in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"poll_s": 51}, "cannot hold long-polls of 51 s: between nodes of a cluster"),
+        ({"heartbeat_s": 26}, "cannot pass on SSE with heartbeats every 26 s: after 60 s"),
+        ({"credentials": "per-credential"}, "cannot keep a cache for each reader: whether its"),
+        ({"standalone": True}, "has no standalone file"),
+        ({"host": ""}, "needs the host name"),
+    ],
+)
+def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        fastly(**changes)
+    assert told in refusal.value.detail
+    assert refusal.value.detail.startswith("fastly ")
+
+
+@pytest.mark.parametrize(("poll_s", "wait_s"), [(1, 46), (13, 58), (14, 59), (50, 59)])
+def test_it_waits_longer_than_a_poll_and_less_than_its_cluster(poll_s: int, wait_s: int) -> None:
+    text = fastly(poll_s=poll_s)
+    assert f".first_byte_timeout = {wait_s}s;" in text
+    assert f".between_bytes_timeout = {wait_s}s;" in text

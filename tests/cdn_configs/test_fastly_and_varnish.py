@@ -1,0 +1,175 @@
+"""What Fastly's rules and Varnish's store, and for how long: the same.
+
+Both run in Varnish, Fastly's after a translation of their spelling, before an origin that says what
+the gateway says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.rules import RULES
+from cdn_configs.targets import target
+from gateway.protocol import cache_headers
+from gateway.protocol.cache_headers import Freshness
+from tests.cdn_configs.varnish_twin import (
+    Answer,
+    Edge,
+    Origin,
+    serving,
+    translated,
+    varnish,
+    watched,
+)
+from tests.support.ports import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Case(NamedTuple):
+    """An answer of the gateway's, and how long it is kept; None: not at all."""
+
+    query: str
+    answer: Answer
+    kept_s: int | None
+    stale_s: int = 0
+
+
+def says(lines: str, **more: str) -> tuple[tuple[str, str], ...]:
+    """The gateway's own header lines, and others."""
+    others = [(name.replace("_", "-"), value) for name, value in more.items()]
+    return (*cache_headers.fields(lines), *others)
+
+
+USUALLY = Freshness()
+CHUNK = cache_headers.chunk_lifetime(USUALLY, None)
+TAIL = cache_headers.tail_lifetime(USUALLY)
+EVENTS = "text/event-stream"
+CATCH_UP, POLL, SSE = "?offset=0_1", "?cursor=7&live=long-poll&offset=0_1", "?live=sse&offset=0_1"
+CASES = {
+    "a-whole-chunk": Case(
+        CATCH_UP,
+        Answer(fields=says(CHUNK)),
+        USUALLY.chunk_max_age,
+        USUALLY.stale_while_revalidate,
+    ),
+    "the-tail": Case(CATCH_UP, Answer(fields=says(TAIL, Stream_Up_To_Date="true")), RULES.moment_s),
+    "a-tail-that-is-asked-for-each-time": Case(
+        CATCH_UP, Answer(fields=says(cache_headers.tail_lifetime(Freshness(tail_max_age=0)))), None
+    ),
+    "an-answer-without-a-lifetime": Case(CATCH_UP, Answer(), None),
+    "what-is-private": Case(CATCH_UP, Answer(fields=says(cache_headers.PRIVATE)), None),
+    "what-is-private-and-has-a-lifetime": Case(
+        CATCH_UP, Answer(fields=says("Cache-Control: private, max-age=60\r\n")), None
+    ),
+    "what-sets-a-cookie": Case(CATCH_UP, Answer(fields=says(CHUNK, Set_Cookie="a=b")), None),
+    "no-such-stream": Case(CATCH_UP, Answer(404, says(cache_headers.NO_STORE)), None),
+    "no-such-stream-with-a-lifetime": Case(CATCH_UP, Answer(404, says(CHUNK)), None),
+    "polled-data": Case(POLL, Answer(fields=says(cache_headers.poll_lifetime(None))), 20),
+    "polled-data-of-the-beginning": Case(POLL, Answer(fields=says(TAIL)), RULES.moment_s),
+    "no-news": Case(POLL, Answer(204, says(cache_headers.POLL_TIMEOUT)), RULES.moment_s),
+    "no-news-of-a-closed-stream": Case(POLL, Answer(204, says(cache_headers.NO_STORE)), 1),
+    "no-stream-to-poll-yet": Case(
+        "?live=long-poll&offset=-1", Answer(404, says(cache_headers.NO_STORE)), None
+    ),
+    "a-poll-that-fails": Case(POLL, Answer(503, says(cache_headers.NO_STORE)), RULES.moment_s),
+    "private-polled-data": Case(POLL, Answer(fields=says(cache_headers.PRIVATE)), None),
+    "events": Case(
+        SSE,
+        Answer(fields=says(cache_headers.EVENT_STREAM, Content_Type=EVENTS)),
+        RULES.sse_join_s,
+    ),
+    "private-events": Case(
+        SSE, Answer(fields=says("Cache-Control: private\r\n", Content_Type=EVENTS)), None
+    ),
+    "events-that-were-asked-for-in-disguise": Case(
+        "?l%69ve=sse&offset=0_1",
+        Answer(fields=says(cache_headers.EVENT_STREAM, Content_Type=EVENTS)),
+        None,
+    ),
+}
+
+
+PASSES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "head": ("HEAD", CATCH_UP, {}),
+    "post": ("POST", "", {}),
+    "authorization": ("GET", CATCH_UP, {"Authorization": "Bearer a"}),
+    "cookie": ("GET", POLL, {"Cookie": "a=b"}),
+    "now": ("GET", "?offset=now", {}),
+    "events-from-now": ("GET", "?live=sse&offset=now", {}),
+}
+
+
+OTHERS = ("order", "hosts", "shared", "resumed")
+
+
+def vcl(name: str, origin_port: int) -> str:
+    """The target's file, for real Varnish."""
+    if name == "fastly":
+        said = Options(upstream="gateway.example.com:443", host="streams.example.com")
+        return translated(render(target(name), said), origin_port)
+    said = Options(upstream=f"{HOST}:{origin_port}", standalone=True)
+    return watched(render(target(name), said))
+
+
+@pytest.fixture(scope="module", params=["fastly", "varnish"])
+def edge(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Edge]:
+    answers = {f"/{name}": case.answer for name, case in CASES.items()}
+    others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
+    origin = Origin({**answers, **others})
+    folder = tmp_path_factory.mktemp("varnish")
+    with serving(origin), varnish(vcl(request.param, origin.server_port), folder, origin) as edge:
+        yield edge
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_answer_is_kept_for_as_long_as_the_rules_say(name: str, edge: Edge) -> None:
+    case = CASES[name]
+    first, second = (edge.ask(f"/{name}{case.query}") for _ in range(2))
+    assert first.status == second.status == case.answer.status
+    assert first.kept is (case.kept_s is not None)
+    assert edge.origin.requests(f"/{name}") == {"GET": 1 if first.kept else 2}
+    if case.kept_s is not None:
+        assert case.kept_s - 1 < first.ttl_s <= case.kept_s
+        assert first.grace_s == case.stale_s
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_request_that_is_its_own_reaches_the_gateway_as_it_is(name: str, edge: Edge) -> None:
+    method, query, headers = PASSES[name]
+    for _ in range(2):
+        assert edge.ask(f"/{name}{query}", method, **headers).status == 200
+    assert edge.origin.requests(f"/{name}") == {method: 2}
+
+
+def test_a_reader_with_credentials_gets_nothing_of_what_was_kept_for_others(edge: Edge) -> None:
+    anonymous = edge.ask(f"/shared{CATCH_UP}")
+    known = edge.ask(f"/shared{CATCH_UP}", Authorization="Bearer a")
+    again = edge.ask(f"/shared{CATCH_UP}")
+    assert anonymous.body == again.body != known.body
+
+
+def test_a_reader_of_events_who_comes_back_gets_none_of_another_place(edge: Edge) -> None:
+    places = ("0_1", "0_2", "0_1")
+    bodies = [edge.ask(f"/resumed{SSE}", **{"Last-Event-ID": at}).body for at in places]
+    assert bodies == [b"1", b"2", b"1"]
+
+
+def test_the_order_of_a_query_makes_no_other_question(edge: Edge) -> None:
+    one = edge.ask("/order?offset=0_1&live=long-poll&cursor=7")
+    other = edge.ask("/order?cursor=7&offset=0_1&live=long-poll")
+    assert one.body == other.body
+    assert edge.origin.requests("/order") == {"GET": 1}
+
+
+def test_two_hosts_are_kept_apart(edge: Edge) -> None:
+    one = edge.ask(f"/hosts{CATCH_UP}")
+    other = edge.ask(f"/hosts{CATCH_UP}", Host="other.example")
+    assert (one.body, other.body) == (b"1", b"2")

@@ -1,0 +1,182 @@
+"""What a configuration is made for: what settings ask for, and what has no place in a file."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdn_configs.errors import Refused
+from cdn_configs.options import (
+    LONGEST_HOST,
+    LONGEST_ITEM,
+    MIB,
+    MOST_LISTED,
+    ORIGINS_IDENTITY,
+    TIB,
+    Options,
+    from_settings,
+)
+from gateway.protocol.identity import IdentityHeaders
+from gateway.settings import Address, Route, Settings
+
+HOSTILE = (
+    "a;b", "a b", 'a"b', "a'b", "a\nb", "a\r\nb", "a\0b", "a{b", "a}b", "a$b", "a<b", "a\\b",
+    "a#b", "a`b", "a/b", "a\u2028b", "\u0430", "a\u00e9",
+)  # fmt: skip
+
+
+def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
+    settings = Settings(
+        listen=Address("0.0.0.0", 4000),
+        long_poll_timeout=29.5,
+        sse_max_age=120,
+        sse_heartbeat=0.5,
+        routes=(
+            Route(prefix="/a", origin="memory:"),
+            Route(prefix="/a/long", origin="file:./streams", tail_max_age=0),
+        ),
+    )
+    assert from_settings(settings) == Options(
+        upstream="127.0.0.1:4000",
+        poll_s=30,
+        sse_s=120,
+        heartbeat_s=1,
+        tail_s=0,
+        prefixes=("/a/long", "/a"),
+    )
+
+
+def test_the_defaults_are_those_of_the_settings() -> None:
+    assert from_settings(Settings()) == Options()
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        (Address("::", 1), "[::1]:1"),
+        (Address("::1", 65535), "[::1]:65535"),
+        (Address("gateway.example", 80), "gateway.example:80"),
+    ],
+    ids=str,
+)
+def test_the_gateway_is_reached_where_it_listens(listen: Address, upstream: str) -> None:
+    assert from_settings(Settings(listen=listen)).upstream == upstream
+
+
+def test_what_is_given_goes_before_the_settings_and_what_is_not_counts_for_nothing() -> None:
+    options = from_settings(Settings(), upstream="b:1", host=None, listen=None, purge=True)
+    assert options == Options(upstream="b:1", purge=True)
+
+
+def test_streams_of_an_origin_are_kept_apart_by_the_headers_that_it_may_know_readers_by() -> None:
+    route = Route(
+        prefix="/v1",
+        origin="https://streams.example.com",
+        identity_headers=("X-Shop", "x-api-key"),
+        drop_headers=("cookie",),
+    )
+    known = from_settings(Settings(routes=(route,))).identity_headers
+    assert known == ("Authorization", *ORIGINS_IDENTITY, "X-Shop")
+
+
+def test_a_header_that_one_route_drops_still_counts_for_another() -> None:
+    routes = (
+        Route(prefix="/a", origin="https://one.example", drop_headers=("Cookie",)),
+        Route(prefix="/b", origin="memory:"),
+    )
+    known = from_settings(Settings(routes=routes)).identity_headers
+    assert sorted(known) == sorted(("Authorization", "Cookie", *ORIGINS_IDENTITY))
+
+
+def test_the_headers_of_origins_are_such_as_the_gateway_knows_readers_by() -> None:
+    identity = IdentityHeaders()
+    assert [name for name in ORIGINS_IDENTITY if not identity.has(name)] == []
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_a_value_that_could_break_out_of_a_file_is_refused(text: str) -> None:
+    for values in (
+        {"host": text},
+        {"upstream": f"{text}:80"},
+        {"upstream": text},
+        {"prefixes": (f"/{text}/..;",)},
+        {"identity_headers": (text,)},
+        {"credentials": text},
+    ):
+        with pytest.raises(Refused) as refusal:
+            Options(**values)
+        assert refusal.value.detail.isascii()
+        assert refusal.value.detail.isprintable()
+
+
+LONG_LABEL = "a" * 63
+LONG_HOST = ".".join([LONG_LABEL] * 3 + ["a" * 61])
+
+
+@pytest.mark.parametrize(
+    "host", ["a", "a.b", "1.example", "xn--bcher-kva.example", LONG_LABEL, LONG_HOST]
+)
+def test_a_host_name_is_taken(host: str) -> None:
+    assert len(LONG_HOST) == LONGEST_HOST
+    assert Options(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["A.example", "-a", "a-", "a..b", ".a", "a.", "127.0.0.1", "[::1]", "a:80", "*.a", "a_b",
+     LONG_LABEL + "a", f"a{LONG_HOST}"],
+)  # fmt: skip
+def test_what_is_no_host_name_is_refused(host: str) -> None:
+    with pytest.raises(Refused, match="is no host name in lower case"):
+        Options(host=host)
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    ["127.0.0.1:4437", "[::1]:1", "[2001:db8::1]:65535", "gateway:80", "a.b.example:8080"],
+)
+def test_an_upstream_is_taken(upstream: str) -> None:
+    assert Options(upstream=upstream).upstream == upstream
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    ["", "gateway", "gateway:", "gateway:0", "gateway:65536", ":80", "[::1]", "[::g]:80", "[:]:1",
+     "http://gateway:80", "gateway:80/", "user@gateway:80", "gateway:80:80", "gateway:٣"],
+)  # fmt: skip
+def test_what_is_no_upstream_is_refused(upstream: str) -> None:
+    with pytest.raises(Refused, match="--upstream"):
+        Options(upstream=upstream)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("listen", 1, 65535),
+        ("cache_size", MIB, TIB),
+        ("poll_s", 1, 24 * 3600),
+        ("sse_s", 1, 24 * 3600),
+        ("heartbeat_s", 1, 3600),
+        ("tail_s", 0, 3600),
+    ],
+)
+def test_a_number_has_bounds(name: str, least: int, most: int) -> None:
+    for number in (least, most):
+        assert getattr(Options(**{name: number}), name) == number  # type: ignore[arg-type]
+    for number in (least - 1, most + 1):
+        with pytest.raises(Refused, match="must be from"):
+            Options(**{name: number})  # type: ignore[arg-type]
+
+
+def test_lists_are_bounded() -> None:
+    most = tuple(f"X-{number}" for number in range(MOST_LISTED))
+    assert Options(identity_headers=most).identity_headers == most
+    with pytest.raises(Refused, match="at most"):
+        Options(identity_headers=(*most, "X-One-More"))
+    longest = "/" + "a" * (LONGEST_ITEM - 1)
+    assert Options(prefixes=(longest,)).prefixes == (longest,)
+    with pytest.raises(Refused, match="is no route prefix"):
+        Options(prefixes=(longest + "a",))
+
+
+def test_an_edge_waits_longer_than_any_long_poll() -> None:
+    assert Options(poll_s=30).edge_timeout_s == 75

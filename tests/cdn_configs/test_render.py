@@ -1,0 +1,184 @@
+"""What is rendered, and what is refused because no right file can be made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from itertools import product
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from cdn_configs.errors import Refused, UnknownTarget
+from cdn_configs.options import CREDENTIAL_MODES, Options
+from cdn_configs.render import MARK, check_fit, mark, render
+from cdn_configs.target import Target
+from cdn_configs.targets import TARGETS, target
+from tests.test_architecture import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cdn_configs.options import CredentialMode
+
+HOST = "streams.example.com"
+# A target with every limit that one can have.
+NARROW = Target(
+    name="narrow",
+    title="a target",
+    folder="narrow",
+    template="",
+    file_name="narrow.conf",
+    comment="#",
+    does=(),
+    does_not=(),
+    no_per_credential="its keys have no headers",
+    tells_any_header=False,
+    longest_poll_s=20,
+    longest_poll_reason="it ends what takes longer",
+    longest_heartbeat_s=30,
+    longest_heartbeat_reason="it ends what is silent",
+    no_purge="it has no way in",
+    abilities=frozenset({"collapses"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (Options(), "narrow needs the host name that readers use: give --host"),
+        (
+            Options(host=HOST, standalone=True),
+            "narrow has no standalone file: it runs at its vendor only",
+        ),
+        (
+            Options(host=HOST, credentials="per-credential"),
+            "narrow cannot keep a cache for each reader: its keys have no headers",
+        ),
+        (
+            Options(host=HOST, poll_s=21),
+            "narrow cannot hold long-polls of 21 s: it ends what takes longer; "
+            "set long_poll_timeout to at most 20",
+        ),
+        (
+            Options(host=HOST, heartbeat_s=31),
+            "narrow cannot pass on SSE with heartbeats every 31 s: it ends what is silent; set "
+            "sse_heartbeat to at most 30",
+        ),
+        (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
+        (
+            Options(host=HOST, identity_headers=("Cookie", "X-Shop", "X-Api-Key")),
+            "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
+        ),
+        (
+            Options(host=HOST, tail_s=0),
+            "narrow lets equal readers wait for one answer, and where it may not keep that, for "
+            "each other: set tail_max_age to at least 1",
+        ),
+    ],
+    ids=["host", "standalone", "credentials", "poll", "heartbeat", "purge", "readers", "tail"],
+)
+def test_what_a_target_cannot_do_is_refused_in_one_sentence(
+    options: Options, sentence: str
+) -> None:
+    with pytest.raises(Refused) as refusal:
+        render(NARROW, options)
+    assert refusal.value.detail == sentence
+
+
+def test_the_longest_times_that_a_target_holds_are_taken() -> None:
+    check_fit(NARROW, Options(host=HOST, poll_s=20, heartbeat_s=30))
+
+
+def test_an_unknown_target_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(UnknownTarget) as refusal:
+        target("apache\n")
+    assert refusal.value.detail == rf"there is no target 'apache\n': {', '.join(TARGETS)}"
+
+
+def test_names_are_those_of_the_table_and_files_of_one_folder_differ() -> None:
+    assert [name for name, one in TARGETS.items() if name != one.name] == []
+    assert [one.name for one in TARGETS.values() if not _template(one).is_file()] == []
+    for one in TARGETS.values():
+        assert [TARGETS[name].folder for name in one.beside] == [one.folder] * len(one.beside)
+
+
+def _template(one: Target) -> Path:
+    return ROOT / "cdn_configs" / one.folder / one.template
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_people_are_told_what_a_target_does_and_does_not_and_how_it_is_checked(name: str) -> None:
+    one = TARGETS[name]
+    assert all((one.title, one.does, one.does_not, one.checked))
+    assert [text for text in (*one.does, *one.does_not) if not text.endswith(".")] == []
+    assert ("per-credential" in one.credentials) != bool(one.no_per_credential)
+    assert ("purges" in one.abilities) <= (not one.no_purge)
+    assert (one.longest_poll_s is None) == (not one.longest_poll_reason)
+    readme = (ROOT / "cdn_configs" / one.folder / "README.md").read_text()
+    assert f"headgate cdn render {name}" in readme
+
+
+def test_a_mark_is_one_line_of_ascii_and_leaves_defaults_out() -> None:
+    options = Options(host=HOST, poll_s=30)
+    said = mark(TARGETS["nginx"], options)
+    assert said == f'{MARK}nginx {{"host":"{HOST}","poll_s":30}}'
+    assert msgspec.json.decode(said.partition("{")[1] + said.partition("{")[2], type=Options) == (
+        options
+    )
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_file_begins_with_its_mark(name: str) -> None:
+    one, options = TARGETS[name], Options(host=HOST)
+    text = render(one, options)
+    if one.comment == "json":
+        assert json.dumps(mark(one, options))[1:-1] in text
+    else:
+        assert text.partition("\n")[0] == f"{one.comment} {mark(one, options)}"
+    assert text.endswith("\n")
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs"])
+def test_nginx_takes_each_variant(name: str, tmp_path: Path) -> None:
+    one = TARGETS[name]
+    variants = product(one.credentials, (False, True))
+    for number, (credentials, purge) in enumerate(variants):
+        folder = tmp_path / str(number)
+        options = Options(
+            standalone=True,
+            credentials=credentials,
+            purge=purge,
+            host=HOST if purge else "",
+            upstream="[::1]:4437" if purge else "127.0.0.1:4437",
+            identity_headers=("Authorization", "X-Api-Key"),
+        )
+        run = _nginx(one, options, folder)
+        assert run.returncode == 0, run.stderr
+        assert "[emerg]" not in run.stderr
+
+
+def _nginx(one: Target, options: Options, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`nginx -t` of a file in its folder, where all must be that it writes."""
+    folder.mkdir()
+    for beside in (one, *map(target, one.beside)):
+        (folder / beside.file_name).write_text(render(beside, options))
+    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    assert program is not None
+    command = [program, "-t", "-p", str(folder), "-c", str(folder / one.file_name)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("credentials", CREDENTIAL_MODES)
+def test_a_credential_is_in_no_key_of_nginx_but_as_its_hash(credentials: CredentialMode) -> None:
+    text = render(
+        TARGETS["nginx-njs"],
+        Options(host=HOST, credentials=credentials, identity_headers=("Authorization", "X-Shop")),
+    )
+    (key,) = {line.strip() for line in text.splitlines() if "proxy_cache_key" in line}
+    assert "$http_authorization" not in key
+    assert "$http_x_shop" not in key
+    assert ("$headgate_reader" in key) == (credentials == "per-credential")

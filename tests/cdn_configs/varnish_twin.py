@@ -1,0 +1,184 @@
+"""Fastly's rules in real Varnish, beside Varnish's own: what each stores, and for how long.
+
+Fastly's VCL is a dialect of an old Varnish's. What is translated is only its spelling, so a
+rule that stores too much at Fastly stores too much here. What Fastly's platform does by itself
+(clusters, its own time-outs, purging) is not in it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.ports import HOST, accepts, free_port
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# Put in front: it runs before the file's own rules, and takes no decision.
+WATCH = """
+sub vcl_deliver {
+    set resp.http.X-Ttl = obj.ttl;
+    set resp.http.X-Grace = obj.grace;
+    set resp.http.X-Kept = !obj.uncacheable;
+}
+"""
+
+
+def watched(own: str) -> str:
+    """Varnish's own file, with answers that tell what became of them."""
+    head = "vcl 4.1;\nimport std;\n"
+    assert own.count(head) == 1
+    return own.replace(head, head + WATCH)
+
+
+def translated(fastly: str, origin_port: int) -> str:
+    """Fastly's file as Varnish 7 reads it, before an origin on this machine."""
+    backend = f'backend origin {{ .host = "{HOST}"; .port = "{origin_port}"; }}\n'
+    text, found = re.subn(r"(?ms)^backend F_headgate \{.*?^\}\n", "", fastly)
+    assert found == 1
+    subs = "".join(
+        _translated(name, body)
+        for name, body in re.findall(r"(?ms)^sub (\w+) \{\n(.*?)^\}\n", text)
+    )
+    return f"vcl 4.1;\nimport std;\n{backend}{WATCH}{subs}"
+
+
+def _translated(name: str, body: str) -> str:
+    body = body.replace("set req.backend = F_headgate;", "")
+    body = body.replace("querystring.sort(", "std.querysort(")
+    if name == "vcl_recv":
+        body = body.replace("return(lookup)", "return(hash)")
+    elif name == "vcl_hash":
+        body = re.sub(r"set req\.hash \+= ([^;]+);", r"hash_data(\1);", body)
+        body = body.replace("return(hash)", "return(lookup)")
+    else:
+        assert name == "vcl_fetch"
+        name = "vcl_backend_response"
+        body = body.replace("req.url", "bereq.url").replace("return(pass)", "return(pass(1s))")
+        body = body.replace("set beresp.cacheable = true;", "")  # Varnish stores any status
+        body = body.replace("beresp.stale_while_revalidate", "beresp.grace")
+        body = body.replace("beresp.stale_if_error", "beresp.keep")
+    return f"sub {name} {{\n{body}}}\n"
+
+
+class Answer(NamedTuple):
+    """What the origin says to a request; its body is what it is asked for the n-th time."""
+
+    status: int = 200
+    fields: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+
+
+class Origin(ThreadingHTTPServer):
+    """Answers each path as it is told to, and counts what it is asked."""
+
+    daemon_threads = True
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        super().__init__((HOST, free_port()), _Handler)
+        self.answers = answers
+        self.asked: Counter[tuple[str, str]] = Counter()
+
+    def requests(self, path: str) -> dict[str, int]:
+        """How often the path was asked for, by method."""
+        return {method: number for (method, at), number in self.asked.items() if at == path}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Origin
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = self.path.partition("?")[0]
+        self.server.asked[self.command, path] += 1
+        answer = self.server.answers[path]
+        body = f"{self.server.asked[self.command, path]}".encode()
+        body = body if answer.body is None else answer.body
+        self.send_response(answer.status)
+        for name, value in answer.fields:
+            self.send_header(name, value)
+        if answer.status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if answer.status != 204 and self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = do_POST = _answer  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the counts tell."""
+
+
+class Got(NamedTuple):
+    """An answer, and what the cache in between made of it."""
+
+    status: int
+    body: bytes
+    kept: bool
+    ttl_s: float
+    grace_s: float
+
+
+class Edge:
+    """Varnish on a port, and the origin behind it."""
+
+    def __init__(self, port: int, origin: Origin) -> None:
+        self.port = port
+        self.origin = origin
+
+    def ask(self, target: str, method: str = "GET", **headers: str) -> Got:
+        """One request on a connection of its own."""
+        connection = HTTPConnection(HOST, self.port, timeout=30)
+        try:
+            connection.request(method, target, headers={"Host": "edge.example", **headers})
+            answer = connection.getresponse()
+            body = answer.read()
+            kept = answer.headers["X-Kept"] == "true"
+            ttl, grace = float(answer.headers["X-Ttl"]), float(answer.headers["X-Grace"])
+            return Got(answer.status, body, kept, ttl, grace)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(origin: Origin) -> Iterator[None]:
+    """The origin answers in a thread until the block ends."""
+    thread = Thread(target=origin.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        origin.shutdown()
+        origin.server_close()
+        thread.join()
+
+
+@contextmanager
+def varnish(vcl: str, folder: Path, origin: Origin) -> Iterator[Edge]:
+    """Varnish with this file, until the block ends."""
+    file, log, port = folder / "twin.vcl", folder / "log", free_port()
+    file.write_text(vcl)
+    command = ["varnishd", "-F", "-j", "none", "-T", "none", "-n", str(folder / "work")]
+    command += ["-f", str(file), "-a", f"{HOST}:{port}", "-s", "malloc,16m"]
+    command += ["-p", "default_grace=0", "-p", "default_keep=0"]  # as Fastly has them
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        wait_until(
+            lambda: process.poll() is not None or accepts(port), "Varnish listens", log.read_text
+        )
+        assert process.poll() is None, log.read_text()
+        yield Edge(port, origin)
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,187 @@
+"""`headgate cdn`: what is printed, what is written, and what is refused without a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.targets import TARGETS
+from gateway.__main__ import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "streams.example.com"
+SETTINGS = """
+listen = "10.0.0.5:4000"
+long_poll_timeout = 30
+[[routes]]
+prefix = "/chat"
+origin = "https://streams.example.com"
+identity_headers = ["X-Shop"]
+"""
+
+
+def headgate(*arguments: str) -> tuple[int, str, str]:
+    """The exit status, and what is on stdout and stderr."""
+    runner = CliRunner(env={"HEADGATE_CONFIG": None, "HEADGATE_ORIGIN": None})
+    result = runner.invoke(cli, ["cdn", *arguments], prog_name="headgate")
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "headgate.toml"
+    path.write_text(SETTINGS)
+    return str(path)
+
+
+def test_all_targets_are_listed_with_what_they_are() -> None:
+    status, listed, said = headgate("list")
+    assert (status, said) == (0, "")
+    rows = [line.split(maxsplit=1) for line in listed.splitlines()]
+    assert rows == [[one.name, one.title] for one in TARGETS.values()]
+
+
+def test_a_configuration_is_made_from_the_settings(config: str) -> None:
+    printed = headgate("render", "nginx", "--config", config, "--host", HOST)
+    assert printed[0] == 0, printed
+    assert "server 10.0.0.5:4000;" in printed[1]
+    assert "proxy_read_timeout 75s;" in printed[1]
+    assert "${http_x_shop}" in printed[1]
+
+
+def test_options_of_the_command_go_before_the_settings() -> None:
+    status, printed, said = headgate(
+        "render",
+        "nginx-njs",
+        *("--upstream", "gateway:1", "--host", HOST, "--listen", "9000"),
+        *("--credentials", "per-credential", "--cache-size", "2GiB", "--purge", "--standalone"),
+    )
+    assert (status, said) == (0, "")
+    assert printed == render(
+        TARGETS["nginx-njs"],
+        Options(
+            upstream="gateway:1",
+            host=HOST,
+            listen=9000,
+            credentials="per-credential",
+            cache_size=2 << 30,
+            purge=True,
+            standalone=True,
+        ),
+    )
+
+
+def test_a_file_is_written_and_its_check_finds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.conf"
+    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (0, "", "")
+    assert headgate("check", str(file)) == (
+        0,
+        f"{file} is what the settings ask for (nginx).\nnginx takes the file.\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("apache",), f"there is no target 'apache': {', '.join(TARGETS)}."),
+        (("nginx",), "nginx needs the host name that readers use: give --host."),
+        (
+            ("nginx", "--host", "a.example\nserver {"),
+            "--host 'a.example\\nserver {' is no host name in lower case.",
+        ),
+        (
+            ("nginx", "--host", HOST, "--credentials", "per-credential"),
+            "nginx cannot keep a cache for each reader: stock nginx cannot hash a credential, and "
+            "would have it in its files in clear; nginx-njs can.",
+        ),
+        (
+            ("nginx", "--host", HOST, "--credentials", "none"),
+            "--credentials must be bypass or per-credential, not 'none'.",
+        ),
+        (("caddy", "--host", HOST, "--purge"), "caddy takes no purges: it keeps nothing."),
+        (("nginx", "--host", HOST, "--listen", "0"), "--listen must be from 1 to 65,535, not 0."),
+        (
+            ("nginx", "--host", HOST, "--cache-size", "1G"),
+            "--cache-size must be in B, KiB, MiB or GiB: write 1GiB.",
+        ),
+        (
+            ("nginx", "--host", HOST, "--upstream", "http://gateway:80"),
+            "--upstream must be HOST:PORT, not 'http://gateway:80'.",
+        ),
+    ],
+    ids=lambda value: " ".join(value).splitlines()[0] if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_made_is_refused_in_one_sentence_without_a_file(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    file = tmp_path / "new"
+    assert headgate("render", *arguments, "-o", str(file)) == (2, "", f"headgate: {sentence}\n")
+    assert not file.exists()
+
+
+def test_a_refusal_leaves_the_file_that_is_there_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.conf"
+    file.write_text("before")
+    assert headgate("render", "nginx", "-o", str(file))[0] == 2
+    assert file.read_text() == "before"
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "none" / "headgate.conf"
+    said = f"headgate: {file} cannot be written: No such file or directory.\n"
+    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (2, "", said)
+
+
+def test_a_check_prints_what_differs_and_what_the_checker_refuses(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.conf"
+    headgate("render", "nginx", "--host", HOST, "-o", str(file))
+    file.write_text(file.read_text().replace("proxy_cache_lock on", "proxy_cache_lock maybe"))
+    status, printed, _ = headgate("check", str(file))
+    assert status == 1
+    assert "-        proxy_cache_lock maybe;\n+        proxy_cache_lock on;\n" in printed
+    assert f"\n{file} differs from what the settings ask for (nginx).\n" in printed
+    assert printed.endswith("nginx refuses the file.\n")
+    assert 'invalid value "maybe"' in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file or directory."),
+        (b"", "the file bears no mark of headgate cdn render."),
+        (b"\xff\xfe\x00", "the file bears no mark of headgate cdn render."),
+        (b"# headgate cdn apache {}", "there is no target 'apache': "),
+    ],
+    ids=["missing", "empty", "no text", "no target"],
+)
+def test_a_file_that_cannot_be_checked_is_told(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    file = tmp_path / "headgate.conf"
+    if content is not None:
+        file.write_bytes(content)
+    status, printed, told = headgate("check", str(file))
+    assert (status, printed) == (2, "")
+    assert said in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_is_explained_in_all_that_it_says_of_itself(name: str) -> None:
+    status, printed, said = headgate("explain", name)
+    assert (status, said) == (0, "")
+    assert max(map(len, printed.splitlines())) <= 80
+    flowing = " ".join(printed.split())
+    one = TARGETS[name]
+    assert [text for text in (*one.does, *one.does_not) if text not in flowing] == []
+
+
+def test_an_unknown_target_is_not_explained() -> None:
+    assert headgate("explain", "apache")[0] == 2

@@ -1,0 +1,86 @@
+"""Tags: short, computed by anybody, and only on what shared caches may keep."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.protocol import cache_headers, tags
+from gateway.protocol.cache_headers import Freshness, tagged
+from gateway.protocol.paths import MAX_PATH_BYTES
+
+PATH, PREFIX = "/v1/stream/a%2Fb", "/v1/stream"
+ROUTE = tags.of_route(PREFIX)
+STREAM = tags.of_stream(PATH)
+FRESHNESS = Freshness(route_tag=ROUTE)
+OURS = {
+    "Surrogate-Key": f"{STREAM} {ROUTE}",
+    "Cache-Tag": f"{STREAM},{ROUTE}",
+    "CDN-Tag": f"{STREAM},{ROUTE}",
+}
+
+
+def test_a_shell_computes_the_same_tag() -> None:
+    command = f"printf %s '{PATH}' | sha256sum | cut -c1-{tags.DIGITS}"
+    printed = subprocess.run(["bash", "-c", command], capture_output=True, check=True, text=True)
+    assert tags.of_stream(PATH) == f"s-{printed.stdout.strip()}"
+    assert tags.of_route(PATH) == f"r-{printed.stdout.strip()}"
+
+
+@pytest.mark.parametrize("size", [1, MAX_PATH_BYTES])
+def test_a_tag_is_as_short_for_the_longest_path(size: int) -> None:
+    assert re.fullmatch(r"s-[0-9a-f]{16}", tags.of_stream("/" + "x" * (size - 1)))
+    assert len(tags.lines("/" + "x" * (size - 1), ROUTE)) < 160
+
+
+def test_paths_that_differ_in_an_encoded_slash_have_other_tags() -> None:
+    assert tags.of_stream("/v1/stream/a/b") != tags.of_stream("/v1/stream/a%2Fb")
+
+
+@pytest.mark.parametrize(
+    "lifetime",
+    [
+        cache_headers.chunk_lifetime(FRESHNESS, None),
+        cache_headers.tail_lifetime(FRESHNESS),
+        cache_headers.poll_lifetime(None),
+        "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
+    ],
+)
+def test_what_shared_caches_may_keep_has_tags(lifetime: str) -> None:
+    lines = tagged(lifetime, PATH, FRESHNESS)
+    assert lines.startswith(lifetime)
+    assert dict(cache_headers.fields(lines.removeprefix(lifetime))) == OURS
+
+
+@pytest.mark.parametrize(
+    "lifetime",
+    [
+        cache_headers.NO_STORE,
+        cache_headers.PRIVATE,
+        cache_headers.EVENT_STREAM,
+        cache_headers.POLL_TIMEOUT,
+        cache_headers.chunk_lifetime(FRESHNESS, 0.5),
+        cache_headers.tail_lifetime(Freshness(tail_max_age=0)),
+        "Cache-Control: Private, max-age=60\r\n",
+        "Cache-Control: max-age=00\r\n",
+    ],
+)
+def test_what_is_private_or_over_at_once_has_none(lifetime: str) -> None:
+    assert tagged(lifetime, PATH, FRESHNESS) == lifetime
+
+
+def test_tags_of_an_origin_stay_and_ours_come_once() -> None:
+    fields = CIMultiDict([("surrogate-key", f"a  {STREAM}"), ("Cache-Tag", "b, c"), ("X", "y")])
+    for _ in range(2):
+        tags.retag(fields, PATH, ROUTE, wanted=True)
+        assert dict(fields) == {
+            "Surrogate-Key": f"a {STREAM} {ROUTE}",
+            "Cache-Tag": f"b,c,{STREAM},{ROUTE}",
+            "CDN-Tag": f"{STREAM},{ROUTE}",
+            "X": "y",
+        }
+    tags.retag(fields, PATH, ROUTE, wanted=False)
+    assert dict(fields) == {"Surrogate-Key": "a", "Cache-Tag": "b,c", "X": "y"}

@@ -1,0 +1,187 @@
+"""The calls that each maker documents, and which of its answers say that it has been done."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.errors import StartError
+from gateway.protocol import tags
+from gateway.purge.drivers import driver_of
+from gateway.purge.purges import Purges
+from gateway.settings import PurgedCache
+from tests.purge.double import SUCCESS, Double, refusal
+from tests.support.raw_origin import answer
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PREFIX = "/v1/stream"
+TOKEN = "s3cret-t0ken"
+PATH = f"{PREFIX}/a%2Fb"
+KINDS: dict[str, dict[str, Any]] = {
+    "nginx": {"host": "streams.example.com"},
+    "varnish": {},
+    "fastly": {"zone": "SU1Z0isxPaozGVKXdv0eY", "token": TOKEN},
+    "cloudflare": {"zone": "023e105f4ecef8ad9ca31a8372d0c353", "token": TOKEN},
+    "bunny": {"zone": "12345", "token": TOKEN},
+}
+AT_ONCE = {"nginx": 1, "varnish": 64, "fastly": 256, "cloudflare": 30, "bunny": 1}
+
+
+def configured(kind: str, url: str = "http://localhost:1") -> PurgedCache:
+    return PurgedCache.model_validate({"kind": kind, "url": url, **KINDS[kind]})
+
+
+@asynccontextmanager
+async def purging(kind: str) -> AsyncIterator[tuple[Double, Purges]]:
+    async with Double() as double:
+        purges = Purges([configured(kind, double.url)], lambda: 0.0, 0.0)
+        purges.open()
+        try:
+            yield double, purges
+        finally:
+            await purges.close()
+
+
+def counted(purges: Purges, kind: str) -> dict[str, float]:
+    return {
+        sample.values[-1]: sample.number
+        for sample in purges.samples()
+        if sample.metric.name == "headgate_purges_total" and sample.values[0] == kind
+    }
+
+
+STREAM = tags.of_stream(PATH)
+EXPECTED: dict[str, tuple[str, dict[str, str], object]] = {
+    "nginx": (f"PURGE {PATH}?*", {"host": "streams.example.com"}, None),
+    "varnish": ("BAN /", {"surrogate-key": STREAM}, None),
+    "fastly": (
+        "POST /service/SU1Z0isxPaozGVKXdv0eY/purge",
+        {"fastly-key": TOKEN, "accept": "application/json", "content-type": "application/json"},
+        {"surrogate_keys": [STREAM]},
+    ),
+    "cloudflare": (
+        "POST /client/v4/zones/023e105f4ecef8ad9ca31a8372d0c353/purge_cache",
+        {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
+        {"tags": [STREAM]},
+    ),
+    "bunny": (
+        "POST /pullzone/12345/purgeCache",
+        {"accesskey": TOKEN, "content-type": "application/json"},
+        {"CacheTag": STREAM},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_stream_is_purged_by_the_documented_call(kind: str) -> None:
+    line, fields, body = EXPECTED[kind]
+    async with purging(kind) as (double, purges):
+        purges.purge(PREFIX, PATH)
+        await until(lambda: counted(purges, kind)["done"] == 1)
+        (call,) = double.calls
+        assert call.line == line
+        assert fields.items() <= call.named.items()
+        assert (call.json if call.body else None) == body
+        assert purges.notes() == {f"purge {kind} localhost:{double.port}": None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_comes_during_a_call_goes_into_as_few_as_the_maker_allows(kind: str) -> None:
+    most = AT_ONCE[kind]
+    async with purging(kind) as (double, purges):
+        double.goes.clear()
+        purges.purge(PREFIX, PATH)
+        await until(lambda: len(double.calls) == 1)
+        for number in range(most + 1):
+            purges.purge(PREFIX, f"{PREFIX}/{number}")
+            purges.purge(PREFIX, f"{PREFIX}/{number}")
+        double.goes.set()
+        await until(lambda: counted(purges, kind)["done"] == most + 2)
+        assert len(double.calls) == 3
+        told = f"{double.calls[1]}"
+        paths = [f"{PREFIX}/{number}" for number in range(most + 1)]
+        named = [(f"{path}?*" if kind == "nginx" else tags.of_stream(path)) for path in paths]
+        assert [name in told for name in named] == [True] * most + [False]
+
+
+async def test_tags_are_one_expression_for_varnish() -> None:
+    async with purging("varnish") as (double, purges):
+        double.goes.clear()
+        purges.purge(PREFIX, PATH)
+        await until(lambda: len(double.calls) == 1)
+        purges.purge(PREFIX, "/x")
+        purges.purge(PREFIX, "/y")
+        double.goes.set()
+        await until(lambda: len(double.calls) == 2)
+        expression = f"{tags.of_stream('/x')}|{tags.of_stream('/y')}"
+        assert double.calls[1].named["surrogate-key"] == expression
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused", "reason"),
+    [
+        ("nginx", refusal("404 Not Found"), "it needs ngx_cache_purge 2.4 or newer"),
+        ("nginx", refusal("412 Precondition Failed"), "it needs ngx_cache_purge 2.4 or newer"),
+        ("nginx", refusal("405 Method Not Allowed"), "answers 405"),
+        ("varnish", refusal("501 Not Implemented"), "answers 501"),
+        ("fastly", refusal("401 Unauthorized"), "does not let us purge: it answers 401"),
+        ("cloudflare", refusal("403 Forbidden"), "does not let us purge: it answers 403"),
+        ("cloudflare", refusal("200 OK"), "does not answer that it was a success"),
+        ("cloudflare", answer(b"<html>"), "answers with what is no JSON"),
+        ("cloudflare", answer(b"[]"), "does not answer that it was a success"),
+        ("bunny", refusal("429 Too Many Requests"), "has had too many purges"),
+        ("bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302"),
+        ("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "broke off"),
+    ],
+)
+async def test_any_other_answer_is_a_failure_that_is_shown(
+    kind: str, refused: bytes, reason: str
+) -> None:
+    async with purging(kind) as (double, purges):
+        double.last = refused
+        purges.purge(PREFIX, PATH)
+        await until(lambda: counted(purges, kind)["failed"] == 1)
+        (note,) = purges.notes().values()
+        assert note is not None
+        assert note.startswith("it ")
+        assert reason in note
+        assert "1 purge waits" in note
+        assert TOKEN not in note
+        assert len(double.calls) == 1  # also where it points elsewhere
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
+async def test_bunny_says_with_any_2xx_that_it_is_done(status: str) -> None:
+    async with purging("bunny") as (double, purges):
+        double.last = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+        purges.purge(PREFIX, PATH)
+        await until(lambda: counted(purges, "bunny")["done"] == 1)
+
+
+async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    async with Double() as double:
+        given = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": str(file)}
+        purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
+        purges.open()
+        purges.purge(PREFIX, PATH)
+        await until(lambda: len(double.calls) == 1)
+        assert double.calls[0].named["accesskey"] == TOKEN
+        await purges.close()
+
+
+def test_a_file_without_a_token_keeps_the_gateway_from_starting(tmp_path: Path) -> None:
+    given = {"kind": "bunny", "zone": "1", "token_file": str(tmp_path / "absent")}
+    with pytest.raises(StartError, match="must be a file that can be read"):
+        driver_of(PurgedCache.model_validate(given))
+
+
+def test_the_answer_of_cloudflare_is_as_documented() -> None:
+    assert driver_of(configured("cloudflare")).why_not(200, SUCCESS) is None

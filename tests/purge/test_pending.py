@@ -1,0 +1,93 @@
+"""What waits to be purged: each thing once, bounded, and never lost without being counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.protocol import tags
+from gateway.purge.pending import Copies, Pending, Waiting
+
+A, B = "/a", "/b"
+
+
+def one(name: str, prefix: str = A) -> Copies:
+    return Copies(prefix, f"{prefix}/{name}")
+
+
+def pending(*copies: Copies, most: int = 3) -> Pending:
+    made = Pending(most)
+    for moment, each in enumerate(copies):
+        made.add(each, Waiting(float(moment)))
+    return made
+
+
+def test_a_stream_is_found_by_its_tag_and_by_how_its_urls_begin() -> None:
+    assert one("x").tag == tags.of_stream("/a/x")
+    assert one("x").urls == "/a/x?"
+    assert (Copies(A).tag, Copies(A).urls) == (tags.of_route(A), "/a/")
+
+
+def test_what_is_purged_twice_before_it_is_told_waits_once_and_for_the_longer_time() -> None:
+    waiting = pending(one("x"), one("y"), one("x"))
+    assert waiting.drop(0.5) == 1
+    assert waiting.take(9) == [one("y")]
+
+
+def test_what_comes_while_the_same_is_told_waits_again() -> None:
+    waiting = pending(one("x"))
+    assert waiting.take(1) == [one("x")]
+    assert (len(waiting), waiting.undone) == (0, 1)
+    waiting.add(one("x"), Waiting(5.0))
+    assert (len(waiting), waiting.undone) == (1, 2)
+    waiting.give_back()
+    assert (len(waiting), waiting.undone, waiting.failed) == (1, 1, 1)
+    assert waiting.drop(5.0) == 1  # it has waited since the first time
+
+
+def test_what_failed_is_known_to_have_while_it_is_tried_again_and_until_it_is_done() -> None:
+    waiting = pending(one("x"))
+    waiting.take(1)
+    assert waiting.failed == 0
+    waiting.give_back()
+    waiting.take(1)
+    assert (waiting.failed, waiting.undone) == (1, 1)
+    waiting.done()
+    assert (waiting.failed, waiting.undone) == (0, 0)
+
+
+def test_what_failed_waits_behind_the_others() -> None:
+    waiting = pending(one("x"), one("y"))
+    waiting.take(1)
+    waiting.give_back()
+    assert waiting.take(9) == [one("y"), one("x")]
+
+
+@pytest.mark.parametrize(("count", "kept", "widened"), [(2, 2, 0), (3, 3, 0), (4, 1, 4)])
+def test_beyond_the_bound_the_whole_route_is_purged(count: int, kept: int, widened: int) -> None:
+    waiting = pending(*(one(str(number)) for number in range(count)))
+    assert (len(waiting), waiting.widened) == (kept, widened)
+    if widened:
+        assert waiting.take(9) == [Copies(A)]
+
+
+def test_a_route_that_is_widened_leaves_others_alone_and_covers_what_follows() -> None:
+    waiting = pending(one("x", B), one("1"), one("2"), one("3"), one("4"))
+    assert waiting.take(9) == [one("x", B), Copies(A)]
+    assert waiting.widened == 3
+
+
+def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
+    waiting = pending(one("0"))
+    waiting.take(1)
+    for number in range(4):
+        waiting.add(one(str(number)), Waiting(9.0))
+    waiting.give_back()
+    assert waiting.failed == 1
+    assert waiting.take(9) == [Copies(A)]
+
+
+@pytest.mark.parametrize(("before", "left"), [(1.0, 2), (1.5, 1), (9.0, 0)])
+def test_what_is_too_old_is_let_go_of(before: float, left: int) -> None:
+    waiting = pending(one("x"), one("y"), one("z"))
+    assert waiting.drop(before) == 3 - left
+    assert len(waiting) == left

@@ -1,0 +1,250 @@
+"""A purge that failed is tried again until it is done, is shown meanwhile, and is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import ClientSession
+from structlog.testing import capture_logs
+
+from gateway.purge import purger as of_purger
+from gateway.purge.drivers import driver_of
+from gateway.purge.pending import Copies
+from gateway.purge.purger import GIVE_UP_S, Purger
+from gateway.purge.purges import Purges
+from gateway.settings import PurgedCache
+from tests.purge.double import Double, refusal
+from tests.streams.clock import ManualClock
+from tests.support.ports import free_port
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+X, Y, Z = (Copies("/r", f"/r/{name}") for name in "xyz")
+QUICK_S = 0.01
+
+
+class Cache:
+    """A purger at work, before a double."""
+
+    def __init__(self, url: str, *, most: int = 100, first_s: float = QUICK_S) -> None:
+        given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
+        self.clock = ManualClock()
+        driver = driver_of(PurgedCache.model_validate(given))
+        self.purger = Purger(driver, self.clock, most=most, first_s=first_s, settle_s=0.0)
+        self.counts = self.purger.counts
+
+
+@asynccontextmanager
+async def working(url: str, *, most: int = 100, first_s: float = QUICK_S) -> AsyncIterator[Cache]:
+    cache = Cache(url, most=most, first_s=first_s)
+    async with ClientSession() as session:
+        task = asyncio.create_task(cache.purger.run(session))
+        try:
+            yield cache
+            cache.purger.stop()
+            await task
+        finally:
+            task.cancel()
+
+
+async def test_it_is_tried_until_it_is_done_and_told_once() -> None:
+    with capture_logs() as lines:
+        async with Double() as double, working(double.url) as cache:
+            double.answers = [refusal("500 Oops")] * 3
+            cache.purger.purge(X)
+            await until(lambda: cache.counts["failed"] >= 1)
+            shown = cache.purger.why_unhealthy()
+            await until(lambda: cache.counts["done"] == 1)
+            assert shown == ("it answers 500; 1 purge waits, and readers may get what is no more")
+            assert cache.purger.why_unhealthy() is None
+            assert cache.counts == {"failed": 3, "done": 1}
+            assert [call.body for call in double.calls] == [double.calls[0].body] * 4
+            server = f"localhost:{double.port}"
+    assert lines == [
+        {
+            "event": "purge.failed",
+            "log_level": "warning",
+            "cache": "cloudflare",
+            "server": server,
+            "reason": "answers 500",
+            "waiting": 1,
+        },
+        {
+            "event": "purge.recovered",
+            "log_level": "info",
+            "cache": "cloudflare",
+            "server": server,
+        },
+    ]
+    assert "t0ken" not in str(lines)
+
+
+async def test_a_server_that_is_not_there_is_asked_again_when_it_is() -> None:
+    port = free_port()
+    async with working(f"http://localhost:{port}") as cache:
+        cache.purger.purge(X)
+        await until(lambda: cache.counts["failed"] >= 2)
+        note = cache.purger.why_unhealthy()
+        assert note is not None
+        assert note.startswith("it cannot be connected to: Connection refused; 1 purge waits")
+        async with Double(port):
+            await until(lambda: cache.counts["done"] == 1)
+
+
+async def test_a_cache_that_does_not_answer_is_given_up_on_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(of_purger, "CALL_S", 0.05)
+    async with Double() as double, working(double.url) as cache:
+        double.goes.clear()
+        cache.purger.purge(X)
+        await until(lambda: cache.counts["failed"] >= 1)
+        assert (cache.purger.why_unhealthy() or "").startswith("it did not answer within 0.05 s")
+        double.goes.set()
+
+
+async def test_what_comes_while_it_waits_to_try_again_goes_into_the_next_call() -> None:
+    async with Double() as double, working(double.url) as cache:
+        double.answers = [refusal("503 Later")]
+        cache.purger.purge(X)
+        await until(lambda: len(double.calls) == 1)
+        for copies in (Y, X, Z, Y):
+            cache.purger.purge(copies)
+        await until(lambda: cache.counts["done"] == 3)
+        _, call = double.calls
+        told = call.json
+        assert isinstance(told, dict)
+        assert sorted(told["tags"]) == sorted([X.tag, Y.tag, Z.tag])
+
+
+async def test_a_cache_that_wants_to_be_left_alone_is() -> None:
+    async with Double() as double, working(double.url) as cache:
+        double.answers = [refusal("429 Slow Down", "Retry-After: 2")]
+        began = asyncio.get_running_loop().time()
+        cache.purger.purge(X)
+        await until(lambda: cache.counts["done"] == 1)
+        assert 2 <= asyncio.get_running_loop().time() - began < 20
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "-5", "²", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999"]
+)
+async def test_nonsense_in_its_stead_is_not_waited_for_long(text: str) -> None:
+    field = f"Retry-After: {text}".encode().decode("latin-1")
+    async with Double() as double, working(double.url) as cache:
+        double.answers = [refusal("429 Slow Down", field)]
+        cache.purger.purge(X)
+        if text.isdigit() and text.isascii():  # ten minutes at most: it is tried when we stop
+            await until(lambda: cache.counts["failed"] == 1)
+        else:
+            await until(lambda: cache.counts["done"] == 1)
+    assert cache.counts["done"] == 1
+
+
+@pytest.mark.parametrize(("passed", "abandoned"), [(GIVE_UP_S, 0), (GIVE_UP_S + 1, 1)])
+async def test_it_is_given_up_when_the_copies_are_over_by_themselves(
+    passed: float, abandoned: int
+) -> None:
+    with capture_logs() as lines:
+        async with Double() as double, working(double.url) as cache:
+            double.goes.clear()
+            double.answers = [refusal("500 Oops")]
+            cache.purger.purge(X)
+            await until(lambda: len(double.calls) == 1)
+            cache.clock.advance(passed)
+            double.goes.set()
+            await until(lambda: cache.counts["failed"] == 1)
+    assert cache.counts["abandoned"] == abandoned
+    assert cache.counts["done"] == 1 - abandoned
+    assert [line["purges"] for line in lines if line["event"] == "purge.abandoned"] == (
+        [1] * abandoned
+    )
+
+
+async def test_beyond_the_bound_the_route_is_purged_and_it_is_told() -> None:
+    with capture_logs() as lines:
+        async with Double() as double, working(double.url, most=2) as cache:
+            double.goes.clear()
+            cache.purger.purge(X)
+            await until(lambda: len(double.calls) == 1)
+            for number in range(4):
+                cache.purger.purge(Copies("/r", f"/r/{number}"))
+                assert len(cache.purger.pending) <= 2
+            double.goes.set()
+            await until(lambda: cache.counts["done"] == 2)
+            assert double.calls[1].json == {"tags": [Copies("/r").tag]}
+    assert cache.counts["widened"] == 3
+    assert [line["event"] for line in lines] == ["purge.widened"]
+
+
+async def test_a_stop_waits_for_what_is_to_be_purged() -> None:
+    async with Double() as double:
+        async with working(double.url) as cache:
+            double.goes.clear()
+            cache.purger.purge(X)
+            await until(lambda: len(double.calls) == 1)
+            cache.purger.purge(Y)
+            cache.purger.stop()
+            double.goes.set()
+        assert cache.counts["done"] == 2
+
+
+async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> None:
+    with capture_logs() as lines:
+        async with Double() as double:
+            double.last = refusal("500 Oops")
+            given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
+            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
+            purges.open()
+            purges.purge("/r", "/r/x")
+            await until(lambda: len(double.calls) == 1)
+            await asyncio.wait_for(purges.drain(), 10)
+            await purges.close()
+            assert 1 < len(double.calls) <= 3
+    told = [(line["event"], line.get("purges")) for line in lines]
+    assert told == [("purge.failed", None), ("purge.abandoned", 1)]
+
+
+async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
+    with capture_logs() as lines:
+        async with Double() as double:
+            double.goes.clear()
+            given = {"kind": "varnish", "url": double.url}
+            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
+            purges.open()
+            purges.purge("/r", "/r/x")
+            await until(lambda: len(double.calls) == 1)
+            await purges.close()
+            double.goes.set()
+    assert [(line["event"], line["purges"]) for line in lines] == [("purge.abandoned", 1)]
+
+
+async def test_without_caches_there_is_nothing_to_do() -> None:
+    purges = Purges((), lambda: 0.0, 0.0)
+    purges.open()
+    purges.purge("/r", "/r/x")
+    await purges.drain()
+    await purges.close()
+    assert (purges.notes(), purges.samples()) == ({}, ())
+
+
+async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
+    settle_s, loop = 0.3, asyncio.get_running_loop()
+    async with Double() as double:
+        given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
+        purges = Purges([PurgedCache.model_validate(given)], loop.time, settle_s)
+        purges.open()
+        began = loop.time()
+        purges.purge("/r", "/r/x")
+        await until(lambda: len(double.calls) == 1)
+        assert loop.time() - began >= settle_s
+        purges.purge("/r", "/r/y")  # also where it comes while a call is under way
+        began = loop.time()
+        await until(lambda: len(double.calls) == 2)
+        assert loop.time() - began >= settle_s
+        await purges.close()

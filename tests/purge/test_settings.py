@@ -1,0 +1,165 @@
+"""The settings of caches that are purged: what each kind needs, and what could break out of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.settings import Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "hunter2-hunter2"
+FASTLY = {"kind": "fastly", "zone": "SU1Z0isxPaozGVKXdv0eY", "token": SECRET}
+VARNISH = {"kind": "varnish", "url": "http://10.0.0.5:6081"}
+NGINX = {"kind": "nginx", "url": "http://[::1]:8080", "host": "streams.example.com:8443"}
+
+
+def loaded(*caches: dict[str, Any], look_at_files: bool = False) -> Settings:
+    environment = {"HEADGATE_PURGES": json.dumps(caches)}
+    return load(None, environment, {}, look_at_files=look_at_files)
+
+
+def problems(*caches: dict[str, Any], look_at_files: bool = False) -> list[str]:
+    with pytest.raises(SettingsError) as refusal:
+        loaded(*caches, look_at_files=look_at_files)
+    assert SECRET not in f"{refusal.value} {refusal.value!r}"
+    return [problem.removeprefix("HEADGATE_PURGES") for problem in refusal.value.problems]
+
+
+def test_every_kind_has_what_it_needs_and_the_address_of_its_api() -> None:
+    cloudflare = {"kind": "cloudflare", "zone": "023e105f", "token": SECRET}
+    bunny = {"kind": "bunny", "zone": "42", "token": SECRET, "url": "http://127.0.0.1:9"}
+    caches = loaded(FASTLY, cloudflare, bunny, VARNISH, NGINX).purges
+    assert [(cache.kind, cache.url) for cache in caches] == [
+        ("fastly", "https://api.fastly.com"),
+        ("cloudflare", "https://api.cloudflare.com"),
+        ("bunny", "http://127.0.0.1:9"),
+        ("varnish", "http://10.0.0.5:6081"),
+        ("nginx", "http://[::1]:8080"),
+    ]
+    assert [cache.secret() for cache in caches] == [SECRET] * 3 + [""] * 2
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [
+        (
+            {"kind": "akamai"},
+            '[0].kind is "akamai", but must be one of nginx, varnish, fastly, cloudflare, bunny.',
+        ),
+        (
+            {"url": "http://v"},
+            "[0].kind is missing; it must be one of nginx, varnish, fastly, cloudflare, bunny.",
+        ),
+        (
+            {"kind": "varnish"},
+            '[0].url is "", but must be the http(s)://HOST[:PORT] of the server.',
+        ),
+        (
+            {**VARNISH, "url": "http://v:6081/path"},
+            '[0].url is "http://v:6081/path", but must be http(s)://HOST[:PORT], without a path.',
+        ),
+        (
+            {**VARNISH, "url": "http://v:6081\r\nX: y"},
+            '[0].url is "http://v:6081\\r\\nX: y", but must be http(s)://HOST[:PORT], without a '
+            "path.",
+        ),
+        (
+            {**VARNISH, "url": f"http://me:{SECRET}@v"},
+            '[0].url is "http://***@v", but must be http(s)://HOST[:PORT], without a path.',
+        ),
+        (
+            {**VARNISH, "token": SECRET},
+            "[0].token_file is not shown here, but must be left out, as must token: varnish asks "
+            "for none.",
+        ),
+        (
+            {**VARNISH, "zone": "z"},
+            "[0].zone is not shown here, but must be left out: varnish has no zones.",
+        ),
+        (
+            {**VARNISH, "host": "h"},
+            '[0].host is "h", but must be left out: varnish goes by tags.',
+        ),
+        (
+            {**NGINX, "host": "a\r\nb"},
+            '[0].host is "a\\r\\nb", but must be a host name, maybe with a port.',
+        ),
+        (
+            {**FASTLY, "zone": "../../other"},
+            "[0].zone is not shown here, but must be the id of a service.",
+        ),
+        ({**FASTLY, "zone": ""}, "[0].zone is not shown here, but must be the id of a service."),
+        (
+            {"kind": "bunny", "zone": "four", "token": SECRET},
+            "[0].zone is not shown here, but must be the number of a pull zone.",
+        ),
+        (
+            {**FASTLY, "url": "http://api.fastly.com"},
+            '[0].url is "http://api.fastly.com", but must be https: the token is sent there.',
+        ),
+        (
+            {"kind": "fastly", "zone": "z"},
+            "[0].token_file is not shown here, but must be given for fastly, or token, but not "
+            "both.",
+        ),
+        (
+            {**FASTLY, "token_file": "/run/token"},
+            "[0].token_file is not shown here, but must be given for fastly, or token, but not "
+            "both.",
+        ),
+        (
+            {**FASTLY, "token": f"{SECRET}\r\nX: y"},
+            "[0].token is not shown here, but must be a token of at most 1,024 visible characters.",
+        ),
+        (
+            {**FASTLY, "tokem": SECRET},
+            "[0].tokem is not a setting; the nearest is token.",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_without_the_token(cache: dict[str, Any], expected: str) -> None:
+    assert problems(cache) == [expected]
+
+
+@pytest.mark.parametrize(("count", "fits"), [(32, True), (33, False)])
+def test_there_are_at_most_32_caches(count: int, fits: bool) -> None:
+    if fits:
+        assert len(loaded(*[VARNISH] * count).purges) == count
+    else:
+        assert problems(*[VARNISH] * count) != []
+
+
+@pytest.mark.parametrize(("size", "fits"), [(1, True), (1024, True), (1025, False), (0, False)])
+def test_a_token_of_a_file_has_the_same_bounds(tmp_path: Path, size: int, fits: bool) -> None:
+    file = tmp_path / "token"
+    file.write_text("t" * size + "\n")
+    cache = {"kind": "fastly", "zone": "z", "token_file": str(file)}
+    if fits:
+        assert loaded(cache, look_at_files=True).purges[0].secret() == "t" * size
+    else:
+        assert problems(cache, look_at_files=True) == [
+            "[0].token_file is not shown here, but must be a file with a token of at most 1,024 "
+            "visible characters."
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("absent", "No such file or directory"), ("", "Is a directory")]
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, why: str) -> None:
+    cache = {"kind": "fastly", "zone": "z", "token_file": str(tmp_path / name)}
+    (problem,) = problems(cache, look_at_files=True)
+    assert problem.endswith(f"but must be a file that can be read: {why}.")
+
+
+def test_a_file_of_other_bytes_is_no_token(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"\xff\x00 two words")
+    cache = {"kind": "fastly", "zone": "z", "token_file": str(file)}
+    (problem,) = problems(cache, look_at_files=True)
+    assert "two words" not in problem
