@@ -159,7 +159,7 @@ async def leader_gone(edge: Edge) -> Finding:
     )
 
 
-async def polls_of_users(edge: Edge) -> Finding:
+async def polls_of_users(edge: Edge, *, have_copies: bool = False) -> Finding:
     """Polls with credentials, which nobody else's may wait for."""
     stream = edge.stream(b"before")
     before = edge.polls()
@@ -173,8 +173,17 @@ async def polls_of_users(edge: Edge) -> Finding:
     is_late = longest > edge.origin.poll_s + GRACE_S
     return finding(
         f"2 × {SAME_USER} → {polls}, {longest:.1f} s",
-        {Fault.SERIALISED: len(took) < 2 * SAME_USER or is_late},
+        {
+            Fault.SERIALISED: len(took) < 2 * SAME_USER or is_late,
+            **({Fault.NO_COLLAPSE: polls > 2 * MOST_AT_ORIGIN} if have_copies else {}),
+            Fault.MIXED_USERS: polls < 2,
+        },
     )
+
+
+async def polls_of_users_with_copies(edge: Edge) -> Finding:
+    """The same where each user has copies of his own: those who are the same wait for one."""
+    return await polls_of_users(edge, have_copies=True)
 
 
 async def cursors_ignored(edge: Edge) -> Finding:
