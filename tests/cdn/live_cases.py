@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.cdn.edges import GRACE_S
+from tests.cdn.edges import GRACE_S, grace
 from tests.cdn.findings import Fault, finding
 from tests.cdn.viewers import Crowd, milliseconds
 from tests.support.http1 import request
@@ -58,7 +58,7 @@ async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
         {
             Fault.LOST: len(right) < size,
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
-            Fault.LATE: median(right or [0]) > GRACE_S,
+            Fault.LATE: median(right or [0]) > grace(size),
         },
     )
 
@@ -81,7 +81,7 @@ async def polls_without_news(edge: Edge, size: int = VIEWERS) -> Finding:
         f"{size} → {polls}, {longest:.1f} s" + (f", {size - len(took)} not" * (len(took) < size)),
         {
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
-            Fault.SERIALISED: len(took) < size or longest > edge.origin.poll_s + GRACE_S,
+            Fault.SERIALISED: len(took) < size or median(took) > edge.origin.poll_s + GRACE_S,
         },
     )
 
