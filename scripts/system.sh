@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 have() { command -v "$1" >/dev/null 2>&1; }
-have_nginx() { have nginx || [ -x /usr/sbin/nginx ]; }  # which is not on everybody's PATH
+have_server() { have "$1" || [ -x "/usr/sbin/$1" ]; }  # which is not on everybody's PATH
+have_nginx() { have_server nginx; }
 
 fail() {
     printf 'headgate: %s\n' "$@" >&2
@@ -61,7 +62,15 @@ need_test_tools() {
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
     have redis-server || install_without_service redis-server
     have promtool || install_without_service prometheus
-    have_nginx || install_without_service nginx
+    local edges=()
+    have_nginx || edges+=(nginx)
+    [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || edges+=(libnginx-mod-http-js)
+    [ -e /usr/lib/nginx/modules/ngx_http_cache_purge_module.so ] ||
+        edges+=(libnginx-mod-http-cache-purge)
+    have_server varnishd || edges+=(varnish)
+    have_server haproxy || edges+=(haproxy)
+    have caddy || edges+=(caddy)
+    [ ${#edges[@]} -eq 0 ] || install_without_service "${edges[@]}"
 }
 
 need_bench_tools() {
