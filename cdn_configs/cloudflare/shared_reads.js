@@ -40,6 +40,11 @@ export class SharedReads {
     return [await read.answer, "MISS"]
   }
 
+  /** Whether a read is under way, or has ended so lately that its answer is still here. */
+  has(key) {
+    return this.#current(key) !== undefined
+  }
+
   #current(key) {
     const read = this.#reads.get(key)
     if (!read || read.until_ms >= Date.now()) return read

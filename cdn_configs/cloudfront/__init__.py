@@ -39,6 +39,7 @@ TARGETS = (
         longest_heartbeat_s=_LONGEST_HEARTBEAT_S,
         longest_heartbeat_reason=_LONGEST_HEARTBEAT_REASON,
         checked="Compared with the service model that AWS publishes. It was not run at AWS",
+        beside=("cloudfront-function",),
     ),
     Target(
         name="cloudfront-function",

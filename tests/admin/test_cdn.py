@@ -180,10 +180,11 @@ async def test_an_unknown_target_is_told_as_such(client: TestClient[Any, Any]) -
         assert "There is no such target." in await answer.text()
 
 
-async def test_a_first_look_asks_for_the_host_and_complains_of_nothing(
+async def test_a_first_look_asks_for_what_is_needed_and_complains_of_nothing(
     client: TestClient[Any, Any],
 ) -> None:
-    async with client.get("/cdn?target=nginx", headers=PAGE) as answer:
-        page = await answer.text()
-    assert "Enter the host name that readers use." in page
-    assert 'role="alert"' not in page
+    for query in ("target=nginx", "target=fastly", f"target=fastly&host={HOST}", "target=vercel"):
+        async with client.get(f"/cdn?{query}", headers=PAGE) as answer:
+            page = await answer.text()
+        assert "The file comes here" in page
+        assert 'role="alert"' not in page

@@ -39,6 +39,7 @@ class Candidate:
 
     target: str
     credentials: CredentialMode = "bypass"
+    purge: bool = False
 
     def __str__(self) -> str:
         return self.target if self.credentials == "bypass" else f"{self.target}, {self.credentials}"
@@ -66,6 +67,7 @@ class Candidate:
             upstream=f"127.0.0.1:{origin.port}",
             listen=port,
             credentials=self.credentials,
+            purge=self.purge,
             standalone=whole.can_stand_alone,
         )
         targets = (whole, *map(target, whole.beside))
@@ -76,6 +78,8 @@ CANDIDATES = (
     *map(Candidate, ENGINES),
     Candidate("nginx-njs", "per-credential"),
     Candidate("varnish", "per-credential"),
+    Candidate("cloudflare-worker", "per-credential"),
+    Candidate("cloudflare-durable", "per-credential"),
 )
 
 

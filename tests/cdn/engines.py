@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.ports import accepts
+from tests.support.processes import NODE, ROOT
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 START_S = 20.0
 STOP_S = 10.0
+SCRIPTS = ROOT / "tests" / "node"
 
 
 class Engine(ABC):
@@ -92,12 +95,35 @@ class Caddy(Engine):
         return [program("caddy"), "version"]
 
 
+class Workerd(Engine):
+    """What Cloudflare's Workers run in."""
+
+    def command(self, file: Path, port: int) -> list[str]:
+        return [str(NODE), str(SCRIPTS / "worker_engine.mjs"), str(file), str(port)]
+
+    def version(self) -> list[str]:
+        return _of_package("workerd")
+
+
+class EdgeRuntime(Engine):
+    """By which Vercel has edge functions run locally."""
+
+    def command(self, file: Path, port: int) -> list[str]:
+        return [str(NODE), str(SCRIPTS / "edge_engine.mjs"), str(file), str(port)]
+
+    def version(self) -> list[str]:
+        return _of_package("edge-runtime")
+
+
 ENGINES: Mapping[str, Engine] = {
     "nginx": Nginx(),
     "nginx-njs": Nginx(),
     "varnish": Varnish(),
     "haproxy": HAProxy(),
     "caddy": Caddy(),
+    "cloudflare-worker": Workerd(),
+    "cloudflare-durable": Workerd(),
+    "vercel": EdgeRuntime(),
 }
 """By the target whose configuration they run."""
 
@@ -109,10 +135,18 @@ def program(name: str) -> str:
     return found
 
 
+def _of_package(name: str) -> list[str]:
+    """Print its release, as it is installed."""
+    file = SCRIPTS / "node_modules" / name / "package.json"
+    return [str(NODE), "-p", f"'{name} ' + require('{file}').version"]
+
+
 def release(engine: Engine) -> str:
-    """The first line that it says of itself."""
+    """Its name, and which version it says it is."""
     said = subprocess.run(engine.version(), capture_output=True, text=True, check=True)
-    return (said.stdout or said.stderr).splitlines()[0]
+    number = re.search(r"\d+\.\d+[.\d]*", said.stdout + said.stderr)
+    assert number is not None, said
+    return f"{type(engine).__name__} {number[0]}"
 
 
 @contextlib.contextmanager
@@ -126,11 +160,21 @@ def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[Non
         folder.chmod(0o711)  # what root starts may serve as somebody else
         for name, text in files.items():
             (folder / name).write_text(text)
+        file = folder / next(iter(files))
+        end.enter_context(running(engine.command(file, port), port, engine.environment(folder)))
+        yield
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[None]:
+    """A process that accepts on this port; it is stopped when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as made, contextlib.ExitStack() as end:
+        folder = Path(made)
         log = end.enter_context((folder / "log").open("w+"))
         process = subprocess.Popen(
-            engine.command(folder / next(iter(files)), port),
+            command,
             cwd=folder,
-            env={**os.environ, **engine.environment(folder)},
+            env={**os.environ, **environment},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -138,7 +182,7 @@ def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[Non
         end.callback(_stop, process)
         wait_until(
             lambda: process.poll() is not None or accepts(port),
-            "a configuration to be served",
+            f"{Path(command[0]).name} to accept",
             (folder / "log").read_text,
             within_s=START_S,
         )

@@ -130,17 +130,26 @@ class _TellsWho(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
+def telling_who() -> Iterator[int]:
+    """The port of a server that tells each reader who he is, until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _TellsWho)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextlib.contextmanager
 def headgate_origin(poll_s: float, *prefixes: str) -> Iterator[HeadgateOrigin]:
     """A started one with streams below these prefixes, too; killed when the block ends."""
-    readers = ThreadingHTTPServer(("127.0.0.1", 0), _TellsWho)
-    thread = Thread(target=readers.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    origin = HeadgateOrigin(readers.server_port, poll_s, prefixes)
-    try:
-        origin.start()
-        yield origin
-    finally:
-        origin.close()
-        readers.shutdown()
-        thread.join()
-        readers.server_close()
+    with telling_who() as readers_port:
+        origin = HeadgateOrigin(readers_port, poll_s, prefixes)
+        try:
+            origin.start()
+            yield origin
+        finally:
+            origin.close()

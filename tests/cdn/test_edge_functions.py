@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cdn.edge_runtimes import EDGE_RUNTIME, WORKERD
+from tests.cdn.engines import ENGINES, running
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
@@ -29,35 +29,35 @@ KEEP_ALIVE_S = 0.2
 END_S = 1.0
 GRACE_S = 2.0  # as bodies.js has it
 SOON_S = 1.0  # on a machine that is busy
-PLATFORMS = {
-    "cloudflare": (WORKERD, ROOT / "cdn_configs" / "cloudflare" / "streaming.js"),
-    "vercel": (EDGE_RUNTIME, ROOT / "cdn_configs" / "vercel" / "streaming.js"),
-}
+PLATFORMS = {"cloudflare": ENGINES["cloudflare-worker"], "vercel": ENGINES["vercel"]}
 TEXT_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENTS_HEAD = TEXT_HEAD.replace(b"text/plain", b"text/event-stream")
 CONTROL = b'id:7\nevent: control\ndata:{"streamNextOffset":"7"}\n\n'
 
 
-TIMES = {"KEEP_ALIVE_S": str(KEEP_ALIVE_S), "END_S": str(END_S)}
+@contextlib.contextmanager
+def serving(platform: str, origin: str) -> Iterator[int]:
+    """The port of its functions, which ask this origin."""
+    port = free_port()
+    module = ROOT / "cdn_configs" / platform / "streaming.js"
+    variables = {"ORIGIN": origin, "KEEP_ALIVE_S": str(KEEP_ALIVE_S), "END_S": str(END_S)}
+    environment = {"FUNCTION_VARIABLES": json.dumps(variables)}
+    with running(PLATFORMS[platform].command(module, port), port, environment):
+        yield port
 
 
 @pytest.fixture(scope="module", params=PLATFORMS)
 def gateway(request: pytest.FixtureRequest) -> Iterator[tuple[int, Headgate]]:
     """The port of the functions of a platform, and the Headgate behind them."""
-    runtime, module = PLATFORMS[request.param]
-    with (
-        headgate() as server,
-        runtime.serving(module, ORIGIN=server.streams, **TIMES) as port,
-    ):
+    with headgate() as server, serving(request.param, server.streams) as port:
         yield port, server
 
 
 @pytest.fixture(scope="module", params=PLATFORMS)
 def scripted(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """The port of the functions of a platform, and where they look for an origin."""
-    runtime, module = PLATFORMS[request.param]
     origin = free_port()
-    with runtime.serving(module, ORIGIN=f"http://127.0.0.1:{origin}", **TIMES) as port:
+    with serving(request.param, f"http://127.0.0.1:{origin}") as port:
         yield port, origin
 
 

@@ -8,15 +8,19 @@ import pytest
 
 from tests.cdn.cases import OF_PATIENTS
 from tests.cdn.conftest import POLL_S
+from tests.cdn.edges import Edge
+from tests.cdn.findings import Fault
 from tests.cdn.live_cases import polls_without_news
-from tests.cdn.patients import LOCKED, PATIENTS
+from tests.cdn.origin import telling_who
+from tests.cdn.patients import LOCKED, PATIENTS, before
 from tests.cdn.patients import edge as started_edge
+from tests.cdn.read_cases import users_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cdn.cases import Case
-    from tests.cdn.edges import Edge
+    from tests.cdn.origin import HeadgateOrigin
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +40,10 @@ async def test_sees_that_polls_wait_for_each_other() -> None:
     with started_edge(LOCKED, POLL_S) as edge:
         found = await polls_without_news(edge)
     assert found.faults == LOCKED.faults, found.figures
+
+
+async def test_sees_that_readers_are_mixed(origin: HeadgateOrigin) -> None:
+    """A cookie is not in the usual key."""
+    with telling_who() as server, before(PATIENTS[0], server) as port:
+        found = await users_apart(Edge(port, origin))
+    assert found.faults == {Fault.MIXED_USERS}, found.figures

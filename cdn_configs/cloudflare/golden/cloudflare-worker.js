@@ -104,6 +104,11 @@ class SharedReads {
     return [await read.answer, "MISS"]
   }
 
+  /** Whether a read is under way, or has ended so lately that its answer is still here. */
+  has(key) {
+    return this.#current(key) !== undefined
+  }
+
   #current(key) {
     const read = this.#reads.get(key)
     if (!read || read.until_ms >= Date.now()) return read
@@ -347,10 +352,12 @@ const KEPT_MS = CONFIG.moment_s * 1000
 /** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
 async function cachedRead(read, key, { reads, ctx, loadOnce }) {
   const mode = modeOf(read, new URL(read.url))
-  const lifetime = (answer) => lifetimeOf(mode, answer, isOwnSlot(read), CONFIG)
+  // Once for an answer: a thousand may get it at the same moment.
+  const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, isOwnSlot(read), CONFIG))
   const store = (answer) => storeFor(key, answer, lifetime(answer))
   const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
-  const stored = await caches.default.match(key)
+  // Who polls waits for what is under way. It is not in the cache yet, so that is not asked.
+  const stored = mode === "poll" && reads.has(key) ? null : await caches.default.match(key)
   const copy = stored && fromStored(stored)
   if (copy?.fresh_s > 0) return told(marked(copy.response, "HIT"), copy)
   if (copy?.stale_s > 0) {

@@ -3,74 +3,38 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.commands.cdn_doctor.asker import REQUEST_ID
-from gateway.commands.cdn_doctor.evidence import Source, Way, claim, claims_kept
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.commands.cdn_doctor.streams import NotMade
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import Reply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
 
-DATA = b"headgate doctor\n"
 REFUSED = {401, 403, 404}
-# A cursor says nothing in a catch-up read, and is a second parameter whose place can change.
-CURSOR = "1"
-
-
-@dataclass(frozen=True, slots=True)
-class TwoReads:
-    """One read of a closed stream, asked for twice: its answer never changes."""
-
-    own: OwnStream
-    first: Reply
-    again: Reply
-
-    @property
-    def appends_arrive(self) -> bool:
-        """Whether what was appended is there; else nothing can be seen by appending."""
-        return self.first.body == DATA
-
-
-async def read_twice(own: OwnStream) -> TwoReads:
-    """The reads that tell what the way is like, and that others are compared with."""
-    query = {"cursor": CURSOR, "offset": own.start}
-    return TwoReads(own, await own.read(query), await own.read(query))
-
-
-def way_of(reads: TwoReads) -> Way:
-    """What the two answers say of the way; no cache can have had the first one."""
-    echoes = reads.first.headers.get(REQUEST_ID) == reads.first.request_id
-    source = Way(echoes).source(reads.again)
-    return Way(echoes, None if source is Source.UNKNOWN else source is Source.SHARED)
 
 
 async def query_order(deployment: Deployment) -> Finding:
     """Whether a read is found again when its parameters come in another order."""
     reads = deployment.reads
-    if not (reads.first.is_good and reads.again.is_good):
-        return unknown("query order", f"a read was answered with: {_worse(reads).said}")
+    if reads.refusal:
+        return unknown("query order", f"a read was answered with: {reads.refusal}")
     turned = reads.own.spelled(f"offset={quote(reads.own.start)}&cursor={CURSOR}")
     reply = await deployment.asker.ask(turned, "GET")
-    said = f"({claim(reads.again.headers)}, then {claim(reply.headers)})"
+    said = told(reads.again, reply)
     if deployment.way.keeps:
         if deployment.way.source(reply) is Source.SHARED:
             return passed("query order", "an equal read is found in whatever order it is spelled")
-        return failed("query order", f"a read that is kept is not found in another order {said}")
+        return failed("query order", f"a read that is kept is not found in another order{said}")
     if claims_kept(reads.again.headers):
         if claims_kept(reply.headers):
             return passed("query order", "no cache before the server; its own knows both orders")
-        return failed("query order", f"the server's own cache knows one order only {said}")
+        return failed("query order", f"the server's own cache knows one order only{said}")
     return unknown("query order", "nothing says that any cache keeps reads")
-
-
-def _worse(reads: TwoReads) -> Reply:
-    return reads.again if reads.first.is_good else reads.first
 
 
 async def validation(deployment: Deployment) -> Finding:

@@ -66,3 +66,9 @@ def claim(headers: Mapping[str, str]) -> str | None:
             line = "".join(one if " " <= one <= "~" else " " for one in value)
             return f"{name}: {line[:CLAIM_CHARACTERS]}"
     return None
+
+
+def told(*replies: Reply) -> str:
+    """What caches said of these answers, in brackets; nothing if they said nothing."""
+    claims = [line for reply in replies if (line := claim(reply.headers)) is not None]
+    return f" ({', then '.join(claims)})" if claims else ""

@@ -90,13 +90,20 @@ LOCKED = Patient("locked-nginx.conf", Nginx(), frozenset({Fault.SERIALISED, Faul
 
 
 @contextlib.contextmanager
+def before(patient: Patient, origin_port: int) -> Iterator[int]:
+    """It runs in front of a server until the block ends; its port."""
+    port = free_port()
+    with started(patient.engine, {patient.file: patient.text(port, origin_port)}, port):
+        yield port
+
+
+@contextlib.contextmanager
 def edge(patient: Patient, poll_s: float) -> Iterator[Edge]:
     """It runs in front of the reference server until the block ends."""
     origin = ReferenceOrigin(poll_s)
-    port = free_port()
     try:
         origin.start()
-        with started(patient.engine, {patient.file: patient.text(port, origin.port)}, port):
+        with before(patient, origin.port) as port:
             yield Edge(port, origin, patient.faults)
     finally:
         origin.kill()

@@ -1,0 +1,106 @@
+"""The page of what was measured: each case at each candidate, as Markdown."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tests.cdn import candidates, patients
+from tests.cdn.candidates import CANDIDATES
+from tests.cdn.cases import CASES, MANY, OF_PATIENTS
+from tests.cdn.conftest import POLL_S
+from tests.cdn.engines import release
+from tests.cdn.findings import Fault, Finding
+from tests.cdn.origin import headgate_origin
+from tests.cdn.patients import PATIENTS
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tests.cdn.cases import Case
+    from tests.cdn.edges import Edge
+
+PAGE = ROOT / "docs" / "cdn" / "measured.md"
+COMMAND = "python -m tests.cdn table"
+NOT_RUN = "–"
+Column = dict[str, Finding]
+"""By the title of the case."""
+
+_HEAD = """\
+# CDN configurations, measured
+
+This page is written by `{command}`. Each configuration was run by the server
+that it is for, in front of a Headgate whose long-polls last {poll_s:.0f} s, on a machine with
+{cores} cores. The tests run the same cases, and fail on every fault that a target does not own up
+to.
+
+- `200 → 1`: 200 readers became one request at the origin.
+- `20/30 ms`: the time until half of the readers had their answer, and until all had it. For polls
+  and live events it begins with the append, for other reads with the question.
+- `3.1 s` of polls that are ended by 204: when the last reader was answered. The poll's own time is
+  in it.
+- **Bold**: what the configuration does not do, or does wrong. The lists below the tables name it.
+
+## Headgate's configurations
+
+"""
+_PATIENTS = """
+## What most guides show
+
+The same in front of the protocol's reference server, which says nothing of lifetimes. The files are
+in `tests/cdn/patients/`. In front of Headgate they do less harm, since its answers say how long
+each may be kept, and that SSE is not to be buffered.
+
+"""
+
+
+async def page() -> str:
+    """Measure everything, one after the other."""
+    ours: dict[str, Column] = {}
+    with headgate_origin(POLL_S) as origin:
+        for one in CANDIDATES:
+            with candidates.edge(one, origin) as edge:
+                many = MANY if "collapses" in one.abilities else {}
+                ours[str(one)] = await _measured(edge, {**CASES, **many})
+    theirs: dict[str, Column] = {}
+    for patient in PATIENTS:
+        with patients.edge(patient, POLL_S) as edge:
+            theirs[str(patient)] = await _measured(edge, OF_PATIENTS)
+    releases = "; ".join(sorted({release(one.engine) for one in CANDIDATES}))
+    return "".join(
+        [
+            _HEAD.format(command=COMMAND, poll_s=POLL_S, cores=os.cpu_count()),
+            *(_table([*CASES, *MANY], ours), _faults(ours), f"\nThe servers: {releases}.\n"),
+            *(_PATIENTS, _table(OF_PATIENTS, theirs), _faults(theirs)),
+        ]
+    )
+
+
+async def _measured(edge: Edge, cases: Mapping[str, Case]) -> Column:
+    return {title: await case(edge) for title, case in cases.items()}
+
+
+def _table(titles: Iterable[str], columns: Mapping[str, Column]) -> str:
+    """A row for each case."""
+    rows = [["case", *columns], ["---"] * (1 + len(columns))]
+    rows += (
+        [title, *(_cell(column.get(title)) for column in columns.values())] for title in titles
+    )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cell(finding: Finding | None) -> str:
+    if finding is None:
+        return NOT_RUN
+    return f"**{finding.figures}**" if finding.faults else finding.figures
+
+
+def _faults(columns: Mapping[str, Column]) -> str:
+    """What is wrong with each, or not done, in the order in which faults are declared."""
+    lines = []
+    for name, column in columns.items():
+        found = frozenset[str]().union(*(finding.faults for finding in column.values()))
+        told = "; ".join(fault for fault in Fault if fault in found)
+        lines.append(f"- {name}: {told or 'nothing'}.\n")
+    return "\n" + "".join(lines)

@@ -1,0 +1,68 @@
+"""Varnish forgets what a gateway tells it to, and takes it from nobody else."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cdn.candidates import Candidate
+from tests.cdn.read_cases import whole_chunk
+from tests.support.http1 import request
+
+if TYPE_CHECKING:
+    from tests.cdn.edges import Edge
+
+STRANGER = "127.0.0.2"
+PURGING = pytest.mark.parametrize(
+    "edge", [Candidate("varnish", purge=True)], indirect=True, ids=str
+)
+
+
+def kept(edge: Edge) -> tuple[str, str]:
+    """A target whose answer is kept, and the tag of its stream."""
+    target = whole_chunk(edge)
+    assert "surrogate-key" not in edge.ask("GET", target).headers, "it is the edge's alone"
+    assert is_kept(edge, target)
+    tag, _route = edge.at_origin(target).headers["surrogate-key"].split(" ")
+    return target, tag
+
+
+def is_kept(edge: Edge, target: str) -> bool:
+    return edge.ask("GET", target).headers["x-cache"] == "HIT"
+
+
+@PURGING
+async def test_a_ban_drops_all_copies_of_the_streams_with_these_tags(edge: Edge) -> None:
+    (target, tag), (second, other), (third, _) = (kept(edge) for _ in range(3))
+    assert edge.ask("BAN", "/", Surrogate_Key=f"{tag}|{other}").status == 200
+    assert [is_kept(edge, one) for one in (target, second, third)] == [False, False, True]
+
+
+@PURGING
+async def test_a_purge_drops_the_copy_of_one_url_whatever_its_order(edge: Edge) -> None:
+    target, _ = kept(edge)
+    edge.ask("GET", f"{target}&cursor=5")
+    path, _, offset = target.partition("?")
+    assert edge.ask("PURGE", f"{path}?{offset}&cursor=5").status == 200
+    assert not is_kept(edge, f"{path}?cursor=5&{offset}")
+    assert is_kept(edge, target)
+
+
+@PURGING
+@pytest.mark.parametrize("tags", ["", ".", "s-0|.*", "s-0 || obj.status == 200", "s-0)|(.*"])
+async def test_what_is_no_tag_gets_into_no_ban(edge: Edge, tags: str) -> None:
+    target, _ = kept(edge)
+    assert edge.ask("BAN", "/", Surrogate_Key=tags).status == 400
+    assert is_kept(edge, target)
+
+
+@PURGING
+@pytest.mark.parametrize("method", ["BAN", "PURGE"])
+async def test_nobody_else_may_purge(edge: Edge, method: str) -> None:
+    target, tag = kept(edge)
+    with socket.create_connection(("127.0.0.1", edge.port), 10, (STRANGER, 0)) as wire:
+        wire.sendall(request(method, target, None, Surrogate_Key=tag))
+        assert wire.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+    assert is_kept(edge, target)
