@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.cdn.findings import Finding
     from tests.support.http1 import Client
 
-# One for the news, and one for a reader who came between an answer and its copy.
+# One for the news, and one for a reader who came between an answer and its copy. A copy may live
+# for no longer than a second: where a busy machine needs seconds for a crowd, each may cost one.
 MOST_AT_ORIGIN = 2
 VIEWERS = 200
 MANY_VIEWERS = 1000
@@ -57,7 +58,7 @@ async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
         f"{size} → {polls}, {milliseconds(right)}",
         {
             Fault.LOST: len(right) < size,
-            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN + int(max(right, default=0)),
             Fault.LATE: median(right or [0]) > grace(size),
         },
     )

@@ -8,6 +8,7 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tests.cdn.edges import GRACE_S
 from tests.cdn.findings import Fault, finding
 from tests.cdn.live_cases import VIEWERS, crowd
 from tests.cdn.origin import AGEING, PERSONAL, STREAMS
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tests.cdn.edges import Edge
     from tests.cdn.findings import Finding
 
-AT_ONCE_S = 1.0  # half of those who open a page together wait no longer
 TAIL_S = 2.0
 STALLED_S = 1.0  # an answer in this time has not waited for a stalled origin
 FRESH_S = 2.1  # after this, what is fresh for a second is stale where seconds are whole ones, too
@@ -46,7 +46,7 @@ async def reads_at_once(edge: Edge) -> Finding:
         {
             Fault.LOST: len(took) < VIEWERS,
             Fault.NO_HITS: reads > VIEWERS // 10,
-            Fault.SERIALISED: median(took or [0]) > AT_ONCE_S,
+            Fault.SERIALISED: median(took or [0]) > GRACE_S,
         },
     )
 
