@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor.evidence import told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.staleness import EMPTY
 from gateway.commands.failure import Failed
 from gateway.protocol.header_names import NEXT_OFFSET
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 BODY = bytes(range(256)) * 16
 # An answer at the tail may be kept for a second; a second more is for the ways there and back.
 LOOKS_S = (1.2, 2.0)
-EMPTY = {b"", b"[]"}
 
 
 async def post_body(deployment: Deployment) -> Finding:
