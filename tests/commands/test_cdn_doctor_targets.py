@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.cdn.edges import Edge
 
 # That a target cannot cache or collapse is no fault: without a cache before it, Headgate does.
-COLLAPSES = {"nginx", "nginx-njs", "varnish"}
+COLLAPSES = {"nginx", "nginx-njs", "varnish", "cloudflare-worker", "cloudflare-durable"}
 
 
 async def examine(edges: dict[str, Edge]) -> dict[str, Examination]:

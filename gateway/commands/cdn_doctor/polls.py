@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.client import RequestRefused
 from gateway.commands.failure import Failed
@@ -136,7 +136,7 @@ def _judged(
     deployment: Deployment, replies: Sequence[Reply], counted: int | None, slowest: str
 ) -> Finding:
     """By the gateway's own count, else by the answers."""
-    sources = [deployment.way.source(reply) for reply in replies]
+    sources = [source(reply) for reply in replies]
     reached = counted
     if reached is None and Source.UNKNOWN not in sources:
         reached = sources.count(Source.OWN)
@@ -145,9 +145,9 @@ def _judged(
     saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
-    if deployment.way.keeps:
+    if deployment.reads.kept:
         return failed("equal polls", saw)
-    if deployment.way.keeps is False and all(claims_kept(reply.headers) for reply in replies):
+    if deployment.reads.kept is False and all(claims_kept(reply.headers) for reply in replies):
         return passed("equal polls", f"{saw}; no cache before it, and it made them one itself")
     return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
 
