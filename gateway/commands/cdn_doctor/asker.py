@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,8 +105,13 @@ async def exchange(
     except RequestRefused as refusal:
         if refusal.status is None:
             raise
-        said = str(refusal).removeprefix(f"{stream.target.shown}: ")
-        return Reply(refusal.status, _joined(refusal.headers), b"", request_id, loop.time(), said)
+        headers, said = _joined(refusal.headers), words(refusal)
+        return Reply(refusal.status, headers, b"", request_id, loop.time(), said)
+
+
+def words(failure: Failed) -> str:
+    """What went wrong, without the URL of a stream that nobody knows."""
+    return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
 async def _bounded(stream: Stream, answer: aiohttp.ClientResponse) -> bytes:

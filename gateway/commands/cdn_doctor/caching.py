@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
@@ -128,7 +129,7 @@ async def paths(deployment: Deployment) -> Finding:
     except NotMade as refusal:
         if refusal.reply.status in {200, 409}:
             return failed("paths", "/a%2Fb is /a/b to the server: a hop decodes the path")
-        return unknown("paths", f"no stream can have %2F in its name: {refusal}")
+        return unknown("paths", f"no stream can have %2F in its name: {words(refusal)}")
     # By the same query, so that nothing but the path tells them apart.
     query = {"offset": plain.start if plain.start == encoded.start else "-1"}
     replies = [await own.read(query) for own in (plain, encoded)]
