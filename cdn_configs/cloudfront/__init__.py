@@ -32,6 +32,7 @@ TARGETS = (
         comment="json",
         does=_DOES,
         does_not=_DOES_NOT,
+        is_elsewhere=True,
         abilities=frozenset({"caches", "sorts-query", "conditional", "purges"}),
         no_per_credential=_NO_PER_CREDENTIAL,
         longest_poll_s=_LONGEST_POLL_S,

@@ -165,7 +165,8 @@ async def test_a_poll_that_the_target_cannot_hold_is_refused_with_the_reason(
 ) -> None:
     app = build(Switchboard({"server": None}), setup(long_poll_timeout=poll_s))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        got, answer = await told(client, "/api/cdn/file", target="fastly", host=HOST)
+        query = {"target": "fastly", "host": HOST, "upstream": "gateway.example.com:443"}
+        got, answer = await told(client, "/api/cdn/file", **query)
         assert got == status
         if status == 400:
             assert answer["detail"].startswith("fastly cannot hold long-polls of 51 s: ")
