@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cdn.edges import Edge
-from tests.cdn.engines import Nginx, Varnish, started
+from tests.cdn.engines import Nginx, Varnish, Workerd, started
 from tests.cdn.findings import Fault
 from tests.cdn.origin import STREAMS, Asked, stalled
 from tests.edge.origins import Reference
@@ -83,6 +83,16 @@ PATIENTS = (
         "naive-varnish.vcl",
         Varnish(),
         frozenset({Fault.HOT_LOOP, Fault.HEAD_OLD, Fault.TAIL_FROZEN}),
+    ),
+    Patient(
+        "naive-worker.js",
+        Workerd(),
+        frozenset(
+            {
+                *(Fault.NO_COLLAPSE, Fault.NO_HITS, Fault.ORDER_MATTERS),
+                *(Fault.WRITE_LOST, Fault.NOT_PASSED),
+            }
+        ),
     ),
 )
 LOCKED = Patient("locked-nginx.conf", Nginx(), frozenset({Fault.SERIALISED, Fault.NO_COLLAPSE}))
