@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -88,6 +89,18 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The gateway's address; "" where that is a name or IPv6."""
         host = self.upstream.rpartition(":")[0]
         return host if _IPV4.fullmatch(host) else ""
+
+    @property
+    def is_upstream_here(self) -> bool:
+        """Whether every machine that asks there asks itself."""
+        host = self.upstream.rpartition(":")[0].strip("[]")
+        if host.lower() == "localhost":
+            return True
+        try:
+            address = ip_address(host)
+        except ValueError:  # a name
+            return False
+        return address.is_loopback or address.is_unspecified
 
     @property
     def edge_timeout_s(self) -> int:

@@ -59,6 +59,8 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
         yield "has no standalone file: it runs at its vendor only"
     if target.needs_host and not options.host and not options.standalone:
         yield "needs the host name that readers use: give --host"
+    if target.is_elsewhere and options.is_upstream_here:
+        yield f"cannot reach {options.upstream} from its vendor's machines: give --upstream"
     if options.credentials not in target.credentials:
         yield f"cannot keep a cache for each reader: {target.no_per_credential}"
     if options.purge and target.no_purge:

@@ -36,6 +36,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     abilities: frozenset[Ability] = frozenset()
     needs_host: bool = True  # unless the file is standalone
     can_stand_alone: bool = False
+    is_elsewhere: bool = False  # a machine to which a loopback address is its own
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
     no_per_credential: str = ""

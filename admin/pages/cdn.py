@@ -78,7 +78,12 @@ def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:
 
 
 def _is_asked(target: CdnTarget, visit: Visit) -> bool:
-    """Whether a file is asked for: on a first look, nobody has said yet what the host is."""
+    """Whether enough was entered for a file. On a first look that is nothing.
+
+    A vendor's machines do not reach the gateway where its settings say that it listens.
+    """
+    if not target.can_stand_alone and not visit.query.get("upstream"):
+        return False
     return "host" in visit.query or not target.needs_host
 
 

@@ -26,6 +26,7 @@ TARGETS = (
             "appends.",
             "Hold long-polls of more than 50 s.",
         ),
+        is_elsewhere=True,
         abilities=frozenset({"caches", "collapses", "collapses-sse", "sorts-query", "purges"}),
         no_per_credential="its cache key takes no header",
         longest_poll_s=50,

@@ -32,6 +32,7 @@ TARGETS = (
         comment="json",
         does=_DOES,
         does_not=_DOES_NOT,
+        is_elsewhere=True,
         abilities=frozenset({"caches", "sorts-query", "conditional", "purges"}),
         no_per_credential=_NO_PER_CREDENTIAL,
         longest_poll_s=_LONGEST_POLL_S,
@@ -39,6 +40,7 @@ TARGETS = (
         longest_heartbeat_s=_LONGEST_HEARTBEAT_S,
         longest_heartbeat_reason=_LONGEST_HEARTBEAT_REASON,
         checked="Compared with the service model that AWS publishes. It was not run at AWS",
+        beside=("cloudfront-function",),
     ),
     Target(
         name="cloudfront-function",

@@ -26,6 +26,7 @@ TARGETS = (
             "Hold long-polls of more than 50 s.",
             "Join SSE readers later than that, or beyond 20 MB of one answer.",
         ),
+        is_elsewhere=True,
         abilities=frozenset(
             {
                 "caches",

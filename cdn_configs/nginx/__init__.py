@@ -28,8 +28,8 @@ _NGINX = Target(
         "Readers who wait for one answer look for it every half second, so it reaches them up to "
         "half a second late.",
         "Readers with credentials are not cached: their requests go to the gateway.",
-        "A purge drops the copy of one exact URL, not all of a stream, and needs the module "
-        "ngx_http_cache_purge.",
+        "It purges only with the module ngx_http_cache_purge: all of a stream from 2.4, one exact "
+        "URL before.",
     ),
     abilities=_ABILITIES,
     can_stand_alone=True,

@@ -163,15 +163,21 @@ class Stream:
 
 
 @contextlib.asynccontextmanager
-async def connect(target: Target, *, keeps_cookies: bool = True) -> AsyncIterator[Stream]:
-    """The stream, with a session that ends with the block."""
+async def connect(target: Target, *, as_sent: bool = False) -> AsyncIterator[Stream]:
+    """The stream, with a session that ends with the block.
+
+    Requests are what they are `as_sent`, when that is asked for: none is repeated after a lost
+    connection, and none has a cookie that was set before.
+    """
     tls = trust.context() if target.url.startswith("https:") else True
     connector = aiohttp.TCPConnector(ssl=tls)
     headers = {"User-Agent": "headgate"}
-    jar = None if keeps_cookies else aiohttp.DummyCookieJar()
+    jar = aiohttp.DummyCookieJar() if as_sent else None
     async with aiohttp.ClientSession(
         connector=connector, headers=headers, cookie_jar=jar
     ) as session:
+        if as_sent:
+            session._retry_connection = False  # there is no public way to say so
         yield Stream(session, target)
 
 

@@ -81,6 +81,9 @@ _READERS = promql.total("headgate_live_readers", "job, route")
 _FEEDS = promql.total("headgate_feeds", "job, route")
 _SSE_READERS = promql.total("headgate_live_readers", "job, route", 'mode="sse"')
 _ORIGIN_REQUESTS = promql.rate("headgate_origin_requests_total", "job, route")
+_FAILED_PURGES = promql.rate(
+    "headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"'
+)
 _SLOW = promql.total("headgate_slow_readers", "job, route")
 
 OF_EVERY_GATEWAY = (
@@ -254,6 +257,16 @@ OF_PARTS = (
         "A replica of the Redis of {{ $labels.route }} is {{ $value | humanize1024 }}B behind.",
         "A failover now would lose as much.",
         "redis",
+    ),
+    Alert(
+        "HeadgatePurgesFail",
+        f"{_FAILED_PURGES} > 0",  # it is tried once a minute at least, whatever waits
+        "10m",
+        "warning",
+        "{{ $labels.instance }} cannot purge {{ $labels.cache }}.",
+        "Readers may get streams that are deleted. /readyz and the log line purge.failed give the"
+        " reason.",
+        "purges",
     ),
     Alert(
         "HeadgateOriginServerDown",

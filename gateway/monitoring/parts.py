@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-Part = Literal["log", "file", "redis", "origin", "workers"]
+Part = Literal["log", "file", "redis", "origin", "workers", "purges"]
 
 
 def parts_of(settings: Settings) -> frozenset[Part]:
-    """A log of our own, one in files, one in Redis, an HTTP origin, several workers."""
+    """A log of our own, one in files, one in Redis, an HTTP origin, workers, purged caches."""
     routes = settings.route_table
     has: dict[Part, bool] = {
         "log": any(not route.is_http for route in routes),
@@ -19,5 +19,6 @@ def parts_of(settings: Settings) -> frozenset[Part]:
         "redis": any(route.is_redis for route in routes),
         "origin": any(route.is_http for route in routes),
         "workers": settings.workers > 1,
+        "purges": bool(settings.purges),
     }
     return frozenset(part for part, is_there in has.items() if is_there)

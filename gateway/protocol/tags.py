@@ -7,6 +7,7 @@ expression or a URL. `printf %s PATH | sha256sum | cut -c1-16` prints what follo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -36,12 +37,14 @@ def _digest(path: str) -> str:
     return sha256(path.encode()).hexdigest()[:DIGITS]
 
 
+@lru_cache(maxsize=4096)  # the streams in use are answered for again and again
 def lines(path: str, route: str) -> str:
     """The header lines of an answer about the stream at a path, with its route's tag."""
     stream = of_stream(path)
     return "".join(f"{name}: {stream}{between}{route}\r\n" for name, between in HEADERS)
 
 
+@lru_cache(maxsize=256)  # most answers say one of a few things
 def lets_shared_caches_keep(lifetimes: str) -> bool:
     """Whether header lines such as Cache-Control let a cache give an answer to others."""
     said = lifetimes.lower()

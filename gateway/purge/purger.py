@@ -20,7 +20,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp import ClientSession
+    from aiohttp import ClientResponse, ClientSession
 
     from gateway.purge.drivers import Driver
     from gateway.purge.pending import Copies
@@ -102,10 +102,10 @@ class Purger:
             if self._stopping.is_set():
                 if self.pending and self.pending.failed == len(self.pending):
                     return
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._stopping.wait()
+            elif wait_s:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._stopping.wait()
 
     def stop(self) -> None:
         """Wait for nothing any more, but try what waits."""
@@ -160,8 +160,7 @@ class Purger:
                 allow_redirects=False,  # the token is for nobody else
                 timeout=ClientTimeout(total=CALL_S),
             ) as answer:
-                body = await answer.content.read(ANSWER_BYTES)
-                reason = self.driver.why_not(answer.status, body) or ""
+                reason = self.driver.why_not(answer.status, await _beginning(answer)) or ""
                 return reason, _retry_after(answer.headers.get("Retry-After", ""))
         except aiohttp.ClientConnectorError as error:
             return why_unreachable(error, CALL_S), 0
@@ -174,5 +173,14 @@ class Purger:
         return {"cache": self.driver.kind, "server": self.place}
 
 
+async def _beginning(answer: ClientResponse) -> bytes:
+    """The body, or as much of it as is looked at."""
+    body = b""
+    while len(body) < ANSWER_BYTES and (part := await answer.content.readany()):
+        body += part
+    return body
+
+
 def _retry_after(text: str) -> int:
-    return min(int(text), MOST_ASKED_S) if text.isascii() and text[:9].isdigit() else 0
+    is_seconds = text.isascii() and text.isdigit()  # it may be a date, too
+    return min(int(text[:9]), MOST_ASKED_S) if is_seconds else 0

@@ -165,7 +165,8 @@ async def test_a_poll_that_the_target_cannot_hold_is_refused_with_the_reason(
 ) -> None:
     app = build(Switchboard({"server": None}), setup(long_poll_timeout=poll_s))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        got, answer = await told(client, "/api/cdn/file", target="fastly", host=HOST)
+        query = {"target": "fastly", "host": HOST, "upstream": "gateway.example.com:443"}
+        got, answer = await told(client, "/api/cdn/file", **query)
         assert got == status
         if status == 400:
             assert answer["detail"].startswith("fastly cannot hold long-polls of 51 s: ")
@@ -180,10 +181,11 @@ async def test_an_unknown_target_is_told_as_such(client: TestClient[Any, Any]) -
         assert "There is no such target." in await answer.text()
 
 
-async def test_a_first_look_asks_for_the_host_and_complains_of_nothing(
+async def test_a_first_look_asks_for_what_is_needed_and_complains_of_nothing(
     client: TestClient[Any, Any],
 ) -> None:
-    async with client.get("/cdn?target=nginx", headers=PAGE) as answer:
-        page = await answer.text()
-    assert "Enter the host name that readers use." in page
-    assert 'role="alert"' not in page
+    for query in ("target=nginx", "target=fastly", f"target=fastly&host={HOST}", "target=vercel"):
+        async with client.get(f"/cdn?{query}", headers=PAGE) as answer:
+            page = await answer.text()
+        assert "The file comes here" in page
+        assert 'role="alert"' not in page

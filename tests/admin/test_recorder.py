@@ -297,6 +297,15 @@ async def test_what_began_is_told_with_its_moment_and_is_over_when_it_ends(stage
     assert [it.since for it in stage.attention()] == [stage.clock.now]
 
 
+async def test_a_cache_that_keeps_what_was_deleted_is_told(stage: Stage) -> None:
+    why = "it answers 500; 2 purges wait, and readers may get what is no more"
+    stage.source.notes = {"purge fastly api.fastly.com": why, "purge varnish v:6081": None}
+    await stage.look()
+    (told,) = stage.attention()
+    assert (told.level, told.route) == ("bad", None)
+    assert told.sentence == f"purge fastly api.fastly.com: {why}"
+
+
 async def test_a_low_hit_ratio_is_told_when_enough_was_read(stage: Stage) -> None:
     await stage.look(*reads(0, 0))
     await stage.look(*reads(49, 50))

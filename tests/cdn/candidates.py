@@ -74,12 +74,11 @@ class Candidate:
         return {one.file_name: render(one, options) for one in targets}
 
 
-CANDIDATES = (
-    *map(Candidate, ENGINES),
-    Candidate("nginx-njs", "per-credential"),
-    Candidate("varnish", "per-credential"),
-    Candidate("cloudflare-worker", "per-credential"),
-    Candidate("cloudflare-durable", "per-credential"),
+CANDIDATES = tuple(map(Candidate, ENGINES))
+PER_CREDENTIAL = tuple(
+    Candidate(name, "per-credential")
+    for name in ENGINES
+    if "per-credential" in target(name).credentials
 )
 
 

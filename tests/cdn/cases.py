@@ -42,14 +42,22 @@ MANY: Mapping[str, Case] = {
 }
 """For those that collapse; for others they would only show what 200 show already."""
 
-OF_PATIENTS: Mapping[str, Case] = {
-    title: case
-    for title, case in CASES.items()
-    if case
-    in {
-        *(live_cases.polls_with_news, live_cases.polls_without_news, live_cases.cursors_ignored),
-        *(read_cases.reordered_query, read_cases.head_around_append, read_cases.writes),
-        *(read_cases.empty_tail, sse_cases.events),
-    }
+
+def _of(*cases: Case) -> Mapping[str, Case]:
+    return {title: case for title, case in CASES.items() if case in cases}
+
+
+OF_CREDENTIALS = {
+    **_of(live_cases.polls_with_news, live_cases.polls_without_news),
+    "polls of two users": live_cases.polls_of_users_with_copies,
+    **_of(read_cases.users_apart, read_cases.reads_at_once, read_cases.not_modified),
+    **_of(sse_cases.events, sse_cases.event_reader_resumes),
 }
+"""Those in which it may matter that readers with credentials have copies of their own."""
+
+OF_PATIENTS = _of(
+    *(live_cases.polls_with_news, live_cases.polls_without_news, live_cases.cursors_ignored),
+    *(read_cases.reordered_query, read_cases.head_around_append, read_cases.writes),
+    *(read_cases.empty_tail, sse_cases.events),
+)
 """Those whose faults the usual configurations have, as far as the reference server shows them."""

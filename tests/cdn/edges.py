@@ -19,6 +19,11 @@ GRACE_S = 2.0  # what a busy machine may add to a time; less than another poll
 QUIET_S = 0.1
 
 
+def grace(size: int) -> float:
+    """What a busy machine may add to the time of so many readers, in seconds."""
+    return GRACE_S * max(1.0, size / 200)
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """A stream, as its origin has it."""
@@ -78,7 +83,7 @@ class Edge:
 
     async def crowd(self, size: int) -> Crowd:
         """Readers who wait for a poll's time, and not much longer."""
-        return await Crowd.connect(self.port, size, self.origin.poll_s + 2 * GRACE_S)
+        return await Crowd.connect(self.port, size, self.origin.poll_s + 2 * grace(size))
 
     def polls(self) -> int:
         """Long-polls that have come to the origin."""

@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.cdn.edges import GRACE_S
+from tests.cdn.edges import GRACE_S, grace
 from tests.cdn.findings import Fault, finding
 from tests.cdn.viewers import Crowd, milliseconds
 from tests.support.http1 import request
@@ -27,7 +27,6 @@ VIEWERS = 200
 MANY_VIEWERS = 1000
 CHAIN = (b"first", b"second", b"third")
 SAME_USER = 20  # polls of each of two
-EACH_S = 0.002  # of a busy machine, for each answer that is written
 WAITS_S = 0.5  # an answer that takes longer waits for news
 HOT_S = 2.0  # a copy of one second, and one more where a server counts in whole ones
 PACE_S = 0.01  # of a client that goes in circles, so that it leaves the processor to others
@@ -59,7 +58,7 @@ async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
         {
             Fault.LOST: len(right) < size,
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
-            Fault.LATE: median(right or [0]) > GRACE_S + EACH_S * size,
+            Fault.LATE: median(right or [0]) > grace(size),
         },
     )
 
@@ -82,7 +81,7 @@ async def polls_without_news(edge: Edge, size: int = VIEWERS) -> Finding:
         f"{size} → {polls}, {longest:.1f} s" + (f", {size - len(took)} not" * (len(took) < size)),
         {
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
-            Fault.SERIALISED: len(took) < size or longest > edge.origin.poll_s + GRACE_S,
+            Fault.SERIALISED: len(took) < size or median(took) > edge.origin.poll_s + GRACE_S,
         },
     )
 
@@ -160,7 +159,7 @@ async def leader_gone(edge: Edge) -> Finding:
     )
 
 
-async def polls_of_users(edge: Edge) -> Finding:
+async def polls_of_users(edge: Edge, *, have_copies: bool = False) -> Finding:
     """Polls with credentials, which nobody else's may wait for."""
     stream = edge.stream(b"before")
     before = edge.polls()
@@ -174,8 +173,17 @@ async def polls_of_users(edge: Edge) -> Finding:
     is_late = longest > edge.origin.poll_s + GRACE_S
     return finding(
         f"2 × {SAME_USER} → {polls}, {longest:.1f} s",
-        {Fault.SERIALISED: len(took) < 2 * SAME_USER or is_late},
+        {
+            Fault.SERIALISED: len(took) < 2 * SAME_USER or is_late,
+            **({Fault.NO_COLLAPSE: polls > 2 * MOST_AT_ORIGIN} if have_copies else {}),
+            Fault.MIXED_USERS: polls < 2,
+        },
     )
+
+
+async def polls_of_users_with_copies(edge: Edge) -> Finding:
+    """The same where each user has copies of his own: those who are the same wait for one."""
+    return await polls_of_users(edge, have_copies=True)
 
 
 async def cursors_ignored(edge: Edge) -> Finding:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from tests.cdn import candidates, patients
-from tests.cdn.candidates import CANDIDATES
-from tests.cdn.cases import CASES, MANY, OF_PATIENTS
+from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
+from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS
 from tests.cdn.conftest import POLL_S
 from tests.cdn.engines import release
 from tests.cdn.findings import Fault, Finding
@@ -18,6 +18,7 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tests.cdn.candidates import Candidate
     from tests.cdn.cases import Case
     from tests.cdn.edges import Edge
 
@@ -40,6 +41,7 @@ to.
   and live events it begins with the append, for other reads with the question.
 - `3.1 s` of polls that are ended by 204: when the last reader was answered. The poll's own time is
   in it.
+- –: not measured, because nothing would differ.
 - **Bold**: what the configuration does not do, or does wrong. The lists below the tables name it.
 
 ## Headgate's configurations
@@ -59,10 +61,9 @@ async def page() -> str:
     """Measure everything, one after the other."""
     ours: dict[str, Column] = {}
     with headgate_origin(POLL_S) as origin:
-        for one in CANDIDATES:
+        for one in (*CANDIDATES, *PER_CREDENTIAL):
             with candidates.edge(one, origin) as edge:
-                many = MANY if "collapses" in one.abilities else {}
-                ours[str(one)] = await _measured(edge, {**CASES, **many})
+                ours[str(one)] = await _measured(edge, _cases(one))
     theirs: dict[str, Column] = {}
     for patient in PATIENTS:
         with patients.edge(patient, POLL_S) as edge:
@@ -75,6 +76,12 @@ async def page() -> str:
             *(_PATIENTS, _table(OF_PATIENTS, theirs), _faults(theirs)),
         ]
     )
+
+
+def _cases(one: Candidate) -> Mapping[str, Case]:
+    if one in PER_CREDENTIAL:
+        return OF_CREDENTIALS
+    return {**CASES, **MANY} if "collapses" in one.abilities else CASES
 
 
 async def _measured(edge: Edge, cases: Mapping[str, Case]) -> Column:

@@ -6,6 +6,7 @@ What it stores is in test_fastly_and_varnish.py.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -100,3 +101,24 @@ def test_it_waits_longer_than_a_poll_and_less_than_its_cluster(poll_s: int, wait
     text = fastly(poll_s=poll_s)
     assert f".first_byte_timeout = {wait_s}s;" in text
     assert f".between_bytes_timeout = {wait_s}s;" in text
+
+
+def sub(name: str) -> str:
+    """One of the file's subroutines, without comments and with one space between words."""
+    (body,) = re.findall(rf"(?ms)^sub {name} \{{\n(.*?)^\}}\n", fastly())
+    return " ".join(re.sub(r"(?m)^ *# .*", "", body).split())
+
+
+def test_what_varnish_has_otherwise_is_there_for_fastly() -> None:
+    # Without it, anybody may purge; and the key of a purge is that of the read.
+    asked = 'if (req.method == "FASTLYPURGE") { set req.http.Fastly-Purge-Requires-Auth = "1"; }'
+    assert asked in sub("vcl_recv")
+    assert sub("vcl_recv").endswith("set req.url = querystring.sort(req.url); return(lookup);")
+    # Varnish streams by itself.
+    events = 'if (beresp.http.Content-Type ~ "(?i)^text/event-stream")'
+    assert f"{events} {{ set beresp.do_stream = true; }}" in sub("vcl_fetch")
+    # Fastly lets those who wait go on at once only after an answer that counts as cacheable.
+    passes = "set beresp.cacheable = true; set beresp.ttl = 1s; return(pass);"
+    assert sub("vcl_fetch").count("return(pass)") == sub("vcl_fetch").count(passes) == 3
+    for macro in ("recv", "hash", "fetch"):
+        assert f"#FASTLY {macro}" in sub(f"vcl_{macro}")

@@ -71,6 +71,11 @@ CASES = {
     "no-such-stream": Case(CATCH_UP, Answer(404, says(cache_headers.NO_STORE)), None),
     "no-such-stream-with-a-lifetime": Case(CATCH_UP, Answer(404, says(CHUNK)), None),
     "polled-data": Case(POLL, Answer(fields=says(cache_headers.poll_lifetime(None))), 20),
+    "polled-data-that-an-origin-lets-be-stale": Case(
+        POLL,
+        Answer(fields=says("Cache-Control: public, max-age=9, stale-while-revalidate=99\r\n")),
+        9,
+    ),
     "polled-data-of-the-beginning": Case(POLL, Answer(fields=says(TAIL)), RULES.moment_s),
     "no-news": Case(POLL, Answer(204, says(cache_headers.POLL_TIMEOUT)), RULES.moment_s),
     "no-news-of-a-closed-stream": Case(POLL, Answer(204, says(cache_headers.NO_STORE)), 1),
@@ -118,14 +123,11 @@ def vcl(name: str, origin_port: int) -> str:
 
 
 @pytest.fixture(scope="module", params=["fastly", "varnish"])
-def edge(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Edge]:
+def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
     answers = {f"/{name}": case.answer for name, case in CASES.items()}
     others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
     origin = Origin({**answers, **others})
-    folder = tmp_path_factory.mktemp("varnish")
-    with serving(origin), varnish(vcl(request.param, origin.server_port), folder, origin) as edge:
+    with serving(origin), varnish(vcl(request.param, origin.server_port), origin) as edge:
         yield edge
 
 

@@ -8,7 +8,6 @@ rule that stores too much at Fastly stores too much here. What Fastly's platform
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -16,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.ports import HOST, accepts, free_port
-from tests.support.waiting import wait_until
+from tests.cdn.engines import Varnish, started
+from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -163,22 +162,16 @@ def serving(origin: Origin) -> Iterator[None]:
         thread.join()
 
 
+class FastlysVarnish(Varnish):
+    """Varnish that serves nothing stale unless it is told to, as Fastly."""
+
+    def command(self, file: Path, port: int) -> list[str]:
+        return [*super().command(file, port), "-p", "default_grace=0", "-p", "default_keep=0"]
+
+
 @contextmanager
-def varnish(vcl: str, folder: Path, origin: Origin) -> Iterator[Edge]:
+def varnish(vcl: str, origin: Origin) -> Iterator[Edge]:
     """Varnish with this file, until the block ends."""
-    file, log, port = folder / "twin.vcl", folder / "log", free_port()
-    file.write_text(vcl)
-    command = ["varnishd", "-F", "-j", "none", "-T", "none", "-n", str(folder / "work")]
-    command += ["-f", str(file), "-a", f"{HOST}:{port}", "-s", "malloc,16m"]
-    command += ["-p", "default_grace=0", "-p", "default_keep=0"]  # as Fastly has them
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        wait_until(
-            lambda: process.poll() is not None or accepts(port), "Varnish listens", log.read_text
-        )
-        assert process.poll() is None, log.read_text()
+    port = free_port()
+    with started(FastlysVarnish(), {"twin.vcl": vcl}, port):
         yield Edge(port, origin)
-    finally:
-        process.terminate()
-        process.wait()

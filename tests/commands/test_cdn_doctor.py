@@ -19,7 +19,6 @@ from tests.commands.deployments import (
     ENVIRONMENT,
     POLL_S,
     examined,
-    failures,
     names_of_streams,
     of,
     saw,
@@ -52,38 +51,39 @@ def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
 def test_a_headgate_with_nothing_before_it_passes_everything(
     server: Headgate, cli: CommandLine
 ) -> None:
-    done = cli("doctor", server.streams)
-    assert done.returncode == 0
-    before = done.stderr.decode()
-    assert f"{server.streams} is sent at most 200 requests" in before
-    assert before.count("\n") == 1
-    lines = done.stdout.decode().splitlines()
-    assert lines[0] == server.streams
-    assert {line[:16].strip() for line in lines[2:-2]} <= {"pass", ""}
-    assert [line for line in lines if line.startswith("pass")] == [
-        line for line in lines if line[:1].isalpha() and ": " in line
-    ]
-    assert lines[-1].startswith(f"13 pass, 0 fail, 0 could not tell; {REQUESTS} requests in ")
-    assert names_of_streams(server) == []
-
-
-def test_programs_are_told_the_same_as_json(server: Headgate, cli: CommandLine) -> None:
-    done = cli("doctor", "--json", server.streams)
-    told = json.loads(done.stdout)
+    at_once = [cli.start("doctor", *options, server.streams) for options in ((), ("--json",))]
+    (lines, before), (json_line, _) = (one.communicate(timeout=40) for one in at_once)
+    assert [one.returncode for one in at_once] == [0, 0]
+    assert before.decode().startswith(f"headgate: {server.streams} is sent at most 200 requests")
+    assert before.count(b"\n") == 1
+    title, _, *findings, _, summary = lines.decode().splitlines()
+    assert title == server.streams
+    assert {line[:16].strip() for line in findings} == {"pass", ""}
+    assert summary.startswith(f"13 pass, 0 fail, 0 could not tell; {REQUESTS} requests in ")
+    told = json.loads(json_line)
     assert {one["check"] for one in told["checks"]} == ALL
-    assert {one["verdict"] for one in told["checks"]} == {"pass"}
-    assert {one["change"] for one in told["checks"]} == {""}
+    assert {(one["verdict"], one["change"]) for one in told["checks"]} == {("pass", "")}
     assert (told["url"], told["requests"], told["left"]) == (server.streams, REQUESTS, [])
     # A long-poll, and the time after which it is asked again.
     assert POLL_S + LATER_S < told["seconds"] < 4 * POLL_S
+    assert names_of_streams(server) == []
 
 
 async def test_a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headgate) -> None:
-    examination = await examined(server.streams, admin=server.admin_url)
-    assert failures(examination) == set()
+    home = {"STREAM_URL": server.streams, "STREAM_AUTH": TOKEN}
+    notes: list[str] = []
+    examination = await examined(
+        server.streams.replace("//", "//somebody:secret@"),
+        admin=server.admin_url,
+        environment=home,
+        notes=notes,
+    )
+    assert of(examination, Verdict.PASS) == ALL
     assert "20 reached the server" in saw(examination, "equal polls")
     # Its settings, its routes, and the readers of one stream.
     assert examination.requests == REQUESTS + 3
+    assert notes == []
+    assert not any("secret" in one.saw or "hush" in one.saw for one in examination.findings)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,3 @@ def test_help_says_how_both_are_called(arguments: list[str]) -> None:
     status, output = invoke(*arguments)
     assert status == 0
     assert "doctor" in output
-
-
-async def test_secrets_are_in_nothing_that_is_told(server: Headgate) -> None:
-    notes: list[str] = []
-    home = {"STREAM_URL": server.streams, "STREAM_AUTH": TOKEN}
-    examination = await examined(
-        server.streams.replace("//", "//somebody:secret@"), environment=home, notes=notes
-    )
-    assert of(examination, Verdict.PASS) == ALL
-    assert notes == []
-    assert not any("secret" in one.saw or "hush" in one.saw for one in examination.findings)

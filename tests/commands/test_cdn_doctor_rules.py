@@ -107,8 +107,9 @@ def reply(**headers: str) -> Reply:
         (False, reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), Source.SHARED),
         (False, reply(Cache_Status="Edge; fwd=stale"), Source.OWN),
         (False, reply(Age="3"), Source.SHARED),
-        (False, reply(Age="0"), Source.OWN),
-        (False, reply(Age="hit"), Source.OWN),
+        (False, reply(Age="0"), Source.UNKNOWN),
+        (False, reply(Age="hit"), Source.UNKNOWN),
+        (False, reply(Age="0", X_Cache="MISS"), Source.OWN),
     ],
 )
 def test_an_answer_is_known_by_its_id_else_by_what_caches_say(

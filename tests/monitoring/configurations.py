@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import Route, Settings
+from gateway.settings import PurgedCache, Route, Settings
 
 EVERYTHING = Settings(
     workers=1,
@@ -12,6 +12,7 @@ EVERYTHING = Settings(
         Route(prefix="/redis/one", origin="redis://127.0.0.1/1", wait_replicas=1),
         Route(prefix="/origin", origin="http://127.0.0.1:1"),
     ),
+    purges=(PurgedCache(kind="varnish", url="http://127.0.0.1:2"),),
 )
 MEMORY = Settings(origin="memory:")
 FILES = Settings(origin="file:./streams")

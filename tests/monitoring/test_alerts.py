@@ -241,6 +241,14 @@ CASES = [
         "a:1 refuses what is beyond max_feeds.",
     ),
     Case(
+        "HeadgatePurgesFail",
+        {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="failed"}}': "0+1x60"},
+        {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="done"}}': "0+9x60"},
+        11,
+        {**BY_PROCESS, "cache": "fastly"},
+        "a:1 cannot purge fastly.",
+    ),
+    Case(
         "HeadgateWorkersSilent",
         gauge("headgate_workers_silent", PROCESS, 1),
         gauge("headgate_workers_silent", PROCESS, 0),
@@ -427,7 +435,11 @@ def test_each_alert_fires_when_it_is_to_and_not_before(settings: Settings, tmp_p
         (WORKERS, OF_HTTP | OF_WORKERS),
         (
             EVERYTHING,
-            OF_LOGS | OF_FILES | OF_REDIS | OF_HTTP | {"HeadgateRedisReplicasMissing"},
+            OF_LOGS
+            | OF_FILES
+            | OF_REDIS
+            | OF_HTTP
+            | {"HeadgateRedisReplicasMissing", "HeadgatePurgesFail"},
         ),
     ],
     ids=["memory", "files", "redis", "origin", "workers", "everything"],

@@ -13,12 +13,14 @@ from structlog.testing import capture_logs
 from gateway.purge import purger as of_purger
 from gateway.purge.drivers import driver_of
 from gateway.purge.pending import Copies
-from gateway.purge.purger import GIVE_UP_S, Purger
+from gateway.purge.purger import ANSWER_BYTES, GIVE_UP_S, Purger
 from gateway.purge.purges import Purges
 from gateway.settings import PurgedCache
-from tests.purge.double import Double, refusal
+from tests.purge.double import SUCCESS, Double, refusal
 from tests.streams.clock import ManualClock
+from tests.streams.gated_log import turns
 from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ async def test_a_cache_that_wants_to_be_left_alone_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["soon", "-5", "²", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999"]
+    "text", ["soon", "-5", "²", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999", "123456789x"]
 )
 async def test_nonsense_in_its_stead_is_not_waited_for_long(text: str) -> None:
     field = f"Retry-After: {text}".encode().decode("latin-1")
@@ -164,6 +166,30 @@ async def test_it_is_given_up_when_the_copies_are_over_by_themselves(
     assert [line["purges"] for line in lines if line["event"] == "purge.abandoned"] == (
         [1] * abandoned
     )
+
+
+async def test_an_answer_may_come_in_pieces() -> None:
+    whole = answer(SUCCESS)
+    played = Steps(whole[:-20], whole[-20:])
+    async with RawOrigin(played) as origin, working(origin.url) as cache:
+        cache.purger.purge(X)
+        await until(lambda: played.sent == 1)
+        await turns(100)  # until the first piece has come
+        assert not cache.counts
+        played.go()
+        await until(lambda: cache.counts["done"] == 1)
+
+
+async def test_of_an_endless_answer_no_more_is_read_than_counts() -> None:
+    async def play(wire: Wire) -> None:
+        await wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not wire.is_closing():
+            await wire.send(b" " * ANSWER_BYTES)
+
+    async with RawOrigin(play) as origin, working(origin.url) as cache:
+        cache.purger.purge(X)
+        await until(lambda: cache.counts["failed"] >= 1)
+        assert (cache.purger.why_unhealthy() or "").startswith("it answers with what is no JSON")
 
 
 async def test_beyond_the_bound_the_route_is_purged_and_it_is_told() -> None:

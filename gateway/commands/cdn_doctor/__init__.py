@@ -2,5 +2,6 @@
 
 `examination` makes streams of its own, runs the checks (`caching`, `polls`, `events`, `writes`) on
 them, and removes them. A check asks by an `asker`, which a `budget` bounds, and gives findings.
-`evidence` says which answers came from a cache, `hints` what to change, and `report` prints.
+`evidence` and `staleness` say which answers came from a cache, `hints` what to change, and `report`
+prints.
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.commands.cdn_doctor.asker import REQUEST_ID
-from gateway.commands.cdn_doctor.evidence import Source, Way, claim, claims_kept
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
+from gateway.commands.cdn_doctor.staleness import old_answers
 from gateway.commands.cdn_doctor.streams import NotMade
 
 if TYPE_CHECKING:
@@ -17,60 +18,43 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
 
-DATA = b"headgate doctor\n"
 REFUSED = {401, 403, 404}
-# A cursor says nothing in a catch-up read, and is a second parameter whose place can change.
-CURSOR = "1"
-
-
-@dataclass(frozen=True, slots=True)
-class TwoReads:
-    """One read of a closed stream, asked for twice: its answer never changes."""
-
-    own: OwnStream
-    first: Reply
-    again: Reply
-
-    @property
-    def appends_arrive(self) -> bool:
-        """Whether what was appended is there; else nothing can be seen by appending."""
-        return self.first.body == DATA
-
-
-async def read_twice(own: OwnStream) -> TwoReads:
-    """The reads that tell what the way is like, and that others are compared with."""
-    query = {"cursor": CURSOR, "offset": own.start}
-    return TwoReads(own, await own.read(query), await own.read(query))
-
-
-def way_of(reads: TwoReads) -> Way:
-    """What the two answers say of the way; no cache can have had the first one."""
-    echoes = reads.first.headers.get(REQUEST_ID) == reads.first.request_id
-    source = Way(echoes).source(reads.again)
-    return Way(echoes, None if source is Source.UNKNOWN else source is Source.SHARED)
 
 
 async def query_order(deployment: Deployment) -> Finding:
     """Whether a read is found again when its parameters come in another order."""
     reads = deployment.reads
-    if not (reads.first.is_good and reads.again.is_good):
-        return unknown("query order", f"a read was answered with: {_worse(reads).said}")
-    turned = reads.own.spelled(f"offset={quote(reads.own.start)}&cursor={CURSOR}")
-    reply = await deployment.asker.ask(turned, "GET")
-    said = f"({claim(reads.again.headers)}, then {claim(reply.headers)})"
+    if reads.refusal:
+        return unknown("query order", f"a read was answered with: {reads.refusal}")
+    reply = await _turned(reads.own)
+    said = told(reads.again, reply)
     if deployment.way.keeps:
         if deployment.way.source(reply) is Source.SHARED:
             return passed("query order", "an equal read is found in whatever order it is spelled")
-        return failed("query order", f"a read that is kept is not found in another order {said}")
+        return failed("query order", f"a read that is kept is not found in another order{said}")
     if claims_kept(reads.again.headers):
         if claims_kept(reply.headers):
             return passed("query order", "no cache before the server; its own knows both orders")
-        return failed("query order", f"the server's own cache knows one order only {said}")
-    return unknown("query order", "nothing says that any cache keeps reads")
+        return failed("query order", f"the server's own cache knows one order only{said}")
+    return await _order_by_staleness(deployment)
 
 
-def _worse(reads: TwoReads) -> Reply:
-    return reads.again if reads.first.is_good else reads.first
+async def _order_by_staleness(deployment: Deployment) -> Finding:
+    again, turned = await old_answers(deployment, "-order", _plain, (_plain, _turned))
+    if not again:
+        return unknown("query order", "nothing says that any cache keeps reads")
+    if turned:
+        return passed("query order", "an old answer is found in whatever order it is asked for")
+    return failed("query order", "an old answer is not found in another order")
+
+
+async def _plain(own: OwnStream) -> Reply:
+    return await own.read({"cursor": CURSOR, "offset": own.start})
+
+
+async def _turned(own: OwnStream) -> Reply:
+    stream = own.spelled(f"offset={quote(own.start)}&cursor={CURSOR}")
+    return await own.asker.ask(stream, "GET")
 
 
 async def validation(deployment: Deployment) -> Finding:
@@ -93,37 +77,36 @@ async def credentials(deployment: Deployment) -> Finding:
     """
     own = await _closed_stream(deployment.streams, "-credentials")
     given = own.stream.target.authorization
-    readers = {
-        "the first credentials": given or _made_up(),
-        "other credentials": _made_up(),
-        "no credentials": None,
-    }
-    replies = {
-        name: await deployment.asker.ask(own.as_somebody(value), "GET", query={"offset": own.start})
-        for name, value in readers.items()
-    }
-    first, *others = replies.values()
+    one, other, nobody = [
+        partial(_as_somebody, who) for who in (given or _made_up(), _made_up(), None)
+    ]
+    first = await one(own)
+    others = {"other credentials": await other(own), "no credentials": await nobody(own)}
     if first.status in REFUSED and given is None:
-        return unknown(
-            "credentials", "those that were made up are refused: STREAM_AUTH gives real ones"
-        )
+        saw = "those that were made up are refused: STREAM_AUTH gives real ones"
+        return unknown("credentials", saw)
     if not first.is_good:
         return unknown("credentials", f"a read was answered with: {first.said}")
-    sources = {name: deployment.way.source(reply) for name, reply in replies.items()}
+    sources = {name: deployment.way.source(reply) for name, reply in others.items()}
+    if Source.UNKNOWN in sources.values() and deployment.reads.appends_arrive:
+        old = await old_answers(deployment, "-readers", one, (other, nobody))
+        sources |= {name: Source.SHARED for name, is_old in zip(others, old, strict=True) if is_old}
     leaks = [
-        name
-        for name, reply in replies.items()
-        if reply is not first and reply.is_good and sources[name] is Source.SHARED
+        name for name, reply in others.items() if reply.is_good and sources[name] is Source.SHARED
     ]
     if leaks:
-        return failed(
-            "credentials", f"a reader with {' and one with '.join(leaks)} got another's answer"
-        )
-    if all(reply.status in REFUSED for reply in others):
+        saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
+        return failed("credentials", saw)
+    if all(reply.status in REFUSED for reply in others.values()):
         return passed("credentials", "other credentials and none are refused, also what is kept")
     if Source.UNKNOWN in sources.values():
         return unknown("credentials", "nothing says whether an answer comes from a cache")
     return passed("credentials", "each of two credentials and of none got an answer of its own")
+
+
+async def _as_somebody(authorization: str | None, own: OwnStream) -> Reply:
+    stream = own.as_somebody(authorization)
+    return await own.asker.ask(stream, "GET", query={"offset": own.start})
 
 
 def _made_up() -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.asker import Asker
-    from gateway.commands.cdn_doctor.caching import TwoReads
     from gateway.commands.cdn_doctor.evidence import Way
+    from gateway.commands.cdn_doctor.first_reads import TwoReads
     from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
     from gateway.commands.cdn_doctor.streams import OwnStreams
 
@@ -20,5 +20,9 @@ class Deployment:
     asker: Asker
     streams: OwnStreams
     reads: TwoReads
-    way: Way
     gateway: GatewayCounters | None
+
+    @property
+    def way(self) -> Way:
+        """What is known of the way to the server."""
+        return self.reads.way

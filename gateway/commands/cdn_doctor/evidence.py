@@ -43,9 +43,11 @@ class Way:
         echoed = reply.headers.get(REQUEST_ID)
         if self.echoes and echoed is not None:
             return Source.OWN if echoed == reply.request_id else Source.SHARED
-        if claim(reply.headers) is None:
-            return Source.UNKNOWN
-        return Source.SHARED if claims_kept(reply.headers) else Source.OWN
+        if claims_kept(reply.headers):
+            return Source.SHARED
+        # An Age of 0 says nothing: who waited for another's answer gets it as new as he did.
+        says_more = any(name in reply.headers for name in (*CLAIMS, "Cache-Status"))
+        return Source.OWN if says_more else Source.UNKNOWN
 
 
 def claims_kept(headers: Mapping[str, str]) -> bool:
@@ -66,3 +68,9 @@ def claim(headers: Mapping[str, str]) -> str | None:
             line = "".join(one if " " <= one <= "~" else " " for one in value)
             return f"{name}: {line[:CLAIM_CHARACTERS]}"
     return None
+
+
+def told(*replies: Reply) -> str:
+    """What caches said of these answers, in brackets; nothing if they said nothing."""
+    claims = [line for reply in replies if (line := claim(reply.headers)) is not None]
+    return f" ({', then '.join(claims)})" if claims else ""

@@ -13,6 +13,7 @@ from gateway.commands.cdn_doctor.asker import Asker
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import Finding, unknown
+from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
 from gateway.commands.cdn_doctor.streams import NotMade, OwnStreams
@@ -83,16 +84,18 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
     async with contextlib.AsyncExitStack() as connections:
         gateway = None
         if admin is not None:
-            gateway = GatewayCounters(asker, await connections.enter_async_context(connect(admin)))
+            gateway = GatewayCounters(
+                asker, await connections.enter_async_context(connect(admin, as_sent=True))
+            )
             await _usable(gateway.look())
-        # A cookie, such as a load balancer's, would take what is asked next past most caches.
-        stream = await connections.enter_async_context(connect(target, keeps_cookies=False))
+        # A cookie, such as a load balancer's, would take what is asked next past most caches;
+        # and what is repeated by itself is not counted.
+        stream = await connections.enter_async_context(connect(target, as_sent=True))
         streams = OwnStreams(asker, stream)
         left: list[str] = []
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, has_credentials=bool(target.authorization)))
-            way = caching.way_of(reads)
-            findings = await _findings(Deployment(asker, streams, reads, way, gateway))
+            findings = await _findings(Deployment(asker, streams, reads, gateway))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
@@ -117,14 +120,14 @@ async def _removed(
             note(f"headgate: {name} could not be removed; it expires within an hour.")
 
 
-async def _begin(streams: OwnStreams, *, has_credentials: bool) -> caching.TwoReads:
+async def _begin(streams: OwnStreams, *, has_credentials: bool) -> TwoReads:
     try:
         own = await streams.create()
     except NotMade as refusal:
         raise Failed(_why_none(refusal, has_credentials=has_credentials)) from refusal
     with contextlib.suppress(Failed):  # the check of POST says more of it
-        await own.append(caching.DATA, close=True)
-    return await caching.read_twice(own)
+        await own.append(DATA, close=True)
+    return await read_twice(own)
 
 
 def _why_none(refusal: NotMade, *, has_credentials: bool) -> str:

@@ -59,11 +59,11 @@ class GatewayCounters:
     async def look(self) -> None:
         """Learn its routes and settings; Failed if it is no gateway, or does not say."""
         configuration = await self._get("configuration", {}, _Configuration)
-        held = {setting.key: setting.value for setting in configuration.settings}
-        try:
-            self.poll_s = float(held["long_poll_timeout"])
-        except (KeyError, ValueError) as cause:
-            raise self._is_none() from cause
+        values = {setting.key: setting.value for setting in configuration.settings}
+        held = values.get("long_poll_timeout", "")
+        if re.fullmatch(r"\d{1,3}(\.\d{1,9})?", held, re.ASCII) is None:
+            raise self._is_none()
+        self.poll_s = float(held)
         routes = await self._get("routes", {}, _Routes)
         self._prefixes = [route.prefix for route in routes.routes]
 

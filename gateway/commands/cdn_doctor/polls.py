@@ -45,6 +45,16 @@ class Poll:
     cut: str = ""
 
     @property
+    def is_good(self) -> bool:
+        """Whether it was answered, with news or without."""
+        return self.reply is not None and self.reply.is_good
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether a hop did not wait as long as the server."""
+        return self.reply is not None and self.reply.status in GATEWAY_TIMEOUTS
+
+    @property
     def status(self) -> str:
         """What it was answered."""
         return self.cut if self.reply is None else str(self.reply.status)
@@ -106,9 +116,13 @@ async def with_news(deployment: Deployment) -> Finding:
         appended_s = asyncio.get_running_loop().time()
         await polls.wait(PROMPT_S)
         late = len(polls.pending)
-    bad = [poll.status for poll in polls.ended if poll.reply is None or not poll.reply.is_good]
+    bad = [poll for poll in polls.ended if not poll.is_good]
+    if any(poll.is_timeout for poll in bad):
+        return unknown("equal polls", f"a hop ended {len(bad)} of {READERS} before news came")
     if bad:
-        return failed("equal polls", f"{len(bad)} of {READERS} failed as news came: {bad[0]}")
+        return failed(
+            "equal polls", f"{len(bad)} of {READERS} failed as news came: {bad[0].status}"
+        )
     if late:
         return failed(
             "equal polls", f"{late} of {READERS} had no answer {PROMPT_S:g} s after an append"
@@ -149,7 +163,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
             return [unknown(name, saw) for name in ("204 together", "204 kept", "poll held")]
         first = polls.ended[0]
         held = _held(first, None if deployment.gateway is None else deployment.gateway.poll_s)
-        if first.reply is None or not first.reply.is_good:
+        if not first.is_good:
             saw = "polls do not end as they should"
             return [unknown("204 together", saw), unknown("204 kept", saw), held]
         # Where they wait for each other, the second one takes as long again as the first.
@@ -161,7 +175,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
 
 def _together(polls: EqualPolls, first: Poll) -> Finding:
     late = len(polls.pending)
-    bad = [poll.status for poll in polls.ended if poll.reply is None or not poll.reply.is_good]
+    bad = [poll.status for poll in polls.ended if not poll.is_good]
     saw = f"the first of {READERS} polls ended after {first.took_s:.1f} s"
     if bad:
         return failed("204 together", f"{saw}, and {len(bad)} failed: {bad[0]}")
@@ -198,7 +212,7 @@ def _held(first: Poll, poll_s: float | None) -> Finding:
     after = f"after {first.took_s:.1f} s"
     if first.reply is None:
         return failed("poll held", f"a poll ended {after} without an answer: {first.cut}")
-    if first.reply.status in GATEWAY_TIMEOUTS:
+    if first.is_timeout:
         return failed("poll held", f"a hop ended a poll {after} with {first.reply.status}")
     if not first.reply.is_good:
         return failed("poll held", f"a poll ended {after}: {first.reply.said}")

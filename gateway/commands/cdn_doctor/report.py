@@ -97,6 +97,8 @@ def _lines(url: str, examined: Examination) -> Iterator[str]:
         if change := _change(finding, examined):
             yield _filled(change, width)
     yield f"\n{_summary(examined)}\n"
+    if _count(examined, Verdict.FAIL):
+        yield "headgate cdn render TARGET makes a configuration that has none of this.\n"
 
 
 def _filled(text: str, width: int, first: str = "") -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import claim
+from gateway.commands.cdn_doctor.evidence import told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.staleness import EMPTY
 from gateway.commands.failure import Failed
 from gateway.protocol.header_names import NEXT_OFFSET
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 BODY = bytes(range(256)) * 16
 # An answer at the tail may be kept for a second; a second more is for the ways there and back.
 LOOKS_S = (1.2, 2.0)
-EMPTY = {b"", b"[]"}
 
 
 async def post_body(deployment: Deployment) -> Finding:
@@ -48,12 +48,12 @@ async def head(deployment: Deployment) -> Finding:
     if not (before.is_good and after.is_good):
         worse = after if before.is_good else before
         return unknown("HEAD", f"it was answered {worse.status}")
-    told = after.headers.get(NEXT_OFFSET)
-    if told == tail:
+    seen = after.headers.get(NEXT_OFFSET)
+    if seen == tail:
         return passed("HEAD", "right after an append it tells the new tail")
-    if told is None:
+    if seen is None:
         return failed("HEAD", f"its answer has no {NEXT_OFFSET}")
-    return failed("HEAD", f"after an append it told the old tail ({claim(after.headers)})")
+    return failed("HEAD", f"after an append it told the old tail{told(after)}")
 
 
 async def empty_tail(deployment: Deployment) -> Finding:
@@ -74,5 +74,5 @@ async def empty_tail(deployment: Deployment) -> Finding:
             return passed("empty tail", f"an append is seen after {look_s:g} s")
     return failed(
         "empty tail",
-        f"{LOOKS_S[-1]:g} s after an append a read is still empty ({claim(reply.headers)})",
+        f"{LOOKS_S[-1]:g} s after an append a read is still empty{told(reply)}",
     )

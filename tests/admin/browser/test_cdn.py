@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-HOST = "streams.example.com"
+HOST, GATEWAY = "streams.example.com", "gateway.example.com:443"
 NARROW = {"width": 360, "height": 780}
 HOSTILE = ('"><img src=x onerror=alert(1)>', "a';}server{", "\u202egpj.example", "n" * 300)
 
 
 def made(name: str) -> str:
-    return render(TARGETS[name], from_settings(Settings(), host=HOST))
+    return render(TARGETS[name], from_settings(Settings(), host=HOST, upstream=GATEWAY))
 
 
 async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
@@ -42,6 +42,8 @@ async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
     assert [it for it in sentences if it not in facts] == []
     await tab.page.keyboard.press("/")
     await tab.page.keyboard.type(HOST)
+    await tab.page.keyboard.press("Tab")
+    await tab.page.keyboard.type(GATEWAY)
     await tab.page.get_by_role("button", name="Show the file").click()
     file = tab.page.get_by_role("region", name="The file")
     assert await file.text_content() == made(chosen.name)
@@ -59,6 +61,7 @@ async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
 async def test_the_page_makes_a_file_without_scripts(browser: Browser, site: str) -> None:
     tab = await Tab.open(browser, site, "/cdn?target=nginx", java_script_enabled=False)
     await tab.page.get_by_label("Host name that readers use").fill(HOST)
+    await tab.page.get_by_label("This gateway, as the CDN reaches it").fill(GATEWAY)
     await tab.page.get_by_role("button", name="Show the file").click()
     assert await tab.page.get_by_role("region", name="The file").text_content() == made("nginx")
     assert not await tab.page.get_by_role("button", name="Copy", exact=True).is_visible()

@@ -1,0 +1,36 @@
+"""A cache that says nothing gives itself away by an answer that is older than an append."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+    Read = Callable[[OwnStream], Awaitable[Reply]]
+
+EMPTY = {b"", b"[]"}
+# Nobody else reads with it, so that no cache has the answer.
+UNUSED_CURSOR = "2"
+
+
+async def old_answers(
+    deployment: Deployment, suffix: str, before: Read, after: Sequence[Read]
+) -> list[bool]:
+    """Which reads `after` an append are answered as one was `before` it: not by the server.
+
+    All are called fresh if nothing can be seen: the first read found something already, or the
+    server itself is behind.
+    """
+    own = await deployment.streams.create(suffix)
+    first = await before(own)
+    await own.append(b"1")
+    control = await own.read({"cursor": UNUSED_CURSOR, "offset": own.start})
+    if not first.is_good or first.body not in EMPTY or control.body in EMPTY:
+        return [False] * len(after)
+    replies = [await read(own) for read in after]
+    return [reply.is_good and reply.body in EMPTY for reply in replies]

@@ -1,0 +1,63 @@
+"""The table of docs/cdn/README.md: python -m tests.cdn_configs.overview."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdn_configs.targets import TARGETS
+from tests.test_architecture import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.target import Ability, Target
+
+PAGE = ROOT / "docs" / "cdn" / "README.md"
+BEGIN, END = "<!-- targets -->\n", "<!-- end -->\n"
+HEAD = (
+    "target",
+    "equal long-polls",
+    "equal SSE reads",
+    "longest long-poll",
+    "a cache for each reader",
+    "purges",
+)
+
+
+def told(text: str) -> str:
+    """The page with the table as it is now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{''.join(_table())}\n{END}{after}"
+
+
+def _table() -> Iterator[str]:
+    parts = {part for target in TARGETS.values() for part in target.beside}
+    whole = [target for name, target in TARGETS.items() if name not in parts]
+    yield _line(HEAD)
+    yield _line(("---",) * len(HEAD))
+    for target in sorted(whole, key=lambda it: not it.can_stand_alone):
+        yield _line(_cells(target))
+
+
+def _cells(target: Target) -> tuple[str, ...]:
+    def able(ability: Ability, yes: str, no: str) -> str:
+        return yes if ability in target.abilities else no
+
+    poll = "any" if target.longest_poll_s is None else f"{target.longest_poll_s} s"
+    return (
+        f"[{target.title}](../../cdn_configs/{target.folder}/README.md)",
+        able("collapses", "one request", "passed on"),
+        able("collapses-sse", "one request", "passed on"),
+        poll,
+        "yes" if "per-credential" in target.credentials else "no",
+        able("purges", "yes", "no"),
+    )
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(told(PAGE.read_text()))

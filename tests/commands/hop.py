@@ -1,0 +1,127 @@
+"""A hop before a gateway that does everything right, but for the faults that a test names."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+# Of the connection, or made anew.
+NOT_PASSED_ON = {"Host", "Connection", "Transfer-Encoding", "Content-Length", "Content-Encoding"}
+
+
+@dataclass
+class Faults:
+    """What the hop does wrong; nothing unless it is said."""
+
+    loses_appends: bool = False
+    cuts_bodies_at: int | None = None
+    lets_through: int | None = None  # so many events with data, and nothing after them
+    drops_comments: bool = False
+    ends_polls_after_s: float | None = None
+    drops: tuple[str, ...] = ()  # header fields of requests and answers
+    refuses: tuple[str, ...] = ()  # methods
+    wants: str | None = None  # an Authorization without which nobody is let in
+    keeps_for_all: bool = False
+
+
+class Hop:
+    """Passes requests on, and counts their methods."""
+
+    def __init__(self, gateway: str, faults: Faults) -> None:
+        self._gateway = gateway
+        self._faults = faults
+        self.requests: list[str] = []
+        self._kept: dict[str, tuple[bytes, dict[str, str]]] = {}
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Pass a request on."""
+        faults = self._faults
+        self.requests.append(request.method)
+        kept = self._kept.get(request.raw_path) if faults.keeps_for_all else None
+        if kept is not None and request.method == "GET":
+            return web.Response(body=kept[0], headers=kept[1])
+        if faults.wants not in {None, request.headers.get("Authorization")}:
+            return web.Response(status=401)
+        if request.method in faults.refuses:
+            return web.Response(status=405)
+        method = request.method
+        if faults.loses_appends and method == "POST":
+            method = "GET"  # as by `fetch(url)` in a Worker
+        body = await request.read()
+        try:
+            return await self._asked(method, request, body)
+        except TimeoutError:
+            return web.Response(status=504)
+
+    async def _asked(self, method: str, request: web.Request, body: bytes) -> web.StreamResponse:
+        faults = self._faults
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(
+                method,
+                URL(f"{self._gateway}{request.raw_path}", encoded=True),
+                headers=self._passed(request.headers),
+                data=None if method == "GET" else body[: faults.cuts_bodies_at],
+                skip_auto_headers=("Content-Type", "Accept-Encoding"),
+                timeout=aiohttp.ClientTimeout(total=self._patience_s(request)),
+            ) as answer,
+        ):
+            if answer.content_type == "text/event-stream":
+                return await self._events(request, answer)
+            return await self._whole(request, answer)
+
+    def _patience_s(self, request: web.Request) -> float | None:
+        is_poll = request.query.get("live") == "long-poll"
+        return self._faults.ends_polls_after_s if is_poll else None
+
+    async def _whole(
+        self, request: web.Request, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        body, headers = await answer.read(), self._passed(answer.headers)
+        if request.method == "GET" and answer.status == 200:
+            self._kept[request.raw_path] = body, headers
+        return web.Response(status=answer.status, headers=headers, body=body)
+
+    async def _events(
+        self, request: web.Request, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        passed = web.StreamResponse(headers=self._passed(answer.headers))
+        await passed.prepare(request)
+        events = 0
+        while block := await answer.content.readuntil(b"\n\n"):
+            events += b"event: data" in block
+            if self._faults.lets_through is not None and events > self._faults.lets_through:
+                continue
+            if not (self._faults.drops_comments and block.startswith(b":")):
+                await passed.write(block)
+        return passed
+
+    def _passed(self, headers: Mapping[str, str]) -> dict[str, str]:
+        dropped = {name.lower() for name in (*NOT_PASSED_ON, *self._faults.drops)}
+        return {name: value for name, value in headers.items() if name.lower() not in dropped}
+
+
+@contextlib.asynccontextmanager
+async def hop(gateway: str, faults: Faults) -> AsyncIterator[tuple[str, Hop]]:
+    """The URL of a hop before a gateway, as long as the block lasts; and the hop."""
+    handler = Hop(gateway, faults)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler.answer)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}", handler
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,65 @@
+"""What the doctor finds through the configurations that Headgate makes, and through usual ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.cdn_doctor import events
+from tests.cdn.candidates import CANDIDATES
+from tests.cdn.candidates import edge as before_headgate
+from tests.cdn.origin import STREAMS, headgate_origin
+from tests.cdn.patients import LOCKED, PATIENTS
+from tests.cdn.patients import edge as before_reference_server
+from tests.commands.deployments import POLL_S, examined, failures, saw
+
+if TYPE_CHECKING:
+    from gateway.commands.cdn_doctor.examination import Examination
+    from tests.cdn.edges import Edge
+
+# That a target cannot cache or collapse is no fault: without a cache before it, Headgate does.
+COLLAPSES = {"nginx", "nginx-njs", "varnish"}
+
+
+async def examine(edges: dict[str, Edge]) -> dict[str, Examination]:
+    """All at the same time, since an examination waits most of its own."""
+    at = [f"http://127.0.0.1:{edge.port}{STREAMS}" for edge in edges.values()]
+    return dict(zip(edges, await asyncio.gather(*map(examined, at)), strict=True))
+
+
+@pytest.mark.timeout(120)
+async def test_configurations_that_headgate_makes_have_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
+    with headgate_origin(POLL_S) as origin, contextlib.ExitStack() as end:
+        found = await examine(
+            {str(one): end.enter_context(before_headgate(one, origin)) for one in CANDIDATES}
+        )
+    assert {name: failures(one) for name, one in found.items()} == {name: set() for name in found}
+    reached = {name: saw(one, "equal polls").partition(", ")[2][:2] for name, one in found.items()}
+    assert {name for name in found if reached[name] == "1 "} == {
+        name for name in found if name.partition(",")[0] in COLLAPSES
+    }
+
+
+@pytest.mark.timeout(120)
+async def test_usual_configurations_are_found_out_behind_any_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "KEEP_ALIVE_S", 1.0)  # the reference server sends none
+    with contextlib.ExitStack() as end:
+        found = await examine(
+            {
+                str(one): end.enter_context(before_reference_server(one, POLL_S))
+                for one in (*PATIENTS, LOCKED)
+            }
+        )
+    assert {name: failures(one) for name, one in found.items()} == {
+        "naive-nginx": {"query order", "204 kept", "SSE", "HEAD", "empty tail"},
+        "naive-varnish": {"204 kept", "keep-alive", "HEAD", "empty tail"},
+        "locked-nginx": {"query order", "204 together", "SSE", "HEAD", "empty tail"},
+    }

@@ -1,0 +1,94 @@
+"""What each kind of answer lets browsers keep, and what caches in front: they are told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.web.serving import (
+    EDGE,
+    PREFIX,
+    Serving,
+    edge_serving,
+    get,
+    offset,
+    put,
+    request,
+    serving,
+)
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+
+
+class Told(NamedTuple):
+    """The lifetimes that an answer tells, for all caches and for those in front."""
+
+    all: str | None
+    in_front: str | None
+    surrogates: str | None
+
+
+FIRST, END = offset(0), offset(3)
+NEVER = Told("no-store", None, None)
+LONG = Told("public, max-age=86400, stale-while-revalidate=300", None, None)
+# A second in front makes a crowd into one request; browsers ask again each time.
+SECOND = Told("no-cache, s-maxage=1", "public, max-age=1", "public, max-age=1")
+POLL = Told("no-store", "public, max-age=1", "public, max-age=1")
+ANSWERS = [
+    ("whole", "GET", f"closed?offset={FIRST}", 200, LONG),
+    ("end", "GET", f"closed?offset={END}", 200, LONG),
+    ("beginning", "GET", "closed?offset=-1", 200, SECOND),
+    ("tail", "GET", f"open?offset={FIRST}", 200, SECOND),
+    ("empty tail", "GET", f"open?offset={END}", 200, SECOND),
+    ("empty tail of JSON", "GET", f"json?offset={FIRST}", 200, SECOND),
+    ("ended poll", "GET", f"open?offset={END}&live=long-poll", 204, POLL),
+    ("poll at the end", "GET", f"closed?offset={END}&live=long-poll", 204, NEVER),
+    ("now", "GET", "open?offset=now", 200, NEVER),
+    ("head", "HEAD", "open", 200, NEVER),
+    ("absent", "GET", "absent?offset=-1", 404, NEVER),
+]
+CASES = [pytest.param(*row[1:], id=row[0]) for row in ANSWERS]
+
+
+def told(got: Answer) -> Told:
+    names = ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control")
+    return Told(*(got.get(name) for name in names))
+
+
+async def fill(gateway: Serving) -> None:
+    await gateway.ask(put("open", body=b"one"))
+    await gateway.ask(put("closed", "Stream-Closed: true", body=b"one"))
+    await gateway.ask(put("json", content_type="application/json"))
+
+
+@pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
+async def test_a_log_tells_browsers_and_caches_in_front_apart(
+    method: str, target: str, status: int, lifetimes: Told
+) -> None:
+    async with serving(long_poll_timeout=0.05) as gateway:
+        await fill(gateway)
+        got = await gateway.ask(request(method, f"{PREFIX}/{target}"))
+        assert (got.status, told(got)) == (status, lifetimes)
+
+
+@pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
+async def test_a_gateway_in_front_of_one_tells_the_same(
+    method: str, target: str, status: int, lifetimes: Told
+) -> None:
+    async with serving(long_poll_timeout=0.05) as behind:
+        await fill(behind)
+        url = f"http://127.0.0.1:{behind.port}{PREFIX}"
+        async with edge_serving(url, long_poll_timeout=0.05) as gateway:
+            for _ in range(2):
+                got = await gateway.ask(request(method, f"{EDGE}/{target}"))
+                assert (got.status, told(got)) == (status, lifetimes)
+
+
+async def test_events_are_kept_by_nobody() -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        client = await gateway.connect()
+        client.send(get(f"open?offset={END}&live=sse"))
+        assert told(await client.answer()) == Told("no-cache, no-transform", None, None)
