@@ -6,14 +6,15 @@ import { Unshared } from "./shared_reads.js"
 import { modeOf } from "../edge/reads.js"
 
 // Who waits for longer than a poll may last asks again: the request that began it is gone.
-const PATIENCE_MS = (CONFIG.poll_s + 10) * 1000
+const PATIENCE_MS = CONFIG.patience_s * 1000
 const KEPT_MS = CONFIG.moment_s * 1000
 
 /** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
 export async function cachedRead(read, key, { reads, ctx, loadOnce }) {
   const mode = modeOf(read, new URL(read.url))
   // Once for an answer: a thousand may get it at the same moment.
-  const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, isOwnSlot(read), CONFIG))
+  const own = isOwnSlot(read)
+  const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, own, CONFIG))
   const store = (answer) => storeFor(key, answer, lifetime(answer))
   const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
   // Who polls waits for what is under way. It is not in the cache yet, so that is not asked.
@@ -30,11 +31,13 @@ export async function cachedRead(read, key, { reads, ctx, loadOnce }) {
 
 /** The response to one of those who ask the same, and the `answer` that they share, if they may. */
 export async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
-  const may = (response) => mayShare(response, isOwnSlot(read))
-  const [answer, how] = await reads.join(key, loadOnce, { ctx, patience_ms: PATIENCE_MS, mayShare: may, store })
+  const own = isOwnSlot(read)
+  const may = (response) => mayShare(response, own)
+  const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
+  const [answer, how] = await reads.join(key, loadOnce, options)
   if (answer instanceof Unshared || answer === null) {
-    const own = answer !== null && how === "MISS" ? answer.response : await load(read)
-    return { response: marked(new Response(own.body, own), "BYPASS") }
+    const alone = answer !== null && how === "MISS" ? answer.response : await load(read)
+    return { response: marked(new Response(alone.body, alone), "BYPASS") }
   }
   const { status, headers, body } = answer
   const response = new Response(status === 204 ? null : body.slice(0), { status, headers })

@@ -18,7 +18,8 @@ export async function gateway(request, share) {
   const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
   const isBypass = CONFIG.credentials === "bypass" && saysWho(request, CONFIG.identity_headers)
   if (!isRead || isBypass) return pass(request, url)
-  const read = new Request(url.origin + url.pathname + sortedQuery(url), { headers: neededBy(request) })
+  const question = url.origin + url.pathname + sortedQuery(url)
+  const read = new Request(question, { headers: neededBy(request) })
   const shared = await share(read, await slotOf(request))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
@@ -28,7 +29,7 @@ export async function gateway(request, share) {
   return new Response(null, { status: 304, headers: response.headers })
 }
 
-/** Pass on a request with its method and its body, and the answer as it comes; neither is read here. */
+/** Pass on a request with its method and body, and the answer as it comes; neither is read here. */
 async function pass(request, url) {
   // Cloudflare caches some paths by their ending (.js, .css) unless it is told not to.
   const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
@@ -51,14 +52,16 @@ export function load(read) {
     if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
   }
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
-  return reach(CONFIG.origin + pathname + search, { headers, signal, cache: "no-store", redirect: "manual" })
+  const options = { headers, signal, cache: "no-store", redirect: "manual" }
+  return reach(CONFIG.origin + pathname + search, options)
 }
 
 async function reach(target, options) {
   try {
     return await fetch(target, options)
   } catch {
-    const headers = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
+    headers.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
     return new Response("the origin cannot be reached\n", { status: 502, headers })
   }
 }

@@ -3,12 +3,13 @@
 import { directivesOf, isEmptyTail } from "../edge/reads.js"
 
 export const NEVER = { fresh_s: 0, stale_s: 0 }
+const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
-/** Whether others may have this answer, too; `isOwnSlot` says that they have the same credential. */
+/** Whether others may have this answer; `isOwnSlot` says that they have the same credential. */
 export function mayShare(response, isOwnSlot) {
   const { headers, status } = response
-  if (headers.has("Set-Cookie") || status === 206) return false
-  if (/[^\s,]/.test((headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, ""))) return false
+  const varies = (headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, "")
+  if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
   const said = governing(headers)
   if (said.has("private") && !isOwnSlot) return false
   // A 204 of a long-poll and a failure are alike for all who wait, whatever browsers are told.
@@ -16,18 +17,21 @@ export function mayShare(response, isOwnSlot) {
 }
 
 /** How long an answer is fresh, and how long it may be given out while a new one is fetched. */
-export function lifetimeOf(mode, { status, headers: fields, body }, isOwnSlot, { moment_s, poll_data_s }) {
-  const headers = new Headers(fields)
+export function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s }) {
+  const headers = new Headers(answer.headers)
   const said = governing(headers)
-  if (mode === "poll" && status === 204) return { fresh_s: moment_s, stale_s: 0 }
-  if (status !== 200 || headers.has("Set-Cookie")) return NEVER
-  if (said.has("no-store") || said.has("no-cache") || (said.has("private") && !isOwnSlot)) return NEVER
-  const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
-  const most_s = isEmptyTail(headers, body) ? moment_s : mode === "poll" ? poll_data_s : Infinity
+  if (mode === "poll" && answer.status === 204) return { fresh_s: moment_s, stale_s: 0 }
+  if (answer.status !== 200 || headers.has("Set-Cookie")) return NEVER
+  if (said.has("no-store") || said.has("no-cache")) return NEVER
+  if (said.has("private") && !isOwnSlot) return NEVER
+  const age_s = Number(headers.get("Age") ?? 0)
+  const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - age_s
+  const isEmpty = isEmptyTail(headers, answer.body)
+  const most_s = isEmpty ? moment_s : mode === "poll" ? poll_data_s : Infinity
   const fresh_s = Math.min(left_s, most_s)
   if (!(fresh_s > 0)) return NEVER // nor when it is no number
-  const mayBeStale = most_s === Infinity && !said.has("s-maxage") && !said.has("must-revalidate")
-  return { fresh_s, stale_s: mayBeStale ? Number(said.get("stale-while-revalidate") ?? 0) || 0 : 0 }
+  const mayBeStale = most_s === Infinity && !FORBID_STALE.some((one) => said.has(one))
+  return { fresh_s, stale_s: (mayBeStale && Number(said.get("stale-while-revalidate"))) || 0 }
 }
 
 function governing(headers) {
@@ -35,7 +39,7 @@ function governing(headers) {
 }
 
 // The Cache API obeys these fields, and has no stale-while-revalidate: so what is stored says how
-// long it may be kept in all, and an own field keeps what its reader is told.
+// long it may be kept in all, and a field of our own keeps what its reader is told.
 const SPOKEN = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Age"]
 const KEPT = "Headgate-Kept"
 
@@ -49,7 +53,7 @@ export function toStored(answer, { fresh_s, stale_s }) {
   return new Response(answer.body.slice(0), { status: answer.status, headers })
 }
 
-/** The answer that a stored one keeps, for how long it is fresh yet, and may be stale after that. */
+/** The answer that a stored one keeps, how long it is fresh yet, and may be stale after that. */
 export function fromStored(stored) {
   const response = new Response(stored.body, stored)
   const { at_ms, fresh_s, stale_s, spoken } = JSON.parse(response.headers.get(KEPT))
@@ -60,5 +64,6 @@ export function fromStored(stored) {
     else response.headers.set(name, spoken[at])
   })
   response.headers.set("Age", String(Number(spoken[3] ?? 0) + passed_s))
-  return { response, fresh_s: fresh_s - passed_s, stale_s: stale_s + Math.min(0, fresh_s - passed_s) }
+  const left_s = fresh_s - passed_s
+  return { response, fresh_s: left_s, stale_s: stale_s + Math.min(0, left_s) }
 }

@@ -3,19 +3,20 @@
 // Repeated, they mean something else to each server that reads them: nobody may share the answer.
 const SINGLE = ["offset", "live", "cursor"]
 
-/** The mode of a request: write, head, sse, poll, now, catch-up, or other (Range, repeated parameters). */
+/** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
 export function modeOf(request, url) {
   if (request.method === "HEAD") return "head"
   if (request.method !== "GET") return "write"
   const query = url.searchParams
-  if (request.headers.has("Range") || SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  if (SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  if (request.headers.has("Range")) return "other"
   const live = query.get("live")
   if (live === "sse") return "sse"
   if (live === "long-poll") return "poll"
   return query.get("offset") === "now" ? "now" : "catch-up"
 }
 
-/** The query with its whole `name=value` pairs in order, so that their order makes no second key. */
+/** The query with whole `name=value` pairs in order, so that another order makes no other key. */
 export function sortedQuery(url) {
   const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
   return pairs.length ? `?${pairs.join("&")}` : ""
@@ -36,8 +37,9 @@ export function isNotModified(request, etag) {
 
 /** The directives of a Cache-Control field: names in lower case, values as text, "" without one. */
 export function directivesOf(field) {
-  const parts = (field ?? "").toLowerCase().split(",").map((part) => part.trim()).filter(Boolean)
-  return new Map(parts.map((part) => [part.split("=", 1)[0], part.split("=")[1]?.replaceAll('"', "") ?? ""]))
+  const parts = (field ?? "").toLowerCase().replaceAll('"', "").split(",")
+  const pairs = parts.map((part) => part.trim().split("=")).filter(([name]) => name)
+  return new Map(pairs.map(([name, value]) => [name, value ?? ""]))
 }
 
 /** Whether an answer only says that there is no more yet: the next append makes it untrue. */

@@ -21,7 +21,8 @@ export async function gateway(request) {
   }
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
   const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
-  return new Response([204, 304].includes(answer.status) ? null : body, { status: answer.status, headers })
+  const hasBody = ![204, 304].includes(answer.status)
+  return new Response(hasBody ? body : null, { status: answer.status, headers })
 }
 
 async function reach(request, target) {
@@ -30,22 +31,28 @@ async function reach(request, target) {
   for (const name of HOP_BY_HOP) headers.delete(name)
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
-    return await fetch(target, { method, headers, body, signal, duplex: "half", redirect: "manual" })
+    const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
+    return await fetch(target, options)
   } catch {
-    const failed = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    const failed = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
+    failed.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
     return new Response("the origin cannot be reached\n", { status: 502, headers: failed })
   }
 }
 
-// Only whole chunks that are for everybody: they never change. Vercel keeps no 204, so it cannot
-// make one of equal long-polls; and a tail that it gave out for a while longer would hide appends.
+// Only whole chunks, and the end of a closed stream, that are for everybody: they never change.
+// Vercel keeps no 204, so it cannot make one of equal long-polls; and an open tail that it gave out
+// for a while longer would hide appends.
 function keptByVercel(request, mode, { status, headers }) {
-  const said = directivesOf(headers.get("CDN-Cache-Control") ?? headers.get("Cache-Control"))
-  const isForOne = saysWho(request, CONFIG.identity_headers) || !said.has("public")
-  const isVaried = headers.has("Set-Cookie") || headers.has("Vary")
-  const isTail = headers.has("Stream-Up-To-Date")
-  const fresh_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
-  if (mode !== "catch-up" || status !== 200 || isForOne || isVaried || isTail || !(fresh_s > 0)) return "no-store"
+  const said = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
+  const isForOne =
+    saysWho(request, CONFIG.identity_headers) || headers.has("Set-Cookie") || headers.has("Vary")
+  const isOpenTail = headers.has("Stream-Up-To-Date") && !headers.has("Stream-Closed")
+  const mayChange = isOpenTail || said.has("no-cache") || !said.has("public")
+  const left_s =
+    Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
+  const isKept = mode === "catch-up" && status === 200 && !isForOne && !mayChange && left_s > 0
+  if (!isKept) return "no-store"
   const stale_s = Number(said.get("stale-while-revalidate") ?? 0) || 0
-  return `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}`
+  return `public, max-age=${left_s}, stale-while-revalidate=${stale_s}`
 }

@@ -9,8 +9,8 @@ const CONFIG = {
   ],
   "moment_s": 1,
   "origin": "http://gateway.example.com:4437",
+  "patience_s": 30,
   "poll_data_s": 20,
-  "poll_s": 20,
   "timeout_s": 65
 }
 
@@ -19,19 +19,20 @@ const CONFIG = {
 // Repeated, they mean something else to each server that reads them: nobody may share the answer.
 const SINGLE = ["offset", "live", "cursor"]
 
-/** The mode of a request: write, head, sse, poll, now, catch-up, or other (Range, repeated parameters). */
+/** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
 function modeOf(request, url) {
   if (request.method === "HEAD") return "head"
   if (request.method !== "GET") return "write"
   const query = url.searchParams
-  if (request.headers.has("Range") || SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  if (SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  if (request.headers.has("Range")) return "other"
   const live = query.get("live")
   if (live === "sse") return "sse"
   if (live === "long-poll") return "poll"
   return query.get("offset") === "now" ? "now" : "catch-up"
 }
 
-/** The query with its whole `name=value` pairs in order, so that their order makes no second key. */
+/** The query with whole `name=value` pairs in order, so that another order makes no other key. */
 function sortedQuery(url) {
   const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
   return pairs.length ? `?${pairs.join("&")}` : ""
@@ -52,8 +53,9 @@ function isNotModified(request, etag) {
 
 /** The directives of a Cache-Control field: names in lower case, values as text, "" without one. */
 function directivesOf(field) {
-  const parts = (field ?? "").toLowerCase().split(",").map((part) => part.trim()).filter(Boolean)
-  return new Map(parts.map((part) => [part.split("=", 1)[0], part.split("=")[1]?.replaceAll('"', "") ?? ""]))
+  const parts = (field ?? "").toLowerCase().replaceAll('"', "").split(",")
+  const pairs = parts.map((part) => part.trim().split("=")).filter(([name]) => name)
+  return new Map(pairs.map(([name, value]) => [name, value ?? ""]))
 }
 
 /** Whether an answer only says that there is no more yet: the next append makes it untrue. */
@@ -181,12 +183,13 @@ async function within(promise, ms) {
 
 
 const NEVER = { fresh_s: 0, stale_s: 0 }
+const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
-/** Whether others may have this answer, too; `isOwnSlot` says that they have the same credential. */
+/** Whether others may have this answer; `isOwnSlot` says that they have the same credential. */
 function mayShare(response, isOwnSlot) {
   const { headers, status } = response
-  if (headers.has("Set-Cookie") || status === 206) return false
-  if (/[^\s,]/.test((headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, ""))) return false
+  const varies = (headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, "")
+  if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
   const said = governing(headers)
   if (said.has("private") && !isOwnSlot) return false
   // A 204 of a long-poll and a failure are alike for all who wait, whatever browsers are told.
@@ -194,18 +197,21 @@ function mayShare(response, isOwnSlot) {
 }
 
 /** How long an answer is fresh, and how long it may be given out while a new one is fetched. */
-function lifetimeOf(mode, { status, headers: fields, body }, isOwnSlot, { moment_s, poll_data_s }) {
-  const headers = new Headers(fields)
+function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s }) {
+  const headers = new Headers(answer.headers)
   const said = governing(headers)
-  if (mode === "poll" && status === 204) return { fresh_s: moment_s, stale_s: 0 }
-  if (status !== 200 || headers.has("Set-Cookie")) return NEVER
-  if (said.has("no-store") || said.has("no-cache") || (said.has("private") && !isOwnSlot)) return NEVER
-  const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
-  const most_s = isEmptyTail(headers, body) ? moment_s : mode === "poll" ? poll_data_s : Infinity
+  if (mode === "poll" && answer.status === 204) return { fresh_s: moment_s, stale_s: 0 }
+  if (answer.status !== 200 || headers.has("Set-Cookie")) return NEVER
+  if (said.has("no-store") || said.has("no-cache")) return NEVER
+  if (said.has("private") && !isOwnSlot) return NEVER
+  const age_s = Number(headers.get("Age") ?? 0)
+  const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - age_s
+  const isEmpty = isEmptyTail(headers, answer.body)
+  const most_s = isEmpty ? moment_s : mode === "poll" ? poll_data_s : Infinity
   const fresh_s = Math.min(left_s, most_s)
   if (!(fresh_s > 0)) return NEVER // nor when it is no number
-  const mayBeStale = most_s === Infinity && !said.has("s-maxage") && !said.has("must-revalidate")
-  return { fresh_s, stale_s: mayBeStale ? Number(said.get("stale-while-revalidate") ?? 0) || 0 : 0 }
+  const mayBeStale = most_s === Infinity && !FORBID_STALE.some((one) => said.has(one))
+  return { fresh_s, stale_s: (mayBeStale && Number(said.get("stale-while-revalidate"))) || 0 }
 }
 
 function governing(headers) {
@@ -213,7 +219,7 @@ function governing(headers) {
 }
 
 // The Cache API obeys these fields, and has no stale-while-revalidate: so what is stored says how
-// long it may be kept in all, and an own field keeps what its reader is told.
+// long it may be kept in all, and a field of our own keeps what its reader is told.
 const SPOKEN = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Age"]
 const KEPT = "Headgate-Kept"
 
@@ -227,7 +233,7 @@ function toStored(answer, { fresh_s, stale_s }) {
   return new Response(answer.body.slice(0), { status: answer.status, headers })
 }
 
-/** The answer that a stored one keeps, for how long it is fresh yet, and may be stale after that. */
+/** The answer that a stored one keeps, how long it is fresh yet, and may be stale after that. */
 function fromStored(stored) {
   const response = new Response(stored.body, stored)
   const { at_ms, fresh_s, stale_s, spoken } = JSON.parse(response.headers.get(KEPT))
@@ -238,7 +244,8 @@ function fromStored(stored) {
     else response.headers.set(name, spoken[at])
   })
   response.headers.set("Age", String(Number(spoken[3] ?? 0) + passed_s))
-  return { response, fresh_s: fresh_s - passed_s, stale_s: stale_s + Math.min(0, fresh_s - passed_s) }
+  const left_s = fresh_s - passed_s
+  return { response, fresh_s: left_s, stale_s: stale_s + Math.min(0, left_s) }
 }
 
 // Who comes, and what nobody shares: a gateway that runs for every request.
@@ -260,7 +267,8 @@ async function gateway(request, share) {
   const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
   const isBypass = CONFIG.credentials === "bypass" && saysWho(request, CONFIG.identity_headers)
   if (!isRead || isBypass) return pass(request, url)
-  const read = new Request(url.origin + url.pathname + sortedQuery(url), { headers: neededBy(request) })
+  const question = url.origin + url.pathname + sortedQuery(url)
+  const read = new Request(question, { headers: neededBy(request) })
   const shared = await share(read, await slotOf(request))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
@@ -270,7 +278,7 @@ async function gateway(request, share) {
   return new Response(null, { status: 304, headers: response.headers })
 }
 
-/** Pass on a request with its method and its body, and the answer as it comes; neither is read here. */
+/** Pass on a request with its method and body, and the answer as it comes; neither is read here. */
 async function pass(request, url) {
   // Cloudflare caches some paths by their ending (.js, .css) unless it is told not to.
   const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
@@ -293,14 +301,16 @@ function load(read) {
     if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
   }
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
-  return reach(CONFIG.origin + pathname + search, { headers, signal, cache: "no-store", redirect: "manual" })
+  const options = { headers, signal, cache: "no-store", redirect: "manual" }
+  return reach(CONFIG.origin + pathname + search, options)
 }
 
 async function reach(target, options) {
   try {
     return await fetch(target, options)
   } catch {
-    const headers = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
+    headers.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
     return new Response("the origin cannot be reached\n", { status: 502, headers })
   }
 }
@@ -346,14 +356,15 @@ function marked(response, how) {
 
 
 // Who waits for longer than a poll may last asks again: the request that began it is gone.
-const PATIENCE_MS = (CONFIG.poll_s + 10) * 1000
+const PATIENCE_MS = CONFIG.patience_s * 1000
 const KEPT_MS = CONFIG.moment_s * 1000
 
 /** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
 async function cachedRead(read, key, { reads, ctx, loadOnce }) {
   const mode = modeOf(read, new URL(read.url))
   // Once for an answer: a thousand may get it at the same moment.
-  const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, isOwnSlot(read), CONFIG))
+  const own = isOwnSlot(read)
+  const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, own, CONFIG))
   const store = (answer) => storeFor(key, answer, lifetime(answer))
   const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
   // Who polls waits for what is under way. It is not in the cache yet, so that is not asked.
@@ -370,11 +381,13 @@ async function cachedRead(read, key, { reads, ctx, loadOnce }) {
 
 /** The response to one of those who ask the same, and the `answer` that they share, if they may. */
 async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
-  const may = (response) => mayShare(response, isOwnSlot(read))
-  const [answer, how] = await reads.join(key, loadOnce, { ctx, patience_ms: PATIENCE_MS, mayShare: may, store })
+  const own = isOwnSlot(read)
+  const may = (response) => mayShare(response, own)
+  const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
+  const [answer, how] = await reads.join(key, loadOnce, options)
   if (answer instanceof Unshared || answer === null) {
-    const own = answer !== null && how === "MISS" ? answer.response : await load(read)
-    return { response: marked(new Response(own.body, own), "BYPASS") }
+    const alone = answer !== null && how === "MISS" ? answer.response : await load(read)
+    return { response: marked(new Response(alone.body, alone), "BYPASS") }
   }
   const { status, headers, body } = answer
   const response = new Response(status === 204 ? null : body.slice(0), { status, headers })
@@ -405,7 +418,7 @@ function told(response, { fresh_s, stale_s }) {
 
 // ---------------------------------------------------------------- entrypoints
 
-const reads = new SharedReads() // of this isolate: what it shares comes from one object in the world
+const reads = new SharedReads() // of this isolate; what they share comes from one object each
 
 /** One read: there is one object of its name in the world, so all who ask at the same time meet. */
 export class OneRead extends DurableObject {
@@ -433,6 +446,7 @@ export class CachedReads extends WorkerEntrypoint {
 export default {
   fetch(request, env, ctx) {
     const { host } = new URL(request.url)
-    return gateway(request, (read, slot) => ctx.exports.CachedReads({ props: { slot, host } }).fetch(read))
+    const share = (read, slot) => ctx.exports.CachedReads({ props: { slot, host } }).fetch(read)
+    return gateway(request, share)
   },
 }

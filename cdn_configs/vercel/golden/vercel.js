@@ -16,19 +16,20 @@ const CONFIG = {
 // Repeated, they mean something else to each server that reads them: nobody may share the answer.
 const SINGLE = ["offset", "live", "cursor"]
 
-/** The mode of a request: write, head, sse, poll, now, catch-up, or other (Range, repeated parameters). */
+/** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
 function modeOf(request, url) {
   if (request.method === "HEAD") return "head"
   if (request.method !== "GET") return "write"
   const query = url.searchParams
-  if (request.headers.has("Range") || SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  if (SINGLE.some((name) => query.getAll(name).length > 1)) return "other"
+  if (request.headers.has("Range")) return "other"
   const live = query.get("live")
   if (live === "sse") return "sse"
   if (live === "long-poll") return "poll"
   return query.get("offset") === "now" ? "now" : "catch-up"
 }
 
-/** The query with its whole `name=value` pairs in order, so that their order makes no second key. */
+/** The query with whole `name=value` pairs in order, so that another order makes no other key. */
 function sortedQuery(url) {
   const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
   return pairs.length ? `?${pairs.join("&")}` : ""
@@ -49,8 +50,9 @@ function isNotModified(request, etag) {
 
 /** The directives of a Cache-Control field: names in lower case, values as text, "" without one. */
 function directivesOf(field) {
-  const parts = (field ?? "").toLowerCase().split(",").map((part) => part.trim()).filter(Boolean)
-  return new Map(parts.map((part) => [part.split("=", 1)[0], part.split("=")[1]?.replaceAll('"', "") ?? ""]))
+  const parts = (field ?? "").toLowerCase().replaceAll('"', "").split(",")
+  const pairs = parts.map((part) => part.trim().split("=")).filter(([name]) => name)
+  return new Map(pairs.map(([name, value]) => [name, value ?? ""]))
 }
 
 /** Whether an answer only says that there is no more yet: the next append makes it untrue. */
@@ -230,7 +232,8 @@ async function gateway(request) {
   }
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
   const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
-  return new Response([204, 304].includes(answer.status) ? null : body, { status: answer.status, headers })
+  const hasBody = ![204, 304].includes(answer.status)
+  return new Response(hasBody ? body : null, { status: answer.status, headers })
 }
 
 async function reach(request, target) {
@@ -239,24 +242,30 @@ async function reach(request, target) {
   for (const name of HOP_BY_HOP) headers.delete(name)
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
-    return await fetch(target, { method, headers, body, signal, duplex: "half", redirect: "manual" })
+    const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
+    return await fetch(target, options)
   } catch {
-    const failed = { "Cache-Control": "no-store", "Retry-After": "2", "Access-Control-Allow-Origin": "*" }
+    const failed = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
+    failed.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
     return new Response("the origin cannot be reached\n", { status: 502, headers: failed })
   }
 }
 
-// Only whole chunks that are for everybody: they never change. Vercel keeps no 204, so it cannot
-// make one of equal long-polls; and a tail that it gave out for a while longer would hide appends.
+// Only whole chunks, and the end of a closed stream, that are for everybody: they never change.
+// Vercel keeps no 204, so it cannot make one of equal long-polls; and an open tail that it gave out
+// for a while longer would hide appends.
 function keptByVercel(request, mode, { status, headers }) {
-  const said = directivesOf(headers.get("CDN-Cache-Control") ?? headers.get("Cache-Control"))
-  const isForOne = saysWho(request, CONFIG.identity_headers) || !said.has("public")
-  const isVaried = headers.has("Set-Cookie") || headers.has("Vary")
-  const isTail = headers.has("Stream-Up-To-Date")
-  const fresh_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
-  if (mode !== "catch-up" || status !== 200 || isForOne || isVaried || isTail || !(fresh_s > 0)) return "no-store"
+  const said = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
+  const isForOne =
+    saysWho(request, CONFIG.identity_headers) || headers.has("Set-Cookie") || headers.has("Vary")
+  const isOpenTail = headers.has("Stream-Up-To-Date") && !headers.has("Stream-Closed")
+  const mayChange = isOpenTail || said.has("no-cache") || !said.has("public")
+  const left_s =
+    Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
+  const isKept = mode === "catch-up" && status === 200 && !isForOne && !mayChange && left_s > 0
+  if (!isKept) return "no-store"
   const stale_s = Number(said.get("stale-while-revalidate") ?? 0) || 0
-  return `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}`
+  return `public, max-age=${left_s}, stale-while-revalidate=${stale_s}`
 }
 
 // ---------------------------------------------------------------- entrypoint

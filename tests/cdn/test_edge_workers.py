@@ -1,0 +1,306 @@
+"""The Workers and Vercel's function beyond the suite: who shares what, and what is never shared."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from tests.cdn.engines import ENGINES, started
+from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
+from tests.support.http1 import Client, ask, request
+from tests.support.ports import free_port
+from tests.support.processes import NODE, ROOT, headgate
+from tests.support.raw_origin import RawOrigin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cdn_configs.options import CredentialMode
+    from tests.support.http1 import Answer
+    from tests.support.processes import Headgate
+    from tests.support.raw_origin import Wire
+
+TEXT = "text/plain"
+PATH = "/v1/stream"
+READERS = 5
+WORKERS = ("cloudflare-worker", "cloudflare-durable")
+MOST_HELD = 32 << 20
+PATIENCE_S = 1.0
+SOON_S = 2.0
+
+
+@contextlib.contextmanager
+def serving(
+    name: str,
+    origin: int,
+    credentials: CredentialMode = "bypass",
+    values: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """The port of a target that asks an origin; values in its file may be given anew."""
+    port = free_port()
+    options = Options(upstream=f"127.0.0.1:{origin}", credentials=credentials)
+    text = render(target(name), options)
+    for value, new in (values or {}).items():
+        assert text.count(value) == 1, value
+        text = text.replace(value, new)
+    with started(ENGINES[name], {target(name).file_name: text}, port):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Headgate]:
+    sites = json.dumps(["https://one.example", "https://two.example"])
+    with headgate(environment={"HEADGATE_CORS_ORIGINS": sites}) as one:
+        yield one
+
+
+@pytest.fixture(scope="module", params=[*WORKERS, "vercel"])
+def edge(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
+    with serving(request.param, server.port) as port:
+        yield port
+
+
+@pytest.fixture(scope="module", params=WORKERS)
+def scripted(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """The port of a Worker that keeps readers apart, and where it looks for an origin."""
+    origin = free_port()
+    values = {'"patience_s": 30': f'"patience_s": {PATIENCE_S}'}
+    with serving(request.param, origin, "per-credential", values) as port:
+        yield port, origin
+
+
+def answer(body: bytes, *fields: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", f"Content-Type: {TEXT}", *fields]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def asked(port: int, path: str, **headers: str) -> Answer:
+    client = await Client.connect(port)
+    try:
+        client.send(request("GET", path, None, **headers))
+        return await client.whole(await client.head())
+    finally:
+        client.close()
+
+
+# ---------------------------------------------------------------- before a Headgate
+
+
+def test_a_stream_is_located_where_its_writer_asked(edge: int) -> None:
+    path = f"{PATH}/located-{edge}"
+    made = ask(edge, "PUT", path, None, Content_Type=TEXT)
+    assert (made.status, made.get("location")) == (201, f"http://localhost{path}")
+
+
+def test_a_stream_is_found_as_soon_as_it_is_there(edge: int) -> None:
+    path = f"{PATH}/found-{edge}"
+    assert ask(edge, "GET", f"{path}?offset=-1").status == 404
+    assert ask(edge, "PUT", path, b"here", Content_Type=TEXT).status == 201
+    assert ask(edge, "GET", f"{path}?offset=-1").body == b"here"
+
+
+def test_each_site_is_told_what_it_may_read(edge: int) -> None:
+    path = f"{PATH}/sites-{edge}"
+    ask(edge, "PUT", path, b"shown", Content_Type=TEXT)
+    sites = ("https://one.example", "https://two.example", "https://one.example")
+    told = [
+        ask(edge, "GET", f"{path}?offset=-1", Origin=site).get("access-control-allow-origin")
+        for site in sites
+    ]
+    assert told == list(sites)
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_gateway_is_never_cached_itself(name: str, server: Headgate) -> None:
+    path = f"{PATH}/gateway-{name}"
+    ask(server.port, "PUT", path, b"kept", Content_Type=TEXT)
+    with serving(name, server.port) as port:
+        reads = [ask(port, "GET", f"{path}?offset=-1") for _ in range(2)]
+    assert [one.get("x-cache") for one in reads] == ["MISS", "HIT"]
+    assert [one.get("cloudflare-cdn-cache-control") for one in reads] == ["no-store", "no-store"]
+
+
+@pytest.mark.parametrize("query", ["offset=-1&offset=now", "live=sse&live=long-poll&offset=-1"])
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_query_that_says_two_things_is_shared_with_nobody(
+    name: str, query: str, server: Headgate
+) -> None:
+    with serving(name, server.port) as port:
+        assert ask(port, "GET", f"{PATH}/twice?{query}").get("x-cache") == "BYPASS"
+
+
+def test_an_origin_that_is_not_there_is_said_to_be_out_of_reach() -> None:
+    for name in (*WORKERS, "vercel"):
+        with serving(name, free_port()) as port:
+            for method in ("GET", "POST"):
+                failed = ask(
+                    port, method, f"{PATH}/any?offset=-1", b"" if method == "POST" else None
+                )
+                assert failed.status == 502, name
+                assert (failed.get("cache-control"), failed.get("retry-after")) == ("no-store", "2")
+
+
+# ---------------------------------------------------------------- who shares what
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["Set-Cookie: id=1", "Cache-Control: private", "Vary: Accept-Language", "Vary: *"],
+)
+async def test_what_is_for_one_reader_is_given_to_no_other(
+    scripted: tuple[int, int], field: str
+) -> None:
+    port, origin_port = scripted
+    count = 0
+
+    async def play(wire: Wire) -> None:
+        nonlocal count
+        count += 1
+        body = b"%d" % count
+        await asyncio.sleep(0.1)  # the others come meanwhile, and wait for this one
+        await wire.send(answer(body, "Cache-Control: max-age=60", field))
+
+    async with RawOrigin(play, port=origin_port), asyncio.TaskGroup() as tasks:
+        reads = [tasks.create_task(asked(port, f"{PATH}/own?offset=-1")) for _ in range(READERS)]
+    assert {one.result().body for one in reads} == {b"%d" % one for one in range(1, READERS + 1)}
+
+
+async def test_each_reader_has_his_own_copies(scripted: tuple[int, int]) -> None:
+    port, origin_port = scripted
+    path = f"{PATH}/private?offset=-1"
+
+    async def tell_who(wire: Wire) -> None:
+        who = wire.heard.named.get("authorization", "nobody").encode()
+        await wire.send(answer(who, "Cache-Control: private, max-age=60"))
+
+    async with RawOrigin(tell_who, port=origin_port) as origin:
+        for user in ("Bearer A", "Bearer B", "Bearer A", "Bearer B"):
+            assert (await asked(port, path, Authorization=user)).body == user.encode()
+        assert len(origin.heard) == 2
+        # Under the name by which the Worker itself passes it on, it is nobody's.
+        forged = await asked(port, path, Headgate_Authorization="Bearer A")
+        assert forged.body == b"nobody"
+        said = "\n".join(heard.head.decode() for heard in origin.heard)
+    assert "headgate-" not in said.lower()
+
+
+async def test_an_answer_of_unknown_length_is_passed_on_as_it_comes(
+    scripted: tuple[int, int],
+) -> None:
+    port, origin_port = scripted
+    may_end = asyncio.Event()
+
+    async def slowly(wire: Wire) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n"
+        await wire.send(head + b"5\r\nfirst\r\n")
+        await may_end.wait()
+        await wire.send(b"4\r\nlast\r\n0\r\n\r\n")
+
+    async with RawOrigin(slowly, port=origin_port):
+        client = await Client.connect(port)
+        client.send(request("GET", f"{PATH}/long?offset=-1", None))
+        head = await client.head()
+        assert await client.chunk() == b"first"
+        may_end.set()
+        assert b"".join(await client.chunks()) == b"last"
+        client.close()
+    assert head.get("x-cache") == "BYPASS"
+
+
+@pytest.mark.parametrize(("length", "how"), [(MOST_HELD, "MISS"), (MOST_HELD + 1, "BYPASS")])
+async def test_what_would_fill_the_memory_is_not_shared(length: int, how: str) -> None:
+    large = answer(bytes(length), "Cache-Control: no-cache")
+    async with RawOrigin(large) as origin:
+        with serving("cloudflare-worker", origin.port) as port:
+            read = await asked(port, f"{PATH}/large?offset=-1")
+    assert (read.get("x-cache"), len(read.body)) == (how, length)
+
+
+def test_a_worker_has_only_so_many_reads_under_way() -> None:
+    module = ROOT / "cdn_configs" / "cloudflare" / "shared_reads.js"
+    script = f"""
+        const {{ SharedReads }} = await import("{module.as_uri()}")
+        const reads = new SharedReads()
+        const never = () => new Promise(() => {{}})
+        const options = {{ ctx: {{ waitUntil() {{}} }}, patience_ms: 1, mayShare: () => true }}
+        for (let read = 0; read < 10_000; read++) reads.join(`${{read}}`, never, options)
+        const [more, refused] = await reads.join("10000", never, options)
+        const [last, joined] = await reads.join("9999", never, options)
+        console.log(JSON.stringify([more, refused, last, joined]))
+        process.exit()
+    """
+    command = [str(NODE), "--no-warnings", "--input-type=module", "-e", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [None, "BYPASS", None, "COLLAPSED"]
+
+
+async def test_who_waits_in_vain_for_another_asks_again(scripted: tuple[int, int]) -> None:
+    port, origin_port = scripted
+    asking = asyncio.Event()
+
+    async def never(wire: Wire) -> None:
+        asking.set()
+        await wire.rest()
+
+    path = f"{PATH}/vain?offset=-1&live=long-poll"
+    async with RawOrigin(never, answer(b"news"), port=origin_port) as origin:
+        first = await Client.connect(port)
+        first.send(request("GET", path, None))
+        await asking.wait()
+        began = asyncio.get_running_loop().time()
+        read = await asked(port, path)
+        took = asyncio.get_running_loop().time() - began
+        first.close()
+    assert (read.body, len(origin.heard)) == (b"news", 2)
+    assert PATIENCE_S <= took < PATIENCE_S + SOON_S
+
+
+# ---------------------------------------------------------------- Vercel
+
+
+def test_vercel_is_told_to_keep_whole_chunks_and_nothing_else() -> None:
+    with headgate() as server, serving("vercel", server.port) as port:
+        path = f"{PATH}/chunks"
+        first = ask(server.port, "PUT", path, b"first", Content_Type=TEXT)
+        ask(server.port, "POST", path, b"second", Content_Type=TEXT, Stream_Closed="true")
+        whole = f"{path}?offset={first.next_offset}"
+        anybody = ask(port, "GET", whole)
+        assert anybody.body == b"second"
+        kept = anybody.get("vercel-cdn-cache-control")
+        others = {
+            "a reader with a credential": ask(port, "GET", whole, Authorization="Bearer A"),
+            "a reader with a cookie": ask(port, "GET", whole, Cookie="id=1"),
+            "from the beginning": ask(port, "GET", f"{path}?offset=-1"),
+            "a poll of a closed stream": ask(port, "GET", f"{whole}&live=long-poll"),
+            "HEAD": ask(port, "HEAD", path),
+            "absent": ask(port, "GET", f"{PATH}/absent?offset=-1"),
+        }
+    told = {name: read.get("vercel-cdn-cache-control") for name, read in others.items()}
+    assert told == dict.fromkeys(others, "no-store")
+    assert kept == "public, max-age=60, stale-while-revalidate=300"
+
+
+async def test_vercel_ends_events_before_the_platform_does() -> None:
+    values = {'"end_s": 20': '"end_s": 1'}
+    with headgate() as server, serving("vercel", server.port, values=values) as port:
+        path = f"{PATH}/events"
+        ask(server.port, "PUT", path, b"here", Content_Type=TEXT)
+        client = await Client.connect(port)
+        began = asyncio.get_running_loop().time()
+        client.send(request("GET", f"{path}?offset=-1&live=sse", None))
+        await client.head()
+        events = await client.events_to_the_end()
+        took = asyncio.get_running_loop().time() - began
+        client.close()
+    assert [(one.name, one.data) for one in events[:1]] == [("data", "here")]
+    assert events[-1].name == "control"
+    assert client.received.startswith(b":\n\n")
+    assert 1.0 <= took < 1.0 + SOON_S
