@@ -195,7 +195,7 @@ async def cursors_ignored(edge: Edge) -> Finding:
     async with crowd(edge, 1) as readers:
         readers.ask(stream.poll(stream.tail))
         await readers.answers()
-        began = loop.time()
+        began, hot_s = loop.time(), 0.0
         asking = await Crowd.connect(edge.port, 1, WAITS_S)
         try:
             while (hot_s := loop.time() - began) <= HOT_S:
