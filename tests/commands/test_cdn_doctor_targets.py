@@ -63,5 +63,6 @@ async def test_usual_configurations_are_found_out_behind_any_server(
     assert {name: failures(one) for name, one in found.items()} == {
         "naive-nginx": {"query order", "204 kept", "SSE", "HEAD", "empty tail"},
         "naive-varnish": {"204 kept", "keep-alive", "HEAD", "empty tail"},
+        "naive-worker": {"POST body"},
         "locked-nginx": {"query order", "204 together", "SSE", "HEAD", "empty tail"},
     }
