@@ -45,8 +45,8 @@ TARGETS = (
         longest_heartbeat_s=25,
         longest_heartbeat_reason="after 60 s without a byte Fastly takes what came for a whole "
         "answer, and stores it",
-        checked="Linted with falco, without errors or warnings; its storing rules run, translated, "
-        "in Varnish. It was not run at Fastly",
+        checked="Linted with falco, without errors or warnings; its rules run, translated, in "
+        "Varnish, with all readers of the suite. It was not run at Fastly",
         checker=("falco", "lint", "-vv", "{file}"),
     ),
 )

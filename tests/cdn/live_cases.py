@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.cdn.findings import Finding
     from tests.support.http1 import Client
 
-# One for the news, and one for a reader who came between an answer and its copy.
+# One for the news, and one for a reader who came between an answer and its copy. A copy may live
+# for no longer than a second: where a busy machine needs seconds for a crowd, each may cost one.
 MOST_AT_ORIGIN = 2
 VIEWERS = 200
 MANY_VIEWERS = 1000
@@ -57,7 +58,7 @@ async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
         f"{size} → {polls}, {milliseconds(right)}",
         {
             Fault.LOST: len(right) < size,
-            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN + int(max(right, default=0)),
             Fault.LATE: median(right or [0]) > grace(size),
         },
     )
@@ -194,10 +195,10 @@ async def cursors_ignored(edge: Edge) -> Finding:
     async with crowd(edge, 1) as readers:
         readers.ask(stream.poll(stream.tail))
         await readers.answers()
-        began = loop.time()
+        began, hot_s = loop.time(), 0.0
         asking = await Crowd.connect(edge.port, 1, WAITS_S)
         try:
-            while loop.time() - began < 2 * HOT_S:
+            while (hot_s := loop.time() - began) <= HOT_S:
                 asking.clients[0].send(wire)
                 await asking.clients[0].head()
                 await asyncio.sleep(PACE_S)
@@ -205,5 +206,6 @@ async def cursors_ignored(edge: Edge) -> Finding:
             pass  # it waits at the origin again, as it should
         finally:
             asking.close()
-    hot_s = loop.time() - began - WAITS_S
-    return finding(f"{max(hot_s, 0):.1f} s", {Fault.HOT_LOOP: hot_s > HOT_S})
+    is_endless = hot_s > HOT_S
+    shown = f"for over {HOT_S:.0f} s" if is_endless else f"for {hot_s:.1f} s"
+    return finding(shown, {Fault.HOT_LOOP: is_endless})

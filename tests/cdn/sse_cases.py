@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.cdn.findings import Finding
 
 READERS = 100
-TRIES = 3  # the best counts: what a CDN holds back, it holds back each time
+TRIES = 3  # of which the best counts: what a CDN holds back, it holds back each time
 EVENT_S = 0.1
 NEVER_S = float("inf")
 
@@ -50,7 +50,9 @@ async def until_event(client: Client, data: str, *, is_first: bool = False) -> f
 
 async def events(edge: Edge) -> Finding:
     """The first event of a reader, and one that is appended while he is there."""
-    tries = [await _first_and_live(edge) for _ in range(TRIES)]
+    tries = [await _first_and_live(edge)]
+    while len(tries) < TRIES and NEVER_S not in tries[0]:
+        tries.append(await _first_and_live(edge))
     first, live = (min(one) for one in zip(*tries, strict=True))
     is_held = max(first, live) > EVENT_S
     shown = "never" if max(first, live) == NEVER_S else f"{milliseconds([first, live])}"

@@ -18,7 +18,6 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tests.cdn.candidates import Candidate
     from tests.cdn.cases import Case
     from tests.cdn.edges import Edge
 
@@ -31,20 +30,27 @@ Column = dict[str, Finding]
 _HEAD = """\
 # CDN configurations, measured
 
-This page is written by `{command}`. Each configuration was run by the server
-that it is for, in front of a Headgate whose long-polls last {poll_s:.0f} s, on a machine with
-{cores} cores. The tests run the same cases, and fail on every fault that a target does not own up
-to.
+This page is written by `{command}`. Each configuration was run by the server that it is
+for, in front of a Headgate whose long-polls last {poll_s:.0f} s. The machine had {cores} cores,
+and other work to do. The tests run the same cases, and fail on every fault that a target does not
+own up to.
 
 - `200 → 1`: 200 readers became one request at the origin.
 - `20/30 ms`: the time until half of the readers had their answer, and until all had it. For polls
   and live events it begins with the append, for other reads with the question.
 - `3.1 s` of polls that are ended by 204: when the last reader was answered. The poll's own time is
   in it.
-- –: not measured, because nothing would differ.
+- –: not measured, since it would show what 200 show already.
 - **Bold**: what the configuration does not do, or does wrong. The lists below the tables name it.
 
 ## Headgate's configurations
+
+"""
+_PER_CREDENTIAL = """
+## With copies for each reader
+
+Those that can keep readers with credentials apart by the key, instead of passing them on, with
+`--credentials per-credential`; the cases in which that may matter.
 
 """
 _PATIENTS = """
@@ -60,10 +66,15 @@ each may be kept, and that SSE is not to be buffered.
 async def page() -> str:
     """Measure everything, one after the other."""
     ours: dict[str, Column] = {}
+    apart: dict[str, Column] = {}
     with headgate_origin(POLL_S) as origin:
-        for one in (*CANDIDATES, *PER_CREDENTIAL):
+        for one in CANDIDATES:
+            cases = {**CASES, **MANY} if "collapses" in one.abilities else CASES
             with candidates.edge(one, origin) as edge:
-                ours[str(one)] = await _measured(edge, _cases(one))
+                ours[str(one)] = await _measured(edge, cases)
+        for one in PER_CREDENTIAL:
+            with candidates.edge(one, origin) as edge:
+                apart[one.target] = await _measured(edge, OF_CREDENTIALS)
     theirs: dict[str, Column] = {}
     for patient in PATIENTS:
         with patients.edge(patient, POLL_S) as edge:
@@ -73,15 +84,10 @@ async def page() -> str:
         [
             _HEAD.format(command=COMMAND, poll_s=POLL_S, cores=os.cpu_count()),
             *(_table([*CASES, *MANY], ours), _faults(ours), f"\nThe servers: {releases}.\n"),
+            *(_PER_CREDENTIAL, _table(OF_CREDENTIALS, apart), _faults(apart)),
             *(_PATIENTS, _table(OF_PATIENTS, theirs), _faults(theirs)),
         ]
     )
-
-
-def _cases(one: Candidate) -> Mapping[str, Case]:
-    if one in PER_CREDENTIAL:
-        return OF_CREDENTIALS
-    return {**CASES, **MANY} if "collapses" in one.abilities else CASES
 
 
 async def _measured(edge: Edge, cases: Mapping[str, Case]) -> Column:
@@ -109,5 +115,5 @@ def _faults(columns: Mapping[str, Column]) -> str:
     for name, column in columns.items():
         found = frozenset[str]().union(*(finding.faults for finding in column.values()))
         told = "; ".join(fault for fault in Fault if fault in found)
-        lines.append(f"- {name}: {told or 'nothing'}.\n")
+        lines.append(f"- **{name}**: {told or 'nothing'}.\n")
     return "\n" + "".join(lines)

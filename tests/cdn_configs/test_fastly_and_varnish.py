@@ -68,6 +68,7 @@ CASES = {
         CATCH_UP, Answer(fields=says("Cache-Control: private, max-age=60\r\n")), None
     ),
     "what-sets-a-cookie": Case(CATCH_UP, Answer(fields=says(CHUNK, Set_Cookie="a=b")), None),
+    "what-varies-by-anything": Case(CATCH_UP, Answer(fields=says(CHUNK, Vary="*")), None),
     "no-such-stream": Case(CATCH_UP, Answer(404, says(cache_headers.NO_STORE)), None),
     "no-such-stream-with-a-lifetime": Case(CATCH_UP, Answer(404, says(CHUNK)), None),
     "polled-data": Case(POLL, Answer(fields=says(cache_headers.poll_lifetime(None))), 20),

@@ -28,6 +28,7 @@ class Faults:
     lets_through: int | None = None  # so many events with data, and nothing after them
     drops_comments: bool = False
     ends_polls_after_s: float | None = None
+    ends_polls_with: int = 504
     drops: tuple[str, ...] = ()  # header fields of requests and answers
     refuses: tuple[str, ...] = ()  # methods
     wants: str | None = None  # an Authorization without which nobody is let in
@@ -61,7 +62,7 @@ class Hop:
         try:
             return await self._asked(method, request, body)
         except TimeoutError:
-            return web.Response(status=504)
+            return web.Response(status=faults.ends_polls_with)
 
     async def _asked(self, method: str, request: web.Request, body: bytes) -> web.StreamResponse:
         faults = self._faults

@@ -131,6 +131,20 @@ async def test_who_has_no_credentials_is_told_so(
         assert met.requests == ["PUT"]
 
 
+async def test_a_poll_that_ends_before_its_time_is_known_to_who_may_ask_the_gateway(
+    gateway: Headgate,
+) -> None:
+    early = Faults(ends_polls_after_s=2.0, ends_polls_with=204)
+    async with hop(gateway.url, early) as (url, _):
+        at = f"{url}/v1/stream"
+        alone, with_gateway = await asyncio.gather(
+            examined(at), examined(at, admin=gateway.admin_url)
+        )
+    assert "poll held" in of(alone, Verdict.PASS)
+    assert "poll held" in failures(with_gateway)
+    assert "; the gateway holds it 3 s" in saw(with_gateway, "poll held")
+
+
 async def test_a_stream_that_cannot_be_removed_is_named(gateway: Headgate) -> None:
     notes: list[str] = []
     async with hop(gateway.url, Faults(refuses=("DELETE",))) as (url, met):

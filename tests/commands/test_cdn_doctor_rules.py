@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.commands.cdn_doctor.asker import Reply
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
-from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, Source, Way, claim
+from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, Source, source, told
 from gateway.commands.cdn_doctor.examination import CHECKS
 from gateway.commands.cdn_doctor.gateway_counters import admin_target
 from gateway.commands.cdn_doctor.hints import AT, EVERYWHERE, FILES, LIKELY, Check, hint, vendors
@@ -83,47 +83,54 @@ def test_no_more_is_ever_sent_and_every_promise_is_kept(most: int, wants: list[s
 
 def reply(**headers: str) -> Reply:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(200, fields, b"", "mine", 0.0)
+    return Reply(200, fields, b"", "doctor-1", 0.0)
 
 
 @pytest.mark.parametrize(
-    ("echoes", "answer", "source"),
+    ("answer", "known"),
     [
-        (True, reply(X_Request_Id="mine"), Source.OWN),
-        (True, reply(X_Request_Id="mine", X_Cache="HIT"), Source.OWN),
-        (True, reply(X_Request_Id="another"), Source.SHARED),
-        (True, reply(X_Request_Id="another", X_Cache_Status="MISS"), Source.SHARED),
-        (True, reply(X_Cache="HIT"), Source.SHARED),
-        (True, reply(), Source.UNKNOWN),
-        (False, reply(X_Request_Id="another"), Source.UNKNOWN),
-        (False, reply(X_Cache_Status="HIT"), Source.SHARED),
-        (False, reply(X_Cache_Status="MISS", X_Cache="HIT"), Source.SHARED),
-        (False, reply(X_Cache="Hit from cloudfront"), Source.SHARED),
-        (False, reply(X_Cache="RefreshHit from cloudfront"), Source.SHARED),
-        (False, reply(X_Cache="Miss from cloudfront"), Source.OWN),
-        (False, reply(X_Cache="MISS, HIT"), Source.SHARED),
-        (False, reply(CF_Cache_Status="DYNAMIC"), Source.OWN),
-        (False, reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"), Source.SHARED),
-        (False, reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), Source.SHARED),
-        (False, reply(Cache_Status="Edge; fwd=stale"), Source.OWN),
-        (False, reply(Age="3"), Source.SHARED),
-        (False, reply(Age="0"), Source.UNKNOWN),
-        (False, reply(Age="hit"), Source.UNKNOWN),
-        (False, reply(Age="0", X_Cache="MISS"), Source.OWN),
+        # The id decides, whatever caches say.
+        (reply(X_Request_Id="doctor-1"), Source.OWN),
+        (reply(X_Request_Id="doctor-1", X_Cache="HIT"), Source.OWN),
+        (reply(X_Request_Id="doctor-2"), Source.SHARED),
+        (reply(X_Request_Id="doctor-2", X_Cache_Status="MISS"), Source.SHARED),
+        # That of a hop says nothing.
+        (reply(X_Request_Id="of-a-hop"), Source.UNKNOWN),
+        (reply(X_Request_Id="of-a-hop", X_Cache="HIT"), Source.SHARED),
+        # Then a vendor's field.
+        (reply(X_Cache_Status="HIT"), Source.SHARED),
+        (reply(X_Cache_Status="MISS", X_Cache="HIT"), Source.OWN),
+        (reply(CF_Cache_Status="DYNAMIC"), Source.OWN),
+        (reply(CF_Cache_Status="REVALIDATED"), Source.SHARED),
+        # Then the hop that is nearest, by RFC 9211; the last Headgate may be the server.
+        (reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"), Source.SHARED),
+        (reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), Source.SHARED),
+        (reply(Cache_Status="Edge; fwd=stale"), Source.OWN),
+        (reply(Cache_Status="Headgate; hit, Edge; fwd=bypass", X_Cache="HIT"), Source.OWN),
+        (reply(Cache_Status="Headgate; hit", X_Cache="HIT"), Source.UNKNOWN),
+        # Then the field that most caches use.
+        (reply(X_Cache="Hit from cloudfront"), Source.SHARED),
+        (reply(X_Cache="RefreshHit from cloudfront"), Source.SHARED),
+        (reply(X_Cache="Miss from cloudfront"), Source.OWN),
+        (reply(X_Cache="MISS, HIT"), Source.SHARED),
+        # Then the age.
+        (reply(Age="3"), Source.SHARED),
+        (reply(Age="3", Cache_Status="Headgate; fwd=uri-miss", X_Cache="MISS"), Source.SHARED),
+        (reply(Age="0"), Source.UNKNOWN),
+        (reply(Age="hit"), Source.UNKNOWN),
+        (reply(), Source.UNKNOWN),
     ],
 )
-def test_an_answer_is_known_by_its_id_else_by_what_caches_say(
-    echoes: bool, answer: Reply, source: Source
-) -> None:
-    assert Way(echoes).source(answer) is source
+def test_an_answer_is_known_by_its_id_else_by_what_caches_say(answer: Reply, known: Source) -> None:
+    assert source(answer) is known
 
 
 def test_what_a_cache_says_is_shown_as_one_short_line() -> None:
-    said = claim({"X-Cache": "HIT\x1b[2J\u202e" + "x" * 100})
-    assert said is not None
-    assert said.startswith("X-Cache: HIT [2J x")
+    said = told(reply(X_Cache="HIT\x1b[2J\u202e" + "x" * 100), reply(), reply(Age="3"))
+    assert said.startswith(" (X-Cache: HIT [2J x")
+    assert said.endswith("x, then Age: 3)")
     assert said.isprintable()
-    assert len(said) == len("X-Cache: ") + CLAIM_CHARACTERS
+    assert len(said) == len(" (X-Cache: , then Age: 3)") + CLAIM_CHARACTERS
 
 
 # ---------------------------------------------------------------- advice

@@ -33,6 +33,7 @@ SECRETS = {
     "CONSOLE_PASSWORD_HASH": f"$argon2id$v=19$m=65536,t=3,p=4${'a' * 22}${'b' * 43}",
 }
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # which is not on everybody's PATH
+PORTS = ("redis", "gateway", "admin", "edge", "lifetimes", "watch")
 FOLDERS = ("/etc", "/run/secrets", "/tmp", "/prometheus")  # of containers
 
 
@@ -59,7 +60,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.services = compose()["services"]
-        self.ports = {name: free_port() for name in ("redis", "gateway", "admin", "edge", "watch")}
+        self.ports = {name: free_port() for name in PORTS}
         self._addresses = {
             "redis:6379": "redis",
             "0.0.0.0:4437": "gateway",
@@ -67,6 +68,7 @@ class Machine:
             "0.0.0.0:4439": "admin",
             "gateway:4439": "admin",
             "listen 8080": "edge",
+            "127.0.0.2:8080": "lifetimes",  # of nginx, for itself
         }
         for folder in FOLDERS:
             (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)

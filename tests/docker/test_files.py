@@ -48,11 +48,18 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "file"),
-    [("alerts", "prometheus/rules.yaml"), ("grafana", "grafana/dashboards/headgate.json")],
+    [
+        ("alerts", "prometheus/rules.yaml"),
+        ("grafana", "grafana/dashboards/headgate.json"),
+        (
+            "cdn render nginx --standalone --upstream gateway:4437 --cache-size 256MiB",
+            "nginx/headgate.conf",
+        ),
+    ],
 )
 def test_what_a_command_prints_is_what_the_file_has(command: str, file: str) -> None:
     origin = SERVICES["gateway"]["environment"]["HEADGATE_ORIGIN"]
-    printed = CliRunner().invoke(cli, [command], env={"HEADGATE_ORIGIN": origin}).stdout
+    printed = CliRunner().invoke(cli, command.split(), env={"HEADGATE_ORIGIN": origin}).stdout
     told = f"HEADGATE_ORIGIN={origin} headgate {command} > docker/{file}"
     assert (DOCKER / file).read_text() == printed, told
 

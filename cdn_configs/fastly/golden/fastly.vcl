@@ -58,8 +58,8 @@ sub vcl_fetch {
     set beresp.stale_while_revalidate = 0s;
     set beresp.stale_if_error = 0s;
   }
-  # Fastly obeys neither of these by itself.
-  if (beresp.http.Cache-Control ~ "(?i)private" || beresp.http.Set-Cookie) {
+  # An answer for somebody. Fastly obeys none of these by itself.
+  if (beresp.http.Cache-Control ~ "(?i)private" || beresp.http.Set-Cookie || beresp.http.Vary ~ "\*") {
     set beresp.cacheable = true;
     set beresp.ttl = 1s;
     return(pass);

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
 
 from gateway.commands.client import RequestRefused
 from gateway.commands.failure import Failed
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.commands.client import Stream
 
 REQUEST_ID = "X-Request-Id"
+ID_MARK = "doctor-"
 # For an answer that need not wait for anything; with a cold cache and a far server.
 ANSWER_S = 10.0
 # What is asked for is a few KiB long; more of it is somebody else's.
@@ -86,7 +90,7 @@ async def exchange(
     within_s: float = ANSWER_S,
 ) -> Reply:
     """As `Asker.ask`, for a request that is counted already."""
-    request_id = f"doctor-{secrets.token_hex(8)}"
+    request_id = f"{ID_MARK}{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()
     sent = {**(headers or {}), REQUEST_ID: request_id}
     try:
@@ -95,14 +99,19 @@ async def exchange(
             stream.request(method, query=query, headers=sent, body=body, idle_s=within_s) as answer,
         ):
             data = await _bounded(stream, answer)
-            return Reply(answer.status, answer.headers, data, request_id, loop.time())
+            return Reply(answer.status, _joined(answer.headers), data, request_id, loop.time())
     except TimeoutError as cause:
         raise RequestRefused(f"{stream.target.shown}: no answer within {within_s:g} s") from cause
     except RequestRefused as refusal:
         if refusal.status is None:
             raise
-        said = str(refusal).removeprefix(f"{stream.target.shown}: ")
-        return Reply(refusal.status, refusal.headers, b"", request_id, loop.time(), said)
+        headers, said = _joined(refusal.headers), words(refusal)
+        return Reply(refusal.status, headers, b"", request_id, loop.time(), said)
+
+
+def words(failure: Failed) -> str:
+    """What went wrong, without the URL of a stream that nobody knows."""
+    return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
 async def _bounded(stream: Stream, answer: aiohttp.ClientResponse) -> bytes:
@@ -115,3 +124,11 @@ async def _bounded(stream: Stream, answer: aiohttp.ClientResponse) -> bytes:
             answer.close()
             raise Failed(f"{stream.target.shown}: the answer is longer than {BODY_BYTES >> 10} KiB")
     return bytes(parts)
+
+
+def _joined(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Fields that came several times as one list, to which each hop has added at the end."""
+    joined: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined

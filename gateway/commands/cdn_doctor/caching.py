@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept, told
+from gateway.commands.cdn_doctor.asker import words
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.commands.cdn_doctor.staleness import old_answers
@@ -28,8 +29,8 @@ async def query_order(deployment: Deployment) -> Finding:
         return unknown("query order", f"a read was answered with: {reads.refusal}")
     reply = await _turned(reads.own)
     said = told(reads.again, reply)
-    if deployment.way.keeps:
-        if deployment.way.source(reply) is Source.SHARED:
+    if deployment.reads.kept:
+        if source(reply) is Source.SHARED:
             return passed("query order", "an equal read is found in whatever order it is spelled")
         return failed("query order", f"a read that is kept is not found in another order{said}")
     if claims_kept(reads.again.headers):
@@ -87,7 +88,7 @@ async def credentials(deployment: Deployment) -> Finding:
         return unknown("credentials", saw)
     if not first.is_good:
         return unknown("credentials", f"a read was answered with: {first.said}")
-    sources = {name: deployment.way.source(reply) for name, reply in others.items()}
+    sources = {name: source(reply) for name, reply in others.items()}
     if Source.UNKNOWN in sources.values() and deployment.reads.appends_arrive:
         old = await old_answers(deployment, "-readers", one, (other, nobody))
         sources |= {name: Source.SHARED for name, is_old in zip(others, old, strict=True) if is_old}
@@ -128,7 +129,7 @@ async def paths(deployment: Deployment) -> Finding:
     except NotMade as refusal:
         if refusal.reply.status in {200, 409}:
             return failed("paths", "/a%2Fb is /a/b to the server: a hop decodes the path")
-        return unknown("paths", f"no stream can have %2F in its name: {refusal}")
+        return unknown("paths", f"no stream can have %2F in its name: {words(refusal)}")
     # By the same query, so that nothing but the path tells them apart.
     query = {"offset": plain.start if plain.start == encoded.start else "-1"}
     replies = [await own.read(query) for own in (plain, encoded)]

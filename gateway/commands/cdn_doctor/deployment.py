@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.asker import Asker
-    from gateway.commands.cdn_doctor.evidence import Way
     from gateway.commands.cdn_doctor.first_reads import TwoReads
     from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
     from gateway.commands.cdn_doctor.streams import OwnStreams
@@ -21,8 +20,3 @@ class Deployment:
     streams: OwnStreams
     reads: TwoReads
     gateway: GatewayCounters | None
-
-    @property
-    def way(self) -> Way:
-        """What is known of the way to the server."""
-        return self.reads.way

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.streams import TEXT
 from gateway.commands.client import RequestRefused
@@ -88,7 +89,7 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except RequestRefused as refusal:
-        wrong = str(refusal)
+        wrong = words(refusal)
     return _wrong(wrong)
 
 

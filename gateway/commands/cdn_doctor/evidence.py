@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.asker import REQUEST_ID
+from gateway.commands.cdn_doctor.asker import ID_MARK, REQUEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.commands.cdn_doctor.asker import Reply
 
-# Where caches say what they did, those of one vendor before the one that servers use, too.
-CLAIMS = ("X-Cache-Status", "CF-Cache-Status", "X-Vercel-Cache", "CDN-Cache", "X-Cache")
+# Where one vendor's caches say what they did, and nobody else.
+OF_VENDORS = ("X-Cache-Status", "CF-Cache-Status", "X-Vercel-Cache", "CDN-Cache")
+# The name of a Headgate in Cache-Status. It says what it did in X-Cache, too, which hops pass on.
+HEADGATE = "headgate"
 _KEPT = re.compile(r"\b(?:\w*hit|stale|updating|revalidated|collapsed)\b", re.IGNORECASE)
 _KEPT_BY_RFC_9211 = re.compile(r";\s*(?:hit|collapsed)\b", re.IGNORECASE)
 CLAIM_CHARACTERS = 60
@@ -29,48 +30,56 @@ class Source(Enum):
     UNKNOWN = "not known"
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """What is known of the way to the server."""
+def source(reply: Reply) -> Source:
+    """By the id that its request had, where the server gives it back; else by what caches say.
 
-    # The server gives the id of a request back, which no cache between can know.
-    echoes: bool
-    # Whether a cache before the server keeps answers; None is not known.
-    keeps: bool | None = None
+    No cache on the way can know the id. One that shares answers may leave it out.
+    """
+    echoed = reply.headers.get(REQUEST_ID, "")
+    if echoed.startswith(ID_MARK):
+        return Source.OWN if echoed == reply.request_id else Source.SHARED
+    for name in OF_VENDORS:
+        if name in reply.headers:
+            return _of(_KEPT, reply.headers[name])
+    steps = [step.strip() for step in reply.headers.get("Cache-Status", "").split(",")]
+    names = [step.partition(";")[0].strip().lower() for step in steps]
+    if names[-1] not in {"", HEADGATE}:
+        return _of(_KEPT_BY_RFC_9211, steps[-1])
+    if "X-Cache" in reply.headers and HEADGATE not in names:
+        return _of(_KEPT, reply.headers["X-Cache"])
+    # An Age of 0 says nothing: who waited for another's answer gets it as new as he did.
+    return Source.SHARED if _is_old(reply.headers) else Source.UNKNOWN
 
-    def source(self, reply: Reply) -> Source:
-        """By the request's id if the server gives it back, else by what caches say."""
-        echoed = reply.headers.get(REQUEST_ID)
-        if self.echoes and echoed is not None:
-            return Source.OWN if echoed == reply.request_id else Source.SHARED
-        if claims_kept(reply.headers):
-            return Source.SHARED
-        # An Age of 0 says nothing: who waited for another's answer gets it as new as he did.
-        says_more = any(name in reply.headers for name in (*CLAIMS, "Cache-Status"))
-        return Source.OWN if says_more else Source.UNKNOWN
+
+def _of(pattern: re.Pattern[str], said: str) -> Source:
+    return Source.OWN if pattern.search(said) is None else Source.SHARED
+
+
+def _is_old(headers: Mapping[str, str]) -> bool:
+    age = headers.get("Age", "")
+    return age.isdecimal() and age.strip("0") != ""
 
 
 def claims_kept(headers: Mapping[str, str]) -> bool:
-    """Whether some cache says that it had the answer, or shared it; the server's own may, too."""
-    age = headers.get("Age", "")
+    """Whether any cache says that it had the answer, or shared it; the server's own, too."""
     return (
-        any(_KEPT.search(headers.get(name, "")) for name in CLAIMS)
+        any(_KEPT.search(headers.get(name, "")) for name in (*OF_VENDORS, "X-Cache"))
         or _KEPT_BY_RFC_9211.search(headers.get("Cache-Status", "")) is not None
-        or (age.isdecimal() and age.strip("0") != "")
+        or _is_old(headers)
     )
 
 
-def claim(headers: Mapping[str, str]) -> str | None:
-    """What a cache says it did, as one short line; None if there is nothing to read."""
-    for name in (*CLAIMS, "Cache-Status", "Age"):
+def told(*replies: Reply) -> str:
+    """What caches said of these answers, in brackets; nothing if they said nothing."""
+    claims = [line for reply in replies if (line := _claim(reply.headers)) is not None]
+    return f" ({', then '.join(claims)})" if claims else ""
+
+
+def _claim(headers: Mapping[str, str]) -> str | None:
+    """The most telling field, as one short line."""
+    for name in (*OF_VENDORS, "X-Cache", "Cache-Status", "Age"):
         value = headers.get(name)
         if value:
             line = "".join(one if " " <= one <= "~" else " " for one in value)
             return f"{name}: {line[:CLAIM_CHARACTERS]}"
     return None
-
-
-def told(*replies: Reply) -> str:
-    """What caches said of these answers, in brackets; nothing if they said nothing."""
-    claims = [line for reply in replies if (line := claim(reply.headers)) is not None]
-    return f" ({', then '.join(claims)})" if claims else ""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.commands.cdn_doctor import caching, events, polls, writes
-from gateway.commands.cdn_doctor.asker import Asker
+from gateway.commands.cdn_doctor.asker import Asker, words
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import Finding, unknown
@@ -87,7 +86,7 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
             gateway = GatewayCounters(
                 asker, await connections.enter_async_context(connect(admin, as_sent=True))
             )
-            await _usable(gateway.look())
+            await _usable(gateway.look(), "its gateway does not help: ")
         # A cookie, such as a load balancer's, would take what is asked next past most caches;
         # and what is repeated by itself is not counted.
         stream = await connections.enter_async_context(connect(target, as_sent=True))
@@ -100,12 +99,12 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
 
-async def _usable(work: Awaitable[T]) -> T:
+async def _usable(work: Awaitable[T], prefix: str = "") -> T:
     """What the first requests give; what goes wrong with them makes the whole Unusable."""
     try:
         return await work
     except Failed as failure:
-        raise Unusable(_words(failure)) from failure
+        raise Unusable(f"{prefix}{words(failure)}") from failure
 
 
 @contextlib.asynccontextmanager
@@ -176,13 +175,8 @@ async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
     try:
         found = await row.check(deployment)
     except Failed as failure:
-        return _all_unknown(row, _words(failure))
+        return _all_unknown(row, words(failure))
     return [found] if isinstance(found, Finding) else found
-
-
-def _words(failure: Failed) -> str:
-    """What went wrong, without the URL of a stream that nobody knows."""
-    return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
 def _all_unknown(row: _Row, saw: str) -> list[Finding]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.asker import REQUEST_ID
-from gateway.commands.cdn_doctor.evidence import Source, Way
+from gateway.commands.cdn_doctor.evidence import Source, source
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.asker import Reply
@@ -36,11 +35,10 @@ class TwoReads:
         return self.first.body == DATA
 
     @property
-    def way(self) -> Way:
-        """What the answers say of the way; no cache can have had the first one."""
-        echoes = self.first.headers.get(REQUEST_ID) == self.first.request_id
-        source = Way(echoes).source(self.again)
-        return Way(echoes, None if source is Source.UNKNOWN else source is Source.SHARED)
+    def kept(self) -> bool | None:
+        """Whether a cache before the server keeps answers; None if nothing says so."""
+        made = source(self.again)
+        return None if made is Source.UNKNOWN else made is Source.SHARED
 
 
 async def read_twice(own: OwnStream) -> TwoReads:

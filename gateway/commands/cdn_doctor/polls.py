@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept
+from gateway.commands.cdn_doctor.asker import words
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.client import RequestRefused
 from gateway.commands.failure import Failed
@@ -97,7 +98,7 @@ class EqualPolls:
                 self._own.stream, "GET", query=self._query, within_s=LONGEST_POLL_S + PROMPT_S
             )
         except Failed as failure:
-            return Poll(loop.time() - began_s, loop.time(), cut=str(failure))
+            return Poll(loop.time() - began_s, loop.time(), cut=words(failure))
         return Poll(loop.time() - began_s, loop.time(), reply)
 
 
@@ -127,7 +128,8 @@ async def with_news(deployment: Deployment) -> Finding:
         return failed(
             "equal polls", f"{late} of {READERS} had no answer {PROMPT_S:g} s after an append"
         )
-    slowest = f"the last answered {max(p.ended_s for p in polls.ended) - appended_s:.1f} s after it"
+    last_s = max(0.0, *(poll.ended_s - appended_s for poll in polls.ended))
+    slowest = f"the last answered {last_s:.1f} s after it"
     replies = [poll.reply for poll in polls.ended if poll.reply is not None]
     return _judged(deployment, replies, counted, slowest)
 
@@ -136,7 +138,7 @@ def _judged(
     deployment: Deployment, replies: Sequence[Reply], counted: int | None, slowest: str
 ) -> Finding:
     """By the gateway's own count, else by the answers."""
-    sources = [deployment.way.source(reply) for reply in replies]
+    sources = [source(reply) for reply in replies]
     reached = counted
     if reached is None and Source.UNKNOWN not in sources:
         reached = sources.count(Source.OWN)
@@ -145,9 +147,9 @@ def _judged(
     saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
-    if deployment.way.keeps:
+    if deployment.reads.kept:
         return failed("equal polls", saw)
-    if deployment.way.keeps is False and all(claims_kept(reply.headers) for reply in replies):
+    if deployment.reads.kept is False and all(claims_kept(reply.headers) for reply in replies):
         return passed("equal polls", f"{saw}; no cache before it, and it made them one itself")
     return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
 

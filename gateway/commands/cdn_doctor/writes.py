@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.evidence import told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.staleness import EMPTY
@@ -26,7 +27,7 @@ async def post_body(deployment: Deployment) -> Finding:
     try:
         await own.append(BODY)
     except Failed as refusal:
-        return failed("POST body", f"{len(BODY):,} bytes were appended, and {refusal}")
+        return failed("POST body", f"{len(BODY):,} bytes were appended, and {words(refusal)}")
     reply = await own.read({"offset": own.start})
     if not reply.is_good:
         return unknown("POST body", f"it could not be read back: {reply.said}")

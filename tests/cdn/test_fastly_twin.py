@@ -1,0 +1,42 @@
+"""Fastly's rules before a real gateway, with the readers of the suite: translated, in Varnish.
+
+It shows what the rules make of requests and answers, and that nobody waits in vain by them. How
+Fastly's own machines let equal requests wait for each other, it cannot show.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from tests.cdn.cases import CASES
+from tests.cdn.edges import Edge
+from tests.cdn.engines import started
+from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cdn.cases import Case
+    from tests.cdn.origin import HeadgateOrigin
+
+
+@pytest.fixture(scope="module")
+def edge(origin: HeadgateOrigin) -> Iterator[Edge]:
+    options = from_settings(
+        origin.settings, upstream="gateway.example.com:443", host="streams.example.com"
+    )
+    twin, port = translated(render(target("fastly"), options), origin.port), free_port()
+    with started(FastlysVarnish(), {"twin.vcl": twin}, port):
+        yield Edge(port, origin)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_its_rules_have_no_fault(edge: Edge, case: Case) -> None:
+    found = await case(edge)
+    assert not found.faults, found.figures

@@ -1,0 +1,72 @@
+"""A whole gateway: it purges what is deleted though it is stopped at once, within its grace."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+
+from gateway.protocol import tags
+from gateway.purge.purger import CALL_S
+from gateway.serve import Gateway
+from gateway.settings import Address, Settings
+from tests.purge.double import Double
+from tests.support.http1 import Client
+from tests.support.ports import free_port
+from tests.web.serving import PREFIX, put, request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOKEN = "t0ken-of-bunny"
+
+
+def settings_of(double: Double, grace_s: float) -> Settings:
+    cache = {"kind": "bunny", "url": double.url, "zone": "1", "token": TOKEN}
+    return Settings.model_validate(
+        {
+            "origin": "memory:",
+            "listen": Address("127.0.0.1", free_port()),
+            "admin": Address("127.0.0.1", free_port()),
+            "shutdown_grace": grace_s,
+            "purges": [cache],
+        }
+    )
+
+
+async def sent(settings: Settings, requests: Sequence[bytes]) -> list[int]:
+    """The status of each answer."""
+    client = await Client.connect(settings.listen.port)
+    statuses = [(await client.ask(asked)).status for asked in requests]
+    client.close()
+    return statuses
+
+
+async def test_a_deletion_is_purged_though_the_server_is_stopped_at_once() -> None:
+    async with Double() as double:
+        settings = settings_of(double, grace_s=10)
+        gateway = Gateway(settings)
+        await gateway.start()
+        assert await sent(settings, [put("s"), request("DELETE", "s")]) == [201, 204]
+        assert double.calls == []  # nobody who writes waits for it
+        await gateway.stop()
+        assert [call.json for call in double.calls] == [{"CacheTag": tags.of_stream(f"{PREFIX}/s")}]
+
+
+async def test_a_cache_that_does_not_answer_holds_a_stop_up_for_the_grace_and_no_longer() -> None:
+    with capture_logs() as lines:
+        async with Double() as double:
+            double.goes.clear()
+            settings = settings_of(double, grace_s=1)
+            gateway = Gateway(settings)
+            await gateway.start()
+            await sent(settings, [put("s"), request("DELETE", "s")])
+            began = asyncio.get_running_loop().time()
+            await gateway.stop()
+            assert asyncio.get_running_loop().time() - began < 1 + CALL_S / 2
+            double.goes.set()
+    told = {line["event"]: line.get("purges") for line in lines}
+    assert told["purge.abandoned"] == 1
+    assert "server.drain_incomplete" in told
+    assert TOKEN not in str(lines)
