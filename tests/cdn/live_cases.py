@@ -55,7 +55,7 @@ async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
     polls = edge.polls() - before
     right = [one.at - appended for one in answers if one.answer.body == b"news"]
     return finding(
-        f"{size} → {polls}, {milliseconds(right)}",
+        f"{size:,} → {polls}, {milliseconds(right)}",
         {
             Fault.LOST: len(right) < size,
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN + int(max(right, default=0)),
@@ -79,7 +79,7 @@ async def polls_without_news(edge: Edge, size: int = VIEWERS) -> Finding:
     took = [one.at - readers.began for one in answers if one.answer.status == 204]
     longest = max(took, default=0)
     return finding(
-        f"{size} → {polls}, {longest:.1f} s" + (f", {size - len(took)} not" * (len(took) < size)),
+        f"{size:,} → {polls}, {longest:.1f} s" + (f", {size - len(took)} not" * (len(took) < size)),
         {
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
             Fault.SERIALISED: len(took) < size or median(took) > edge.origin.poll_s + GRACE_S,

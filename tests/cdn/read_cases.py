@@ -127,7 +127,7 @@ async def empty_tail(edge: Edge) -> Finding:
             break
         await asyncio.sleep(0.02)  # his pace
     is_frozen = took > TAIL_S
-    shown = f"not in {TAIL_S:.0f} s" if is_frozen else f"{took:.1f} s"
+    shown = f"not in {TAIL_S:.1f} s" if is_frozen else f"{took:.1f} s"
     return finding(shown, {Fault.TAIL_FROZEN: is_frozen})
 
 

@@ -30,9 +30,9 @@ Column = dict[str, Finding]
 _HEAD = """\
 # CDN configurations, measured
 
-This page is written by `{command}`. Each configuration was run by the server that it is
-for, in front of a Headgate whose long-polls last {poll_s:.0f} s. The machine had {cores} cores,
-and other work to do. The tests run the same cases, and fail on every fault that a target does not
+This page is written by `{command}`. Each configuration was run by the
+server that it is for, in front of a Headgate whose long-polls last {poll_s:.0f} s. The machine had
+{cores} cores, and other work to do. The tests run the same cases, and fail on every fault that a target does not
 own up to.
 
 - `200 → 1`: 200 readers became one request at the origin.
