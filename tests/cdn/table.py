@@ -32,8 +32,8 @@ _HEAD = """\
 
 This page is written by `{command}`. Each configuration was run by the
 server that it is for, in front of a Headgate whose long-polls last {poll_s:.0f} s. The machine had
-{cores} cores, and other work to do. The tests run the same cases, and fail on every fault that a target does not
-own up to.
+{cores} cores, and other work to do. The tests run the same cases, and fail on every fault that a
+target does not own up to.
 
 - `200 → 1`: 200 readers became one request at the origin.
 - `20/30 ms`: the time until half of the readers had their answer, and until all had it. For polls
