@@ -65,6 +65,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sse_s: int = 60  # the longest that an SSE answer lasts
     heartbeat_s: int = 15
     tail_s: int = 1  # the shortest that shared caches may keep what reached a tail
+    sites: bool = False  # answers tell one web origin from another: cors_origins is a list
     prefixes: tuple[str, ...] = ("/v1/stream",)
     identity_headers: tuple[str, ...] = ALWAYS_IDENTITY  # by which readers are told apart
 
@@ -133,6 +134,7 @@ def settled(settings: Settings) -> dict[str, object]:
         "sse_s": math.ceil(settings.sse_max_age),
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
         "tail_s": min(route.tail_max_age for route in routes),
+        "sites": bool(settings.cors_origins) and "*" not in settings.cors_origins,
         "prefixes": tuple(route.prefix for route in routes),
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
     }

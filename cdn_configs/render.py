@@ -85,6 +85,11 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
             "lets equal readers wait for one answer, and where it may not keep that, for each "
             "other: set tail_max_age to at least 1"
         )
+    if options.sites and not target.keeps_sites_apart:
+        yield (
+            "cannot keep the answers for one web site apart from those for another: "
+            "set cors_origins to *"
+        )
     private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
     if private and not target.tells_any_header:
         yield f"cannot keep readers apart who are known by {', '.join(private)}"

@@ -42,6 +42,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     no_per_credential: str = ""
     # Identity headers besides Authorization and Cookie, of which most routes have none.
     tells_any_header: bool = True
+    # Answers that differ by Origin, which they do where cors_origins is a list.
+    keeps_sites_apart: bool = True
     longest_poll_s: int | None = None
     longest_poll_reason: str = ""
     longest_heartbeat_s: int | None = None  # of SSE: how long the edge bears silence

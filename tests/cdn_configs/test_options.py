@@ -62,6 +62,15 @@ def test_the_gateway_is_reached_where_it_listens(listen: Address, upstream: str)
     assert from_settings(Settings(listen=listen)).upstream == upstream
 
 
+@pytest.mark.parametrize(
+    ("allowed", "sites"), [(("*",), False), (("https://a.example",), True), ((), False)]
+)
+def test_answers_tell_sites_apart_where_some_may_read(
+    allowed: tuple[str, ...], sites: bool
+) -> None:
+    assert from_settings(Settings(cors_origins=allowed)).sites is sites
+
+
 def test_what_is_given_goes_before_the_settings_and_what_is_not_counts_for_nothing() -> None:
     options = from_settings(Settings(), upstream="b:1", host=None, listen=None, purge=True)
     assert options == Options(upstream="b:1", purge=True)

@@ -36,6 +36,7 @@ NARROW = Target(
     does_not=(),
     no_per_credential="its keys have no headers",
     tells_any_header=False,
+    keeps_sites_apart=False,
     longest_poll_s=20,
     longest_poll_reason="it ends what takes longer",
     longest_heartbeat_s=30,
@@ -73,12 +74,27 @@ NARROW = Target(
             "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
         ),
         (
+            Options(host=HOST, sites=True),
+            "narrow cannot keep the answers for one web site apart from those for another: set "
+            "cors_origins to *",
+        ),
+        (
             Options(host=HOST, tail_s=0),
             "narrow lets equal readers wait for one answer, and where it may not keep that, for "
             "each other: set tail_max_age to at least 1",
         ),
     ],
-    ids=["host", "standalone", "credentials", "poll", "heartbeat", "purge", "readers", "tail"],
+    ids=[
+        "host",
+        "standalone",
+        "credentials",
+        "poll",
+        "heartbeat",
+        "purge",
+        "readers",
+        "sites",
+        "tail",
+    ],
 )
 def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     options: Options, sentence: str
