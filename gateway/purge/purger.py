@@ -70,7 +70,7 @@ class Purger:
     def purge(self, copies: Copies) -> None:
         """Have it forget them, soon."""
         widened = self.pending.widened
-        self.pending.add(copies, Waiting(self._clock()))
+        self.pending.add(copies, Waiting.at(self._clock()))
         if more := self.pending.widened - widened:
             self.counts["widened"] += more
             log.warning("purge.widened", **self._told(), route=copies.prefix)

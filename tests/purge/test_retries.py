@@ -33,17 +33,19 @@ QUICK_S = 0.01
 class Cache:
     """A purger at work, before a double."""
 
-    def __init__(self, url: str, *, most: int = 100, first_s: float = QUICK_S) -> None:
+    def __init__(self, url: str, *, most: int, first_s: float, settle_s: float) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
         driver = driver_of(PurgedCache.model_validate(given))
-        self.purger = Purger(driver, self.clock, most=most, first_s=first_s, settle_s=0.0)
+        self.purger = Purger(driver, self.clock, most=most, first_s=first_s, settle_s=settle_s)
         self.counts = self.purger.counts
 
 
 @asynccontextmanager
-async def working(url: str, *, most: int = 100, first_s: float = QUICK_S) -> AsyncIterator[Cache]:
-    cache = Cache(url, most=most, first_s=first_s)
+async def working(
+    url: str, *, most: int = 100, first_s: float = QUICK_S, settle_s: float = 0.0
+) -> AsyncIterator[Cache]:
+    cache = Cache(url, most=most, first_s=first_s, settle_s=settle_s)
     async with ClientSession() as session:
         task = asyncio.create_task(cache.purger.run(session))
         try:
@@ -122,6 +124,17 @@ async def test_what_comes_while_it_waits_to_try_again_goes_into_the_next_call() 
         told = call.json
         assert isinstance(told, dict)
         assert sorted(told["tags"]) == sorted([X.tag, Y.tag, Z.tag])
+
+
+async def test_what_is_deleted_again_while_its_purge_is_told_is_purged_again() -> None:
+    async with Double() as double, working(double.url) as cache:
+        double.goes.clear()
+        cache.purger.purge(X)
+        await until(lambda: len(double.calls) == 1)
+        cache.purger.purge(X)
+        double.goes.set()
+        await until(lambda: cache.counts["done"] == 2)
+        assert [call.json for call in double.calls] == [{"tags": [X.tag]}] * 2
 
 
 async def test_a_cache_that_wants_to_be_left_alone_is() -> None:
@@ -274,3 +287,18 @@ async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
         await until(lambda: len(double.calls) == 2)
         assert loop.time() - began >= settle_s
         await purges.close()
+
+
+async def test_a_second_deletion_has_its_whole_time_and_the_first_is_not_put_off() -> None:
+    settle_s = 1 / 16
+    async with Double() as double, working(double.url, settle_s=settle_s) as cache:
+        cache.purger.purge(X)
+        cache.clock.advance(settle_s / 2)
+        cache.purger.purge(X)
+        cache.clock.advance(settle_s / 2)
+        await until(lambda: cache.counts["done"] == 1)
+        assert cache.purger.pending.undone == 1
+        cache.clock.advance(settle_s / 2)
+        await until(lambda: cache.counts["done"] == 2)
+        assert cache.purger.pending.undone == 0
+        assert len(double.calls) == 2
