@@ -62,11 +62,6 @@ class Purger:
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
 
-    @property
-    def place(self) -> str:
-        """Which of several of its kind it is."""
-        return URL(self.driver.url).authority
-
     def purge(self, copies: Copies) -> None:
         """Have it forget them, soon."""
         widened = self.pending.widened
@@ -170,7 +165,7 @@ class Purger:
             return f"broke off ({type(error).__name__})", 0
 
     def _told(self) -> dict[str, str]:
-        return {"cache": self.driver.kind, "server": self.place}
+        return {"cache": self.driver.kind, "place": self.driver.place}
 
 
 async def _beginning(answer: ClientResponse) -> bytes:

@@ -56,11 +56,12 @@ class Purges:
             purger.purge(Copies(prefix, path))
 
     def notes(self) -> dict[str, str | None]:
-        """How each cache is, by its name."""
-        return {
-            f"purge {purger.driver.kind} {purger.place}": purger.why_unhealthy()
-            for purger in self._purgers
-        }
+        """How each cache is, by its name; who is named twice is well when both are."""
+        notes: dict[str, str | None] = {}
+        for purger in self._purgers:
+            name = f"purge {purger.driver.kind} {purger.driver.place}"
+            notes[name] = notes.get(name) or purger.why_unhealthy()
+        return notes
 
     def samples(self) -> metrics.Snapshot:
         """The numbers of all caches of each kind together."""
