@@ -316,6 +316,21 @@ async def test_a_stop_waits_for_what_is_to_be_purged() -> None:
         assert cache.counts["done"] == 2
 
 
+async def test_a_stop_waits_for_the_time_of_a_second_deletion() -> None:
+    settle_s = 1 / 16
+    async with Double() as double:
+        async with working(double.url, settle_s=settle_s) as cache:
+            cache.purger.purge(X)
+            cache.clock.advance(settle_s)
+            cache.purger.purge(X)
+            await until(lambda: cache.counts["done"] == 1)
+            cache.purger.stop()
+            await turns()
+            assert cache.purger.pending.undone == 1
+            cache.clock.advance(settle_s)
+        assert cache.counts["done"] == len(double.calls) == 2
+
+
 async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> None:
     with capture_logs() as lines:
         async with Double() as double:
