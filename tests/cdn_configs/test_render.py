@@ -36,6 +36,7 @@ NARROW = Target(
     does_not=(),
     no_per_credential="its keys have no headers",
     tells_any_header=False,
+    keeps_sites_apart=False,
     longest_poll_s=20,
     longest_poll_reason="it ends what takes longer",
     longest_heartbeat_s=30,
@@ -73,12 +74,27 @@ NARROW = Target(
             "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
         ),
         (
+            Options(host=HOST, sites=True),
+            "narrow cannot keep the answers for one web site apart from those for another: set "
+            "cors_origins to *",
+        ),
+        (
             Options(host=HOST, tail_s=0),
             "narrow lets equal readers wait for one answer, and where it may not keep that, for "
             "each other: set tail_max_age to at least 1",
         ),
     ],
-    ids=["host", "standalone", "credentials", "poll", "heartbeat", "purge", "readers", "tail"],
+    ids=[
+        "host",
+        "standalone",
+        "credentials",
+        "poll",
+        "heartbeat",
+        "purge",
+        "readers",
+        "sites",
+        "tail",
+    ],
 )
 def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     options: Options, sentence: str
@@ -86,6 +102,29 @@ def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     with pytest.raises(Refused) as refusal:
         render(NARROW, options)
     assert refusal.value.detail == sentence
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy", "varnish"])
+def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        render(TARGETS[name], Options(host=HOST, upstream="gateway.example.com:443"))
+    assert refusal.value.detail == (
+        f"{name} speaks plain HTTP to the gateway, and port 443 is that of HTTPS: give "
+        "--upstream another port"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("nginx", ["proxy_read_timeout 360s;"]),
+        ("haproxy", ["timeout client 360s", "timeout server 360s"]),
+        ("varnish", [".between_bytes_timeout = 360s;"]),
+    ],
+)
+def test_sse_may_be_silent_for_longer_than_a_long_poll(name: str, lines: list[str]) -> None:
+    text = render(TARGETS[name], Options(host=HOST, heartbeat_s=120))
+    assert [line for line in lines if line not in text] == []
 
 
 def test_the_longest_times_that_a_target_holds_are_taken() -> None:
@@ -165,6 +204,7 @@ def test_nginx_takes_each_variant(name: str, tmp_path: Path) -> None:
             standalone=True,
             credentials=credentials,
             purge=purge,
+            sites=purge,
             host=HOST if purge else "",
             upstream="[::1]:4437" if purge else "127.0.0.1:4437",
             identity_headers=("Authorization", "X-Api-Key"),
