@@ -65,6 +65,7 @@ def _told(target: Target) -> CdnTarget:
         credentials=target.credentials,
         needs_host=target.needs_host,
         can_stand_alone=target.can_stand_alone,
+        is_elsewhere=target.is_elsewhere,
         can_be_purged=not target.no_purge,
         beside=target.beside,
     )
