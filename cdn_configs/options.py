@@ -32,6 +32,13 @@ ORIGINS_IDENTITY = (
     "X-Forwarded-User",
     "X-Auth-Request-User",
     "Cf-Access-Jwt-Assertion",
+    "X-Goog-Iap-Jwt-Assertion",
+    "X-Ms-Client-Principal-Id",
+    "X-Amzn-Oidc-Data",
+    "X-Account-Id",
+    "X-Org-Id",
+    "X-Organization-Id",
+    "DPoP",
 )
 MIB = 1 << 20
 TIB = 1 << 40
