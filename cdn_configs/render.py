@@ -10,7 +10,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cdn_configs.errors import Refused
-from cdn_configs.options import ALWAYS_IDENTITY, Options
+from cdn_configs.options import Options
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cdn_configs.target import Target
 
 MARK = "headgate cdn "
+HTTPS_PORT = 443
 
 _FOLDER = Path(__file__).parent
 
@@ -39,11 +40,14 @@ def whole(target: Target, options: Options) -> str:
 def mark(target: Target, options: Options) -> str:
     """What a rendered file says of itself, so that it can be rendered again; one line of ASCII.
 
-    Options that have their default value are left out: some vendors' comments are short.
+    Options that have their default value are left out: some vendors' comments are short. The
+    upstream is there when somebody gave it; otherwise it is where the gateway listens.
     """
-    given = msgspec.to_builtins(options)
+    values = msgspec.to_builtins(options)
     defaults = msgspec.to_builtins(Options())
-    said = {name: value for name, value in given.items() if value != defaults[name]}
+    is_said = {name: value != defaults[name] for name, value in values.items()}
+    is_said.update(upstream=options.is_upstream_given, is_upstream_given=False)
+    said = {name: value for name, value in values.items() if is_said[name]}
     return f"{MARK}{target.name} {msgspec.json.encode(said).decode('ascii')}"
 
 
@@ -61,6 +65,11 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
         yield "needs the host name that readers use: give --host"
     if target.is_elsewhere and options.is_upstream_here:
         yield f"cannot reach {options.upstream} from its vendor's machines: give --upstream"
+    if target.is_plain and options.upstream_port == HTTPS_PORT:
+        yield (
+            f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
+            "--upstream another port"
+        )
     if options.credentials not in target.credentials:
         yield f"cannot keep a cache for each reader: {target.no_per_credential}"
     if options.purge and target.no_purge:
@@ -85,9 +94,17 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
             "lets equal readers wait for one answer, and where it may not keep that, for each "
             "other: set tail_max_age to at least 1"
         )
-    private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
-    if private and not target.tells_any_header:
-        yield f"cannot keep readers apart who are known by {', '.join(private)}"
+    if options.sites and not target.keeps_sites_apart:
+        yield (
+            "cannot keep the answers for one web site apart from those for another: "
+            "set cors_origins to *"
+        )
+    if options.told_apart and not target.keeps_readers_apart:
+        yield (
+            "may give a reader with credentials the copy of an anonymous reader's answer, and an "
+            "HTTP origin tells these apart: take another target for its routes, or name all that "
+            "it knows readers by in drop_headers"
+        )
 
 
 @cache

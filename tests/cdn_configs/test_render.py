@@ -35,7 +35,8 @@ NARROW = Target(
     does=(),
     does_not=(),
     no_per_credential="its keys have no headers",
-    tells_any_header=False,
+    keeps_readers_apart=False,
+    keeps_sites_apart=False,
     longest_poll_s=20,
     longest_poll_reason="it ends what takes longer",
     longest_heartbeat_s=30,
@@ -69,8 +70,15 @@ NARROW = Target(
         ),
         (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
         (
-            Options(host=HOST, identity_headers=("Cookie", "X-Shop", "X-Api-Key")),
-            "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
+            Options(host=HOST, told_apart=True),
+            "narrow may give a reader with credentials the copy of an anonymous reader's answer, "
+            "and an HTTP origin tells these apart: take another target for its routes, or name all "
+            "that it knows readers by in drop_headers",
+        ),
+        (
+            Options(host=HOST, sites=True),
+            "narrow cannot keep the answers for one web site apart from those for another: set "
+            "cors_origins to *",
         ),
         (
             Options(host=HOST, tail_s=0),
@@ -78,7 +86,17 @@ NARROW = Target(
             "each other: set tail_max_age to at least 1",
         ),
     ],
-    ids=["host", "standalone", "credentials", "poll", "heartbeat", "purge", "readers", "tail"],
+    ids=[
+        "host",
+        "standalone",
+        "credentials",
+        "poll",
+        "heartbeat",
+        "purge",
+        "readers",
+        "sites",
+        "tail",
+    ],
 )
 def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     options: Options, sentence: str
@@ -86,6 +104,29 @@ def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     with pytest.raises(Refused) as refusal:
         render(NARROW, options)
     assert refusal.value.detail == sentence
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy", "varnish"])
+def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        render(TARGETS[name], Options(host=HOST, upstream="gateway.example.com:443"))
+    assert refusal.value.detail == (
+        f"{name} speaks plain HTTP to the gateway, and port 443 is that of HTTPS: give "
+        "--upstream another port"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("nginx", ["proxy_read_timeout 360s;"]),
+        ("haproxy", ["timeout client 360s", "timeout server 360s"]),
+        ("varnish", [".between_bytes_timeout = 360s;"]),
+    ],
+)
+def test_sse_may_be_silent_for_longer_than_a_long_poll(name: str, lines: list[str]) -> None:
+    text = render(TARGETS[name], Options(host=HOST, heartbeat_s=120))
+    assert [line for line in lines if line not in text] == []
 
 
 def test_the_longest_times_that_a_target_holds_are_taken() -> None:
@@ -103,6 +144,23 @@ def test_a_vendor_is_given_no_address_that_is_its_own_machine_to_it(here: str) -
     assert refusal.value.detail == told
     for there in ("192.0.2.1", "[2001:db8::1]", "localhost.example.com"):
         check_fit(far, Options(host=HOST, upstream=f"{there}:4437"))
+
+
+def test_a_target_is_at_a_vendor_or_makes_a_file_that_anybody_can_run() -> None:
+    for one in TARGETS.values():
+        assert one.is_elsewhere != one.can_stand_alone, one.name
+        if one.is_elsewhere:
+            with pytest.raises(Refused, match=r"from its vendor's machines: give --upstream$"):
+                render(one, Options(host=HOST))
+
+
+def test_a_copy_that_is_looked_for_before_the_reader_is_for_no_http_origin() -> None:
+    options = Options(host=HOST, upstream="192.0.2.1:443", told_apart=True)
+    early = [one for one in TARGETS.values() if not one.keeps_readers_apart]
+    assert [one.name for one in early] == ["bunny", "vercel"]
+    for one in early:
+        with pytest.raises(Refused, match="the copy of an anonymous reader's answer"):
+            check_fit(one, options)
 
 
 def test_an_unknown_target_is_answered_with_those_that_there_are() -> None:
@@ -165,6 +223,7 @@ def test_nginx_takes_each_variant(name: str, tmp_path: Path) -> None:
             standalone=True,
             credentials=credentials,
             purge=purge,
+            sites=purge,
             host=HOST if purge else "",
             upstream="[::1]:4437" if purge else "127.0.0.1:4437",
             identity_headers=("Authorization", "X-Api-Key"),
