@@ -65,6 +65,7 @@ def _told(target: Target) -> CdnTarget:
         credentials=target.credentials,
         needs_host=target.needs_host,
         can_stand_alone=target.can_stand_alone,
+        is_elsewhere=target.is_elsewhere,
         can_be_purged=not target.no_purge,
         beside=target.beside,
     )
@@ -86,7 +87,8 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
         raise NotTold(404, refusal.detail) from refusal
     except Refused as refusal:
         raise NotTold(400, refusal.detail) from refusal
-    return CdnFile(target.name, target.file_name, text, _command(target, choice))
+    command = _command(target, choice, settings.file)
+    return CdnFile(target.name, target.file_name, text, command)
 
 
 def _options(settings: Settings, choice: Choice) -> Options:
@@ -98,9 +100,11 @@ def _options(settings: Settings, choice: Choice) -> Options:
     return from_settings(settings, **given)
 
 
-def _command(target: Target, choice: Choice) -> str:
+def _command(target: Target, choice: Choice, file: str | None) -> str:
     """The command that makes the same, from the same settings."""
     words = ["headgate", "cdn", "render", target.name]
+    if file is not None:
+        words += ["--config", file]
     for key, value in choice.given.items():
         words.append("--" + key.replace("_", "-"))
         if value is not True:

@@ -223,7 +223,8 @@ class CdnTarget(msgspec.Struct, frozen=True):
     checked: str  # how its configuration is tested
     credentials: tuple[str, ...]  # the modes that it can keep
     needs_host: bool  # unless the file is standalone
-    can_stand_alone: bool  # it runs on a machine of one's own
+    can_stand_alone: bool  # as a whole file, which runs as any user
+    is_elsewhere: bool  # at a vendor, who has to reach the gateway by the internet
     can_be_purged: bool
     beside: tuple[str, ...]  # targets whose files must lie beside this one
 

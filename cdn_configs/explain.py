@@ -57,11 +57,19 @@ def limits(target: Target) -> Iterator[str]:
     )
     if target.no_purge:
         yield f"No --purge: {target.no_purge}."
-    if not target.tells_any_header:
-        yield "It knows readers by Authorization and Cookie only."
+    if not target.keeps_readers_apart:
+        yield "No routes to HTTP origins that tell their readers apart."
+    if not target.keeps_sites_apart:
+        yield "No list of web sites as cors_origins."
     if target.beside:
         yield f"Beside it lies the file of {', '.join(target.beside)}."
 
 
 def _item(sentence: str) -> list[str]:
-    return textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    return textwrap.wrap(
+        sentence,
+        WIDTH,
+        initial_indent="  - ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,  # the names of headers and options stay whole
+    )

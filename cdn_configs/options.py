@@ -32,6 +32,13 @@ ORIGINS_IDENTITY = (
     "X-Forwarded-User",
     "X-Auth-Request-User",
     "Cf-Access-Jwt-Assertion",
+    "X-Goog-Iap-Jwt-Assertion",
+    "X-Ms-Client-Principal-Id",
+    "X-Amzn-Oidc-Data",
+    "X-Account-Id",
+    "X-Org-Id",
+    "X-Organization-Id",
+    "DPoP",
 )
 MIB = 1 << 20
 TIB = 1 << 40
@@ -68,6 +75,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sites: bool = False  # answers tell one web origin from another: cors_origins is a list
     prefixes: tuple[str, ...] = ("/v1/stream",)
     identity_headers: tuple[str, ...] = ALWAYS_IDENTITY  # by which readers are told apart
+    told_apart: bool = False  # an HTTP origin may answer each of these readers otherwise
 
     def __post_init__(self) -> None:
         _check_upstream(self.upstream)
@@ -146,6 +154,7 @@ def settled(settings: Settings) -> dict[str, object]:
         "sites": bool(settings.cors_origins) and "*" not in settings.cors_origins,
         "prefixes": tuple(route.prefix for route in routes),
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
+        "told_apart": any(route.is_http and _known_by(route) for route in routes),
     }
 
 

@@ -10,7 +10,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cdn_configs.errors import Refused
-from cdn_configs.options import ALWAYS_IDENTITY, Options
+from cdn_configs.options import Options
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
@@ -99,9 +99,12 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
             "cannot keep the answers for one web site apart from those for another: "
             "set cors_origins to *"
         )
-    private = [name for name in options.identity_headers if name not in ALWAYS_IDENTITY]
-    if private and not target.tells_any_header:
-        yield f"cannot keep readers apart who are known by {', '.join(private)}"
+    if options.told_apart and not target.keeps_readers_apart:
+        yield (
+            "may give a reader with credentials the copy of an anonymous reader's answer, and an "
+            "HTTP origin tells these apart: take another target for its routes, or name all that "
+            "it knows readers by in drop_headers"
+        )
 
 
 @cache

@@ -36,13 +36,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     abilities: frozenset[Ability] = frozenset()
     needs_host: bool = True  # unless the file is standalone
     can_stand_alone: bool = False
-    is_elsewhere: bool = False  # a machine to which a loopback address is its own
+    is_elsewhere: bool = False  # at a vendor, to whose machines a loopback address is their own
     is_plain: bool = False  # it speaks no TLS to the gateway
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
     no_per_credential: str = ""
-    # Identity headers besides Authorization and Cookie, of which most routes have none.
-    tells_any_header: bool = True
+    # No reader with credentials gets a copy of what an anonymous one was answered.
+    keeps_readers_apart: bool = True
     # Answers that differ by Origin, which they do where cors_origins is a list.
     keeps_sites_apart: bool = True
     longest_poll_s: int | None = None

@@ -23,7 +23,7 @@ from admin.source import Health, Setup
 from gateway import app
 from gateway.backends.registry import formats
 from gateway.errors import StartError
-from gateway.purge.purges import Purges
+from gateway.purge.purges import Purges, longest_kept_s
 from gateway.settings import shown_origin
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
@@ -66,7 +66,9 @@ class Gateway:
         self._shared.tracer = tracing.begin(os.environ)
         if tell_others is not None:
             self._shared.tell_others = tell_others
-        self._purges = Purges(settings.purges, time.monotonic)
+        self._purges = Purges(
+            settings.purges, time.monotonic, give_up_s=longest_kept_s(settings.route_table)
+        )
         self._shared.purge = self._purges.purge
         self._in_order = [
             app.route_of(settings, route, self._shared) for route in settings.route_table

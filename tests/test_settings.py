@@ -1075,6 +1075,13 @@ def test_where_each_value_came_from_is_remembered(tmp_path: Path) -> None:
     }
 
 
+def test_the_file_of_the_settings_is_known_where_there_is_one(tmp_path: Path) -> None:
+    config = tmp_path / "headgate.toml"
+    config.write_text('log_level = "debug"\n')
+    assert load(config, {"HEADGATE_LOG_FORMAT": "json"}, {}).file == str(config)
+    assert load(None, {"HEADGATE_LOG_FORMAT": "json"}, {"listen": "h:1"}).file is None
+
+
 # ---------------------------------------------------------------- the document
 
 

@@ -49,8 +49,8 @@ async def page(visit: Visit) -> Page:
             "here": "/cdn",
             **await frame(visit),
             "groups": [
-                ("On your own machines", [one for one in whole if one.can_stand_alone]),
-                ("At a vendor", [one for one in whole if not one.can_stand_alone]),
+                ("On your own machines", [one for one in whole if not one.is_elsewhere]),
+                ("At a vendor", [one for one in whole if one.is_elsewhere]),
             ],
             "target": target,
             "modes": [(mode, MODES[mode]) for mode in target.credentials],
@@ -82,7 +82,7 @@ def _is_asked(target: CdnTarget, visit: Visit) -> bool:
 
     A vendor's machines do not reach the gateway where its settings say that it listens.
     """
-    if not target.can_stand_alone and not visit.query.get("upstream"):
+    if target.is_elsewhere and not visit.query.get("upstream"):
         return False
     return "host" in visit.query or not target.needs_host
 

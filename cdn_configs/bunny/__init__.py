@@ -15,17 +15,25 @@ TARGETS = (
         file_name="bunny.json",
         comment="json",
         does=(
-            "Stores whole chunks for as long as the gateway says.",
-            "Makes equal reads of anonymous readers one request, long-polls and SSE too, whose "
+            "It stores whole chunks for as long as the gateway says.",
+            "It makes equal reads of anonymous readers one request, long-polls and SSE too, whose "
             "bytes go to all as they come.",
-            "Knows a question in whatever order its query is.",
+            "It knows a question in whatever order its query is.",
         ),
         does_not=(
-            "Store or share anything of readers with credentials: their requests pass.",
-            "Serve anything stale: Bunny does it to all answers or to none, and a stale tail hides "
-            "appends.",
-            "Hold long-polls of more than 50 s.",
+            "It stores and shares nothing that readers with credentials are answered. But they, "
+            "too, are given a copy of what an anonymous reader was answered, where there is one: "
+            "Bunny has no rule that goes past its copies.",
+            "It does not promise that a HEAD with an offset goes past a copy of the GET. One "
+            "without does: nothing is stored under a URL without an offset.",
+            "It serves nothing stale: Bunny does it to all answers or to none, and a stale tail "
+            "hides appends.",
+            "It does not keep the answers for one web site apart from those for another, which "
+            "differ where cors_origins is a list.",
+            "It holds no long-polls of more than 50 s.",
         ),
+        keeps_readers_apart=False,
+        keeps_sites_apart=False,
         is_elsewhere=True,
         abilities=frozenset({"caches", "collapses", "collapses-sse", "sorts-query", "purges"}),
         no_per_credential="its cache key takes no header",

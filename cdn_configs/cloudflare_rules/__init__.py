@@ -13,19 +13,23 @@ TARGETS = (
         file_name="cloudflare-rules.json",
         comment="json",
         does=(
-            "Stores whole chunks for as long as the gateway says, and serves them stale while it "
-            "fetches new ones.",
-            "Keeps what has no news for one second, at the edge only.",
-            "Knows a question in whatever order its query is.",
-            "Passes SSE on without a buffer.",
-            "Needs no code and no paid plan: six rules at most.",
+            "It stores whole chunks for as long as the gateway says, and serves them stale while "
+            "it fetches new ones.",
+            "It keeps what has no news for one second, at the edge only.",
+            "It knows a question in whatever order its query is.",
+            "It passes SSE on without a buffer.",
+            "It needs no code and no paid plan: six rules at most.",
         ),
         does_not=(
-            "Store anything of readers with credentials: their requests pass.",
-            "Promise that equal long-polls become one request: Cloudflare documents it for what "
-            "can be stored, and it was not tried. The Worker does.",
-            "Make SSE reads one request.",
+            "It stores nothing of readers with credentials: their requests pass.",
+            "It does not promise that equal long-polls become one request: Cloudflare documents it "
+            "for what can be stored, and it was not tried. The Worker does.",
+            "It shares no SSE: each such reader has a connection to the gateway.",
+            "It does not keep the answers for one web site apart from those for another, which "
+            "differ where cors_origins is a list: it does not look at Vary. The Worker does.",
         ),
+        is_elsewhere=True,
+        keeps_sites_apart=False,
         abilities=frozenset({"caches", "sorts-query", "stale", "conditional", "purges"}),
         no_per_credential="only the Enterprise plan takes a header into the cache key",
         longest_poll_s=55,

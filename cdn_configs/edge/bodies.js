@@ -2,9 +2,10 @@
 //
 // Only what every edge runtime has: Web Streams, TextEncoder, Uint8Array. There is no `Buffer`.
 
+import { LATE, within } from "./within.js"
+
 const encoder = new TextEncoder()
 const KEEP_ALIVE = encoder.encode(":\n\n")
-const SILENCE = Symbol("nothing came in time")
 
 /**
  * A body of the texts that `source` gives, and `done`, which ends with it.
@@ -66,7 +67,7 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
     const left = ends - Date.now()
     if (left <= 0 && place.isBehindControl) return
     const part = await within(next, left > 0 ? Math.min(keepAlive_ms, left) : keepAlive_ms)
-    if (part === SILENCE) {
+    if (part === LATE) {
       // Inside an event a comment would become part of it.
       if (place.isBetweenEvents && Date.now() < ends) await writer.write(KEEP_ALIVE)
       continue
@@ -80,26 +81,12 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
 async function finish(relayed, reader, writer, cutAt) {
   try {
     const left = writer.closed // rejected when the reader has left
-    const isLate = (await within(Promise.race([relayed, left]), cutAt - Date.now())) === SILENCE
+    const isLate = (await within(Promise.race([relayed, left]), cutAt - Date.now())) === LATE
     await (isLate ? writer.abort("the answer has lasted too long") : writer.close())
   } catch (error) {
     await writer.abort(error).catch(() => {})
   } finally {
     await reader.cancel().catch(() => {}) // or the stream's server would go on sending
-  }
-}
-
-/** What a promise gives, or SILENCE when it takes longer. */
-async function within(promise, ms) {
-  if (ms === Infinity) return promise
-  let timer
-  const silence = new Promise((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, ms), SILENCE)
-  })
-  try {
-    return await Promise.race([promise, silence])
-  } finally {
-    clearTimeout(timer)
   }
 }
 

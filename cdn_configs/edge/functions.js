@@ -4,6 +4,13 @@ import { eventsUntil, generated, transformed } from "./bodies.js"
 
 const MOST_PARTS = 1000 // of a generated body: whoever may call it decides how many
 const LONGEST_WAIT_MS = 1000
+// They tell of the bytes before: their number, coding and version, for how long caches may have
+// them, and by which tags these drop them.
+const OF_WHAT_WAS_READ = [
+  ...["Content-Length", "Content-Encoding", "ETag", "Age"],
+  ...["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control"],
+  ...["Surrogate-Control", "Surrogate-Key", "Cache-Tag", "Vercel-Cache-Tag"],
+]
 
 /**
  * Answer /generated, /transformed/STREAM or /events/STREAM.
@@ -41,8 +48,7 @@ async function* counted(parts, wait_ms) {
 async function shouted(target) {
   const read = await fetch(target)
   const headers = new Headers(read.headers)
-  // They were of the bytes before: of their number, their coding, their version and their lifetime.
-  for (const name of ["Content-Length", "Content-Encoding", "ETag"]) headers.delete(name)
+  for (const name of OF_WHAT_WAS_READ) headers.delete(name)
   headers.set("Cache-Control", "no-store")
   const body = read.ok && read.body && transformed(read.body, (text) => text.toUpperCase())
   return new Response(body || read.body, { status: read.status, headers })

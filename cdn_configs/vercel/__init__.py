@@ -13,19 +13,26 @@ TARGETS = (
         file_name="headgate.js",
         comment="//",
         does=(
-            "Has Vercel's CDN keep whole chunks that are for everybody, and serve them stale while "
-            "it fetches new ones.",
-            "Ends SSE behind a control event before the limit of the platform, so that readers go "
-            "on where they were.",
-            "Passes long-polls, HEAD and writes on as they come.",
+            "It has Vercel's CDN keep whole chunks that are for everybody, and serve them stale "
+            "while it fetches new ones.",
+            "It ends SSE behind a control event before the limit of the platform, so that readers "
+            "go on where they were.",
+            "It passes long-polls, HEAD and writes on as they come.",
         ),
         does_not=(
-            "Make equal long-polls one request: Vercel keeps no 204, and runs a function for each.",
-            "Know a question in another order of its query: Vercel's key is the query as it was "
-            "sent.",
-            "Keep what reached the tail, or anything of readers with credentials.",
+            "It does not make equal long-polls one request, nor SSE reads: Vercel keeps no 204, "
+            "and runs a function for each.",
+            "It does not know a question in another order of its query: Vercel's key is the query "
+            "as it was sent.",
+            "It does not keep what reached the tail, nor anything with Vary, which the gateway "
+            "sends where cors_origins is a list.",
+            "It keeps nothing that readers with credentials are answered. But they, too, are given "
+            "a copy of what an anonymous reader was answered, where there is one: Vercel's CDN "
+            "looks for it before the function runs, and its key has no header.",
         ),
         needs_host=False,
+        is_elsewhere=True,
+        keeps_readers_apart=False,
         no_per_credential="Vercel's CDN cannot take a header into its key",
         longest_poll_s=20,
         longest_poll_reason="Vercel ends an edge function that has not begun to answer in 25 s",

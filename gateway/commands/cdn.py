@@ -90,9 +90,9 @@ def render_target(
         text = render.render(targets.target(target), options.from_settings(settings, **overrides))
     if output is None:
         click.echo(text, nl=False)
-        return
-    with _file_errors(output, "written"):
-        output.write_text(text)
+    else:
+        _write(output, text)
+    _say_whose(config)
 
 
 @cdn.command("check")
@@ -111,6 +111,7 @@ def check_file(file: Path, config: Path | None) -> None:
         with _file_errors(file, "read"), file.open("rb") as opened:
             content = opened.read(LONGEST_FILE + 1)
         report = check(content.decode(errors="replace"), settings)
+    _say_whose(config)
     _show(file, report)
     if not report.is_fine:
         sys.exit(OUT_OF_ORDER)
@@ -125,6 +126,23 @@ def explain_target(target: str) -> None:
         from cdn_configs.explain import explain
 
         click.echo(explain(targets.target(target)), nl=False)
+
+
+def _write(output: Path, text: str) -> None:
+    """Write a file, over none but one that was made so, too."""
+    from cdn_configs.render import MARK
+
+    with _file_errors(output, "written"):
+        if output.is_file() and MARK not in output.read_text(errors="replace"):
+            complain(f"{output} was not made by headgate cdn render: move it, or choose another.")
+            sys.exit(UNUSABLE)
+        output.write_text(text)
+
+
+def _say_whose(config: Path | None) -> None:
+    """A gateway that was started with a file of settings needs what is made with the same one."""
+    if config is None:
+        complain("no --config was given, so the settings are the defaults and the environment's.")
 
 
 def _show(file: Path, report: Report) -> None:

@@ -173,10 +173,14 @@ class FollowedStreams:
             beginning.tail = max(beginning.tail, next_offset)
             beginning.closed = beginning.closed or closed
 
-    def deleted(self, path: str) -> None:
-        """A stream was deleted through this gateway: nobody need wait for the origin to say so."""
+    def deleted(self, path: str, *, for_all: bool) -> None:
+        """A stream was deleted through this gateway: nobody need wait for the origin to say so.
+
+        Else it is gone `for_all` who have no identity, and who has one may see another there.
+        """
         for stream in tuple(self._of_path.get(path, ())):
-            stream.end(StreamNotFound("the stream was deleted"))
+            if for_all or not stream.request.identity:
+                stream.end(StreamNotFound("the stream was deleted"))
         beginning = self._beginnings.get(path)
         if beginning is not None:  # what was written was of that stream
             beginning.tail, beginning.closed = "", False

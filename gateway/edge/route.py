@@ -227,8 +227,8 @@ class EdgeRoute:
             self.feeds.reader.forget(write.path)
         if write.created is not None:
             self.lifetimes.created(write.path, write.created)
-        if write.deleted:
-            self.feeds.deleted(write.path)
+        if write.deleted or write.hidden:
+            self.feeds.deleted(write.path, for_all=write.deleted)
         if write.tail is not None:
             self.feeds.written(write.path, write.tail, closed=write.closed)
 

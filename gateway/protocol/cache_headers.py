@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 NO_STORE = "Cache-Control: no-store\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"
 EVENT_STREAM = "Cache-Control: no-cache, no-transform\r\n"
+# Caches that hand an answer to others while it comes do not go by no-cache.
+PRIVATE_EVENT_STREAM = "Cache-Control: private, no-cache, no-transform\r\n"
 # Stored for longer, an empty answer hides appends; unstorable, it turns a CDN's request
 # collapsing into a queue. One second at the edge is the middle way.
 EDGE_SECOND = "CDN-Cache-Control: public, max-age=1\r\nSurrogate-Control: public, max-age=1\r\n"

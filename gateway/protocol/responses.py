@@ -220,12 +220,13 @@ def poll_ended(state: StreamState, read: Read, now: float) -> Response:
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 
-def event_stream(content_type: str, cors: str = "") -> Response:
-    """The head of an SSE answer; proxies are told not to gather it."""
+def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
+    """The head of an SSE answer, which may be one reader's; proxies are told not to gather it."""
     base64 = "" if is_text(content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
+    caching = cache_headers.PRIVATE_EVENT_STREAM if private else cache_headers.EVENT_STREAM
     return Response(
         200,
-        f"{SECURITY}{cors}{cache_headers.EVENT_STREAM}Content-Type: text/event-stream\r\n"
+        f"{SECURITY}{cors}{caching}Content-Type: text/event-stream\r\n"
         f"X-Accel-Buffering: no\r\n{base64}",
     )
 

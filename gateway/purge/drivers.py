@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from yarl import URL
+
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ class Call(NamedTuple):
 class Driver(NamedTuple):
     """A cache that can be asked, of at most so many `at_once`.
 
+    `place` tells it from others of its kind: the zone at a vendor, or the server and the host.
     `why_not` tells by an answer's status and body what went wrong, in words that follow "it".
     """
 
     kind: str
+    place: str
     url: str
     at_once: int
     call: Callable[[Sequence[Copies]], Call]
@@ -45,7 +49,13 @@ def driver_of(cache: PurgedCache) -> Driver:
     except ValueError as cause:
         raise StartError(f"cannot use the token_file of {cache.kind}: it {cause}") from cause
     at_once, call, why_not = made
-    return Driver(cache.kind, cache.url, at_once, call, why_not)
+    return Driver(cache.kind, _place(cache), cache.url, at_once, call, why_not)
+
+
+def _place(cache: PurgedCache) -> str:
+    """The URL of a vendor is the same for all zones, and that of one nginx for all its hosts."""
+    server = URL(cache.url).authority
+    return cache.zone or (f"{server} for {cache.host}" if cache.host else server)
 
 
 _Made = tuple[int, "Callable[[Sequence[Copies]], Call]", "Callable[[int, bytes], str | None]"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -31,10 +32,21 @@ class Copies(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Since when, by a clock of seconds, and whether it was tried in vain."""
+    """Its first and its last cause, by a clock of seconds, and whether it was tried in vain."""
 
     since: float
+    last: float
     failed: bool = False
+
+    @classmethod
+    def at(cls, moment: float) -> Waiting:
+        """With one cause."""
+        return cls(moment, moment)
+
+    def joined(self, other: Waiting) -> Waiting:
+        """What one purge of both waits for."""
+        since, last = min(self.since, other.since), max(self.last, other.last)
+        return Waiting(since, last, self.failed or other.failed)
 
 
 class Pending:
@@ -64,26 +76,25 @@ class Pending:
         return sum(waiting.failed for waiting in undone)
 
     def add(self, copies: Copies, waiting: Waiting) -> None:
-        """Have it wait, unless it does, or all of its route does."""
-        whole = Copies(copies.prefix)
+        """Have it wait, by itself or with all of its route where too many do."""
+        if copies not in self._waiting and len(self._waiting) >= self._most:
+            whole = Copies(copies.prefix)
+            if whole not in self._waiting:
+                gone = self._pop_streams(copies.prefix)
+                self.widened += len(gone) + (copies != whole)
+                waiting = reduce(Waiting.joined, gone, waiting)
+            copies = whole
         known = self._waiting.get(copies)
-        if known is not None:
-            since = min(known.since, waiting.since)
-            self._waiting[copies] = Waiting(since, failed=known.failed or waiting.failed)
-        elif whole in self._waiting:
-            if waiting.failed:
-                self._waiting[whole] = self._waiting[whole]._replace(failed=True)
-        elif copies == whole or len(self._waiting) >= self._most:
-            self._widen(whole, waiting, more=copies != whole)
-        else:
-            self._waiting[copies] = waiting
+        self._waiting[copies] = waiting if known is None else known.joined(waiting)
 
-    def _widen(self, whole: Copies, waiting: Waiting, *, more: bool) -> None:
-        covered = [copies for copies in self._waiting if copies.prefix == whole.prefix]
-        gone = [self._waiting.pop(copies) for copies in covered]
-        self.widened += len(gone) + more
-        since = min([waiting.since, *(one.since for one in gone)])
-        self._waiting[whole] = Waiting(since, waiting.failed or any(one.failed for one in gone))
+    def _pop_streams(self, prefix: str, until: float = math.inf) -> list[Waiting]:
+        """Take out the streams of a route whose last cause was then or earlier."""
+        gone = [
+            copies
+            for copies, waiting in self._waiting.items()
+            if copies.prefix == prefix and copies.path is not None and waiting.last <= until
+        ]
+        return [self._waiting.pop(copies) for copies in gone]
 
     @property
     def next_since(self) -> float:
@@ -93,12 +104,22 @@ class Pending:
     def take(self, most: int, until: float = math.inf) -> list[Copies]:
         """The next, at most so many that wait since then or longer.
 
-        What comes meanwhile for the same waits by itself.
+        What has a later cause, too, waits for another purge: it is neither told of too early, nor
+        put off for as long as causes follow. What comes meanwhile for the same waits by itself.
         """
         ripe = takewhile(lambda item: item[1].since <= until, self._waiting.items())
-        taken = [copies for copies, _ in islice(ripe, most)]
-        self._taken = {copies: self._waiting.pop(copies) for copies in taken}
-        return taken
+        taken = dict(islice(ripe, most))
+        for whole in [copies for copies in taken if copies.path is None]:
+            covered = self._pop_streams(whole.prefix, until)
+            taken[whole] = reduce(Waiting.joined, covered, taken[whole])
+        self._taken = {}
+        for copies, waiting in taken.items():
+            if self._waiting.pop(copies, None) is None:
+                continue  # its route is taken
+            self._taken[copies] = waiting
+            if waiting.last > until:
+                self._waiting[copies] = Waiting.at(waiting.last)
+        return list(self._taken)
 
     def done(self) -> None:
         """What was taken is done."""
@@ -111,8 +132,8 @@ class Pending:
             self.add(copies, waiting._replace(failed=True))
 
     def drop(self, before: float) -> int:
-        """Let go of what has waited since before then; how many."""
-        old = [copies for copies, waiting in self._waiting.items() if waiting.since < before]
+        """Let go of what has had no cause since then; how many."""
+        old = [copies for copies, waiting in self._waiting.items() if waiting.last < before]
         for copies in old:
             del self._waiting[copies]
         return len(old)

@@ -32,7 +32,7 @@ CALL_S = 10.0  # for one call, from the connection to the end of the answer
 FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts
 MOST_ASKED_S = 600  # that a cache may want us to wait
 ANSWER_BYTES = 64 << 10  # of which more is not read: a vendor's answers are short
-# A copy is kept for a day where nobody says otherwise: then it is gone without being purged.
+# The least: a copy is kept for a day where nobody says otherwise, and then gone by itself.
 GIVE_UP_S = 86_400.0
 
 
@@ -50,27 +50,27 @@ class Purger:
         most: int = MOST_WAITING,
         first_s: float = FIRST_S,
         settle_s: float = SETTLE_S,
+        give_up_s: float = GIVE_UP_S,
     ) -> None:
-        """`clock` gives seconds since any moment; `first_s` is the wait after one failure."""
+        """`clock` gives seconds since any moment; `first_s` is the wait after one failure.
+
+        What has not been done `give_up_s` after its last cause is not tried any more.
+        """
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
         self.pending = Pending(most)
         self._clock = clock
         self._settle_s = settle_s
+        self._give_up_s = give_up_s
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
         self._wanted = asyncio.Event()
         self._stopping = asyncio.Event()
 
-    @property
-    def place(self) -> str:
-        """Which of several of its kind it is."""
-        return URL(self.driver.url).authority
-
     def purge(self, copies: Copies) -> None:
         """Have it forget them, soon."""
         widened = self.pending.widened
-        self.pending.add(copies, Waiting(self._clock()))
+        self.pending.add(copies, Waiting.at(self._clock()))
         if more := self.pending.widened - widened:
             self.counts["widened"] += more
             log.warning("purge.widened", **self._told(), route=copies.prefix)
@@ -113,7 +113,7 @@ class Purger:
         self._wanted.set()
 
     def abandon(self, before: float) -> None:
-        """Give up what has waited since before then."""
+        """Give up what has had no cause since then."""
         abandoned = self.pending.drop(before)
         if abandoned:
             self.counts["abandoned"] += abandoned
@@ -127,6 +127,10 @@ class Purger:
         reason, asked_s = "was not asked to the end", 0
         try:
             reason, asked_s = await self._ask(session, taken)
+        except Exception as error:  # noqa: BLE001 - else this task would end, and nobody know
+            reason = f"could not be asked ({type(error).__name__})"
+            if reason != self._reason:
+                log.exception("purge.broken", **self._told())
         finally:
             if reason:
                 self.pending.give_back()
@@ -142,7 +146,7 @@ class Purger:
         if reason != self._reason:
             self._reason = reason
             log.warning("purge.failed", **self._told(), reason=reason, waiting=self.pending.undone)
-        self.abandon(self._clock() - GIVE_UP_S)
+        self.abandon(self._clock() - self._give_up_s)
         return max(self._backoff.next_s(), float(asked_s))
 
     async def _ask(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
@@ -170,7 +174,7 @@ class Purger:
             return f"broke off ({type(error).__name__})", 0
 
     def _told(self) -> dict[str, str]:
-        return {"cache": self.driver.kind, "server": self.place}
+        return {"cache": self.driver.kind, "place": self.driver.place}
 
 
 async def _beginning(answer: ClientResponse) -> bytes:

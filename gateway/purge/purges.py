@@ -11,14 +11,14 @@ from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from gateway import trust
 from gateway.purge.drivers import driver_of
 from gateway.purge.pending import Copies
-from gateway.purge.purger import SETTLE_S, Purger
+from gateway.purge.purger import GIVE_UP_S, SETTLE_S, Purger
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from gateway.settings import PurgedCache
+    from gateway.settings import PurgedCache, Route
 
 RESULTS = ("done", "failed", "widened", "abandoned")
 PURGES = counter(
@@ -33,6 +33,16 @@ WAITING = gauge(
 DECLARED = (PURGES, WAITING)
 
 
+def longest_kept_s(routes: Iterable[Route]) -> float:
+    """For how many seconds caches keep copies of the routes: so long a purge is of use.
+
+    It is a day at least, since HTTP origins say themselves how long their answers are kept, and
+    two years at most, by the bounds of both settings.
+    """
+    kept = (route.chunk_lifetime + route.stale_while_revalidate for route in routes)
+    return max([GIVE_UP_S, *kept])
+
+
 class Purges:
     """What deletions and creations call. It only takes notes: the calls are made by tasks."""
 
@@ -41,12 +51,17 @@ class Purges:
         caches: Sequence[PurgedCache],
         clock: Callable[[], float],
         settle_s: float = SETTLE_S,
+        *,
+        give_up_s: float = GIVE_UP_S,
     ) -> None:
         """`clock` gives seconds since any moment; a call comes `settle_s` after its cause.
 
         Raises StartError where a token is missing.
         """
-        self._purgers = [Purger(driver_of(cache), clock, settle_s=settle_s) for cache in caches]
+        self._purgers = [
+            Purger(driver_of(cache), clock, settle_s=settle_s, give_up_s=give_up_s)
+            for cache in caches
+        ]
         self._tasks: list[asyncio.Task[None]] = []
         self._session: ClientSession | None = None
 
@@ -56,11 +71,12 @@ class Purges:
             purger.purge(Copies(prefix, path))
 
     def notes(self) -> dict[str, str | None]:
-        """How each cache is, by its name."""
-        return {
-            f"purge {purger.driver.kind} {purger.place}": purger.why_unhealthy()
-            for purger in self._purgers
-        }
+        """How each cache is, by its name; who is named twice is well when both are."""
+        notes: dict[str, str | None] = {}
+        for purger in self._purgers:
+            name = f"purge {purger.driver.kind} {purger.driver.place}"
+            notes[name] = notes.get(name) or purger.why_unhealthy()
+        return notes
 
     def samples(self) -> metrics.Snapshot:
         """The numbers of all caches of each kind together."""

@@ -14,6 +14,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     only_grown: bool = False  # what lies before the old tail is as it was
     deleted: bool = False
+    hidden: bool = False  # it is not there for those without identity; for others it may be
     created: Lifetime | None = None
     tail: str | None = None  # where the stream ends now, if the origin has told
     closed: bool = False

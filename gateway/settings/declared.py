@@ -312,6 +312,12 @@ class Settings(BaseModel):
         """
         return self._sources
 
+    @property
+    def file(self) -> str | None:
+        """The file of settings; None where no value comes from one."""
+        places = (source.rpartition(":") for source in self._sources.values())
+        return next((file for file, _, line in places if line.isdecimal()), None)
+
     def given_by(self, sources: Mapping[str, str]) -> Settings:
         """Remember the sources, and give itself back."""
         self._sources.update(sources)

@@ -192,7 +192,8 @@ class EdgeHandlers:
             stream, start = begun
         live_responses.check_open(self._shared)
         join = partial(feeds.join, stream)
-        head = responses.event_stream(stream.snapshot.content_type, stream.snapshot.cors)
+        snapshot, is_private = stream.snapshot, bool(plain.identity)
+        head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
@@ -265,8 +266,8 @@ class EdgeHandlers:
                     path = canonical_path(target.partition("?")[0])
                     self._wrote(route, Write(prefix=route.prefix, path=path))
         elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
-            ended = not _is_unsure(request, answer)
-            self._wrote(route, Write(prefix=route.prefix, path=read.path, deleted=ended))
+            hidden = not _is_unsure(request, answer)
+            self._wrote(route, Write(prefix=route.prefix, path=read.path, hidden=hidden))
         return relayed(request, answer, told)
 
     def _purge(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead, status: int) -> None:

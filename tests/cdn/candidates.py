@@ -10,7 +10,7 @@ from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import target
 from tests.cdn.edges import Edge
-from tests.cdn.engines import ENGINES, started
+from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.findings import Fault
 from tests.cdn.origin import STREAMS
 from tests.support.ports import free_port
@@ -62,7 +62,7 @@ class Candidate:
 
     def files(self, port: int, origin: HeadgateOrigin) -> dict[str, str]:
         """What `headgate cdn render` makes for the settings of the origin, by file name."""
-        whole = target(self.target)
+        whole = run_here(self.target)
         options = from_settings(
             origin.settings,
             upstream=f"127.0.0.1:{origin.port}",
@@ -71,7 +71,7 @@ class Candidate:
             purge=self.purge,
             standalone=whole.can_stand_alone,
         )
-        targets = (whole, *map(target, whole.beside))
+        targets = (whole, *map(run_here, whole.beside))
         return {one.file_name: render(one, options) for one in targets}
 
 

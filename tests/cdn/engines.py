@@ -16,12 +16,17 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from cdn_configs.targets import target
 from tests.support.ports import accepts
 from tests.support.processes import NODE, ROOT
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from cdn_configs.target import Target
 
 START_S = 40.0  # of the slowest, which compiles, on a busy machine
 STOP_S = 10.0
@@ -126,6 +131,11 @@ ENGINES: Mapping[str, Engine] = {
     "vercel": EdgeRuntime(),
 }
 """By the target whose configuration they run."""
+
+
+def run_here(name: str) -> Target:
+    """A target as what an engine of this machine runs: a loopback address is its gateway's, too."""
+    return msgspec.structs.replace(target(name), is_elsewhere=False)
 
 
 def program(name: str) -> str:

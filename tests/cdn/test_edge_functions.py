@@ -146,6 +146,27 @@ async def test_a_body_is_transformed_on_its_way(scripted: tuple[int, int]) -> No
         assert b"".join(await client.chunks()) == "SPÄTER".encode()
 
 
+async def test_no_cache_is_told_to_keep_what_was_transformed(scripted: tuple[int, int]) -> None:
+    port, origin_port = scripted
+    told = {
+        "Cache-Control": "public, max-age=60",
+        "CDN-Cache-Control": "max-age=60",
+        "Surrogate-Control": "max-age=60",
+        "Surrogate-Key": "headgate",
+        "Cache-Tag": "headgate",
+        "ETag": '"1"',
+        "Age": "7",
+        "Stream-Next-Offset": "7",
+    }
+    fields = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    answer = TEXT_HEAD[:-2] + fields.encode() + b"\r\n" + chunk(b"text") + END
+    async with RawOrigin(answer, port=origin_port), asked(port, "/transformed/s") as client:
+        whole = await client.whole(await client.head())
+    assert whole.body == b"TEXT"
+    kept = {name: whole.get(name) for name in told if whole.get(name) is not None}
+    assert kept == {"Cache-Control": "no-store", "Stream-Next-Offset": "7"}
+
+
 async def test_characters_that_come_in_pieces_are_kept_whole(scripted: tuple[int, int]) -> None:
     port, origin_port = scripted
     text = "ä€🎉ﬁ"

@@ -13,7 +13,7 @@ import pytest
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from tests.cdn.engines import ENGINES, started
+from tests.cdn.engines import ENGINES, run_here, started
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
@@ -47,7 +47,7 @@ def serving(
     """The port of a target that asks an origin; values in its file may be given anew."""
     port = free_port()
     options = Options(upstream=f"127.0.0.1:{origin}", credentials=credentials)
-    text = render(target(name), options)
+    text = render(run_here(name), options)
     for value, new in (values or {}).items():
         assert text.count(value) == 1, value
         text = text.replace(value, new)

@@ -36,7 +36,7 @@ def _table() -> Iterator[str]:
     whole = [target for name, target in TARGETS.items() if name not in parts]
     yield _line(HEAD)
     yield _line(("---",) * len(HEAD))
-    for target in sorted(whole, key=lambda it: not it.can_stand_alone):
+    for target in sorted(whole, key=lambda it: it.is_elsewhere):
         yield _line(_cells(target))
 
 

@@ -160,11 +160,16 @@ def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple
     assert (method["PatternMatches"], method["PatternMatchingType"]) == (["GET"], ANY_MATCHES)
 
 
-def test_head_is_not_answered_by_a_stored_get() -> None:
-    rule = made()["edge_rules"][-2]
-    assert (rule["ActionType"], rule["ActionParameter1"]) == (SETS_CACHE_TIME, "0")
-    (trigger,) = rule["Triggers"]
+def test_a_head_for_the_tail_finds_no_stored_get() -> None:
+    of_head, without_offset = made()["edge_rules"][-3:-1]
+    for rule in (of_head, without_offset):
+        assert (rule["ActionType"], rule["ActionParameter1"]) == (SETS_CACHE_TIME, "0")
+    (trigger,) = of_head["Triggers"]
     assert (trigger["Type"], trigger["PatternMatches"]) == (REQUEST_METHOD, ["HEAD"])
+    # The rule above stores no HEAD, but would give out the copy of a GET: so there is none.
+    (trigger,) = without_offset["Triggers"]
+    assert (trigger["Type"], trigger["PatternMatchingType"]) == (HAS_QUERY, NONE_MATCHES)
+    assert trigger["PatternMatches"] == ["*offset=*"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +192,8 @@ def test_port_443_is_spoken_to_by_tls(upstream: str, url: str) -> None:
         ({"poll_s": 51}, "cannot hold long-polls of 51 s: 60 s is the longest"),
         ({"heartbeat_s": 26}, "cannot pass on SSE with heartbeats every 26 s"),
         ({"credentials": "per-credential"}, "its cache key takes no header"),
+        ({"told_apart": True}, "the copy of an anonymous reader's answer"),
+        ({"sites": True}, "cannot keep the answers for one web site apart"),
     ],
 )
 def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:

@@ -239,6 +239,7 @@ def test_purging_has_a_tag_for_all_streams_of_the_zone() -> None:
         ({"heartbeat_s": 46}, "cannot pass on SSE with heartbeats every 46 s"),
         ({"credentials": "per-credential"}, "only the Enterprise plan takes a header"),
         ({"host": ""}, "needs the host name"),
+        ({"sites": True}, "cannot keep the answers for one web site apart"),
     ],
 )
 def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:

@@ -74,7 +74,7 @@ def strays(value: Any, shape: Shape, at: str = "") -> Iterator[str]:
 CHANGES = [
     {},
     {"upstream": "gateway.example.com:4437", "poll_s": 75},
-    {"identity_headers": ("Authorization",), "purge": True},
+    {"identity_headers": ("Authorization",), "sites": True},
     {"identity_headers": ()},
 ]
 
@@ -132,6 +132,12 @@ def test_cookies_that_do_not_matter_to_the_gateway_do_not_part_its_readers() -> 
     assert key["CookiesConfig"] == {"CookieBehavior": "none"}
 
 
+@pytest.mark.parametrize("sites", [False, True])
+def test_answers_that_differ_from_site_to_site_have_the_site_in_their_key(sites: bool) -> None:
+    key = parts(sites=sites)["cache_policy"]["ParametersInCacheKeyAndForwardedToOrigin"]
+    assert ("Origin" in key["HeadersConfig"]["Headers"]["Items"]) is sites
+
+
 @pytest.mark.parametrize(("poll_s", "wait_s"), [(1, 46), (20, 65), (75, LONGEST_READ_TIMEOUT_S)])
 def test_it_waits_longer_than_a_poll(poll_s: int, wait_s: int) -> None:
     origin = parts(poll_s=poll_s)["distribution"]["Origins"]["Items"][0]
@@ -156,6 +162,7 @@ def test_port_443_is_spoken_to_by_tls(port: int, policy: str, plain: int) -> Non
         ({"poll_s": 76}, "cannot hold long-polls of 76 s: CloudFront waits 120 s"),
         ({"heartbeat_s": 31}, "cannot pass on SSE with heartbeats every 31 s"),
         ({"credentials": "per-credential"}, "CloudFront stores nothing that is private"),
+        ({"purge": True}, "takes no purges: Headgate has no driver"),
     ],
 )
 def test_what_it_cannot_hold_is_refused_with_the_reason(

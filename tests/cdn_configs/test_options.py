@@ -6,6 +6,7 @@ import pytest
 
 from cdn_configs.errors import Refused
 from cdn_configs.options import (
+    ALWAYS_IDENTITY,
     LONGEST_HOST,
     LONGEST_ITEM,
     MIB,
@@ -67,6 +68,21 @@ def test_answers_tell_sites_apart_where_some_may_read(
     allowed: tuple[str, ...], sites: bool
 ) -> None:
     assert from_settings(Settings(cors_origins=allowed)).sites is sites
+
+
+def test_readers_are_told_apart_by_an_http_origin_that_may_know_them() -> None:
+    known = (*ALWAYS_IDENTITY, *ORIGINS_IDENTITY)
+
+    def told_apart(*dropped: str) -> bool:
+        http = Route(prefix="/a", origin="http://127.0.0.1:1", drop_headers=dropped)
+        return from_settings(
+            Settings(routes=(http, Route(prefix="/b", origin="memory:")))
+        ).told_apart
+
+    assert not from_settings(Settings()).told_apart
+    assert told_apart()
+    assert told_apart(*known[1:])
+    assert not told_apart(*known)
 
 
 def test_what_is_given_goes_before_the_settings_and_what_is_not_counts_for_nothing() -> None:

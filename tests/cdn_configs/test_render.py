@@ -35,7 +35,7 @@ NARROW = Target(
     does=(),
     does_not=(),
     no_per_credential="its keys have no headers",
-    tells_any_header=False,
+    keeps_readers_apart=False,
     keeps_sites_apart=False,
     longest_poll_s=20,
     longest_poll_reason="it ends what takes longer",
@@ -70,8 +70,10 @@ NARROW = Target(
         ),
         (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
         (
-            Options(host=HOST, identity_headers=("Cookie", "X-Shop", "X-Api-Key")),
-            "narrow cannot keep readers apart who are known by X-Shop, X-Api-Key",
+            Options(host=HOST, told_apart=True),
+            "narrow may give a reader with credentials the copy of an anonymous reader's answer, "
+            "and an HTTP origin tells these apart: take another target for its routes, or name all "
+            "that it knows readers by in drop_headers",
         ),
         (
             Options(host=HOST, sites=True),
@@ -142,6 +144,23 @@ def test_a_vendor_is_given_no_address_that_is_its_own_machine_to_it(here: str) -
     assert refusal.value.detail == told
     for there in ("192.0.2.1", "[2001:db8::1]", "localhost.example.com"):
         check_fit(far, Options(host=HOST, upstream=f"{there}:4437"))
+
+
+def test_a_target_is_at_a_vendor_or_makes_a_file_that_anybody_can_run() -> None:
+    for one in TARGETS.values():
+        assert one.is_elsewhere != one.can_stand_alone, one.name
+        if one.is_elsewhere:
+            with pytest.raises(Refused, match=r"from its vendor's machines: give --upstream$"):
+                render(one, Options(host=HOST))
+
+
+def test_a_copy_that_is_looked_for_before_the_reader_is_for_no_http_origin() -> None:
+    options = Options(host=HOST, upstream="192.0.2.1:443", told_apart=True)
+    early = [one for one in TARGETS.values() if not one.keeps_readers_apart]
+    assert [one.name for one in early] == ["bunny", "vercel"]
+    for one in early:
+        with pytest.raises(Refused, match="the copy of an anonymous reader's answer"):
+            check_fit(one, options)
 
 
 def test_an_unknown_target_is_answered_with_those_that_there_are() -> None:

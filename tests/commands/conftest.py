@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from tests.support.http1 import Answer, ask
-from tests.support.processes import HEADGATE, WITHOUT_AUTHORITIES, headgate
+from tests.support.processes import AT_ONCE, HEADGATE, headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class CommandLine:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.environment = {
             **inherited,
-            **WITHOUT_AUTHORITIES,
+            **AT_ONCE,
             "STREAM_URL": streams,
             "STREAM_AUTH": TOKEN,
         }

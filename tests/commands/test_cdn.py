@@ -26,6 +26,11 @@ identity_headers = ["X-Shop"]
 """
 
 
+DEFAULTS = (
+    "headgate: no --config was given, so the settings are the defaults and the environment's.\n"
+)
+
+
 def headgate(*arguments: str) -> tuple[int, str, str]:
     """The exit status, and what is on stdout and stderr."""
     runner = CliRunner(env={"HEADGATE_CONFIG": None, "HEADGATE_ORIGIN": None})
@@ -62,7 +67,7 @@ def test_options_of_the_command_go_before_the_settings() -> None:
         *("--upstream", "gateway:1", "--host", HOST, "--listen", "9000"),
         *("--credentials", "per-credential", "--cache-size", "2GiB", "--purge", "--standalone"),
     )
-    assert (status, said) == (0, "")
+    assert (status, said) == (0, DEFAULTS)
     assert printed == render(
         TARGETS["nginx-njs"],
         Options(
@@ -80,12 +85,30 @@ def test_options_of_the_command_go_before_the_settings() -> None:
 
 def test_a_file_is_written_and_its_check_finds_nothing(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
-    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (0, "", "")
+    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (0, "", DEFAULTS)
     assert headgate("check", str(file)) == (
         0,
         f"{file} is what the settings ask for (nginx).\nnginx takes the file.\n",
-        "",
+        DEFAULTS,
     )
+
+
+def test_no_file_is_written_over_but_one_that_was_made_so(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.conf"
+    file.write_text("mine")
+    status, _, said = headgate("render", "nginx", "--host", HOST, "-o", str(file))
+    assert (status, file.read_text()) == (2, "mine")
+    assert said == (
+        f"headgate: {file} was not made by headgate cdn render: move it, or choose another.\n"
+    )
+    file.unlink()
+    for host in (HOST, f"other.{HOST}"):
+        assert headgate("render", "nginx", "--host", host, "-o", str(file))[0] == 0
+    assert f"server_name other.{HOST};" in file.read_text()
+
+
+def test_whoever_names_the_settings_is_not_reminded_of_them(config: str) -> None:
+    assert headgate("render", "nginx", "--config", config, "--host", HOST)[2] == ""
 
 
 @pytest.mark.parametrize(

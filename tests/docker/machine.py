@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from tests.support.http1 import ask
 from tests.support.ports import accepts, free_port
-from tests.support.processes import HEADGATE, ROOT, WITHOUT_AUTHORITIES
+from tests.support.processes import AT_ONCE, HEADGATE, ROOT
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Machine:
             process = subprocess.Popen(
                 command,
                 cwd=self.root,
-                env={**os.environ, **WITHOUT_AUTHORITIES, **environment},
+                env={**os.environ, **AT_ONCE, **environment},
                 stdout=written,
                 stderr=written,
             )

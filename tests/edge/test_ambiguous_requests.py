@@ -174,6 +174,8 @@ def test_one_host_in_two_spellings_is_one(gateway: Alike, host: str) -> None:
         b"GET %b/\xc3\xa4 HTTP/1.1",
         b"GET %b/a b HTTP/1.1",
         b"GET %b/../other HTTP/1.1",
+        b"GET %b?#&offset=1 HTTP/1.1",
+        b"GET %b#b HTTP/1.1",
         b"GET %b/%%2e%%2e/other HTTP/1.1",
         b"GET %b/%%00 HTTP/1.1",
         b"GET %b/%%0d%%0aX:1 HTTP/1.1",

@@ -366,3 +366,31 @@ def test_waiting_readers_of_one_stream_get_their_own() -> None:
         for wire in wires.values():
             wire.socket.close()
     assert got == {name: name for name in READERS}
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
+def test_what_nobody_may_see_ends_only_for_nobody(method: str) -> None:
+    """Anybody can ask for a stream that is hidden from them, and be told that it is not there."""
+    known = ("Content-Type: text/plain", "Stream-Next-Offset: 1_0", UP_TO_DATE)
+    with BlockingOrigin() as origin, headgate(origin.url) as gateway, Wire(gateway.port) as ann:
+        lines = ["GET /v1/stream/a?offset=1_0&live=long-poll HTTP/1.1", "Host: a", *READERS["ann"]]
+        ann.send("\r\n".join([*lines, "", ""]).encode())
+        origin.next().answer(b"", *known)
+        poll = origin.next()
+        with Wire(gateway.port) as somebody:
+            head = f"{method} /v1/stream/a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+            somebody.send(head.encode())
+            origin.next().answer(b"", status="404 Not Found")
+            assert somebody.answer(method).status == 404
+        poll.answer(b"ann", "Content-Type: text/plain", "Stream-Next-Offset: 1_3", UP_TO_DATE)
+        got = ann.answer()
+    assert (got.status, got.body) == (200, b"ann")
+
+
+def test_events_of_one_reader_are_private(club: Club) -> None:
+    club.cache_control = None
+    says = {}
+    for reader in ("ann", ANONYMOUS):
+        with Events(club.port, f"{club.path()}?offset=-1&live=sse", *READERS[reader]) as events:
+            says[reader] = events.headers["cache-control"]
+    assert says == {"ann": "private, no-cache, no-transform", ANONYMOUS: "no-cache, no-transform"}

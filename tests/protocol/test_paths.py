@@ -64,6 +64,7 @@ def test_a_path_has_one_spelling(raw: str, path: str) -> None:
         ("/../a", "the path has a dot segment"),
         ("/%2e%2E/a", "the path has a dot segment"),
         ("/.%2e/a", "the path has a dot segment"),
+        ("/a#b", "the URL has a #, which is sent as %23"),
         ("/%", "the path has a malformed percent-encoding"),
         ("/%4", "the path has a malformed percent-encoding"),
         ("/%zz", "the path has a malformed percent-encoding"),
@@ -165,6 +166,7 @@ def test_a_query_is_decoded_into_its_parameters(raw: str, query: dict[str, str])
     [
         ("a=1&a=1", "the query parameter 'a' is given more than once"),
         ("a=1&%61=2", "the query parameter 'a' is given more than once"),
+        ("a=1#&offset=2", "the URL has a #, which is sent as %23"),
         ("a=%", "the query has a malformed percent-encoding"),
         ("%4=1", "the query has a malformed percent-encoding"),
         ("a=%ff", "the query is not UTF-8"),

@@ -28,13 +28,17 @@ class Called(NamedTuple):
 
 
 class Double(RawOrigin):
-    """It gives `answers` one after the other, then `last` for ever; none unless it `goes`."""
+    """It gives `answers` one after the other, then `last` for ever; none unless it `goes`.
+
+    What has the word `refused` in its target or Host is refused.
+    """
 
     def __init__(self, port: int | None = None) -> None:
         super().__init__(self._play, port=port)
         self.calls: list[Called] = []
         self.answers: list[bytes] = []
         self.last = answer(SUCCESS)
+        self.refused: str | None = None
         self.goes = asyncio.Event()
         self.goes.set()
 
@@ -42,6 +46,9 @@ class Double(RawOrigin):
         line = wire.heard.line.removesuffix(" HTTP/1.1")
         self.calls.append(Called(line, wire.heard.named, await wire.body()))
         await self.goes.wait()
+        if self.refused is not None and self.refused in f"{line} {wire.heard.named['host']}":
+            await wire.send(refusal("500 Oops"))
+            return
         await wire.send(self.answers.pop(0) if self.answers else self.last)
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import StartError
 from gateway.protocol import tags
@@ -88,7 +89,10 @@ async def test_a_stream_is_purged_by_the_documented_call(kind: str) -> None:
         assert call.line == line
         assert fields.items() <= call.named.items()
         assert (call.json if call.body else None) == body
-        assert purges.notes() == {f"purge {kind} localhost:{double.port}": None}
+        here = f"localhost:{double.port}"
+        places = {"nginx": f"{here} for streams.example.com", "varnish": here}
+        place = places.get(kind) or KINDS[kind]["zone"]
+        assert purges.notes() == {f"purge {kind} {place}": None}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,6 +158,51 @@ async def test_any_other_answer_is_a_failure_that_is_shown(
         assert "1 purge waits" in note
         assert TOKEN not in note
         assert len(double.calls) == 1  # also where it points elsewhere
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "field", "one", "other"),
+    [
+        ("fastly", "zone", "A1", "B2"),
+        ("cloudflare", "zone", "a1", "b2"),
+        ("bunny", "zone", "7100001", "7200002"),
+        ("nginx", "host", "a.test", "b.test"),
+    ],
+)
+async def test_of_two_of_a_kind_at_one_server_the_one_that_fails_is_shown_and_told(
+    kind: str, field: str, one: str, other: str, failing: int
+) -> None:
+    async with Double() as double:
+        double.refused = (one, other)[failing]
+        given = [
+            {"kind": kind, "url": double.url, **KINDS[kind], field: name} for name in (one, other)
+        ]
+        purges = Purges([PurgedCache.model_validate(each) for each in given], lambda: 0.0, 0.0)
+        with capture_logs() as lines:
+            purges.open()
+            purges.purge(PREFIX, PATH)
+            await until(lambda: len(lines) == 1 and counted(purges, kind)["done"] == 1)
+            notes = purges.notes()
+            await purges.close()
+        places = (one, other)
+        if kind == "nginx":
+            places = (f"localhost:{double.port} for {one}", f"localhost:{double.port} for {other}")
+        assert list(notes) == [f"purge {kind} {place}" for place in places]
+        assert [note is not None for note in notes.values()] == [failing == 0, failing == 1]
+        assert (lines[0]["event"], lines[0]["place"]) == ("purge.failed", places[failing])
+
+
+async def test_one_cache_named_twice_is_well_when_both_have_been_told() -> None:
+    async with Double() as double:
+        double.answers, double.last = [answer(SUCCESS)], refusal("500 Oops")
+        purges = Purges([configured("varnish", double.url)] * 2, lambda: 0.0, 0.0)
+        purges.open()
+        purges.purge(PREFIX, PATH)
+        await until(lambda: counted(purges, "varnish")["failed"] == 1)
+        (note,) = purges.notes().values()
+        assert note is not None
+        await purges.close()
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])

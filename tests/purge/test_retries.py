@@ -11,11 +11,11 @@ from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
 from gateway.purge import purger as of_purger
-from gateway.purge.drivers import driver_of
+from gateway.purge.drivers import Call, driver_of
 from gateway.purge.pending import Copies
 from gateway.purge.purger import ANSWER_BYTES, GIVE_UP_S, Purger
-from gateway.purge.purges import Purges
-from gateway.settings import PurgedCache
+from gateway.purge.purges import Purges, longest_kept_s
+from gateway.settings import PurgedCache, Route
 from tests.purge.double import SUCCESS, Double, refusal
 from tests.streams.clock import ManualClock
 from tests.streams.gated_log import turns
@@ -33,17 +33,33 @@ QUICK_S = 0.01
 class Cache:
     """A purger at work, before a double."""
 
-    def __init__(self, url: str, *, most: int = 100, first_s: float = QUICK_S) -> None:
+    def __init__(
+        self, url: str, *, most: int, first_s: float, settle_s: float, give_up_s: float
+    ) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
         driver = driver_of(PurgedCache.model_validate(given))
-        self.purger = Purger(driver, self.clock, most=most, first_s=first_s, settle_s=0.0)
+        self.purger = Purger(
+            driver,
+            self.clock,
+            most=most,
+            first_s=first_s,
+            settle_s=settle_s,
+            give_up_s=give_up_s,
+        )
         self.counts = self.purger.counts
 
 
 @asynccontextmanager
-async def working(url: str, *, most: int = 100, first_s: float = QUICK_S) -> AsyncIterator[Cache]:
-    cache = Cache(url, most=most, first_s=first_s)
+async def working(
+    url: str,
+    *,
+    most: int = 100,
+    first_s: float = QUICK_S,
+    settle_s: float = 0.0,
+    give_up_s: float = GIVE_UP_S,
+) -> AsyncIterator[Cache]:
+    cache = Cache(url, most=most, first_s=first_s, settle_s=settle_s, give_up_s=give_up_s)
     async with ClientSession() as session:
         task = asyncio.create_task(cache.purger.run(session))
         try:
@@ -66,13 +82,12 @@ async def test_it_is_tried_until_it_is_done_and_told_once() -> None:
             assert cache.purger.why_unhealthy() is None
             assert cache.counts == {"failed": 3, "done": 1}
             assert [call.body for call in double.calls] == [double.calls[0].body] * 4
-            server = f"localhost:{double.port}"
     assert lines == [
         {
             "event": "purge.failed",
             "log_level": "warning",
             "cache": "cloudflare",
-            "server": server,
+            "place": "z",
             "reason": "answers 500",
             "waiting": 1,
         },
@@ -80,7 +95,7 @@ async def test_it_is_tried_until_it_is_done_and_told_once() -> None:
             "event": "purge.recovered",
             "log_level": "info",
             "cache": "cloudflare",
-            "server": server,
+            "place": "z",
         },
     ]
     assert "t0ken" not in str(lines)
@@ -124,6 +139,17 @@ async def test_what_comes_while_it_waits_to_try_again_goes_into_the_next_call() 
         assert sorted(told["tags"]) == sorted([X.tag, Y.tag, Z.tag])
 
 
+async def test_what_is_deleted_again_while_its_purge_is_told_is_purged_again() -> None:
+    async with Double() as double, working(double.url) as cache:
+        double.goes.clear()
+        cache.purger.purge(X)
+        await until(lambda: len(double.calls) == 1)
+        cache.purger.purge(X)
+        double.goes.set()
+        await until(lambda: cache.counts["done"] == 2)
+        assert [call.json for call in double.calls] == [{"tags": [X.tag]}] * 2
+
+
 async def test_a_cache_that_wants_to_be_left_alone_is() -> None:
     async with Double() as double, working(double.url) as cache:
         double.answers = [refusal("429 Slow Down", "Retry-After: 1")]
@@ -148,12 +174,24 @@ async def test_nonsense_in_its_stead_is_not_waited_for_long(text: str) -> None:
     assert cache.counts["done"] == 1
 
 
-@pytest.mark.parametrize(("passed", "abandoned"), [(GIVE_UP_S, 0), (GIVE_UP_S + 1, 1)])
+WEEK_S = 7 * 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("give_up_s", "passed", "abandoned"),
+    [
+        (GIVE_UP_S, GIVE_UP_S, 0),
+        (GIVE_UP_S, GIVE_UP_S + 1, 1),
+        (WEEK_S, GIVE_UP_S + 1, 0),
+        (WEEK_S, WEEK_S, 0),
+        (WEEK_S, WEEK_S + 1, 1),
+    ],
+)
 async def test_it_is_given_up_when_the_copies_are_over_by_themselves(
-    passed: float, abandoned: int
+    give_up_s: float, passed: float, abandoned: int
 ) -> None:
     with capture_logs() as lines:
-        async with Double() as double, working(double.url) as cache:
+        async with Double() as double, working(double.url, give_up_s=give_up_s) as cache:
             double.goes.clear()
             double.answers = [refusal("500 Oops")]
             cache.purger.purge(X)
@@ -166,6 +204,64 @@ async def test_it_is_given_up_when_the_copies_are_over_by_themselves(
     assert [line["purges"] for line in lines if line["event"] == "purge.abandoned"] == (
         [1] * abandoned
     )
+
+
+async def test_what_is_deleted_again_lives_on_when_its_first_purge_would_be_given_up() -> None:
+    async with Double() as double, working(double.url) as cache:
+        double.goes.clear()
+        double.answers = [refusal("500 Oops")]
+        cache.purger.purge(X)
+        await until(lambda: len(double.calls) == 1)
+        cache.clock.advance(GIVE_UP_S - 1)
+        cache.purger.purge(X)
+        cache.clock.advance(2)
+        double.goes.set()
+        await until(lambda: cache.counts["done"] == 1)
+    assert cache.counts["abandoned"] == 0
+
+
+@pytest.mark.parametrize(
+    ("routes", "kept_s"),
+    [
+        ([{"origin": "memory:"}], GIVE_UP_S),
+        ([{"origin": "http://o", "chunk_max_age": 0}], GIVE_UP_S),
+        ([{"origin": "file:/x"}], GIVE_UP_S + 300),
+        (
+            [{"origin": "memory:", "chunk_max_age": 604_800}, {"origin": "file:/x"}],
+            WEEK_S + 300,
+        ),
+        ([{"origin": "memory:", "stale_while_revalidate": 604_800}], WEEK_S + 60),
+    ],
+)
+def test_copies_are_kept_as_long_as_the_route_with_the_longest_lifetime_says(
+    routes: list[dict[str, object]], kept_s: float
+) -> None:
+    given = [
+        Route.model_validate({"prefix": f"/{number}", **route})
+        for number, route in enumerate(routes)
+    ]
+    assert longest_kept_s(given) == kept_s
+
+
+async def test_what_nobody_has_foreseen_is_a_failure_with_its_trace_once_and_it_goes_on() -> None:
+    def fail(_copies: object) -> Call:
+        raise ZeroDivisionError
+
+    with capture_logs() as lines:
+        async with Double() as double, working(double.url) as cache:
+            driver = cache.purger.driver
+            cache.purger.driver = driver._replace(call=fail)
+            cache.purger.purge(X)
+            await until(lambda: cache.counts["failed"] >= 2)
+            assert cache.purger.why_unhealthy() == (
+                "it could not be asked (ZeroDivisionError); 1 purge waits, and readers may get "
+                "what is no more"
+            )
+            cache.purger.driver = driver
+            await until(lambda: cache.counts["done"] == 1)
+            assert cache.purger.why_unhealthy() is None
+    told = [(line["event"], line.get("exc_info", False)) for line in lines]
+    assert told == [("purge.broken", True), ("purge.failed", False), ("purge.recovered", False)]
 
 
 async def test_an_answer_may_come_in_pieces() -> None:
@@ -220,6 +316,21 @@ async def test_a_stop_waits_for_what_is_to_be_purged() -> None:
         assert cache.counts["done"] == 2
 
 
+async def test_a_stop_waits_for_the_time_of_a_second_deletion() -> None:
+    settle_s = 1 / 16
+    async with Double() as double:
+        async with working(double.url, settle_s=settle_s) as cache:
+            cache.purger.purge(X)
+            cache.clock.advance(settle_s)
+            cache.purger.purge(X)
+            await until(lambda: cache.counts["done"] == 1)
+            cache.purger.stop()
+            await turns()
+            assert cache.purger.pending.undone == 1
+            cache.clock.advance(settle_s)
+        assert cache.counts["done"] == len(double.calls) == 2
+
+
 async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> None:
     with capture_logs() as lines:
         async with Double() as double:
@@ -228,7 +339,7 @@ async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> No
             purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
             purges.open()
             purges.purge("/r", "/r/x")
-            await until(lambda: len(double.calls) == 1)
+            await until(lambda: len(lines) == 1)  # it has failed
             await asyncio.wait_for(purges.drain(), 10)
             await purges.close()
             assert 1 < len(double.calls) <= 3
@@ -274,3 +385,18 @@ async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
         await until(lambda: len(double.calls) == 2)
         assert loop.time() - began >= settle_s
         await purges.close()
+
+
+async def test_a_second_deletion_has_its_whole_time_and_the_first_is_not_put_off() -> None:
+    settle_s = 1 / 16
+    async with Double() as double, working(double.url, settle_s=settle_s) as cache:
+        cache.purger.purge(X)
+        cache.clock.advance(settle_s / 2)
+        cache.purger.purge(X)
+        cache.clock.advance(settle_s / 2)
+        await until(lambda: cache.counts["done"] == 1)
+        assert cache.purger.pending.undone == 1
+        cache.clock.advance(settle_s / 2)
+        await until(lambda: cache.counts["done"] == 2)
+        assert cache.purger.pending.undone == 0
+        assert len(double.calls) == 2

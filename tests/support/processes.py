@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADGATE = Path(sys.executable).with_name("headgate")
 NODE = Path(sys.executable).with_name("node")  # as the development lock has it
 START_TIMEOUT_S = 30.0
-# aiohttp reads the system's certificate authorities as it is imported, a tenth of each start.
-WITHOUT_AUTHORITIES = {"SSL_CERT_FILE": os.devnull}
+# Else a seventh of each start is for what no test needs: as they are imported, aiohttp reads the
+# system's certificate authorities, and pydantic looks for plugins in all installed packages.
+AT_ONCE = {"SSL_CERT_FILE": os.devnull, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 
 
 class Headgate:
@@ -52,7 +53,7 @@ class Headgate:
             *("--origin", origin),
             *arguments,
         ]
-        self.environment = {**os.environ, **WITHOUT_AUTHORITIES, **(environment or {})}
+        self.environment = {**os.environ, **AT_ONCE, **(environment or {})}
         descriptor, path = tempfile.mkstemp(prefix="headgate-test-", suffix=".log")
         os.close(descriptor)
         self._log = Path(path)

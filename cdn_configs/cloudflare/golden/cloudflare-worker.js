@@ -64,10 +64,29 @@ function isEmptyTail(headers, body) {
   return body.byteLength === 0 || (body.byteLength === 2 && new TextDecoder().decode(body) === "[]")
 }
 
+// Waiting for no longer than so long.
+
+const LATE = Symbol("nothing came in time")
+
+/** What a promise gives, or LATE when it takes longer. */
+async function within(promise, ms) {
+  if (ms === Infinity) return promise // a timer of so many milliseconds would end at once
+  let timer
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, ms), LATE)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 // Reads that are under way, one for all who ask the same.
 //
 // What is shared is status, headers and bytes. A Response or its stream belongs to the request
 // that made it, and the runtime refuses it to any other.
+
 
 const MOST_READS = 10_000 // under way or just ended; some hundred bytes each without their bodies
 const MOST_HELD_BYTES = 32 * 1024 * 1024 // of their bodies: a quarter of what an isolate may have
@@ -95,8 +114,9 @@ class SharedReads {
     const begun = this.#current(key)
     if (begun) {
       const answer = await within(begun.answer, patience_ms)
-      if (answer === null) this.#drop(begun)
-      return [answer, "COLLAPSED"]
+      if (answer !== LATE) return [answer, "COLLAPSED"]
+      this.#drop(begun)
+      return [null, "COLLAPSED"]
     }
     if (this.#isFull()) return [null, "BYPASS"]
     const read = { key, until_ms: Infinity, bytes: 0, isDropped: false }
@@ -163,19 +183,6 @@ class SharedReads {
     read.isDropped = true
     this.#heldBytes -= read.bytes
     this.#reads.delete(read.key)
-  }
-}
-
-/** What a promise gives, or null when it takes longer. */
-async function within(promise, ms) {
-  let timer
-  const late = new Promise((resolve) => {
-    timer = setTimeout(resolve, ms, null)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
   }
 }
 
@@ -422,11 +429,12 @@ const reads = new SharedReads() // of this isolate: there are some in each data 
 
 /** Reads that many ask. wrangler.jsonc puts Workers Cache before this entrypoint, and no other. */
 export class CachedReads extends WorkerEntrypoint {
-  fetch(read) {
+  async fetch(read) {
     const { slot, host } = this.ctx.props // both are part of the key of Workers Cache, too
     const { pathname, search } = new URL(read.url)
     const key = `https://${host}/${slot}${pathname}${search}`
-    return cachedRead(read, key, { reads, ctx: this.ctx, loadOnce: () => load(read) })
+    const loadOnce = () => load(read)
+    return cachedRead(read, key, { reads, ctx: this.ctx, loadOnce })
   }
 }
 

@@ -61,13 +61,31 @@ function isEmptyTail(headers, body) {
   return body.byteLength === 0 || (body.byteLength === 2 && new TextDecoder().decode(body) === "[]")
 }
 
+// Waiting for no longer than so long.
+
+const LATE = Symbol("nothing came in time")
+
+/** What a promise gives, or LATE when it takes longer. */
+async function within(promise, ms) {
+  if (ms === Infinity) return promise // a timer of so many milliseconds would end at once
+  let timer
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, Math.max(0, ms), LATE)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 // Bodies that are sent while they come: generated, transformed, or events that end in time.
 //
 // Only what every edge runtime has: Web Streams, TextEncoder, Uint8Array. There is no `Buffer`.
 
+
 const encoder = new TextEncoder()
 const KEEP_ALIVE = encoder.encode(":\n\n")
-const SILENCE = Symbol("nothing came in time")
 
 /**
  * A body of the texts that `source` gives, and `done`, which ends with it.
@@ -129,7 +147,7 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
     const left = ends - Date.now()
     if (left <= 0 && place.isBehindControl) return
     const part = await within(next, left > 0 ? Math.min(keepAlive_ms, left) : keepAlive_ms)
-    if (part === SILENCE) {
+    if (part === LATE) {
       // Inside an event a comment would become part of it.
       if (place.isBetweenEvents && Date.now() < ends) await writer.write(KEEP_ALIVE)
       continue
@@ -143,26 +161,12 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
 async function finish(relayed, reader, writer, cutAt) {
   try {
     const left = writer.closed // rejected when the reader has left
-    const isLate = (await within(Promise.race([relayed, left]), cutAt - Date.now())) === SILENCE
+    const isLate = (await within(Promise.race([relayed, left]), cutAt - Date.now())) === LATE
     await (isLate ? writer.abort("the answer has lasted too long") : writer.close())
   } catch (error) {
     await writer.abort(error).catch(() => {})
   } finally {
     await reader.cancel().catch(() => {}) // or the stream's server would go on sending
-  }
-}
-
-/** What a promise gives, or SILENCE when it takes longer. */
-async function within(promise, ms) {
-  if (ms === Infinity) return promise
-  let timer
-  const silence = new Promise((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, ms), SILENCE)
-  })
-  try {
-    return await Promise.race([promise, silence])
-  } finally {
-    clearTimeout(timer)
   }
 }
 
