@@ -2,151 +2,42 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import CREDENTIAL_MODES, Options
-from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
-from gateway.protocol.paths import canonical_path
-from tests.cdn.engines import ENGINES, started
+from tests.cdn_configs.nginx_before import READ, Said, answering, asked, results, served
 from tests.support.http1 import ask
-from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.options import CredentialMode
+    from tests.cdn_configs.nginx_before import Origin
     from tests.support.http1 import Answer
 
-NAME = "a.example.com"
-# The first and last of the characters that need no encoding, and what is beside them.
-EDGES = ",-./09:@AZ[^_`az{}~"
-READ = "offset=5"
 POLL = "offset=5&live=long-poll"
 EDGE = ("CDN-Cache-Control: public, max-age=60", "Surrogate-Control: public, max-age=60")
 A, B = {"Authorization": "Bearer A"}, {"Authorization": "Bearer B"}
 
 
-class Said(NamedTuple):
-    """An answer of the origin without its body."""
-
-    query: str
-    status: int
-    fields: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.query} {self.status} {', '.join(self.fields)}"
-
-
-class Origin(ThreadingHTTPServer):
-    """Answers each path as it was told to, with who asks in the body, and counts the requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.says: dict[str, Said] = {}
-        self.asked: Counter[str] = Counter()
-
-    def will_say(self, said: Said) -> str:
-        """A new path, with its query, at which this is answered."""
-        path = f"/v1/stream/{len(self.says)}"
-        self.says[path] = said
-        return f"{path}?{said.query}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Origin
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.server.asked[path] += 1
-        said = self.server.says[path]
-        who = self.headers.get("Authorization", "anybody").encode()
-        body = b"" if said.status == 204 else who
-        self.send_response(said.status)
-        for field in said.fields:
-            name, _, value = field.partition(": ")
-            self.send_header(name, value)
-        if said.status != 204:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *args: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture(scope="module")
 def origin() -> Iterator[Origin]:
-    with Origin() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def _served(
-    origin: Origin, name: str, credentials: CredentialMode, host: str = ""
-) -> Iterator[int]:
-    """The port of a real nginx."""
-    port = free_port()
-    options = Options(
-        upstream=f"127.0.0.1:{origin.server_port}",
-        host=host,
-        listen=port,
-        credentials=credentials,
-        purge=True,
-        standalone=True,
-    )
-    targets = [TARGETS[one] for one in (name, *TARGETS[name].beside)]
-    files = {one.file_name: render(one, options) for one in targets}
-    with started(ENGINES[name], files, port):
-        yield port
+    with answering() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def nginx(origin: Origin) -> Iterator[int]:
-    yield from _served(origin, "nginx", "bypass")
-
-
-@pytest.fixture(scope="module")
-def named(origin: Origin) -> Iterator[int]:
-    """It is for one host."""
-    yield from _served(origin, "nginx", "bypass", NAME)
-
-
-@pytest.fixture(scope="module", params=CREDENTIAL_MODES)
-def njs(origin: Origin, request: pytest.FixtureRequest) -> Iterator[int]:
-    yield from _served(origin, "nginx-njs", request.param)
+    with served(origin, "nginx", "bypass") as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def readers_apart(origin: Origin) -> Iterator[int]:
-    yield from _served(origin, "nginx-njs", "per-credential")
-
-
-def results(port: int, url: str, *readers: dict[str, str], method: str = "GET") -> list[str | None]:
-    """What the cache said to each of these who came one after the other."""
-    return [asked(port, url, who, method).get("X-Cache-Status") for who in readers]
-
-
-def asked(port: int, url: str, reader: dict[str, str], method: str = "GET") -> Answer:
-    return ask(port, method, url, None, **reader)
+    with served(origin, "nginx-njs", "per-credential") as port:
+        yield port
 
 
 KEPT = (
@@ -234,47 +125,6 @@ def test_what_has_no_copy_goes_past_the_cache(
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("offset=5&live=long-poll&cursor=7", "cursor=7&offset=5&live=long-poll"),
-        ("offset=-1&cursor=1", "cursor=1&offset=-1"),
-    ],
-)
-def test_the_order_of_the_protocols_parameters_makes_no_other_key(
-    nginx: int, origin: Origin, one: str, other: str
-) -> None:
-    url = origin.will_say(Said(one, 200, ("Cache-Control: public, max-age=60",)))
-    path = url.partition("?")[0]
-    assert results(nginx, url, {}) + results(nginx, f"{path}?{other}", {}) == ["MISS", "HIT"]
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("offset=1&offset=2", "offset=2&offset=1"),
-        ("offset=1&cursor=1&cursor=2", "cursor=2&offset=1&cursor=1"),
-        ("offset=5", "offset=5%20"),
-        ("offset=5", "Offset=5"),
-        ("offset=5&cursor=1", "offset=5&cursor=2"),
-    ],
-)
-def test_queries_that_servers_may_understand_otherwise_have_keys_apart(
-    nginx: int, njs: int, origin: Origin, one: str, other: str
-) -> None:
-    for port in (nginx, njs):
-        url = origin.will_say(Said(one, 200, ("Cache-Control: public, max-age=60",)))
-        path = url.partition("?")[0]
-        assert results(port, url, {}) + results(port, f"{path}?{other}", {}) == ["MISS", "MISS"]
-
-
-def test_with_njs_the_order_of_all_parameters_makes_no_other_key(njs: int, origin: Origin) -> None:
-    url = origin.will_say(Said("b=2&offset=5&a=1", 200, ("Cache-Control: public, max-age=60",)))
-    path = url.partition("?")[0]
-    assert results(njs, url, {}) == ["MISS"]
-    assert results(njs, f"{path}?a=1&&b=2&offset=5", {}) == ["HIT"]
-
-
-@pytest.mark.parametrize(
     "said",
     [
         Said(READ, 200, ("Cache-Control: private, max-age=60",)),
@@ -308,80 +158,6 @@ def test_headers_of_who_a_reader_is_do_not_run_into_one_another(
     url = origin.will_say(Said(READ, 200, ("Cache-Control: private, max-age=60",)))
     one, other = {"Authorization": "x", "Cookie": "y"}, {"Authorization": "xy"}
     assert results(readers_apart, url, one, other, one, other) == ["MISS", "MISS", "HIT", "HIT"]
-
-
-def test_a_purge_of_a_url_drops_its_copy_and_no_other(nginx: int, origin: Origin) -> None:
-    fields = ("Cache-Control: public, max-age=60",)
-    url, other = (origin.will_say(Said("offset=5&cursor=1", 200, fields)) for _ in range(2))
-    path = url.partition("?")[0]
-    assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "MISS"]
-    purged = [ask(nginx, "PURGE", f"{path}?cursor=1&offset=5").status for _ in range(2)]
-    assert purged == [200, 404]
-    assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "HIT"]
-
-
-def test_the_machine_itself_may_not_purge_where_the_gateway_is_another() -> None:
-    """A proxy in front of nginx may be on it, and everybody is behind that."""
-    port = free_port()
-    options = Options(upstream="192.0.2.1:80", listen=port, purge=True, standalone=True)
-    text = render(TARGETS["nginx"], options)
-    assert "        allow 192.0.2.1;\n        deny all;\n" in text
-    with started(ENGINES["nginx"], {"headgate.conf": text}, port):
-        assert ask(port, "PURGE", "/v1/stream/a?offset=5").status == 403
-
-
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
-def test_a_purge_that_a_proxy_passed_on_is_refused(nginx: int, origin: Origin, header: str) -> None:
-    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
-    assert results(nginx, url, {}) == ["MISS"]
-    assert ask(nginx, "PURGE", url, None, **{header: "192.0.2.1"}).status == 403
-    assert results(nginx, url, {}) == ["HIT"]
-
-
-def test_a_host_has_one_copy_however_it_is_written_and_one_purge_drops_it(
-    named: int, origin: Origin
-) -> None:
-    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
-    hosts = [{"Host": NAME}, {"Host": NAME.upper()}, {"Host": f"{NAME}:80"}]
-    assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
-    assert ask(named, "PURGE", url, None, Host=f"{NAME}:8080").status == 200
-    assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
-
-
-def test_a_host_that_was_made_up_gets_no_copy(named: int, origin: Origin) -> None:
-    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
-    assert [asked(named, url, {"Host": host}).status for host in ("evil", f"{NAME}.evil")] == [
-        421,
-        421,
-    ]
-    assert origin.asked[url.partition("?")[0]] == 0
-
-
-@pytest.mark.parametrize("path", ["/v1/stream/%61bc", "/v1/stream/%2fa", "/v1/stream/a|b"])
-def test_a_path_that_the_gateway_writes_otherwise_has_no_copy(
-    nginx: int, origin: Origin, path: str
-) -> None:
-    """A purge, which has the gateway's own spelling, would not drop it."""
-    origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
-    assert canonical_path(path) != path
-    assert results(nginx, f"{path}?{READ}", {}, {}) == ["BYPASS", "BYPASS"]
-
-
-@pytest.mark.parametrize("path", ["/v1/stream/a%2Fb", "/v1/stream/%C3%A4!~", "/v1/stream/a%7Cb"])
-def test_a_path_as_the_gateway_writes_it_has_one(nginx: int, origin: Origin, path: str) -> None:
-    origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
-    assert canonical_path(path) == path
-    assert results(nginx, f"{path}?{READ}", {}, {}) == ["MISS", "HIT"]
-
-
-def test_what_needs_no_encoding_is_taken_as_the_gateway_takes_it(
-    nginx: int, origin: Origin
-) -> None:
-    for character in EDGES:
-        path = f"/v1/stream/c%{ord(character):02X}"
-        origin.says[path] = Said(READ, 200, ("Cache-Control: no-store",))
-        told = "MISS" if canonical_path(path) == path else "BYPASS"
-        assert results(nginx, f"{path}?{READ}", {}) == [told], path
 
 
 def first_after_hits(port: int, url: str) -> Answer:

@@ -1,0 +1,118 @@
+"""A real nginx before an origin that says what it is told to."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, NamedTuple
+
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.targets import TARGETS
+from tests.cdn.engines import ENGINES, started
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.options import CredentialMode
+    from tests.support.http1 import Answer
+
+READ = "offset=5"
+
+
+class Said(NamedTuple):
+    """An answer of the origin without its body."""
+
+    query: str
+    status: int
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.query} {self.status} {', '.join(self.fields)}"
+
+
+class Origin(ThreadingHTTPServer):
+    """Answers each path as it was told to, with who asks in the body, and counts the requests."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.says: dict[str, Said] = {}
+        self.asked: Counter[str] = Counter()
+
+    def will_say(self, said: Said) -> str:
+        """A new path, with its query, at which this is answered."""
+        path = f"/v1/stream/{len(self.says)}"
+        self.says[path] = said
+        return f"{path}?{said.query}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Origin
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.server.asked[path] += 1
+        said = self.server.says[path]
+        who = self.headers.get("Authorization", "anybody").encode()
+        body = b"" if said.status == 204 else who
+        self.send_response(said.status)
+        for field in said.fields:
+            name, _, value = field.partition(": ")
+            self.send_header(name, value)
+        if said.status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def answering() -> Iterator[Origin]:
+    """One that answers until the block ends."""
+    with Origin() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def served(origin: Origin, name: str, credentials: CredentialMode, host: str = "") -> Iterator[int]:
+    """The port of a real nginx before this origin, for one host or any."""
+    port = free_port()
+    options = Options(
+        upstream=f"127.0.0.1:{origin.server_port}",
+        host=host,
+        listen=port,
+        credentials=credentials,
+        purge=True,
+        standalone=True,
+    )
+    targets = [TARGETS[one] for one in (name, *TARGETS[name].beside)]
+    files = {one.file_name: render(one, options) for one in targets}
+    with started(ENGINES[name], files, port):
+        yield port
+
+
+def results(port: int, url: str, *readers: dict[str, str], method: str = "GET") -> list[str | None]:
+    """What the cache said to each of these who came one after the other."""
+    return [asked(port, url, who, method).get("X-Cache-Status") for who in readers]
+
+
+def asked(port: int, url: str, reader: dict[str, str], method: str = "GET") -> Answer:
+    return ask(port, method, url, None, **reader)

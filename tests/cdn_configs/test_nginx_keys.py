@@ -1,0 +1,165 @@
+"""What a real nginx takes for the same, so that one copy serves it and one purge drops it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import CREDENTIAL_MODES, Options
+from cdn_configs.render import render
+from cdn_configs.targets import TARGETS
+from gateway.protocol.paths import canonical_path
+from tests.cdn.engines import ENGINES, started
+from tests.cdn_configs.nginx_before import READ, Said, answering, asked, results, served
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cdn_configs.nginx_before import Origin
+
+NAME = "a.example.com"
+# The first and last of the characters that need no encoding, and what is beside them.
+EDGES = ",-./09:@AZ[^_`az{}~"
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    with answering() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def nginx(origin: Origin) -> Iterator[int]:
+    with served(origin, "nginx", "bypass") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def named(origin: Origin) -> Iterator[int]:
+    """It is for one host."""
+    with served(origin, "nginx", "bypass", NAME) as port:
+        yield port
+
+
+@pytest.fixture(scope="module", params=CREDENTIAL_MODES)
+def njs(origin: Origin, request: pytest.FixtureRequest) -> Iterator[int]:
+    with served(origin, "nginx-njs", request.param) as port:
+        yield port
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("offset=5&live=long-poll&cursor=7", "cursor=7&offset=5&live=long-poll"),
+        ("offset=-1&cursor=1", "cursor=1&offset=-1"),
+    ],
+)
+def test_the_order_of_the_protocols_parameters_makes_no_other_key(
+    nginx: int, origin: Origin, one: str, other: str
+) -> None:
+    url = origin.will_say(Said(one, 200, ("Cache-Control: public, max-age=60",)))
+    path = url.partition("?")[0]
+    assert results(nginx, url, {}) + results(nginx, f"{path}?{other}", {}) == ["MISS", "HIT"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("offset=1&offset=2", "offset=2&offset=1"),
+        ("offset=1&cursor=1&cursor=2", "cursor=2&offset=1&cursor=1"),
+        ("offset=5", "offset=5%20"),
+        ("offset=5", "Offset=5"),
+        ("offset=5&cursor=1", "offset=5&cursor=2"),
+    ],
+)
+def test_queries_that_servers_may_understand_otherwise_have_keys_apart(
+    nginx: int, njs: int, origin: Origin, one: str, other: str
+) -> None:
+    for port in (nginx, njs):
+        url = origin.will_say(Said(one, 200, ("Cache-Control: public, max-age=60",)))
+        path = url.partition("?")[0]
+        assert results(port, url, {}) + results(port, f"{path}?{other}", {}) == ["MISS", "MISS"]
+
+
+def test_with_njs_the_order_of_all_parameters_makes_no_other_key(njs: int, origin: Origin) -> None:
+    url = origin.will_say(Said("b=2&offset=5&a=1", 200, ("Cache-Control: public, max-age=60",)))
+    path = url.partition("?")[0]
+    assert results(njs, url, {}) == ["MISS"]
+    assert results(njs, f"{path}?a=1&&b=2&offset=5", {}) == ["HIT"]
+
+
+def test_a_purge_of_a_url_drops_its_copy_and_no_other(nginx: int, origin: Origin) -> None:
+    fields = ("Cache-Control: public, max-age=60",)
+    url, other = (origin.will_say(Said("offset=5&cursor=1", 200, fields)) for _ in range(2))
+    path = url.partition("?")[0]
+    assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "MISS"]
+    purged = [ask(nginx, "PURGE", f"{path}?cursor=1&offset=5").status for _ in range(2)]
+    assert purged == [200, 404]
+    assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "HIT"]
+
+
+def test_the_machine_itself_may_not_purge_where_the_gateway_is_another() -> None:
+    """A proxy in front of nginx may be on it, and everybody is behind that."""
+    port = free_port()
+    options = Options(upstream="192.0.2.1:80", listen=port, purge=True, standalone=True)
+    text = render(TARGETS["nginx"], options)
+    assert "        allow 192.0.2.1;\n        deny all;\n" in text
+    with started(ENGINES["nginx"], {"headgate.conf": text}, port):
+        assert ask(port, "PURGE", "/v1/stream/a?offset=5").status == 403
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+def test_a_purge_that_a_proxy_passed_on_is_refused(nginx: int, origin: Origin, header: str) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
+    assert results(nginx, url, {}) == ["MISS"]
+    assert ask(nginx, "PURGE", url, None, **{header: "192.0.2.1"}).status == 403
+    assert results(nginx, url, {}) == ["HIT"]
+
+
+def test_a_host_has_one_copy_however_it_is_written_and_one_purge_drops_it(
+    named: int, origin: Origin
+) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
+    hosts = [{"Host": NAME}, {"Host": NAME.upper()}, {"Host": f"{NAME}:80"}]
+    assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
+    assert ask(named, "PURGE", url, None, Host=f"{NAME}:8080").status == 200
+    assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
+
+
+def test_a_host_that_was_made_up_gets_no_copy(named: int, origin: Origin) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
+    assert [asked(named, url, {"Host": host}).status for host in ("evil", f"{NAME}.evil")] == [
+        421,
+        421,
+    ]
+    assert origin.asked[url.partition("?")[0]] == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/stream/%61bc", "/v1/stream/%2fa", "/v1/stream/a|b"])
+def test_a_path_that_the_gateway_writes_otherwise_has_no_copy(
+    nginx: int, origin: Origin, path: str
+) -> None:
+    """A purge, which has the gateway's own spelling, would not drop it."""
+    origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
+    assert canonical_path(path) != path
+    assert results(nginx, f"{path}?{READ}", {}, {}) == ["BYPASS", "BYPASS"]
+
+
+@pytest.mark.parametrize("path", ["/v1/stream/a%2Fb", "/v1/stream/%C3%A4!~", "/v1/stream/a%7Cb"])
+def test_a_path_as_the_gateway_writes_it_has_one(nginx: int, origin: Origin, path: str) -> None:
+    origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
+    assert canonical_path(path) == path
+    assert results(nginx, f"{path}?{READ}", {}, {}) == ["MISS", "HIT"]
+
+
+def test_what_needs_no_encoding_is_taken_as_the_gateway_takes_it(
+    nginx: int, origin: Origin
+) -> None:
+    for character in EDGES:
+        path = f"/v1/stream/c%{ord(character):02X}"
+        origin.says[path] = Said(READ, 200, ("Cache-Control: no-store",))
+        told = "MISS" if canonical_path(path) == path else "BYPASS"
+        assert results(nginx, f"{path}?{READ}", {}) == [told], path
