@@ -29,6 +29,7 @@ LACKS: dict[Ability, frozenset[Fault]] = {
     "collapses-sse": frozenset({Fault.NO_SSE_COLLAPSE}),
     "sorts-query": frozenset({Fault.ORDER_MATTERS}),
     "stale": frozenset({Fault.NO_STALE}),
+    "conditional": frozenset({Fault.CONFIRMED_BEHIND}),
 }
 """What is no fault of a target that does not say it can."""
 

@@ -29,6 +29,7 @@ class Fault(StrEnum):
     TAIL_FROZEN = "an empty tail hides an append"
     NO_STALE = "a copy is not given while the origin is slow"
     NO_304 = "a reader's copy is not confirmed"
+    CONFIRMED_BEHIND = "a reader's copy is confirmed by the origin only"
     NOW_OLD = "`offset=now` is not now"
     HOT_LOOP = "a client that ignores cursors goes in circles"
 

@@ -1,0 +1,40 @@
+"""Each configuration that says it can be purged forgets one URL, and no other has a way in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.errors import Refused
+from tests.cdn.candidates import Candidate
+from tests.cdn.engines import ENGINES
+from tests.cdn.read_cases import whole_chunk
+
+if TYPE_CHECKING:
+    from tests.cdn.edges import Edge
+    from tests.cdn.origin import HeadgateOrigin
+
+WITH_PURGE = [Candidate(name, purge=True) for name in ENGINES]
+ABLE = [one for one in WITH_PURGE if "purges" in one.abilities]
+OTHERS = [one for one in WITH_PURGE if one not in ABLE]
+
+
+@pytest.mark.parametrize("edge", ABLE, indirect=True, ids=str)
+async def test_a_purge_drops_the_copy_of_a_url_and_no_other(edge: Edge) -> None:
+    one, other = whole_chunk(edge), whole_chunk(edge)
+    for target in (one, other, one, other):
+        edge.ask("GET", target)
+    before = edge.origin.asked().reads
+    assert edge.ask("PURGE", one).status == 200
+    for target in (one, other):
+        assert edge.ask("GET", target).body == b"second"
+    assert edge.origin.asked().reads == before + 1
+
+
+@pytest.mark.parametrize("candidate", OTHERS, ids=str)
+async def test_what_cannot_be_purged_is_not_made_for_it(
+    candidate: Candidate, origin: HeadgateOrigin
+) -> None:
+    with pytest.raises(Refused, match="takes no purges"):
+        candidate.files(1, origin)
