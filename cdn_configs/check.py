@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cdn_configs.errors import Refused
-from cdn_configs.options import Options, settled
+from cdn_configs.options import Options, from_settings, settled
 from cdn_configs.render import MARK, render, whole
 from cdn_configs.targets import target
 
@@ -54,8 +54,10 @@ def check(text: str, settings: Settings) -> Report:
     """
     if len(text) > LONGEST_FILE:
         raise Refused(f"the file is over {LONGEST_FILE >> 20} MiB: no target's is so long")
-    named, options = _marked(text)
-    now = Options(**{**msgspec.structs.asdict(options), **settled(settings)})
+    named, given = _marked(text)
+    decided = settled(settings)
+    chosen = {name: value for name, value in given.items() if name not in decided}
+    now = from_settings(settings, **chosen)
     difference = "".join(
         difflib.unified_diff(
             text.splitlines(keepends=True),
@@ -69,13 +71,14 @@ def check(text: str, settings: Settings) -> Report:
     return Report(named.name, difference, program, accepted, said)
 
 
-def _marked(text: str) -> tuple[Target, Options]:
-    """The target and the options that a file says it was made of."""
+def _marked(text: str) -> tuple[Target, dict[str, object]]:
+    """The target and the options that a file says it was made of, those that it names."""
     said = _MARK.search(_comment(text))
     if said is None:
         raise Refused("the file bears no mark of headgate cdn render")
     try:
-        options = msgspec.json.decode(said[2], type=Options)
+        msgspec.json.decode(said[2], type=Options)  # so that each is known, and right
+        options = msgspec.json.decode(said[2], type=dict[str, object])
     except (msgspec.DecodeError, Refused) as cause:
         raise Refused(f"the mark of the file cannot be read: {cause}") from cause
     return target(said[1]), options

@@ -55,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     upstream: str = "127.0.0.1:4437"  # HOST:PORT of the gateway, as the edge reaches it
+    is_upstream_given: bool = False  # and not where the settings have the gateway listen
     host: str = ""  # that readers use; "" is any, which only a standalone file may have
     listen: int = 8080  # port
     credentials: CredentialMode = "bypass"
@@ -62,7 +63,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purge: bool = False
     standalone: bool = False
     poll_s: int = 20  # the longest that the gateway holds a long-poll
-    sse_s: int = 60  # the longest that an SSE answer lasts
     heartbeat_s: int = 15
     tail_s: int = 1  # the shortest that shared caches may keep what reached a tail
     sites: bool = False  # answers tell one web origin from another: cors_origins is a list
@@ -79,8 +79,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise Refused(f"--credentials must be {known}, not {_shown(self.credentials)}")
         _check_number("--listen", self.listen, 1, 65535)
         _check_number("--cache-size", self.cache_size, MIB, TIB)
-        for name, number in (("poll", self.poll_s), ("sse", self.sse_s)):
-            _check_number(f"the longest {name} in seconds", number, 1, 24 * 3600)
+        _check_number("the longest poll in seconds", self.poll_s, 1, 24 * 3600)
         _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
         _check_items("route prefix", self.prefixes, _PREFIX)
@@ -91,6 +90,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The gateway's address; "" where that is a name or IPv6."""
         host = self.upstream.rpartition(":")[0]
         return host if _IPV4.fullmatch(host) else ""
+
+    @property
+    def upstream_port(self) -> int:
+        """The port at which the gateway is reached."""
+        return int(self.upstream.rpartition(":")[2])
 
     @property
     def is_upstream_here(self) -> bool:
@@ -109,6 +113,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How long an edge has to wait for the gateway: a whole long-poll, and time to spare."""
         return self.poll_s + 45
 
+    @property
+    def silence_s(self) -> int:
+        """How long a connection may be silent: in a long-poll, or SSE that lost two heartbeats."""
+        return max(self.edge_timeout_s, 3 * self.heartbeat_s)
+
 
 def from_settings(settings: Settings, **overrides: object) -> Options:
     """The options that a gateway's settings ask for; an override that is None counts for nothing.
@@ -121,6 +130,7 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
     return Options(
         **{
             "upstream": f"[{at}]:{listen.port}" if ":" in at else f"{at}:{listen.port}",
+            "is_upstream_given": "upstream" in given,
             **settled(settings),
             **given,
         }  # type: ignore[arg-type] # each value is checked as the options are made
@@ -128,11 +138,10 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
 
 
 def settled(settings: Settings) -> dict[str, object]:
-    """The options that the settings alone decide."""
+    """The options that the settings alone decide, whatever is given."""
     routes = settings.route_table
     return {
         "poll_s": math.ceil(settings.long_poll_timeout),
-        "sse_s": math.ceil(settings.sse_max_age),
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
         "tail_s": min(route.tail_max_age for route in routes),
         "sites": bool(settings.cors_origins) and "*" not in settings.cors_origins,

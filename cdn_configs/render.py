@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cdn_configs.target import Target
 
 MARK = "headgate cdn "
+HTTPS_PORT = 443
 
 _FOLDER = Path(__file__).parent
 
@@ -39,11 +40,14 @@ def whole(target: Target, options: Options) -> str:
 def mark(target: Target, options: Options) -> str:
     """What a rendered file says of itself, so that it can be rendered again; one line of ASCII.
 
-    Options that have their default value are left out: some vendors' comments are short.
+    Options that have their default value are left out: some vendors' comments are short. The
+    upstream is there when somebody gave it; otherwise it is where the gateway listens.
     """
-    given = msgspec.to_builtins(options)
+    values = msgspec.to_builtins(options)
     defaults = msgspec.to_builtins(Options())
-    said = {name: value for name, value in given.items() if value != defaults[name]}
+    is_said = {name: value != defaults[name] for name, value in values.items()}
+    is_said.update(upstream=options.is_upstream_given, is_upstream_given=False)
+    said = {name: value for name, value in values.items() if is_said[name]}
     return f"{MARK}{target.name} {msgspec.json.encode(said).decode('ascii')}"
 
 
@@ -61,6 +65,11 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
         yield "needs the host name that readers use: give --host"
     if target.is_elsewhere and options.is_upstream_here:
         yield f"cannot reach {options.upstream} from its vendor's machines: give --upstream"
+    if target.is_plain and options.upstream_port == HTTPS_PORT:
+        yield (
+            f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
+            "--upstream another port"
+        )
     if options.credentials not in target.credentials:
         yield f"cannot keep a cache for each reader: {target.no_per_credential}"
     if options.purge and target.no_purge:

@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     needs_host: bool = True  # unless the file is standalone
     can_stand_alone: bool = False
     is_elsewhere: bool = False  # at a vendor, to whose machines a loopback address is their own
+    is_plain: bool = False  # it speaks no TLS to the gateway
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
     no_per_credential: str = ""

@@ -26,6 +26,7 @@ TARGETS = (
         can_stand_alone=True,
         no_per_credential="it has no cache",
         no_purge="it keeps nothing",
+        is_plain=True,
         checked="haproxy -c, and the suite of real engines with HAProxy 2.6",
         checker=("haproxy", "-c", "-q", "-f", "{file}"),
     ),

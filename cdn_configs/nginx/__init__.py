@@ -35,6 +35,7 @@ _NGINX = Target(
     can_stand_alone=True,
     no_per_credential="stock nginx cannot hash a credential, and would have it in its files in "
     "clear; nginx-njs can",
+    is_plain=True,
     checked="nginx -t, and the suite of real engines with nginx 1.22; once, by hand, with 1.30.4",
     checker=("nginx", "-t", "-q", "-p", "{folder}", "-c", "{file}"),
     whole="whole.conf.j2",

@@ -39,6 +39,7 @@ TARGETS = (
         needs_host=False,
         can_stand_alone=True,
         credentials=("bypass", "per-credential"),
+        is_plain=True,
         checked="varnishd -C, and the suite of real engines with Varnish 7.1; not run by Vinyl 9",
         checker=("varnishd", "-j", "none", "-C", "-n", "{folder}/work", "-f", "{file}"),
     ),

@@ -59,7 +59,9 @@ class Origin(Protocol):
 class HeadgateOrigin(Headgate):
     """A Headgate with the routes above."""
 
-    def __init__(self, readers_port: int, poll_s: float, prefixes: Sequence[str]) -> None:
+    def __init__(
+        self, readers_port: int, poll_s: float, prefixes: Sequence[str], sites: Sequence[str]
+    ) -> None:
         self.poll_s = poll_s
         routes: list[dict[str, str | int]] = [
             {"prefix": AGEING, "origin": "memory:", **LIFETIMES},
@@ -69,6 +71,7 @@ class HeadgateOrigin(Headgate):
         environment = {
             "HEADGATE_ROUTES": json.dumps(routes),
             "HEADGATE_LONG_POLL_TIMEOUT": str(poll_s),
+            "HEADGATE_CORS_ORIGINS": ",".join(sites),
         }
         self.settings = load(None, environment, {})
         super().__init__(environment=environment)
@@ -144,10 +147,15 @@ def telling_who() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def headgate_origin(poll_s: float, *prefixes: str) -> Iterator[HeadgateOrigin]:
-    """A started one with streams below these prefixes, too; killed when the block ends."""
+def headgate_origin(
+    poll_s: float, *prefixes: str, sites: Sequence[str] = ("*",)
+) -> Iterator[HeadgateOrigin]:
+    """A started one with streams below these prefixes, too; killed when the block ends.
+
+    Pages of these sites may use them.
+    """
     with telling_who() as readers_port:
-        origin = HeadgateOrigin(readers_port, poll_s, prefixes)
+        origin = HeadgateOrigin(readers_port, poll_s, prefixes, sites)
         try:
             origin.start()
             yield origin

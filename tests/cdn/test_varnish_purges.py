@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from cdn_configs.targets import target as shipped
 from tests.cdn.candidates import Candidate
+from tests.cdn.engines import ENGINES, started
 from tests.cdn.read_cases import whole_chunk
-from tests.support.http1 import request
+from tests.support.http1 import ask, request
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from tests.cdn.edges import Edge
@@ -55,6 +60,29 @@ async def test_a_purge_drops_the_copy_of_one_url_whatever_its_order(edge: Edge) 
 async def test_what_is_no_tag_gets_into_no_ban(edge: Edge, tags: str) -> None:
     target, _ = kept(edge)
     assert edge.ask("BAN", "/", Surrogate_Key=tags).status == 400
+    assert is_kept(edge, target)
+
+
+@PURGING
+@pytest.mark.parametrize("method", ["BAN", "PURGE"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+async def test_what_a_proxy_passed_on_is_refused(edge: Edge, method: str, header: str) -> None:
+    target, tag = kept(edge)
+    relayed = {header: "192.0.2.1", "Surrogate-Key": tag}
+    assert edge.ask(method, target, None, **relayed).status == 403
+    assert is_kept(edge, target)
+
+
+@PURGING
+@pytest.mark.parametrize("proxy", ["haproxy", "caddy"])
+async def test_nobody_may_purge_through_a_proxy_on_the_same_machine(edge: Edge, proxy: str) -> None:
+    """To Varnish, each of its clients is that machine."""
+    target, tag = kept(edge)
+    port, front = free_port(), shipped(proxy)
+    options = Options(upstream=f"127.0.0.1:{edge.port}", listen=port, standalone=True)
+    with started(ENGINES[proxy], {front.file_name: render(front, options)}, port):
+        asked = [ask(port, method, target, None, Surrogate_Key=tag) for method in ("BAN", "PURGE")]
+    assert [answer.status for answer in asked] == [405, 405]
     assert is_kept(edge, target)
 
 

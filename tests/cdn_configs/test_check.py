@@ -12,7 +12,7 @@ from cdn_configs.errors import Refused, UnknownTarget
 from cdn_configs.options import Options, from_settings
 from cdn_configs.render import mark, render
 from cdn_configs.targets import TARGETS
-from gateway.settings import Settings
+from gateway.settings import Address, Settings
 
 NGINX = TARGETS["nginx"]
 HERE = from_settings(Settings(), host="streams.example.com", purge=True)
@@ -40,6 +40,22 @@ def test_settings_that_have_changed_show_as_a_difference() -> None:
     assert "\n+    proxy_read_timeout 85s;" in report.difference
     assert report.accepted
     assert not report.is_fine
+
+
+def test_a_port_at_which_nobody_listens_any_more_shows_as_a_difference() -> None:
+    report = check(render(NGINX, HERE), Settings(listen=Address("127.0.0.1", 5000)))
+    assert "\n-    server 127.0.0.1:4437;" in report.difference
+    assert "\n+    server 127.0.0.1:5000;" in report.difference
+
+
+def test_an_upstream_that_was_given_stays_also_where_it_is_the_usual_one() -> None:
+    given = from_settings(Settings(), host="a.example", upstream="127.0.0.1:4437")
+    moved = Settings(listen=Address("127.0.0.1", 5000))
+    assert check(render(NGINX, given), moved).difference == ""
+
+
+def test_what_decides_nothing_in_the_file_is_no_difference() -> None:
+    assert check(render(NGINX, HERE), Settings(sse_max_age=300)).difference == ""
 
 
 def test_what_was_chosen_on_the_command_line_is_no_difference() -> None:

@@ -111,15 +111,15 @@ PASSES: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
-OTHERS = ("order", "hosts", "shared", "resumed")
+OTHERS = ("order", "hosts", "sites", "shared", "resumed")
 
 
 def vcl(name: str, origin_port: int) -> str:
     """The target's file, for real Varnish."""
     if name == "fastly":
-        said = Options(upstream="gateway.example.com:443", host="streams.example.com")
+        said = Options(upstream="gateway.example.com:443", host="streams.example.com", sites=True)
         return translated(render(target(name), said), origin_port)
-    said = Options(upstream=f"{HOST}:{origin_port}", standalone=True)
+    said = Options(upstream=f"{HOST}:{origin_port}", standalone=True, sites=True)
     return watched(render(target(name), said))
 
 
@@ -176,3 +176,14 @@ def test_two_hosts_are_kept_apart(edge: Edge) -> None:
     one = edge.ask(f"/hosts{CATCH_UP}")
     other = edge.ask(f"/hosts{CATCH_UP}", Host="other.example")
     assert (one.body, other.body) == (b"1", b"2")
+
+
+def test_two_sites_are_kept_apart_and_what_is_no_site_makes_no_copy(edge: Edge) -> None:
+    sites = ("https://a.example", "https://b.example", "https://a.example")
+    bodies = [edge.ask(f"/sites{CATCH_UP}", Origin=site).body for site in sites]
+    nobody = [
+        edge.ask(f"/sites{CATCH_UP}", **headers).body
+        for headers in ({}, {"Origin": "a, b"}, {"Origin": "https://" + "a" * 261})
+    ]
+    assert bodies == [b"1", b"2", b"1"]
+    assert nobody == [b"3", b"3", b"3"]

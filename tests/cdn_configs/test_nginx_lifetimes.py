@@ -13,6 +13,7 @@ import pytest
 from cdn_configs.options import CREDENTIAL_MODES, Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
+from gateway.protocol.paths import canonical_path
 from tests.cdn.engines import ENGINES, started
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from cdn_configs.options import CredentialMode
     from tests.support.http1 import Answer
 
+NAME = "a.example.com"
+# The first and last of the characters that need no encoding, and what is beside them.
+EDGES = ",-./09:@AZ[^_`az{}~"
 READ = "offset=5"
 POLL = "offset=5&live=long-poll"
 EDGE = ("CDN-Cache-Control: public, max-age=60", "Surrogate-Control: public, max-age=60")
@@ -96,11 +100,14 @@ def origin() -> Iterator[Origin]:
         thread.join()
 
 
-def _served(origin: Origin, name: str, credentials: CredentialMode) -> Iterator[int]:
+def _served(
+    origin: Origin, name: str, credentials: CredentialMode, host: str = ""
+) -> Iterator[int]:
     """The port of a real nginx."""
     port = free_port()
     options = Options(
         upstream=f"127.0.0.1:{origin.server_port}",
+        host=host,
         listen=port,
         credentials=credentials,
         purge=True,
@@ -115,6 +122,12 @@ def _served(origin: Origin, name: str, credentials: CredentialMode) -> Iterator[
 @pytest.fixture(scope="module")
 def nginx(origin: Origin) -> Iterator[int]:
     yield from _served(origin, "nginx", "bypass")
+
+
+@pytest.fixture(scope="module")
+def named(origin: Origin) -> Iterator[int]:
+    """It is for one host."""
+    yield from _served(origin, "nginx", "bypass", NAME)
 
 
 @pytest.fixture(scope="module", params=CREDENTIAL_MODES)
@@ -307,17 +320,68 @@ def test_a_purge_of_a_url_drops_its_copy_and_no_other(nginx: int, origin: Origin
     assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "HIT"]
 
 
-def test_who_is_not_named_may_not_purge(origin: Origin) -> None:
+def test_the_machine_itself_may_not_purge_where_the_gateway_is_another() -> None:
+    """A proxy in front of nginx may be on it, and everybody is behind that."""
     port = free_port()
-    text = render(
-        TARGETS["nginx"],
-        Options(upstream="192.0.2.1:80", listen=port, purge=True, standalone=True),
-    )
-    allowed = "        allow 127.0.0.1;\n        allow 192.0.2.1;\n        deny all;\n"
-    assert allowed in text
-    files = {"headgate.conf": text.replace("allow 127.0.0.1;", "")}
-    with started(ENGINES["nginx"], files, port):
+    options = Options(upstream="192.0.2.1:80", listen=port, purge=True, standalone=True)
+    text = render(TARGETS["nginx"], options)
+    assert "        allow 192.0.2.1;\n        deny all;\n" in text
+    with started(ENGINES["nginx"], {"headgate.conf": text}, port):
         assert ask(port, "PURGE", "/v1/stream/a?offset=5").status == 403
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+def test_a_purge_that_a_proxy_passed_on_is_refused(nginx: int, origin: Origin, header: str) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
+    assert results(nginx, url, {}) == ["MISS"]
+    assert ask(nginx, "PURGE", url, None, **{header: "192.0.2.1"}).status == 403
+    assert results(nginx, url, {}) == ["HIT"]
+
+
+def test_a_host_has_one_copy_however_it_is_written_and_one_purge_drops_it(
+    named: int, origin: Origin
+) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
+    hosts = [{"Host": NAME}, {"Host": NAME.upper()}, {"Host": f"{NAME}:80"}]
+    assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
+    assert ask(named, "PURGE", url, None, Host=f"{NAME}:8080").status == 200
+    assert results(named, url, *hosts) == ["MISS", "HIT", "HIT"]
+
+
+def test_a_host_that_was_made_up_gets_no_copy(named: int, origin: Origin) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=60",)))
+    assert [asked(named, url, {"Host": host}).status for host in ("evil", f"{NAME}.evil")] == [
+        421,
+        421,
+    ]
+    assert origin.asked[url.partition("?")[0]] == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/stream/%61bc", "/v1/stream/%2fa", "/v1/stream/a|b"])
+def test_a_path_that_the_gateway_writes_otherwise_has_no_copy(
+    nginx: int, origin: Origin, path: str
+) -> None:
+    """A purge, which has the gateway's own spelling, would not drop it."""
+    origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
+    assert canonical_path(path) != path
+    assert results(nginx, f"{path}?{READ}", {}, {}) == ["BYPASS", "BYPASS"]
+
+
+@pytest.mark.parametrize("path", ["/v1/stream/a%2Fb", "/v1/stream/%C3%A4!~", "/v1/stream/a%7Cb"])
+def test_a_path_as_the_gateway_writes_it_has_one(nginx: int, origin: Origin, path: str) -> None:
+    origin.says[path] = Said(READ, 200, ("Cache-Control: public, max-age=60",))
+    assert canonical_path(path) == path
+    assert results(nginx, f"{path}?{READ}", {}, {}) == ["MISS", "HIT"]
+
+
+def test_what_needs_no_encoding_is_taken_as_the_gateway_takes_it(
+    nginx: int, origin: Origin
+) -> None:
+    for character in EDGES:
+        path = f"/v1/stream/c%{ord(character):02X}"
+        origin.says[path] = Said(READ, 200, ("Cache-Control: no-store",))
+        told = "MISS" if canonical_path(path) == path else "BYPASS"
+        assert results(nginx, f"{path}?{READ}", {}) == [told], path
 
 
 def first_after_hits(port: int, url: str) -> Answer:

@@ -29,7 +29,6 @@ def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
     settings = Settings(
         listen=Address("0.0.0.0", 4000),
         long_poll_timeout=29.5,
-        sse_max_age=120,
         sse_heartbeat=0.5,
         routes=(
             Route(prefix="/a", origin="memory:"),
@@ -39,7 +38,6 @@ def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
     assert from_settings(settings) == Options(
         upstream="127.0.0.1:4000",
         poll_s=30,
-        sse_s=120,
         heartbeat_s=1,
         tail_s=0,
         prefixes=("/a/long", "/a"),
@@ -89,7 +87,7 @@ def test_readers_are_told_apart_by_an_http_origin_that_may_know_them() -> None:
 
 def test_what_is_given_goes_before_the_settings_and_what_is_not_counts_for_nothing() -> None:
     options = from_settings(Settings(), upstream="b:1", host=None, listen=None, purge=True)
-    assert options == Options(upstream="b:1", purge=True)
+    assert options == Options(upstream="b:1", is_upstream_given=True, purge=True)
 
 
 def test_streams_of_an_origin_are_kept_apart_by_the_headers_that_it_may_know_readers_by() -> None:
@@ -179,7 +177,6 @@ def test_what_is_no_upstream_is_refused(upstream: str) -> None:
         ("listen", 1, 65535),
         ("cache_size", MIB, TIB),
         ("poll_s", 1, 24 * 3600),
-        ("sse_s", 1, 24 * 3600),
         ("heartbeat_s", 1, 3600),
         ("tail_s", 0, 3600),
     ],
@@ -205,3 +202,8 @@ def test_lists_are_bounded() -> None:
 
 def test_an_edge_waits_longer_than_any_long_poll() -> None:
     assert Options(poll_s=30).edge_timeout_s == 75
+
+
+def test_a_connection_may_be_silent_for_a_poll_and_for_two_lost_heartbeats() -> None:
+    assert Options(poll_s=30, heartbeat_s=25).silence_s == 75
+    assert Options(poll_s=30, heartbeat_s=26).silence_s == 78

@@ -106,6 +106,29 @@ def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     assert refusal.value.detail == sentence
 
 
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy", "varnish"])
+def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        render(TARGETS[name], Options(host=HOST, upstream="gateway.example.com:443"))
+    assert refusal.value.detail == (
+        f"{name} speaks plain HTTP to the gateway, and port 443 is that of HTTPS: give "
+        "--upstream another port"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("nginx", ["proxy_read_timeout 360s;"]),
+        ("haproxy", ["timeout client 360s", "timeout server 360s"]),
+        ("varnish", [".between_bytes_timeout = 360s;"]),
+    ],
+)
+def test_sse_may_be_silent_for_longer_than_a_long_poll(name: str, lines: list[str]) -> None:
+    text = render(TARGETS[name], Options(host=HOST, heartbeat_s=120))
+    assert [line for line in lines if line not in text] == []
+
+
 def test_the_longest_times_that_a_target_holds_are_taken() -> None:
     check_fit(NARROW, Options(host=HOST, poll_s=20, heartbeat_s=30))
 
@@ -200,6 +223,7 @@ def test_nginx_takes_each_variant(name: str, tmp_path: Path) -> None:
             standalone=True,
             credentials=credentials,
             purge=purge,
+            sites=purge,
             host=HOST if purge else "",
             upstream="[::1]:4437" if purge else "127.0.0.1:4437",
             identity_headers=("Authorization", "X-Api-Key"),

@@ -67,6 +67,7 @@ def test_options_of_the_command_go_before_the_settings() -> None:
         TARGETS["nginx-njs"],
         Options(
             upstream="gateway:1",
+            is_upstream_given=True,
             host=HOST,
             listen=9000,
             credentials="per-credential",

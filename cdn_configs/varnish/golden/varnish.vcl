@@ -37,6 +37,10 @@ sub vcl_recv {
 sub vcl_hash {
     # A reader of SSE who comes back: the place after this event goes before that in the URL.
     hash_data(req.http.Last-Event-ID);
+    # The host in one spelling: clients write its case and port as they like.
+    hash_data(req.url);
+    hash_data("streams.example.com");
+    return (lookup);
 }
 
 sub vcl_backend_response {

@@ -1,0 +1,57 @@
+"""Readers from several web sites, of which a gateway with a list of them tells each its own."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cdn.candidates import Candidate
+from tests.cdn.candidates import edge as started_edge
+from tests.cdn.conftest import POLL_S
+from tests.cdn.edges import GRACE_S
+from tests.cdn.live_cases import MOST_AT_ORIGIN, crowd
+from tests.cdn.origin import headgate_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cdn.edges import Edge
+    from tests.cdn.origin import HeadgateOrigin
+
+SITES = ("https://a.example", "https://b.example")
+FROM = (*SITES, "https://stranger.example")
+EACH = 5
+SHARED = [Candidate(name) for name in ("nginx", "nginx-njs", "varnish")]
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[HeadgateOrigin]:
+    with headgate_origin(POLL_S, sites=SITES) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def edge(request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
+    with started_edge(request.param, origin) as started:
+        yield started
+
+
+@pytest.mark.parametrize("edge", SHARED, indirect=True, ids=str)
+async def test_polls_from_one_site_do_not_wait_for_those_from_another(edge: Edge) -> None:
+    stream = edge.stream(b"before")
+    before = edge.polls()
+    async with contextlib.AsyncExitStack() as stack:
+        crowds = [await stack.enter_async_context(crowd(edge, EACH)) for _ in FROM]
+        for readers, site in zip(crowds, FROM, strict=True):
+            readers.ask(stream.poll(stream.tail), Origin=site)
+        answers = [await readers.answers() for readers in crowds]
+    allowed = [
+        {one.answer.get("Access-Control-Allow-Origin") for one in of_site} for of_site in answers
+    ]
+    assert allowed == [{SITES[0]}, {SITES[1]}, {None}]
+    took = [one.at - crowds[0].began for of_site in answers for one in of_site]
+    assert len(took) == EACH * len(FROM)
+    assert max(took) < POLL_S + GRACE_S
+    assert edge.polls() - before <= MOST_AT_ORIGIN * len(FROM)
