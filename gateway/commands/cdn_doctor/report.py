@@ -10,7 +10,7 @@ import signal
 import textwrap
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor import events, examination
+from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
 from gateway.commands.cdn_doctor.examination import Unusable, examine
 from gateway.commands.cdn_doctor.finding import Verdict
@@ -37,7 +37,7 @@ def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int
     note(
         f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {READERS} long-polls twice "
         "among them, to streams of the doctor's own, which are removed in the end. This takes as "
-        f"long as a long-poll does and a few seconds, with SSE at most {events.KEEP_ALIVE_S:g} s; "
+        "long as a long-poll does, or a comment between events, and a few seconds; "
         f"and never more than {examination.LONGEST_S:g} s."
     )
     try:
