@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import signal
@@ -16,8 +15,7 @@ from gateway.commands.cdn_doctor.examination import Unusable, examine
 from gateway.commands.cdn_doctor.finding import Verdict
 from gateway.commands.cdn_doctor.hints import hint
 from gateway.commands.cdn_doctor.polls import READERS
-from gateway.commands.failure import OutputClosed
-from gateway.commands.output import note, write
+from gateway.commands.output import note, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,11 +47,10 @@ def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int
     except Unusable as why:
         note(f"headgate: {url} cannot be examined: {why}.")
         return UNUSABLE
-    with contextlib.suppress(OutputClosed):  # the status is told all the same
-        if as_json:
-            write(json.dumps(_object(url, examined), ensure_ascii=False).encode() + b"\n")
-        else:
-            write("".join(_lines(url, examined)).encode())
+    if as_json:
+        report(f"{json.dumps(_object(url, examined), ensure_ascii=False)}\n")
+    else:
+        report("".join(_lines(url, examined)))
     return FAULTY if _count(examined, Verdict.FAIL) else SOUND
 
 
