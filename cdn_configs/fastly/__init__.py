@@ -13,18 +13,19 @@ TARGETS = (
         file_name="headgate.vcl",
         comment="#",
         does=(
-            "Stores whole chunks for as long as the gateway says, and serves them stale while it "
-            "fetches new ones.",
-            "Makes equal long-polls one request, ended by data or by a 204.",
-            "Makes SSE reads that come within two seconds of each other one request, and passes "
+            "It stores whole chunks for as long as the gateway says, and serves them stale while "
+            "it fetches new ones.",
+            "It makes equal long-polls one request, ended by data or by a 204.",
+            "It makes SSE reads that come within two seconds of each other one request, and passes "
             "each event on as it comes.",
-            "Knows a question in whatever order its query is.",
-            "Asks for a key before it purges; surrogate keys purge a stream at once.",
+            "It knows a question in whatever order its query is.",
+            "It asks for a key before it purges; surrogate keys purge a stream at once.",
         ),
         does_not=(
-            "Store or share anything of readers with credentials: their requests pass.",
-            "Hold long-polls of more than 50 s.",
-            "Join SSE readers later than that, or beyond 20 MB of one answer.",
+            "It stores and shares nothing of readers with credentials: their requests pass.",
+            "It holds no long-polls of more than 50 s.",
+            "It joins no SSE readers who come more than two seconds later, or beyond 20 MB of one "
+            "answer.",
         ),
         is_elsewhere=True,
         abilities=frozenset(

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 OUT_OF_ORDER = 1
 
 
-@click.group()
+class _Echoing(click.Group):
+    """Commands that end quietly, with 0, when their output is read no more."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        from gateway.commands.output import echoed
+
+        with echoed():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Echoing)
 def cdn() -> None:
     """Make and check configurations for the CDNs and proxies in front of a gateway."""
 
@@ -112,7 +122,10 @@ def check_file(file: Path, config: Path | None) -> None:
             content = opened.read(LONGEST_FILE + 1)
         report = check(content.decode(errors="replace"), settings)
     _say_whose(config)
-    _show(file, report)
+    from gateway.commands.output import echoed
+
+    with echoed():  # the status is told all the same
+        _show(file, report)
     if not report.is_fine:
         sys.exit(OUT_OF_ORDER)
 

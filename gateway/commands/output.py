@@ -45,6 +45,27 @@ def write(data: bytes) -> None:
         raise Failed(f"stdout cannot be written: {cause.strerror}") from cause
 
 
+def report(text: str) -> None:
+    """Write all that there is to say; who closes the pipe has seen enough of it.
+
+    The command goes on to its exit status, which says more than that the pipe was closed.
+    """
+    with contextlib.suppress(OutputClosed):
+        write(text.encode())
+
+
+@contextlib.contextmanager
+def echoed() -> Iterator[None]:
+    """End the block quietly when what it echoes by click is read no more."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is still in the buffer is written as Python ends, and would fail there again.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _descriptor())
+        os.close(nowhere)
+
+
 def note(sentence: str) -> None:
     """Tell the person at the terminal something about the data, on a line of its own."""
     if sys.stderr is not None:

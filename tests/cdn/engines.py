@@ -134,8 +134,11 @@ ENGINES: Mapping[str, Engine] = {
 
 
 def run_here(name: str) -> Target:
-    """A target as what an engine of this machine runs: a loopback address is its gateway's, too."""
-    return msgspec.structs.replace(target(name), is_elsewhere=False)
+    """A target as an engine runs it on this machine, where no cache of its vendor is before it.
+
+    So it may have a gateway at a loopback address, and origins that tell their readers apart.
+    """
+    return msgspec.structs.replace(target(name), is_elsewhere=False, keeps_readers_apart=True)
 
 
 def program(name: str) -> str:

@@ -54,7 +54,6 @@ KEPT = (
     Said(POLL, 204, ("Cache-Control: no-store",)),
     Said(POLL, 204, ("Cache-Control: no-store", *EDGE)),
     Said("offset=-1&live=long-poll", 204),
-    Said(POLL, 400, ("Cache-Control: no-store",)),
     Said(POLL, 404, ("Cache-Control: no-store",)),
     Said(POLL, 410, ("Cache-Control: no-store",)),
     Said(POLL, 503, ("Cache-Control: no-store",)),
@@ -73,6 +72,9 @@ NOT_KEPT = (
     Said(READ, 503, ("Cache-Control: no-store",)),
     Said(POLL, 200, ("Cache-Control: no-store",)),
     Said(POLL, 204, ("Cache-Control: private, no-cache",)),
+    # What is wrong with one client's request is told to nobody else.
+    Said(POLL, 400, ("Cache-Control: no-store",)),
+    Said(POLL, 431, ("Cache-Control: no-store",)),
     Said("offset=-1&live=long-poll", 404, ("Cache-Control: no-store",)),
     Said("live=long-poll&offset=now", 404, ("Cache-Control: no-store",)),
 )

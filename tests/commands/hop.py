@@ -38,8 +38,9 @@ class Faults:
 class Hop:
     """Passes requests on, and counts their methods."""
 
-    def __init__(self, gateway: str, faults: Faults) -> None:
+    def __init__(self, gateway: str, faults: Faults, session: aiohttp.ClientSession) -> None:
         self._gateway = gateway
+        self._session = session
         self._faults = faults
         self.requests: list[str] = []
         self._kept: dict[str, tuple[bytes, dict[str, str]]] = {}
@@ -66,17 +67,14 @@ class Hop:
 
     async def _asked(self, method: str, request: web.Request, body: bytes) -> web.StreamResponse:
         faults = self._faults
-        async with (
-            aiohttp.ClientSession(auto_decompress=False) as session,
-            session.request(
-                method,
-                URL(f"{self._gateway}{request.raw_path}", encoded=True),
-                headers=self._passed(request.headers),
-                data=None if method == "GET" else body[: faults.cuts_bodies_at],
-                skip_auto_headers=("Content-Type", "Accept-Encoding"),
-                timeout=aiohttp.ClientTimeout(total=self._patience_s(request)),
-            ) as answer,
-        ):
+        async with self._session.request(
+            method,
+            URL(f"{self._gateway}{request.raw_path}", encoded=True),
+            headers=self._passed(request.headers),
+            data=None if method == "GET" else body[: faults.cuts_bodies_at],
+            skip_auto_headers=("Content-Type", "Accept-Encoding"),
+            timeout=aiohttp.ClientTimeout(total=self._patience_s(request)),
+        ) as answer:
             if answer.content_type == "text/event-stream":
                 return await self._events(request, answer)
             return await self._whole(request, answer)
@@ -115,14 +113,19 @@ class Hop:
 @contextlib.asynccontextmanager
 async def hop(gateway: str, faults: Faults) -> AsyncIterator[tuple[str, Hop]]:
     """The URL of a hop before a gateway, as long as the block lasts; and the hop."""
-    handler = Hop(gateway, faults)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler.answer)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield f"http://127.0.0.1:{port}", handler
-    finally:
-        await runner.cleanup()
+    async with aiohttp.ClientSession(
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=0),  # as many at once as it is asked itself
+    ) as session:
+        handler = Hop(gateway, faults, session)
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler.answer)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            yield f"http://127.0.0.1:{port}", handler
+        finally:
+            await runner.cleanup()

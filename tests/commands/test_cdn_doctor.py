@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 # Those of every check on a way without a fault: streams, their removal, and forty polls.
-REQUESTS = 88
+REQUESTS = 90
 
 
 @pytest.fixture(scope="module")

@@ -31,15 +31,18 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 IDS = ("X-Request-Id",)
+AT_ONCE = 8  # examinations, which wait most of their time
 CLAIMS = ("X-Cache", "X-Cache-Hits", "Cache-Status", "Age")
+RIGHT = "Bearer right"
 FAULTS: dict[str, tuple[Faults, set[str]]] = {
     "none": (Faults(), set()),
     "loses appends": (Faults(loses_appends=True), {"POST body"}),
     "cuts bodies": (Faults(cuts_bodies_at=1024), {"POST body"}),
     "ends polls": (Faults(ends_polls_after_s=2.0), {"poll held"}),
+    "ends polls quietly": (Faults(ends_polls_after_s=2.0, ends_polls_with=204), set()),
     "holds all events": (Faults(lets_through=0), {"SSE"}),
     "holds later events": (Faults(lets_through=1), {"SSE"}),
-    "drops comments": (Faults(drops_comments=True), {"keep-alive"}),
+    "drops comments": (Faults(drops_comments=True), set()),
     "forgets tags": (Faults(drops=("If-None-Match",)), {"304"}),
     "refuses removals": (Faults(refuses=("DELETE",)), set()),
     "refuses HEAD": (Faults(refuses=("HEAD",)), set()),
@@ -49,14 +52,29 @@ FAULTS: dict[str, tuple[Faults, set[str]]] = {
         {"query order", "304", "credentials", "empty tail"},
     ),
     "tells nothing": (Faults(drops=(*IDS, *CLAIMS)), set()),
+    "wants credentials": (Faults(wants=RIGHT), set()),
+    "keeps for all who wants credentials": (
+        Faults(wants=RIGHT, keeps_for_all=True),
+        {"query order", "304", "credentials", "equal polls", "empty tail"},
+    ),
 }
 
 
-async def behind(gateway: Headgate, faults: Faults, **environment: str) -> Examination:
+# What only those find who may ask the gateway what it does.
+WITH_ADMIN: dict[str, set[str]] = {
+    "drops comments": {"keep-alive"},
+    "ends polls quietly": {"poll held"},
+}
+QUESTIONS = 3  # to a gateway: its settings, its routes, and the readers of one stream
+
+
+async def behind(gateway: Headgate, faults: Faults, *, is_admin: bool = False) -> Examination:
     """What is found of a hop, which met as many requests as were counted."""
+    environment = {} if faults.wants is None else {"STREAM_AUTH": faults.wants}
+    admin = gateway.admin_url if is_admin else None
     async with hop(gateway.url, faults) as (url, met):
-        found = await examined(f"{url}/v1/stream", environment=environment)
-        assert len(met.requests) == found.requests
+        found = await examined(f"{url}/v1/stream", admin=admin, environment=environment)
+        assert len(met.requests) == found.requests - QUESTIONS * is_admin
         return found
 
 
@@ -71,47 +89,43 @@ async def test_each_fault_is_found_and_no_other(
     gateway: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_S", 3.0)  # as three of the gateway's heartbeats
-    places = asyncio.Semaphore(6)
+    places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(faults: Faults) -> Examination:
+    async def one(name: str, *, is_admin: bool = False) -> Examination:
         async with places:
-            return await behind(gateway, faults)
+            return await behind(gateway, FAULTS[name][0], is_admin=is_admin)
 
-    all_found = await asyncio.gather(*(one(faults) for faults, _ in FAULTS.values()))
-    found = dict(zip(FAULTS, all_found, strict=True))
+    all_found = await asyncio.gather(
+        *(one(name) for name in FAULTS), *(one(name, is_admin=True) for name in WITH_ADMIN)
+    )
+    found = dict(zip(FAULTS, all_found[: len(FAULTS)], strict=True))
+    asked = dict(zip(WITH_ADMIN, all_found[len(FAULTS) :], strict=True))
     assert {name: failures(one) for name, one in found.items()} == {
         name: faults for name, (_, faults) in FAULTS.items()
     }
+    assert {name: failures(one) for name, one in asked.items()} == WITH_ADMIN
     passes = {name: of(one, Verdict.PASS) for name, one in found.items()}
     assert passes["none"] == passes["refuses removals"] == ALL
+    assert passes["wants credentials"] == ALL
+    assert ALL - passes["ends polls quietly"] == {"204 kept"}  # the polls are too short for that
     assert ALL - passes["refuses HEAD"] == {"HEAD"}
+    assert ALL - passes["drops comments"] == {"keep-alive"}
     # Without a word of any cache, nobody knows what was shared.
     assert ALL - passes["tells nothing"] == {"query order", "credentials", "equal polls"}
     assert "4,096 bytes were appended" in saw(found["loses appends"], "POST body")
     assert "and 0 are there" in saw(found["loses appends"], "POST body")
     assert "and 1,024 are there" in saw(found["cuts bodies"], "POST body")
     assert "with 504" in saw(found["ends polls"], "poll held")
+    assert "; the gateway holds it 3 s" in saw(asked["ends polls quietly"], "poll held")
+    assert "sends a comment after 1 s" in saw(asked["drops comments"], "keep-alive")
+    assert "are refused, also what is kept" in saw(found["wants credentials"], "credentials")
+    given_to_all = saw(found["keeps for all who wants credentials"], "credentials")
+    assert given_to_all.startswith("a reader with a Cookie and one with no credentials and one")
     assert "an event that was appended" in saw(found["holds later events"], "SSE")
     left = {url.partition("/v1/stream/")[2] for url in found["refuses removals"].left}
     assert len(left) == 10
     assert left <= set(names_of_streams(gateway))
-    assert max(one.requests for one in found.values()) <= 105
-
-
-async def test_credentials_that_are_given_are_what_nobody_else_may_read_by(
-    gateway: Headgate,
-) -> None:
-    right = "Bearer right"
-    kept_apart, given_to_all = await asyncio.gather(
-        behind(gateway, Faults(wants=right), STREAM_AUTH=right),
-        behind(gateway, Faults(wants=right, keeps_for_all=True), STREAM_AUTH=right),
-    )
-    assert of(kept_apart, Verdict.PASS) == ALL
-    assert "are refused, also what is kept" in saw(kept_apart, "credentials")
-    assert "credentials" in failures(given_to_all)
-    assert "a reader with other credentials and one with no credentials" in saw(
-        given_to_all, "credentials"
-    )
+    assert max(one.requests for one in found.values()) <= 115
 
 
 @pytest.mark.parametrize(
@@ -129,20 +143,6 @@ async def test_who_has_no_credentials_is_told_so(
             await examined(f"{url}/v1/stream", environment=environment)
         assert str(refusal.value) == why
         assert met.requests == ["PUT"]
-
-
-async def test_a_poll_that_ends_before_its_time_is_known_to_who_may_ask_the_gateway(
-    gateway: Headgate,
-) -> None:
-    early = Faults(ends_polls_after_s=2.0, ends_polls_with=204)
-    async with hop(gateway.url, early) as (url, _):
-        at = f"{url}/v1/stream"
-        alone, with_gateway = await asyncio.gather(
-            examined(at), examined(at, admin=gateway.admin_url)
-        )
-    assert "poll held" in of(alone, Verdict.PASS)
-    assert "poll held" in failures(with_gateway)
-    assert "; the gateway holds it 3 s" in saw(with_gateway, "poll held")
 
 
 async def test_a_stream_that_cannot_be_removed_is_named(gateway: Headgate) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.examination import Examination
 
 # What nginx has to be told at least, so that nothing is wrong; the others leave a part of it out.
-KEY = 'proxy_cache_key "$http_authorization $raw_path $arg_cursor $arg_live $arg_offset";'
+WHO = "$http_authorization $http_cookie"
+KEY = f'proxy_cache_key "{WHO} $raw_path $arg_cursor $arg_live $arg_offset";'
 READS = """
     location / {
         error_page 470 = @poll;
@@ -65,7 +66,16 @@ SERVERS: dict[str, tuple[str, set[str]]] = {
     "no_lock": (RIGHT.replace(LOCK, ""), {"equal polls"}),
     "no_lifetime": (RIGHT.replace("proxy_cache_valid 204 1s;", ""), {"204 together"}),
     "long_lifetime": (RIGHT.replace("204 1s", "204 10s"), {"204 kept"}),
-    "one_key_for_all": (RIGHT.replace("$http_authorization", ""), {"credentials"}),
+    "one_key_for_all": (RIGHT.replace(WHO, ""), {"credentials"}),
+    "one_key_for_all_cookies": (
+        RIGHT.replace(WHO, "") + "proxy_cache_bypass $http_authorization;"
+        "proxy_no_cache $http_authorization;",
+        {"credentials"},
+    ),
+    "copies_of_nobody_for_all": (
+        RIGHT.replace(WHO, "") + "proxy_no_cache $http_authorization $http_cookie;",
+        {"credentials"},
+    ),
     "query_as_sent": (
         KEY.replace("$arg_cursor", "$args") + READS + POLLS + EVENTS,
         {"query order"},
@@ -114,6 +124,12 @@ async def test_each_fault_is_found_and_no_other(tmp_path: Path) -> None:
     }
     assert "1 reached the server" in saw(found["right"], "equal polls")
     assert "20 reached the server" in saw(found["no_lock"], "equal polls")
+    assert "a reader with no credentials and one with another Cookie got another's" in saw(
+        found["one_key_for_all_cookies"], "credentials"
+    )
+    assert "a reader with another Authorization and one with another Cookie got another's" in saw(
+        found["copies_of_nobody_for_all"], "credentials"
+    )
     assert "still waited for each other" in saw(found["no_lifetime"], "204 together")
     assert "with 504" in saw(found["impatient"], "poll held")
     for one in found.values():

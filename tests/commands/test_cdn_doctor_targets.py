@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.commands.cdn_doctor import events
-from tests.cdn.candidates import CANDIDATES
+from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
 from tests.cdn.candidates import edge as before_headgate
 from tests.cdn.origin import STREAMS, headgate_origin
 from tests.cdn.patients import LOCKED, PATIENTS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.cdn.edges import Edge
 
 # By default, and once with an answer for each reader.
-MADE = [one for one in CANDIDATES if one.credentials == "bypass" or one.target == "nginx-njs"]
+MADE = [*CANDIDATES, *(one for one in PER_CREDENTIAL if one.target == "nginx-njs")]
 # That a target cannot cache or collapse is no fault: without a cache before it, Headgate does.
 COLLAPSES = {"nginx", "nginx-njs", "varnish", "cloudflare-worker", "cloudflare-durable"}
 
@@ -61,8 +61,8 @@ async def test_usual_configurations_are_found_out_behind_any_server(
             }
         )
     assert {name: failures(one) for name, one in found.items()} == {
-        "naive-nginx": {"query order", "204 kept", "SSE", "HEAD", "empty tail"},
-        "naive-varnish": {"204 kept", "keep-alive", "HEAD", "empty tail"},
+        "naive-nginx": {"query order", "credentials", "204 kept", "SSE", "HEAD", "empty tail"},
+        "naive-varnish": {"204 kept", "HEAD", "empty tail"},
         "naive-worker": {"POST body"},
-        "locked-nginx": {"query order", "204 together", "SSE", "HEAD", "empty tail"},
+        "locked-nginx": {"query order", "credentials", "204 together", "SSE", "HEAD", "empty tail"},
     }

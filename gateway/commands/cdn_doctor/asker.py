@@ -62,9 +62,12 @@ class Asker:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        within_s: float = ANSWER_S,
+        within_s: float | None = None,
     ) -> Reply:
-        """The answer to a request, whatever its status; RequestRefused if there is none in time."""
+        """The answer to a request, whatever its status; RequestRefused if there is none in time.
+
+        It has ANSWER_S unless it may take longer.
+        """
         self.budget.spend()
         return await exchange(
             stream, method, query=query, headers=headers, body=body, within_s=within_s
@@ -87,9 +90,10 @@ async def exchange(
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    within_s: float = ANSWER_S,
+    within_s: float | None = None,
 ) -> Reply:
     """As `Asker.ask`, for a request that is counted already."""
+    within_s = ANSWER_S if within_s is None else within_s
     request_id = f"{ID_MARK}{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()
     sent = {**(headers or {}), REQUEST_ID: request_id}

@@ -15,8 +15,11 @@ from gateway.commands.cdn_doctor.staleness import old_answers
 from gateway.commands.cdn_doctor.streams import NotMade
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gateway.commands.cdn_doctor.asker import Reply
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.staleness import Read
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
 
 REFUSED = {401, 403, 404}
@@ -41,7 +44,7 @@ async def query_order(deployment: Deployment) -> Finding:
 
 
 async def _order_by_staleness(deployment: Deployment) -> Finding:
-    again, turned = await old_answers(deployment, "-order", _plain, (_plain, _turned))
+    again, turned = await old_answers(deployment, "-order", (_plain,), (_plain, _turned))
     if not again:
         return unknown("query order", "nothing says that any cache keeps reads")
     if turned:
@@ -72,46 +75,75 @@ async def validation(deployment: Deployment) -> Finding:
 
 
 async def credentials(deployment: Deployment) -> Finding:
-    """Whether one reader's answer is given to another: two credentials, and none.
+    """Whether one reader's answer is given to another: two of each kind of credentials, and none.
 
-    The first are those that were given, if any: what they read nobody else may be given.
+    The first are those that were given, if any: what they read nobody else may be given. As each
+    reader is another one, any answer that was there before is somebody else's. Some read before
+    the one with none, and some after: a cache may keep either's answer for the other.
     """
     own = await _closed_stream(deployment.streams, "-credentials")
     given = own.stream.target.authorization
-    one, other, nobody = [
-        partial(_as_somebody, who) for who in (given or _made_up(), _made_up(), None)
-    ]
-    first = await one(own)
-    others = {"other credentials": await other(own), "no credentials": await nobody(own)}
-    if first.status in REFUSED and given is None:
+    readers = {
+        "an Authorization": partial(_as_somebody, given or _made_up(), None),
+        "a Cookie": partial(_as_somebody, None, _session()),
+        "no credentials": partial(_as_somebody, None, None),
+        "another Authorization": partial(_as_somebody, _made_up(), None),
+        "another Cookie": partial(_as_somebody, None, _session()),
+    }
+    replies = {name: await read(own) for name, read in readers.items()}
+    shared = {name for name, reply in replies.items() if source(reply) is Source.SHARED}
+    is_silent = any(source(reply) is Source.UNKNOWN for reply in replies.values() if reply.is_good)
+    if is_silent and deployment.reads.appends_arrive:
+        shared |= await _given_old(deployment, readers)
+    if leaks := [name for name in readers if name in shared and replies[name].is_good]:
+        saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
+        return failed("credentials", saw)
+    return _unshared(list(replies.values()), is_silent=is_silent, is_made_up=given is None)
+
+
+def _unshared(replies: Sequence[Reply], *, is_silent: bool, is_made_up: bool) -> Finding:
+    """What is found where no answer is known to be another reader's."""
+    first, *others = replies
+    if first.status in REFUSED and is_made_up:
         saw = "those that were made up are refused: STREAM_AUTH gives real ones"
         return unknown("credentials", saw)
     if not first.is_good:
         return unknown("credentials", f"a read was answered with: {first.said}")
-    sources = {name: source(reply) for name, reply in others.items()}
-    if Source.UNKNOWN in sources.values() and deployment.reads.appends_arrive:
-        old = await old_answers(deployment, "-readers", one, (other, nobody))
-        sources |= {name: Source.SHARED for name, is_old in zip(others, old, strict=True) if is_old}
-    leaks = [
-        name for name, reply in others.items() if reply.is_good and sources[name] is Source.SHARED
-    ]
-    if leaks:
-        saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
-        return failed("credentials", saw)
-    if all(reply.status in REFUSED for reply in others.values()):
+    if all(reply.status in REFUSED for reply in others):
         return passed("credentials", "other credentials and none are refused, also what is kept")
-    if Source.UNKNOWN in sources.values():
+    if is_silent:
         return unknown("credentials", "nothing says whether an answer comes from a cache")
-    return passed("credentials", "each of two credentials and of none got an answer of its own")
+    saw = "each of two Authorizations, two Cookies and none got an answer of its own"
+    return passed("credentials", saw)
 
 
-async def _as_somebody(authorization: str | None, own: OwnStream) -> Reply:
+async def _given_old(deployment: Deployment, readers: Mapping[str, Read]) -> set[str]:
+    """Who is given what another read, where caches say nothing."""
+    given_old: set[str] = set()
+    names = list(readers)
+    with_some, nobody, later = names[:2], names[2:3], names[3:]
+    for suffix, before, after in (
+        ("-readers", with_some, [*nobody, *later]),
+        ("-anybody", nobody, later),
+    ):
+        reads = [[readers[name] for name in those] for those in (before, after)]
+        old = await old_answers(deployment, suffix, *reads)
+        given_old |= {name for name, is_old in zip(after, old, strict=True) if is_old}
+    return given_old
+
+
+async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnStream) -> Reply:
+    headers = {} if cookie is None else {"Cookie": cookie}
     stream = own.as_somebody(authorization)
-    return await own.asker.ask(stream, "GET", query={"offset": own.start})
+    return await own.asker.ask(stream, "GET", query={"offset": own.start}, headers=headers)
 
 
 def _made_up() -> str:
     return f"Bearer doctor-{secrets.token_hex(8)}"
+
+
+def _session() -> str:
+    return f"session=doctor-{secrets.token_hex(8)}"
 
 
 async def _closed_stream(streams: OwnStreams, suffix: str, data: bytes = DATA) -> OwnStream:

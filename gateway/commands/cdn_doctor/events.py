@@ -17,13 +17,19 @@ from gateway.commands.failure import Failed
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 EVENT_STREAM = "text/event-stream"
 # An event takes a round trip; who buffers holds it until a buffer is full or the answer ends.
 PROMPT_S = 3.0
-# Hops commonly end a connection that is silent for a minute, some of them after half of one.
+# Hops commonly end a connection that is silent for a minute, some of them after half of one. Unless
+# the gateway says how often it sends a comment, more silence decides nothing.
 KEEP_ALIVE_S = 30.0
+# What the gateway says is waited for, but no longer: other checks have all ended by then.
+LONGEST_SILENCE_S = 100.0
+# By which two clocks may differ over a time that both measure.
+TOLERANCE_S = 0.5
 # Two events of a few bytes, and comments; more is no answer to this question.
 MOST_BYTES = 1 << 16
 
@@ -37,6 +43,7 @@ class Watch:
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.content_type = answer.content_type
+        self.opened_s = asyncio.get_running_loop().time()
         self._content = answer.content
         self._decoder = EventDecoder()
         self._received = 0
@@ -85,7 +92,7 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
                         headers={"Accept": "text/event-stream"},
                     )
                 )
-            return await _watched(Watch(answer), own)
+            return await _watched(Watch(answer), own, deployment.gateway)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except RequestRefused as refusal:
@@ -97,13 +104,13 @@ def _wrong(saw: str) -> list[Finding]:
     return [failed("SSE", saw), unknown("keep-alive", "no events come as they happen")]
 
 
-async def _watched(watch: Watch, own: OwnStream) -> list[Finding]:
+async def _watched(watch: Watch, own: OwnStream, gateway: GatewayCounters | None) -> list[Finding]:
     wrong = await _arrivals(watch, own)
     if wrong is not None:
         return _wrong(wrong)
     return [
         passed("SSE", "an event came at once, and one that was appended, too"),
-        await _keep_alive(watch),
+        await _keep_alive(watch, gateway),
     ]
 
 
@@ -126,16 +133,43 @@ async def _arrivals(watch: Watch, own: OwnStream) -> str | None:
     return None
 
 
-async def _keep_alive(watch: Watch) -> Finding:
+async def _keep_alive(watch: Watch, gateway: GatewayCounters | None) -> Finding:
     loop = asyncio.get_running_loop()
     began_s = loop.time()
+    patience_s = KEEP_ALIVE_S
+    if gateway is not None:
+        patience_s = min(gateway.heartbeat_s + PROMPT_S, LONGEST_SILENCE_S)
     try:
-        async with asyncio.timeout(KEEP_ALIVE_S):
+        async with asyncio.timeout(patience_s):
             await watch.comment()
     except TimeoutError:
-        return failed("keep-alive", f"a quiet answer was silent for {KEEP_ALIVE_S:g} s")
-    except (EventsEnded, aiohttp.ClientError) as cause:
+        return _silent(patience_s, gateway)
+    except EventsEnded:
+        return _ended(loop.time() - began_s, loop.time() - watch.opened_s, gateway)
+    except aiohttp.ClientError:
         after = f"after {loop.time() - began_s:.1f} s of silence"
-        how = "ended" if isinstance(cause, EventsEnded) else "was cut"
-        return failed("keep-alive", f"a quiet answer {how} {after}")
+        return failed("keep-alive", f"a quiet answer was cut {after}")
     return passed("keep-alive", f"a quiet answer had a comment after {loop.time() - began_s:.1f} s")
+
+
+def _silent(silence_s: float, gateway: GatewayCounters | None) -> Finding:
+    """What it means that nothing came; whoever has set a longer heartbeat may know his hops."""
+    saw = f"a quiet answer was silent for {silence_s:.1f} s"
+    if gateway is None:
+        return unknown("keep-alive", f"{saw}; --admin tells when a comment is due")
+    due = f"{saw}; the gateway sends a comment after {gateway.heartbeat_s:g} s"
+    return (
+        unknown("keep-alive", due) if silence_s < gateway.heartbeat_s else failed("keep-alive", due)
+    )
+
+
+def _ended(silence_s: float, age_s: float, gateway: GatewayCounters | None) -> Finding:
+    """What it means that an answer ended as it should, before any comment."""
+    saw = f"a quiet answer ended after {silence_s:.1f} s of silence"
+    if gateway is None:
+        return unknown("keep-alive", f"{saw}; --admin tells when the server ends one")
+    if age_s < gateway.sse_max_age_s - TOLERANCE_S:
+        return failed("keep-alive", f"{saw}; the gateway lets it last {gateway.sse_max_age_s:g} s")
+    if silence_s > gateway.heartbeat_s + TOLERANCE_S:
+        return _silent(silence_s, gateway)
+    return passed("keep-alive", f"{saw}, by sse_max_age; no comment was due")

@@ -48,22 +48,21 @@ class _Readers(msgspec.Struct):
 
 
 class GatewayCounters:
-    """One gateway: how long it holds polls, and how many wait at a stream."""
+    """One gateway: the times that its settings promise, and how many polls wait at a stream."""
 
     def __init__(self, asker: Asker, admin: Stream) -> None:
         self._asker = asker
         self._admin = admin
         self._prefixes: list[str] = []
-        self.poll_s: float | None = None
+        self.poll_s = self.heartbeat_s = self.sse_max_age_s = 0.0  # until it is looked at
 
     async def look(self) -> None:
         """Learn its routes and settings; Failed if it is no gateway, or does not say."""
         configuration = await self._get("configuration", {}, _Configuration)
         values = {setting.key: setting.value for setting in configuration.settings}
-        held = values.get("long_poll_timeout", "")
-        if re.fullmatch(r"\d{1,3}(\.\d{1,9})?", held, re.ASCII) is None:
-            raise self._is_none()
-        self.poll_s = float(held)
+        self.poll_s = self._seconds(values, "long_poll_timeout")
+        self.heartbeat_s = self._seconds(values, "sse_heartbeat")
+        self.sse_max_age_s = self._seconds(values, "sse_max_age")
         routes = await self._get("routes", {}, _Routes)
         self._prefixes = [route.prefix for route in routes.routes]
 
@@ -94,6 +93,13 @@ class GatewayCounters:
             return msgspec.json.decode(reply.body, type=kind)
         except msgspec.DecodeError as cause:
             raise self._is_none() from cause
+
+    def _seconds(self, values: Mapping[str, str], key: str) -> float:
+        """A setting; no gateway takes a time of more than a day, which has five digits."""
+        value = values.get(key, "")
+        if re.fullmatch(r"\d{1,5}(\.\d{1,9})?", value, re.ASCII) is None:
+            raise self._is_none()
+        return float(value)
 
     def _is_none(self) -> Failed:
         return Failed(f"{self._admin.target.shown}: no gateway's admin listener is there")

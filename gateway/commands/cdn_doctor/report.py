@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import signal
 import textwrap
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor import events, examination
+from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
 from gateway.commands.cdn_doctor.examination import Unusable, examine
 from gateway.commands.cdn_doctor.finding import Verdict
 from gateway.commands.cdn_doctor.hints import hint
 from gateway.commands.cdn_doctor.polls import READERS
-from gateway.commands.failure import OutputClosed
-from gateway.commands.output import note, write
+from gateway.commands.output import note, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +35,7 @@ def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int
     note(
         f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {READERS} long-polls twice "
         "among them, to streams of the doctor's own, which are removed in the end. This takes as "
-        f"long as a long-poll does and a few seconds, with SSE at most {events.KEEP_ALIVE_S:g} s; "
+        "long as a long-poll does, or a comment between events, and a few seconds; "
         f"and never more than {examination.LONGEST_S:g} s."
     )
     try:
@@ -49,11 +47,10 @@ def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int
     except Unusable as why:
         note(f"headgate: {url} cannot be examined: {why}.")
         return UNUSABLE
-    with contextlib.suppress(OutputClosed):  # the status is told all the same
-        if as_json:
-            write(json.dumps(_object(url, examined), ensure_ascii=False).encode() + b"\n")
-        else:
-            write("".join(_lines(url, examined)).encode())
+    if as_json:
+        report(f"{json.dumps(_object(url, examined), ensure_ascii=False)}\n")
+    else:
+        report("".join(_lines(url, examined)))
     return FAULTY if _count(examined, Verdict.FAIL) else SOUND
 
 

@@ -19,18 +19,18 @@ UNUSED_CURSOR = "2"
 
 
 async def old_answers(
-    deployment: Deployment, suffix: str, before: Read, after: Sequence[Read]
+    deployment: Deployment, suffix: str, before: Sequence[Read], after: Sequence[Read]
 ) -> list[bool]:
-    """Which reads `after` an append are answered as one was `before` it: not by the server.
+    """Which reads `after` an append are answered as those `before` it were: not by the server.
 
-    All are called fresh if nothing can be seen: the first read found something already, or the
-    server itself is behind.
+    All are called fresh if nothing can be seen: the first reads were refused or found something
+    already, or the server itself is behind.
     """
     own = await deployment.streams.create(suffix)
-    first = await before(own)
+    first = [reply for read in before if (reply := await read(own)).is_good]
     await own.append(b"1")
     control = await own.read({"cursor": UNUSED_CURSOR, "offset": own.start})
-    if not first.is_good or first.body not in EMPTY or control.body in EMPTY:
+    if not first or any(reply.body not in EMPTY for reply in first) or control.body in EMPTY:
         return [False] * len(after)
     replies = [await read(own) for read in after]
     return [reply.is_good and reply.body in EMPTY for reply in replies]

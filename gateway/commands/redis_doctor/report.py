@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.output import note, write
+from gateway.commands.output import note, report
 from gateway.commands.redis_doctor import groups
 from gateway.commands.redis_doctor.access import access
 from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
@@ -54,10 +54,9 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
             status = FAULTY
     if as_json:
         told = [_object(route, parts) for route, parts in reports]
-        write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+        report(f"{json.dumps(told, ensure_ascii=False)}\n")
     else:
-        text = "\n".join("".join(_lines(route, parts)) for route, parts in reports)
-        write(text.encode())
+        report("\n".join("".join(_lines(route, parts)) for route, parts in reports))
     return status
 
 

@@ -1,0 +1,69 @@
+"""Commands whose output is read no more end without a word, with the status that they found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.cdn_doctor import report
+from gateway.commands.cdn_doctor.examination import Examination
+from gateway.commands.cdn_doctor.finding import failed
+from gateway.commands.cdn_doctor.streams import first_target
+from tests.support.processes import HEADGATE
+from tests.support.redis_servers import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def closed_pipe() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+def ended(closed_pipe: int, *arguments: str) -> tuple[int, str]:
+    """The exit status of a command, and what it says on stderr."""
+    done = subprocess.run(
+        [HEADGATE, *arguments],
+        stdout=closed_pipe,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_the_doctor_of_a_redis(closed_pipe: int, tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")  # streams may vanish
+        assert ended(closed_pipe, "doctor", "redis", server.url) == (1, "")
+
+
+def test_the_doctor_of_a_deployment(closed_pipe: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def examined(*_: object) -> Examination:
+        return Examination((failed("HEAD", "it told the old tail"),), (), 1, 0.1, ())
+
+    monkeypatch.setattr(report, "_until_told", examined)
+    url = "http://h/v1/stream"
+    with os.fdopen(os.dup(closed_pipe), "w") as output:
+        monkeypatch.setattr("sys.stdout", output)
+        for as_json in (False, True):
+            assert report.run(url, first_target(url, {}), None, as_json=as_json) == report.FAULTY
+
+
+def test_configurations(closed_pipe: int, tmp_path: Path) -> None:
+    rendered = ("cdn", "render", "haproxy", "--upstream", "h:1", "--host", "a.example")
+    assert ended(closed_pipe, *rendered) == (0, "")
+    file = tmp_path / "haproxy.cfg"
+    assert ended(closed_pipe, *rendered, "-o", str(file)) == (0, "")
+    file.write_text(file.read_text() + "# changed\n")
+    assert ended(closed_pipe, "cdn", "check", str(file)) == (1, "")
