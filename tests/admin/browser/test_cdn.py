@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-HOST, GATEWAY = "streams.example.com", "gateway.example.com:443"
+HOST, GATEWAY = "streams.example.com", "gateway.example.com:4437"  # some targets speak no TLS to it
 NARROW = {"width": 360, "height": 780}
 HOSTILE = ('"><img src=x onerror=alert(1)>', "a';}server{", "\u202egpj.example", "n" * 300)
 
