@@ -101,7 +101,7 @@ SERVERS: dict[str, tuple[str, set[str]]] = {
 
 async def examine(ports: dict[str, int]) -> dict[str, Examination]:
     """Several at a time, since an examination waits most of its own."""
-    places = asyncio.Semaphore(7)
+    places = asyncio.Semaphore(8)
 
     async def one(port: int) -> Examination:
         async with places:

@@ -61,9 +61,12 @@ def test_the_doctor_of_a_deployment(closed_pipe: int, monkeypatch: pytest.Monkey
 
 
 def test_configurations(closed_pipe: int, tmp_path: Path) -> None:
-    rendered = ("cdn", "render", "haproxy", "--upstream", "h:1", "--host", "a.example")
+    settings = tmp_path / "headgate.toml"
+    settings.write_text('listen = "10.0.0.5:4000"\n')
+    config = ("--config", str(settings))
+    rendered = ("cdn", "render", "haproxy", *config, "--host", "a.example")
     assert ended(closed_pipe, *rendered) == (0, "")
     file = tmp_path / "haproxy.cfg"
     assert ended(closed_pipe, *rendered, "-o", str(file)) == (0, "")
     file.write_text(file.read_text() + "# changed\n")
-    assert ended(closed_pipe, "cdn", "check", str(file)) == (1, "")
+    assert ended(closed_pipe, "cdn", "check", *config, str(file)) == (1, "")
