@@ -68,6 +68,8 @@ def _tags(copies: Sequence[Copies]) -> list[str]:
 def _status(status: int, _body: bytes) -> str | None:
     if 200 <= status < 300:
         return None
+    if status in {405, 501}:
+        return f"answers {status}: it takes no purges (headgate cdn render --purge)"
     if status in {401, 403}:
         return f"does not let us purge: it answers {status}"
     return "has had too many purges: it answers 429" if status == 429 else f"answers {status}"

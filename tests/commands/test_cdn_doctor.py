@@ -108,7 +108,10 @@ def test_who_is_nobody_is_not_examined(cli: CommandLine) -> None:
     done = cli("doctor", at)
     assert (done.returncode, done.stdout) == (2, b"")
     said = done.stderr.decode().splitlines()
-    assert said[1:] == [f"headgate: {at} cannot be examined: cannot connect: Connection refused."]
+    why = "cannot connect: Connection refused"
+    assert said[1:] == [f"headgate: {at} cannot be examined: {why}."]
+    done = cli("doctor", "--json", at)
+    assert (done.returncode, json.loads(done.stdout)) == (2, {"url": at, "error": why})
 
 
 def test_a_gateway_that_does_not_answer_is_an_end(server: Headgate, cli: CommandLine) -> None:

@@ -132,8 +132,8 @@ async def test_tags_are_one_expression_for_varnish() -> None:
     [
         ("nginx", refusal("404 Not Found"), "it needs ngx_cache_purge 2.4 or newer"),
         ("nginx", refusal("412 Precondition Failed"), "it needs ngx_cache_purge 2.4 or newer"),
-        ("nginx", refusal("405 Method Not Allowed"), "answers 405"),
-        ("varnish", refusal("501 Not Implemented"), "answers 501"),
+        ("nginx", refusal("405 Method Not Allowed"), "answers 405: it takes no purges"),
+        ("varnish", refusal("501 Not Implemented"), "answers 501: it takes no purges"),
         ("fastly", refusal("401 Unauthorized"), "does not let us purge: it answers 401"),
         ("cloudflare", refusal("403 Forbidden"), "does not let us purge: it answers 403"),
         ("cloudflare", refusal("200 OK"), "does not answer that it was a success"),

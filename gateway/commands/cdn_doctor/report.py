@@ -46,6 +46,8 @@ def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int
         return TERMINATED
     except Unusable as why:
         note(f"headgate: {url} cannot be examined: {why}.")
+        if as_json:
+            report(f"{json.dumps({'url': url, 'error': str(why)}, ensure_ascii=False)}\n")
         return UNUSABLE
     if as_json:
         report(f"{json.dumps(_object(url, examined), ensure_ascii=False)}\n")
