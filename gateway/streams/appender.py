@@ -240,8 +240,8 @@ class Appender:
         """
         now = self.answered_at = perf_counter()
         told = [active.waiting.popleft() for _ in outcomes]
-        self.figures.count(told, outcomes, now)
         self._unanswered.extend(zip(told, outcomes, strict=True))
+        self.figures.count(told, outcomes, now)
         if not self._answering:
             self._answer_on()
 
