@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
     from gateway.runtime.access_log import AccessLog
+    from gateway.runtime.admission import Admission
     from gateway.runtime.common_headers import CommonHeaders
-    from gateway.runtime.limits import Limits
     from gateway.runtime.writes import Write
     from gateway.telemetry.spans import Tracer
 
@@ -42,18 +42,19 @@ class Context:
         self,
         clock: Callable[[], float],
         store: Store[Any],
-        limits: Limits,
+        admission: Admission,
         lines: CommonHeaders,
         log: AccessLog,
         timeouts: Timeouts,
     ) -> None:
         self.clock = clock
         self.store = store
-        self.limits = limits
+        self.admission = admission
+        self.limits = admission.limits
         self.lines = lines
         self.log = log
         self.timeouts = timeouts
-        self.repeats = LoopDetector()
+        self.repeats = LoopDetector(admission.proxies)
         self.lag = LoopLag()
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
