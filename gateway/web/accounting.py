@@ -22,6 +22,7 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
+from gateway.web.request_head import raw_target
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -61,7 +62,7 @@ def asked(request: BaseRequest, shared: Context) -> Asked:
     """What a line says of the request."""
     forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
     client = shared.admission.client_address(request.transport, request.headers)
-    return Asked(request.method, request.path_qs, client, forwarded_for)
+    return Asked(request.method, raw_target(request), client, forwarded_for)
 
 
 def found(
