@@ -924,7 +924,7 @@ def test_a_file_has_no_host() -> None:
     assert load(None, {}, {"origin": "file:///tmp/x"}).origin == "file:///tmp/x"
 
 
-@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_TOKEN"])
+@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_PASSWORD"])
 def test_nothing_is_suggested_that_is_not_near(name: str, tmp_path: Path) -> None:
     assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
         "h.toml:1: server is not a setting.",
