@@ -27,6 +27,23 @@ class BadRequest(HeadgateError):
     code = "bad_request"
 
 
+class Unauthenticated(HeadgateError):
+    """The route wants a credential, and there is none, or one that does not count."""
+
+    code = "unauthenticated"
+
+    def __init__(self, detail: str, *, is_refused: bool = False) -> None:
+        """`is_refused` when there was a token, but not one that is accepted (RFC 6750)."""
+        super().__init__(detail)
+        self.is_refused = is_refused
+
+
+class Forbidden(HeadgateError):
+    """Whoever asks is known, and may not do this with this stream."""
+
+    code = "forbidden"
+
+
 class StreamNotFound(HeadgateError):
     """No stream lives at this path."""
 

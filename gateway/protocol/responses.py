@@ -41,6 +41,8 @@ UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 
 STATUS: dict[type[errors.HeadgateError], int] = {
     errors.BadRequest: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
     errors.ProducerFenced: 403,
     errors.WebOriginRefused: 403,
     errors.StreamNotFound: 404,
@@ -245,6 +247,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
     status = STATUS[type(error)]
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     match error:
+        case errors.Unauthenticated():
+            fields += f"WWW-Authenticate: {_challenge(error)}\r\n"
         case errors.StreamClosed():
             fields += f"{CLOSED_LINE}{NEXT_OFFSET}: {error.next_offset}\r\n"
         case errors.ProducerFenced():
@@ -272,6 +276,11 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
         case _:
             pass
     return _document(status, error.code, error.detail, fields)
+
+
+def _challenge(error: errors.Unauthenticated) -> str:
+    """What a client should send (RFC 6750 section 3); one that sent nothing is told no error."""
+    return 'Bearer error="invalid_token"' if error.is_refused else "Bearer"
 
 
 def internal_error(request_id: str) -> Response:

@@ -15,7 +15,7 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address
+from gateway.web.request_head import client_address, raw_target
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -55,7 +55,7 @@ def asked(request: BaseRequest) -> Asked:
     """What a line says of the request."""
     forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
     client = client_address(request.transport)
-    return Asked(request.method, request.path_qs, client, forwarded_for)
+    return Asked(request.method, raw_target(request), client, forwarded_for)
 
 
 def found(

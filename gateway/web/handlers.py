@@ -15,7 +15,7 @@ from gateway.errors import (
     WebOriginRefused,
 )
 from gateway.protocol import cache_status, http1, responses
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
@@ -64,7 +64,9 @@ class Handlers:
         exchange = accounting.begin(request, self._shared, request_id)
         connection_of(request).exchange = exchange
         if self._repeats.looking:
-            self._repeats.note(request.transport, request.method, request.path_qs, request.headers)
+            self._repeats.note(
+                request.transport, request.method, request_head.raw_target(request), request.headers
+            )
         answered: Answered | None
         abandon = False
         try:
@@ -99,7 +101,7 @@ class Handlers:
         ):
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
-        path = canonical_path(target.partition("?")[0])
+        path, _ = split(target)
         if path == "/":
             return self._front_page(request)
         route, name = self._routes.find(path)

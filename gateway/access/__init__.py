@@ -1,0 +1,1 @@
+"""Who may do what with which stream: credentials, what they prove, and what that permits."""

@@ -1,0 +1,57 @@
+"""Where a request carries its token: in Authorization, in its query, or in a cookie."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import BadRequest
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+PARAMETER = "token"  # of the query, for EventSource, which can set no header
+COOKIE = "__Secure-headgate"  # browsers take the name only with Secure
+READING = frozenset({"GET", "HEAD"})
+LONGEST_TOKEN = 8 * 1024  # a header line is no longer, so neither is a token elsewhere
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+_COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
+
+
+class Presented(NamedTuple):
+    """The token of a request, if it has one, and its target without any."""
+
+    token: str | None
+    target: str
+
+
+def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
+    """The credential of a request. Raises BadRequest where two tokens could count.
+
+    Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
+    a link can hold, lets only read: else any page could have it write.
+    """
+    path, mark, query = target.partition("?")
+    asked: list[str] = []
+    if mark and PARAMETER in query:
+        parts = query.split("&")
+        begins = f"{PARAMETER}="
+        asked = [part.removeprefix(begins) for part in parts if part.startswith(begins)]
+        rest = "&".join(part for part in parts if not part.startswith(begins))
+        target = f"{path}?{rest}" if rest else path
+    if len(asked) > 1:
+        raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
+    given = headers.getall("Authorization", ())
+    if len(given) > 1:
+        raise BadRequest("Authorization is given more than once")
+    bearer = _BEARER.fullmatch(given[0]) if given else None
+    if bearer is not None:
+        return Presented(bearer[1], target)
+    if given or method not in READING:  # another scheme: it is not for us, and nobody else's
+        return Presented(None, target)
+    if asked:
+        return Presented(asked[0], target)
+    cookies = [value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line)]
+    if len(cookies) > 1:
+        raise BadRequest(f"the cookie {COOKIE} is given more than once")
+    return Presented(cookies[0] if cookies else None, target)

@@ -1,0 +1,63 @@
+"""What can be done with a stream, and which of it a request needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from gateway.protocol.header_names import FORKED_FROM
+from gateway.protocol.paths import canonical_path
+from gateway.protocol.requests import is_closing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Operation = Literal["read", "append", "create", "close", "delete"]
+OPERATIONS: frozenset[Operation] = frozenset(get_args(Operation))
+BELOW = "/*"  # the end of a pattern that stands for every path below one
+
+READ: frozenset[Operation] = frozenset({"read"})
+_BY_METHOD: dict[str, frozenset[Operation]] = {
+    "GET": READ,
+    "HEAD": READ,
+    "OPTIONS": READ,
+    "POST": frozenset({"append"}),
+    "PUT": frozenset({"create"}),
+    "DELETE": frozenset({"delete"}),
+}
+# What the protocol does not know, an HTTP origin may: whatever it is, it may change everything.
+_UNKNOWN: frozenset[Operation] = OPERATIONS
+
+
+class Grant(NamedTuple):
+    """Operations on the stream at a canonical path, or on all below it with `/*` at the end."""
+
+    streams: str
+    operations: frozenset[Operation]
+
+    def covers(self, path: str) -> bool:
+        """Whether it is about the stream at a canonical path, compared exactly."""
+        pattern = self.streams
+        if pattern.endswith(BELOW):
+            return path.startswith(pattern[:-1]) and len(path) > len(pattern) - 1
+        return path == pattern
+
+
+class Need(NamedTuple):
+    """What a request needs to be permitted for one stream; a fork has two needs."""
+
+    path: str
+    operations: frozenset[Operation]
+
+
+def needs(method: str, path: str, headers: Mapping[str, str]) -> tuple[Need, ...]:
+    """What a request for a canonical path needs. Raises BadRequest for a fork of what is no path.
+
+    Who forks a stream reads it (PROTOCOL.md section 4.2), so that is needed of the source.
+    """
+    operations = _BY_METHOD.get(method, _UNKNOWN)
+    if method in {"POST", "PUT"} and is_closing(headers):
+        is_empty = method == "POST" and headers.get("Content-Length", "") == "0"
+        operations = (frozenset() if is_empty else operations) | {"close"}
+    need = Need(path, operations)
+    source = headers.get(FORKED_FROM) if method == "PUT" else None
+    return (need,) if source is None else (need, Need(canonical_path(source), READ))

@@ -1,0 +1,44 @@
+"""Somebody whose credential was verified, or nobody in particular."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.access.operations import Grant, Need
+
+
+class Principal:
+    """Who a request comes from, and what that one may do until a moment (epoch seconds).
+
+    Whoever holds one compares `until` with the clock each time: it is 0 once the credential is
+    revoked. `digest` is a keyed hash of the credential. `proof` is what its authority has verified,
+    and judges again by when it knows other things than before.
+    """
+
+    __slots__ = ("__weakref__", "digest", "grants", "name", "proof", "until")
+
+    def __init__(
+        self,
+        name: str,
+        grants: Sequence[Grant],
+        until: float,
+        *,
+        proof: object = None,
+        digest: bytes = b"",
+    ) -> None:
+        self.name = name
+        self.grants = tuple(grants)
+        self.until = until
+        self.proof = proof
+        self.digest = digest
+
+    def __repr__(self) -> str:
+        return f"Principal({self.name!r}, until={self.until})"
+
+    def may(self, need: Need) -> bool:
+        """Whether everything that is needed is granted, by one grant or several."""
+        granted = [grant.operations for grant in self.grants if grant.covers(need.path)]
+        return need.operations <= frozenset().union(*granted)

@@ -1,0 +1,78 @@
+"""Verifies each token once, and remembers whose it is for as long as it counts."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from gateway.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.access.contract import Authority
+    from gateway.access.principal import Principal
+
+REMEMBERED = 65_536  # principals at 1 kB each; a verification costs 0.1 to 0.3 ms
+
+
+class Verifier:
+    """Remembers principals by a keyed hash of their tokens, never by the tokens themselves.
+
+    `on_end` is called with each one whose credential has been revoked.
+    """
+
+    def __init__(self, authorities: Sequence[Authority]) -> None:
+        self._authorities = authorities
+        self._secret = secrets.token_bytes(32)
+        self._recent: OrderedDict[bytes, Principal] = OrderedDict()
+        # Also those that live readers hold, though others have pushed them out of the recent ones.
+        self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
+        self.on_end: Callable[[Principal], None] = lambda _: None
+
+    def known(self, token: str, now: float) -> Principal | None:
+        """Whose token it is, if that was verified before and counts still."""
+        digest = self._digest(token)
+        principal = self._alive.get(digest)
+        if principal is None or principal.until <= now:
+            return None
+        self._remember(digest, principal)
+        return principal
+
+    async def verify(self, token: str, now: float) -> Principal:
+        """Whose token it is. Raises Unauthenticated with the reason, which names no secret."""
+        for authority in self._authorities:
+            if authority.owns(token):
+                digest = self._digest(token)
+                principal = await authority.verify(token, digest, now)
+                # Another request with the same token may have been quicker: one token is one
+                # principal, else only the last one could be ended.
+                first = self.known(token, now)
+                if first is not None:
+                    return first
+                self._alive[digest] = principal
+                self._remember(digest, principal)
+                return principal
+        raise Unauthenticated("the token is of no kind that this route takes", is_refused=True)
+
+    def judge_again(self, now: float) -> None:
+        """An authority knows other things than before: end whom nobody upholds any more."""
+        for digest, principal in list(self._alive.items()):
+            upheld = any(authority.upholds(principal, now) for authority in self._authorities)
+            if not upheld:
+                principal.until = 0.0
+                del self._alive[digest]
+                self._recent.pop(digest, None)
+                self.on_end(principal)
+
+    def _digest(self, token: str) -> bytes:
+        return blake2b(token.encode(), key=self._secret, digest_size=16).digest()
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        self._recent[digest] = principal
+        self._recent.move_to_end(digest)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
