@@ -20,7 +20,6 @@ from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.runtime.route import PlainGet
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 
@@ -60,6 +59,7 @@ class FastPath:
         self._logs = shared.log.enabled
         self._unmeasured = 0 if self._logs else UNMEASURED
         self._clock = shared.clock
+        self._quotas = shared.quotas
         self._limits = shared.limits
         self._repeats = shared.repeats
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
@@ -156,7 +156,8 @@ class FastPath:
     ) -> None:
         headers = get.headers
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
-        address = client_address(None if client is None else client.transport)
+        transport = None if client is None else client.transport
+        address = self._quotas.client_address(transport, headers)
         self._log.line(
             Asked("GET", get.target, address, forwarded_for),
             request_id=self._shared.lines.new_request_id(),
@@ -215,7 +216,8 @@ class FastPath:
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
-            return route.append(client, name, headers, body)
+            who = self._quotas.may_append(client.transport, headers)
+            is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)
             client.write(self._shared.refusal(refusal))
@@ -224,6 +226,9 @@ class FastPath:
             traffic.answered(operation, refusal.status, len(refusal.body), 0.0)  # at once
             traffic.request_bytes += len(body)
             return True
+        if is_taken:
+            self._quotas.appended(who, len(body))
+        return is_taken
 
 
 def _plain_get(message: RawRequestMessage) -> PlainGet:

@@ -18,7 +18,7 @@ from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
-from gateway.web import accounting, request_head, web_origins
+from gateway.web import accounting, charges, request_head, web_origins
 from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
@@ -104,6 +104,7 @@ class Handlers:
         route, name = self._routes.find(path)
         accounting.found(exchange, request, route, target, self._shared.clock())
         web_origins.check(request, self._lines, has_token=False)
+        charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, target, route, name)
 
     def _front_page(self, request: BaseRequest) -> Answered:
