@@ -23,6 +23,8 @@ from gateway.runtime.access_log import AccessLog
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
+from gateway.runtime.route import Access
+from gateway.settings.guarding import NOBODY_ASKED
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -33,6 +35,7 @@ from gateway.web.server_spans import ServerSpans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
@@ -83,6 +86,7 @@ def hosted_route(
         Retention(route.retention_age, route.retention_size),
         _feeds(settings),
         shared,
+        _access(route, shared),
     )
 
 
@@ -98,7 +102,10 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> Edg
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )
-    return EdgeRoute(route.prefix, origin, rules, route.drop_query, _feeds(settings), shared)
+    access = _access(route, shared)
+    return EdgeRoute(
+        route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
+    )
 
 
 def connection_server(
@@ -129,6 +136,18 @@ def inspector(routes: Router) -> Inspector:
         EdgeRoute: gateway.edge.explain.steps,
     }
     return Inspector(routes, kinds)
+
+
+def _access(route: RouteSettings, shared: Context) -> Access:
+    """Who may use a route, by its settings."""
+    guard: Guard | None = None
+    if route.auth not in {(), NOBODY_ASKED}:
+        guard = shared.guards.by_token(route.prefix, route.auth, route.anonymous)
+        shared.lines.guard()
+    is_private = route.visibility == "private"
+    if route.visibility == "auto":
+        is_private = guard is not None and "read" not in route.anonymous
+    return Access(guard, is_private, conceals=route.conceal == "on")
 
 
 def _freshness(route: RouteSettings) -> Freshness:

@@ -48,6 +48,10 @@ class Verifier:
             if authority.owns(token):
                 digest = self._digest(token)
                 principal = await authority.verify(token, digest, now)
+                # Whoever was faster may have readers already, whom a revocation has to reach.
+                other = self._alive.get(digest)
+                if other is not None and other.until > now:
+                    principal = other
                 self._alive[digest] = principal
                 self._remember(digest, principal)
                 return principal

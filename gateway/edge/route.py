@@ -24,6 +24,7 @@ from gateway.protocol import forwarding, http1
 from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS
 from gateway.protocol.paths import canonical_host
+from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -53,7 +54,7 @@ _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http
 class EdgeRoute:
     """Its cache and its feeds, and how requests are seen by them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route is made of
         self,
         prefix: str,
         origin: Origin,
@@ -61,8 +62,10 @@ class EdgeRoute:
         drop_query: tuple[str, ...],
         settings: FeedSettings,
         shared: Context,
+        access: Access = OPEN,
     ) -> None:
         self.prefix = prefix
+        self.access = access
         self.origin = origin
         self.via = rules.via
         self.freshness = rules.freshness
@@ -186,7 +189,8 @@ class EdgeRoute:
         if variant is None:
             return None
         entry.hits += 1
-        head = variant.fast_head(*shared.lines.parts_at(now), get.connection, now)
+        moment = shared.lines.referrer + get.connection
+        head = variant.fast_head(*shared.lines.parts_at(now), moment, now)
         body = variant.cached.body
         return head, body, len(body), variant.given
 

@@ -42,8 +42,18 @@ class PollAnswer:
         self.begun = [0] * (NOWHERE + 1)
 
 
+class Holder(Protocol):
+    """Somebody whose credential counts until a moment (epoch seconds); it is 0 once revoked."""
+
+    until: float
+
+
 class Waiter(Protocol):
     """A long-poll that waits at the tail."""
+
+    @property
+    def principal(self) -> Holder | None:
+        """Who has it, where its route has a guard."""
 
     def answer(self, answer: PollAnswer) -> None:
         """Take the answer that all get who asked the same."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings import files
+from gateway.settings.guarding import BY_ORIGIN, Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -38,6 +39,25 @@ class Route(BaseModel):
     origin: Origin = Field(
         description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
         "preferred one first."
+    )
+    auth: RouteAuth = Field(
+        (),
+        description="Which credentials the route takes: those of tokens_file, JWTs of jwt_issuers, "
+        "read tokens of keys_file; origin lets the http(s) origin decide, none lets everybody do "
+        "everything. Where it is not said, the auth above the routes counts.",
+    )
+    anonymous: Anonymous = Field(
+        (), description="What everybody may do without a credential, where the route takes any."
+    )
+    visibility: Visibility = Field(
+        "auto",
+        description="Whether shared caches may keep answers: private forbids it. auto is public "
+        "where everybody may read, else private.",
+    )
+    conceal: Literal["on", "off"] = Field(
+        "off",
+        description="Whether those whom the route does not admit are told that there is no stream, "
+        "with the same 404 as where there is none.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,
@@ -185,6 +205,14 @@ class Route(BaseModel):
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
+
+    @field_validator("auth")
+    @classmethod
+    def _origin_can_decide(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        origin = info.data.get("origin")
+        if auth == BY_ORIGIN and origin is not None and not split_origins(origin):
+            raise ValueError(f"must not be origin: {without_passwords(origin)} is no http origin")
+        return auth
 
     @field_validator("origin")
     @classmethod
