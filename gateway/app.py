@@ -114,7 +114,7 @@ def connection_server(
     """What serves the connections of clients of these routes."""
     operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
-        EdgeRoute: EdgeHandlers(shared).operate,
+        EdgeRoute: EdgeHandlers(routes, shared).operate,
     }
     handle: Handle = Handlers(routes, operations, shared).handle
     if shared.tracer is not None:

@@ -26,7 +26,7 @@ class TokenGuard:
         self, prefix: str, verifier: Verifier, anonymous: frozenset[Operation] = frozenset()
     ) -> None:
         self._verifier = verifier
-        self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf, key="")
+        self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
 
     def admitted(
         self,

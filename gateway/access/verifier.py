@@ -48,10 +48,11 @@ class Verifier:
             if authority.owns(token):
                 digest = self._digest(token)
                 principal = await authority.verify(token, digest, now)
-                # Whoever was faster may have readers already, whom a revocation has to reach.
-                other = self._alive.get(digest)
-                if other is not None and other.until > now:
-                    principal = other
+                # Another request with the same token may have been quicker: one token is one
+                # principal, else only the last one could be ended.
+                first = self.known(token, now)
+                if first is not None:
+                    return first
                 self._alive[digest] = principal
                 self._remember(digest, principal)
                 return principal

@@ -33,6 +33,7 @@ from gateway.settings.kinds import (
     Address,
     CorsOrigins,
     Count,
+    FilePath,
     Kind,
     Listen,
     LogFormat,
@@ -137,6 +138,11 @@ class Settings(BaseModel):
             description="Caches in front that are told to forget a stream when it is deleted, "
             "has expired or is created again.",
         )
+    )
+    tokens_file: FilePath = Field(
+        "",
+        description="TOML file of static tokens, of what each may do, and of what is revoked; it "
+        "is read again when it changes.",
     )
     workers: Count = Field(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."

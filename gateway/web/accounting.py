@@ -16,7 +16,7 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address
+from gateway.web.request_head import client_address, raw_target
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -54,7 +54,7 @@ def begin(request: BaseRequest, shared: Context, request_id: str) -> Exchange:
 
 def shown_target(request: BaseRequest, shared: Context) -> str:
     """The path and query as they may be noted: without a token, where one could be a reader's."""
-    return without_token(request.path_qs) if shared.lines.is_guarded else request.path_qs
+    return without_token(raw_target(request)) if shared.lines.is_guarded else raw_target(request)
 
 
 def asked(request: BaseRequest, shared: Context) -> Asked:

@@ -42,7 +42,7 @@ async def admit(
             raise StreamNotFound(ABSENT) from None
         raise
     decisions[counted.ADMITTED] += 1
-    exchange.principal = principal if principal.key else None
+    exchange.principal = principal if principal.digest else None
     return presented.target
 
 

@@ -16,8 +16,8 @@ from gateway.errors import HeadgateError
 from gateway.live.contract import Parkable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, is_closing
+from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.telemetry import traffic as counted
@@ -198,7 +198,7 @@ class FastPath:
             size=size,
             duration_s=seconds,
             cache="HIT",
-            route=self._find(get.target.partition("?")[0])[0].prefix,
+            route=self._find(get.target)[0].prefix,
             ended="answered",
             principal=None if get.principal is None else get.principal.name,
         )
@@ -219,14 +219,14 @@ class FastPath:
             route.traffic.cursor_regressions += 1
         return True
 
-    def _find(self, path: str) -> tuple[StreamRoute, str]:
-        return self._routes.find(canonical_path(path))
+    def _find(self, target: str) -> tuple[StreamRoute, str]:
+        return self._routes.find(split(canonical_target(target))[0])
 
     def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll, float] | None:
         """The stream of a long-poll, and from when on its cursor is one of long ago."""
         try:
-            route, name = self._find(target.partition("?")[0])
-            read = route.parse(target)
+            route, name = self._find(target)
+            read = route.parse(canonical_target(target))
         except HeadgateError:
             return None
         if not isinstance(read, LongPoll):

@@ -15,7 +15,7 @@ from gateway.errors import (
     WebOriginRefused,
 )
 from gateway.protocol import cache_status, http1, responses
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
@@ -103,7 +103,7 @@ class Handlers:
         ):
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
-        path = canonical_path(target.partition("?")[0])
+        path, _ = split(target)
         if path == "/":
             return self._front_page(request)
         route, name = self._routes.find(path)

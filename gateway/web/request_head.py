@@ -6,13 +6,13 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
 from gateway.protocol.paths import canonical_host
+from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -131,15 +131,16 @@ def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:
     return BadRequest(f"not valid HTTP: {error.message}")
 
 
-def target(request: BaseRequest) -> str:
-    """The path and query as the client sent them; an absolute form must name this host."""
+def raw_target(request: BaseRequest) -> str:
+    """The target of the request line, as it was sent."""
     raw: str = request._message.path  # it stands unchanged nowhere else
-    if raw.startswith("/") or raw == "*":
-        return raw
-    parts = urlsplit(raw)
-    if parts.scheme not in _SCHEMES or parts.netloc != request.headers.get("Host"):
-        raise BadRequest("the request target is not a path, nor a URL of the host in Host")
-    return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    return raw
+
+
+def target(request: BaseRequest) -> str:
+    """The target in its one form, or `*`, which is the server itself. Raises BadRequest."""
+    raw = raw_target(request)
+    return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 
 def is_one_request(data: bytes, payload: StreamReader) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.access.credentials import present, without_token
 from gateway.access.operations import READ, Need, needs
 from gateway.errors import HeadgateError
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.target import canonical_target, split
 from gateway.runtime.route import PlainGet
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ShortAdmission:
             target=target,
             headers=guard.stripped(message.headers),
             key=(message.headers.get("Host", ""), target),
-            principal=principal if principal.key else None,
+            principal=principal if principal.digest else None,
             conceals=found.route.access.conceals,
         )
 
@@ -85,7 +85,7 @@ class ShortAdmission:
 
     def _find(self, path: str) -> _Found | None:
         try:
-            canonical = canonical_path(path)
+            canonical, _ = split(canonical_target(path))
             route, _ = self._routes.find(canonical)
         except HeadgateError:
             return None
