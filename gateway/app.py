@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import gateway.edge.explain
 import gateway.hosted.explain
+from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
@@ -23,8 +24,7 @@ from gateway.runtime.access_log import AccessLog
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
-from gateway.runtime.route import Access
-from gateway.settings.guarding import NOBODY_ASKED
+from gateway.runtime.route import OPEN, Access
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -35,6 +35,7 @@ from gateway.web.server_spans import ServerSpans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.runtime.asked import ExplainSteps
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
-    lines = CommonHeaders(clock, settings.cors_origins)
+    lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     return Context(
         clock,
         Store(settings.cache_size),
@@ -68,15 +69,18 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     )
 
 
-def route_of(settings: Settings, route: RouteSettings, shared: Context) -> StreamRoute:
+def route_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> StreamRoute:
     """What serves the streams that these settings of a route tell of."""
+    access = access_of(settings, route, authorities, shared)
     if route.is_http:
-        return edge_route(settings, route, shared)
-    return hosted_route(settings, route, log_for(route), shared)
+        return edge_route(settings, route, shared, access)
+    return hosted_route(settings, route, log_for(route), shared, access)
 
 
 def hosted_route(
-    settings: Settings, route: RouteSettings, log: Log, shared: Context
+    settings: Settings, route: RouteSettings, log: Log, shared: Context, access: Access = OPEN
 ) -> HostedRoute:
     """The route to a log of our own."""
     return HostedRoute(
@@ -86,11 +90,13 @@ def hosted_route(
         Retention(route.retention_age, route.retention_size),
         _feeds(settings),
         shared,
-        _access(route, shared),
+        access,
     )
 
 
-def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> EdgeRoute:
+def edge_route(
+    settings: Settings, route: RouteSettings, shared: Context, access: Access = OPEN
+) -> EdgeRoute:
     """The route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
@@ -102,7 +108,6 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> Edg
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )
-    access = _access(route, shared)
     return EdgeRoute(
         route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
     )
@@ -138,11 +143,16 @@ def inspector(routes: Router) -> Inspector:
     return Inspector(routes, kinds)
 
 
-def _access(route: RouteSettings, shared: Context) -> Access:
+def access_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> Access:
     """Who may use a route, by its settings."""
     guard: Guard | None = None
-    if route.auth not in {(), NOBODY_ASKED}:
-        guard = shared.guards.by_token(route.prefix, route.auth, route.anonymous)
+    kinds = settings.auth_of(route)
+    if kinds:
+        verifier = authorities.verifier(kinds)
+        verifier.on_end = shared.admitted.end
+        guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
         shared.lines.guard()
     is_private = route.visibility == "private"
     if route.visibility == "auto":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
+    from gateway.live.admitted import AdmittedReaders, Holder
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.telemetry.inspection import ReaderMode
@@ -40,12 +41,6 @@ class PollAnswer:
         self.ended = ended
         self.given = 0
         self.begun = [0] * (NOWHERE + 1)
-
-
-class Holder(Protocol):
-    """Somebody whose credential counts until a moment (epoch seconds); it is 0 once revoked."""
-
-    until: float
 
 
 class Waiter(Protocol):
@@ -149,6 +144,7 @@ class FeedContext(Protocol):
     """What a feed uses of its process: the clock (epoch seconds), and how answers are written."""
 
     clock: Callable[[], float]
+    admitted: AdmittedReaders
 
     def problem(self, error: HeadgateError) -> Response:
         """A refusal; of those who are refused together each is to come back at another time."""

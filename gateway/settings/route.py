@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings import files
-from gateway.settings.guarding import BY_ORIGIN, Anonymous, RouteAuth, Visibility
+from gateway.settings.auth import Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -42,9 +42,8 @@ class Route(BaseModel):
     )
     auth: RouteAuth = Field(
         (),
-        description="Which credentials the route takes: those of tokens_file, JWTs of jwt_issuers, "
-        "read tokens of keys_file; origin lets the http(s) origin decide, none lets everybody do "
-        "everything. Where it is not said, the auth above the routes counts.",
+        description="By which credentials those who use the route's streams are known; none lets "
+        "everybody read, write and delete. Without it, what auth says before all of the routes.",
     )
     anonymous: Anonymous = Field(
         (), description="What everybody may do without a credential, where the route takes any."
@@ -208,10 +207,12 @@ class Route(BaseModel):
 
     @field_validator("auth")
     @classmethod
-    def _origin_can_decide(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _origin_can_be_asked(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         origin = info.data.get("origin")
-        if auth == BY_ORIGIN and origin is not None and not split_origins(origin):
-            raise ValueError(f"must not be origin: {without_passwords(origin)} is no http origin")
+        if "origin" in auth and origin is not None and not split_origins(origin):
+            raise ValueError(
+                f"must not have origin: {without_passwords(origin)} is no http origin that decides"
+            )
         return auth
 
     @field_validator("origin")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.access.credentials import present
+from gateway.access.credentials import Presented, present
 from gateway.access.operations import needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import Forbidden, StreamNotFound, Unauthenticated
@@ -24,11 +24,14 @@ ABSENT = "there is no stream at this path"
 
 async def admit(
     request: BaseRequest, exchange: Exchange, route: StreamRoute, path: str, target: str, now: float
-) -> str:
-    """The target without a token. Raises Unauthenticated, Forbidden, or what conceals these."""
+) -> Presented:
+    """The token that was accepted, and the target without it, once the route's guard lets it in.
+
+    Raises Unauthenticated, Forbidden, or what conceals these.
+    """
     guard = route.access.guard
     if guard is None:
-        return target
+        return Presented(None, target)
     presented = present(request.method, target, request.headers)
     decisions = route.traffic.decisions
     try:
@@ -43,7 +46,7 @@ async def admit(
         raise
     decisions[counted.ADMITTED] += 1
     exchange.principal = principal if principal.digest else None
-    return presented.target
+    return presented
 
 
 def concealed(answered: Answered, exchange: Exchange, shared: Context) -> Answered:

@@ -149,6 +149,7 @@ def stream_events(
         reader = _reader(request, shared, feed.sse_readers, start, cursor)
         transport.write(wire)
         exchange.begin_events()
+        reader.principal = exchange.principal
         reader.paused = connection.writing_paused  # by what the client has not read yet
         if connection.has_more:
             reader.data_received(b"")  # it is as if that came now
