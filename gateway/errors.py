@@ -32,10 +32,14 @@ class Unauthenticated(HeadgateError):
 
     code = "unauthenticated"
 
-    def __init__(self, detail: str, *, is_refused: bool = False) -> None:
-        """`is_refused` when there was a token, but not one that is accepted (RFC 6750)."""
+    def __init__(self, detail: str, *, is_refused: bool = False, challenge: str = "") -> None:
+        """`is_refused` when there was a token, but not one that is accepted (RFC 6750).
+
+        `challenge` is what an origin asks for instead of a bearer token (RFC 9110 section 11.6.1).
+        """
         super().__init__(detail)
         self.is_refused = is_refused
+        self.challenge = challenge
 
 
 class Forbidden(HeadgateError):
@@ -164,6 +168,16 @@ class LimitReached(HeadgateError):
     """A bound of this server is reached; the detail names it. The request may be repeated."""
 
     code = "limit_reached"
+
+
+class ClientLimitReached(HeadgateError):
+    """One client does more than a bound lets it, which the detail names: again in `again_s`."""
+
+    code = "client_limit_reached"
+
+    def __init__(self, detail: str, again_s: int = 1) -> None:
+        super().__init__(detail)
+        self.again_s = again_s
 
 
 class ServerStopping(HeadgateError):

@@ -48,6 +48,7 @@ from gateway.settings.kinds import (
     refuse_yes_and_no,
     show_size,
 )
+from gateway.settings.limits import LimitSettings
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import LONGEST_S, Route
 
@@ -104,7 +105,7 @@ def _why_alone(route: Route) -> str:
     return "one process alone can keep its data in a folder"
 
 
-class Settings(BaseModel):
+class Settings(LimitSettings):
     """What an operator can choose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -391,7 +392,8 @@ class Declaration:
 
 
 def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
-    """The settings in the order of their declaration."""
+    """The settings in the order of their declaration; limits come last."""
+    fields = sorted(model.model_fields.items(), key=lambda it: it[0] in LimitSettings.model_fields)
     shown = model.model_construct().model_dump(mode="json") if model is Settings else {}
     return tuple(
         Declaration(
@@ -401,7 +403,7 @@ def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
             allowed=allowed(field),
             help=field.description or "",
         )
-        for key, field in model.model_fields.items()
+        for key, field in fields
     )
 
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from gateway.access.credentials import without_token
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import BadRequest, HeadgateError, LimitReached, NotOffered, ServerStopping
+from gateway.errors import (
+    BadRequest,
+    ClientLimitReached,
+    HeadgateError,
+    LimitReached,
+    NotOffered,
+    ServerStopping,
+)
 from gateway.protocol import cache_status
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
@@ -16,7 +23,7 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address, raw_target
+from gateway.web.request_head import raw_target
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
 
 # A read that is refused so tells nothing of what the cache is good for.
-NOT_LOOKED_UP = (BadRequest, LimitReached, NotOffered, ServerStopping)
+NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)
 
 _OPERATIONS = {
     "GET": counted.READ,
@@ -60,7 +67,7 @@ def shown_target(request: BaseRequest, shared: Context) -> str:
 def asked(request: BaseRequest, shared: Context) -> Asked:
     """What a line says of the request."""
     forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
-    client = client_address(request.transport)
+    client = shared.quotas.client_address(request.transport, request.headers)
     return Asked(request.method, shown_target(request, shared), client, forwarded_for)
 
 

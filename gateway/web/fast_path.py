@@ -21,7 +21,6 @@ from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
@@ -65,6 +64,7 @@ class FastPath:
         self._logs = shared.log.enabled
         self._unmeasured = 0 if self._logs else UNMEASURED
         self._clock = shared.clock
+        self._quotas = shared.quotas
         self._limits = shared.limits
         self._repeats = shared.repeats
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
@@ -112,12 +112,17 @@ class FastPath:
         ):
             return
         get = self._plain_get(message)
-        if get is None or any(identity.tell(get.headers) for identity in self._identities):
+        if get is None:
             return
-        if get.principal is not None:
+        principal = get.principal
+        told = headers if principal is None else get.headers
+        if any(identity.tell(told) for identity in self._identities):
+            return
+        if principal is None:
+            if len(head) <= REMEMBERED_BYTES:
+                _put(self.heads, head, get)
+        else:
             _put(self._admitted, self._digest(head), get)
-        elif len(head) <= REMEMBERED_BYTES:
-            _put(self.heads, head, get)
 
     def _plain_get(self, message: RawRequestMessage) -> PlainGet | None:
         """A GET that may be answered here; without its credential, where a guard has judged it."""
@@ -190,7 +195,8 @@ class FastPath:
     ) -> None:
         headers = get.headers
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
-        address = client_address(None if client is None else client.transport)
+        transport = None if client is None else client.transport
+        address = self._quotas.client_address(transport, headers)
         self._log.line(
             Asked("GET", get.target, address, forwarded_for),
             request_id=self._shared.lines.new_request_id(),
@@ -255,7 +261,8 @@ class FastPath:
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
-            taken = route.append(client, name, headers, body)
+            who = self._quotas.may_append(client.transport, headers)
+            is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)
             client.write(self._shared.refusal(refusal))
@@ -264,9 +271,11 @@ class FastPath:
             traffic.answered(operation, refusal.status, len(refusal.body), 0.0)  # at once
             traffic.request_bytes += len(body)
             return True
-        if taken and route.access.guard is not None:
-            route.traffic.decisions[counted.ADMITTED] += 1
-        return taken
+        if is_taken:
+            self._quotas.appended(who, len(body))
+            if route.access.guard is not None:
+                route.traffic.decisions[counted.ADMITTED] += 1
+        return is_taken
 
 
 def _put(heads: dict[bytes, PlainGet], key: bytes, get: PlainGet) -> None:

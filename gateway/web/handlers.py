@@ -18,7 +18,7 @@ from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
-from gateway.web import accounting, request_head, web_origins
+from gateway.web import accounting, charges, request_head, web_origins
 from gateway.web.admission import admit, concealed
 from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
@@ -108,7 +108,9 @@ class Handlers:
         now = self._shared.clock()
         presented = await admit(request, exchange, route, path, target, now)
         accounting.found(exchange, request, route, presented.target, now)
-        web_origins.check(request, self._lines, has_token=presented.token is not None)
+        has_token = presented.token is not None and exchange.principal is not None
+        web_origins.check(request, self._lines, has_token=has_token)
+        charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, presented.target, route, name)
 
     def _front_page(self, request: BaseRequest) -> Answered:

@@ -28,7 +28,6 @@ _CLOSE = b"Connection: close\r\n"
 class _Found(NamedTuple):
     route: StreamRoute
     path: str
-    to_read: tuple[Need, ...]
 
 
 class ShortAdmission:
@@ -53,14 +52,15 @@ class ShortAdmission:
             token, target = present("GET", target, message.headers)
         except HeadgateError:
             return None
-        principal = guard.admitted(message.headers, token, found.to_read, self._clock())
+        need = Need(found.path, READ, split(target)[1])
+        principal = guard.admitted(message.headers, token, (need,), self._clock())
         if principal is None:
             return None
         return plain_get(message)._replace(
             target=target,
             headers=guard.stripped(message.headers),
             key=(message.headers.get("Host", ""), target),
-            principal=principal if principal.digest else None,
+            principal=None if principal.is_anybody else principal,
             conceals=found.route.access.conceals,
         )
 
@@ -89,7 +89,7 @@ class ShortAdmission:
             route, _ = self._routes.find(canonical)
         except HeadgateError:
             return None
-        return _Found(route, canonical, (Need(canonical, READ),))
+        return _Found(route, canonical)
 
 
 def plain_get(message: RawRequestMessage) -> PlainGet:
