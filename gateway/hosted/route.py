@@ -214,7 +214,7 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
-                ended = responses.poll_ended(state, read, self.clock())
+                ended = responses.poll_ended(state, read, self.freshness, self.clock())
                 return Answered(ended, cache_status.MISS)
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
@@ -301,6 +301,8 @@ class HostedRoute:
         """The numbers of the log, and of what waits for it."""
         yield from metrics.samples(self.prefix, self.table.log, self.appender)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
