@@ -23,6 +23,7 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.requests import Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
+from gateway.runtime.route import OPEN
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
@@ -35,7 +36,6 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
-    from gateway.access.reader_keys import ReaderKeys
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
     from gateway.live.contract import FeedSettings, Parkable
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
@@ -69,14 +69,14 @@ class HostedRoute:
         retention: Retention,
         settings: FeedSettings,
         shared: Context,
-        reader_keys: ReaderKeys | None = None,
+        access: Access = OPEN,
     ) -> None:
         self.prefix = prefix
+        self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
-        self.reader_keys = reader_keys
-        if reader_keys is not None:
-            reader_keys.on_rotation.append(self.clear)
+        if access.reader_keys is not None:
+            access.reader_keys.on_rotation.append(self.clear)
         self.traffic = Traffic()
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
@@ -107,13 +107,15 @@ class HostedRoute:
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        return read if self.reader_keys is None else self.reader_keys.applied(read, target)
+        keys = self.access.reader_keys
+        return read if keys is None else keys.applied(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
         """An answer to who may read a stream, with its reader key if it has one."""
-        if self.reader_keys is None:
+        keys = self.access.reader_keys
+        if keys is None:
             return response
-        line = responses.key_line(self.reader_keys.of(f"{self.prefix}/{name}"))
+        line = responses.key_line(keys.of(f"{self.prefix}/{name}"))
         return replace(response, fields=f"{response.fields}{line}")
 
     # Without a task
@@ -311,6 +313,8 @@ class HostedRoute:
         """The numbers of the log, and of what waits for it."""
         yield from metrics.samples(self.prefix, self.table.log, self.appender)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
