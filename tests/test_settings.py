@@ -15,6 +15,7 @@ from gateway.settings import (
     Address,
     AdminToken,
     AdminUser,
+    JwtIssuer,
     PurgedCache,
     Route,
     Settings,
@@ -921,7 +922,7 @@ def test_a_file_has_no_host() -> None:
     assert load(None, {}, {"origin": "file:///tmp/x"}).origin == "file:///tmp/x"
 
 
-@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_TOKEN"])
+@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_SECRET"])
 def test_nothing_is_suggested_that_is_not_near(name: str, tmp_path: Path) -> None:
     assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
         "h.toml:1: server is not a setting.",
@@ -1114,6 +1115,7 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
         ("Users of the console", AdminUser),
         ("Tokens of the console", AdminToken),
         ("Caches that are purged", PurgedCache),
+        ("JWT issuers", JwtIssuer),
     ],
 )
 def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[BaseModel]) -> None:

@@ -8,6 +8,7 @@ from gateway.settings.declared import (
     Settings,
     declarations,
 )
+from gateway.settings.jwt_issuers import JwtIssuer
 from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.loading import SettingsError, load
 from gateway.settings.purged_cache import PurgedCache
@@ -19,6 +20,7 @@ __all__ = [
     "AdminToken",
     "AdminUser",
     "Declaration",
+    "JwtIssuer",
     "LogFormat",
     "LogLevel",
     "PurgedCache",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import (
@@ -17,7 +17,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gateway.settings import files
 from gateway.settings.access import (
@@ -27,6 +26,7 @@ from gateway.settings.access import (
     AdminUser,
     is_loopback,
 )
+from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import (
     ROUTES_KIND,
     SIZE_KIND,
@@ -48,53 +48,18 @@ from gateway.settings.kinds import (
     show_size,
 )
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from pydantic.fields import FieldInfo
 
 ENVIRONMENT_PREFIX = "HEADGATE_"
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
-REPEATED = "repeated"
 MOST_PURGED = 32  # each has a task and a connection in every worker, and up to 8 MiB that wait
-
-
-def _prefixes(route: Route) -> Sequence[object]:
-    return (route.prefix,)
-
-
-def _places(route: Route) -> Sequence[object]:
-    """Where a log lives: a folder that one log locks, keys in Redis; memory is everybody's own."""
-    if route.is_redis:
-        return route.redis.places
-    return (files.place(route.origin),) if route.origin.startswith(files.FILE) else ()
-
-
-T = TypeVar("T", bound=BaseModel)
-
-
-def _repeated(
-    tables: Sequence[T], key: str, what: Callable[[T], Sequence[object]], of: str = "routes"
-) -> Iterator[InitErrorDetails]:
-    """An error for each table that has something which one before it has."""
-    first: dict[object, int] = {}
-    for index, table in enumerate(tables):
-        owners = [first.setdefault(thing, index) for thing in what(table)]
-        other = min(owners, default=index)
-        if other != index:
-            message = f"must not be the {key} of {of}[{other}] too"
-            if isinstance(table, Route) and key == "origin" and table.is_redis:
-                message += ": they need databases or prefixes apart"
-            elif isinstance(table, Route) and key == "origin":
-                message += f": both are {files.place(table.origin)}"
-            yield InitErrorDetails(
-                type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
-                loc=(index, key),
-                input=getattr(table, key),
-            )
 
 
 def _why_alone(route: Route) -> str:
@@ -144,6 +109,9 @@ class Settings(BaseModel):
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
         "is read again when it changes.",
     )
+    jwt_issuers: Annotated[
+        tuple[JwtIssuer, ...], BeforeValidator(read_json), Kind(ISSUERS_KIND)
+    ] = Field((), max_length=16, description="Whose JWTs are taken.")
     workers: Count = Field(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."
     )
@@ -245,10 +213,18 @@ class Settings(BaseModel):
     @field_validator("routes")
     @classmethod
     def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        repeated = [*_repeated(routes, "prefix", _prefixes), *_repeated(routes, "origin", _places)]
-        if repeated:
-            raise ValidationError.from_exception_data("routes", repeated)
+        twice = [*repeated(routes, "prefix", prefixes), *repeated(routes, "origin", places)]
+        if twice:
+            raise ValidationError.from_exception_data("routes", twice)
         return routes
+
+    @field_validator("jwt_issuers")
+    @classmethod
+    def _issuers_differ(cls, issuers: tuple[JwtIssuer, ...]) -> tuple[JwtIssuer, ...]:
+        twice = [*repeated(issuers, "issuer", lambda one: (one.issuer,), "jwt_issuers")]
+        if twice:
+            raise ValidationError.from_exception_data("jwt_issuers", twice)
+        return issuers
 
     @field_validator("workers")
     @classmethod
@@ -271,9 +247,9 @@ class Settings(BaseModel):
     def _names_differ(
         cls, admitted: tuple[AdminUser | AdminToken, ...], info: ValidationInfo
     ) -> tuple[AdminUser | AdminToken, ...]:
-        repeated = [*_repeated(admitted, "name", lambda one: (one.name,), str(info.field_name))]
-        if repeated:
-            raise ValidationError.from_exception_data(str(info.field_name), repeated)
+        twice = [*repeated(admitted, "name", lambda one: (one.name,), str(info.field_name))]
+        if twice:
+            raise ValidationError.from_exception_data(str(info.field_name), twice)
         return admitted
 
     @field_validator("admin")
