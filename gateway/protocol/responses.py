@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
@@ -57,6 +58,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.StreamGone: 410,
     errors.BodyTooLarge: 413,
     errors.CodingNotSupported: 415,
+    errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,
     errors.NotOffered: 501,
@@ -272,8 +274,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
             | errors.OriginUnreachable()
         ):
             fields += f"Retry-After: {again_s}\r\n"
-        case errors.OriginBusy():
-            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than the origin wants
+        case errors.ClientLimitReached() | errors.OriginBusy():
+            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than it was said
             fields += f"Retry-After: {wait_s}\r\n"
         case _:
             pass
@@ -282,6 +284,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
 
 def _challenge(error: errors.Unauthenticated) -> str:
     """What a client should send (RFC 6750 section 3); one that sent nothing is told no error."""
+    if error.challenge and error.challenge.isascii():
+        return error.challenge
     return 'Bearer error="invalid_token"' if error.is_refused else "Bearer"
 
 
@@ -291,11 +295,12 @@ def internal_error(request_id: str) -> Response:
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 
-def preflight() -> Response:
-    """204 for a browser that asks what it may send."""
+def preflight(*, writes: bool = True) -> Response:
+    """204 for a browser that asks what a page may send, which `writes` or only reads."""
+    methods = METHODS if writes else READING_METHODS
     return Response(
         204,
-        f"{SECURITY}Access-Control-Allow-Methods: {METHODS}\r\n"
+        f"{SECURITY}Access-Control-Allow-Methods: {methods}\r\n"
         f"Access-Control-Allow-Headers: {REQUEST_HEADERS}\r\n"
         f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {METHODS}\r\n",
     )

@@ -33,16 +33,17 @@ from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
+from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered
 from gateway.runtime.writes import Write
-from gateway.web import live_responses, request_body
+from gateway.web import live_responses, request_body, request_head
 from gateway.web.edge_presentation import passed_back, present, relayed
 from gateway.web.live_responses import connection_of
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
-    from multidict import CIMultiDict
+    from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.followed_stream import FollowedStream
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context
+    from gateway.web.router import Router
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
@@ -63,7 +65,8 @@ UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what o
 class EdgeHandlers:
     """`operate` is what the handlers call."""
 
-    def __init__(self, shared: Context) -> None:
+    def __init__(self, routes: Router, shared: Context) -> None:
+        self._routes = routes
         self._shared = shared
 
     async def operate(
@@ -76,7 +79,7 @@ class EdgeHandlers:
             async with live_responses.staying(request):
                 return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
-            route.log_failure(error, request.path)
+            route.log_failure(error, split(target)[0])
             raise
 
     async def _operate(
@@ -97,7 +100,7 @@ class EdgeHandlers:
 
     async def _read(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
         """A GET or HEAD of what is there now."""
-        cache_request = route.cache_request(request.headers, sender(request), read)
+        cache_request = route.cache_request(_headers(request, route), sender(request), read)
         stream = route.feeds.peek(key_of(cache_request))
         now, freshness = self._shared.clock(), route.freshness
         decision = route.cache.decide(request.method, cache_request, stream, now)
@@ -128,8 +131,8 @@ class EdgeHandlers:
         last_event_id = request.headers.get("Last-Event-ID")
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
-        cache_request = route.cache_request(request.headers, sender(request), beginning)
-        plain = cache_request.plain(route.identity)
+        cache_request = route.cache_request(_headers(request, route), sender(request), beginning)
+        plain = route.feeds.fitting(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route.feeds, plain, read)
         return await self._events(request, route.feeds, plain, read, resumes=bool(last_event_id))
@@ -152,6 +155,7 @@ class EdgeHandlers:
                     if news is not None:
                         return Answered(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
+                plain = feeds.found_apart(plain, result)
                 if result.cached.facts is None:
                     return present(request, result)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
@@ -166,7 +170,7 @@ class EdgeHandlers:
         assert stream is not None, "made on the way here"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                join = partial(feeds.join, stream)
+                join = partial(feeds.join, stream, plain)
                 return await live_responses.poll(request, join, read, position)
         live_responses.exchange_of(request).ended = "timeout"
         ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
@@ -191,8 +195,8 @@ class EdgeHandlers:
                 return begun
             stream, start = begun
         live_responses.check_open(self._shared)
-        join = partial(feeds.join, stream)
-        snapshot, is_private = stream.snapshot, bool(plain.identity)
+        join = partial(feeds.join, stream, plain)
+        snapshot, is_private = stream.snapshot, stream.request.identified or plain.is_private
         head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
@@ -209,6 +213,7 @@ class EdgeHandlers:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
+            plain = feeds.found_apart(plain, result)
             facts = result.cached.facts
             if facts is None:
                 return present(request, result)
@@ -242,7 +247,7 @@ class EdgeHandlers:
     # Everything else
 
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
-        fields = _passed_on(request, route)
+        fields = self._passed_on(request, route)
         body = None
         if request.can_read_body:
             body = request_body.parts(request, self._shared.timeouts, self._shared.limits)
@@ -263,12 +268,34 @@ class EdgeHandlers:
             self._wrote(route, _write(request, route, read, answer))
             for target in policy.invalidated_also(base_url(request) + read.target, told):
                 with contextlib.suppress(BadRequest):  # then nothing can be kept under it
-                    path = canonical_path(target.partition("?")[0])
+                    path, _ = split(canonical_target(target))
                     self._wrote(route, Write(prefix=route.prefix, path=path))
         elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
             hidden = not _is_unsure(request, answer)
             self._wrote(route, Write(prefix=route.prefix, path=read.path, hidden=hidden))
         return relayed(request, answer, told)
+
+    def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
+        """The fields of a request as the origin is told them."""
+        asker = sender(request)._replace(scheme=scheme(request))
+        headers = _headers(request, route)
+        fields = forwarding.request_fields(headers, asker, route.via, drop=route.identity.withheld)
+        source = _fork_source(request)
+        if source is not None:
+            fields[FORKED_FROM] = self._at_origin(source, route)
+        if request.can_read_body and request.content_length is not None:
+            fields["Content-Length"] = str(request.content_length)
+        return fields
+
+    def _at_origin(self, source: str, route: EdgeRoute) -> str:
+        """What the origin calls the source of a fork, which its own route has to lead to.
+
+        Below a longer prefix another route begins, whatever the origin has there, too.
+        """
+        path = route.origin.path(source)
+        if path is None or self._routes.find(source)[0] is not route:
+            raise BadRequest("Stream-Forked-From must name a stream of the same route")
+        return path
 
     def _purge(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead, status: int) -> None:
         """Have caches in front forget a stream that has ended or begun, or may have.
@@ -306,19 +333,9 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     )
 
 
-def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
-    """The fields of a request as the origin is told them."""
-    asker = sender(request)._replace(scheme=scheme(request))
-    fields = forwarding.request_fields(request.headers, asker, route.via)
-    source = _fork_source(request)
-    if source is not None:
-        path = route.origin.path(source)
-        if path is None:
-            raise BadRequest("Stream-Forked-From must name a stream of the same route")
-        fields[FORKED_FROM] = path
-    if request.can_read_body and request.content_length is not None:
-        fields["Content-Length"] = str(request.content_length)
-    return fields
+def _headers(request: BaseRequest, route: EdgeRoute) -> MultiMapping[str]:
+    """The headers of a request as far as they are for the origin."""
+    return route.told_origin(request.method, request_head.target(request), request.headers)
 
 
 def _fork_source(request: BaseRequest) -> str | None:
@@ -328,10 +345,14 @@ def _fork_source(request: BaseRequest) -> str | None:
 
 
 def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> bool:
-    """Whether nobody reads anything there any more; to somebody in particular it may be hidden."""
+    """Whether nobody reads anything there any more; to somebody in particular it may be hidden.
+
+    So it may be to anybody where the origin decides who may read.
+    """
     return (
         answer.status in _GONE
         and request.method in {"HEAD", "POST", "DELETE"}
+        and route.origin_guard is None
         and not route.identity.tell(request.headers)
     )
 
