@@ -14,6 +14,7 @@ from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from gateway.access.jws import load_object
 from gateway.access.key_sets import parse_keys
+from gateway.access.small_files import read_file
 
 if TYPE_CHECKING:
     from gateway.access.jws import Json
@@ -53,6 +54,11 @@ def parse_keys_file(path: str, data: bytes) -> Keys:
         return Keys(verifying, signer, _reader_secret(listed))
     except (JoseError, ValueError, TypeError, KeyError):
         raise ValueError(f"{path} has a private key that is none") from None
+
+
+def load_keys(path: str) -> Keys:
+    """What the file says now. Raises OSError or ValueError, which repeats no key."""
+    return parse_keys_file(path, read_file(path))
 
 
 def check_mode(path: str) -> None:

@@ -245,13 +245,13 @@ def test_a_cookie_is_for_its_streams_only(keys: keys_file.Keys) -> None:
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
 def test_a_token_is_for_one_stream_and_no_other(name: str, other: str) -> None:
-    key_set = keys_file.Keys(key_set(ED), ED, None)
+    known = keys_file.Keys(key_set(ED), ED, None)
     path, elsewhere = (f"/s/{quote(it, safe='')}" for it in (name, other))
     try:
-        made = sign(Wish("ann", path), key_set, MAX_AGE, NOW)
+        made = sign(Wish("ann", path), known, MAX_AGE, NOW)
     except ValueError:  # dots and controls are in no path
         return
-    ann = read_tokens.verified(made.token, key_set, MAX_AGE, NOW)
+    ann = read_tokens.verified(made.token, known, MAX_AGE, NOW)
     assert ann.may(Need(path, READ))
     assert ann.may(Need(elsewhere, READ)) == (path == elsewhere)
 
