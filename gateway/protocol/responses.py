@@ -175,7 +175,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     if isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(remaining)
+        lifetime = cache_headers.poll_lifetime(remaining, freshness)
     elif _is_for_good(chunk, read):
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
@@ -219,9 +219,9 @@ def tail(state: StreamState, read: Read, now: float) -> Response:
     return read_data(cache_headers.NO_STORE, state.content_type, None, end, None)
 
 
-def poll_ended(state: StreamState, read: Read, now: float) -> Response:
+def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.POLL_TIMEOUT
+    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.poll_timeout(freshness)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 
