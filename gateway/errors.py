@@ -32,10 +32,14 @@ class Unauthenticated(HeadgateError):
 
     code = "unauthenticated"
 
-    def __init__(self, detail: str, *, is_refused: bool = False) -> None:
-        """`is_refused` when there was a token, but not one that is accepted (RFC 6750)."""
+    def __init__(self, detail: str, *, is_refused: bool = False, challenge: str = "") -> None:
+        """`is_refused` when there was a token, but not one that is accepted (RFC 6750).
+
+        `challenge` is what an origin asks for instead of a bearer token (RFC 9110 section 11.6.1).
+        """
         super().__init__(detail)
         self.is_refused = is_refused
+        self.challenge = challenge
 
 
 class Forbidden(HeadgateError):

@@ -289,6 +289,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
 
 def _challenge(error: errors.Unauthenticated) -> str:
     """What a client should send (RFC 6750 section 3); one that sent nothing is told no error."""
+    if error.challenge and error.challenge.isascii():
+        return error.challenge
     return 'Bearer error="invalid_token"' if error.is_refused else "Bearer"
 
 
