@@ -21,7 +21,7 @@ from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
-from gateway.edge.origin_guard import OriginGuard
+from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1
@@ -29,6 +29,7 @@ from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_targ
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
+from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -79,11 +80,13 @@ class EdgeRoute:
         drop_query: tuple[str, ...],
         settings: FeedSettings,
         shared: Context,
+        access: Access = OPEN,
         *,
         auth_ttl_s: float | None = None,
     ) -> None:
         """With `auth_ttl_s` the origin decides who may read, and its yes counts for so long."""
         self.prefix = prefix
+        self.access = access
         self.origin = origin
         self.via = rules.via
         self.freshness = rules.freshness
@@ -92,7 +95,10 @@ class EdgeRoute:
         self._secret = secrets.token_bytes(32)
         self.origin_guard: OriginGuard | None = None
         if auth_ttl_s is not None:
-            self.origin_guard = OriginGuard(self._ask, self._read_as, auth_ttl_s, shared.clock)
+            times = GuardTimes(auth_ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
+            self.origin_guard = OriginGuard(
+                self._ask, self._read_as, self.identity, times, shared.clock, lambda _: None
+            )
         self.traffic = Traffic()
         self._rules = rules
         self.cache = HttpCache(
@@ -250,7 +256,8 @@ class EdgeRoute:
         if variant is None:
             return None
         entry.hits += 1
-        head = variant.fast_head(*shared.lines.parts_at(now), get.connection, now)
+        moment = shared.lines.referrer + get.connection
+        head = variant.fast_head(*shared.lines.parts_at(now), moment, now)
         body = variant.cached.body
         return head, body, len(body), variant.given
 
