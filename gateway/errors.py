@@ -32,10 +32,14 @@ class Unauthenticated(HeadgateError):
 
     code = "unauthenticated"
 
-    def __init__(self, detail: str, *, is_refused: bool = False) -> None:
-        """`is_refused` when there was a token, but not one that is accepted (RFC 6750)."""
+    def __init__(self, detail: str, *, is_refused: bool = False, challenge: str = "") -> None:
+        """`is_refused` when there was a token, but not one that is accepted (RFC 6750).
+
+        `challenge` is what an origin asks for instead of a bearer token (RFC 9110 section 11.6.1).
+        """
         super().__init__(detail)
         self.is_refused = is_refused
+        self.challenge = challenge
 
 
 class Forbidden(HeadgateError):
@@ -57,14 +61,14 @@ class StreamGone(HeadgateError):
 
 
 class WebOriginRefused(HeadgateError):
-    """A browser's page would write that `cors_origins` does not let."""
+    """A browser's page would write, and neither `write_origins` nor a token lets it."""
 
     code = "origin_not_allowed"
 
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"pages of {origin[:128]} may not write here: "
-            "cors_origins names the web origins that may"
+            f"pages of {origin[:128]} may not write here: write_origins names the web origins "
+            "that may, and a token in Authorization lets others"
         )
 
 
@@ -164,6 +168,16 @@ class LimitReached(HeadgateError):
     """A bound of this server is reached; the detail names it. The request may be repeated."""
 
     code = "limit_reached"
+
+
+class ClientLimitReached(HeadgateError):
+    """One client does more than a bound lets it, which the detail names: again in `again_s`."""
+
+    code = "client_limit_reached"
+
+    def __init__(self, detail: str, again_s: int = 1) -> None:
+        super().__init__(detail)
+        self.again_s = again_s
 
 
 class ServerStopping(HeadgateError):

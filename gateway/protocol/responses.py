@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
@@ -57,6 +58,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.StreamGone: 410,
     errors.BodyTooLarge: 413,
     errors.CodingNotSupported: 415,
+    errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,
     errors.NotOffered: 501,
@@ -172,7 +174,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     if isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(remaining)
+        lifetime = cache_headers.poll_lifetime(remaining, freshness)
     elif _is_for_good(chunk, read):
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
@@ -216,9 +218,9 @@ def tail(state: StreamState, read: Read, now: float) -> Response:
     return read_data(cache_headers.NO_STORE, state.content_type, None, end, None)
 
 
-def poll_ended(state: StreamState, read: Read, now: float) -> Response:
+def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.POLL_TIMEOUT
+    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.poll_timeout(freshness)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 
@@ -270,8 +272,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
             | errors.OriginUnreachable()
         ):
             fields += f"Retry-After: {again_s}\r\n"
-        case errors.OriginBusy():
-            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than the origin wants
+        case errors.ClientLimitReached() | errors.OriginBusy():
+            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than it was said
             fields += f"Retry-After: {wait_s}\r\n"
         case _:
             pass
@@ -280,6 +282,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
 
 def _challenge(error: errors.Unauthenticated) -> str:
     """What a client should send (RFC 6750 section 3); one that sent nothing is told no error."""
+    if error.challenge and error.challenge.isascii():
+        return error.challenge
     return 'Bearer error="invalid_token"' if error.is_refused else "Bearer"
 
 
@@ -289,11 +293,12 @@ def internal_error(request_id: str) -> Response:
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 
-def preflight() -> Response:
-    """204 for a browser that asks what it may send."""
+def preflight(*, writes: bool = True) -> Response:
+    """204 for a browser that asks what a page may send, which `writes` or only reads."""
+    methods = METHODS if writes else READING_METHODS
     return Response(
         204,
-        f"{SECURITY}Access-Control-Allow-Methods: {METHODS}\r\n"
+        f"{SECURITY}Access-Control-Allow-Methods: {methods}\r\n"
         f"Access-Control-Allow-Headers: {REQUEST_HEADERS}\r\n"
         f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {METHODS}\r\n",
     )

@@ -27,6 +27,7 @@ from gateway.settings.access import (
     AdminUser,
     is_loopback,
 )
+from gateway.settings.auth import NONE, Auth
 from gateway.settings.kinds import (
     ROUTES_KIND,
     SIZE_KIND,
@@ -47,6 +48,7 @@ from gateway.settings.kinds import (
     refuse_yes_and_no,
     show_size,
 )
+from gateway.settings.limits import LimitSettings
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import LONGEST_S, Route
 
@@ -103,7 +105,7 @@ def _why_alone(route: Route) -> str:
     return "one process alone can keep its data in a folder"
 
 
-class Settings(BaseModel):
+class Settings(LimitSettings):
     """What an operator can choose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -130,6 +132,12 @@ class Settings(BaseModel):
     )
     routes: Annotated[tuple[Route, ...], BeforeValidator(read_json), Kind(ROUTES_KIND)] = Field(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
+    )
+    auth: Auth = Field(
+        (),
+        description="By which credentials those who use streams are known, on routes that do not "
+        "say so themselves; none lets everybody read, write and delete. It has to be said before "
+        "listen may be an address beyond loopback.",
     )
     purges: Annotated[tuple[PurgedCache, ...], BeforeValidator(read_json), Kind(PURGES_KIND)] = (
         Field(
@@ -219,8 +227,13 @@ class Settings(BaseModel):
     )
     cors_origins: CorsOrigins = Field(
         ("*",),
-        description="Web origins whose pages may use the streams; * means all. Pages of "
-        "other origins may not write, except those of the host itself.",
+        description="Web origins whose pages may read the streams; * means all. They may write, "
+        "too, with a token in Authorization that the route accepts.",
+    )
+    write_origins: CorsOrigins = Field(
+        (),
+        description="Web origins whose pages may write without a token in Authorization, besides "
+        "those of the host itself; * means all. cors_origins has to name them, too.",
     )
     log_level: LogLevel = Field("info", description="Least severe level that is logged.")
     log_format: LogFormat = Field(
@@ -296,6 +309,33 @@ class Settings(BaseModel):
             )
         return admin
 
+    @field_validator("auth")
+    @classmethod
+    def _strangers_are_let_in_on_purpose(
+        cls, auth: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        """Whether everybody on the network may do everything without anybody having said so."""
+        listen, routes = info.data.get("listen"), info.data.get("routes")
+        if auth or listen is None or routes is None or is_loopback(listen):
+            return auth
+        silent = [route.prefix for route in routes if not route.auth]
+        if routes and not silent:
+            return auth
+        raise ValueError(
+            f"must say who may use {' and '.join(silent) or DEFAULT_PREFIX}, since others than "
+            f'this machine reach {listen}: ["tokens"] asks for tokens, "none" lets everybody '
+            "read, write and delete"
+        )
+
+    @field_validator("write_origins")
+    @classmethod
+    def _writers_read(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        readers = info.data.get("cors_origins", ("*",))
+        for origin in origins:
+            if "*" not in readers and origin not in readers:
+                raise ValueError(f"must not name {origin}, which cors_origins does not name")
+        return origins
+
     @field_validator("max_pending_appends")
     @classmethod
     def _one_append_fits(cls, size: int, info: ValidationInfo) -> int:
@@ -309,6 +349,11 @@ class Settings(BaseModel):
         """The routes in force, the longest prefix first."""
         routes = self.routes or (Route(prefix=DEFAULT_PREFIX, origin=self.origin),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
+
+    def auth_of(self, route: Route) -> tuple[str, ...]:
+        """By which credentials users of a route are known; empty where nobody is asked."""
+        said = route.auth or self.auth
+        return () if said == NONE else said
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -347,7 +392,8 @@ class Declaration:
 
 
 def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
-    """The settings in the order of their declaration."""
+    """The settings in the order of their declaration; limits come last."""
+    fields = sorted(model.model_fields.items(), key=lambda it: it[0] in LimitSettings.model_fields)
     shown = model.model_construct().model_dump(mode="json") if model is Settings else {}
     return tuple(
         Declaration(
@@ -357,7 +403,7 @@ def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
             allowed=allowed(field),
             help=field.description or "",
         )
-        for key, field in model.model_fields.items()
+        for key, field in fields
     )
 
 

@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
-from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
+from gateway.errors import HeadgateError, HeadTooLarge
 from gateway.live.contract import ReaderServer
 from gateway.web import request_body
 from gateway.web.aiohttp_connection import AiohttpConnection
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
 
+    from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
@@ -50,6 +51,7 @@ class Connection(AiohttpConnection):
     __slots__ = (
         "_begun",
         "_body",
+        "_client",
         "_counted",
         "_deadline",
         "_early",
@@ -59,6 +61,7 @@ class Connection(AiohttpConnection):
         "_on_lost",
         "_whole",
         "owner",
+        "principal",
     )
     abandon = AiohttpConnection.force_close  # of a Waiter
 
@@ -73,6 +76,7 @@ class Connection(AiohttpConnection):
         """`early` came before this object; with `late`, which is left to be sent, it ends."""
         super().__init__(server, owner.shared, **arguments)
         self.owner = owner
+        self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
         self._held = bytearray()
         self._early, self._late = early, late
@@ -80,33 +84,36 @@ class Connection(AiohttpConnection):
         self._body: StreamReader | None = None  # what is still to come of it
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
+        self._client: str | None = None  # as whom it counts
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().connection_made(transport)
-        limits = self.shared.limits
-        limits.connections += 1
+        client = self.shared.quotas.connects_as(transport)
+        refusal = self.shared.limits.connection_made(client)
+        self._client = client if refusal is None else None
         self._deadline = self._loop.time() + self.shared.timeouts.header
         if self._late:
             self.write(self._late)
             self.force_close()
-        elif limits.connections > limits.max_connections:
-            limits.refused["max_connections"] += 1
-            self.refuse(LimitReached("max_connections is reached"))
+        elif refusal is not None:
+            self.refuse(refusal)
         elif self._early:
             self.data_received(self._early)
         self._early = self._late = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
+        is_handed_over = self.state is HANDED_OVER  # its new protocol counts it down
         self.enter(LOST)
-        if self._manager is not None:
-            self.shared.limits.connection_lost()
+        if self._manager is not None and not is_handed_over:
+            self.shared.limits.connection_lost(self._client)
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
+        self.principal = None
         if self._counted is not None:
             self._counted.cut()
             self._counted = None
@@ -125,7 +132,6 @@ class Connection(AiohttpConnection):
         transport.set_protocol(protocol)
         self.transport = None
         self.connection_lost(None)
-        self.shared.limits.connections += 1  # still a connection: its new protocol counts it down
 
     @property
     def has_more(self) -> bool:
@@ -148,7 +154,7 @@ class Connection(AiohttpConnection):
         else:
             # To look a long body up would cost more than it ever saves.
             may_be_known = self._whole and state is IDLE and data.startswith(b"GET ")
-            known = self._fast.heads.get(data) if may_be_known else None
+            known = self._fast.known(data) if may_be_known else None
             if known is None or not self._answered_again(known):
                 self._parse(data)
 
@@ -292,6 +298,7 @@ class Connection(AiohttpConnection):
         counted, self._counted = self._counted, None
         if counted is not None:
             answer.begun[counted.begins] += 1
+        self.principal = None
         self.reply(answer.wire)
 
     def reply(self, wire: bytes) -> bool:

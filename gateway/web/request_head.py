@@ -15,8 +15,6 @@ from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
-    from asyncio import BaseTransport
-
     from aiohttp.http_exceptions import HttpProcessingError
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
@@ -26,12 +24,6 @@ LAST_PORT = 65535
 SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mistakes show sooner
 _SCHEMES = frozenset({"http", "https"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-
-
-def client_address(transport: BaseTransport | None) -> str | None:
-    """The address at the other end of a connection."""
-    peer = None if transport is None else transport.get_extra_info("peername")
-    return peer[0] if isinstance(peer, tuple) else None
 
 
 def asked_id(request: BaseRequest) -> str | None:

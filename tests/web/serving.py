@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.runtime.route import Access
     from gateway.settings import RequestLevel
     from gateway.telemetry.spans import Tracer
     from tests.support.raw_origin import RawOrigin
@@ -42,6 +44,11 @@ class Options(NamedTuple):
     heartbeat: float = 30.0
     sse_max_age: float = 60.0
     max_connections: int = 100
+    max_client_connections: int = 0  # as many as in all
+    max_client_appends: int = 0
+    max_client_append_bytes: int = 0
+    max_client_creations: int = 0
+    trusted_proxies: Sequence[str] = ()
     max_live_readers: int = 100
     max_feeds: int = 100
     max_append: int = 1 << 20
@@ -52,9 +59,12 @@ class Options(NamedTuple):
     min_body_rate: int = 100
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
+    write_origins: Sequence[str] = ()
     freshness: Freshness = Freshness()
     tracer: Tracer | None = None
     log_requests: RequestLevel = "off"
+    own: Mapping[str, object] | None = None  # more settings of the route to the own log
+    tokens_file: str = ""
 
 
 def settings_of(options: Options) -> Settings:
@@ -64,6 +74,11 @@ def settings_of(options: Options) -> Settings:
         sse_heartbeat=options.heartbeat,
         sse_max_age=options.sse_max_age,
         max_connections=options.max_connections,
+        max_client_connections=options.max_client_connections or options.max_connections,
+        max_client_appends=options.max_client_appends,
+        max_client_append_bytes=options.max_client_append_bytes,
+        max_client_creations=options.max_client_creations,
+        trusted_proxies=tuple(options.trusted_proxies),
         max_live_readers=options.max_live_readers,
         max_feeds=options.max_feeds,
         max_append=options.max_append,
@@ -74,7 +89,9 @@ def settings_of(options: Options) -> Settings:
         min_body_rate=options.min_body_rate,
         keepalive_timeout=options.keepalive_timeout,
         cors_origins=tuple(options.cors_origins),
+        write_origins=tuple(options.write_origins),
         log_requests=options.log_requests,
+        tokens_file=options.tokens_file,
     )
 
 
@@ -86,6 +103,7 @@ class Serving:
         self.log = log
         self.clock = ManualClock()
         settings = settings_of(options)
+        self._settings = settings
         self.shared = app.shared_by_all(settings, self.clock)
         self.shared.via = VIA
         self.shared.tracer = options.tracer
@@ -98,11 +116,13 @@ class Serving:
             chunk_max_age=freshness.chunk_max_age,
             stale_while_revalidate=freshness.stale_while_revalidate,
             tail_max_age=freshness.tail_max_age,
+            **(options.own or {}),
         )
-        self.route = app.hosted_route(settings, own, log, self.shared)
+        self.authorities = Authorities(settings, self.clock)
+        self.route = app.hosted_route(settings, own, log, self.shared, self._access(own))
         self.edges: list[EdgeRoute] = []
         if edge is not None:
-            self.edges = [app.edge_route(settings, edge, self.shared)]
+            self.edges = [app.edge_route(settings, edge, self.shared, self._access(edge))]
         self.routes = routes = Router([self.route, *self.edges])
         self.inspector = app.inspector(routes)
         self.fast = FastPath(routes, self.shared)
@@ -110,6 +130,9 @@ class Serving:
         self.port = 0
         self._runner = web.ServerRunner(self.server)
         self._clients: list[Client] = []
+
+    def _access(self, route: Route) -> Access:
+        return app.access_of(self._settings, route, self.authorities, self.shared)
 
     async def start(self) -> None:
         """Open the log and the origin, and listen."""
