@@ -27,6 +27,7 @@ from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
+from gateway.runtime.shedding import Shedding
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -78,7 +79,8 @@ def _admission(settings: Settings) -> Admission:
         ClientRate(settings.max_client_append_bytes, 1, monotonic),
         ClientRate(settings.max_client_creations, HOUR_S, monotonic),
     )
-    return Admission(limits, TrustedProxies(settings.trusted_proxies), rates)
+    shedding = Shedding(settings.max_loop_lag, limits)
+    return Admission(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
 
 
 def route_of(settings: Settings, route: RouteSettings, shared: Context) -> StreamRoute:

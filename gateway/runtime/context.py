@@ -55,7 +55,8 @@ class Context:
         self.log = log
         self.timeouts = timeouts
         self.repeats = LoopDetector(admission.proxies)
-        self.lag = LoopLag()
+        self.shedding = admission.shedding
+        self.lag = LoopLag(self.shedding.came_late)
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
