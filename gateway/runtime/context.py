@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Timeouts(NamedTuple):
     """For a request's head, and between parts of its body, in seconds.
 
-    `body_rate` is the least of a body in bytes a second, once it has taken `body` seconds in all.
+    `body_rate` is the least of a body in bytes a second, once it has taken some seconds in all.
+    The last two bound how slowly an answer is taken, too.
     """
 
     header: float
