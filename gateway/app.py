@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import gateway.edge.explain
@@ -17,12 +18,15 @@ from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.client_address import TrustedProxies
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
 from gateway.runtime.access_log import AccessLog
+from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
+from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
     from gateway.web.server_spans import Handle
 
+HOUR_S = 3600.0
+
 
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
@@ -50,19 +56,29 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     return Context(
         clock,
         Store(settings.cache_size),
-        Limits(
-            max_connections=settings.connection_limit(
-                resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            ),
-            max_live_readers=settings.max_live_readers,
-            max_feeds=settings.max_feeds,
-            max_append=settings.max_append,
-            max_pending_appends=settings.max_pending_appends,
-        ),
+        _quotas(settings),
         lines,
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    connections = settings.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    limits = Limits(
+        max_connections=connections,
+        max_client_connections=settings.client_connection_limit(connections),
+        max_live_readers=settings.max_live_readers,
+        max_feeds=settings.max_feeds,
+        max_append=settings.max_append,
+        max_pending_appends=settings.max_pending_appends,
+    )
+    rates = ClientRates(
+        ClientRate(settings.max_client_appends, 1, monotonic),
+        ClientRate(settings.max_client_append_bytes, 1, monotonic),
+        ClientRate(settings.max_client_creations, HOUR_S, monotonic),
+    )
+    return Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
 
 
 def route_of(settings: Settings, route: RouteSettings, shared: Context) -> StreamRoute:
@@ -107,7 +123,7 @@ def connection_server(
     """What serves the connections of clients of these routes."""
     operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
-        EdgeRoute: EdgeHandlers(shared).operate,
+        EdgeRoute: EdgeHandlers(routes, shared).operate,
     }
     handle: Handle = Handlers(routes, operations, shared).handle
     if shared.tracer is not None:

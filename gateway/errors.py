@@ -170,6 +170,16 @@ class LimitReached(HeadgateError):
     code = "limit_reached"
 
 
+class ClientLimitReached(HeadgateError):
+    """One client does more than a bound lets it, which the detail names: again in `again_s`."""
+
+    code = "client_limit_reached"
+
+    def __init__(self, detail: str, again_s: int = 1) -> None:
+        super().__init__(detail)
+        self.again_s = again_s
+
+
 class ServerStopping(HeadgateError):
     """The server is on its way out and begins nothing that waits."""
 

@@ -572,6 +572,35 @@ def test_connections_leave_a_tenth_of_the_open_files(
     assert Settings(max_connections=limit).connection_limit(open_files) == connections
 
 
+@pytest.mark.parametrize(
+    ("limit", "connections", "of_one"), [(0, 900, 450), (0, 1, 1), (5, 900, 5), (2000, 900, 2000)]
+)
+def test_an_address_has_half_of_the_connections(limit: int, connections: int, of_one: int) -> None:
+    settings = Settings(max_client_connections=limit)
+    assert settings.client_connection_limit(connections) == of_one
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8, 2001:DB8::1", '["10.0.0.0/8", "2001:db8::1/128"]'])
+def test_proxies_are_networks_in_one_spelling(text: str) -> None:
+    settings = load(None, {"HEADGATE_TRUSTED_PROXIES": text}, {})
+    assert settings.trusted_proxies == ("10.0.0.0/8", "2001:db8::1/128")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("10.0.0.1/8", ": its host bits must be 0"),
+        ("proxy.test", ""),
+        ("10.0.0.0/33", ""),
+        ("1", ""),
+    ],
+)
+def test_what_is_no_network_is_no_proxy(text: str, hint: str) -> None:
+    (problem,) = problems(environment={"HEADGATE_TRUSTED_PROXIES": text})
+    must = "must be an address or a network such as 10.0.0.0/8"
+    assert problem.endswith(f'{text}", but {must}{hint}.')
+
+
 # ---------------------------------------------------------------- mistakes
 
 

@@ -14,18 +14,25 @@ class Principal:
     """Who a request comes from, and what that one may do until a moment (epoch seconds).
 
     Whoever holds one compares `until` with the clock each time: it is 0 once the credential is
-    revoked. `digest` is a keyed hash of the credential, and `key` names what has vouched for it.
+    revoked. `digest` is a keyed hash of the credential. `proof` is what its authority has verified,
+    and judges again by when it knows other things than before.
     """
 
-    __slots__ = ("__weakref__", "digest", "grants", "key", "name", "until")
+    __slots__ = ("__weakref__", "digest", "grants", "name", "proof", "until")
 
     def __init__(
-        self, name: str, grants: Sequence[Grant], until: float, *, key: str, digest: bytes = b""
+        self,
+        name: str,
+        grants: Sequence[Grant],
+        until: float,
+        *,
+        proof: object = None,
+        digest: bytes = b"",
     ) -> None:
         self.name = name
         self.grants = tuple(grants)
         self.until = until
-        self.key = key
+        self.proof = proof
         self.digest = digest
 
     def __repr__(self) -> str:

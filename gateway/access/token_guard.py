@@ -32,7 +32,7 @@ class TokenGuard:
         conceals: bool = False,
     ) -> None:
         self._verifier = verifier
-        self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf, key="")
+        self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
         self._conceals = conceals
 
     def admitted(

@@ -48,6 +48,11 @@ class Verifier:
             if authority.owns(token):
                 digest = self._digest(token)
                 principal = await authority.verify(token, digest, now)
+                # Another request with the same token may have been quicker: one token is one
+                # principal, else only the last one could be ended.
+                first = self.known(token, now)
+                if first is not None:
+                    return first
                 self._alive[digest] = principal
                 self._remember(digest, principal)
                 return principal

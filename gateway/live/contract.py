@@ -76,7 +76,7 @@ class Parkable(Waiter, Protocol):
 class ReaderServer(Protocol):
     """Whom a reader has its connection from."""
 
-    def reader_lost(self) -> None:
+    def reader_lost(self, transport: Transport) -> None:
         """The connection is gone."""
 
     def take_back(self, transport: Transport) -> None:

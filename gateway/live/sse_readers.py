@@ -260,7 +260,7 @@ class SseReader(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Leave the feed."""
         self._readers.gone(self)
-        self._server.reader_lost()
+        self._server.reader_lost(self._transport)
 
     def pause_writing(self) -> None:
         """The client does not keep up: no queue is kept, it will catch up from the log."""

@@ -14,8 +14,9 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.offsets import BEGINNING, is_plain
-from gateway.protocol.paths import canonical_path, canonical_query
+from gateway.protocol.paths import canonical_query
 from gateway.protocol.requests import CatchUp, Events, LongPoll
+from gateway.protocol.target import canonical_target, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,8 +79,7 @@ def _target(read: EdgeRead, *own: str) -> str:
 
 def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
     """A target as a read. It is live only where the origin could take it for nothing else."""
-    raw_path, _, raw_query = target.partition("?")
-    path = canonical_path(raw_path)
+    path, raw_query = split(canonical_target(target))
     query = canonical_query(raw_query, drop)
     parts = query.text.split("&") if query.text else []
     own = [part for part in parts if part.partition("=")[0] in _OURS]

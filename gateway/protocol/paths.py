@@ -31,7 +31,7 @@ def canonical_path(raw: str) -> str:
         raise BadRequest(f"the path is over {MAX_PATH_BYTES} bytes")
     if _PLAIN.fullmatch(raw) is not None:
         return raw
-    _check_whole(raw)
+    check_whole(raw)
     path = "".join(_canonical_parts(raw))
     if len(path) > MAX_PATH_BYTES:
         raise BadRequest(f"the path is over {MAX_PATH_BYTES} bytes when it is encoded")
@@ -59,7 +59,7 @@ def canonical_beginning(raw: str) -> str:
     return "".join(parts) + raw[len(whole) :].upper()
 
 
-def _check_whole(raw: str) -> None:
+def check_whole(raw: str) -> None:
     """Raise BadRequest for a # (a target has no fragment, RFC 9112 section 3.2).
 
     Caches in front take it for the end, and would keep the answer under another URL.
@@ -96,7 +96,7 @@ def _check_text(path: str) -> None:
 
 def parse_query(raw: str) -> dict[str, str]:
     """The query's keys and values, decoded; a repeated key is refused, since either could count."""
-    _check_whole(raw)
+    check_whole(raw)
     values: dict[str, str] = {}
     for part in raw.split("&") if raw else ():
         if not part:
@@ -133,7 +133,7 @@ def canonical_query(raw: str, drop: Sequence[str]) -> Query:
     Keys named in `drop` (`*` at the end stands for any more) are left out. Equal keys keep their
     order, and `+`, which means a space to some and itself to others, stays as it is.
     """
-    _check_whole(raw)
+    check_whole(raw)
     pairs = []
     for part in raw.split("&"):
         if not part:

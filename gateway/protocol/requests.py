@@ -16,8 +16,9 @@ from gateway.protocol.content import DEFAULT_CONTENT_TYPE, Messages, check_conte
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.protocol.offsets import Offset, parse_offset
-from gateway.protocol.paths import canonical_path, parse_query
+from gateway.protocol.paths import parse_query
 from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ def parse_target(target: str) -> Read | HeadgateError:
 
 
 def _parse_target(target: str) -> Read:
-    raw_path, _, raw_query = target.partition("?")
-    path = canonical_path(raw_path)
+    path, raw_query = split(canonical_target(target))
     query = parse_query(raw_query)
     live = query.get("live")
     if live is not None and live not in _MODES:

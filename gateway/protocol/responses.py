@@ -57,6 +57,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.StreamGone: 410,
     errors.BodyTooLarge: 413,
     errors.CodingNotSupported: 415,
+    errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,
     errors.NotOffered: 501,
@@ -270,8 +271,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
             | errors.OriginUnreachable()
         ):
             fields += f"Retry-After: {again_s}\r\n"
-        case errors.OriginBusy():
-            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than the origin wants
+        case errors.ClientLimitReached() | errors.OriginBusy():
+            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than it was said
             fields += f"Retry-After: {wait_s}\r\n"
         case _:
             pass

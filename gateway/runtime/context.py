@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.access_log import AccessLog
     from gateway.runtime.common_headers import CommonHeaders
-    from gateway.runtime.limits import Limits
+    from gateway.runtime.quotas import Quotas
     from gateway.runtime.writes import Write
     from gateway.telemetry.spans import Tracer
 
@@ -42,18 +42,19 @@ class Context:
         self,
         clock: Callable[[], float],
         store: Store[Any],
-        limits: Limits,
+        quotas: Quotas,
         lines: CommonHeaders,
         log: AccessLog,
         timeouts: Timeouts,
     ) -> None:
         self.clock = clock
         self.store = store
-        self.limits = limits
+        self.quotas = quotas
+        self.limits = quotas.limits
         self.lines = lines
         self.log = log
         self.timeouts = timeouts
-        self.repeats = LoopDetector()
+        self.repeats = LoopDetector(quotas.proxies)
         self.lag = LoopLag()
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.runtime.access_log import AccessLog, Asked
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
@@ -47,6 +49,7 @@ class Exchange:
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"
+        self.on_received: Callable[[int], None] | None = None  # is told the bytes of its body
         self._is_over = False
 
     @property
@@ -62,6 +65,8 @@ class Exchange:
     def finish(self, received: int, log: AccessLog, *, stopping: bool) -> None:
         """It is over: `received` bytes of its body have come."""
         self.traffic.request_bytes += received
+        if self.on_received is not None:
+            self.on_received(received)
         if self._is_over:
             return
         self._is_over = True

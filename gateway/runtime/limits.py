@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.errors import LimitReached
+from gateway.errors import ClientLimitReached, LimitReached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LIMITS = (
     *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
+    *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
+    "max_client_creations",
 )
 
 
@@ -28,17 +30,20 @@ class Limits:
         self,
         *,
         max_connections: int,
+        max_client_connections: int,
         max_live_readers: int,
         max_feeds: int,
         max_append: int,
         max_pending_appends: int,
     ) -> None:
         self.max_connections = max_connections
+        self.max_client_connections = max_client_connections
         self.max_live_readers = max_live_readers
         self.max_feeds = max_feeds
         self.max_append = max_append
         self.max_pending_appends = max_pending_appends
         self.connections = 0
+        self.connections_of: dict[str, int] = {}  # by client, while it has any
         self.live_readers = 0
         self.feeds = 0  # streams followed at origins
         self.receiving_bytes = 0
@@ -79,6 +84,29 @@ class Limits:
         finally:
             self.feeds -= 1
 
-    def connection_lost(self) -> None:
+    def connection_made(self, client: str | None) -> ClientLimitReached | LimitReached | None:
+        """One connection more, of a client or of nobody in particular; why it is too many.
+
+        Until it is lost it counts all the same, but not as the client's.
+        """
+        self.connections += 1
+        if self.connections > self.max_connections:
+            self.refused["max_connections"] += 1
+            return LimitReached("max_connections is reached")
+        if client is None:
+            return None
+        others = self.connections_of.get(client, 0)
+        if others >= self.max_client_connections:
+            self.refused["max_client_connections"] += 1
+            return ClientLimitReached("max_client_connections is reached by your address")
+        self.connections_of[client] = others + 1
+        return None
+
+    def connection_lost(self, client: str | None) -> None:
         """One connection fewer."""
         self.connections -= 1
+        if client is None:
+            return
+        self.connections_of[client] -= 1
+        if not self.connections_of[client]:
+            del self.connections_of[client]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.protocol.client_address import TrustedProxies
 from gateway.telemetry.logs import log, redact
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
-    from collections.abc import Mapping
+
+    from multidict import MultiMapping
 
 LOOK_EVERY_S = 10.0
 LOOK_S = 0.5
@@ -43,7 +45,8 @@ class LoopDetector:
     A client is whom the proxies before us name, else a connection: behind one address may be many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: TrustedProxies | None = None) -> None:
+        self._proxies = proxies or TrustedProxies()
         self.looking = False
         self.noticed = 0
         self._turned_at: float | None = None
@@ -67,7 +70,7 @@ class LoopDetector:
         transport: BaseTransport | None,
         method: str,
         target: str,
-        headers: Mapping[str, str],
+        headers: MultiMapping[str],
     ) -> None:
         """A read has come; without a transport it is the only one of its connection."""
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded") or None
@@ -82,6 +85,8 @@ class LoopDetector:
         self._times[key] = times
         if times == OFTEN:
             address, port = peer[:2] if isinstance(peer, tuple) else (None, None)
+            if address is not None:
+                address = self._proxies.client(address, headers)
             shown = None if forwarded_for is None else forwarded_for[:LONGEST_SHOWN]
             self._often[key] = Repeated(
                 address, port, shown, method, redact(target)[:LONGEST_SHOWN]

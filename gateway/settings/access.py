@@ -31,7 +31,8 @@ _HASH = re.compile(
 )
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """A name by which a log may know somebody; raises ValueError in words that continue "it"."""
     if re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name) is None:
         raise ValueError(f"must be {NAME_KIND}")
     return name
@@ -55,7 +56,7 @@ def _check_token(secret: SecretStr) -> SecretStr:
 class _Admitted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: Annotated[str, AfterValidator(_check_name), Kind(NAME_KIND)] = Field(
+    name: Annotated[str, AfterValidator(check_name), Kind(NAME_KIND)] = Field(
         description="By which sign-in and log know them."
     )
     role: Role = Field(

@@ -33,6 +33,7 @@ from gateway.settings.kinds import (
     Address,
     CorsOrigins,
     Count,
+    FilePath,
     Kind,
     Listen,
     LogFormat,
@@ -46,6 +47,7 @@ from gateway.settings.kinds import (
     refuse_yes_and_no,
     show_size,
 )
+from gateway.settings.limits import LimitSettings
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import LONGEST_S, Route
 
@@ -102,7 +104,7 @@ def _why_alone(route: Route) -> str:
     return "one process alone can keep its data in a folder"
 
 
-class Settings(BaseModel):
+class Settings(LimitSettings):
     """What an operator can choose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -137,6 +139,11 @@ class Settings(BaseModel):
             description="Caches in front that are told to forget a stream when it is deleted, "
             "has expired or is created again.",
         )
+    )
+    tokens_file: FilePath = Field(
+        "",
+        description="TOML file of static tokens, of what each may do, and of what is revoked; it "
+        "is read again when it changes.",
     )
     workers: Count = Field(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."
@@ -341,7 +348,8 @@ class Declaration:
 
 
 def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
-    """The settings in the order of their declaration."""
+    """The settings in the order of their declaration; limits come last."""
+    fields = sorted(model.model_fields.items(), key=lambda it: it[0] in LimitSettings.model_fields)
     shown = model.model_construct().model_dump(mode="json") if model is Settings else {}
     return tuple(
         Declaration(
@@ -351,7 +359,7 @@ def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
             allowed=allowed(field),
             help=field.description or "",
         )
-        for key, field in model.model_fields.items()
+        for key, field in fields
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -193,6 +193,18 @@ def check_cors_origin(value: str) -> str:
     return value
 
 
+NETWORK_KIND = "an address or a network such as 10.0.0.0/8"
+
+
+def check_network(value: str) -> str:
+    """A network in one spelling; an address is the network of itself."""
+    try:
+        return str(ip_network(value))
+    except ValueError as cause:
+        hint = ": its host bits must be 0" if "host bits" in str(cause) else ""
+        raise ValueError(f"must be {NETWORK_KIND}{hint}") from cause
+
+
 QUERY_KEYS_KIND = "a list of query keys, such as utm_*"
 PROTOCOL_KEYS = ("offset", "live", "cursor")
 
@@ -272,6 +284,10 @@ Prefix = Annotated[str, AfterValidator(check_prefix), Kind(PREFIX_KIND)]
 CorsOrigin = Annotated[str, AfterValidator(check_cors_origin)]
 CorsOrigins = Annotated[
     tuple[CorsOrigin, ...], BeforeValidator(split_list), Kind(f"a list, each item {CORS_KIND}")
+]
+Network = Annotated[str, AfterValidator(check_network)]
+Networks = Annotated[
+    tuple[Network, ...], BeforeValidator(split_list), Kind(f"a list, each item {NETWORK_KIND}")
 ]
 QueryKey = Annotated[str, AfterValidator(check_query_key)]
 QueryKeys = Annotated[tuple[QueryKey, ...], BeforeValidator(split_list), Kind(QUERY_KEYS_KIND)]

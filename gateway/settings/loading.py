@@ -7,7 +7,6 @@ import difflib
 import json
 import re
 import tomllib
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,9 +25,10 @@ from gateway.settings.files import Look
 from gateway.settings.kinds import ROUTE_KIND
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import Route
+from gateway.settings.toml_file import TomlFile, spell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -77,7 +77,7 @@ class _Given:
     """A value with the words that tell where it came from."""
 
     value: object
-    source: _TomlFile | str
+    source: TomlFile | str
 
     def line(self, path: tuple[str | int, ...]) -> int:
         """The line in the file; what is in no file comes after all of it."""
@@ -86,8 +86,8 @@ class _Given:
     def subject(self, path: tuple[str | int, ...]) -> str:
         """The setting, or the part of it at `path`, as its author wrote it."""
         if isinstance(self.source, str):
-            return self.source + _spell(path[1:])
-        return f"{self.where(path)}: {_spell(path)}"
+            return self.source + spell(path[1:])
+        return f"{self.where(path)}: {spell(path)}"
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """The place to look at."""
@@ -107,44 +107,6 @@ class _Given:
             except LookupError:
                 return otherwise
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class _TomlFile:
-    """A configuration file whose text tells the lines of its keys."""
-
-    path: Path
-    text: str
-
-    def position(self, path: tuple[str | int, ...]) -> str:
-        """`FILE:LINE`, or `FILE` alone where the line cannot be told."""
-        line = self.line(path)
-        return str(self.path) if line is None else f"{self.path}:{line}"
-
-    def line(self, path: tuple[str | int, ...]) -> int | None:
-        """The line of a key or of the nearest table around it."""
-        spots = tuple(self._spots())
-        # A key that is missing is told by the line of its table.
-        for length in range(len(path), 0, -1):
-            for spot, line in spots:
-                if spot[:length] == path[:length]:
-                    return line
-        return None
-
-    def _spots(self) -> Iterator[tuple[tuple[str | int, ...], int]]:
-        """Each key and table header with its line; tomllib itself tells none."""
-        table: tuple[str | int, ...] = ()
-        headers: Counter[str] = Counter()
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            if match := re.match(r"\s*\[\[\s*([\w.-]+)\s*\]\]", line):
-                table = (match[1], headers[match[1]])
-                headers[match[1]] += 1
-                yield table, number
-            elif match := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-                table = (match[1],)
-                yield table, number
-            elif match := re.match(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([\w-]+))\s*[=.]", line):
-                yield (*table, match[1] or match[2] or match[3]), number
 
 
 def load(
@@ -197,7 +159,7 @@ def _sources(given: Mapping[str, _Given]) -> dict[str, str]:
         for index, table in enumerate(item.value if isinstance(item.value, list) else ()):
             for inner in table if isinstance(table, dict) else ():
                 path = (key, index, inner)
-                sources[_spell(path)] = item.where(path)
+                sources[spell(path)] = item.where(path)
     return sources
 
 
@@ -217,20 +179,9 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        problems.append(_no_toml(path, text, str(cause)))
+        problems.append(_Problem(*TomlFile(path, text).no_toml(str(cause))))
         return {}
-    return {key: _Given(value, _TomlFile(path, text)) for key, value in values.items()}
-
-
-def _no_toml(path: Path, text: str, said: str) -> _Problem:
-    """The parser's words, with the place in front, where every other mistake has it."""
-    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", said)
-    if match is None:
-        # What the parser says when something is still open at the end of the file.
-        line = len(text.splitlines())
-        return _Problem(line, f"{path}:{line}: this is not TOML: {said}.")
-    words, line, column = match[1], int(match[2]), match[3]
-    return _Problem(line, f"{path}:{line}: this is not TOML: {words} at column {column}.")
+    return {key: _Given(value, TomlFile(path, text)) for key, value in values.items()}
 
 
 def _from_environment(
@@ -316,11 +267,6 @@ def _nearest(key: str, model: type[BaseModel], spell: Callable[[str], str]) -> s
 
 def _flag(key: str) -> str:
     return "--" + key.replace("_", "-")
-
-
-def _spell(path: tuple[str | int, ...]) -> str:
-    spelled = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return spelled.removeprefix(".")
 
 
 def _show(value: object) -> str:

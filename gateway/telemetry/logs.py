@@ -37,7 +37,8 @@ LONGEST_SHOWN = 200  # characters of what proxies say of whom they ask for
 NAME = "headgate"
 REDACTED = "[redacted]"
 LEVELS = logging.getLevelNamesMapping()
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# With the marks that turn text around, by which a name could be shown as another.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(NAME)
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import BadRequest, HeadgateError, LimitReached, NotOffered, ServerStopping
+from gateway.errors import (
+    BadRequest,
+    ClientLimitReached,
+    HeadgateError,
+    LimitReached,
+    NotOffered,
+    ServerStopping,
+)
 from gateway.protocol import cache_status
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
@@ -15,7 +22,7 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address
+from gateway.web.request_head import raw_target
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
 
 # A read that is refused so tells nothing of what the cache is good for.
-NOT_LOOKED_UP = (BadRequest, LimitReached, NotOffered, ServerStopping)
+NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)
 
 _OPERATIONS = {
     "GET": counted.READ,
@@ -47,15 +54,15 @@ def begin(request: BaseRequest, shared: Context, request_id: str) -> Exchange:
         operation = counted.CLOSE
     exchange = Exchange(shared.unrouted, operation, request_id)
     if shared.log.enabled:
-        exchange.asked = asked(request)
+        exchange.asked = asked(request, shared)
     return exchange
 
 
-def asked(request: BaseRequest) -> Asked:
+def asked(request: BaseRequest, shared: Context) -> Asked:
     """What a line says of the request."""
     forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
-    client = client_address(request.transport)
-    return Asked(request.method, request.path_qs, client, forwarded_for)
+    client = shared.quotas.client_address(request.transport, request.headers)
+    return Asked(request.method, raw_target(request), client, forwarded_for)
 
 
 def found(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from aiohttp.http import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
-from gateway.errors import HeadgateError, LimitReached
+from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
 from gateway.runtime.access_log import Asked
+from gateway.runtime.quotas import peer_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import OTHER
 from gateway.web.connection_state import IDLE, LINGERING, TAKEN, TRANSITIONS, WITH_AIOHTTP, State
-from gateway.web.request_head import client_address
 from gateway.web.responses import HandedOver
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class AiohttpConnection(RequestHandler):
             return
         refusal = self.shared.problem(error)
         transport.write(self.shared.refusal(refusal, connection="close"))
-        if not isinstance(error, LimitReached):  # of which nothing was read
+        if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
             self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
             self._log_refusal(refusal)
         self.enter(LINGERING)
@@ -154,7 +154,7 @@ class AiohttpConnection(RequestHandler):
         shared = self.shared
         if shared.log.enabled:
             shared.log.line(
-                Asked("-", "-", client_address(self.transport), None),
+                Asked("-", "-", peer_of(self.transport), None),
                 request_id=shared.lines.new_request_id(),
                 status=refusal.status,
                 size=len(refusal.body),

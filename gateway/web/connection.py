@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
-from gateway.errors import HeadgateError, HeadTooLarge, LimitReached
+from gateway.errors import HeadgateError, HeadTooLarge
 from gateway.live.contract import ReaderServer
 from gateway.web import request_body
 from gateway.web.aiohttp_connection import AiohttpConnection
@@ -50,6 +50,7 @@ class Connection(AiohttpConnection):
     __slots__ = (
         "_begun",
         "_body",
+        "_client",
         "_counted",
         "_deadline",
         "_early",
@@ -80,30 +81,32 @@ class Connection(AiohttpConnection):
         self._body: StreamReader | None = None  # what is still to come of it
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
+        self._client: str | None = None  # as whom it counts
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().connection_made(transport)
-        limits = self.shared.limits
-        limits.connections += 1
+        client = self.shared.quotas.connects_as(transport)
+        refusal = self.shared.limits.connection_made(client)
+        self._client = client if refusal is None else None
         self._deadline = self._loop.time() + self.shared.timeouts.header
         if self._late:
             self.write(self._late)
             self.force_close()
-        elif limits.connections > limits.max_connections:
-            limits.refused["max_connections"] += 1
-            self.refuse(LimitReached("max_connections is reached"))
+        elif refusal is not None:
+            self.refuse(refusal)
         elif self._early:
             self.data_received(self._early)
         self._early = self._late = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
+        is_handed_over = self.state is HANDED_OVER  # its new protocol counts it down
         self.enter(LOST)
-        if self._manager is not None:
-            self.shared.limits.connection_lost()
+        if self._manager is not None and not is_handed_over:
+            self.shared.limits.connection_lost(self._client)
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
@@ -125,7 +128,6 @@ class Connection(AiohttpConnection):
         transport.set_protocol(protocol)
         self.transport = None
         self.connection_lost(None)
-        self.shared.limits.connections += 1  # still a connection: its new protocol counts it down
 
     @property
     def has_more(self) -> bool:

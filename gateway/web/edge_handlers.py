@@ -33,6 +33,7 @@ from gateway.protocol.offsets import NOW
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
+from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered
 from gateway.runtime.writes import Write
 from gateway.web import live_responses, request_body, request_head
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context
+    from gateway.web.router import Router
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
@@ -63,7 +65,8 @@ UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what o
 class EdgeHandlers:
     """`operate` is what the handlers call."""
 
-    def __init__(self, shared: Context) -> None:
+    def __init__(self, routes: Router, shared: Context) -> None:
+        self._routes = routes
         self._shared = shared
 
     async def operate(
@@ -76,7 +79,7 @@ class EdgeHandlers:
             async with live_responses.staying(request):
                 return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
-            route.log_failure(error, request.path)
+            route.log_failure(error, split(target)[0])
             raise
 
     async def _operate(
@@ -244,7 +247,7 @@ class EdgeHandlers:
     # Everything else
 
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
-        fields = _passed_on(request, route)
+        fields = self._passed_on(request, route)
         body = None
         if request.can_read_body:
             body = request_body.parts(request, self._shared.timeouts, self._shared.limits)
@@ -265,12 +268,34 @@ class EdgeHandlers:
             self._wrote(route, _write(request, route, read, answer))
             for target in policy.invalidated_also(base_url(request) + read.target, told):
                 with contextlib.suppress(BadRequest):  # then nothing can be kept under it
-                    path = canonical_path(target.partition("?")[0])
+                    path, _ = split(canonical_target(target))
                     self._wrote(route, Write(prefix=route.prefix, path=path))
         elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
             hidden = not _is_unsure(request, answer)
             self._wrote(route, Write(prefix=route.prefix, path=read.path, hidden=hidden))
         return relayed(request, answer, told)
+
+    def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
+        """The fields of a request as the origin is told them."""
+        asker = sender(request)._replace(scheme=scheme(request))
+        headers, withheld = _headers(request, route), route.identity.withheld
+        fields = forwarding.request_fields(headers, asker, route.via, drop=withheld)
+        source = _fork_source(request)
+        if source is not None:
+            fields[FORKED_FROM] = self._at_origin(source, route)
+        if request.can_read_body and request.content_length is not None:
+            fields["Content-Length"] = str(request.content_length)
+        return fields
+
+    def _at_origin(self, source: str, route: EdgeRoute) -> str:
+        """What the origin calls the source of a fork, which its own route has to lead to.
+
+        Below a longer prefix another route begins, whatever the origin has there, too.
+        """
+        path = route.origin.path(source)
+        if path is None or self._routes.find(source)[0] is not route:
+            raise BadRequest("Stream-Forked-From must name a stream of the same route")
+        return path
 
     def _purge(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead, status: int) -> None:
         """Have caches in front forget a stream that has ended or begun, or may have.
@@ -306,22 +331,6 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     return (
         stream.feed.tail if offset == NOW and stream is not None and stream.is_current else offset
     )
-
-
-def _passed_on(request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
-    """The fields of a request as the origin is told them."""
-    asker = sender(request)._replace(scheme=scheme(request))
-    headers = _headers(request, route)
-    fields = forwarding.request_fields(headers, asker, route.via, drop=route.identity.withheld)
-    source = _fork_source(request)
-    if source is not None:
-        path = route.origin.path(source)
-        if path is None:
-            raise BadRequest("Stream-Forked-From must name a stream of the same route")
-        fields[FORKED_FROM] = path
-    if request.can_read_body and request.content_length is not None:
-        fields["Content-Length"] = str(request.content_length)
-    return fields
 
 
 def _headers(request: BaseRequest, route: EdgeRoute) -> MultiMapping[str]:

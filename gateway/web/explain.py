@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest, HeadgateError
-from gateway.protocol.paths import canonical_path
 from gateway.protocol.responses import STATUS
+from gateway.protocol.target import canonical_target, split
 from gateway.runtime.asked import AskedRequest
 from gateway.telemetry.inspection import Explanation, Step
 from gateway.web.request_head import is_host
@@ -78,7 +78,8 @@ async def _steps(
 ) -> AsyncIterator[Step]:
     if not is_host(headers.get("Host", "")):
         raise BadRequest("Host names no host")
-    path = canonical_path(target.partition("?")[0])
+    target = canonical_target(target)
+    path, _ = split(target)
     if path == "/":
         yield Step("Route", "none", "this is no stream, but the server's own page")
         yield Step("The next answer", "BYPASS", "it is made anew for each who asks")

@@ -14,13 +14,12 @@ from gateway.errors import HeadgateError
 from gateway.live.contract import Parkable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import LongPoll, is_closing
+from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.runtime.route import PlainGet
 from gateway.telemetry import traffic as counted
-from gateway.web.request_head import client_address
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 
@@ -60,6 +59,7 @@ class FastPath:
         self._logs = shared.log.enabled
         self._unmeasured = 0 if self._logs else UNMEASURED
         self._clock = shared.clock
+        self._quotas = shared.quotas
         self._limits = shared.limits
         self._repeats = shared.repeats
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
@@ -156,7 +156,8 @@ class FastPath:
     ) -> None:
         headers = get.headers
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
-        address = client_address(None if client is None else client.transport)
+        transport = None if client is None else client.transport
+        address = self._quotas.client_address(transport, headers)
         self._log.line(
             Asked("GET", get.target, address, forwarded_for),
             request_id=self._shared.lines.new_request_id(),
@@ -164,7 +165,7 @@ class FastPath:
             size=size,
             duration_s=seconds,
             cache="HIT",
-            route=self._find(get.target.partition("?")[0])[0].prefix,
+            route=self._find(get.target)[0].prefix,
             ended="answered",
         )
 
@@ -181,14 +182,14 @@ class FastPath:
             route.traffic.cursor_regressions += 1
         return True
 
-    def _find(self, path: str) -> tuple[StreamRoute, str]:
-        return self._routes.find(canonical_path(path))
+    def _find(self, target: str) -> tuple[StreamRoute, str]:
+        return self._routes.find(split(canonical_target(target))[0])
 
     def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll, float] | None:
         """The stream of a long-poll, and from when on its cursor is one of long ago."""
         try:
-            route, name = self._find(target.partition("?")[0])
-            read = route.parse(target)
+            route, name = self._find(target)
+            read = route.parse(canonical_target(target))
         except HeadgateError:
             return None
         if not isinstance(read, LongPoll):
@@ -214,7 +215,8 @@ class FastPath:
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
-            return route.append(client, name, headers, body)
+            who = self._quotas.may_append(client.transport, headers)
+            is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)
             client.write(self._shared.refusal(refusal))
@@ -223,6 +225,9 @@ class FastPath:
             traffic.answered(operation, refusal.status, len(refusal.body), 0.0)  # at once
             traffic.request_bytes += len(body)
             return True
+        if is_taken:
+            self._quotas.appended(who, len(body))
+        return is_taken
 
 
 def _plain_get(message: RawRequestMessage) -> PlainGet:

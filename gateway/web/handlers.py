@@ -15,11 +15,11 @@ from gateway.errors import (
     WebOriginRefused,
 )
 from gateway.protocol import cache_status, http1, responses
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
-from gateway.web import accounting, request_head
+from gateway.web import accounting, charges, request_head
 from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
@@ -64,7 +64,9 @@ class Handlers:
         exchange = accounting.begin(request, self._shared, request_id)
         connection_of(request).exchange = exchange
         if self._repeats.looking:
-            self._repeats.note(request.transport, request.method, request.path_qs, request.headers)
+            self._repeats.note(
+                request.transport, request.method, request_head.raw_target(request), request.headers
+            )
         answered: Answered | None
         abandon = False
         try:
@@ -99,11 +101,12 @@ class Handlers:
         ):
             return Answered(responses.preflight(), cache_status.OTHER_METHOD)
         self._check_web_origin(request)
-        path = canonical_path(target.partition("?")[0])
+        path, _ = split(target)
         if path == "/":
             return self._front_page(request)
         route, name = self._routes.find(path)
         accounting.found(exchange, request, route, target, self._shared.clock())
+        charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, target, route, name)
 
     def _front_page(self, request: BaseRequest) -> Answered:

@@ -14,6 +14,7 @@ from gateway.protocol import cache_status, responses
 from gateway.protocol.content import is_long, long_record
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.requests import Events, LongPoll, parse_append, parse_create, resumed
+from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
 from gateway.telemetry import tracing
 from gateway.web import live_responses, request_body
@@ -42,7 +43,7 @@ class HostedHandlers:
         """The answer; None when the connection was handed over."""
         if request.method == "GET":
             return await self._get(request, target, route, name)
-        parse_query(target.partition("?")[2])
+        parse_query(split(target)[1])
         return Answered(await self._other(request, route, name), cache_status.OTHER_METHOD)
 
     async def _other(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:

@@ -6,17 +6,15 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
 from gateway.protocol.paths import canonical_host
+from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
-    from asyncio import BaseTransport
-
     from aiohttp.http_exceptions import HttpProcessingError
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
@@ -26,12 +24,6 @@ LAST_PORT = 65535
 SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mistakes show sooner
 _SCHEMES = frozenset({"http", "https"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-
-
-def client_address(transport: BaseTransport | None) -> str | None:
-    """The address at the other end of a connection."""
-    peer = None if transport is None else transport.get_extra_info("peername")
-    return peer[0] if isinstance(peer, tuple) else None
 
 
 def asked_id(request: BaseRequest) -> str | None:
@@ -131,15 +123,16 @@ def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:
     return BadRequest(f"not valid HTTP: {error.message}")
 
 
-def target(request: BaseRequest) -> str:
-    """The path and query as the client sent them; an absolute form must name this host."""
+def raw_target(request: BaseRequest) -> str:
+    """The target of the request line, as it was sent."""
     raw: str = request._message.path  # it stands unchanged nowhere else
-    if raw.startswith("/") or raw == "*":
-        return raw
-    parts = urlsplit(raw)
-    if parts.scheme not in _SCHEMES or parts.netloc != request.headers.get("Host"):
-        raise BadRequest("the request target is not a path, nor a URL of the host in Host")
-    return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    return raw
+
+
+def target(request: BaseRequest) -> str:
+    """The target in its one form, or `*`, which is the server itself. Raises BadRequest."""
+    raw = raw_target(request)
+    return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 
 def is_one_request(data: bytes, payload: StreamReader) -> bool:

@@ -55,16 +55,16 @@ class ConnectionServer(web.Server):
         """The protocol of a new connection."""
         return Connection(self, self, early, late, **self._kwargs)
 
-    def reader_lost(self) -> None:
+    def reader_lost(self, transport: asyncio.Transport) -> None:
         """The connection of an SSE reader is gone."""
-        self.shared.limits.connection_lost()
+        self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
 
     def take_back(self, transport: asyncio.Transport) -> None:
         """A connection whose SSE answer is over begins anew."""
         if self.shared.closing or transport.is_closing():
             transport.close()
             return
-        self.shared.limits.connection_lost()  # it is counted again as it is made
+        self.reader_lost(transport)  # it is counted again as it is made
         connection = self()
         transport.set_write_buffer_limits()
         transport.set_protocol(connection)

@@ -74,7 +74,7 @@ def test_equal_reads_have_equal_targets(target: str, read: Read) -> None:
 @pytest.mark.parametrize(
     ("target", "detail"),
     [
-        ("s", "the path must begin with /"),
+        ("s", "the request target is not a path, nor a URL of the host in Host"),
         ("/s?live=", "live must be long-poll or sse"),
         ("/s?live=LONG-POLL&offset=-1", "live must be long-poll or sse"),
         ("/s?live=sse", "offset is missing: a live read must say where to begin"),

@@ -502,6 +502,13 @@ REFUSALS = [
     Refusal(errors.RecordDamaged("why"), 500, "record_damaged", "Record damaged"),
     Refusal(errors.NotOffered("why"), 501, "not_implemented", "Not implemented"),
     Refusal(errors.LimitReached("why"), 503, "limit_reached", "Limit reached", lines=LATER),
+    Refusal(
+        errors.ClientLimitReached("why", again_s=40),
+        429,
+        "client_limit_reached",
+        "Client limit reached",
+        lines=(f"Retry-After: {39 + AGAIN_S}",),
+    ),
     Refusal(errors.LogUnavailable("why"), 503, "log_unavailable", "Log unavailable", lines=LATER),
     Refusal(errors.ServerStopping("why"), 503, "stopping", "Stopping", lines=LATER),
 ]

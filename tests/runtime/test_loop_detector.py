@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from gateway.runtime import loop_detector
@@ -24,7 +25,7 @@ from tests.support.waiting import PATIENCE_S
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import MutableMapping
 
     from tests.support.raw_origin import Wire
     from tests.web.serving import Serving
@@ -198,7 +199,7 @@ async def test_a_proxy_that_names_nobody_is_no_client() -> None:
 
 
 def read(repeated: LoopDetector, target: str, client: str = "10.0.0.1", times: int = 1) -> None:
-    headers: Mapping[str, str] = {"X-Forwarded-For": client}
+    headers = CIMultiDict({"X-Forwarded-For": client})
     for _ in range(times):
         repeated.note(None, "GET", target, headers)
 

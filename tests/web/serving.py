@@ -42,6 +42,11 @@ class Options(NamedTuple):
     heartbeat: float = 30.0
     sse_max_age: float = 60.0
     max_connections: int = 100
+    max_client_connections: int = 0  # as many as in all
+    max_client_appends: int = 0
+    max_client_append_bytes: int = 0
+    max_client_creations: int = 0
+    trusted_proxies: Sequence[str] = ()
     max_live_readers: int = 100
     max_feeds: int = 100
     max_append: int = 1 << 20
@@ -64,6 +69,11 @@ def settings_of(options: Options) -> Settings:
         sse_heartbeat=options.heartbeat,
         sse_max_age=options.sse_max_age,
         max_connections=options.max_connections,
+        max_client_connections=options.max_client_connections or options.max_connections,
+        max_client_appends=options.max_client_appends,
+        max_client_append_bytes=options.max_client_append_bytes,
+        max_client_creations=options.max_client_creations,
+        trusted_proxies=tuple(options.trusted_proxies),
         max_live_readers=options.max_live_readers,
         max_feeds=options.max_feeds,
         max_append=options.max_append,

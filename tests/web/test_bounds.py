@@ -172,7 +172,12 @@ async def test_a_creation_with_a_body_counts_too() -> None:
 
 def some_limits() -> Limits:
     return Limits(
-        max_connections=1, max_live_readers=1, max_feeds=1, max_append=1, max_pending_appends=10
+        max_connections=1,
+        max_client_connections=1,
+        max_live_readers=1,
+        max_feeds=1,
+        max_append=1,
+        max_pending_appends=10,
     )
 
 

@@ -25,7 +25,12 @@ RATE = 100  # bytes a second
 
 def some_limits() -> Limits:
     return Limits(
-        max_connections=1, max_live_readers=1, max_feeds=1, max_append=1, max_pending_appends=1
+        max_connections=1,
+        max_client_connections=1,
+        max_live_readers=1,
+        max_feeds=1,
+        max_append=1,
+        max_pending_appends=1,
     )
 
 

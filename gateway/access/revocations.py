@@ -1,0 +1,41 @@
+"""What counts no more before its time: single tokens, all of somebody, and all of a key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Issued(NamedTuple):
+    """What a signed token says of itself, by which it is revoked; `at` is its iat."""
+
+    kid: str
+    token_id: str | None
+    subject: str | None
+    at: float | None
+
+
+@dataclass(frozen=True)
+class Revocations:
+    """Names of static tokens; ids, subjects and keys of signed ones.
+
+    Of a subject all tokens that were issued before a moment (epoch seconds) are revoked.
+    """
+
+    names: frozenset[str] = frozenset()
+    token_ids: frozenset[str] = frozenset()
+    kids: frozenset[str] = frozenset()
+    subjects: Mapping[str, float] = field(default_factory=dict)
+
+    def hit(self, token: Issued) -> bool:
+        """Whether a signed token is revoked. One that does not say when it was issued is old."""
+        if token.kid in self.kids or token.token_id in self.token_ids:
+            return True
+        before = None if token.subject is None else self.subjects.get(token.subject)
+        return before is not None and (token.at is None or token.at < before)
+
+
+NOTHING = Revocations()

@@ -1,0 +1,219 @@
+"""The file of static tokens: who has one, what each may do, and what has been revoked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from gateway.access.operations import Grant, Operation
+from gateway.access.patterns import check_pattern
+from gateway.access.revocations import Revocations
+from gateway.settings.access import DIGEST, check_name
+from gateway.settings.toml_file import TomlFile, spell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Self
+
+    from pydantic_core import ErrorDetails
+
+HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
+TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class StaticToken(NamedTuple):
+    """A token by its SHA-256, and what it lets its holder do until a moment (epoch seconds)."""
+
+    name: str
+    digest: bytes
+    grants: tuple[Grant, ...]
+    until: float
+
+
+class TokensFile(NamedTuple):
+    """All that the file says."""
+
+    tokens: Mapping[bytes, StaticToken]
+    revocations: Revocations
+
+
+def parse_tokens(path: str, data: bytes) -> TokensFile:
+    """What the file at a path says. Raises ValueError with a sentence for each mistake."""
+    try:
+        file = TomlFile(Path(path), data.decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text, hence not TOML.") from None
+    try:
+        values = tomllib.loads(file.text)
+    except tomllib.TOMLDecodeError as cause:
+        raise ValueError(file.no_toml(str(cause))[1]) from None
+    except RecursionError:
+        raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply.") from None
+    try:
+        return _File.model_validate(values).read()
+    except ValidationError as refusal:
+        errors = refusal.errors(include_url=False, include_input=False)
+        raise ValueError("\n".join(_sentence(error, file) for error in errors)) from None
+
+
+def _sentence(error: ErrorDetails, file: TomlFile) -> str:
+    """What is wrong, and where; never the value, which may be a token."""
+    # Of a list pydantic tells the place, and of a mistake of the whole file nothing.
+    subject = f"{file.position(error['loc'])}: {spell(error['loc'])}".removesuffix(": ")
+    if error["type"] == "extra_forbidden":
+        return f"{subject} is nothing that this file can have."
+    if error["type"] == "missing":
+        return f"{subject} is missing."
+    if error["type"] == "value_error":
+        return f"{subject} {error['ctx']['error']}."
+    return f"{subject} is wrong: {error['msg'].lower()}."
+
+
+# ---------------------------------------------------------------- its tables
+
+
+def _check_digest(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if re.fullmatch(rf"{DIGEST}[0-9a-f]{{64}}", text) is None:
+        raise ValueError(f"must be {HASH_KIND}: tokens themselves do not stand in this file")
+    return secret
+
+
+def _moment(value: object) -> float:
+    """A time of TOML or RFC 3339 as epoch seconds."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        try:
+            value = datetime.fromisoformat(value.upper())
+        except ValueError:
+            value = None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"must be {TIME_KIND}")
+    return value.timestamp()
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+Moment = Annotated[float, BeforeValidator(_moment)]
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, strict=False)
+
+
+class _Grant(_Table):
+    streams: Annotated[str, AfterValidator(check_pattern)]
+    operations: Annotated[tuple[Operation, ...], Field(min_length=1)]
+
+
+class _Role(_Table):
+    name: Name
+    grants: Annotated[tuple[_Grant, ...], Field(min_length=1)]
+
+
+class _Token(_Table):
+    name: Name
+    token: Annotated[SecretStr, AfterValidator(_check_digest)]
+    role: Name | None = None
+    grants: tuple[_Grant, ...] = ()
+    expires: Moment = inf
+
+    @model_validator(mode="after")
+    def _may_something(self) -> Self:
+        if (self.role is None) == (not self.grants):
+            raise ValueError("must have a role or grants, and not both")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        return bytes.fromhex(self.token.get_secret_value().removeprefix(DIGEST))
+
+
+class _Revoked(_Table):
+    name: Name | None = None
+    jti: Text | None = None
+    sub: Text | None = None
+    kid: Text | None = None
+    before: Moment | None = None
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Self:
+        given = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]
+        if len(given) != 1:
+            raise ValueError("must have one of name, jti, sub and kid")
+        if self.before is not None and self.sub is None:
+            raise ValueError("must have before only together with sub")
+        return self
+
+
+class _File(_Table):
+    roles: tuple[_Role, ...] = ()
+    tokens: tuple[_Token, ...] = ()
+    revoked: tuple[_Revoked, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for what, all_of_them in (
+            ("name", [role.name for role in self.roles]),
+            ("name", [token.name for token in self.tokens]),
+            ("hash", [token.digest for token in self.tokens]),
+        ):
+            _check_once(what, all_of_them)
+        known = {role.name for role in self.roles}
+        for token in self.tokens:
+            if token.role is not None and token.role not in known:
+                raise ValueError(
+                    f"must have the role {token.role}, which the token {token.name} has"
+                )
+        return self
+
+    def read(self) -> TokensFile:
+        """Its tables as they are asked."""
+        roles = {role.name: _grants(role.grants) for role in self.roles}
+        tokens = (
+            StaticToken(
+                token.name,
+                token.digest,
+                _grants(token.grants) if token.role is None else roles[token.role],
+                token.expires,
+            )
+            for token in self.tokens
+        )
+        return TokensFile({token.digest: token for token in tokens}, self._revocations())
+
+    def _revocations(self) -> Revocations:
+        subjects: dict[str, float] = {}
+        for one in self.revoked:
+            if one.sub is not None:
+                before = inf if one.before is None else one.before
+                subjects[one.sub] = max(before, subjects.get(one.sub, 0.0))
+        return Revocations(
+            names=frozenset(one.name for one in self.revoked if one.name is not None),
+            token_ids=frozenset(one.jti for one in self.revoked if one.jti is not None),
+            kids=frozenset(one.kid for one in self.revoked if one.kid is not None),
+            subjects=subjects,
+        )
+
+
+def _grants(given: Sequence[_Grant]) -> tuple[Grant, ...]:
+    return tuple(Grant(one.streams, frozenset(one.operations)) for one in given)
+
+
+def _check_once(what: str, given: Sequence[object]) -> None:
+    if len(set(given)) < len(given):
+        raise ValueError(f"must have each {what} of its tokens, and of its roles, only once")

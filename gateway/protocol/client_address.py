@@ -1,0 +1,115 @@
+"""Whose request it is: the client's address, which proxies tell that are trusted to.
+
+A peer that is no trusted proxy is never believed: anybody can send `X-Forwarded-For` and
+`Forwarded` (RFC 7239).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from multidict import MultiMapping
+
+REMEMBERED = 4096  # texts of addresses: 1 MB
+CLIENT_BITS = 64  # of IPv6: so much is one subscriber's, who has all addresses below it
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR = re.compile(rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*"))?[ \t]*([;,]|\Z)')
+_NODE = re.compile(
+    r"(?:(?P<ipv4>[0-9.]+)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
+)
+
+
+class TrustedProxies:
+    """The networks of the proxies that are believed; none by default."""
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
+
+    def has(self, address: str) -> bool:
+        """Whether who is at an address is believed."""
+        known = _parsed(address)
+        return known is not None and any(known in network for network in self._networks)
+
+    def client(self, peer: str, headers: MultiMapping[str]) -> str:
+        """The address of the client behind the other end of a connection.
+
+        It is the right-most one that is told and not trusted. Where that cannot be read, or the
+        two headers tell of different clients (a proxy passes on the one that it does not set), it
+        is the peer's own.
+        """
+        if not self._networks or not self.has(peer):
+            return peer
+        chains = (
+            _forwarded_for(headers.getall("Forwarded", ())),
+            [node for line in headers.getall("X-Forwarded-For", ()) for node in line.split(",")],
+        )
+        told = {self._right_most(chain) for chain in chains if chain}
+        client = told.pop() if len(told) == 1 else None
+        return peer if client is None else client
+
+    def _right_most(self, chain: Sequence[str]) -> str | None:
+        """The nearest who is no proxy of ours; where all are, the one farthest away."""
+        client = None
+        for node in reversed(chain):
+            client = _address_of(node.strip())
+            if client is None or not self.has(client):
+                break
+        return client
+
+
+def counted_as(address: str) -> str:
+    """What is one client among addresses: itself, of IPv6 its network of 64 bits."""
+    known = _parsed(address)
+    if known is None or known.version == 4:
+        return address
+    return str(ip_network((int(known) >> CLIENT_BITS << CLIENT_BITS, CLIENT_BITS)))
+
+
+@lru_cache(REMEMBERED)
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """An address; an IPv4 address is one also where IPv6 carries it."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address if address.version == 4 else address.ipv4_mapped or address
+
+
+def _address_of(node: str) -> str | None:
+    """The address that a proxy wrote, in one spelling: without its port, and its brackets."""
+    match = _NODE.fullmatch(node)
+    known = _parsed(node if match is None else match["ipv4"] or match["ipv6"])
+    return None if known is None else str(known)
+
+
+def _forwarded_for(lines: Sequence[str]) -> list[str]:
+    """What `for` says in each element; one that cannot be read where the header cannot."""
+    text = ",".join(lines)
+    nodes: list[str] = []
+    node, begin = "", 0
+    while text:
+        pair = _PAIR.match(text, begin)
+        if pair is None:
+            return [""]
+        name, value, end = pair.groups()
+        if name is not None and name.lower() == "for":
+            if node:
+                return [""]
+            node = _unquoted(value)
+        if end != ";":
+            nodes.append(node)
+            node = ""
+        if not end:
+            break
+        begin = pair.end()
+    return nodes
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

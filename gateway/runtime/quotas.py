@@ -1,0 +1,101 @@
+"""Who is let in: what one client may write in a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import ClientLimitReached
+from gateway.protocol.client_address import TrustedProxies, counted_as
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
+
+    from multidict import MultiMapping
+
+    from gateway.runtime.client_rate import ClientRate
+    from gateway.runtime.limits import Limits
+
+
+class ClientRates(NamedTuple):
+    """What one client may write: appends and bytes of them, and streams that it asks for."""
+
+    appends: ClientRate
+    append_bytes: ClientRate
+    creations: ClientRate
+
+
+def peer_of(transport: BaseTransport | None) -> str | None:
+    """The address at the other end of a connection."""
+    peer = None if transport is None else transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else None
+
+
+class Quotas:
+    """Asked once for each write, before anything is done for it.
+
+    A client is who was authorised, by name, else an address.
+    """
+
+    def __init__(self, limits: Limits, proxies: TrustedProxies, rates: ClientRates) -> None:
+        self.limits = limits
+        self.proxies = proxies
+        self._rates = rates
+        self._bounds_appends = bool(rates.appends or rates.append_bytes)
+
+    def connects_as(self, transport: BaseTransport) -> str | None:
+        """As whom a connection counts; None for a proxy's, which are those of many clients."""
+        peer = peer_of(transport)
+        return None if peer is None or self.proxies.has(peer) else counted_as(peer)
+
+    def client_address(
+        self, transport: BaseTransport | None, headers: MultiMapping[str]
+    ) -> str | None:
+        """The address of the client, as far as proxies that tell it are trusted."""
+        peer = peer_of(transport)
+        return None if peer is None else self.proxies.client(peer, headers)
+
+    def may_append(
+        self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str = ""
+    ) -> str | None:
+        """Raises where a client appends too much; for whom it counts, None where nobody does."""
+        if not self._bounds_appends:
+            return None
+        who = self._who(transport, headers, principal)
+        self._check(self._rates.appends, who, "max_client_appends", "appends a second")
+        self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
+        return who
+
+    def appended(self, who: str | None, size: int) -> None:
+        """Count an append that has been taken on, with so many bytes."""
+        if who is not None:
+            self._rates.appends.count(who, 1)
+            self._rates.append_bytes.count(who, size)
+
+    def appended_more(self, who: str | None, size: int) -> None:
+        """Count bytes of a body that had not told its length."""
+        if who is not None:
+            self._rates.append_bytes.count(who, size)
+
+    def create(
+        self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str = ""
+    ) -> None:
+        """Count a creation; raises where a client asks for too many."""
+        if not self._rates.creations:
+            return
+        who = self._who(transport, headers, principal)
+        self._check(self._rates.creations, who, "max_client_creations", "creations an hour")
+        self._rates.creations.count(who, 1)
+
+    def _who(
+        self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str
+    ) -> str:
+        if principal:
+            return f"principal {principal}"
+        address = self.client_address(transport, headers)
+        return "" if address is None else counted_as(address)
+
+    def _check(self, rate: ClientRate, who: str, limit: str, what: str) -> None:
+        again_s = rate.again_s(who)
+        if again_s:
+            self.limits.refused[limit] += 1
+            raise ClientLimitReached(f"{limit} is reached: too many {what} from you", again_s)

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.access.authorities import Authorities
+from gateway.access.operations import READ, Need
+from gateway.access.principal import Principal
+from gateway.access.static_tokens import StaticTokens
+from gateway.access.tokens_file import parse_tokens
+from gateway.access.verifier import Verifier
+from gateway.access.watched_file import LARGEST_FILE
+from gateway.errors import StartError, Unauthenticated
+from gateway.settings import Settings
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+TOKEN = "canary-static-2f9c1e7ab04d5e6f"
+NOW = 1_000_000_000.0
+PROMISE_S = 1.0
+
+
+def entry(token: str = TOKEN, name: str = "ann", more: str = "") -> str:
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    grants = 'grants = [{ streams = "/s/*", operations = ["read"] }]'
+    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n{more}\n'
+
+
+class Watched:
+    """A file of tokens, who watches it, and whom they have ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.authorities = Authorities(Settings(tokens_file=str(path)), lambda: NOW)
+        self.verifier: Verifier = self.authorities.verifier(["tokens"])
+        self.ended: list[Principal] = []
+        self.verifier.on_end = self.ended.append
+
+    def replace(self, text: str) -> None:
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.path)
+
+    def trouble(self) -> str | None:
+        return self.authorities.notes()[str(self.path)]
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry())
+    made = Watched(path)
+    made.authorities.start()
+    yield made
+    await made.authorities.stop()
+
+
+async def test_a_token_is_verified_once_and_known_then(watched: Watched) -> None:
+    assert watched.verifier.known(TOKEN, NOW) is None
+    ann = await watched.verifier.verify(TOKEN, NOW)
+    assert watched.verifier.known(TOKEN, NOW) is ann
+    assert (ann.name, ann.may(Need("/s/x", READ)), ann.may(Need("/s", READ))) == (
+        "ann",
+        True,
+        False,
+    )
+    assert TOKEN not in repr(ann)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (TOKEN + "x", "the token is unknown"),
+        (TOKEN[:-1], "the token is unknown"),
+        ("", "the token is unknown"),
+        (TOKEN.upper(), "the token is unknown"),
+        ("sha256:" + hashlib.sha256(TOKEN.encode()).hexdigest(), "the token is unknown"),
+        (hashlib.sha256(TOKEN.encode()).hexdigest(), "the token is unknown"),
+        ("a.b.c", "the token is of no kind that this route takes"),
+    ],
+)
+async def test_what_is_no_token_is_refused(watched: Watched, given: str, said: str) -> None:
+    with pytest.raises(Unauthenticated) as refusal:
+        await watched.verifier.verify(given, NOW)
+    assert (refusal.value.detail, refusal.value.is_refused) == (said, True)
+
+
+EXPIRES = "expires = 2001-09-09T01:46:50Z"  # NOW + 10 s
+
+
+async def test_a_token_lasts_until_its_moment_and_no_longer() -> None:
+    file = parse_tokens("t.toml", entry(more=EXPIRES).encode())
+    verifier = Verifier([StaticTokens(lambda: file)])
+    ann = await verifier.verify(TOKEN, NOW + 9.9)
+    assert ann.until == NOW + 10
+    assert verifier.known(TOKEN, NOW + 9.9) is ann
+    assert verifier.known(TOKEN, NOW + 10) is None
+    with pytest.raises(Unauthenticated, match="the token has expired"):
+        await verifier.verify(TOKEN, NOW + 10)
+
+
+# ---------------------------------------------------------------- the file changes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        entry(name="bob"),
+        entry(more=EXPIRES),
+        entry().replace("/s/*", "/s/x"),
+        entry("another-token-0123456789"),
+        entry() + '[[revoked]]\nname = "ann"\n',
+    ],
+    ids=["removed", "renamed", "expiry", "grants", "rotated", "revoked"],
+)
+async def test_whoever_the_file_says_something_else_of_is_ended_within_a_second(
+    watched: Watched, text: str
+) -> None:
+    ann = await watched.verifier.verify(TOKEN, NOW)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    watched.replace(text)
+    await until(lambda: watched.ended == [ann])
+    assert loop.time() - began < PROMISE_S
+    assert ann.until == 0
+    assert watched.verifier.known(TOKEN, NOW) is None
+
+
+async def test_others_stay_who_they_are(watched: Watched) -> None:
+    ann = await watched.verifier.verify(TOKEN, NOW)
+    bobs = "another-token-0123456789"
+    watched.replace(entry() + entry(bobs, "bob"))
+    await until(lambda: is_known(watched, bobs))
+    assert watched.ended == []
+    assert watched.verifier.known(TOKEN, NOW) is ann
+
+
+async def is_known(watched: Watched, token: str) -> bool:
+    try:
+        await watched.verifier.verify(token, NOW)
+    except Unauthenticated:
+        return False
+    return True
+
+
+async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
+    """As a ConfigMap or Secret is mounted: a link to a file below a link to a folder."""
+    for name, text in (("one", entry()), ("two", entry("another-token-0123456789"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokens.toml").write_text(text)
+    (tmp_path / "..data").symlink_to("one")
+    (tmp_path / "tokens.toml").symlink_to("..data/tokens.toml")
+    watched = Watched(tmp_path / "tokens.toml")
+    watched.authorities.start()
+    assert await is_known(watched, TOKEN)
+    (tmp_path / "..new").symlink_to("two")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    await until(lambda: is_known(watched, "another-token-0123456789"))
+    assert not await is_known(watched, TOKEN)
+    await watched.authorities.stop()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda path: path.unlink(), "cannot be read: No such file or directory"),
+        (lambda path: path.write_text(entry()[:-30]), "this is not TOML"),
+        (lambda path: path.write_text("tokens = 1"), "is wrong"),
+        (lambda path: path.write_bytes(b"#" * (LARGEST_FILE + 1)), "is larger than 1 MiB"),
+        (lambda path: (path.unlink(), path.mkdir()), "is no file"),
+        (lambda path: (path.unlink(), path.symlink_to(path)), "Too many levels of symbolic"),
+    ],
+    ids=["deleted", "half", "invalid", "huge", "folder", "endless link"],
+)
+async def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
+    watched: Watched, spoil: Callable[[Path], object], why: str
+) -> None:
+    ann = await watched.verifier.verify(TOKEN, NOW)
+    with capture_logs() as lines:
+        spoil(watched.path)
+        await until(lambda: watched.trouble() is not None)
+        for _ in range(4):
+            await watched.authorities._files[0].look()
+    trouble = watched.trouble()
+    assert trouble is not None
+    assert why in trouble
+    assert [line["event"] for line in lines] == ["access.file_refused"]
+    assert TOKEN not in f"{lines}{trouble}"
+    assert watched.ended == []
+    assert watched.verifier.known(TOKEN, NOW) is ann
+
+
+async def test_a_file_that_is_mended_counts_again(watched: Watched) -> None:
+    watched.path.write_text("tokens = 1")
+    await until(lambda: watched.trouble() is not None)
+    watched.replace(entry())
+    await until(lambda: watched.trouble() is None)
+    assert await is_known(watched, TOKEN)
+
+
+async def test_half_of_a_file_that_is_a_file_too_does_not_count(watched: Watched) -> None:
+    """Whoever writes in place may be between two writes when somebody looks."""
+    ann = await watched.verifier.verify(TOKEN, NOW)
+    file = watched.authorities._files[0]
+    await watched.authorities.stop()
+    watched.path.write_text("")
+    await file.look()
+    watched.path.write_text(entry() + "\n")
+    await file.look()
+    await file.look()
+    assert watched.ended == []
+    assert watched.verifier.known(TOKEN, NOW) is ann
+
+
+def test_who_cannot_read_its_file_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"tokens\.toml cannot be read: No such file"):
+        Authorities(Settings(tokens_file=str(tmp_path / "tokens.toml")), lambda: NOW)
+
+
+async def test_two_requests_at_once_with_one_token_are_one_principal() -> None:
+    """Else only the one that was verified last could be ended."""
+
+    class Slow:
+        async def verify(self, token: str, digest: bytes, now: float) -> Principal:
+            await asyncio.sleep(0)
+            return Principal("ann", [], NOW + 1, digest=digest)
+
+        def owns(self, token: str) -> bool:
+            return True
+
+        def upholds(self, principal: Principal, now: float) -> bool:
+            return False
+
+    verifier = Verifier([Slow()])
+    first, second = await asyncio.gather(verifier.verify("t", NOW), verifier.verify("t", NOW))
+    assert first is second

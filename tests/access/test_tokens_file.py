@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import hashlib
+from math import inf
+
+import pytest
+
+from gateway.access.operations import Grant
+from gateway.access.revocations import Issued
+from gateway.access.tokens_file import parse_tokens
+
+SECRET = "canary-2f9c1e7ab04d5e6f8a9b"
+HASH = "sha256:" + hashlib.sha256(SECRET.encode()).hexdigest()
+OTHER = "sha256:" + "0" * 64
+
+WHOLE = f"""
+[[roles]]
+name = "writer"
+grants = [{{ streams = "/v1/stream/orders/*", operations = ["read", "append"] }}]
+
+[[tokens]]
+name = "billing"
+token = "{HASH}"
+role = "writer"
+expires = 2030-01-31T12:00:00Z
+
+[[tokens]]
+name = "auditor"
+token = "{OTHER}"
+grants = [{{ streams = "/v1/stream/orders/1", operations = ["read"] }}]
+
+[[revoked]]
+name = "auditor"
+
+[[revoked]]
+sub = "eve"
+before = "2026-11-22T00:00:00+01:00"
+
+[[revoked]]
+sub = "mallory"
+
+[[revoked]]
+jti = "t1"
+
+[[revoked]]
+kid = "k1"
+"""
+
+
+def test_a_file_says_who_may_what_and_what_is_revoked() -> None:
+    file = parse_tokens("tokens.toml", WHOLE.encode())
+    billing, auditor = file.tokens.values()
+    assert billing.digest == hashlib.sha256(SECRET.encode()).digest()
+    assert (billing.name, billing.grants, billing.until) == (
+        "billing",
+        (Grant("/v1/stream/orders/*", frozenset({"read", "append"})),),
+        1896091200.0,
+    )
+    assert auditor.until == inf
+    assert auditor.grants == (Grant("/v1/stream/orders/1", frozenset({"read"})),)
+    assert file.revocations.names == {"auditor"}
+
+
+EVE = 1795302000.0  # 2026-11-21T23:00:00Z
+
+
+@pytest.mark.parametrize(
+    ("kid", "token_id", "subject", "at", "is_revoked"),
+    [
+        ("k0", "t0", "ann", 0.0, False),
+        ("k0", None, None, None, False),
+        ("k1", "t0", "ann", 0.0, True),
+        ("k0", "t1", "ann", 0.0, True),
+        ("k0", "t0", "mallory", 1e12, True),
+        ("k0", "t0", "eve", EVE - 1, True),
+        ("k0", "t0", "eve", EVE, False),
+        ("k0", "t0", "eve", None, True),
+    ],
+)
+def test_what_is_revoked_is_found(
+    kid: str, token_id: str | None, subject: str | None, at: float | None, is_revoked: bool
+) -> None:
+    revocations = parse_tokens("tokens.toml", WHOLE.encode()).revocations
+    assert revocations.hit(Issued(kid, token_id, subject, at)) == is_revoked
+
+
+TOKEN = f'[[tokens]]\nname = "a"\ntoken = "{HASH}"\n'
+GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x", "t.toml:1: this is not TOML: "),
+        ("[[token]]", "t.toml:1: token is nothing that this file can have."),
+        ("tokens = 1", "t.toml:1: tokens is wrong: "),
+        ("[[tokens]]\nname = 'a'\nrole = 'r'", "t.toml:1: tokens[0].token is missing."),
+        (
+            f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}",
+            "t.toml:3: tokens[0].token must be sha256: and 64 hexadecimal digits, which "
+            "`headgate token hash` prints of a token: tokens themselves do not stand in this file.",
+        ),
+        (f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}", "t.toml:2: tokens[0].name must"),
+        (TOKEN, "t.toml:1: tokens[0] must have a role or grants, and not both."),
+        (TOKEN + GRANTS + "role = 'r'", "t.toml:1: tokens[0] must have a role or grants"),
+        (TOKEN + "role = 'r'", "t.toml must have the role r, which the token a has."),
+        (TOKEN + GRANTS + TOKEN + GRANTS, "t.toml must have each name of its tokens"),
+        (
+            TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS,
+            "t.toml must have each hash of its tokens",
+        ),
+        (TOKEN + "grants = []", "t.toml:1: tokens[0] must have a role or grants, and not both."),
+        (TOKEN + GRANTS + "expires = 2030-01-31T12:00:00", "t.toml:5: tokens[0].expires must be a"),
+        (TOKEN + GRANTS + "expires = 2030-01-31", "t.toml:5: tokens[0].expires must be a time"),
+        (TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'", "t.toml:5: tokens[0].expires must"),
+        (TOKEN + GRANTS + "expires = 1896091200", "t.toml:5: tokens[0].expires must be a time"),
+        (TOKEN + GRANTS.replace("/a", "a"), "t.toml:4: tokens[0].grants[0].streams must be"),
+        (TOKEN + GRANTS.replace("/a", "/a/../b"), "t.toml:4: tokens[0].grants[0].streams must be"),
+        (TOKEN + GRANTS.replace("/a", "/*/b"), "t.toml:4: tokens[0].grants[0].streams must be"),
+        (TOKEN + GRANTS.replace("read", "write"), "t.toml:4: tokens[0].grants[0].operations[0] is"),
+        ("[[revoked]]\nsub = 'a'\njti = 'b'", "t.toml:1: revoked[0] must have one of name, jti"),
+        ("[[revoked]]", "t.toml:1: revoked[0] must have one of name, jti, sub and kid."),
+        (
+            "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z",
+            "t.toml:1: revoked[0] must have before only together with sub.",
+        ),
+        ("a = " + "[" * 100_000, "t.toml"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_without_any_secret(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"t\.toml") as refusal:
+        parse_tokens("t.toml", text.encode())
+    assert str(refusal.value).startswith(said)
+    assert SECRET not in repr(refusal.value)
+    assert HASH not in repr(refusal.value)
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"t\.toml is not UTF-8"):
+        parse_tokens("t.toml", b"\xff")
+
+
+def test_no_token_is_in_a_representation() -> None:
+    assert SECRET not in repr(parse_tokens("t.toml", WHOLE.encode()))

@@ -1,0 +1,67 @@
+"""A fork of what its route does not serve: the source is read by whoever copies it, so the header
+that names it is routed as a target is (S4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.memory import MemoryLog
+from gateway.settings import Route
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import PREFIX, Options, Serving, put
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ABOVE = "/v1"  # a route to an origin, in which PREFIX is that of another route
+NOT_OF_THE_ROUTE = (
+    *(f"{PREFIX}/private", "/v1/%73tream/private", "/v1/stre%61m/private"),
+    *("/v1", "/v2/s", "/v1x/s", "s"),
+)
+UNCLEAR = ("/v1/../v2/s", "/v1/a//b", "/v1/%2e%2e/s", "/v1/%00", "/v1/a#b", "/v1/%", "//v1/s")
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[RawOrigin]:
+    async with RawOrigin(answer(status="201 Created")) as server:
+        yield server
+
+
+@pytest.fixture
+async def gateway(origin: RawOrigin) -> AsyncIterator[Serving]:
+    made = Serving(Options(), MemoryLog(), Route(prefix=ABOVE, origin=origin.url))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.mark.parametrize("source", [*NOT_OF_THE_ROUTE, *UNCLEAR])
+async def test_an_origin_is_not_asked_to_copy_what_its_route_does_not_serve(
+    gateway: Serving, origin: RawOrigin, source: str
+) -> None:
+    told = await gateway.ask(put(f"{ABOVE}/copy", f"Stream-Forked-From: {source}"))
+    assert told.status in {400, 404}
+    assert origin.heard == []
+
+
+@pytest.mark.parametrize("source", ["/v1/other/s", "/v1/s%2Fstream", "/v1/%73", "/v1/streams/s"])
+async def test_an_origin_is_told_the_source_in_the_form_of_its_target(
+    gateway: Serving, origin: RawOrigin, source: str
+) -> None:
+    assert (await gateway.ask(put(source))).status == 201
+    told = await gateway.ask(put(f"{ABOVE}/copy", f"Stream-Forked-From: {source}"))
+    assert told.status == 201
+    made, copied = origin.heard
+    assert copied.named["stream-forked-from"] == made.target
+
+
+async def test_an_own_log_copies_nothing_of_another_route(gateway: Serving) -> None:
+    for source in (f"{ABOVE}/s", *UNCLEAR):
+        told = await gateway.ask(put("copy", f"Stream-Forked-From: {source}"))
+        assert told.status == 400, source
+    assert (await gateway.ask(put("s", body=b"x"))).status == 201
+    told = await gateway.ask(put("copy", "Stream-Forked-From: /v1/stre%61m/%73"))
+    assert told.status == 201

@@ -1,0 +1,122 @@
+"""Whose request it is, behind proxies that are trusted and that are not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.protocol.client_address import TrustedProxies, counted_as
+
+PEER = "10.0.0.1"
+OURS = TrustedProxies(["10.0.0.0/8", "2001:db8:ffff::/48"])
+X = "X-Forwarded-For"
+F = "Forwarded"
+Lines = list[tuple[str, str]]
+
+TOLD: list[tuple[Lines, str]] = [
+    ([], PEER),
+    ([(X, "192.0.2.7")], "192.0.2.7"),
+    ([(X, "192.0.2.7:4711")], "192.0.2.7"),
+    ([(X, " 192.0.2.7 , 10.9.9.9")], "192.0.2.7"),
+    ([(X, "203.0.113.66, 192.0.2.7, 10.9.9.9")], "192.0.2.7"),  # the first one may be made up
+    ([(X, "192.0.2.7"), (X, "10.9.9.9")], "192.0.2.7"),
+    ([(X, "10.1.1.1, 10.9.9.9")], "10.1.1.1"),  # all are ours: who asked is
+    ([(X, "2001:db8::7")], "2001:db8::7"),
+    ([(X, "[2001:DB8:0::7]:80")], "2001:db8::7"),
+    ([(X, "192.0.2.7, 2001:db8:ffff::1")], "192.0.2.7"),
+    ([(X, "::ffff:192.0.2.7")], "192.0.2.7"),
+    ([(X, "192.0.2.7, ::ffff:10.9.9.9")], "192.0.2.7"),
+    ([(F, "for=192.0.2.7")], "192.0.2.7"),
+    ([(F, 'For="192.0.2.7:80";proto=https;by=10.9.9.9')], "192.0.2.7"),
+    ([(F, 'for=203.0.113.66, for="[2001:db8::7]:80"')], "2001:db8::7"),
+    ([(F, 'for="[2001:db8::7]:_hidden"')], "2001:db8::7"),
+    ([(F, r'by="a\",b";for="192\.0.2.7"')], "192.0.2.7"),
+    ([(F, "for=192.0.2.7"), (F, "for=10.9.9.9")], "192.0.2.7"),
+    ([(F, "proto=https;for=192.0.2.7 ,\tfor=10.9.9.9")], "192.0.2.7"),
+    ([(F, "for=192.0.2.7"), (X, "192.0.2.7, 10.9.9.9")], "192.0.2.7"),
+]
+
+GARBAGE: list[Lines] = [
+    [(X, "")],
+    [(X, "unknown")],
+    [(X, "192.0.2.7, unknown")],
+    [(X, "192.0.2.7,")],
+    [(X, "192.0.2.7;80")],
+    [(X, "192.0.2.7:port")],
+    [(X, "192.0.2.700")],
+    [(X, "0300.0.2.7")],
+    [(X, "3221225991")],
+    [(X, "[2001:db8::7")],
+    [(X, "2001:db8::g")],
+    [(X, '"192.0.2.7"')],
+    [(X, "192.0.2.7\x00")],
+    [(F, "for=unknown")],
+    [(F, "for=_hidden")],
+    [(F, "for=[2001:db8::7]")],
+    [(F, "for=2001:db8::7")],
+    [(F, "proto=https")],
+    [(F, 'for="192.0.2.7')],
+    [(F, 'for="192.0.2.7" x')],
+    [(F, "for = 192.0.2.7")],
+    [(F, "for=192.0.2.7;for=192.0.2.8")],
+    [(F, 'for="x'), (F, 'for=192.0.2.7;by="10.9.9.9"')],  # to hide what a proxy adds
+    [(F, 'for="x'), (F, 'for="[2001:db8::7]"')],
+    [(F, "for=203.0.113.66"), (X, "192.0.2.7")],  # made up, where the proxy only sets the other
+    [(X, "203.0.113.66"), (F, "for=192.0.2.7")],
+    [(F, "for=unknown"), (X, "192.0.2.7")],
+]
+
+
+@pytest.mark.parametrize(("lines", "client"), TOLD)
+def test_a_trusted_proxy_tells_the_client(lines: Lines, client: str) -> None:
+    assert OURS.client(PEER, CIMultiDict(lines)) == client
+
+
+@pytest.mark.parametrize("lines", GARBAGE)
+def test_what_cannot_be_read_names_nobody(lines: Lines) -> None:
+    assert OURS.client(PEER, CIMultiDict(lines)) == PEER
+
+
+@pytest.mark.parametrize("lines", [lines for lines, _ in TOLD])
+@pytest.mark.parametrize("proxies", [TrustedProxies(), TrustedProxies(["198.51.100.7/32"])])
+def test_a_peer_that_is_not_trusted_is_never_believed(
+    lines: Lines, proxies: TrustedProxies
+) -> None:
+    assert proxies.client(PEER, CIMultiDict(lines)) == PEER
+
+
+def test_a_peer_by_ipv6_is_trusted_as_it_is_by_ipv4() -> None:
+    told = CIMultiDict([(X, "192.0.2.7")])
+    assert OURS.client("::ffff:10.0.0.1", told) == "192.0.2.7"
+    assert OURS.client("2001:db8:ffff::1", told) == "192.0.2.7"
+    assert OURS.client("2001:db8:fffe::1", told) == "2001:db8:fffe::1"
+    assert OURS.client("", told) == ""
+
+
+def test_nothing_that_a_client_sends_ahead_changes_who_it_is() -> None:
+    """20,000 headers in which a client writes what it likes before what its proxy adds."""
+    chance = random.Random(1)
+    for number in range(20_000):
+        name, added = (X, "192.0.2.7") if number % 2 else (F, "for=192.0.2.7")
+        made_up = "".join(chance.choices('for=,;:"\\[] 1029.ab_', k=chance.randrange(24)))
+        as_one = CIMultiDict([(name, f"{made_up}, {added}")])
+        apart = CIMultiDict([(name, made_up), (name, added)])
+        assert OURS.client(PEER, as_one) in {"192.0.2.7", PEER}
+        assert OURS.client(PEER, apart) in {"192.0.2.7", PEER}
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_of_an_ipv6_address_the_network_is_one_client(address: str, client: str) -> None:
+    assert counted_as(address) == client

@@ -1,0 +1,194 @@
+"""What one client may take, at the edge of each bound, and who a client is."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.protocol.responses import RETRY_AFTER_S
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, edge_serving, get, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+
+PROXY = ("127.0.0.1",)
+ORDINARY = "X-Request-Id: mine"  # keeps a request from the fast path
+ONE, OTHER = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"
+
+
+def assert_refused(answer: Answer, limit: str, least_s: int = 1) -> None:
+    assert answer.status == 429
+    assert answer.get("Content-Type") == "application/problem+json"
+    assert b'"client_limit_reached"' in answer.body
+    assert f"{limit} is reached".encode() in answer.body
+    again_s = int(answer.get("Retry-After") or 0) - least_s + 1
+    assert again_s in RETRY_AFTER_S
+
+
+# ---------------------------------------------------------------- connections
+
+
+async def test_the_connection_of_an_address_after_its_last_is_told_so() -> None:
+    async with serving(max_client_connections=2) as gateway:
+        clients = [await gateway.connect() for _ in range(2)]
+        for client in clients:
+            assert (await client.ask(request("OPTIONS", "s"))).status == 204
+        third = await gateway.connect()
+        refusal = await third.answer()
+        assert_refused(refusal, "max_client_connections")
+        assert refusal.get("Connection") == "close"
+        assert await third.rest() == b""
+        assert gateway.limits.refused["max_client_connections"] == 1
+        assert gateway.limits.connections_of == {"127.0.0.1": 2}
+        clients[0].close()
+        await until(lambda: gateway.limits.connections_of == {"127.0.0.1": 1})
+        again = await gateway.connect()
+        assert (await again.ask(request("OPTIONS", "s"))).status == 204
+
+
+async def test_live_readers_are_connections_until_they_leave() -> None:
+    async with serving(max_client_connections=2, sse_max_age=1.0) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        reader = await gateway.connect()
+        reader.send(get("s?offset=-1&live=sse"))
+        assert (await reader.answer()).status == 200
+        other = await gateway.connect()
+        assert (await other.ask(get("s?offset=-1"))).status == 200
+        assert gateway.limits.connections_of == {"127.0.0.1": 2}
+        assert (await (await gateway.connect()).answer()).status == 429
+        await until(lambda: gateway.limits.live_readers == 0)  # its answer is over
+        assert gateway.limits.connections_of == {"127.0.0.1": 2}
+        reader.send(get("s?offset=-1&live=sse"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        assert gateway.limits.connections_of == {"127.0.0.1": 2}
+        reader.abort()
+        other.abort()
+        await until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.connections_of == {}
+
+
+async def test_the_connections_of_a_trusted_proxy_are_of_many() -> None:
+    async with serving(max_client_connections=1, trusted_proxies=PROXY) as gateway:
+        clients = [await gateway.connect() for _ in range(5)]
+        for client in clients:
+            assert (await client.ask(request("OPTIONS", "s"))).status == 204
+        assert gateway.limits.connections_of == {}
+
+
+# ---------------------------------------------------------------- appends
+
+
+@pytest.mark.parametrize("extra", [(), (ORDINARY,)], ids=["fast", "ordinary"])
+async def test_the_append_after_the_last_of_a_second_is_refused(extra: tuple[str, ...]) -> None:
+    async with serving(max_client_appends=20, trusted_proxies=PROXY) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(b"".join(post("s", b"x", ONE, *extra) for _ in range(25)))
+        answers = [await client.answer() for _ in range(25)]
+        assert [answer.status for answer in answers[:20]] == [204] * 20
+        refused = [answer for answer in answers if answer.status == 429]
+        assert len(refused) >= 1  # 50 ms make room for one more
+        for answer in refused:
+            assert_refused(answer, "max_client_appends")
+        assert gateway.limits.refused["max_client_appends"] == len(refused)
+        assert (await gateway.ask(post("s", b"x", OTHER, *extra))).status == 204
+        read = await gateway.ask(get("s?offset=-1"))
+        assert len(read.body) == 25 - len(refused) + 1
+
+
+async def test_both_ways_of_an_append_share_one_bound() -> None:
+    async with serving(max_client_appends=2) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(post("s", b"x") + post("s", b"x", ORDINARY) + post("s", b"x", ORDINARY))
+        client.send(post("s", b"x"))
+        statuses = [(await client.answer()).status for _ in range(4)]
+        assert statuses[:2] == [204, 204]
+        assert statuses[2] == 429 or gateway.limits.refused["max_client_appends"] >= 1
+
+
+def chunked(name: str, size: int, *lines: str) -> bytes:
+    head = request("POST", name, "Content-Type: text/plain", *lines)
+    head = head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    return head + b"%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("way", ["fast", "ordinary", "chunked"])
+async def test_who_has_sent_too_many_bytes_waits_until_they_are_paid_off(way: str) -> None:
+    most, sent = 1000, 60_000
+    extra = (ORDINARY,) if way == "ordinary" else ()
+    async with serving(max_client_append_bytes=most) as gateway:
+        await gateway.ask(put("s"))
+        large = chunked("s", sent) if way == "chunked" else post("s", b"x" * sent, *extra)
+        assert (await gateway.ask(large)).status == 204  # one that has room may be long
+        await until(lambda: gateway.limits.connections == 0)
+        refused = await gateway.ask(post("s", b"x", *extra))
+        assert refused.status == 429
+        assert b"max_client_append_bytes is reached" in refused.body
+        assert int(refused.get("Retry-After") or 0) >= sent // most - 1 - 5  # a slow machine
+        assert gateway.limits.refused["max_client_append_bytes"] == 1
+
+
+async def test_an_append_before_an_origin_is_counted_once() -> None:
+    async with serving() as origin:
+        await origin.ask(put("s"))
+        url = f"http://127.0.0.1:{origin.port}{PREFIX}"
+        async with edge_serving(url, max_client_appends=3) as gateway:
+            client = await gateway.connect()
+            client.send(post("/edge/s", b"x") * 3)
+            assert [(await client.answer()).status for _ in range(3)] == [204] * 3
+
+
+# ---------------------------------------------------------------- creations
+
+
+async def test_the_creation_after_the_last_of_an_hour_is_refused() -> None:
+    async with serving(max_client_creations=3, trusted_proxies=PROXY) as gateway:
+        for number in range(3):
+            assert (await gateway.ask(put(f"s{number}", ONE))).status == 201
+        assert_refused(await gateway.ask(put("s3", ONE)), "max_client_creations", 1200)
+        assert_refused(await gateway.ask(put("s0", ONE)), "max_client_creations", 1200)
+        assert (await gateway.ask(put("s3", OTHER))).status == 201
+        assert gateway.limits.refused["max_client_creations"] == 2
+
+
+# ---------------------------------------------------------------- who is a client
+
+
+async def test_a_peer_that_is_no_trusted_proxy_is_not_believed() -> None:
+    async with serving(max_client_creations=2) as gateway:
+        statuses = [
+            (await gateway.ask(put(f"s{number}", f"X-Forwarded-For: 192.0.2.{number}"))).status
+            for number in range(4)
+        ]
+        assert statuses == [201, 201, 429, 429]
+
+
+@pytest.mark.parametrize(("proxies", "client"), [(PROXY, "192.0.2.1"), ((), "127.0.0.1")])
+async def test_a_log_line_names_the_client_as_far_as_its_proxy_is_trusted(
+    caplog: pytest.LogCaptureFixture, proxies: tuple[str, ...], client: str
+) -> None:
+    caplog.set_level(logging.INFO, "headgate")
+    async with serving(log_requests="info", trusted_proxies=proxies) as gateway:
+        with capture_logs() as lines:
+            await gateway.ask(put("s", ONE, body=b"one"))
+            await gateway.ask(get("s?offset=-1", ONE))
+            await gateway.ask(get("s?offset=-1", ONE))
+            assert gateway.fast.answered == 1
+            await gateway.ask(post("s", b"x", ONE))
+        assert [line["client"] for line in lines] == [client] * 4
+        assert {line["forwarded_for"] for line in lines} == {"192.0.2.1"}
+
+
+async def test_what_is_not_bounded_is_not_noted() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for _ in range(3):
+            assert (await gateway.ask(post("s", b"x"))).status == 204
+        assert [len(rate) for rate in gateway.shared.quotas._rates] == [0, 0, 0]
+        await until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.connections_of == {}
