@@ -13,8 +13,10 @@ from collections import OrderedDict
 from functools import partial
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
+
+from multidict import CIMultiDict
 
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.access.operations import Need
     from gateway.cache.cached_response import CacheRequest
     from gateway.origin.client import OriginAnswer
+    from gateway.protocol.identity import IdentityHeaders
 
     # The plain read of a stream in the name of whoever sent these headers, and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]
@@ -55,35 +58,52 @@ _NO_HEAD = frozenset({405, 501})
 _ABSENT: dict[int, type[HeadgateError]] = {404: StreamNotFound, 410: StreamGone}
 
 
-class Reader(Principal):
-    """Somebody whom the origin lets read one stream; `request` asks for it in his name."""
+class GuardTimes(NamedTuple):
+    """For how long a yes counts, and the longest that anybody waits for news, in seconds."""
 
-    __slots__ = ("request",)
+    ttl: float
+    wait: float
+
+
+class Reader(Principal):
+    """Somebody whom the origin lets read one stream; `request` asks for it in his name.
+
+    He came last at `seen` (epoch seconds).
+    """
+
+    __slots__ = ("request", "seen")
 
     def __init__(self, request: CacheRequest, until: float) -> None:
-        super().__init__("", [Grant(request.path, READ)], until, key="origin")
+        grants = [Grant(request.path, READ)]
+        super().__init__("", grants, until, digest=request.admitted_as.encode())
         self.request = request
+        self.seen = 0.0
 
 
 class OriginGuard(Background):
     """`ask` sends the HEAD. `on_end` is called with each one whom the origin lets read no more.
 
-    Who waits for news is asked about again in time, for as long as anybody holds his principal.
-    `said` counts the answers: yes, no, and failed where there was none.
+    Who waits for news, which takes no longer than `times.wait`, is asked about again in time, for
+    as long as anybody holds his principal. `said` counts the answers: yes, no, and failed where
+    there was none.
     """
+
+    goes_by_query = True
 
     def __init__(
         self,
         ask: Callable[[CacheRequest], Awaitable[OriginAnswer]],
         reads: Reads,
-        ttl_s: float,
+        identity: IdentityHeaders,
+        times: GuardTimes,
         clock: Callable[[], float],
-        on_end: Callable[[Principal], None] = lambda _: None,
+        on_end: Callable[[Principal], None],
     ) -> None:
         self._send = ask
         self._reads = reads
-        self._ttl_s = ttl_s
-        self._margin_s = min(ttl_s / 5, LONGEST_MARGIN_S)
+        self._identity = identity
+        self._ttl_s, self._wait_s = times
+        self._margin_s = min(times.ttl / 5, LONGEST_MARGIN_S)
         self._clock = clock
         self.on_end = on_end
         self._until: OrderedDict[str, float] = OrderedDict()
@@ -91,7 +111,7 @@ class OriginGuard(Background):
         self._questions: SingleFlight[float] = SingleFlight()
         self._renewals: set[asyncio.Task[None]] = set()
         # Whoever writes: the origin is sent the write itself, and decides.
-        self._anybody = Principal("", [], inf, key="origin")
+        self._anybody = Principal("", [], inf)
         self.said = {"yes": 0, "no": 0, "failed": 0}
 
     @property
@@ -110,7 +130,7 @@ class OriginGuard(Background):
         if until <= now:
             return None
         self._until.move_to_end(request.admitted_as)
-        return self._reader(request, until)
+        return self._reader(request, until, now)
 
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
@@ -120,7 +140,13 @@ class OriginGuard(Background):
         if principal is not None:
             return principal
         request = self._reads(headers, token, needs[0])
-        return self._reader(request, await self._asked(request))
+        return self._reader(request, await self._asked(request), now)
+
+    def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
+        """The headers of a request it has admitted, without those that say who asks."""
+        return CIMultiDict(
+            (name, value) for name, value in headers.items() if not self._identity.has(name)
+        )
 
     def denied(self, name: str) -> None:
         """The origin has refused a reader, by the hash of who he is, what it let him read."""
@@ -130,10 +156,11 @@ class OriginGuard(Background):
             reader.until = 0.0
             self.on_end(reader)
 
-    def _reader(self, request: CacheRequest, until: float) -> Reader:
+    def _reader(self, request: CacheRequest, until: float, now: float) -> Reader:
         reader = self._held.get(request.admitted_as)
         if reader is None:
             reader = self._held[request.admitted_as] = Reader(request, until)
+        reader.seen = now
         return reader
 
     async def _asked(self, request: CacheRequest) -> float:
@@ -177,17 +204,19 @@ class OriginGuard(Background):
         try:
             while True:
                 await asyncio.sleep(self._margin_s / 4)
-                self._renew(self._clock() + self._margin_s)
+                self._renew(self._clock())
         finally:
             for task in self._renewals:
                 task.cancel()
 
-    def _renew(self, soon: float) -> None:
+    def _renew(self, now: float) -> None:
         """Ask again about those whose time is up soon; who cannot be asked about is let go then."""
         due = [
             reader
             for reader in self._held.values()
-            if 0 < reader.until <= soon and reader.request.admitted_as not in self._questions
+            if now < reader.until <= now + self._margin_s
+            and now < reader.seen + self._wait_s
+            and reader.request.admitted_as not in self._questions
         ]
         due.sort(key=attrgetter("until"))
         for reader in due[: MOST_RENEWALS - len(self._renewals)]:

@@ -21,7 +21,7 @@ from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
-from gateway.edge.origin_guard import OriginGuard
+from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1
@@ -92,7 +92,10 @@ class EdgeRoute:
         self._secret = secrets.token_bytes(32)
         self.origin_guard: OriginGuard | None = None
         if auth_ttl_s is not None:
-            self.origin_guard = OriginGuard(self._ask, self._read_as, auth_ttl_s, shared.clock)
+            times = GuardTimes(auth_ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
+            self.origin_guard = OriginGuard(
+                self._ask, self._read_as, self.identity, times, shared.clock, lambda _: None
+            )
         self.traffic = Traffic()
         self._rules = rules
         self.cache = HttpCache(
