@@ -52,7 +52,7 @@ HOUR_S = 3600.0
 
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
-    lines = CommonHeaders(clock, settings.cors_origins)
+    lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     return Context(
         clock,
         Store(settings.cache_size),

@@ -61,14 +61,14 @@ class StreamGone(HeadgateError):
 
 
 class WebOriginRefused(HeadgateError):
-    """A browser's page would write that `cors_origins` does not let."""
+    """A browser's page would write, and neither `write_origins` nor a token lets it."""
 
     code = "origin_not_allowed"
 
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"pages of {origin[:128]} may not write here: "
-            "cors_origins names the web origins that may"
+            f"pages of {origin[:128]} may not write here: write_origins names the web origins "
+            "that may, and a token in Authorization lets others"
         )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
 
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
@@ -292,11 +293,12 @@ def internal_error(request_id: str) -> Response:
     return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
 
 
-def preflight() -> Response:
-    """204 for a browser that asks what it may send."""
+def preflight(*, writes: bool = True) -> Response:
+    """204 for a browser that asks what a page may send, which `writes` or only reads."""
+    methods = METHODS if writes else READING_METHODS
     return Response(
         204,
-        f"{SECURITY}Access-Control-Allow-Methods: {METHODS}\r\n"
+        f"{SECURITY}Access-Control-Allow-Methods: {methods}\r\n"
         f"Access-Control-Allow-Headers: {REQUEST_HEADERS}\r\n"
         f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {METHODS}\r\n",
     )

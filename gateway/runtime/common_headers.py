@@ -18,9 +18,15 @@ _EXPOSE = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
 class CommonHeaders:
     """`shared` serves everybody whose request has nothing of its own to be answered."""
 
-    def __init__(self, clock: Callable[[], float], cors_origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        cors_origins: Sequence[str],
+        write_origins: Sequence[str] = (),
+    ) -> None:
         self._clock = clock
         self._origins = frozenset(cors_origins)
+        self._writers = frozenset(write_origins)
         self._second = -1
         self._date = ""
         self._shared = self._shared_date = self._shared_cors = b""
@@ -33,8 +39,12 @@ class CommonHeaders:
         return "*" in self._origins
 
     def names(self, origin: str) -> bool:
-        """Whether pages of this origin may use the streams."""
+        """Whether pages of this origin may read the streams."""
         return self.any_origin or origin in self._origins
+
+    def lets_write(self, origin: str) -> bool:
+        """Whether pages of this origin may write without a token of their own."""
+        return "*" in self._writers or origin in self._writers
 
     def new_request_id(self) -> str:
         """An id that no other request of this or another process has."""

@@ -27,6 +27,7 @@ from gateway.settings.access import (
     AdminUser,
     is_loopback,
 )
+from gateway.settings.auth import NONE, Auth
 from gateway.settings.kinds import (
     ROUTES_KIND,
     SIZE_KIND,
@@ -132,6 +133,12 @@ class Settings(LimitSettings):
     routes: Annotated[tuple[Route, ...], BeforeValidator(read_json), Kind(ROUTES_KIND)] = Field(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
     )
+    auth: Auth = Field(
+        (),
+        description="By which credentials those who use streams are known, on routes that do not "
+        "say so themselves; none lets everybody read, write and delete. It has to be said before "
+        "listen may be an address beyond loopback.",
+    )
     purges: Annotated[tuple[PurgedCache, ...], BeforeValidator(read_json), Kind(PURGES_KIND)] = (
         Field(
             (),
@@ -220,8 +227,13 @@ class Settings(LimitSettings):
     )
     cors_origins: CorsOrigins = Field(
         ("*",),
-        description="Web origins whose pages may use the streams; * means all. Pages of "
-        "other origins may not write, except those of the host itself.",
+        description="Web origins whose pages may read the streams; * means all. They may write, "
+        "too, with a token in Authorization that the route accepts.",
+    )
+    write_origins: CorsOrigins = Field(
+        (),
+        description="Web origins whose pages may write without a token in Authorization, besides "
+        "those of the host itself; * means all. cors_origins has to name them, too.",
     )
     log_level: LogLevel = Field("info", description="Least severe level that is logged.")
     log_format: LogFormat = Field(
@@ -297,6 +309,33 @@ class Settings(LimitSettings):
             )
         return admin
 
+    @field_validator("auth")
+    @classmethod
+    def _strangers_are_let_in_on_purpose(
+        cls, auth: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        """Whether everybody on the network may do everything without anybody having said so."""
+        listen, routes = info.data.get("listen"), info.data.get("routes")
+        if auth or listen is None or routes is None or is_loopback(listen):
+            return auth
+        silent = [route.prefix for route in routes if not route.auth]
+        if routes and not silent:
+            return auth
+        raise ValueError(
+            f"must say who may use {' and '.join(silent) or DEFAULT_PREFIX}, since others than "
+            f'this machine reach {listen}: ["tokens"] asks for tokens, "none" lets everybody '
+            "read, write and delete"
+        )
+
+    @field_validator("write_origins")
+    @classmethod
+    def _writers_read(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        readers = info.data.get("cors_origins", ("*",))
+        for origin in origins:
+            if "*" not in readers and origin not in readers:
+                raise ValueError(f"must not name {origin}, which cors_origins does not name")
+        return origins
+
     @field_validator("max_pending_appends")
     @classmethod
     def _one_append_fits(cls, size: int, info: ValidationInfo) -> int:
@@ -310,6 +349,11 @@ class Settings(LimitSettings):
         """The routes in force, the longest prefix first."""
         routes = self.routes or (Route(prefix=DEFAULT_PREFIX, origin=self.origin),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
+
+    def auth_of(self, route: Route) -> tuple[str, ...]:
+        """By which credentials users of a route are known; empty where nobody is asked."""
+        said = route.auth or self.auth
+        return () if said == NONE else said
 
     @property
     def sources(self) -> Mapping[str, str]:

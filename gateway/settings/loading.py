@@ -40,7 +40,7 @@ SERVICE_LINK = re.compile(
     r"HEADGATE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
 # A setting whose default may clash with what another one was given.
-DEPENDS_ON = {"admin": "listen", "max_pending_appends": "max_append"}
+DEPENDS_ON = {"admin": "listen", "auth": "listen", "max_pending_appends": "max_append"}
 # The settings that are arrays of tables: what one table is made of, and how it is called.
 TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "routes": (Route, ROUTE_KIND),

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings import files
+from gateway.settings.auth import RouteAuth
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -38,6 +39,11 @@ class Route(BaseModel):
     origin: Origin = Field(
         description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
         "preferred one first."
+    )
+    auth: RouteAuth = Field(
+        (),
+        description="By which credentials those who use the route's streams are known; none lets "
+        "everybody read, write and delete. Without it, what auth says before all of the routes.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,
@@ -185,6 +191,16 @@ class Route(BaseModel):
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
+
+    @field_validator("auth")
+    @classmethod
+    def _origin_can_be_asked(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        origin = info.data.get("origin")
+        if "origin" in auth and origin is not None and not split_origins(origin):
+            raise ValueError(
+                f"must not have origin: {without_passwords(origin)} is no http origin that decides"
+            )
+        return auth
 
     @field_validator("origin")
     @classmethod

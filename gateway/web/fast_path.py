@@ -207,6 +207,7 @@ class FastPath:
             or "Expect" in headers
             or "Content-Encoding" in headers
             or self._needs_its_own_answer(headers)
+            or ("Origin" in headers and not self._shared.lines.lets_write(headers["Origin"]))
             or self._log.enabled
             or self._spans is not None
             or len(body) > self._limits.max_append

@@ -12,14 +12,13 @@ from gateway.errors import (
     BadRequest,
     HeadgateError,
     RequestTimeout,
-    WebOriginRefused,
 )
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
-from gateway.web import accounting, charges, request_head
+from gateway.web import accounting, charges, request_head, web_origins
 from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
     # What can be asked of the streams of one kind of route; None when the connection went with it.
     Operate = Callable[[BaseRequest, str, Any, str], Awaitable[Answered | None]]
-
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Handlers:
@@ -99,13 +96,14 @@ class Handlers:
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
-            return Answered(responses.preflight(), cache_status.OTHER_METHOD)
-        self._check_web_origin(request)
+            said = web_origins.preflight(request, self._lines, is_guarded=False)
+            return Answered(said, cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
         route, name = self._routes.find(path)
         accounting.found(exchange, request, route, target, self._shared.clock())
+        web_origins.check(request, self._lines, has_token=False)
         charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, target, route, name)
 
@@ -115,14 +113,6 @@ class Handlers:
         base_url = request_head.base_url(request)
         page = front_page(request.method, prefixes, base_url, accept)
         return Answered(page, cache_status.BYPASS)
-
-    def _check_web_origin(self, request: BaseRequest) -> None:
-        """Refuse a page's write: browsers ask first only for those that forms cannot make."""
-        origin = request.headers.get("Origin")
-        if origin is None or request.method in READING or self._lines.names(origin):
-            return
-        if not request_head.is_own_page(request, origin):
-            raise WebOriginRefused(origin)
 
     def _response(
         self,

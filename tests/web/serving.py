@@ -57,6 +57,7 @@ class Options(NamedTuple):
     min_body_rate: int = 100
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
+    write_origins: Sequence[str] = ()
     freshness: Freshness = Freshness()
     tracer: Tracer | None = None
     log_requests: RequestLevel = "off"
@@ -84,6 +85,7 @@ def settings_of(options: Options) -> Settings:
         min_body_rate=options.min_body_rate,
         keepalive_timeout=options.keepalive_timeout,
         cors_origins=tuple(options.cors_origins),
+        write_origins=tuple(options.write_origins),
         log_requests=options.log_requests,
     )
 
