@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import gateway.edge.explain
 import gateway.hosted.explain
+from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
@@ -27,6 +28,7 @@ from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
+from gateway.runtime.route import OPEN, Access
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -37,6 +39,8 @@ from gateway.web.server_spans import ServerSpans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.authorities import Authorities
+    from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
@@ -81,15 +85,18 @@ def _quotas(settings: Settings) -> Quotas:
     return Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
 
 
-def route_of(settings: Settings, route: RouteSettings, shared: Context) -> StreamRoute:
+def route_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> StreamRoute:
     """What serves the streams that these settings of a route tell of."""
+    access = access_of(settings, route, authorities, shared)
     if route.is_http:
-        return edge_route(settings, route, shared)
-    return hosted_route(settings, route, log_for(route), shared)
+        return edge_route(settings, route, shared, access)
+    return hosted_route(settings, route, log_for(route), shared, access)
 
 
 def hosted_route(
-    settings: Settings, route: RouteSettings, log: Log, shared: Context
+    settings: Settings, route: RouteSettings, log: Log, shared: Context, access: Access = OPEN
 ) -> HostedRoute:
     """The route to a log of our own."""
     return HostedRoute(
@@ -99,10 +106,13 @@ def hosted_route(
         Retention(route.retention_age, route.retention_size),
         _feeds(settings),
         shared,
+        access,
     )
 
 
-def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> EdgeRoute:
+def edge_route(
+    settings: Settings, route: RouteSettings, shared: Context, access: Access = OPEN
+) -> EdgeRoute:
     """The route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
@@ -114,7 +124,9 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> Edg
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )
-    return EdgeRoute(route.prefix, origin, rules, route.drop_query, _feeds(settings), shared)
+    return EdgeRoute(
+        route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
+    )
 
 
 def connection_server(
@@ -145,6 +157,23 @@ def inspector(routes: Router) -> Inspector:
         EdgeRoute: gateway.edge.explain.steps,
     }
     return Inspector(routes, kinds)
+
+
+def access_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> Access:
+    """Who may use a route, by its settings."""
+    guard: Guard | None = None
+    kinds = settings.auth_of(route)
+    if kinds:
+        verifier = authorities.verifier(kinds)
+        verifier.on_end = shared.admitted.end
+        guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
+        shared.lines.guard()
+    is_private = route.visibility == "private"
+    if route.visibility == "auto":
+        is_private = guard is not None and "read" not in route.anonymous
+    return Access(guard, is_private, conceals=route.conceal == "on")
 
 
 def _freshness(route: RouteSettings) -> Freshness:

@@ -413,7 +413,12 @@ def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Pat
     ]
 
 
-FOR_ALL = {"prefix", "origin", "auth", "chunk_max_age", "stale_while_revalidate", "tail_max_age"}
+FOR_ALL = {
+    *("prefix", "origin", "auth", "anonymous", "visibility", "conceal"),
+    *("chunk_max_age", "stale_while_revalidate", "tail_max_age"),
+} | {
+    *("anonymous", "visibility", "conceal"),
+}
 
 
 def test_every_setting_for_servers_is_refused_without_one() -> None:

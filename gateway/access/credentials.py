@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from multidict import CIMultiDict
+
 from gateway.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -25,20 +27,44 @@ class Presented(NamedTuple):
     target: str
 
 
+def without_token(target: str) -> str:
+    """A target without the tokens that may be in its query."""
+    path, mark, query = target.partition("?")
+    if not mark or PARAMETER not in query:
+        return target
+    begins = f"{PARAMETER}="
+    rest = "&".join(part for part in query.split("&") if not part.startswith(begins))
+    return f"{path}?{rest}" if rest else path
+
+
+def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """The header fields but for a bearer token and our cookie, which a guard has judged."""
+    rest: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        kind = name.lower()
+        if kind == "authorization" and _BEARER.fullmatch(value) is not None:
+            continue
+        if kind == "cookie" and COOKIE in value:
+            value = _COOKIE.sub("", value).lstrip("; ")
+            if not value:
+                continue
+        rest.add(name, value)
+    return rest
+
+
 def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
     """The credential of a request. Raises BadRequest where two tokens could count.
 
     Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
     a link can hold, lets only read: else any page could have it write.
     """
-    path, mark, query = target.partition("?")
+    query = target.partition("?")[2]
     asked: list[str] = []
-    if mark and PARAMETER in query:
-        parts = query.split("&")
+    if PARAMETER in query:
         begins = f"{PARAMETER}="
+        parts = query.split("&")
         asked = [part.removeprefix(begins) for part in parts if part.startswith(begins)]
-        rest = "&".join(part for part in parts if not part.startswith(begins))
-        target = f"{path}?{rest}" if rest else path
+        target = without_token(target)
     if len(asked) > 1:
         raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
     given = headers.getall("Authorization", ())

@@ -29,6 +29,7 @@ from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_targ
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
+from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -79,11 +80,13 @@ class EdgeRoute:
         drop_query: tuple[str, ...],
         settings: FeedSettings,
         shared: Context,
+        access: Access = OPEN,
         *,
         auth_ttl_s: float | None = None,
     ) -> None:
         """With `auth_ttl_s` the origin decides who may read, and its yes counts for so long."""
         self.prefix = prefix
+        self.access = access
         self.origin = origin
         self.via = rules.via
         self.freshness = rules.freshness
@@ -253,7 +256,8 @@ class EdgeRoute:
         if variant is None:
             return None
         entry.hits += 1
-        head = variant.fast_head(*shared.lines.parts_at(now), get.connection, now)
+        moment = shared.lines.referrer + get.connection
+        head = variant.fast_head(*shared.lines.parts_at(now), moment, now)
         body = variant.cached.body
         return head, body, len(body), variant.given
 

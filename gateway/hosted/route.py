@@ -21,6 +21,7 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.requests import Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
+from gateway.runtime.route import OPEN
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
@@ -58,7 +59,7 @@ _OK = http1.status_line(200)
 class HostedRoute:
     """Everything that serves the streams of one log, under one prefix."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route is made of
         self,
         prefix: str,
         log: Log,
@@ -66,8 +67,10 @@ class HostedRoute:
         retention: Retention,
         settings: FeedSettings,
         shared: Context,
+        access: Access = OPEN,
     ) -> None:
         self.prefix = prefix
+        self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
         self.traffic = Traffic()

@@ -12,6 +12,7 @@ from gateway.protocol.responses import RESPONSE_HEADERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_NO_REFERRER = "Referrer-Policy: no-referrer\r\n"
 _EXPOSE = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
 
 
@@ -27,11 +28,18 @@ class CommonHeaders:
         self._clock = clock
         self._origins = frozenset(cors_origins)
         self._writers = frozenset(write_origins)
+        self.is_guarded = False
+        self.referrer = b""
         self._second = -1
         self._date = ""
         self._shared = self._shared_date = self._shared_cors = b""
         self._instance = secrets.token_hex(4)
         self._numbers = count(1)
+
+    def guard(self) -> None:
+        """Some route asks who comes: a URL may hold a token then, which pages tell others."""
+        self.is_guarded = True
+        self.referrer = _NO_REFERRER.encode()
 
     @property
     def any_origin(self) -> bool:
@@ -78,6 +86,8 @@ class CommonHeaders:
         """For one request: its id, its origin, and what becomes of its connection."""
         self.shared()
         lines = f"{self._date if date else ''}{self._cors(origin) if cors else ''}"
+        if self.is_guarded:
+            lines += _NO_REFERRER
         if request_id is not None:
             lines += f"X-Request-Id: {request_id}\r\n"
         if connection is not None:
@@ -91,11 +101,14 @@ class CommonHeaders:
             return ""
         if origin not in self._origins:
             return "Vary: Origin\r\n"
-        return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n{_EXPOSE}"
+        # Cookies let read only, so that what they permit here is to read answers.
+        credentials = "Access-Control-Allow-Credentials: true\r\n" if self.is_guarded else ""
+        named = f"Access-Control-Allow-Origin: {origin}\r\n{credentials}"
+        return f"{named}Vary: Origin\r\n{_EXPOSE}"
 
     def _render(self, now: float) -> None:
         self._second = int(now)
         self._date = f"Date: {formatdate(now, usegmt=True)}\r\n"
         self._shared_date = self._date.encode()
         self._shared_cors = self._cors(None).encode("latin-1")
-        self._shared = self._shared_date + self._shared_cors
+        self._shared = self._shared_date + self._shared_cors + self.referrer

@@ -6,6 +6,7 @@ import secrets
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.live.admitted import AdmittedReaders
 from gateway.protocol import cache_status, http1, responses
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
@@ -65,6 +66,7 @@ class Context:
         # The caches in front are to forget a stream: a route's prefix, and a canonical path.
         self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
+        self.admitted = AdmittedReaders(clock)
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.closing = False  # answers are the last of their connections, as the server stops
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -11,6 +11,8 @@ from gateway.settings.kinds import Kind, split_list
 NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
 EVERYWHERE = ("tokens", "jwt", "read-tokens")
 OF_ROUTES = (*EVERYWHERE, "origin")
+Allowed = Literal["read", "append", "create", "close", "delete"]
+Visibility = Literal["auto", "public", "private"]
 
 
 def _kind(kinds: tuple[str, ...]) -> str:
@@ -53,4 +55,9 @@ RouteAuth = Annotated[
     BeforeValidator(_parse_route),
     PlainSerializer(_show),
     Kind(_kind(OF_ROUTES)),
+]
+Anonymous = Annotated[
+    tuple[Allowed, ...],
+    BeforeValidator(split_list),
+    Kind(f"a list of {', '.join(get_args(Allowed))}"),
 ]

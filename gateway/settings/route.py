@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings import files
-from gateway.settings.auth import RouteAuth
+from gateway.settings.auth import Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -44,6 +44,19 @@ class Route(BaseModel):
         (),
         description="By which credentials those who use the route's streams are known; none lets "
         "everybody read, write and delete. Without it, what auth says before all of the routes.",
+    )
+    anonymous: Anonymous = Field(
+        (), description="What everybody may do without a credential, where the route takes any."
+    )
+    visibility: Visibility = Field(
+        "auto",
+        description="Whether shared caches may keep answers: private forbids it. auto is public "
+        "where everybody may read, else private.",
+    )
+    conceal: Literal["on", "off"] = Field(
+        "off",
+        description="Whether those whom the route does not admit are told that there is no stream, "
+        "with the same 404 as where there is none.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,

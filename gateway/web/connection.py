@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
 
+    from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
@@ -60,6 +61,7 @@ class Connection(AiohttpConnection):
         "_on_lost",
         "_whole",
         "owner",
+        "principal",
     )
     abandon = AiohttpConnection.force_close  # of a Waiter
 
@@ -74,6 +76,7 @@ class Connection(AiohttpConnection):
         """`early` came before this object; with `late`, which is left to be sent, it ends."""
         super().__init__(server, owner.shared, **arguments)
         self.owner = owner
+        self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
         self._held = bytearray()
         self._early, self._late = early, late
@@ -150,7 +153,7 @@ class Connection(AiohttpConnection):
         else:
             # To look a long body up would cost more than it ever saves.
             may_be_known = self._whole and state is IDLE and data.startswith(b"GET ")
-            known = self._fast.heads.get(data) if may_be_known else None
+            known = self._fast.known(data) if may_be_known else None
             if known is None or not self._answered_again(known):
                 self._parse(data)
 

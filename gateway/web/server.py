@@ -38,7 +38,7 @@ class ConnectionServer(web.Server):
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
-        head = self.fast.heads.get(data)
+        head = self.fast.known(data)
         if head is None or not head.is_last or self.shared.log.enabled:
             return None  # a line names the client, whom a connection knows
         if self.shared.tracer is not None:
