@@ -97,6 +97,9 @@ class AdmittedReaders:
         now = self._clock()
         while self._heap and self._heap[0][0] <= now:
             _, _, principal = heapq.heappop(self._heap)
+            if principal.until > now and principal in self._of:  # it counts for longer now
+                heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
+                continue
             self._waits.discard(principal)
             self.end(principal)
         self._arm()

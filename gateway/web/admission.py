@@ -35,7 +35,8 @@ async def admit(
     presented = present(request.method, target, request.headers)
     decisions = route.traffic.decisions
     try:
-        needed = needs(request.method, path, request.headers)
+        query = presented.target.partition("?")[2]
+        needed = needs(request.method, path, request.headers, query)
         principal = await guard.admit(request.headers, presented.token, needed, now)
     except (Unauthenticated, Forbidden) as refusal:
         is_unknown = isinstance(refusal, Unauthenticated)

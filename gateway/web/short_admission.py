@@ -53,7 +53,10 @@ class ShortAdmission:
             token, target = present("GET", target, message.headers)
         except HeadgateError:
             return None
-        principal = guard.admitted(message.headers, token, found.to_read, self._clock())
+        to_read = found.to_read
+        if guard.goes_by_query:
+            to_read = (Need(found.path, READ, target.partition("?")[2]),)
+        principal = guard.admitted(message.headers, token, to_read, self._clock())
         if principal is None:
             return None
         return plain_get(message)._replace(
