@@ -313,6 +313,9 @@ class EdgeRoute:
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""
         yield from metrics.samples(self.prefix, self.origin, self.cache)
+        if self.origin_guard is not None:
+            guard = self.origin_guard
+            yield from metrics.samples_of_guard(self.prefix, guard.said, guard.remembered)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)

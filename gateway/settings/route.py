@@ -192,6 +192,7 @@ class Route(BaseModel):
     _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
 
     @field_validator(
+        "auth_ttl",
         "stale_if_error",
         "drop_query",
         "identity_headers",
@@ -237,13 +238,6 @@ class Route(BaseModel):
         if allowed and info.data.get("auth") == BY_ORIGIN:
             raise ValueError("must be left out: the origin decides about everybody")
         return allowed
-
-    @field_validator("auth_ttl")
-    @classmethod
-    def _is_of_its_yes(cls, seconds: float, info: ValidationInfo) -> float:
-        if info.data.get("auth") != BY_ORIGIN:
-            raise ValueError("must be left out where auth is not origin")
-        return seconds
 
     @field_validator("origin")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.support.raw_origin import RawOrigin, Wire, answer
@@ -14,6 +15,7 @@ from tests.web.serving import EDGE, edge_serving, get, request
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.edge.origin_guard import OriginGuard
     from tests.support.http1 import Answer
     from tests.web.serving import Serving
 
@@ -238,6 +240,10 @@ async def test_private_answers_make_a_feed_for_each() -> None:
         assert gateway.edges[0].feeds.count == 2
 
 
+def _has_said_yes(guard: OriginGuard, times: int) -> bool:
+    return guard.said["yes"] == times
+
+
 async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
     club = Club()
     async with guarded(club, auth_ttl=1.0) as gateway:
@@ -250,7 +256,7 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
         assert guard.said == {"yes": 2, "no": 0, "failed": 0}
         for rounds in (2, 3, 4):
             gateway.clock.now += 0.9
-            await until(lambda rounds=rounds: guard.said["yes"] == 2 * rounds)
+            await until(partial(_has_said_yes, guard, 2 * rounds))
         club.members.discard("ann")
         gateway.clock.now += 0.9
         await clients["ann"].events_to_the_end()
