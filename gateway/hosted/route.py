@@ -6,6 +6,8 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
@@ -34,6 +36,7 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
     from gateway.live.contract import FeedSettings, Parkable
@@ -68,11 +71,15 @@ class HostedRoute:
         settings: FeedSettings,
         shared: Context,
         access: Access = OPEN,
+        reader_keys: ReaderKeys | None = None,
     ) -> None:
         self.prefix = prefix
         self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
+        self.reader_keys = reader_keys
+        if reader_keys is not None:
+            reader_keys.on_rotation.append(self.clear)
         self.traffic = Traffic()
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
@@ -98,13 +105,19 @@ class HostedRoute:
             raise NotOffered("subscriptions are not offered by this server")
         return name
 
-    @staticmethod
-    def parse(target: str) -> Read:
+    def parse(self, target: str) -> Read:
         """A target as a read; raises HeadgateError."""
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        return read
+        return read if self.reader_keys is None else self.reader_keys.applied(read, target)
+
+    def with_key(self, response: Response, name: str) -> Response:
+        """An answer to who may read a stream, with its reader key if it has one."""
+        if self.reader_keys is None:
+            return response
+        line = responses.key_line(self.reader_keys.of(f"{self.prefix}/{name}"))
+        return replace(response, fields=f"{response.fields}{line}")
 
     # Without a task
 

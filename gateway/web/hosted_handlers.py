@@ -54,7 +54,7 @@ class HostedHandlers:
                 return await self._create(request, route, name)
             case "HEAD":
                 active = await route.table.load(name)
-                return responses.metadata(route.table.present(active))
+                return route.with_key(responses.metadata(route.table.present(active)), name)
             case "DELETE":
                 await route.lifecycle.delete(name)
                 return responses.deleted()
@@ -85,7 +85,7 @@ class HostedHandlers:
         live = await route.feeds.prepare(answer)
         live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.active, live.state)
-        head = responses.event_stream(live.state.content_type, private=route.access.is_private)
+        head = responses.event_stream(live.state.content_type, private=route.freshness.is_private)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
