@@ -62,6 +62,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,
     errors.NotOffered: 501,
+    errors.KeysUnavailable: 503,
     errors.LimitReached: 503,
     errors.LogUnavailable: 503,
     errors.ServerStopping: 503,
@@ -273,7 +274,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
         case errors.MethodNotAllowed():
             fields += f"Allow: {error.allowed or METHODS}\r\n"
         case (
-            errors.LimitReached()
+            errors.KeysUnavailable()
+            | errors.LimitReached()
             | errors.LogUnavailable()
             | errors.ServerStopping()
             | errors.OriginBehind()
