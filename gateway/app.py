@@ -102,7 +102,7 @@ def hosted_route(
     return HostedRoute(
         route.prefix,
         log,
-        _freshness(route),
+        _freshness(route, is_private=access.is_private),
         Retention(route.retention_age, route.retention_size),
         _feeds(settings),
         shared,
@@ -170,18 +170,16 @@ def access_of(
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
-    is_private = route.visibility == "private"
-    if route.visibility == "auto":
-        is_private = bool(kinds) and "read" not in route.anonymous
-    return Access(guard, is_private, conceals=route.conceal == "on")
+    return Access(guard, route.is_private(kinds), conceals=route.conceal == "on")
 
 
-def _freshness(route: RouteSettings) -> Freshness:
+def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
     return Freshness(
         route.chunk_lifetime,
         route.stale_while_revalidate,
         route.tail_max_age,
         tags.of_route(route.prefix),
+        is_private,
     )
 
 

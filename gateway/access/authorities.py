@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.access.jwt_issuers import JwtIssuers
 from gateway.access.key_sets import parse_keys
+from gateway.access.keys_file import parse_keys_file
+from gateway.access.read_tokens import ReadTokens
 from gateway.access.remote_keys import RemoteKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import WatchedFile
+from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from gateway.access.key_sets import KeySet
     from gateway.settings import JwtIssuer, Settings
 
+T = TypeVar("T")
+
+# The kinds of credentials, and the setting that tells of them.
+NEEDED = {"tokens": "tokens_file", "jwt": "jwt_issuers", "read-tokens": "keys_file"}
 EMPTY = TokensFile({}, NOTHING)
 
 
@@ -39,14 +46,27 @@ class Authorities:
         self._urls: list[RemoteKeys] = []
         tokens = self._watch_tokens(settings.tokens_file)
         issuers = {one.issuer: (one, self._keys_of(one)) for one in settings.jwt_issuers}
-        self._by_kind: dict[str, Authority] = {
-            "tokens": StaticTokens(tokens),
-            "jwt": JwtIssuers(issuers, lambda: tokens().revocations),
-        }
+        self._by_kind: dict[str, Authority] = {}
+        if settings.tokens_file:
+            self._by_kind["tokens"] = StaticTokens(tokens)
+        if issuers:
+            self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
+        if settings.keys_file:
+            keys = self._watch(settings.keys_file, partial(parse_keys_file, settings.keys_file))
+            self._by_kind["read-tokens"] = ReadTokens(
+                keys, lambda: tokens().revocations, settings.read_token_max_age
+            )
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
-        """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`."""
-        made = Verifier([self._by_kind[kind] for kind in kinds])
+        """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`.
+
+        Raises StartError for a kind that the settings say nothing of.
+        """
+        wanted = [*kinds]
+        for kind in wanted:
+            if kind not in self._by_kind:
+                raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
+        made = Verifier([self._by_kind[kind] for kind in wanted])
         self._verifiers.append(made)
         return made
 
@@ -74,7 +94,10 @@ class Authorities:
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        file = WatchedFile(path, partial(parse_tokens, path), self.judge_again)
+        return self._watch(path, partial(parse_tokens, path))
+
+    def _watch(self, path: str, parse: Callable[[bytes], T]) -> Callable[[], T]:
+        file = WatchedFile(path, parse, self.judge_again)
         self._files.append(file)
         return lambda: file.value
 
@@ -84,21 +107,19 @@ class Authorities:
             self._urls.append(remote)
             return remote
         parse = partial(_parse_key_file, issuer.jwks, issuer.algorithms)
-        file = WatchedFile(issuer.jwks, parse, self.judge_again)
-        self._files.append(file)
-        return _KeysOfFile(file)
+        return _KeysOfFile(self._watch(issuer.jwks, parse))
 
 
 class _KeysOfFile:
     """Keys in a file, which is watched in any case."""
 
-    def __init__(self, file: WatchedFile[KeySet]) -> None:
-        self._file = file
+    def __init__(self, read: Callable[[], KeySet]) -> None:
+        self._read = read
 
     @property
     def keys(self) -> KeySet:
         """The keys as they were last read."""
-        return self._file.value
+        return self._read()
 
     async def look_again(self) -> None:
         """Wait for nothing: a change of the file is seen by itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from joserfc._rfc7515.model import JWSAlgModel
     from joserfc.jwk import Key
 
-LONGEST_NUMBER: Final = float(1 << 53)  # seconds since 1970 that a clock could show
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Extensions that have to be understood: we know none, and b64 would sign other bytes.
 _NOT_UNDERSTOOD = frozenset({"crit", "b64"})
@@ -104,26 +103,6 @@ def load_object(data: bytes) -> Json:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("no object")  # noqa: TRY004 - of what is sent
-    return value
-
-
-def moment(claims: Json, name: str) -> float | None:
-    """A claim that is a time in epoch seconds, None without it. Raises Unauthenticated."""
-    if name not in claims:
-        return None
-    value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refused(f"has an {name} that is no time")
-    if not 0 <= value <= LONGEST_NUMBER:
-        raise refused(f"has an {name} that is no time")
-    return float(value)
-
-
-def text(claims: Json, name: str) -> str | None:
-    """A claim that is text, None without it. Raises Unauthenticated."""
-    value = claims.get(name)
-    if value is not None and not isinstance(value, str):
-        raise refused(f"has a {name} that is no text")
     return value
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.access import jws
+from gateway.access import claims, jws
 from gateway.access.operations import Grant
 from gateway.access.patterns import fill, grant_of
 from gateway.access.principal import Principal
-from gateway.access.revocations import Issued
 from gateway.errors import KeysUnavailable
 
 if TYPE_CHECKING:
@@ -16,12 +15,11 @@ if TYPE_CHECKING:
 
     from gateway.access.jws import SignedToken
     from gateway.access.key_sets import KeySet, PinnedKey
-    from gateway.access.revocations import Revocations
+    from gateway.access.revocations import Issued, Revocations
     from gateway.settings import JwtIssuer
 
 # What a token may be called where nothing is said of it: others are for something else.
 ORDINARY = frozenset({"", "jwt", "at+jwt", "application/jwt", "application/at+jwt"})
-LONGEST_NAME = 128  # characters of a subject, where people read it
 
 
 class KeySource(Protocol):
@@ -62,7 +60,7 @@ class JwtIssuers:
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
         """Whose token it is. Raises Unauthenticated, or KeysUnavailable before there are keys."""
         parsed = jws.parse(token)
-        known = self._issuers.get(jws.text(parsed.claims, "iss") or "")
+        known = self._issuers.get(claims.text(parsed.claims, "iss") or "")
         if known is None:
             raise jws.refused("is of no issuer that is known here")
         issuer, source = known
@@ -90,19 +88,16 @@ class JwtIssuers:
         self, token: SignedToken, issuer: JwtIssuer, key: PinnedKey, digest: bytes, now: float
     ) -> Principal:
         until = _check_claims(token, issuer, now)
-        claims = token.claims
-        subject = jws.text(claims, "sub")
-        issued = Issued(token.kid, jws.text(claims, "jti"), subject, jws.moment(claims, "iat"))
+        issued = claims.issued(token)
         if self._revocations().hit(issued):
             raise jws.refused("is revoked")
         try:
-            grants = [*_grants(issuer, claims)]
+            grants = [*_grants(issuer, token.claims)]
         except ValueError as cause:
             raise jws.refused(str(cause)) from None
         proof = Proof(issuer.issuer, key.thumbprint, issued)
-        return Principal(
-            name_of(subject or issuer.issuer), grants, until, proof=proof, digest=digest
-        )
+        name = claims.name_of(issued.subject or issuer.issuer)
+        return Principal(name, grants, until, proof=proof, digest=digest)
 
 
 async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:
@@ -126,38 +121,18 @@ def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:
     audience = token.claims.get("aud")
     if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
         raise jws.refused("is for another audience")
-    return check_times(token.claims, issuer.leeway, now)
+    return claims.check_times(token.claims, issuer.leeway, now)
 
 
-def check_times(claims: jws.Json, leeway: float, now: float) -> float:
-    """How long claims count (epoch seconds). Raises Unauthenticated where it is not now."""
-    expires = jws.moment(claims, "exp")
-    if expires is None:
-        raise jws.refused("does not say when it expires (exp)")
-    if now >= expires + leeway:
-        raise jws.refused("has expired")
-    for name in ("nbf", "iat"):
-        begins = jws.moment(claims, name)
-        if begins is not None and now < begins - leeway:
-            raise jws.refused(f"counts only later ({name})")
-    return expires + leeway
-
-
-def _grants(issuer: JwtIssuer, claims: jws.Json) -> Iterator[Grant]:
+def _grants(issuer: JwtIssuer, said: jws.Json) -> Iterator[Grant]:
     for template in issuer.grants:
-        streams = fill(template.streams, claims)
+        streams = fill(template.streams, said)
         if streams is not None:
             yield Grant(streams, frozenset(template.operations))
-    told = claims.get(issuer.grants_claim, []) if issuer.grants_claim else []
+    told = said.get(issuer.grants_claim, []) if issuer.grants_claim else []
     if not isinstance(told, list):
         raise ValueError("must have a list of grants in its claim")  # noqa: TRY004 - of a token
     for grant in told:
         if not isinstance(grant, dict) or grant.keys() != {"streams", "operations"}:
             raise ValueError("must have streams and operations in each of its grants")
         yield grant_of(grant["streams"], grant["operations"])
-
-
-def name_of(subject: str) -> str:
-    """A subject as it may be shown: short, and without what would steer a terminal."""
-    shown = "".join(it if it.isprintable() else "?" for it in subject[:LONGEST_NAME])
-    return shown.encode("ascii", "backslashreplace").decode()[:LONGEST_NAME]

@@ -315,6 +315,8 @@ class EdgeRoute:
         """The numbers of the origin and of its cache."""
         yield from metrics.samples(self.prefix, self.origin, self.cache)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
         for repair in REPAIRS:

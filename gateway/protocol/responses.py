@@ -10,7 +10,7 @@ from gateway import errors
 from gateway.protocol import cache_headers, chunks, header_names
 from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
-from gateway.protocol.header_names import CURSOR, NEXT_OFFSET
+from gateway.protocol.header_names import CURSOR, NEXT_OFFSET, READER_KEY
 from gateway.protocol.offsets import Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
@@ -35,8 +35,8 @@ REQUEST_HEADERS = (
 RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
-    " Stream-Expires-At, Stream-Next-Offset, Stream-SSE-Data-Encoding, Stream-TTL,"
-    " Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
+    " Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key, Stream-SSE-Data-Encoding,"
+    " Stream-TTL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
@@ -104,10 +104,16 @@ class End(NamedTuple):
 
 def end_fields(end: End, read: Read, now: float) -> str:
     """What every answer to a read says of its end: where to read on, or that there is no more."""
-    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE_LINE if end.at_tail else ''}"
+    key = key_line(read.told_key)
+    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
         return fields + CLOSED_LINE
     return f"{fields}{CURSOR}: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
+
+
+def key_line(reader_key: str) -> str:
+    """By which URL shared caches may keep what is read of a private stream, if there is any."""
+    return f"{READER_KEY}: {reader_key}\r\n" if reader_key else ""
 
 
 def read_data(
@@ -171,13 +177,16 @@ def metadata(state: StreamState) -> Response:
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
+    freshness = freshness.toward(read)
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
-    if isinstance(read, LongPoll) and cache_headers.moves_on(
+    if freshness.is_private and read.by_key is not None:
+        lifetime = cache_headers.PRIVATE_NO_STORE  # its URL has a key of before
+    elif isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(remaining)
+        lifetime = cache_headers.poll_lifetime(remaining, freshness)
     elif _is_for_good(chunk, read):
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
@@ -226,9 +235,9 @@ def _alone(state: StreamState) -> str:
     return SANDBOX if runs_scripts(state.content_type) else ""
 
 
-def poll_ended(state: StreamState, read: Read, now: float) -> Response:
+def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.POLL_TIMEOUT
+    lifetime = cache_headers.poll_timeout(freshness.toward(read), closed=state.closed)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 

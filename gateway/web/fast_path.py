@@ -235,7 +235,8 @@ class FastPath:
             read = route.parse(canonical_target(target))
         except HeadgateError:
             return None
-        if not isinstance(read, LongPoll):
+        # What a reader key makes of a target is not remembered: the next rotation changes it.
+        if not isinstance(read, LongPoll) or read.told_key:
             return None
         return route, name, read, long_over_at(read.cursor)
 
