@@ -39,7 +39,7 @@ http {{
     include {folder}/streams.conf;
 }}
 """
-FILE_NAME = re.compile(r"# ([\w.-]+\.\w+)\n")
+FILE_NAME = re.compile(r"(?:#|<!--) ([\w.-]+\.\w+)(?: -->)?\n")
 TYPED = re.compile(r"(\w*)\$ (.*)")
 PATIENCE_S = 20.0
 
@@ -99,7 +99,7 @@ class Kitchen:
         compared = 0
         for block in blocks:
             if block.language == "sh":
-                self._run(block.text)
+                self.type_in(block.text)
             elif block.language == "console":
                 compared += self._type(block.text)
         return compared
@@ -115,13 +115,14 @@ class Kitchen:
                 compared += 1
             elif typed[1]:
                 self._start(typed[1], self.here(typed[2]))
-            elif re.match(r"\w+=", typed[2]):
+            elif re.match(r"\w+=", typed[2]):  # for the lines that follow
                 self._shell += f"{self.here(typed[2])}\n"
             else:
-                output = self._run(typed[2]).replace("\r\n", "\n")
+                output = self.type_in(typed[2]).replace("\r\n", "\n")
         return compared
 
-    def _run(self, command: str) -> str:
+    def type_in(self, command: str) -> str:
+        """A command, whose output is given back; it has to succeed."""
         done = subprocess.run(
             ["bash", "-c", self._shell + self.here(command)],
             cwd=self.folder,

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from playwright.sync_api import sync_playwright
 
 from tests.access.recipes import DOCUMENT, Kitchen
+from tests.clients.readers import CHROMIUM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Page
 
 RECIPES = [
     "Tokens for servers",
@@ -28,6 +32,7 @@ RECIPES = [
     "Behind a CDN",
 ]
 OF_USERS = "Streams of each user, with JWTs"
+OF_A_PAGE = "A browser app with EventSource"
 ISSUER = "https://id.example.com/"
 
 
@@ -36,7 +41,8 @@ def test_every_recipe_is_tried() -> None:
     listed = text.split("- Recipes: ")[1].split("\n\n")[0].replace("\n  ", " ")
     links = re.findall(r"\[[^\]]*\]\(#([\w-]+)\)", listed)
     tried = [
-        re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in (*RECIPES, OF_USERS)
+        re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"))
+        for title in (*RECIPES, OF_USERS, OF_A_PAGE)
     ]
     assert sorted(links) == sorted(tried)
 
@@ -59,6 +65,34 @@ def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path
         replaced = {f"{ISSUER}.well-known/jwks.json": url}
         with Kitchen(tmp_path, replaced, tokens) as kitchen:
             assert kitchen.follow(OF_USERS) >= 5
+
+
+def test_the_page_of_the_recipe_shows_news_for_longer_than_a_token_lasts(tmp_path: Path) -> None:
+    with (
+        Kitchen(tmp_path, {"LIFETIME_S = 300": "LIFETIME_S = 6"}, {}) as kitchen,
+        sync_playwright() as tool,
+    ):
+        assert kitchen.follow(OF_A_PAGE) >= 4
+        path, _, *arguments = CHROMIUM
+        with tool.chromium.launch(executable_path=path, args=arguments) as browser:
+            page = browser.new_page()
+            renewals: list[str] = []
+            page.on("request", lambda it: renewals.append(it.url) if "/read-token" in it.url else 0)
+            application = f"http://127.0.0.1:{kitchen.ports[8000]}"
+            page.goto(f"{application}/sign-in")
+            page.goto(application)
+            page.get_by_text("one").wait_for()
+            wait_until_page(page, lambda: len(renewals) >= 3)
+            kitchen.type_in('curl -X POST $B/news -H "$A" -H "Content-Type: text/plain" -d two')
+            page.get_by_text("one two", exact=True).wait_for()
+
+
+def wait_until_page(page: Page, condition: Callable[[], bool]) -> None:
+    """Wait for what happens in a page, of which one is told while one asks it."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
 
 
 @contextmanager
