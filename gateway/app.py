@@ -29,6 +29,7 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.shedding import Shedding
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -82,7 +83,8 @@ def _quotas(settings: Settings) -> Quotas:
         ClientRate(settings.max_client_append_bytes, 1, monotonic),
         ClientRate(settings.max_client_creations, HOUR_S, monotonic),
     )
-    return Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
+    shedding = Shedding(settings.max_loop_lag, limits)
+    return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
 
 
 def route_of(

@@ -12,9 +12,11 @@ from gateway.protocol.cursors import INTERVAL_S, current_cursor
 
 if TYPE_CHECKING:
     from gateway.protocol.chunks import Chunk
+    from gateway.protocol.requests import Read
 
 NO_STORE = "Cache-Control: no-store\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"
+PRIVATE_NO_STORE = "Cache-Control: private, no-store\r\n"
 EVENT_STREAM = "Cache-Control: no-cache, no-transform\r\n"
 # Caches that hand an answer to others while it comes do not go by no-cache.
 PRIVATE_EVENT_STREAM = "Cache-Control: private, no-cache, no-transform\r\n"
@@ -38,6 +40,12 @@ class Freshness(msgspec.Struct, frozen=True):
     tail_max_age: int = 1
     route_tag: str = ""
     is_private: bool = False
+
+    def toward(self, read: Read) -> Freshness:
+        """What it is for a read: public where its URL has the current reader key."""
+        if not (self.is_private and read.by_key):
+            return self
+        return msgspec.structs.replace(self, is_private=False)
 
 
 def fields(lines: str) -> list[tuple[str, str]]:
@@ -99,9 +107,11 @@ def poll_lifetime(remaining_s: float | None, freshness: Freshness) -> str:
     return _for_whom(freshness, f"max-age={age}")
 
 
-def poll_timeout(freshness: Freshness) -> str:
-    """The same for a long-poll whose time is over without data."""
-    return NO_STORE if freshness.is_private else POLL_TIMEOUT
+def poll_timeout(freshness: Freshness, *, closed: bool) -> str:
+    """The same for a long-poll whose time is over without data, or that is at a stream's end."""
+    if freshness.is_private:
+        return PRIVATE_NO_STORE
+    return NO_STORE if closed else POLL_TIMEOUT
 
 
 def _for_whom(freshness: Freshness, age: str) -> str:

@@ -54,7 +54,7 @@ class HostedHandlers:
                 return await self._create(request, route, name)
             case "HEAD":
                 active = await route.table.load(name)
-                return responses.metadata(route.table.present(active))
+                return route.with_key(responses.metadata(route.table.present(active)), name)
             case "DELETE":
                 await route.lifecycle.delete(name)
                 return responses.deleted()
