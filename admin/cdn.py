@@ -33,6 +33,7 @@ class Choice(msgspec.Struct, frozen=True):
     host: Entered | None = None
     listen: int | None = None
     credentials: CredentialMode | None = None
+    remember: int | None = None  # seconds
     cache_size: Entered | None = None  # such as 1GiB
     purge: bool = False
     standalone: bool = False
@@ -44,7 +45,8 @@ class Choice(msgspec.Struct, frozen=True):
         return {
             name: value
             for name, value in values.items()
-            if value is not None and value is not False  # and 0 is a port that is refused
+            # And 0 is a port that is refused, or a yes that is not remembered.
+            if value is not None and value is not False
         }
 
 
@@ -93,6 +95,7 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
 
 def _options(settings: Settings, choice: Choice) -> Options:
     given = choice.given
+    given["remember_s"] = given.pop("remember", None)
     try:
         given["cache_size"] = parse_size(choice.cache_size)
     except ValueError as refusal:

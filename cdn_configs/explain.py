@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ def limits(target: Target) -> Iterator[str]:
     if target.longest_heartbeat_s is not None:
         heartbeat = f"SSE heartbeats at most {target.longest_heartbeat_s} s apart"
         yield f"{heartbeat}: {target.longest_heartbeat_reason}."
-    yield f"--credentials {' or '.join(target.credentials)}" + (
-        f": {target.no_per_credential}." if target.no_per_credential else "."
-    )
+    yield f"--credentials {' or '.join(target.credentials)}."
+    missing = (mode for mode in CREDENTIAL_MODES if mode not in target.credentials)
+    yield from (f"No --credentials {mode}: it cannot {target.cannot(mode)}." for mode in missing)
     if target.no_purge:
         yield f"No --purge: {target.no_purge}."
     if not target.keeps_readers_apart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
     from gateway.settings import Route, Settings
 
-CredentialMode = Literal["bypass", "per-credential"]
-CREDENTIAL_MODES: tuple[CredentialMode, ...] = ("bypass", "per-credential")
+# What becomes of a read with a credential at the edge:
+#   bypass          the gateway answers it, and nobody else gets the answer
+#   per-credential  it has copies of its own
+#   reader-key      with a reader key in its URL it has the copies of that URL, else as bypass
+#   asked           the gateway is asked whether its reader may, then it has the copies of all
+#   verified        the same, but the edge itself verifies the read token of its reader
+CredentialMode = Literal["bypass", "per-credential", "reader-key", "asked", "verified"]
+CREDENTIAL_MODES: tuple[CredentialMode, ...] = get_args(CredentialMode)
 ALWAYS_IDENTITY = ("Authorization", "Cookie")
 # An HTTP origin may know readers by any header whose name says so (gateway.protocol.identity).
 # Most edges cannot match names by a pattern, so these are the ones that are sent in practice.
@@ -45,6 +51,7 @@ TIB = 1 << 40
 LONGEST_HOST = 253  # RFC 1035
 MOST_LISTED = 64  # prefixes, and headers: more would make no file that anybody reads
 LONGEST_ITEM = 256
+LONGEST_MEMORY_S = 900  # of a yes: as long as a read token lasts that no look-up can take back
 
 _HOST = re.compile(
     r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
@@ -53,6 +60,21 @@ _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+_KEY_ID = re.compile(r"[A-Za-z0-9._~-]+")
+_PUBLIC_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes in base64url
+
+
+class ReadKey(msgspec.Struct, frozen=True):
+    """The public half of an Ed25519 key that signs read tokens, as in a JWK (RFC 8037)."""
+
+    kid: str
+    x: str
+
+    def __post_init__(self) -> None:
+        if len(self.kid) > LONGEST_ITEM or not _KEY_ID.fullmatch(self.kid):
+            raise Refused(f"{_shown(self.kid)} is no key id")
+        if not _PUBLIC_KEY.fullmatch(self.x):
+            raise Refused(f"{_shown(self.x)} is no public key")
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +98,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefixes: tuple[str, ...] = ("/v1/stream",)
     identity_headers: tuple[str, ...] = ALWAYS_IDENTITY  # by which readers are told apart
     told_apart: bool = False  # an HTTP origin may answer each of these readers otherwise
+    own_logs: tuple[str, ...] = ("/v1/stream",)  # of the prefixes: all readers read the same there
+    remember_s: int = 10  # how long an edge that asks goes by a yes; 0 asks each time
+    token_age_s: int = 900  # read tokens that last longer are the gateway's to judge
+    read_keys: tuple[ReadKey, ...] = ()  # by which an edge verifies read tokens
 
     def __post_init__(self) -> None:
         _check_upstream(self.upstream)
@@ -89,7 +115,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("the longest poll in seconds", self.poll_s, 1, 24 * 3600)
         _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
+        _check_number("--remember", self.remember_s, 0, LONGEST_MEMORY_S)
+        _check_number("read_token_max_age", self.token_age_s, 1, 24 * 3600)
+        if len(self.read_keys) > MOST_LISTED:
+            raise Refused(f"a configuration names at most {MOST_LISTED} of a read key")
         _check_items("route prefix", self.prefixes, _PREFIX)
+        _check_items("route prefix", self.own_logs, _PREFIX)
         _check_items("header name", self.identity_headers, _HEADER)
 
     @property
@@ -114,6 +145,22 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError:  # a name
             return False
         return address.is_loopback or address.is_unspecified
+
+    @property
+    def public_keys(self) -> list[dict[str, str]]:
+        """The read keys as a template writes them."""
+        return [{"kid": key.kid, "x": key.x} for key in self.read_keys]
+
+    @property
+    def own_paths(self) -> str:
+        """A regular expression of the paths of the gateway's own logs, where all read the same.
+
+        The prefix of an HTTP route may lie below one of a log, and is not of it.
+        """
+        others = [one for one in self.prefixes if one not in self.own_logs]
+        within = [one for one in others if any(one.startswith(f"{log}/") for log in self.own_logs)]
+        but = f"(?!{_either(within)}/)" if within else ""
+        return f"^{but}{_either(self.own_logs)}/"
 
     @property
     def edge_timeout_s(self) -> int:
@@ -155,6 +202,7 @@ def settled(settings: Settings) -> dict[str, object]:
         "prefixes": tuple(route.prefix for route in routes),
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
         "told_apart": any(route.is_http and _known_by(route) for route in routes),
+        "own_logs": tuple(route.prefix for route in routes if not route.is_http),
     }
 
 
@@ -173,6 +221,10 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         first.setdefault(name.lower(), name)
     return tuple(first.values())
+
+
+def _either(prefixes: Iterable[str]) -> str:
+    return f"(?:{'|'.join(prefix.replace('.', '[.]') for prefix in prefixes)})"
 
 
 def _check_upstream(upstream: str) -> None:

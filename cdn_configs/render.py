@@ -53,7 +53,8 @@ def mark(target: Target, options: Options) -> str:
 
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
-    for sentence in (*_not_offered(target, options), *_not_held(target, options)):
+    reasons = (_not_offered, _not_shared, _not_held)
+    for sentence in (one for reason in reasons for one in reason(target, options)):
         raise Refused(f"{target.name} {sentence}")
 
 
@@ -70,10 +71,19 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
             f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
             "--upstream another port"
         )
-    if options.credentials not in target.credentials:
-        yield f"cannot keep a cache for each reader: {target.no_per_credential}"
     if options.purge and target.no_purge:
         yield f"takes no purges: {target.no_purge}"
+
+
+def _not_shared(target: Target, options: Options) -> Iterator[str]:
+    """Why readers with credentials cannot have copies as it is asked."""
+    mode = options.credentials
+    if mode not in target.credentials:
+        yield f"cannot {target.cannot(mode)}"
+    if mode in {"asked", "verified"} and not options.own_logs:
+        yield "shares the streams of own logs only among those who may read: there is none"
+    if mode == "verified" and not options.read_keys:
+        yield "has nothing to verify read tokens by: set keys_file, which headgate token keys makes"
 
 
 def _not_held(target: Target, options: Options) -> Iterator[str]:

@@ -21,6 +21,19 @@ Ability = Literal[
 ]
 Comment = Literal["#", "//", "json"]
 
+# Why most targets do not have a mode of credentials.
+WHY_NOT: dict[CredentialMode, str] = {
+    "reader-key": "no rules for that were made and tried",
+    "asked": "it cannot ask the gateway before it looks for a copy",
+    "verified": "it runs no code that verifies signatures by Ed25519",
+}
+_CANNOT: dict[CredentialMode, str] = {
+    "per-credential": "keep a cache for each reader",
+    "reader-key": "keep copies by reader key",
+    "asked": "ask the gateway who may read",
+    "verified": "verify read tokens",
+}
+
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of configuration. What is a sentence here is shown to people as it is."""
@@ -41,6 +54,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
     no_per_credential: str = ""
+    # Why it has not one of the other modes, where WHY_NOT does not say it.
+    why_not: dict[CredentialMode, str] = msgspec.field(default_factory=dict)
     # No reader with credentials gets a copy of what an anonymous one was answered.
     keeps_readers_apart: bool = True
     # Answers that differ by Origin, which they do where cors_origins is a list.
@@ -60,3 +75,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     machine_folders: tuple[str, ...] = ()
     # Targets whose files must lie beside this one.
     beside: tuple[str, ...] = ()
+
+    def cannot(self, mode: CredentialMode) -> str:
+        """What it does not do without a mode of credentials, and why: the rest of a sentence."""
+        why = self.no_per_credential if mode == "per-credential" else self.why_not.get(mode)
+        return f"{_CANNOT[mode]}: {why or WHY_NOT[mode]}"

@@ -18,6 +18,7 @@ from gateway.commands.hash_password import hash_password
 from gateway.commands.healthcheck import healthcheck
 from gateway.commands.monitoring import alerts, grafana
 from gateway.commands.streams import COMMANDS
+from gateway.commands.token import token
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password):
+for command in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password, token):
     cli.add_command(command)
 
 

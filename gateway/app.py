@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import gateway.edge.explain
 import gateway.hosted.explain
+from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
@@ -22,11 +23,12 @@ from gateway.protocol.client_address import TrustedProxies
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
 from gateway.runtime.access_log import AccessLog
-from gateway.runtime.admission import Admission, ClientRates
 from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
+from gateway.runtime.quotas import ClientRates, Quotas
+from gateway.runtime.route import OPEN, Access
 from gateway.runtime.shedding import Shedding
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
@@ -38,6 +40,8 @@ from gateway.web.server_spans import ServerSpans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.authorities import Authorities
+    from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
@@ -53,18 +57,18 @@ HOUR_S = 3600.0
 
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
-    lines = CommonHeaders(clock, settings.cors_origins)
+    lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     return Context(
         clock,
         Store(settings.cache_size),
-        _admission(settings),
+        _quotas(settings),
         lines,
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
 
 
-def _admission(settings: Settings) -> Admission:
+def _quotas(settings: Settings) -> Quotas:
     connections = settings.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     limits = Limits(
         max_connections=connections,
@@ -80,31 +84,37 @@ def _admission(settings: Settings) -> Admission:
         ClientRate(settings.max_client_creations, HOUR_S, monotonic),
     )
     shedding = Shedding(settings.max_loop_lag, limits)
-    return Admission(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
+    return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
 
 
-def route_of(settings: Settings, route: RouteSettings, shared: Context) -> StreamRoute:
+def route_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> StreamRoute:
     """What serves the streams that these settings of a route tell of."""
+    access = access_of(settings, route, authorities, shared)
     if route.is_http:
-        return edge_route(settings, route, shared)
-    return hosted_route(settings, route, log_for(route), shared)
+        return edge_route(settings, route, shared, access)
+    return hosted_route(settings, route, log_for(route), shared, access)
 
 
 def hosted_route(
-    settings: Settings, route: RouteSettings, log: Log, shared: Context
+    settings: Settings, route: RouteSettings, log: Log, shared: Context, access: Access = OPEN
 ) -> HostedRoute:
     """The route to a log of our own."""
     return HostedRoute(
         route.prefix,
         log,
-        _freshness(route),
+        _freshness(route, is_private=access.is_private),
         Retention(route.retention_age, route.retention_size),
         _feeds(settings),
         shared,
+        access,
     )
 
 
-def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> EdgeRoute:
+def edge_route(
+    settings: Settings, route: RouteSettings, shared: Context, access: Access = OPEN
+) -> EdgeRoute:
     """The route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
@@ -116,7 +126,9 @@ def edge_route(settings: Settings, route: RouteSettings, shared: Context) -> Edg
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )
-    return EdgeRoute(route.prefix, origin, rules, route.drop_query, _feeds(settings), shared)
+    return EdgeRoute(
+        route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
+    )
 
 
 def connection_server(
@@ -149,12 +161,27 @@ def inspector(routes: Router) -> Inspector:
     return Inspector(routes, kinds)
 
 
-def _freshness(route: RouteSettings) -> Freshness:
+def access_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> Access:
+    """Who may use a route, by its settings."""
+    guard: Guard | None = None
+    kinds = settings.auth_of(route)
+    if kinds:
+        shared.lines.guard()
+        verifier = authorities.verifier(kinds)
+        verifier.on_end = shared.admitted.end
+        guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
+    return Access(guard, route.is_private(kinds), conceals=route.conceal == "on")
+
+
+def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
     return Freshness(
         route.chunk_lifetime,
         route.stale_while_revalidate,
         route.tail_max_age,
         tags.of_route(route.prefix),
+        is_private,
     )
 
 

@@ -32,16 +32,26 @@ class Unauthenticated(HeadgateError):
 
     code = "unauthenticated"
 
-    def __init__(self, detail: str, *, is_refused: bool = False) -> None:
-        """`is_refused` when there was a token, but not one that is accepted (RFC 6750)."""
+    def __init__(self, detail: str, *, is_refused: bool = False, challenge: str = "") -> None:
+        """`is_refused` when there was a token, but not one that is accepted (RFC 6750).
+
+        `challenge` is what an origin asks for instead of a bearer token (RFC 9110 section 11.6.1).
+        """
         super().__init__(detail)
         self.is_refused = is_refused
+        self.challenge = challenge
 
 
 class Forbidden(HeadgateError):
     """Whoever asks is known, and may not do this with this stream."""
 
     code = "forbidden"
+
+
+class KeysUnavailable(HeadgateError):
+    """Nobody knows yet whether a token is good: its issuer's keys could not be fetched so far."""
+
+    code = "keys_unavailable"
 
 
 class StreamNotFound(HeadgateError):
@@ -57,14 +67,14 @@ class StreamGone(HeadgateError):
 
 
 class WebOriginRefused(HeadgateError):
-    """A browser's page would write that `cors_origins` does not let."""
+    """A browser's page would write, and neither `write_origins` nor a token lets it."""
 
     code = "origin_not_allowed"
 
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"pages of {origin[:128]} may not write here: "
-            "cors_origins names the web origins that may"
+            f"pages of {origin[:128]} may not write here: write_origins names the web origins "
+            "that may, and a token in Authorization lets others"
         )
 
 

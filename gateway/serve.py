@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 import admin.app
 from admin.source import Health, Setup
 from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.backends.registry import formats
 from gateway.errors import StartError
 from gateway.purge.purges import Purges, longest_kept_s
@@ -58,7 +59,8 @@ class Gateway:
     ) -> None:
         """`tell_others` is given what other workers should hear of, where there are any.
 
-        Raises StartError when spans are wanted and cannot be had, or the token of a cache.
+        Raises StartError when spans are wanted and cannot be had, or the token of a cache, or
+        what tells whose tokens are taken.
         """
         self._settings = settings
         self._is_worker = tell_others is not None
@@ -70,8 +72,10 @@ class Gateway:
             settings.purges, time.monotonic, give_up_s=longest_kept_s(settings.route_table)
         )
         self._shared.purge = self._purges.purge
+        self._authorities = Authorities(settings, time.time)
         self._in_order = [
-            app.route_of(settings, route, self._shared) for route in settings.route_table
+            app.route_of(settings, route, self._authorities, self._shared)
+            for route in settings.route_table
         ]
         self._routes = Router(self._in_order)
         self._fast = FastPath(self._routes, self._shared)
@@ -95,6 +99,7 @@ class Gateway:
             health.checks.update(route.readiness())
             health.notes.update(route.notes())
         health.notes.update(self._purges.notes())
+        health.notes.update(self._authorities.notes())
         return health
 
     def numbers(self) -> metrics.Snapshot:
@@ -118,6 +123,8 @@ class Gateway:
         settings = self._settings
         self._shared.lag.start()
         self._open.callback(self._shared.lag.stop)
+        self._authorities.start()
+        self._open.push_async_callback(self._authorities.stop)
         self._purges.open()
         self._open.push_async_callback(self._purges.close)
         for route in self._in_order:

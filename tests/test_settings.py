@@ -15,6 +15,7 @@ from gateway.settings import (
     Address,
     AdminToken,
     AdminUser,
+    JwtIssuer,
     PurgedCache,
     Route,
     Settings,
@@ -413,9 +414,16 @@ def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Pat
     ]
 
 
+FOR_ALL = {
+    *("prefix", "origin", "auth", "anonymous", "visibility", "conceal"),
+    *("chunk_max_age", "stale_while_revalidate", "tail_max_age"),
+} | {
+    *("anonymous", "visibility", "conceal"),
+}
+
+
 def test_every_setting_for_servers_is_refused_without_one() -> None:
-    for_all = {"prefix", "origin", "chunk_max_age", "stale_while_revalidate", "tail_max_age"}
-    for key in Route.model_fields.keys() - for_all:
+    for key in Route.model_fields.keys() - FOR_ALL:
         default = Route.model_fields[key].default
         with pytest.raises(ValidationError, match=r"must be left out: memory: is no "):
             Route.model_validate({"prefix": "/a", "origin": "memory:", key: default})
@@ -455,8 +463,7 @@ def test_every_setting_for_redis_is_refused_without_it() -> None:
 
 
 def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> None:
-    for_all = {"prefix", "origin", "chunk_max_age", "stale_while_revalidate", "tail_max_age"}
-    for key in Route.model_fields.keys() - for_all - FOR_REDIS - FOR_BOTH:
+    for key in Route.model_fields.keys() - FOR_ALL - FOR_REDIS - FOR_BOTH:
         default = Route.model_fields[key].default
         with pytest.raises(ValidationError) as refusal:
             Route.model_validate({"prefix": "/a", "origin": "redis://:pw@b", key: default})
@@ -857,7 +864,8 @@ def test_a_mistake_in_a_file_is_told_with_its_line(toml: str, place: str, tmp_pa
     [("h:1", "h:1"), ("0.0.0.0:1", "127.0.0.1:1"), ("127.0.0.1:1", "0.0.0.0:1")],
 )
 def test_the_listeners_cannot_share_a_port(listen: str, admin: str) -> None:
-    assert problems(flags={"listen": listen, "admin": admin}) == [
+    flags = {"listen": listen, "admin": admin}
+    assert problems(environment={"HEADGATE_AUTH": "none"}, flags=flags) == [
         f'--admin is "{admin}", but must not share the port of listen, which is {listen}.'
     ]
 
@@ -880,6 +888,7 @@ def test_a_default_that_is_in_the_way_is_named_too() -> None:
 )
 def test_listeners_apart_are_taken(listen: str, admin: str) -> None:
     given = {"HEADGATE_ADMIN_TOKENS": f'[{{"name": "p", "role": "viewer", "token": "{"x" * 22}"}}]'}
+    given |= {"HEADGATE_AUTH": "none"}
     assert str(load(None, given, {"listen": listen, "admin": admin}).admin) == admin
 
 
@@ -950,7 +959,7 @@ def test_a_file_has_no_host() -> None:
     assert load(None, {}, {"origin": "file:///tmp/x"}).origin == "file:///tmp/x"
 
 
-@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_TOKEN"])
+@pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_PASSWORD"])
 def test_nothing_is_suggested_that_is_not_near(name: str, tmp_path: Path) -> None:
     assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
         "h.toml:1: server is not a setting.",
@@ -1093,7 +1102,7 @@ def test_who_is_not_described_well_is_told_without_a_secret(
 def test_where_each_value_came_from_is_remembered(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text('workers = 1\n\n[[routes]]\nprefix = "/a"\norigin = "memory:"\n')
-    sources = load(config, {"HEADGATE_LOG_LEVEL": "info"}, {"listen": "h:1"}).sources
+    sources = load(config, {"HEADGATE_LOG_LEVEL": "info"}, {"listen": "[::1]:1"}).sources
     assert sources == {
         "workers": f"{config}:1",
         "routes": f"{config}:3",
@@ -1108,7 +1117,113 @@ def test_the_file_of_the_settings_is_known_where_there_is_one(tmp_path: Path) ->
     config = tmp_path / "headgate.toml"
     config.write_text('log_level = "debug"\n')
     assert load(config, {"HEADGATE_LOG_FORMAT": "json"}, {}).file == str(config)
-    assert load(None, {"HEADGATE_LOG_FORMAT": "json"}, {"listen": "h:1"}).file is None
+    assert load(None, {"HEADGATE_LOG_FORMAT": "json"}, {"listen": "[::1]:1"}).file is None
+
+
+# ---------------------------------------------------------------- who may use the streams
+
+BEYOND = ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host:1", "localhost.example:1", "[2001:db8::1]:1"]
+
+
+@pytest.mark.parametrize("address", BEYOND)
+def test_nobody_listens_beyond_this_machine_without_saying_who_may_use_it(address: str) -> None:
+    assert problems(flags={"listen": address}) == [
+        "--listen: auth is [] unless it is given, but must say who may use /v1/stream, since "
+        f'others than this machine reach {address}: ["tokens"] asks for tokens, "none" lets '
+        "everybody read, write and delete."
+    ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.255.0.3:1", "[::1]:1", "LOCALHOST:1"])
+def test_this_machine_need_not_say_so(address: str) -> None:
+    settings = load(None, {}, {"listen": address})
+    assert settings.auth_of(settings.route_table[0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "auth"),
+    [
+        ("none", ()),
+        ("tokens", ("tokens",)),
+        ("jwt, tokens", ("jwt", "tokens")),
+        ('["read-tokens"]', ("read-tokens",)),
+    ],
+)
+@pytest.mark.parametrize("address", BEYOND)
+def test_whoever_says_who_may_use_it_listens_anywhere(
+    address: str, said: str, auth: tuple[str, ...]
+) -> None:
+    settings = load(None, {"HEADGATE_AUTH": said}, {"listen": address})
+    assert settings.auth_of(settings.route_table[0]) == auth
+
+
+ROUTES = """
+listen = "0.0.0.0:1"
+[[routes]]
+prefix = "/a"
+origin = "memory:"
+[[routes]]
+prefix = "/b"
+origin = "http://b"
+auth = "origin"
+[[routes]]
+prefix = "/c"
+origin = "memory:"
+"""
+
+
+def test_each_route_that_says_nothing_is_named(tmp_path: Path) -> None:
+    (problem,) = problems(ROUTES, folder=tmp_path)
+    assert problem.startswith(
+        "h.toml:2: auth is [] unless it is given, but must say who may use /a and /c, since "
+    )
+
+
+def test_routes_say_it_for_themselves(tmp_path: Path) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text('auth = ["tokens"]\n' + ROUTES + 'auth = "none"')
+    settings = load(config, {}, {})
+    assert {route.prefix: settings.auth_of(route) for route in settings.routes} == {
+        "/a": ("tokens",),
+        "/b": ("origin",),
+        "/c": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ('"token"', '"token", but must be none, or a list of tokens, jwt, read-tokens'),
+        ("3", "3, but must be none, or a list of tokens, jwt, read-tokens"),
+        ("[3]", "[3], but must be none, or a list of tokens, jwt, read-tokens"),
+        ('"origin"', '"origin", but must be none, or a list of tokens, jwt, read-tokens'),
+        ('["jwt", "jwt"]', '["jwt", "jwt"], but must not name a kind of credential twice'),
+        (
+            '["none", "jwt"]',
+            '["none", "jwt"], but must be none by itself, or name what is asked for',
+        ),
+    ],
+)
+def test_a_mistake_in_auth_is_told(said: str, problem: str, tmp_path: Path) -> None:
+    assert problems(f"auth = {said}", folder=tmp_path) == [f"h.toml:1: auth is {problem}."]
+
+
+def test_a_log_of_our_own_decides_nothing(tmp_path: Path) -> None:
+    toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\nauth = "origin"\n'
+    assert problems(toml, folder=tmp_path) == [
+        'h.toml:4: routes[0].auth is "origin", but must not have origin: memory: is no http '
+        "origin that decides."
+    ]
+
+
+def test_pages_that_write_are_among_those_that_read(tmp_path: Path) -> None:
+    toml = 'cors_origins = ["https://a.test"]\nwrite_origins = ["https://b.test"]\n'
+    assert problems(toml, folder=tmp_path) == [
+        'h.toml:2: write_origins is ["https://b.test"], but must not name https://b.test, which '
+        "cors_origins does not name."
+    ]
+    settings = load(None, {"HEADGATE_WRITE_ORIGINS": "https://b.test"}, {})
+    assert settings.write_origins == ("https://b.test",)
 
 
 # ---------------------------------------------------------------- the document
@@ -1143,6 +1258,7 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
         ("Users of the console", AdminUser),
         ("Tokens of the console", AdminToken),
         ("Caches that are purged", PurgedCache),
+        ("JWT issuers", JwtIssuer),
     ],
 )
 def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[BaseModel]) -> None:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 MODES = {
     "bypass": "bypass: the gateway answers who has credentials",
     "per-credential": "per-credential: each reader has a cache of their own",
+    "reader-key": "reader-key: who has a reader key in the URL shares its copies",
+    "asked": "asked: who may read, as the gateway says, shares the copies",
+    "verified": "verified: who has a read token shares the copies",
 }
 
 USUAL = "nginx"
 MUST_BE = {
     "listen": "the number of a port",
     "credentials": " or ".join(CREDENTIAL_MODES),
+    "remember": "a number of seconds",
     "purge": "true or false",
     "standalone": "true or false",
 }

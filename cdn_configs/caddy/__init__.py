@@ -23,6 +23,7 @@ TARGETS = (
         ),
         can_stand_alone=True,
         no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
         no_purge="it keeps nothing",
         is_plain=True,
         checked="caddy validate, and the suite of real engines with Caddy 2.6",

@@ -20,15 +20,19 @@ _WORKER = Target(
         "It serves a stale copy at once, and fetches a new one behind it.",
         "It answers a reader's If-None-Match itself.",
         "It passes SSE, HEAD and writes on as they come.",
+        "With verified, whoever has a read token of the gateway shares the copies of the streams "
+        "of its own logs, as the token permits; the key of a copy has nothing of the reader.",
     ),
     does_not=(
         "It shares no SSE: each such reader has a connection to the gateway.",
         "It shares no read of over 32 MiB, or of unknown length.",
+        "With verified, it does not hear of a revocation: a read token counts until it expires.",
     ),
     abilities=frozenset({"caches", "collapses", "sorts-query", "stale", "conditional"}),
     needs_host=False,
     is_elsewhere=True,
-    credentials=("bypass", "per-credential"),
+    credentials=("bypass", "per-credential", "reader-key", "verified"),
+    why_not={"asked": "it verifies read tokens itself, without asking"},
     longest_poll_s=25,
     longest_poll_reason="a Worker may wait for 30 s after its reader has left, and the others "
     "who wait for the same answer need it",

@@ -1,7 +1,7 @@
 // The answer to a read that many ask: a copy, or one answer for all who ask at the same time.
 
 import { NEVER, fromStored, lifetimeOf, mayShare, toStored } from "./lifetimes.js"
-import { isOwnSlot, load, marked } from "./gateway.js"
+import { isOfMany, isOwnSlot, load, marked } from "./gateway.js"
 import { Unshared } from "./shared_reads.js"
 import { modeOf } from "../edge/reads.js"
 
@@ -31,8 +31,7 @@ export async function cachedRead(read, key, { reads, ctx, loadOnce }) {
 
 /** The response to one of those who ask the same, and the `answer` that they share, if they may. */
 export async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
-  const own = isOwnSlot(read)
-  const may = (response) => mayShare(response, own)
+  const may = (response) => mayShare(response, isOwnSlot(read), isOfMany(read))
   const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
   const [answer, how] = await reads.join(key, loadOnce, options)
   if (answer instanceof Unshared || answer === null) {

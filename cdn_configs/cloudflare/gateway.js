@@ -1,5 +1,6 @@
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
+import { mayRead, PARAMETER, tokenOf } from "./read_tokens.js"
 import { isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
 // What a reader is known by. A request with Authorization would go around Workers Cache, so these
@@ -16,11 +17,14 @@ const IDENTITY = CONFIG.identity_headers.map((name) => [name, `Headgate-${name}`
 export async function gateway(request, share) {
   const url = new URL(request.url)
   const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
-  const isBypass = CONFIG.credentials === "bypass" && saysWho(request, CONFIG.identity_headers)
-  if (!isRead || isBypass) return pass(request, url)
+  const whose = isRead ? await readerOf(request, url) : null
+  if (whose === null) return pass(request, url)
   const question = url.origin + url.pathname + sortedQuery(url)
-  const read = new Request(question, { headers: neededBy(request) })
-  const shared = await share(read, await slotOf(request))
+  const read = new Request(question, { headers: neededBy(request, url) })
+  // Two sites do not share, either: what CORS lets the pages of each read is in the headers.
+  const site = request.headers.get("Origin")
+  const isAnybody = whose === ANYBODY && site === null
+  const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
   if (!isNotModified(request, response.headers.get("ETag"))) return response
@@ -66,21 +70,40 @@ async function reach(target, options) {
   }
 }
 
-/** Whether a read is that of one credential, and its answer in a slot that nobody else asks. */
+/** Whether a read is in a slot in which what is private is for everybody who comes to it. */
 export function isOwnSlot(read) {
+  return CONFIG.credentials !== "reader-key" && hasCredentials(read)
+}
+
+/** Whether others in its slot may be refused what this read is answered, or the other way. */
+export function isOfMany(read) {
+  return CONFIG.credentials !== "per-credential" && hasCredentials(read)
+}
+
+function hasCredentials(read) {
   return IDENTITY.some(([, kept]) => read.headers.has(kept))
 }
 
-function neededBy(request) {
+function neededBy(request, url) {
   const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
-  return sent.map(([name, kept]) => [kept, request.headers.get(name)])
+  const fields = sent.map(([name, kept]) => [kept, request.headers.get(name)])
+  if (!url.searchParams.has(PARAMETER) || request.headers.has("Authorization")) return fields
+  return [...fields, ["Headgate-Authorization", `Bearer ${url.searchParams.get(PARAMETER)}`]]
 }
 
-// Whose answer it is. The credential itself is in no key. Two sites do not share, either: what CORS
-// lets the pages of each read is in the headers.
-async function slotOf(request) {
-  const whose = [...CONFIG.identity_headers, "Origin"].map((name) => request.headers.get(name))
-  return whose.every((field) => field === null) ? "anybody" : sha256(JSON.stringify(whose))
+const ANYBODY = "anybody"
+
+/** Whose answers a read has to do with; null for one that only the gateway answers. */
+async function readerOf(request, url) {
+  if (!saysWho(request, url, CONFIG.identity_headers)) return ANYBODY
+  const { credentials, identity_headers } = CONFIG
+  // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
+  if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
+  if (credentials === "verified") {
+    return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
+  }
+  if (credentials !== "per-credential" || url.searchParams.has(PARAMETER)) return null
+  return identity_headers.map((name) => request.headers.get(name)) // in no key but as its hash
 }
 
 export async function sha256(text) {

@@ -5,9 +5,15 @@ import { directivesOf, isEmptyTail } from "../edge/reads.js"
 export const NEVER = { fresh_s: 0, stale_s: 0 }
 const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
-/** Whether others may have this answer; `isOwnSlot` says that they have the same credential. */
-export function mayShare(response, isOwnSlot) {
+const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
+
+/**
+ * Whether others may have this answer: `isOwnSlot` says that they may have what is private, and
+ * `isOfMany` that they have other credentials.
+ */
+export function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
+  if (isOfMany && REFUSED.includes(status)) return false
   const varies = (headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, "")
   if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
   const said = governing(headers)
@@ -22,8 +28,10 @@ export function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s }) {
   const said = governing(headers)
   if (mode === "poll" && answer.status === 204) return { fresh_s: moment_s, stale_s: 0 }
   if (answer.status !== 200 || headers.has("Set-Cookie")) return NEVER
-  if (said.has("no-store") || said.has("no-cache")) return NEVER
   if (said.has("private") && !isOwnSlot) return NEVER
+  if (said.has("no-store")) return NEVER
+  // What is private says nothing to shared caches of what reached the tail.
+  if (said.has("no-cache")) return said.has("private") ? { fresh_s: moment_s, stale_s: 0 } : NEVER
   const age_s = Number(headers.get("Age") ?? 0)
   const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - age_s
   const isEmpty = isEmptyTail(headers, answer.body)

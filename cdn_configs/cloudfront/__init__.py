@@ -29,6 +29,7 @@ _DISTRIBUTION = Target(
     ),
     is_elsewhere=True,
     abilities=frozenset({"caches", "sorts-query", "conditional"}),
+    why_not={"reader-key": "CloudFront sends credentials on only where they are in its key"},
     no_per_credential="CloudFront stores nothing that is private",
     no_purge="Headgate has no driver for CloudFront's invalidations",
     longest_poll_s=75,

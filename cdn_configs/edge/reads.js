@@ -1,7 +1,8 @@
 // What a request to a stream is, and which requests are the same read.
 
 // Repeated, they mean something else to each server that reads them: nobody may share the answer.
-const SINGLE = ["offset", "live", "cursor"]
+const SINGLE = ["offset", "live", "cursor", "rk"]
+const TOKEN = "token" // of the query: a credential, for EventSource, which can set no header
 
 /** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
 export function modeOf(request, url) {
@@ -18,13 +19,14 @@ export function modeOf(request, url) {
 
 /** The query with whole `name=value` pairs in order, so that another order makes no other key. */
 export function sortedQuery(url) {
-  const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
-  return pairs.length ? `?${pairs.join("&")}` : ""
+  const isToken = (pair) => pair.startsWith(`${TOKEN}=`) // a credential is in no key
+  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isToken(pair))
+  return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
-/** Whether a request says who asks, by one of these headers; its answer may be for nobody else. */
-export function saysWho(request, identityHeaders) {
-  return identityHeaders.some((name) => request.headers.has(name))
+/** Whether a request says who asks, by one of these headers or by a token in its URL. */
+export function saysWho(request, url, identityHeaders) {
+  return url.searchParams.has(TOKEN) || identityHeaders.some((name) => request.headers.has(name))
 }
 
 /** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */

@@ -39,6 +39,11 @@ TARGETS = (
                 "purges",
             }
         ),
+        credentials=("bypass", "reader-key"),
+        why_not={
+            "asked": "its restarts could not be tried, and a mistake hands private data to anybody",
+            "verified": "its VCL verifies RSA and ECDSA, and not Ed25519",
+        },
         no_per_credential="whether its queue of equal requests keeps two readers apart could not "
         "be tried, and a mistake hands one reader's data to another",
         longest_poll_s=50,

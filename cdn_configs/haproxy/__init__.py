@@ -25,6 +25,7 @@ TARGETS = (
         needs_host=False,
         can_stand_alone=True,
         no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
         no_purge="it keeps nothing",
         is_plain=True,
         checked="haproxy -c, and the suite of real engines with HAProxy 2.6",

@@ -33,6 +33,10 @@ _NGINX = Target(
     ),
     abilities=_ABILITIES,
     can_stand_alone=True,
+    credentials=("bypass", "reader-key"),
+    why_not={
+        "asked": "stock nginx cannot hash a credential, by which a yes is remembered; nginx-njs can"
+    },
     no_per_credential="stock nginx cannot hash a credential, and would have it in its files in "
     "clear; nginx-njs can",
     is_plain=True,
@@ -57,8 +61,9 @@ _NJS = msgspec.structs.replace(
         "gateway or the origin would not let him in any more.",
         *_NGINX.does_not[3:],
     ),
-    credentials=("bypass", "per-credential"),
+    credentials=("bypass", "per-credential", "reader-key", "asked"),
     no_per_credential="",
+    why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
     checked="nginx -t, and the suite of real engines with nginx 1.22 and njs 0.7.9",
     beside=("nginx-njs-script",),
 )
@@ -73,7 +78,8 @@ _SCRIPT = Target(
     does_not=("It does nothing without the configuration nginx-njs, which imports it.",),
     needs_host=False,
     can_stand_alone=True,
-    credentials=("bypass", "per-credential"),
+    credentials=("bypass", "per-credential", "reader-key", "asked"),
+    why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
     checked="node --check, and with nginx-njs",
     checker=("node", "--check", "{file}"),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multidict import MultiMapping
+    from multidict import CIMultiDict, MultiMapping
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
@@ -24,7 +24,13 @@ class Guard(Protocol):
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Who may do this. Raises Unauthenticated, Forbidden, or StreamNotFound to conceal."""
+        """Who may do this. Raises Unauthenticated or Forbidden; to conceal is for who asks."""
+
+    def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
+        """The header fields of a request it has admitted, without those it goes by.
+
+        What is left says whether the reader is somebody in particular for keys and feeds.
+        """
 
 
 class Authority(Protocol):

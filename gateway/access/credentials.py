@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from multidict import CIMultiDict
+
 from gateway.errors import BadRequest
+from gateway.protocol.identity import drop_cookie
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -25,20 +28,38 @@ class Presented(NamedTuple):
     target: str
 
 
+def without_token(target: str) -> str:
+    """A target without the tokens that may be in its query."""
+    path, mark, query = target.partition("?")
+    if not mark or PARAMETER not in query:
+        return target
+    begins = f"{PARAMETER}="
+    rest = "&".join(part for part in query.split("&") if not part.startswith(begins))
+    return f"{path}?{rest}" if rest else path
+
+
+def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """The header fields but for a bearer token and our cookie, which a guard has judged."""
+    rest = CIMultiDict(headers)
+    if _BEARER.fullmatch(rest.get("Authorization", "")) is not None:
+        del rest["Authorization"]
+    drop_cookie(rest, COOKIE)
+    return rest
+
+
 def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
     """The credential of a request. Raises BadRequest where two tokens could count.
 
     Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
     a link can hold, lets only read: else any page could have it write.
     """
-    path, mark, query = target.partition("?")
+    query = target.partition("?")[2]
     asked: list[str] = []
-    if mark and PARAMETER in query:
-        parts = query.split("&")
+    if PARAMETER in query:
         begins = f"{PARAMETER}="
+        parts = query.split("&")
         asked = [part.removeprefix(begins) for part in parts if part.startswith(begins)]
-        rest = "&".join(part for part in parts if not part.startswith(begins))
-        target = f"{path}?{rest}" if rest else path
+        target = without_token(target)
     if len(asked) > 1:
         raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
     given = headers.getall("Authorization", ())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.header_names import FORKED_FROM
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing
+from gateway.settings.grants import BELOW, OPERATIONS, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Operation = Literal["read", "append", "create", "close", "delete"]
-OPERATIONS: frozenset[Operation] = frozenset(get_args(Operation))
-BELOW = "/*"  # the end of a pattern that stands for every path below one
+__all__ = ["BELOW", "OPERATIONS", "READ", "Grant", "Need", "Operation", "needs"]
 
 READ: frozenset[Operation] = frozenset({"read"})
 _BY_METHOD: dict[str, frozenset[Operation]] = {
@@ -47,9 +46,10 @@ class Need(NamedTuple):
 
     path: str
     operations: frozenset[Operation]
+    query: str = ""  # what else was asked for by, without a token: an origin may go by it
 
 
-def needs(method: str, path: str, headers: Mapping[str, str]) -> tuple[Need, ...]:
+def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -> tuple[Need, ...]:
     """What a request for a canonical path needs. Raises BadRequest for a fork of what is no path.
 
     Who forks a stream reads it (PROTOCOL.md section 4.2), so that is needed of the source.
@@ -58,6 +58,6 @@ def needs(method: str, path: str, headers: Mapping[str, str]) -> tuple[Need, ...
     if method in {"POST", "PUT"} and is_closing(headers):
         is_empty = method == "POST" and headers.get("Content-Length", "") == "0"
         operations = (frozenset() if is_empty else operations) | {"close"}
-    need = Need(path, operations)
+    need = Need(path, operations, query)
     source = headers.get(FORKED_FROM) if method == "PUT" else None
     return (need,) if source is None else (need, Need(canonical_path(source), READ))

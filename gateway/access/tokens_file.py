@@ -20,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.access.operations import Grant, Operation
-from gateway.access.patterns import check_pattern
+from gateway.access.operations import Grant
 from gateway.access.revocations import Revocations
 from gateway.settings.access import DIGEST, check_name
+from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.toml_file import TomlFile, spell
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class _Table(BaseModel):
 
 class _Grant(_Table):
     streams: Annotated[str, AfterValidator(check_pattern)]
-    operations: Annotated[tuple[Operation, ...], Field(min_length=1)]
+    operations: Operations
 
 
 class _Role(_Table):

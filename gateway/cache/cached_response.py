@@ -27,7 +27,8 @@ class CacheRequest(msgspec.Struct, frozen=True):
     """A GET as the cache sees it: one that catches up, so that its answer can be for everybody.
 
     `headers` are the client's, `fields` what the origin is sent. A `identified` request comes from
-    somebody in particular.
+    somebody in particular. One that is `admitted_as` somebody is nobody's in particular, since the
+    origin lets him read what it gives to all whom it lets: `headers` do not say who he is then.
     """
 
     host: str
@@ -37,6 +38,8 @@ class CacheRequest(msgspec.Struct, frozen=True):
     identity: str  # of whom, hashed; empty for everybody
     coding: str  # what compressions the client takes
     lifetime: Lifetime  # of the stream, as far as it is known here
+    admitted_as: str = ""  # whom, hashed, where the origin decides who may read
+    is_private: bool = False  # what is told of the answer is for no cache that is shared
 
     @property
     def path(self) -> str:
@@ -80,7 +83,18 @@ class CacheRequest(msgspec.Struct, frozen=True):
             if name.lower() in kept or identity.has(name)
         )
         fields["Accept-Encoding"] = "identity"
-        return msgspec.structs.replace(self, fields=fields, coding="", headers=fields)
+        headers = fields
+        if self.admitted_as:
+            headers = CIMultiDict(
+                (name, value) for name, value in fields.items() if not identity.has(name)
+            )
+        return msgspec.structs.replace(self, fields=fields, coding="", headers=headers)
+
+    def apart(self) -> CacheRequest:
+        """The same of somebody in particular, to whom the origin answers as to nobody else."""
+        return msgspec.structs.replace(
+            self, identity=self.admitted_as, admitted_as="", headers=self.fields
+        )
 
     def elsewhere(self, offset: str) -> CacheRequest:
         """This reader's request to catch up from an offset."""
@@ -102,10 +116,11 @@ class CachedResponse(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     identity: IdentityHeaders
     keep: bool
     joinable: bool
+    is_ones_own: bool  # for whom it was asked, though others are admitted, too
     is_public: bool  # the origin says that it is for everybody, and not only for anybody
     is_ours: bool  # that it may be kept is our word, not the origin's
     is_tail: bool  # its stream's tail may have been reached, and move on
-    said: list[tuple[str, str]]  # of caches by the origin, where that is shortened
+    said: list[tuple[str, str]]  # of caches by the origin, where they are told less
     own_date: bool  # its head lacks a Date line, which is that of the moment
     own_cors: bool  # and who may read it in a browser
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet

@@ -8,6 +8,7 @@ work; only `only-if-cached` costs the origin nothing.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from weakref import ref
 
 import msgspec
 
@@ -167,7 +168,7 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
     what that has moved past is not stored.
     """
     for variant in variants:
-        if variant.fitting is not headers:  # the same heads come again, and are parsed once
+        if variant.fitted() is not headers:  # the same heads come again, and are parsed once
             if not fits(variant, headers):
                 continue
             if not wants_all(headers):
@@ -175,7 +176,7 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
             cached = variant.cached
             # Of somebody in particular nothing is remembered.
             if not (cached.is_public and cached.identity.tell(headers)):
-                variant.fitting = headers
+                variant.fitted = ref(headers)
         return variant if variant.stored.is_fresh(now) else None
     return None
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.cache import policy, tails
+from gateway.cache import policy, sharing, tails
 from gateway.cache.cached_response import CachedResponse, CacheRequest, no_store
-from gateway.cache.directives import age_of, governing, normalised
+from gateway.cache.directives import age_of, normalised
 from gateway.cache.policy import Defaults, Stored, Times
+from gateway.cache.private_fields import make_private
 from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair, tags
@@ -42,6 +43,7 @@ class ResponseRules(msgspec.Struct):
     located: Callable[[str], str | None]  # the path here of a URL at the origin
     ignore_no_store: bool
     shares_s_maxage: bool = False
+    is_private: bool = False  # what leaves the route is for no cache that is shared
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
     lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
     tails_are_told: bool = False
@@ -85,7 +87,7 @@ class ResponseRules(msgspec.Struct):
     ) -> CachedResponse:
         """A kept answer that the origin has just said still stands."""
         known = cached.fields()
-        if cached.is_ours or cached.said:
+        if cached.is_ours or cached.said or self.is_private:
             for name in repair.LIFETIMES:
                 known.popall(name, None)
             known.extend(cached.said)
@@ -116,17 +118,31 @@ class ResponseRules(msgspec.Struct):
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
-        is_shared = stored is not None and _may_be_shared(request, fields, is_public=is_public)
+        is_ones_own = bool(request.admitted_as) and sharing.is_ones_own(
+            # What tells where the tail is must not be kept, but is the same for all.
+            status,
+            fields,
+            self.identity,
+            ignore_no_store=request.read.offset == NOW,
+        )
+        is_shared = (
+            stored is not None
+            and not is_ones_own
+            and sharing.may_be_shared(request, fields, is_public=is_public)
+        )
+        lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
         # Each read of a stream with a countdown has to restart it.
         keep = is_shared and request.lifetime.ttl_s is None
-        if self.freshness.route_tag:
-            lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
-            route = self.freshness.route_tag
-            tags.retag(fields, request.path, route, wanted=is_shared and lasts)
         if stored is None:
             vary = policy.variant(request.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)
+        joinable = keep or (
+            not is_ones_own and sharing.may_be_joined(request, stored, fields, facts)
+        )
         stored = _varied_by_coding(stored, fields, request)
+        if not is_ours:
+            said = said or self._hidden(fields)
+        self._tell_caches(request, fields, wanted=is_shared and lasts)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         return CachedResponse(
             status=status,
@@ -135,7 +151,8 @@ class ResponseRules(msgspec.Struct):
             facts=facts,
             identity=self.identity,
             keep=keep,
-            joinable=keep or _may_be_joined(request, stored, fields, facts),
+            joinable=joinable,
+            is_ones_own=is_ones_own,
             is_public=is_public,
             is_ours=is_ours,
             is_tail=facts is not None
@@ -145,6 +162,21 @@ class ResponseRules(msgspec.Struct):
             own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
         )
+
+    def _hidden(self, fields: MultiMapping[str]) -> list[tuple[str, str]]:
+        """What the origin says to caches that they are not told."""
+        if not self.is_private:
+            return []
+        return [(name, value) for name in repair.LIFETIMES for value in fields.getall(name, ())]
+
+    def _tell_caches(
+        self, request: CacheRequest, fields: CIMultiDict[str], *, wanted: bool
+    ) -> None:
+        """Give the tags that are `wanted` to caches in front, or tell them to keep nothing."""
+        if self.freshness.route_tag:
+            tags.retag(fields, request.path, self.freshness.route_tag, wanted=wanted)
+        if self.is_private:
+            make_private(fields)
 
     def _shortened(
         self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
@@ -204,28 +236,6 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
     return msgspec.structs.replace(facts, up_to_date=up_to_date, closed=closed)
 
 
-def _may_be_joined(
-    request: CacheRequest,
-    stored: Stored,
-    fields: CIMultiDict[str],
-    facts: StreamRead | None,
-) -> bool:
-    """Of what is not kept: failures, absence, the tail, and what one reader asks for twice at once.
-
-    Else all who wait would go and ask an origin that fails, or for what is not there yet. What
-    sets a cookie is for one request, and so is what is private to somebody who did not say who he
-    is.
-    """
-    said = governing(fields)
-    if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
-        return False
-    if "private" in said and not request.identified:
-        return False  # the origin knows its readers by something that says nothing to us
-    failed = stored.status >= 500 or stored.status in {404, 429}
-    is_tail = request.read.offset == NOW and facts is not None
-    return failed or is_tail or (request.identified and "no-store" not in said)
-
-
 def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRequest) -> Stored:
     """What is compressed is for those who can unpack it, whether or not Vary says so."""
     coding = "accept-encoding"
@@ -234,12 +244,3 @@ def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRe
         return stored
     vary = sorted([*stored.vary, (coding, normalised(coding, request.headers))])
     return msgspec.structs.replace(stored, vary=tuple(vary))
-
-
-def _may_be_shared(request: CacheRequest, fields: CIMultiDict[str], *, is_public: bool) -> bool:
-    """Whether a storable answer may be given to other readers.
-
-    RFC 9111 would let more be shared. But what was given to somebody, or makes the next reader
-    somebody, is for others only when the origin says so.
-    """
-    return is_public or not (request.identified or "Set-Cookie" in fields)

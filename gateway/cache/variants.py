@@ -20,6 +20,10 @@ MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently mus
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 
 
+def _none() -> None:
+    """Nobody has asked yet."""
+
+
 class Variant:
     """A cached response in its place in the store, its `entry`.
 
@@ -33,7 +37,7 @@ class Variant:
         "_moment",
         "cached",
         "entry",
-        "fitting",
+        "fitted",
         "given",
         "is_asked_for",
         "rests_until",
@@ -48,7 +52,8 @@ class Variant:
         self.stored = cached.stored
         self.is_asked_for = False
         self.rests_until = 0.0
-        self.fitting: MultiMapping[str] | None = None  # of the last plain request it fitted
+        # The headers of the last plain request it fitted: what holds a credential is not kept here.
+        self.fitted: Callable[[], MultiMapping[str] | None] = _none
         self._moment = (b"", b"")
         self._around_hits = (b"", b"")
 

@@ -48,8 +48,17 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--credentials",
             metavar="MODE",
-            help="Readers with credentials: bypass the cache (the default), or have copies of "
-            "their own (per-credential).",
+            help="Readers with credentials: bypass the cache (the default), have copies of their "
+            "own (per-credential), or share those of all who may read: by a reader key in the URL "
+            "(reader-key), once the gateway was asked (asked), or by a read token that the target "
+            "verifies (verified).",
+        ),
+        click.option(
+            "--remember",
+            "remember_s",
+            metavar="SECONDS",
+            type=int,
+            help="With asked, for how long a yes of the gateway counts; 10.",
         ),
         click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
         click.option("--purge", is_flag=True, default=None, help="Let the gateway purge copies."),

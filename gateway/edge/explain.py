@@ -61,7 +61,8 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         return
     catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
     named = canonical_host(asked.headers.get("Host", ""))
-    request = route.cache_request(asked.headers, Sender("", "http", named), catching_up)
+    told = route.told_origin(asked.method, asked.target, asked.headers)
+    request = route.cache_request(told, Sender("", "http", named), catching_up)
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)
@@ -126,6 +127,9 @@ def _what_is_asked(method: str, read: EdgeRead) -> str:
 
 def _who_shares(route: EdgeRoute, asked: AskedRequest) -> Step:
     title = "Who shares the answer"
+    if route.origin_guard is not None:
+        rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
+        return Step(title, "all whom the origin lets read", rule)
     names = route.identity.known_by(asked.headers)
     if not names:
         return Step(title, "everybody", "no header says who the reader is")

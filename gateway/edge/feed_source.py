@@ -120,11 +120,10 @@ class EdgeFeedSource:
 
     async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
         """The answer for a poll, from the cache or the origin."""
-        request = stream.request
         result, facts = await self._reader.read_on(
-            request, stream.snapshot.content_type, parked.position
+            stream.lenders, stream.snapshot.content_type, parked.position
         )
-        known = snapshot_of(request, parked.position, result, facts)
+        known = snapshot_of(stream.request, parked.position, result, facts)
         if facts.is_empty:
             known = known._replace(caught_up=True)
             return followed.poll_ended(known, parked.read, facts.next_offset, self.shared.clock())
@@ -162,16 +161,16 @@ class EdgeFeedSource:
         news = stream.since(start) or stream.latest(start)
         if news is not None:
             return await self._rendered_event(content_type, news)
-        reader, request, forgotten = self._reader, stream.request, self._reader.forgotten
-        result, facts = await reader.read_on(request, content_type, start)
+        reader, lenders, forgotten = self._reader, stream.lenders, self._reader.forgotten
+        result, facts = await reader.read_on(lenders, content_type, start)
         if facts.is_empty:
-            stream.verify(snapshot_of(request, start, result, facts), ends=True)
+            stream.verify(snapshot_of(stream.request, start, result, facts), ends=True)
             return DataEvent(b"", start)
         body, until = result.cached.body, result.cached.stored.fresh_until
         for _ in range(followed.MOST_JOINED):
             if facts.up_to_date or not followed.is_cut(facts.content_type, body):
                 break
-            result, facts = await reader.read_on(request, content_type, facts.next_offset)
+            result, facts = await reader.read_on(lenders, content_type, facts.next_offset)
             body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
         stream.read_by_somebody(span, result)

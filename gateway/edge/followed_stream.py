@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.edge.follower import follow
+from gateway.edge.lenders import Lenders
 from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, said_of_data, with_directives
@@ -60,7 +61,7 @@ class FollowedStream:
 
     def __init__(self, request: CacheRequest, snapshot: Snapshot, registry: Registry) -> None:
         loop = asyncio.get_running_loop()
-        self.request = request
+        self.lenders = Lenders(request)
         self.key, self.path = key_of(request), request.path
         self.snapshot = snapshot
         self.confirmed = False
@@ -78,7 +79,7 @@ class FollowedStream:
         content_type = snapshot.content_type
         self._window = RecentWindow(content_type, snapshot.tail, registry.budget)
         self._poller = Poller(
-            registry.origin, request, content_type, self._window, self._note_reads_say
+            registry.origin, self.lenders, content_type, self._window, self._note_reads_say
         )
         self._task: asyncio.Task[None] | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
@@ -91,6 +92,11 @@ class FollowedStream:
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
         return f"<FollowedStream {self.path} at {self.snapshot.tail}, {health}>"
+
+    @property
+    def request(self) -> CacheRequest:
+        """What it is read with: the request of one reader, in the name of all."""
+        return self.lenders.request
 
     # What is known of it
 

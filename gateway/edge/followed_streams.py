@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.cache.fetch import How
+from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.edge.feed_source import EdgeFeedSource
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.followed import Snapshot
+    from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -63,16 +65,18 @@ class FollowedStreams:
         shared: Context,
         traffic: Traffic,
         *,
+        identity: IdentityHeaders,
         ignores_no_store: bool,
         freshness: Freshness,
     ) -> None:
-        self.origin = PolledOrigin(origin, ignores_no_store, freshness.tail_max_age)
+        self.origin = PolledOrigin(origin, identity, ignores_no_store, freshness.tail_max_age)
         self.budget = WindowBudget(NEWS_BYTES)
         self.reader = StreamReader(cache)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.another = self.reader.forget
         cache.is_of_now = self._is_of_now
         self._incarnations = Incarnations()
+        self._apart = HitForPass(shared.clock)
         self._clock = shared.clock
         self._limits = shared.limits
         self._streams: dict[Hashable, FollowedStream] = {}
@@ -104,6 +108,19 @@ class FollowedStreams:
         stream = self._streams.get(key)
         return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
 
+    def fitting(self, request: CacheRequest) -> CacheRequest:
+        """A reader's request, with his name where the origin has something else for each."""
+        if request.admitted_as and key_of(request) in self._apart:
+            return request.apart()
+        return request
+
+    def found_apart(self, request: CacheRequest, result: CacheResult) -> CacheRequest:
+        """The same, after an answer that may have been for him alone."""
+        if not request.admitted_as or result.cached.facts is None or not result.cached.is_ones_own:
+            return request
+        self._apart.add(key_of(request))
+        return request.apart()
+
     @contextmanager
     def beginning(self, path: str) -> Iterator[None]:
         """Read what is at a path, perhaps to follow it: remember what is written meanwhile."""
@@ -119,7 +136,9 @@ class FollowedStreams:
     def follow(self, request: CacheRequest, snapshot: Snapshot) -> FollowedStream:
         """The stream, followed from where a read ends; raises at the bound of feeds."""
         stream = self.verified(key_of(request), snapshot, ends=True)
-        if stream is None:
+        if stream is not None:
+            stream.lenders.add(request)
+        else:
             with ExitStack() as resources:
                 resources.enter_context(self._limits.feed())
                 stream = FollowedStream(request, snapshot, self)
@@ -156,9 +175,13 @@ class FollowedStreams:
             self.follow(request, snapshot).read_by_somebody(span, result)
         return self.source.data(snapshot, read, span)
 
-    def join(self, stream: FollowedStream) -> Feed[FollowedStream, Span]:
-        """The feed, for one more reader; raises at the readers' limit."""
+    def join(
+        self, stream: FollowedStream, request: CacheRequest | None = None
+    ) -> Feed[FollowedStream, Span]:
+        """The feed, for one more reader, who may have a `request`; raises at the readers' limit."""
         self._limits.reader_joins()
+        if request is not None:
+            stream.lenders.add(request)
         if stream.closing is not None:
             stream.closing.cancel()
             stream.closing = None
@@ -201,7 +224,7 @@ class FollowedStreams:
             return True
         key = key_of(request)
         stream = self._streams.get(key)
-        if cached.status == 404 and stream is not None:
+        if cached.status == 404 and stream is not None and not request.admitted_as:
             stream.end(StreamNotFound("the stream was deleted"))
         if cached.facts is None or is_variant(cached):
             return True
@@ -223,6 +246,8 @@ class FollowedStreams:
 
     def ended(self, stream: FollowedStream) -> None:
         """What is kept of the stream is of the past."""
+        if stream.lenders.are_apart:
+            self._apart.add(stream.key)
         self._unfollow(stream)
         self.reader.forget(stream.path)
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
-from gateway.cache import tails
+from gateway.cache import sharing, tails
+from gateway.cache.private_fields import private_lines
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.follower import CannotFollow, Polled, Question, refuse
-from gateway.edge.snapshots import LONGEST_READ
-from gateway.errors import OriginBehind, OriginBroken, StreamGone
+from gateway.edge.lenders import DENIALS
+from gateway.edge.snapshots import LONGEST_READ, ONES_OWN
+from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol import edge_target, followed, repair
 from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.offsets import is_plain
@@ -23,15 +25,18 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.lenders import Lenders
     from gateway.edge.recent_window import RecentWindow
-    from gateway.origin.client import Origin
+    from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.followed import Span
+    from gateway.protocol.identity import IdentityHeaders
 
 
 class PolledOrigin(NamedTuple):
     """The origin of a route, and how its cache directives are taken; `tail_max_age` in seconds."""
 
     client: Origin
+    identity: IdentityHeaders
     ignores_no_store: bool
     tail_max_age: int
 
@@ -45,13 +50,13 @@ class Poller:
     def __init__(
         self,
         origin: PolledOrigin,
-        request: CacheRequest,
+        lenders: Lenders,
         content_type: str,
         window: RecentWindow,
         tell_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin
-        self._request = request
+        self._lenders = lenders
         self._content_type = content_type
         self._window = window
         self._tell_directives = tell_directives
@@ -101,21 +106,28 @@ class Poller:
         return OriginBehind("the origin tells of a stream that ends before what it told of")
 
     async def _fetched(self, question: Question) -> Polled:
-        read, start = self._request.read, question.start
+        """The answer, in the name of whichever reader the origin lets read."""
+        while True:
+            request = self._lenders.request
+            with ExitStack() as resources:
+                answer = await self._send(request, question)
+                resources.callback(answer.release)
+                if answer.status in DENIALS and self._lenders.replace(request):
+                    continue
+                if answer.status not in {200, 204}:
+                    refuse(answer.status, answer.headers)
+                body = await answer.read(LONGEST_READ)
+            return self._polled(question, answer.status, answer.headers, body)
+
+    async def _send(self, request: CacheRequest, question: Question) -> OriginAnswer:
+        read, start = request.read, question.start
         target = (
             edge_target.poll_target(read, start, question.cursor)
             if question.waits
             else edge_target.catch_up(read, start).target
         )
-        fields = self._request.fields
-        with ExitStack() as resources:
-            client = self._origin.client
-            answer = await client.send("GET", target, fields, poll=question.waits)
-            resources.callback(answer.release)
-            if answer.status not in {200, 204}:
-                refuse(answer.status, answer.headers)
-            body = await answer.read(LONGEST_READ)
-        return self._polled(question, answer.status, answer.headers, body)
+        client = self._origin.client
+        return await client.send("GET", target, request.fields, poll=question.waits)
 
     def _polled(
         self, question: Question, status: int, headers: MultiMapping[str], body: bytes
@@ -133,7 +145,11 @@ class Poller:
             repair.check_end(question.start, end)
         except OriginBehind:
             raise self._behind() from None
-        said = None if repair.is_nothing(content_type, body) else self._said(headers)
+        is_nothing = repair.is_nothing(content_type, body)
+        if not is_nothing and self._is_ones_own(headers):
+            self._lenders.are_apart = True
+            raise CannotFollow(OriginBusy(ONES_OWN))
+        said = None if is_nothing else self._said(headers)
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if said is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
@@ -150,6 +166,14 @@ class Poller:
             repair.cors(headers),
         )
 
+    def _is_ones_own(self, headers: MultiMapping[str]) -> bool:
+        """Whether the news are for the reader in whose name they came, and not for the others."""
+        return bool(self._lenders.request.admitted_as) and sharing.is_ones_own(
+            200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
+        )
+
     def _said(self, headers: MultiMapping[str]) -> str:
-        ignore = self._origin.ignores_no_store and not self._request.identified
-        return repair.said(headers, ignore_no_store=ignore)
+        request = self._lenders.request
+        ignore = self._origin.ignores_no_store and not request.identified
+        said = repair.said(headers, ignore_no_store=ignore)
+        return private_lines(said) if request.is_private else said

@@ -7,6 +7,9 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
+
+from gateway.access.credentials import COOKIE, present
 from gateway.cache.cached_response import CacheRequest
 from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
@@ -18,42 +21,58 @@ from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
+from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1
-from gateway.protocol.edge_target import EdgeLongPoll, parse_edge_target
-from gateway.protocol.forwarding import CONDITIONS
+from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_target
+from gateway.protocol.forwarding import CONDITIONS, Sender
+from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
+from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
-    from multidict import CIMultiDict, MultiMapping
+    from multidict import MultiMapping
 
+    from gateway.access.operations import Need
     from gateway.cache.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
-    from gateway.protocol.forwarding import Sender
     from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
+REFUSALS = frozenset({401, 403})  # of who asks, whatever is there
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
+
+
+def _with_token(headers: MultiMapping[str], token: str | None) -> MultiMapping[str]:
+    """The headers of a reader whose token is in the query, as if it were in Authorization.
+
+    So it is in no key and no log, here or at the origin. A cookie is the origin's to read.
+    """
+    if token is None or "Authorization" in headers or COOKIE in headers.get("Cookie", ""):
+        return headers
+    fields = CIMultiDict(headers)
+    fields["Authorization"] = f"Bearer {token}"
+    return fields
 
 
 class EdgeRoute:
     """Its cache and its feeds, and how requests are seen by them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route is made of
         self,
         prefix: str,
         origin: Origin,
@@ -61,13 +80,25 @@ class EdgeRoute:
         drop_query: tuple[str, ...],
         settings: FeedSettings,
         shared: Context,
+        access: Access = OPEN,
+        *,
+        auth_ttl_s: float | None = None,
     ) -> None:
+        """With `auth_ttl_s` the origin decides who may read, and its yes counts for so long."""
         self.prefix = prefix
+        self.access = access
         self.origin = origin
         self.via = rules.via
         self.freshness = rules.freshness
         self.identity = rules.identity
+        self.is_private = rules.is_private
         self._secret = secrets.token_bytes(32)
+        self.origin_guard: OriginGuard | None = None
+        if auth_ttl_s is not None:
+            times = GuardTimes(auth_ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
+            self.origin_guard = OriginGuard(
+                self._ask, self._read_as, self.identity, times, shared.clock, lambda _: None
+            )
         self.traffic = Traffic()
         self._rules = rules
         self.cache = HttpCache(
@@ -80,6 +111,7 @@ class EdgeRoute:
             settings,
             shared,
             self.traffic,
+            identity=rules.identity,
             ignores_no_store=rules.ignore_no_store,
             freshness=rules.freshness,
         )
@@ -122,12 +154,23 @@ class EdgeRoute:
         except HeadgateError as error:
             return error.with_traceback(None)
 
-    # Requests as the cache and the feeds see them
+    # Requests as the cache, the feeds and the origin see them
+
+    def told_origin(
+        self, method: str, target: str, headers: MultiMapping[str]
+    ) -> MultiMapping[str]:
+        """The headers of a request without a credential that is not for the origin.
+
+        Where it decides itself who may read it is told all, also of a token in the query.
+        """
+        if self.origin_guard is None:
+            return self.identity.without_cookie(headers)
+        return _with_token(headers, present(method, target, headers).token)
 
     def cache_request(
         self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
     ) -> CacheRequest:
-        """A GET as its cache key, and as the origin will have it."""
+        """A GET as its cache key, and as the origin will have it; `headers` are what it is told."""
         dropped = self.identity.dropped
         is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
         # What is not passed on selects nothing, and nobody's answer is kept from others for it.
@@ -137,8 +180,9 @@ class EdgeRoute:
         if "Accept-Encoding" in headers:
             coding = normalised("accept-encoding", headers)
         known_by = self.identity.known_by(headers)
-        # Of nobody in particular the origin need not know the page; CORS is added here.
-        page = frozenset() if known_by else frozenset({"origin"})
+        # For nobody in particular the origin need not know the page; CORS is added here.
+        is_ones_own = known_by and self.origin_guard is None
+        page = frozenset() if is_ones_own else frozenset({"origin"})
         fields = forwarding.request_fields(
             headers,
             sender,
@@ -147,21 +191,44 @@ class EdgeRoute:
             keyed=known_by,
         )
         fields["Accept-Encoding"] = coding or "identity"
+        host = canonical_host(headers.get("Host", ""))
+        who: Hashable = tuple((name, tuple(headers.getall(name))) for name in known_by)
+        admitted_as = ""
+        if self.origin_guard is not None:
+            admitted_as, who = self._hashed((host, read.path, read.others, who)), ()
+            headers = CIMultiDict(
+                (name, value) for name, value in headers.items() if not self.identity.has(name)
+            )
         return CacheRequest(
-            canonical_host(headers.get("Host", "")),
+            host,
             read,
             headers,
             fields,
-            self._hashed([(name, headers.getall(name)) for name in known_by]),
+            self._hashed(who) if who else "",
             coding,
             self.lifetimes.of(read.path),
+            admitted_as,
+            is_private=self.is_private,
         )
 
-    def _hashed(self, identity: list[tuple[str, list[str]]]) -> str:
-        """What tells one who is known by these from others; empty for anybody."""
-        if not identity:
-            return ""
+    def _hashed(self, identity: Hashable) -> str:
+        """What tells one who is known by this from others."""
         return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
+
+    def _read_as(self, headers: MultiMapping[str], token: str | None, need: Need) -> CacheRequest:
+        """What asks the origin whether somebody may read a stream."""
+        read = self.parse(f"{need.path}?{need.query}" if need.query else need.path)
+        headers = _with_token(headers, token)
+        named = canonical_host(headers.get("Host", ""))
+        beginning = catch_up(read, BEGINNING)
+        request = self.cache_request(headers, Sender("", "http", named), beginning)
+        return request.plain(self.identity)
+
+    async def _ask(self, request: CacheRequest) -> OriginAnswer:
+        """The answer to a HEAD of the stream that is to be read."""
+        others = "&".join(request.read.others)
+        target = f"{request.path}?{others}" if others else request.path
+        return await self.origin.send("HEAD", target, request.fields)
 
     def _tail_of(self, request: CacheRequest) -> Callable[[str], bool]:
         """Whether the stream that everybody reads there is known to end at an offset."""
@@ -172,7 +239,10 @@ class EdgeRoute:
         if validators:
             fields = fields.copy()
             fields.extend(validators)
-        return await self.origin.send("GET", request.target, fields)
+        answer = await self.origin.send("GET", request.target, fields)
+        if self.origin_guard is not None and answer.status in REFUSALS:
+            self.origin_guard.denied(request.admitted_as)
+        return answer
 
     # Without a task
 
@@ -186,7 +256,8 @@ class EdgeRoute:
         if variant is None:
             return None
         entry.hits += 1
-        head = variant.fast_head(*shared.lines.parts_at(now), get.connection, now)
+        moment = shared.lines.referrer + get.connection
+        head = variant.fast_head(*shared.lines.parts_at(now), moment, now)
         body = variant.cached.body
         return head, body, len(body), variant.given
 
@@ -244,6 +315,8 @@ class EdgeRoute:
         """The numbers of the origin and of its cache."""
         yield from metrics.samples(self.prefix, self.origin, self.cache)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
         for repair in REPAIRS:
@@ -265,6 +338,8 @@ class EdgeRoute:
     async def open(self) -> None:
         """Begin to ask how the servers are; raises StartError."""
         await self.origin.open()
+        if self.origin_guard is not None:
+            self.origin_guard.start()
 
     async def drain(self) -> None:
         """Let every live reader go."""
@@ -273,5 +348,7 @@ class EdgeRoute:
     async def close(self) -> None:
         """End what is under way at the origin, and every connection to it."""
         self.feeds.close()
+        if self.origin_guard is not None:
+            await self.origin_guard.stop()
         await self.cache.close()
         await self.origin.close()

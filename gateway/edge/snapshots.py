@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
 
 LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
+# Of a stream that some share: whoever asks again gets what the origin has for him.
+ONES_OWN = "the origin says that this is for one reader alone: ask again"
 ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
 
@@ -34,7 +36,7 @@ def snapshot_of(
         facts.next_offset,
         closed,
         closed or (facts.up_to_date and result.current),
-        request.identified or repair.is_private(said),
+        request.identified or request.is_private or repair.is_private(said),
         request.lifetime,
         # Of older parts an origin may say something else than of the tail.
         said_of_data(result.cached, request) if facts.up_to_date else None,
@@ -47,7 +49,8 @@ def with_directives(
 ) -> Snapshot:
     """The stream with what the origin tells caches of reads and of polls now."""
     reads_are = snapshot.private if reads_say is None else repair.is_private(reads_say)
-    private = request.identified or reads_are or repair.is_private(polls_say)
+    private = request.identified or request.is_private or reads_are
+    private = private or repair.is_private(polls_say)
     return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 

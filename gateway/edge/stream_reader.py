@@ -9,8 +9,9 @@ from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.edge.follower import CannotFollow, refuse
-from gateway.edge.snapshots import LONGEST_READ, is_coded, snapshot_of
-from gateway.errors import OriginBroken, StreamGone
+from gateway.edge.lenders import DENIALS, Lenders
+from gateway.edge.snapshots import LONGEST_READ, ONES_OWN, is_coded, snapshot_of
+from gateway.errors import OriginBroken, OriginBusy, StreamGone
 from gateway.protocol import followed
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.offsets import NOW
@@ -56,17 +57,17 @@ class StreamReader:
         return result
 
     async def read_on(
-        self, request: CacheRequest, content_type: str, start: str
+        self, lenders: Lenders, content_type: str, start: str
     ) -> tuple[CacheResult, StreamRead]:
         """What a followed stream has after an offset. Raises StreamGone when another one is there.
 
         A copy of another type is of a stream before it: then the origin is asked.
         """
         for _ in range(2):
-            result, facts = await self._read(request, start)
+            result, facts = await self._read(lenders, start)
             if followed.is_of_type(facts.content_type, content_type):
                 return result, facts
-            self.forget(request.path)
+            self.forget(lenders.request.path)
         raise StreamGone(ANOTHER_STREAM)
 
     async def tail(self, request: CacheRequest) -> Snapshot:
@@ -75,12 +76,20 @@ class StreamReader:
         return await self._tails.read(key, lambda: self._tail(request))
 
     async def _tail(self, request: CacheRequest) -> Snapshot:
-        result, facts = await self._read(request, NOW)
+        result, facts = await self._read(Lenders(request), NOW)
         return snapshot_of(request, NOW, result, facts)
 
-    async def _read(self, request: CacheRequest, offset: str) -> tuple[CacheResult, StreamRead]:
+    async def _read(self, lenders: Lenders, offset: str) -> tuple[CacheResult, StreamRead]:
+        """What readers who share a stream are given, in the name of one of them."""
+        request = lenders.request
         result = await self.catch_up(request, offset)
+        while result.cached.status in DENIALS and lenders.replace(request):
+            request = lenders.request
+            result = await self.catch_up(request, offset)
         facts = result.cached.facts
+        if facts is not None and result.cached.is_ones_own:
+            lenders.are_apart = True
+            raise OriginBusy(ONES_OWN)
         if facts is None:
             try:
                 refuse(result.cached.status, result.cached.fields())

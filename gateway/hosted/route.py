@@ -6,6 +6,8 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
@@ -21,6 +23,7 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
+from gateway.runtime.route import OPEN
 from gateway.runtime.shedding import LIVE, READS
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
@@ -59,7 +62,7 @@ _OK = http1.status_line(200)
 class HostedRoute:
     """Everything that serves the streams of one log, under one prefix."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route is made of
         self,
         prefix: str,
         log: Log,
@@ -67,10 +70,14 @@ class HostedRoute:
         retention: Retention,
         settings: FeedSettings,
         shared: Context,
+        access: Access = OPEN,
     ) -> None:
         self.prefix = prefix
+        self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
+        if access.reader_keys is not None:
+            access.reader_keys.on_rotation.append(self.clear)
         self.traffic = Traffic()
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
@@ -96,13 +103,21 @@ class HostedRoute:
             raise NotOffered("subscriptions are not offered by this server")
         return name
 
-    @staticmethod
-    def parse(target: str) -> Read:
+    def parse(self, target: str) -> Read:
         """A target as a read; raises HeadgateError."""
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        return read
+        keys = self.access.reader_keys
+        return read if keys is None else keys.applied(read, target)
+
+    def with_key(self, response: Response, name: str) -> Response:
+        """An answer to who may read a stream, with its reader key if it has one."""
+        keys = self.access.reader_keys
+        if keys is None:
+            return response
+        line = responses.key_line(keys.of(f"{self.prefix}/{name}"))
+        return replace(response, fields=f"{response.fields}{line}")
 
     # Without a task
 
@@ -213,7 +228,7 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
-                ended = responses.poll_ended(state, read, self.clock())
+                ended = responses.poll_ended(state, read, self.freshness, self.clock())
                 return Answered(ended, cache_status.MISS)
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
@@ -300,6 +315,8 @@ class HostedRoute:
         """The numbers of the log, and of what waits for it."""
         yield from metrics.samples(self.prefix, self.table.log, self.appender)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.errors import HeadgateError
+    from gateway.live.admitted import AdmittedReaders, Holder
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.telemetry.inspection import ReaderMode
@@ -44,6 +45,10 @@ class PollAnswer:
 
 class Waiter(Protocol):
     """A long-poll that waits at the tail."""
+
+    @property
+    def principal(self) -> Holder | None:
+        """Who has it, where its route has a guard."""
 
     def answer(self, answer: PollAnswer) -> None:
         """Take the answer that all get who asked the same."""
@@ -139,6 +144,7 @@ class FeedContext(Protocol):
     """What a feed uses of its process: the clock (epoch seconds), and how answers are written."""
 
     clock: Callable[[], float]
+    admitted: AdmittedReaders
 
     def problem(self, error: HeadgateError) -> Response:
         """A refusal; of those who are refused together each is to come back at another time."""

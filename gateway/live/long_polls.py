@@ -7,7 +7,7 @@ from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Generic
 
-from gateway.errors import HeadgateError, OriginBroken
+from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, PollAnswer, V
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
-    _Key = tuple[str, int | None]
+    _Key = tuple[str, int | None, bool | None]
 
 
+NO_MORE = "the token counts no more"
 UNTOLD = "what follows could not be read"
 
 
@@ -61,6 +62,8 @@ class LongPolls(Generic[V, N]):
         deadline = asyncio.get_running_loop().time() + self._source.settings.long_poll_timeout
         parked = self.parked[waiter] = Parked(position, read, deadline)
         self._counted.joins += 1
+        if waiter.principal is not None:
+            self._source.shared.admitted.add(waiter, partial(self._end_one, waiter))
         if position < self._feed.position:
             self._answer_late(waiter, parked)
         return deadline
@@ -72,6 +75,20 @@ class LongPolls(Generic[V, N]):
         self._unpark(waiter, ended)
         self._feed.left()
         return True
+
+    def _end_one(self, waiter: Waiter, ended: Ended) -> None:
+        """Its credential counts no more: its time is over, and nothing new is told it."""
+        parked = self.parked.get(waiter)
+        if parked is None:
+            return
+        feed = self._feed
+        response = None
+        if parked.position == feed.tail and feed.lost is None:
+            response = self._source.poll_ended(feed.stream, parked)
+        if response is None:
+            response = self._source.shared.problem(Unauthenticated(NO_MORE, is_refused=True))
+        self._answer(waiter, self._answer_of(response, ended))
+        self._count()
 
     def hurry(self, now: float) -> None:
         """End everybody's time."""
@@ -188,6 +205,8 @@ class LongPolls(Generic[V, N]):
 
     def _answer(self, waiter: Waiter, answer: PollAnswer) -> None:
         del self.parked[waiter]
+        if waiter.principal is not None:
+            self._source.shared.admitted.discard(waiter)
         if self._late:
             self._read_no_more(waiter)
         answer.given += 1
@@ -208,6 +227,8 @@ class LongPolls(Generic[V, N]):
     def _unpark(self, waiter: Waiter, ended: Ended) -> None:
         """It waits no more, and has no answer."""
         del self.parked[waiter]
+        if waiter.principal is not None:
+            self._source.shared.admitted.discard(waiter)
         self._counted.leaves[ended] += 1
         self._read_no_more(waiter)
 
@@ -258,7 +279,7 @@ class _Alike(Generic[V, N]):
 
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
-        key = (parked.position, parked.read.cursor)
+        key = (parked.position, parked.read.cursor, parked.read.by_key)
         try:
             answer = self.answers[key]
         except KeyError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from functools import partial
 from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic
@@ -28,6 +29,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.live.admitted import Holder
     from gateway.live.contract import FeedSource, FeedState, ReaderServer
     from gateway.live.event_round import Piece
     from gateway.telemetry.live_traffic import Ended
@@ -75,6 +77,8 @@ class SseReaders(Generic[V, N]):
         """Serve a reader; when something is due for it at the latest (loop time)."""
         settings = self.source.settings
         self.traffic.sse.joins += 1
+        if reader.principal is not None:
+            self.source.shared.admitted.add(reader, partial(self.end, reader))
         end = self.ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
         return min(end, self._last_write + settings.heartbeat)
 
@@ -94,6 +98,15 @@ class SseReaders(Generic[V, N]):
             finally:
                 self.feed.left()
 
+    def end(self, reader: SseReader, ended: Ended) -> None:
+        """Its time is over: tell the reader where it is, if that can reach it."""
+        if reader.paused:  # what it was sent would never leave
+            self.drop(reader, "slow" if ended in {"timeout", "drain"} else ended)
+        elif reader in self.ends:
+            if reader.reading is None:
+                reader.tell()
+            self.finish(reader, ended)
+
     def drop(self, reader: SseReader, ended: Ended = "error") -> None:
         """Cut the reader off: it resumes by offset on a new connection."""
         if self._forget(reader, ended):
@@ -108,6 +121,8 @@ class SseReaders(Generic[V, N]):
             reader.reading.cancel()  # it may hold a place at the origin
         if self.ends.pop(reader, None) is None:
             return False
+        if reader.principal is not None:
+            self.source.shared.admitted.discard(reader)
         self.traffic.sse.leaves[ended] += 1
         reader.left(ended)
         return True
@@ -189,12 +204,7 @@ class SseReaders(Generic[V, N]):
         for reader, end in list(self.ends.items()):
             if end > now:
                 break
-            if reader.paused:  # what it was sent would never leave
-                self.drop(reader, "slow")
-                continue
-            if reader.reading is None:
-                reader.tell()
-            self.finish(reader, "drain" if self._hurries else "timeout")
+            self.end(reader, "drain" if self._hurries else "timeout")
         if self.live and now >= self._last_write + self.source.settings.heartbeat:
             heartbeat = http1.chunk(sse.HEARTBEAT)
             self.traffic.wrote_events(len(self.live), len(sse.HEARTBEAT), 0)
@@ -222,6 +232,7 @@ class SseReader(asyncio.Protocol):
         "cursor",
         "paused",
         "position",
+        "principal",
         "reading",
         "told_tail",
     )
@@ -243,6 +254,7 @@ class SseReader(asyncio.Protocol):
         self._heard = False
         self.position = position
         self.cursor = cursor
+        self.principal: Holder | None = None  # where its route has a guard
         self.reading: asyncio.Task[DataEvent] | None = None  # of what it is to be told next
         self.paused = False
         self.told_tail = False  # the last control event said that it is up to date

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.json_limits import check_readable
 from gateway.protocol.json_slices import SLICE_BYTES, Slices, without_blanks
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
 )
+# XML of any type may hold elements of XHTML or SVG, and name a style sheet with scripts.
+_PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 _JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _JSON_SPACE = b" \t\r\n"
@@ -52,16 +55,24 @@ def is_text(content_type: str) -> bool:
     return kind == JSON_TYPE or kind.startswith("text/")
 
 
+def runs_scripts(content_type: str) -> bool:
+    """Whether a browser that is led to such a stream shows it as a page, with its scripts."""
+    return _PAGE.fullmatch(media_type(content_type)) is not None
+
+
 def json_messages(body: bytes) -> list[bytes]:
     """The messages of a JSON body, one array level flattened, their bytes as they were sent."""
     return list(map(bytes, _messages(body)))
 
 
-def _messages(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:
     with _telling():
         body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         value = bytes(_JSON_VALUE.decode(body)).strip(_JSON_SPACE)
-        return _JSON_ARRAY.decode(value) if value.startswith(b"[") else [value]
+        is_array = value.startswith(b"[")
+        if to_keep:
+            check_readable(value, around=is_array)
+        return _JSON_ARRAY.decode(value) if is_array else [value]
 
 
 @contextlib.contextmanager
@@ -70,7 +81,7 @@ def _telling() -> Iterator[None]:
     try:
         yield
     except (ValueError, msgspec.DecodeError) as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from error
+        raise BadRequest(f"the body is not usable JSON: {error}") from error
     except RecursionError as error:
         raise BadRequest("the body is not usable JSON: it is nested too deeply") from error
 
@@ -92,7 +103,7 @@ def record_of(
         raise made
     if made is not None:
         return made
-    messages = _messages(body)
+    messages = _messages(body, to_keep=True)
     return b",".join(messages), len(messages)
 
 
@@ -117,6 +128,7 @@ def _long_record(body: bytes) -> Generator[None, None, Messages]:
     yield
     record, commas = BytesIO(), 0  # which gives out what was written without copying it once more
     for piece in slices:
+        check_readable(piece.json, around=1)
         record.write(piece.text)
         commas += piece.commas
         yield

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.errors import LoopDetected
+from gateway.protocol.identity import drop_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -90,7 +91,7 @@ def request_fields(
     is left out of it, but for the fields that are named there, which are in the key.
     """
     fields = end_to_end(headers, drop | {"host"})
-    _drop_console_cookie(fields)
+    drop_cookie(fields, CONSOLE_COOKIE)
     if keyed is not None:
         for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
             if _UNKEYED.search(name) is not None:
@@ -101,17 +102,6 @@ def request_fields(
     fields["X-Forwarded-Host"] = sender.host
     _append(fields, "Forwarded", _forwarded(sender))
     return fields
-
-
-def _drop_console_cookie(fields: CIMultiDict[str]) -> None:
-    lines = fields.getall("Cookie", ())
-    if not any(CONSOLE_COOKIE in line for line in lines):
-        return
-    pairs = [pair.strip() for line in lines for pair in line.split(";")]
-    kept = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() != CONSOLE_COOKIE]
-    del fields["Cookie"]
-    if kept:
-        fields["Cookie"] = "; ".join(kept)
 
 
 def hop_names(headers: MultiMapping[str]) -> set[str]:

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -36,11 +38,19 @@ _SAYS_NOTHING = re.compile(r"sec-|proxy-")
 
 
 class IdentityHeaders:
-    """Those whose names say so and those `added`, without those `dropped`; case does not count."""
+    """Those whose names say so and those `added`, without those `dropped`; case does not count.
 
-    def __init__(self, added: Iterable[str] = (), dropped: Iterable[str] = ()) -> None:
+    Where the gateway verifies credentials itself they tell the origin nothing, and it is not sent
+    them: `withheld` are the headers, and `cookie` names the one cookie, that hold any.
+    """
+
+    def __init__(
+        self, added: Iterable[str] = (), dropped: Iterable[str] = (), *, verified_cookie: str = ""
+    ) -> None:
+        self.cookie = verified_cookie
+        self.withheld = frozenset({"authorization"} if verified_cookie else ())
         self._added = frozenset(name.lower() for name in added)
-        self.dropped = frozenset(name.lower() for name in dropped)
+        self.dropped = frozenset(name.lower() for name in dropped) | self.withheld
         self._are = lru_cache(REMEMBERED_NAMES)(self._is_one)
 
     def _is_one(self, name: str) -> bool:
@@ -61,4 +71,26 @@ class IdentityHeaders:
 
     def tell(self, headers: MultiMapping[str]) -> bool:
         """Whether a request comes from somebody in particular."""
-        return any(map(self._are, headers))
+        if not any(map(self._are, headers)):
+            return False
+        return not self.cookie or any(map(self._are, self.without_cookie(headers)))
+
+    def without_cookie(self, headers: MultiMapping[str]) -> MultiMapping[str]:
+        """The headers of a request without the cookie that is withheld, and with all others."""
+        if not self.cookie or not any(self.cookie in line for line in headers.getall("Cookie", ())):
+            return headers
+        fields = CIMultiDict(headers)
+        drop_cookie(fields, self.cookie)
+        return fields
+
+
+def drop_cookie(fields: CIMultiDict[str], name: str) -> None:
+    """Take a cookie out of the fields of a request, and with the last one the header."""
+    lines = fields.getall("Cookie", ())
+    if not any(name in line for line in lines):
+        return
+    pairs = [pair.strip() for line in lines for pair in line.split(";")]
+    kept = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() != name]
+    del fields["Cookie"]
+    if kept:
+        fields["Cookie"] = "; ".join(kept)

@@ -47,8 +47,12 @@ _ENDS = {ord("["): _Cut(b"[", b"]")}
 
 
 class Slice(NamedTuple):
-    """Messages, or pieces of them: the first lacks `head` bytes, the last `tail` that are there."""
+    """Messages, or pieces of them: the first lacks `head` bytes, the last `tail` that are there.
 
+    `json` is the array that was made of it.
+    """
+
+    json: bytes
     items: Sequence[msgspec.Raw]
     head: int
     tail: int
@@ -103,11 +107,12 @@ class Slices:
         piece = self._text[begin : self._at]
         piece.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         try:
-            items = _ARRAY.decode(b"".join((before, piece, after)))
+            made = b"".join((before, piece, after))
+            items = _ARRAY.decode(made)
         except msgspec.DecodeError as error:
             raise ValueError(_placed(str(error), self._offset + begin - len(before))) from error
         made_up = cut is _COMMA and len(stack) == 1
-        return Slice(items, len(before) - 1, len(after) - 1, int(made_up))
+        return Slice(made, items, len(before) - 1, len(after) - 1, int(made_up))
 
     def _advance(self) -> None:
         """Find the next cut, and what is open there."""

@@ -12,20 +12,34 @@ from gateway.protocol.responses import RESPONSE_HEADERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_NO_REFERRER = "Referrer-Policy: no-referrer\r\n"
 _EXPOSE = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
 
 
 class CommonHeaders:
     """`shared` serves everybody whose request has nothing of its own to be answered."""
 
-    def __init__(self, clock: Callable[[], float], cors_origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        cors_origins: Sequence[str],
+        write_origins: Sequence[str] = (),
+    ) -> None:
         self._clock = clock
         self._origins = frozenset(cors_origins)
+        self._writers = frozenset(write_origins)
+        self.is_guarded = False
+        self.referrer = b""
         self._second = -1
         self._date = ""
         self._shared = self._shared_date = self._shared_cors = b""
         self._instance = secrets.token_hex(4)
         self._numbers = count(1)
+
+    def guard(self) -> None:
+        """Some route asks who comes: a URL may hold a token then, which pages tell others."""
+        self.is_guarded = True
+        self.referrer = _NO_REFERRER.encode()
 
     @property
     def any_origin(self) -> bool:
@@ -33,8 +47,12 @@ class CommonHeaders:
         return "*" in self._origins
 
     def names(self, origin: str) -> bool:
-        """Whether pages of this origin may use the streams."""
+        """Whether pages of this origin may read the streams."""
         return self.any_origin or origin in self._origins
+
+    def lets_write(self, origin: str) -> bool:
+        """Whether pages of this origin may write without a token of their own."""
+        return "*" in self._writers or origin in self._writers
 
     def new_request_id(self) -> str:
         """An id that no other request of this or another process has."""
@@ -68,6 +86,8 @@ class CommonHeaders:
         """For one request: its id, its origin, and what becomes of its connection."""
         self.shared()
         lines = f"{self._date if date else ''}{self._cors(origin) if cors else ''}"
+        if self.is_guarded:
+            lines += _NO_REFERRER
         if request_id is not None:
             lines += f"X-Request-Id: {request_id}\r\n"
         if connection is not None:
@@ -81,11 +101,14 @@ class CommonHeaders:
             return ""
         if origin not in self._origins:
             return "Vary: Origin\r\n"
-        return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n{_EXPOSE}"
+        # Cookies let read only, so that what they permit here is to read answers.
+        credentials = "Access-Control-Allow-Credentials: true\r\n" if self.is_guarded else ""
+        named = f"Access-Control-Allow-Origin: {origin}\r\n{credentials}"
+        return f"{named}Vary: Origin\r\n{_EXPOSE}"
 
     def _render(self, now: float) -> None:
         self._second = int(now)
         self._date = f"Date: {formatdate(now, usegmt=True)}\r\n"
         self._shared_date = self._date.encode()
         self._shared_cors = self._cors(None).encode("latin-1")
-        self._shared = self._shared_date + self._shared_cors
+        self._shared = self._shared_date + self._shared_cors + self.referrer

@@ -6,6 +6,7 @@ import secrets
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.live.admitted import AdmittedReaders
 from gateway.protocol import cache_status, http1, responses
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
     from gateway.runtime.access_log import AccessLog
-    from gateway.runtime.admission import Admission
     from gateway.runtime.common_headers import CommonHeaders
+    from gateway.runtime.quotas import Quotas
     from gateway.runtime.writes import Write
     from gateway.telemetry.spans import Tracer
 
@@ -43,20 +44,20 @@ class Context:
         self,
         clock: Callable[[], float],
         store: Store[Any],
-        admission: Admission,
+        quotas: Quotas,
         lines: CommonHeaders,
         log: AccessLog,
         timeouts: Timeouts,
     ) -> None:
         self.clock = clock
         self.store = store
-        self.admission = admission
-        self.limits = admission.limits
+        self.quotas = quotas
+        self.limits = quotas.limits
         self.lines = lines
         self.log = log
         self.timeouts = timeouts
-        self.repeats = LoopDetector(admission.proxies)
-        self.shedding = admission.shedding
+        self.repeats = LoopDetector(quotas.proxies)
+        self.shedding = quotas.shedding
         self.lag = LoopLag(self.shedding.came_late)
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
@@ -67,6 +68,7 @@ class Context:
         # The caches in front are to forget a stream: a route's prefix, and a canonical path.
         self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
+        self.admitted = AdmittedReaders(clock)
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.closing = False  # answers are the last of their connections, as the server stops
 

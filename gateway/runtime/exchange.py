@@ -10,6 +10,7 @@ from gateway.telemetry import traffic as counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.principal import Principal
     from gateway.runtime.access_log import AccessLog, Asked
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
@@ -41,11 +42,13 @@ class Exchange:
         self._began = perf_counter()
         self.traffic = traffic
         self.route = ""
+        self.principal: Principal | None = None  # whom a guard has admitted, if not anybody
         self.operation = operation
         self.begins = counted.NOWHERE
         self.request_id = request_id
         self.asked: Asked | None = None  # where there is to be a line
         self.cache = ""
+        self.conceals = False  # a 404 of its route is always the same
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"
@@ -103,6 +106,7 @@ class Exchange:
                 route=self.route or "none",
                 request_id=self.request_id,
                 ended=ended,
+                principal=None if self.principal is None else self.principal.name,
             )
 
 

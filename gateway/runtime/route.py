@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.access.contract import Guard
+    from gateway.access.principal import Principal
     from gateway.live.contract import Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
@@ -32,12 +34,29 @@ class PlainGet(NamedTuple):
     key: tuple[str, str]  # host and target, under which an answer of an HTTP origin is cached
     connection: bytes  # the line that tells what becomes of it
     is_last: bool  # the connection ends with the answer
+    principal: Principal | None = None  # whom the route's guard has admitted, if not anybody
+    conceals: bool = False  # a 404 of its route is always the same
+
+
+class Access(NamedTuple):
+    """Who may use a route: all where nobody guards it. With `conceals` the rest are told a 404.
+
+    Answers of a private one are for no cache that is shared.
+    """
+
+    guard: Guard | None = None
+    is_private: bool = False
+    conceals: bool = False
+
+
+OPEN = Access()
 
 
 class StreamRoute(Protocol):
     """The streams below one prefix. Whoever adds a kind of route keeps this, in a package."""
 
     prefix: str
+    access: Access
     identity: IdentityHeaders
     traffic: Traffic
 

@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
-from gateway.settings.declared import (
-    ENVIRONMENT_PREFIX,
-    REPEATED,
-    Settings,
-    allowed,
-    declarations,
-    variable,
-)
+from gateway.settings.declarations import ENVIRONMENT_PREFIX, allowed, declarations, variable
+from gateway.settings.declared import Settings
 from gateway.settings.files import Look
+from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import ROUTE_KIND
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.repeated import REPEATED
 from gateway.settings.route import Route
 from gateway.settings.toml_file import TomlFile, spell
 
@@ -40,12 +36,13 @@ SERVICE_LINK = re.compile(
     r"HEADGATE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
 # A setting whose default may clash with what another one was given.
-DEPENDS_ON = {"admin": "listen", "max_pending_appends": "max_append"}
+DEPENDS_ON = {"admin": "listen", "auth": "listen", "max_pending_appends": "max_append"}
 # The settings that are arrays of tables: what one table is made of, and how it is called.
 TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "routes": (Route, ROUTE_KIND),
     "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
     "admin_tokens": (AdminToken, TOKENS_KIND.replace("an array of tables, each", "a table")),
+    "jwt_issuers": (JwtIssuer, ISSUERS_KIND.replace("an array of tables, each", "a table")),
     "purges": (PurgedCache, PURGES_KIND.replace("an array of tables, each", "a table")),
 }
 # Those with secrets, and what may be seen of them when it is refused: anything else may be a

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings import files
+from gateway.settings.auth import Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -38,6 +39,24 @@ class Route(BaseModel):
     origin: Origin = Field(
         description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
         "preferred one first."
+    )
+    auth: RouteAuth = Field(
+        (),
+        description="By which credentials those who use the route's streams are known; none lets "
+        "everybody read, write and delete. Without it, what auth says before all of the routes.",
+    )
+    anonymous: Anonymous = Field(
+        (), description="What everybody may do without a credential, where the route takes any."
+    )
+    visibility: Visibility = Field(
+        "auto",
+        description="Whether shared caches may keep answers: private forbids it. auto is public "
+        "where everybody may read, else private.",
+    )
+    conceal: Literal["on", "off"] = Field(
+        "off",
+        description="Whether those whom the route does not admit are told that there is no stream, "
+        "with the same 404 as where there is none.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,
@@ -186,6 +205,16 @@ class Route(BaseModel):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
 
+    @field_validator("auth")
+    @classmethod
+    def _origin_can_be_asked(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        origin = info.data.get("origin")
+        if "origin" in auth and origin is not None and not split_origins(origin):
+            raise ValueError(
+                f"must not have origin: {without_passwords(origin)} is no http origin that decides"
+            )
+        return auth
+
     @field_validator("origin")
     @classmethod
     def _is_no_file(cls, origin: str, info: ValidationInfo) -> str:
@@ -223,6 +252,12 @@ class Route(BaseModel):
         if origin is not None and not is_redis(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no Redis")
         return value
+
+    def is_private(self, auth: tuple[str, ...]) -> bool:
+        """Whether answers are for no shared cache, where users are known by these credentials."""
+        if self.visibility == "auto":
+            return bool(auth) and "read" not in self.anonymous
+        return self.visibility == "private"
 
     @property
     def chunk_lifetime(self) -> int:

@@ -12,8 +12,11 @@ from gateway.telemetry.metrics import Histogram
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What ended a live read. `closed`: the stream was closed, or is gone; `slow`: it did not read.
-Ended = Literal["answered", "timeout", "client", "closed", "slow", "drain", "error"]
+# What ended a live read. `closed`: the stream was closed, or is gone; `slow`: it did not read;
+# `expired` and `revoked`: so is the credential that it was admitted by.
+Ended = Literal[
+    "answered", "timeout", "client", "closed", "slow", "drain", "error", "expired", "revoked"
+]
 ENDS: Sequence[Ended] = get_args(Ended)
 
 DELIVERY_SECONDS = (

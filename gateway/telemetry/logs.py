@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack
 from urllib.parse import unquote_plus
 
 import structlog
@@ -96,6 +96,7 @@ class Outcome(TypedDict):
     cache: str  # X-Cache as the client was told it, or none
     route: str  # its prefix, or none
     ended: Ended
+    principal: NotRequired[str | None]  # the name of whom a guard has admitted
 
 
 def request_line(
@@ -110,7 +111,9 @@ def request_line(
     """Write the one line of a finished request. `target` is its path and query as received."""
     if not requests_logged(level):
         return
-    forwarded = {} if forwarded_for is None else {"forwarded_for": forwarded_for[:LONGEST_SHOWN]}
+    known = {} if forwarded_for is None else {"forwarded_for": forwarded_for[:LONGEST_SHOWN]}
+    if principal := outcome.get("principal"):
+        known["principal"] = principal
     log.log(
         LEVELS[level.upper()],
         "request",
@@ -123,7 +126,7 @@ def request_line(
         duration_us=round(outcome["duration_s"] * 1e6),
         cache=outcome["cache"],
         client=client,
-        **forwarded,
+        **known,
         ended=outcome["ended"],
     )
 

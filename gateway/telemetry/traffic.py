@@ -33,6 +33,8 @@ CUT = 600  # as a status: the client left before there was an answer
 _OK = 1  # the index of 2xx
 RESULTS = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
 HIT, MISS, STALE, REVALIDATED, COLLAPSED, BYPASS = range(6)
+DECISIONS = ("admitted", "unauthenticated", "forbidden")
+ADMITTED, UNAUTHENTICATED, FORBIDDEN = range(3)
 BEGINNINGS = ("offset", "start", "gap", "terminal")
 OFFSET, START, GAP, TERMINAL, NOWHERE = range(5)  # NOWHERE is counted, and not told
 
@@ -119,6 +121,7 @@ class Traffic:
         self.durations = {operation: Histogram(SECONDS) for operation in TIMED}
         self.results = [0] * len(RESULTS)
         self.resumes = [0] * (NOWHERE + 1)
+        self.decisions = [0] * len(DECISIONS)  # of the route's guard, but for kept answers
         self.request_bytes = 0
         self.response_bytes = 0
         self.cursor_regressions = 0
@@ -186,6 +189,10 @@ class Traffic:
     def result_count(self, result: int) -> int:
         """How many reads the cache has had this part in."""
         return self.results[result] + (self._kept_answers() if result == HIT else 0)
+
+    def decision_count(self, decision: int) -> int:
+        """How often the route's guard has decided so: who has a kept answer was admitted."""
+        return self.decisions[decision] + (self._kept_answers() if decision == ADMITTED else 0)
 
     def resume_count(self, begins: int) -> int:
         """How many reads began so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.credentials import without_token
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     BadRequest,
@@ -58,18 +59,28 @@ def begin(request: BaseRequest, shared: Context, request_id: str) -> Exchange:
     return exchange
 
 
+def shown_target(request: BaseRequest, shared: Context) -> str:
+    """The path and query as they may be noted: without a token, where one could be a reader's."""
+    return without_token(raw_target(request)) if shared.lines.is_guarded else raw_target(request)
+
+
 def asked(request: BaseRequest, shared: Context) -> Asked:
     """What a line says of the request."""
     forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
-    client = shared.admission.client_address(request.transport, request.headers)
-    return Asked(request.method, raw_target(request), client, forwarded_for)
+    client = shared.quotas.client_address(request.transport, request.headers)
+    return Asked(request.method, shown_target(request, shared), client, forwarded_for)
+
+
+def belongs(exchange: Exchange, route: StreamRoute) -> None:
+    """Its route is known."""
+    exchange.traffic, exchange.route = route.traffic, route.prefix
+    exchange.conceals = route.access.conceals
 
 
 def found(
     exchange: Exchange, request: BaseRequest, route: StreamRoute, target: str, now: float
 ) -> None:
-    """Its route is known, and so what a GET reads."""
-    exchange.traffic, exchange.route = route.traffic, route.prefix
+    """It is admitted, and so what a GET reads is of interest."""
     if exchange.operation != counted.READ:
         return
     try:

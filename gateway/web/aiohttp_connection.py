@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
 from gateway.runtime.access_log import Asked
-from gateway.runtime.admission import peer_of
+from gateway.runtime.quotas import peer_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import OTHER
 from gateway.web.connection_state import IDLE, LINGERING, TAKEN, TRANSITIONS, WITH_AIOHTTP, State

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
 
+    from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
@@ -62,6 +63,7 @@ class Connection(AiohttpConnection):
         "_unsent",
         "_whole",
         "owner",
+        "principal",
     )
     abandon = AiohttpConnection.force_close  # of a Waiter
 
@@ -76,6 +78,7 @@ class Connection(AiohttpConnection):
         """`early` came before this object; with `late`, which is left to be sent, it ends."""
         super().__init__(server, owner.shared, **arguments)
         self.owner = owner
+        self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
         self._held = bytearray()
         self._early, self._late = early, late
@@ -91,7 +94,7 @@ class Connection(AiohttpConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().connection_made(transport)
-        client = self.shared.admission.connects_as(transport)
+        client = self.shared.quotas.connects_as(transport)
         refusal = self.shared.limits.connection_made(client)
         self._client = client if refusal is None else None
         self._deadline = self._loop.time() + self.shared.timeouts.header
@@ -113,6 +116,7 @@ class Connection(AiohttpConnection):
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
+        self.principal = None
         if self._counted is not None:
             self._counted.cut()
             self._counted = None
@@ -176,7 +180,7 @@ class Connection(AiohttpConnection):
         else:
             # To look a long body up would cost more than it ever saves.
             may_be_known = self._whole and state is IDLE and data.startswith(b"GET ")
-            known = self._fast.heads.get(data) if may_be_known else None
+            known = self._fast.known(data) if may_be_known else None
             if known is None or not self._answered_again(known):
                 self._parse(data)
 
@@ -322,6 +326,7 @@ class Connection(AiohttpConnection):
         counted, self._counted = self._counted, None
         if counted is not None:
             answer.begun[counted.begins] += 1
+        self.principal = None
         self.reply(answer.wire)
 
     def reply(self, wire: bytes) -> bool:

@@ -37,14 +37,14 @@ from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.writes import Write
-from gateway.web import live_responses, request_body
+from gateway.web import live_responses, request_body, request_head
 from gateway.web.edge_presentation import passed_back, present, relayed
 from gateway.web.live_responses import connection_of
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
-    from multidict import CIMultiDict
+    from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.followed_stream import FollowedStream
@@ -101,7 +101,7 @@ class EdgeHandlers:
 
     async def _read(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
         """A GET or HEAD of what is there now."""
-        cache_request = route.cache_request(request.headers, sender(request), read)
+        cache_request = route.cache_request(_headers(request, route), sender(request), read)
         stream = route.feeds.peek(key_of(cache_request))
         now, freshness = self._shared.clock(), route.freshness
         decision = route.cache.decide(request.method, cache_request, stream, now)
@@ -135,8 +135,8 @@ class EdgeHandlers:
         last_event_id = request.headers.get("Last-Event-ID")
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
-        cache_request = route.cache_request(request.headers, sender(request), beginning)
-        plain = cache_request.plain(route.identity)
+        cache_request = route.cache_request(_headers(request, route), sender(request), beginning)
+        plain = route.feeds.fitting(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route.feeds, plain, read)
         return await self._events(request, route.feeds, plain, read, resumes=bool(last_event_id))
@@ -159,6 +159,7 @@ class EdgeHandlers:
                     if news is not None:
                         return Answered(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
+                plain = feeds.found_apart(plain, result)
                 if result.cached.facts is None:
                     return present(request, result)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
@@ -173,7 +174,7 @@ class EdgeHandlers:
         assert stream is not None, "made on the way here"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                join = partial(feeds.join, stream)
+                join = partial(feeds.join, stream, plain)
                 return await live_responses.poll(request, join, read, position)
         live_responses.exchange_of(request).ended = "timeout"
         ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
@@ -198,8 +199,8 @@ class EdgeHandlers:
                 return begun
             stream, start = begun
         live_responses.check_open(self._shared)
-        join = partial(feeds.join, stream)
-        snapshot, is_private = stream.snapshot, bool(plain.identity)
+        join = partial(feeds.join, stream, plain)
+        snapshot, is_private = stream.snapshot, stream.request.identified or plain.is_private
         head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
@@ -216,6 +217,7 @@ class EdgeHandlers:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
+            plain = feeds.found_apart(plain, result)
             facts = result.cached.facts
             if facts is None:
                 return present(request, result)
@@ -280,7 +282,8 @@ class EdgeHandlers:
     def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         """The fields of a request as the origin is told them."""
         asker = sender(request)._replace(scheme=scheme(request))
-        fields = forwarding.request_fields(request.headers, asker, route.via)
+        headers = _headers(request, route)
+        fields = forwarding.request_fields(headers, asker, route.via, drop=route.identity.withheld)
         source = _fork_source(request)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)
@@ -334,6 +337,11 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     )
 
 
+def _headers(request: BaseRequest, route: EdgeRoute) -> MultiMapping[str]:
+    """The headers of a request as far as they are for the origin."""
+    return route.told_origin(request.method, request_head.target(request), request.headers)
+
+
 def _fork_source(request: BaseRequest) -> str | None:
     """The path of the stream that a fork is made of (section 4.2)."""
     source = request.headers.get(FORKED_FROM)
@@ -341,10 +349,14 @@ def _fork_source(request: BaseRequest) -> str | None:
 
 
 def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> bool:
-    """Whether nobody reads anything there any more; to somebody in particular it may be hidden."""
+    """Whether nobody reads anything there any more; to somebody in particular it may be hidden.
+
+    So it may be to anybody where the origin decides who may read.
+    """
     return (
         answer.status in _GONE
         and request.method in {"HEAD", "POST", "DELETE"}
+        and route.origin_guard is None
         and not route.identity.tell(request.headers)
     )
 

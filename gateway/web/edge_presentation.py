@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cache import conditional
 from gateway.cache.cached_response import fields_of, no_store
 from gateway.cache.directives import age_of
+from gateway.cache.private_fields import make_private
 from gateway.protocol import cache_status, forwarding, http1, repair
 from gateway.runtime.answer import Answered, Relayed
 from gateway.web.request_head import base_url
@@ -65,6 +66,8 @@ def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) ->
     elif request.method != "GET":
         repair.of_no_read(fields)
     forwarding.relocate(fields, route.origin.location, base_url(request))
+    if route.is_private:
+        make_private(fields)
     return fields
 
 

@@ -6,7 +6,9 @@ which gives the same bytes.
 
 from __future__ import annotations
 
+import secrets
 from functools import lru_cache
+from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,34 +20,37 @@ from gateway.protocol.requests import LongPoll, is_closing
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
-from gateway.runtime.route import PlainGet
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
+from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.http_parser import RawRequestMessage
 
+    from gateway.access.principal import Principal
     from gateway.runtime.context import Context
-    from gateway.runtime.route import KeptAnswer, StreamRoute
+    from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
-REMEMBERED_PATHS = 2048  # of streams that are written to: 1 MB, at worst 10
 REMEMBERED_HEADS = 1024  # with what was parsed from them 4 MB; then all are forgotten
 REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
+# With a JWT twice as much; of these 16 bytes stand for the head, and 8 MB is what was parsed.
+REMEMBERED_WITH_TOKEN = 4096
 UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to count five figures
-_CLOSE = b"Connection: close\r\n"
+_ABSENT = b"HTTP/1.1 404 "
 
 
 class ClientConnection(Parkable, Protocol):
     """A client's connection, as far as the short ways of answering need it."""
 
     transport: asyncio.Transport | None
+    principal: Principal | None
 
 
 class FastPath:
@@ -60,7 +65,7 @@ class FastPath:
         self._logs = shared.log.enabled
         self._unmeasured = 0 if self._logs else UNMEASURED
         self._clock = shared.clock
-        self._admission = shared.admission
+        self._quotas = shared.quotas
         self._limits = shared.limits
         self._shedding = shared.shedding
         self._repeats = shared.repeats
@@ -70,6 +75,30 @@ class FastPath:
         self._stream = lru_cache(REMEMBERED_PATHS)(self._find)
         self.answered = 0
         self.heads: dict[bytes, PlainGet] = {}
+        # Where some route has a guard: who is admitted at once, and their heads by digest.
+        self._admission: ShortAdmission | None = None
+        self._admitted: dict[bytes, PlainGet] = {}
+        self._secret = secrets.token_bytes(32)
+        self.known: Callable[[bytes], PlainGet | None] = self.heads.get
+        if any(route.access.guard is not None for route in routes):
+            self._admission = ShortAdmission(routes, shared.clock)
+            self.known = self._known
+
+    def _known(self, head: bytes) -> PlainGet | None:
+        """What was parsed from a head before, if who sent it is admitted still."""
+        get = self.heads.get(head)
+        if get is not None or len(head) > REMEMBERED_WITH_TOKEN:
+            return get
+        digest = self._digest(head)
+        get = self._admitted.get(digest)
+        if get is not None and get.principal is not None and get.principal.until <= self._clock():
+            del self._admitted[digest]
+            return None
+        return get
+
+    def _digest(self, head: bytes) -> bytes:
+        """What stands for a head that has a token in it, which is kept nowhere."""
+        return blake2b(head, key=self._secret, digest_size=16).digest()
 
     def remember(self, head: bytes, message: RawRequestMessage) -> None:
         """Keep what was parsed from a GET that others may send, too, and that was answered here.
@@ -78,17 +107,28 @@ class FastPath:
         """
         headers = message.headers
         if (
-            len(head) > REMEMBERED_BYTES
+            len(head) > (REMEMBERED_BYTES if self._admission is None else REMEMBERED_WITH_TOKEN)
             or message.method != "GET"
             or TRACEPARENT in headers  # it is another one each time
             or self._needs_its_own_answer(headers)
         ):
             return
-        if any(identity.tell(headers) for identity in self._identities):
+        get = self._plain_get(message)
+        if get is None:
             return
-        if len(self.heads) >= REMEMBERED_HEADS:
-            self.heads.clear()
-        self.heads[head] = _plain_get(message)
+        principal = get.principal
+        told = headers if principal is None else get.headers
+        if any(identity.tell(told) for identity in self._identities):
+            return
+        if principal is None:
+            if len(head) <= REMEMBERED_BYTES:
+                _put(self.heads, head, get)
+        else:
+            _put(self._admitted, self._digest(head), get)
+
+    def _plain_get(self, message: RawRequestMessage) -> PlainGet | None:
+        """A GET that may be answered here; without its credential, where a guard has judged it."""
+        return plain_get(message) if self._admission is None else self._admission.get(message)
 
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
@@ -102,16 +142,15 @@ class FastPath:
         """A cached answer, or a long-poll that waits at the tail."""
         if self._needs_its_own_answer(message.headers):
             return False
-        if self.again(client, _plain_get(message)):
+        get = self._plain_get(message)
+        if get is None:
+            return False
+        if self.again(client, get):
             return True
-        if (
-            "live=long-poll" not in message.path
-            or message.should_close
-            or not self._park(client, message)
-        ):
+        if "live=long-poll" not in get.target or get.is_last or not self._park(client, get):
             return False
         if self._repeats.looking:
-            self._repeats.note(client.transport, "GET", message.path, message.headers)
+            self._repeats.note(client.transport, "GET", get.target, get.headers)
         return True
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
@@ -138,7 +177,7 @@ class FastPath:
         now = self._clock()
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
-            if answer is not None:
+            if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
                 _, _, size, hits = answer
                 self.answered += 1
                 if self._spans is not None:
@@ -159,7 +198,7 @@ class FastPath:
         headers = get.headers
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
         transport = None if client is None else client.transport
-        address = self._admission.client_address(transport, headers)
+        address = self._quotas.client_address(transport, headers)
         self._log.line(
             Asked("GET", get.target, address, forwarded_for),
             request_id=self._shared.lines.new_request_id(),
@@ -169,19 +208,23 @@ class FastPath:
             cache="HIT",
             route=self._find(get.target)[0].prefix,
             ended="answered",
+            principal=None if get.principal is None else get.principal.name,
         )
 
-    def _park(self, client: ClientConnection, message: RawRequestMessage) -> bool:
+    def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
             return False
         if self._shedding.level >= LIVE:
             return False
-        poll = self._poll(message.path)
+        poll = self._poll(get.target)
         if poll is None:
             return False
         route, name, read, long_over = poll
-        if not route.park(client, name, read, message.headers):
+        client.principal = get.principal
+        if not route.park(client, name, read, get.headers):
             return False
+        if route.access.guard is not None:
+            route.traffic.decisions[counted.ADMITTED] += 1
         if self._clock() >= long_over:
             route.traffic.cursor_regressions += 1
         return True
@@ -196,7 +239,8 @@ class FastPath:
             read = route.parse(canonical_target(target))
         except HeadgateError:
             return None
-        if not isinstance(read, LongPoll):
+        # What a reader key makes of a target is not remembered: the next rotation changes it.
+        if not isinstance(read, LongPoll) or read.told_key:
             return None
         return route, name, read, long_over_at(read.cursor)
 
@@ -211,15 +255,19 @@ class FastPath:
             or "Expect" in headers
             or "Content-Encoding" in headers
             or self._needs_its_own_answer(headers)
+            or ("Origin" in headers and not self._shared.lines.lets_write(headers["Origin"]))
             or self._log.enabled
             or self._spans is not None
             or len(body) > self._limits.max_append
         ):
             return False
+        writer = "" if self._admission is None else self._admission.writer(message)
+        if writer is None:
+            return False
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
-            who = self._admission.may_append(client.transport, headers)
+            who = self._quotas.may_append(client.transport, headers, writer)
             is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)
@@ -230,12 +278,13 @@ class FastPath:
             traffic.request_bytes += len(body)
             return True
         if is_taken:
-            self._admission.appended(who, len(body))
+            self._quotas.appended(who, len(body))
+            if route.access.guard is not None:
+                route.traffic.decisions[counted.ADMITTED] += 1
         return is_taken
 
 
-def _plain_get(message: RawRequestMessage) -> PlainGet:
-    headers, target = message.headers, message.path
-    key = (headers.get("Host", ""), target)
-    is_last = message.should_close
-    return PlainGet(target, headers, key, _CLOSE if is_last else b"", is_last)
+def _put(heads: dict[bytes, PlainGet], key: bytes, get: PlainGet) -> None:
+    if len(heads) >= REMEMBERED_HEADS:
+        heads.clear()
+    heads[key] = get

@@ -12,14 +12,14 @@ from gateway.errors import (
     BadRequest,
     HeadgateError,
     RequestTimeout,
-    WebOriginRefused,
 )
 from gateway.protocol import cache_status, http1, responses
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
-from gateway.web import accounting, request_head, writes
+from gateway.web import accounting, charges, request_head, web_origins
+from gateway.web.admission import admit, concealed
 from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
 from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     # What can be asked of the streams of one kind of route; None when the connection went with it.
     Operate = Callable[[BaseRequest, str, Any, str], Awaitable[Answered | None]]
-
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Handlers:
@@ -64,16 +62,16 @@ class Handlers:
         exchange = accounting.begin(request, self._shared, request_id)
         connection_of(request).exchange = exchange
         if self._repeats.looking:
-            self._repeats.note(
-                request.transport, request.method, request_head.raw_target(request), request.headers
-            )
+            target = accounting.shown_target(request, self._shared)
+            self._repeats.note(request.transport, request.method, target, request.headers)
         answered: Answered | None
         abandon = False
         try:
             answered = await self._operate(request, exchange)
         except HeadgateError as refusal:
             answered = Answered(self._shared.problem(refusal), _cache_lines(request, refusal))
-            exchange.is_looked_up = not isinstance(refusal, accounting.NOT_LOOKED_UP)
+            if isinstance(refusal, accounting.NOT_LOOKED_UP):
+                exchange.is_looked_up = False
             abandon = isinstance(refusal, RequestTimeout)
         except ConnectionError:
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)
@@ -86,6 +84,7 @@ class Handlers:
             answered = Answered(responses.internal_error(request_id), cache_status.BYPASS)
         if answered is None:
             return HandedOver()
+        answered = concealed(answered, exchange, self._shared)
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
         shown = request_id if status >= 400 else asked
         accounting.told(exchange, answered, status)
@@ -99,15 +98,20 @@ class Handlers:
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
-            return Answered(responses.preflight(), cache_status.OTHER_METHOD)
-        self._check_web_origin(request)
+            said = web_origins.preflight(request, self._lines, is_guarded=self._lines.is_guarded)
+            return Answered(said, cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
         route, name = self._routes.find(path)
-        accounting.found(exchange, request, route, target, self._shared.clock())
-        writes.admit(request, exchange, self._shared.admission)
-        return await self._operations[type(route)](request, target, route, name)
+        accounting.belongs(exchange, route)
+        now = self._shared.clock()
+        presented = await admit(request, exchange, route, path, target, now)
+        accounting.found(exchange, request, route, presented.target, now)
+        has_token = presented.token is not None and exchange.principal is not None
+        web_origins.check(request, self._lines, has_token=has_token)
+        charges.charge(request, exchange, self._shared.quotas)
+        return await self._operations[type(route)](request, presented.target, route, name)
 
     def _front_page(self, request: BaseRequest) -> Answered:
         prefixes = [route.prefix for route in self._routes]
@@ -115,14 +119,6 @@ class Handlers:
         base_url = request_head.base_url(request)
         page = front_page(request.method, prefixes, base_url, accept)
         return Answered(page, cache_status.BYPASS)
-
-    def _check_web_origin(self, request: BaseRequest) -> None:
-        """Refuse a page's write: browsers ask first only for those that forms cannot make."""
-        origin = request.headers.get("Origin")
-        if origin is None or request.method in READING or self._lines.names(origin):
-            return
-        if not request_head.is_own_page(request, origin):
-            raise WebOriginRefused(origin)
 
     def _response(
         self,

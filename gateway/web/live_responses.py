@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
+    from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
     from gateway.live.feed import Join
     from gateway.live.sse_readers import SseReaders
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 class _Poll:
     """A long-poll whose answer a task waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, principal: Principal | None) -> None:
+        self.principal = principal
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.has_left = False  # with its answer
         self.ended: Ended = "answered"
@@ -57,8 +59,8 @@ class _Poll:
 
 async def poll(request: BaseRequest, join: Join, read: LongPoll, position: str) -> Answered:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
-    waiter = _Poll()
     exchange = exchange_of(request)
+    waiter = _Poll(exchange.principal)
     exchange.cache = "COLLAPSED"  # also where it is cut
     feed = join()
     try:
@@ -147,6 +149,7 @@ def stream_events(
         reader = _reader(request, shared, feed.sse_readers, start, cursor)
         transport.write(wire)
         exchange.begin_events()
+        reader.principal = exchange.principal
         reader.paused = connection.writing_paused  # by what the client has not read yet
         if connection.has_more:
             reader.data_received(b"")  # it is as if that came now

@@ -66,7 +66,8 @@ def at_hand(payload: StreamReader) -> bytes:
 
 async def whole(request: BaseRequest, shared: Context) -> bytes:
     """All of it, within `max_append` bytes; what all requests have received is bounded too."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    codings = request.headers.getall("Content-Encoding", ())
+    if any(coding.lower() != "identity" for coding in codings):
         raise CodingNotSupported("send the body without Content-Encoding")
     limits = shared.limits
     if (request.content_length or 0) > limits.max_append:

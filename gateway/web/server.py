@@ -38,7 +38,7 @@ class ConnectionServer(web.Server):
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
-        head = self.fast.heads.get(data)
+        head = self.fast.known(data)
         if head is None or not head.is_last or self.shared.log.enabled:
             return None  # a line names the client, whom a connection knows
         if self.shared.tracer is not None:
@@ -57,7 +57,7 @@ class ConnectionServer(web.Server):
 
     def reader_lost(self, transport: asyncio.Transport) -> None:
         """The connection of an SSE reader is gone."""
-        self.shared.limits.connection_lost(self.shared.admission.connects_as(transport))
+        self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
 
     def take_back(self, transport: asyncio.Transport) -> None:
         """A connection whose SSE answer is over begins anew."""

@@ -117,7 +117,7 @@ GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
         (TOKEN + GRANTS.replace("/a", "a"), "t.toml:4: tokens[0].grants[0].streams must be"),
         (TOKEN + GRANTS.replace("/a", "/a/../b"), "t.toml:4: tokens[0].grants[0].streams must be"),
         (TOKEN + GRANTS.replace("/a", "/*/b"), "t.toml:4: tokens[0].grants[0].streams must be"),
-        (TOKEN + GRANTS.replace("read", "write"), "t.toml:4: tokens[0].grants[0].operations[0] is"),
+        (TOKEN + GRANTS.replace("read", "write"), "t.toml:4: tokens[0].grants[0].operations must"),
         ("[[revoked]]\nsub = 'a'\njti = 'b'", "t.toml:1: revoked[0] must have one of name, jti"),
         ("[[revoked]]", "t.toml:1: revoked[0] must have one of name, jti, sub and kid."),
         (

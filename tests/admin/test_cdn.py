@@ -146,7 +146,11 @@ async def test_a_choice_is_short(length: int, status: int, client: TestClient[An
     ("field", "value", "words"),
     [
         ("listen", "http", "--listen must be the number of a port."),
-        ("credentials", "share", "--credentials must be bypass or per-credential."),
+        (
+            "credentials",
+            "share",
+            "--credentials must be bypass or per-credential or reader-key or asked or verified.",
+        ),
         ("purge", "perhaps", "--purge must be true or false."),
         ("host", "a" * 301, "--host must be at most 300 characters."),
     ],

@@ -36,6 +36,7 @@ def in_store(stored: Stored, body: bytes = b"", facts: StreamRead | None = None)
             identity=IdentityHeaders(),
             keep=True,
             joinable=True,
+            is_ones_own=False,
             is_public=True,
             is_ours=False,
             is_tail=False,

@@ -163,8 +163,8 @@ def release(engine: Engine) -> str:
 
 
 @contextlib.contextmanager
-def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[None]:
-    """The server, accepting on this port; stopped and its folder removed when the block ends.
+def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[Path]:
+    """The server's folder, when it accepts; both are gone when the block ends.
 
     The first file is its configuration, the others lie beside it.
     """
@@ -175,7 +175,7 @@ def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[Non
             (folder / name).write_text(text)
         file = folder / next(iter(files))
         end.enter_context(running(engine.command(file, port), port, engine.environment(folder)))
-        yield
+        yield folder
 
 
 @contextlib.contextmanager

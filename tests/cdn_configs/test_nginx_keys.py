@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import CREDENTIAL_MODES, Options
+from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.protocol.paths import canonical_path
@@ -44,7 +44,7 @@ def named(origin: Origin) -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(scope="module", params=CREDENTIAL_MODES)
+@pytest.fixture(scope="module", params=TARGETS["nginx-njs"].credentials)
 def njs(origin: Origin, request: pytest.FixtureRequest) -> Iterator[int]:
     with served(origin, "nginx-njs", request.param) as port:
         yield port

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cdn_configs.errors import Refused
@@ -14,11 +16,13 @@ from cdn_configs.options import (
     ORIGINS_IDENTITY,
     TIB,
     Options,
+    ReadKey,
     from_settings,
 )
 from gateway.protocol.identity import IdentityHeaders
 from gateway.settings import Address, Route, Settings
 
+PUBLIC_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"  # of RFC 8037, appendix A.2
 HOSTILE = (
     "a;b", "a b", 'a"b', "a'b", "a\nb", "a\r\nb", "a\0b", "a{b", "a}b", "a$b", "a<b", "a\\b",
     "a#b", "a`b", "a/b", "a\u2028b", "\u0430", "a\u00e9",
@@ -28,6 +32,7 @@ HOSTILE = (
 def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
     settings = Settings(
         listen=Address("0.0.0.0", 4000),
+        auth=("none",),
         long_poll_timeout=29.5,
         sse_heartbeat=0.5,
         routes=(
@@ -41,7 +46,38 @@ def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
         heartbeat_s=1,
         tail_s=0,
         prefixes=("/a/long", "/a"),
+        own_logs=("/a/long", "/a"),
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "is_own"),
+    [
+        ("/a/s", True), ("/a/b/s", True), ("/a.b/s", True), ("/a/http-s/s", True),
+        ("/a", False), ("/ab/s", False), ("/aXb/s", False), ("/a/http/s", False),
+        ("/http/own/s", True), ("/http/s", False), ("/x/a/s", False),
+    ],
+)  # fmt: skip
+def test_the_paths_of_own_logs_are_told_from_those_of_origins(path: str, is_own: bool) -> None:
+    own, http = ("/a", "/a.b", "/http/own"), ("/a/http", "/http")
+    routes = [Route(prefix=one, origin="memory:") for one in own]
+    routes += [Route(prefix=one, origin="http://127.0.0.1:1") for one in http]
+    options = from_settings(Settings(routes=tuple(routes)))
+    assert set(options.own_logs) == set(own)
+    assert bool(re.search(options.own_paths, path)) is is_own
+
+
+@pytest.mark.parametrize("kid", ["", "a b", 'a"', "a" * (LONGEST_ITEM + 1)])
+def test_what_is_no_key_id_is_refused(kid: str) -> None:
+    assert ReadKey("2026-11", PUBLIC_KEY).kid == "2026-11"
+    with pytest.raises(Refused, match="is no key id"):
+        ReadKey(kid, PUBLIC_KEY)
+
+
+@pytest.mark.parametrize("x", ["", PUBLIC_KEY[:-1], PUBLIC_KEY + "A", PUBLIC_KEY[:-1] + "="])
+def test_what_is_no_public_key_is_refused(x: str) -> None:
+    with pytest.raises(Refused, match="is no public key"):
+        ReadKey("a", x)
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:
@@ -58,7 +94,7 @@ def test_the_defaults_are_those_of_the_settings() -> None:
     ids=str,
 )
 def test_the_gateway_is_reached_where_it_listens(listen: Address, upstream: str) -> None:
-    assert from_settings(Settings(listen=listen)).upstream == upstream
+    assert from_settings(Settings(listen=listen, auth=("none",))).upstream == upstream
 
 
 @pytest.mark.parametrize(
@@ -179,6 +215,8 @@ def test_what_is_no_upstream_is_refused(upstream: str) -> None:
         ("poll_s", 1, 24 * 3600),
         ("heartbeat_s", 1, 3600),
         ("tail_s", 0, 3600),
+        ("remember_s", 0, 900),
+        ("token_age_s", 1, 24 * 3600),
     ],
 )
 def test_a_number_has_bounds(name: str, least: int, most: int) -> None:
@@ -196,6 +234,10 @@ def test_lists_are_bounded() -> None:
         Options(identity_headers=(*most, "X-One-More"))
     longest = "/" + "a" * (LONGEST_ITEM - 1)
     assert Options(prefixes=(longest,)).prefixes == (longest,)
+    keys = tuple(ReadKey(f"{number}", PUBLIC_KEY) for number in range(MOST_LISTED))
+    assert Options(read_keys=keys).read_keys == keys
+    with pytest.raises(Refused, match="at most"):
+        Options(read_keys=(*keys, ReadKey("one-more", PUBLIC_KEY)))
     with pytest.raises(Refused, match="is no route prefix"):
         Options(prefixes=(longest + "a",))
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from cdn_configs.errors import Refused, UnknownTarget
-from cdn_configs.options import CREDENTIAL_MODES, Options
+from cdn_configs.options import Options
 from cdn_configs.render import MARK, check_fit, mark, render
 from cdn_configs.target import Target
 from cdn_configs.targets import TARGETS, target
@@ -35,6 +35,7 @@ NARROW = Target(
     does=(),
     does_not=(),
     no_per_credential="its keys have no headers",
+    why_not={"reader-key": "it looks the other way"},
     keeps_readers_apart=False,
     keeps_sites_apart=False,
     longest_poll_s=20,
@@ -57,6 +58,15 @@ NARROW = Target(
         (
             Options(host=HOST, credentials="per-credential"),
             "narrow cannot keep a cache for each reader: its keys have no headers",
+        ),
+        (
+            Options(host=HOST, credentials="reader-key"),
+            "narrow cannot keep copies by reader key: it looks the other way",
+        ),
+        (
+            Options(host=HOST, credentials="asked"),
+            "narrow cannot ask the gateway who may read: it cannot ask the gateway before it "
+            "looks for a copy",
         ),
         (
             Options(host=HOST, poll_s=21),
@@ -90,6 +100,8 @@ NARROW = Target(
         "host",
         "standalone",
         "credentials",
+        "reader-key",
+        "asked",
         "poll",
         "heartbeat",
         "purge",
@@ -186,10 +198,27 @@ def test_people_are_told_what_a_target_does_and_does_not_and_how_it_is_checked(n
     assert all((one.title, one.does, one.does_not, one.checked))
     assert [text for text in (*one.does, *one.does_not) if not text.endswith(".")] == []
     assert ("per-credential" in one.credentials) != bool(one.no_per_credential)
+    assert not set(one.credentials) & set(one.why_not)
     assert ("purges" in one.abilities) <= (not one.no_purge)
     assert (one.longest_poll_s is None) == (not one.longest_poll_reason)
     readme = (ROOT / "cdn_configs" / one.folder / "README.md").read_text()
     assert name in readme
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"own_logs": ()}, "shares the streams of own logs only"),
+        ({}, "has nothing to verify read tokens by: set keys_file"),
+    ],
+)
+def test_no_file_verifies_read_tokens_for_nothing(
+    values: dict[str, tuple[str, ...]], sentence: str
+) -> None:
+    upstream = "gateway.example.com:443"
+    options = Options(upstream=upstream, credentials="verified", **values)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=sentence):
+        render(TARGETS["cloudflare-worker"], options)
 
 
 def test_a_mark_is_one_line_of_ascii_and_leaves_defaults_out() -> None:
@@ -244,13 +273,14 @@ def _nginx(one: Target, options: Options, folder: Path) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
-@pytest.mark.parametrize("credentials", CREDENTIAL_MODES)
+@pytest.mark.parametrize("credentials", TARGETS["nginx-njs"].credentials)
 def test_a_credential_is_in_no_key_of_nginx_but_as_its_hash(credentials: CredentialMode) -> None:
     text = render(
         TARGETS["nginx-njs"],
         Options(host=HOST, credentials=credentials, identity_headers=("Authorization", "X-Shop")),
     )
-    (key,) = {line.strip() for line in text.splitlines() if "proxy_cache_key" in line}
-    assert "$http_authorization" not in key
-    assert "$http_x_shop" not in key
-    assert ("$headgate_reader" in key) == (credentials == "per-credential")
+    keys = {line.strip() for line in text.splitlines() if "proxy_cache_key" in line}
+    assert [key for key in keys if "$http_authorization" in key or "$http_x_shop" in key] == []
+    assert [key for key in keys if "token" in key or "$args" in key] == []
+    hashed = [key for key in keys if "$headgate_reader" in key]
+    assert len(hashed) == (credentials in {"per-credential", "asked"})

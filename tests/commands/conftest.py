@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.http1 import Answer, ask
-from tests.support.processes import AT_ONCE, HEADGATE, headgate
+from tests.support.processes import AT_ONCE, HEADGATE, headgate, run, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.support.processes import Headgate
+    from tests.support.forked import Redirection
+    from tests.support.processes import Headgate, Process
 
 DEADLINE_S = 20.0
 TOKEN = "Bearer hush-hush"
@@ -35,19 +36,17 @@ class CommandLine:
             "STREAM_AUTH": TOKEN,
         }
         self.program = str(HEADGATE)
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: list[Process] = []
 
     def __call__(
         self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Run to the end."""
-        done = subprocess.run(
+        done = run(
             [self.program, *arguments],
-            input=stdin,
-            capture_output=True,
-            env={**self.environment, **(environment or {})},
-            timeout=DEADLINE_S,
-            check=False,
+            stdin,
+            environment={**self.environment, **(environment or {})},
+            timeout_s=DEADLINE_S,
         )
         for output in (done.stdout, done.stderr):
             assert b"Traceback" not in output, output.decode()
@@ -60,16 +59,14 @@ class CommandLine:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
-    def start(
-        self, *arguments: str, stdin: int | IO[bytes] | None = None
-    ) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, stdin: Redirection = None) -> Process:
         """Run on; killed at the end of the test if need be."""
-        process = subprocess.Popen(
+        process = start(
             [self.program, *arguments],
+            environment=self.environment,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.environment,
         )
         self.started.append(process)
         return process

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.commands.conftest import CommandLine, Stream
 from tests.support.listener import Listener
-from tests.support.processes import Headgate
+from tests.support.processes import HEADGATE, Headgate, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -101,26 +101,9 @@ async def play(aiohttp_server: AiohttpServer) -> Play:
         app.router.add_route("*", "/s", script.answer)
         server = await aiohttp_server(app)
         command_line = CommandLine(f"http://127.0.0.1:{server.port}")
-        process = await asyncio.create_subprocess_exec(
-            command_line.program,
-            command,
-            "s",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=command_line.environment,
-        )
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                output, said = await process.communicate(stdin)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        text = said.decode().replace(f"http://127.0.0.1:{server.port}", "")
-        assert "Traceback" not in text
-        return Outcome(process.returncode, output.decode(), text)
+        done = await asyncio.to_thread(command_line, command, "s", *arguments, stdin=stdin)
+        said = done.stderr.decode().replace(f"http://127.0.0.1:{server.port}", "")
+        return Outcome(done.returncode, done.stdout.decode(), said)
 
     return run
 
@@ -458,14 +441,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 async def said_of(server: Listener, scheme: str) -> str:
     """The sentence about a server at which no request succeeds."""
     url = f"{scheme}://127.0.0.1:{server.port}/s"
-    process = await asyncio.create_subprocess_exec(
-        *(CommandLine(url).program, "head", url), stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(DEADLINE_S):
-        _, said = await process.communicate()
-    assert process.returncode == 1
-    assert said.startswith(f"headgate: {url}: ".encode())
-    return said.decode().removeprefix(f"headgate: {url}: ")
+    done = await asyncio.to_thread(run, [HEADGATE, "head", url])
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert said.startswith(f"headgate: {url}: ")
+    return said.removeprefix(f"headgate: {url}: ")
 
 
 async def test_a_certificate_of_an_unknown_authority_is_told(certificate: ssl.SSLContext) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.blocking_origin import BlockingOrigin
+from tests.support.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,15 +229,8 @@ def test_output_that_cannot_be_written_is_one_sentence(
 def on_terminal(cli: CommandLine, *arguments: str, streams: Sequence[str] = BOTH) -> str:
     """What a command shows on a terminal that these of its streams are; the others are pipes."""
     ours, theirs = pty.openpty()
-    places = {name: theirs if name in streams else subprocess.PIPE for name in BOTH}
-    subprocess.run(
-        [cli.program, *arguments],
-        env=cli.environment,
-        stdout=places["stdout"],
-        stderr=places["stderr"],
-        check=False,
-        timeout=20,
-    )
+    stdout, stderr = (theirs if name in streams else subprocess.PIPE for name in BOTH)
+    run([cli.program, *arguments], environment=cli.environment, stdout=stdout, stderr=stderr)
     os.close(theirs)
     shown = b""
     # Reading on after everything is an error, as the other side is closed.

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.commands.conftest import CommandLine, Stream
+    from tests.support.processes import Process
 
 LIVE = pytest.mark.parametrize("live", [[], ["--long-poll"]], ids=["sse", "long-poll"])
 
 
-def read_line(process: subprocess.Popen[bytes]) -> bytes:
+def read_line(process: Process) -> bytes:
     """The next line, as soon as it is printed; the test's own timeout is the deadline."""
     assert process.stdout is not None
     return process.stdout.readline()
 
 
-def started_tail(cli: CommandLine, stream: Stream, *arguments: str) -> subprocess.Popen[bytes]:
+def started_tail(cli: CommandLine, stream: Stream, *arguments: str) -> Process:
     """A tail from now on that has begun: it has printed the line "ready"."""
     process = cli.start("tail", stream.name, "--offset", stream.offset, *arguments)
     stream.append(b'"ready"\n')

@@ -119,7 +119,7 @@ def test_there_is_no_secret_in_the_files_and_none_has_a_default() -> None:
     assert all(list(secret) == ["environment"] for secret in compose()["secrets"].values())
     text = (DOCKER / "compose.yaml").read_text()
     filled_in = re.findall(r"\$\{[^}]*\}", text)
-    assert len(filled_in) == 2
+    assert len(filled_in) == 3
     assert all(re.match(r"\$\{\w+:\?", one) for one in filled_in)
     words = r"(?i)^.*(?:password|secret|token)\w*: (?![{[>]|/run/secrets/).+$"
     assert re.findall(words, text, re.MULTILINE) == []

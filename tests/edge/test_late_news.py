@@ -39,6 +39,8 @@ async def test_viewers_hear_of_the_tail_that_a_later_poll_confirms() -> None:
 class Waiting:
     """Who waits in a feed, as a connection does whose client polls again and again."""
 
+    principal = None
+
     def __init__(self) -> None:
         self.statuses: list[int] = []
 

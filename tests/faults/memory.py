@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults import native
 from tests.support.http1 import Wire, ask
-from tests.support.processes import headgate
+from tests.support.processes import ANEW, headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def measure(load: Load, folder: Path, seed: int = 1) -> Cost:
     """Run `load` against a server of its own; fails when a reader gets a wrong byte."""
     allow_files(load.readers + SPARE_FILES)
     content = write_content(load.content_bytes, folder, seed)
-    with headgate(f"file:{folder / 'data'}") as server:
+    with headgate(f"file:{folder / 'data'}", preface=ANEW) as server:
         created = ask(server.port, "PUT", STREAM, content_type="text/plain")
         assert created.status == 201, created
         began = time.monotonic()

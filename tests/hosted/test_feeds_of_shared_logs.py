@@ -282,6 +282,8 @@ async def test_what_cannot_be_read_is_not_asked_for_all_the_time() -> None:
 class Waiting:
     """A long-poll, and what it was answered."""
 
+    principal = None
+
     def __init__(self) -> None:
         self.answers: list[Response] = []
 

@@ -377,7 +377,7 @@ async def test_pages_of_chosen_origins_alone_may_read_answers(asked: bytes, stat
 
 async def test_the_short_ways_are_taken_for_clients_without_an_origin_alone() -> None:
     """Or the test above would compare an ordinary answer with itself."""
-    async with serving(cors_origins=(PAGE,)) as gateway:
+    async with serving(cors_origins=(PAGE,), write_origins=(PAGE,)) as gateway:
         await gateway.ask(put("s", body=b"one"))
         ordinary = [gateway.ordinary]
         for lines in (ALLOWED, NOT_SAID, OTHER):
@@ -529,7 +529,7 @@ def living(*kinds: type) -> list[str]:
 )
 async def test_pages_of_chosen_origins_alone_may_write(asked: bytes, status: int) -> None:
     """A browser sends text without asking first, and other than a page anybody may write."""
-    async with serving(cors_origins=(PAGE,)) as gateway:
+    async with serving(cors_origins=(PAGE,), write_origins=(PAGE,)) as gateway:
         await gateway.ask(put("s", body=b"one"))
         await gateway.ask(put("closed", "Stream-Closed: true"))
         head, end, body = asked.partition(b"\r\n\r\n")

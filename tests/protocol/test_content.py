@@ -144,7 +144,7 @@ def test_one_array_level_is_flattened_and_bytes_are_kept(
 def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest) as refusal:
         json_messages(body)
-    assert refusal.value.detail.startswith("the body is not valid JSON: ")
+    assert refusal.value.detail.startswith("the body is not usable JSON: ")
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])

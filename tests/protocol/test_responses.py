@@ -366,13 +366,15 @@ def test_the_tail_is_told_without_data_and_never_stored(
 
 
 def test_a_poll_without_data_is_held_for_a_second_at_the_edge() -> None:
-    assert responses.poll_ended(OPEN, POLL, NOW) == answer(
+    assert responses.poll_ended(OPEN, POLL, Freshness(), NOW) == answer(
         204, NO_STORE, *EDGE, NEXT, AT_TAIL, "Stream-Cursor: 7"
     )
 
 
 def test_a_poll_at_the_end_is_told_so() -> None:
-    assert responses.poll_ended(CLOSED, POLL, NOW) == answer(204, NO_STORE, NEXT, AT_TAIL, ENDED)
+    assert responses.poll_ended(CLOSED, POLL, Freshness(), NOW) == answer(
+        204, NO_STORE, NEXT, AT_TAIL, ENDED
+    )
 
 
 @pytest.mark.parametrize(
@@ -436,6 +438,21 @@ REFUSALS = [
     Refusal(errors.LoopDetected("why"), 508, "loop_detected", "Loop detected"),
     Refusal(errors.BadRequest("why"), 400, "bad_request", "Bad request"),
     Refusal(
+        errors.Unauthenticated("why"),
+        401,
+        "unauthenticated",
+        "Unauthenticated",
+        lines=("WWW-Authenticate: Bearer",),
+    ),
+    Refusal(
+        errors.Unauthenticated("why", is_refused=True),
+        401,
+        "unauthenticated",
+        "Unauthenticated",
+        lines=('WWW-Authenticate: Bearer error="invalid_token"',),
+    ),
+    Refusal(errors.Forbidden("why"), 403, "forbidden", "Forbidden"),
+    Refusal(
         errors.ProducerFenced(4),
         403,
         "stale_epoch",
@@ -449,7 +466,7 @@ REFUSALS = [
         "origin_not_allowed",
         "Origin not allowed",
         "pages of https://evil.test may not write here: "
-        "cors_origins names the web origins that may",
+        "write_origins names the web origins that may, and a token in Authorization lets others",
     ),
     Refusal(errors.StreamNotFound("why"), 404, "stream_not_found", "Stream not found"),
     Refusal(
@@ -566,10 +583,11 @@ def test_what_should_not_happen_is_500_and_leads_to_the_log() -> None:
     )
 
 
-def test_a_browser_is_told_what_it_may_send() -> None:
-    assert responses.preflight() == answer(
+@pytest.mark.parametrize(("writes", "methods"), [(True, ALLOW), (False, "GET, HEAD, OPTIONS")])
+def test_a_browser_is_told_what_it_may_send(writes: bool, methods: str) -> None:
+    assert responses.preflight(writes=writes) == answer(
         204,
-        f"Access-Control-Allow-Methods: {ALLOW}",
+        f"Access-Control-Allow-Methods: {methods}",
         "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Last-Event-ID,"
         " Producer-Epoch, Producer-Id, Producer-Seq, Stream-Closed, Stream-Expires-At,"
         " Stream-Fork-Offset, Stream-Fork-Sub-Offset, Stream-Forked-From, Stream-Seq, Stream-TTL,"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.edge.feed_source import EdgeFeedSource
     from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.runtime.route import Access
     from gateway.settings import RequestLevel
     from gateway.telemetry.spans import Tracer
     from tests.support.raw_origin import RawOrigin
@@ -58,9 +60,12 @@ class Options(NamedTuple):
     min_body_rate: int = 100
     keepalive_timeout: float = 60.0
     cors_origins: Sequence[str] = ("*",)
+    write_origins: Sequence[str] = ()
     freshness: Freshness = Freshness()
     tracer: Tracer | None = None
     log_requests: RequestLevel = "off"
+    own: Mapping[str, object] | None = None  # more settings of the route to the own log
+    tokens_file: str = ""
 
 
 def settings_of(options: Options) -> Settings:
@@ -86,7 +91,9 @@ def settings_of(options: Options) -> Settings:
         min_body_rate=options.min_body_rate,
         keepalive_timeout=options.keepalive_timeout,
         cors_origins=tuple(options.cors_origins),
+        write_origins=tuple(options.write_origins),
         log_requests=options.log_requests,
+        tokens_file=options.tokens_file,
     )
 
 
@@ -98,6 +105,7 @@ class Serving:
         self.log = log
         self.clock = ManualClock()
         settings = settings_of(options)
+        self._settings = settings
         self.shared = app.shared_by_all(settings, self.clock)
         self.shared.via = VIA
         self.shared.tracer = options.tracer
@@ -110,11 +118,13 @@ class Serving:
             chunk_max_age=freshness.chunk_max_age,
             stale_while_revalidate=freshness.stale_while_revalidate,
             tail_max_age=freshness.tail_max_age,
+            **(options.own or {}),
         )
-        self.route = app.hosted_route(settings, own, log, self.shared)
+        self.authorities = Authorities(settings, self.clock)
+        self.route = app.hosted_route(settings, own, log, self.shared, self._access(own))
         self.edges: list[EdgeRoute] = []
         if edge is not None:
-            self.edges = [app.edge_route(settings, edge, self.shared)]
+            self.edges = [app.edge_route(settings, edge, self.shared, self._access(edge))]
         self.routes = routes = Router([self.route, *self.edges])
         self.inspector = app.inspector(routes)
         self.fast = FastPath(routes, self.shared)
@@ -122,6 +132,9 @@ class Serving:
         self.port = 0
         self._runner = web.ServerRunner(self.server)
         self._clients: list[Client] = []
+
+    def _access(self, route: Route) -> Access:
+        return app.access_of(self._settings, route, self.authorities, self.shared)
 
     async def start(self) -> None:
         """Open the log and the origin, and listen."""

@@ -189,6 +189,6 @@ async def test_what_is_not_bounded_is_not_noted() -> None:
         await gateway.ask(put("s"))
         for _ in range(3):
             assert (await gateway.ask(post("s", b"x"))).status == 204
-        assert [len(rate) for rate in gateway.shared.admission._rates] == [0, 0, 0]
+        assert [len(rate) for rate in gateway.shared.quotas._rates] == [0, 0, 0]
         await until(lambda: gateway.limits.connections == 0)
         assert gateway.limits.connections_of == {}

@@ -1,4 +1,4 @@
-"""Pages of web origins that `cors_origins` does not name: they write nothing."""
+"""Pages of other web origins: they write nothing, unless `write_origins` names them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_refused(answer: Answer) -> bool:
     return (
         answer.status == 403
         and b'"code":"origin_not_allowed"' in answer.body
-        and b"cors_origins" in answer.body
+        and b"write_origins" in answer.body
     )
 
 
@@ -41,9 +41,13 @@ def is_refused(answer: Answer) -> bool:
         post("s", b"+evil", "Origin: chrome-extension://headgate.test"),
     ],
 )
-@pytest.mark.parametrize("named", [(NAMED,), ()])
-async def test_a_strangers_page_writes_nothing(write: bytes, named: Sequence[str]) -> None:
-    async with serving(cors_origins=named) as gateway:
+@pytest.mark.parametrize(
+    ("readers", "writers"), [(("*",), ()), (("*",), (NAMED,)), ((NAMED,), (NAMED,)), ((), ())]
+)
+async def test_a_strangers_page_writes_nothing(
+    write: bytes, readers: Sequence[str], writers: Sequence[str]
+) -> None:
+    async with serving(cors_origins=readers, write_origins=writers) as gateway:
         assert (await gateway.ask(put("s", body=b"one"))).status == 201
         assert is_refused(await gateway.ask(write))
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
@@ -62,14 +66,14 @@ async def test_a_strangers_page_writes_nothing(write: bytes, named: Sequence[str
     ],
 )
 async def test_named_pages_and_those_of_the_host_itself_write(line: str) -> None:
-    async with serving(cors_origins=(NAMED,)) as gateway:
+    async with serving(write_origins=(NAMED,)) as gateway:
         writes = [put("s", line), post("s", b"one", line), request("DELETE", "s", line)]
         statuses = [(await gateway.ask(write)).status for write in writes]
         assert statuses == [201, 204, 204]
 
 
 async def test_with_a_star_all_pages_write() -> None:
-    async with serving() as gateway:
+    async with serving(write_origins=("*",)) as gateway:
         assert (await gateway.ask(put("s", f"Origin: {STRANGER}"))).status == 201
         assert (await gateway.ask(post("s", b"one", f"Origin: {STRANGER}"))).status == 204
 
@@ -84,9 +88,32 @@ async def test_a_strangers_page_may_ask_and_read_what_its_browser_then_keeps_fro
 
 async def test_an_origin_server_hears_nothing_of_a_strangers_write() -> None:
     created = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
-    async with RawOrigin(created) as raw, edge_serving(raw, cors_origins=(NAMED,)) as gateway:
+    async with RawOrigin(created) as raw, edge_serving(raw, write_origins=(NAMED,)) as gateway:
         write = request("PUT", "/edge/s", f"Origin: {STRANGER}")
         assert is_refused(await gateway.ask(write))
         assert raw.lines() == []
         write = request("PUT", "/edge/s", f"Origin: {NAMED}")
         assert (await gateway.ask(write)).status == 201
+
+
+READS, WRITES = "GET, HEAD, OPTIONS", "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    ("page", "writers", "methods"),
+    [
+        (STRANGER, (), READS),
+        (STRANGER, (NAMED,), READS),
+        ("null", (NAMED,), READS),
+        ("https://headgate.test", (), WRITES),
+        (NAMED, (NAMED,), WRITES),
+        (STRANGER, ("*",), WRITES),
+    ],
+)
+async def test_a_preflight_is_told_what_the_page_may_send(
+    page: str, writers: Sequence[str], methods: str
+) -> None:
+    async with serving(write_origins=writers) as gateway:
+        asked = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x")
+        said = await gateway.ask(request("OPTIONS", "s", f"Origin: {page}", *asked))
+        assert (said.status, said.get("access-control-allow-methods")) == (204, methods)

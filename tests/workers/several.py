@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +29,6 @@ def is_alive(pid: int) -> bool:
 
 class Several(Headgate):
     """`pid` is the supervisor's."""
-
-    def spawn(self) -> None:
-        """Start, and wait for nothing."""
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.arguments, stdout=log, stderr=log, env=self.environment
-            )
 
     def has_admin(self) -> bool:
         """Whether the admin listener answers."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
-from tests.support.processes import HEADGATE, Headgate, headgate
+from tests.support.processes import HEADGATE, Headgate, headgate, run
 from tests.support.waiting import wait_until
 from tests.workers.several import Several, is_alive, several
 
@@ -62,20 +61,17 @@ def server(origin: Headgate) -> Iterator[Several]:
 
 def refusal(*arguments: str, listen: int | None = None, admin: int | None = None) -> str:
     """What a Headgate that cannot start says last."""
-    done = subprocess.run(
+    done = run(
         [
-            *(str(HEADGATE), "serve", "--workers=2"),
+            *(HEADGATE, "serve", "--workers=2"),
             f"--listen=127.0.0.1:{listen or free_port()}",
             f"--admin=127.0.0.1:{admin or free_port()}",
             *arguments,
         ],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+        timeout_s=30,
     )
-    assert (done.returncode, done.stdout) == (2, ""), done
-    return done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stdout) == (2, b""), done
+    return done.stderr.decode().splitlines()[-1]
 
 
 @contextmanager

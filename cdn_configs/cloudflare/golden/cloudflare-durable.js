@@ -9,15 +9,19 @@ const CONFIG = {
   ],
   "moment_s": 1,
   "origin": "http://gateway.example.com:4437",
+  "own_paths": "^(?:/v1/stream)/",
   "patience_s": 30,
   "poll_data_s": 20,
-  "timeout_s": 65
+  "read_keys": [],
+  "timeout_s": 65,
+  "token_age_s": 900
 }
 
 // What a request to a stream is, and which requests are the same read.
 
 // Repeated, they mean something else to each server that reads them: nobody may share the answer.
-const SINGLE = ["offset", "live", "cursor"]
+const SINGLE = ["offset", "live", "cursor", "rk"]
+const TOKEN = "token" // of the query: a credential, for EventSource, which can set no header
 
 /** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
 function modeOf(request, url) {
@@ -34,13 +38,14 @@ function modeOf(request, url) {
 
 /** The query with whole `name=value` pairs in order, so that another order makes no other key. */
 function sortedQuery(url) {
-  const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
-  return pairs.length ? `?${pairs.join("&")}` : ""
+  const isToken = (pair) => pair.startsWith(`${TOKEN}=`) // a credential is in no key
+  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isToken(pair))
+  return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
-/** Whether a request says who asks, by one of these headers; its answer may be for nobody else. */
-function saysWho(request, identityHeaders) {
-  return identityHeaders.some((name) => request.headers.has(name))
+/** Whether a request says who asks, by one of these headers or by a token in its URL. */
+function saysWho(request, url, identityHeaders) {
+  return url.searchParams.has(TOKEN) || identityHeaders.some((name) => request.headers.has(name))
 }
 
 /** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
@@ -192,9 +197,15 @@ class SharedReads {
 const NEVER = { fresh_s: 0, stale_s: 0 }
 const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
-/** Whether others may have this answer; `isOwnSlot` says that they have the same credential. */
-function mayShare(response, isOwnSlot) {
+const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
+
+/**
+ * Whether others may have this answer: `isOwnSlot` says that they may have what is private, and
+ * `isOfMany` that they have other credentials.
+ */
+function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
+  if (isOfMany && REFUSED.includes(status)) return false
   const varies = (headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, "")
   if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
   const said = governing(headers)
@@ -209,8 +220,10 @@ function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s }) {
   const said = governing(headers)
   if (mode === "poll" && answer.status === 204) return { fresh_s: moment_s, stale_s: 0 }
   if (answer.status !== 200 || headers.has("Set-Cookie")) return NEVER
-  if (said.has("no-store") || said.has("no-cache")) return NEVER
   if (said.has("private") && !isOwnSlot) return NEVER
+  if (said.has("no-store")) return NEVER
+  // What is private says nothing to shared caches of what reached the tail.
+  if (said.has("no-cache")) return said.has("private") ? { fresh_s: moment_s, stale_s: 0 } : NEVER
   const age_s = Number(headers.get("Age") ?? 0)
   const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - age_s
   const isEmpty = isEmptyTail(headers, answer.body)
@@ -255,6 +268,86 @@ function fromStored(stored) {
   return { response, fresh_s: left_s, stale_s: stale_s + Math.min(0, left_s) }
 }
 
+// Read tokens (JWT by Ed25519), verified here: whoever has one may have the copies of all.
+//
+// Whatever is not as expected is no admission. Its request goes to the gateway, which says why.
+
+const PARAMETER = "token" // of the query, for EventSource, which can set no header
+const COOKIE = /(?:^|;)\s*__Secure-headgate="?([A-Za-z0-9._~+/=-]+)"?\s*(?=;|$)/g
+const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
+const TYPE = "hg-read+jwt"
+const LONGEST_TOKEN = 8 * 1024
+const BELOW = "/*"
+// As the gateway spells a path itself; another spelling may be of another stream.
+const USUAL_PATH =
+  /^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2})*$/
+
+/** The token that a read presents: of Authorization, else of its query, else of its cookie. */
+function tokenOf(request, url) {
+  const asked = url.searchParams.getAll(PARAMETER)
+  if (asked.length > 1) return null // which of them counts is the gateway's to say
+  const given = request.headers.get("Authorization")
+  if (given !== null) return given.match(BEARER)?.[1] ?? null
+  if (asked.length) return asked[0]
+  const cookies = [...(request.headers.get("Cookie") ?? "").matchAll(COOKIE)]
+  return cookies.length === 1 ? cookies[0][1] : null
+}
+
+/** Whether a token lets its bearer read the stream at this path now. */
+async function mayRead(token, path, { read_keys, own_paths, token_age_s }) {
+  if (token === null || token.length > LONGEST_TOKEN || !USUAL_PATH.test(path)) return false
+  if (!new RegExp(own_paths).test(path)) return false
+  const parts = token.split(".")
+  const [header, claims] = parts.map(decoded)
+  if (parts.length !== 3 || !header || !claims) return false
+  if (header.alg !== "EdDSA" || header.typ !== TYPE || "crit" in header) return false
+  if (!permits(claims, path, token_age_s)) return false
+  const key = read_keys.find(({ kid }) => kid === header.kid)
+  const signature = bytesOf(parts[2])
+  if (!key || signature?.length !== 64) return false
+  const signed = new TextEncoder().encode(`${parts[0]}.${parts[1]}`)
+  return crypto.subtle.verify("Ed25519", await imported(key), signature, signed)
+}
+
+function permits({ ver, ops = ["read"], streams, iat, exp }, path, token_age_s) {
+  const now = Date.now() / 1000
+  if (ver !== 1 || !Array.isArray(ops) || !ops.includes("read")) return false
+  if (typeof iat !== "number" || typeof exp !== "number" || typeof streams !== "string") return false
+  if (!(now < exp) || exp - iat > token_age_s) return false
+  if (!streams.endsWith(BELOW)) return path === streams
+  const above = streams.slice(0, -1)
+  return path.startsWith(above) && path.length > above.length
+}
+
+function decoded(part) {
+  try {
+    const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytesOf(part)))
+    return typeof value === "object" ? value : null
+  } catch {
+    return null
+  }
+}
+
+function bytesOf(part) {
+  if (!/^[A-Za-z0-9_-]+$/.test(part)) return null
+  try {
+    const text = atob(part.replaceAll("-", "+").replaceAll("_", "/"))
+    return Uint8Array.from(text, (character) => character.charCodeAt(0))
+  } catch {
+    return null
+  }
+}
+
+const importing = new Map() // key id to CryptoKey: as many as the file has
+
+function imported({ kid, x }) {
+  if (!importing.has(kid)) {
+    const jwk = { kty: "OKP", crv: "Ed25519", x }
+    importing.set(kid, crypto.subtle.importKey("jwk", jwk, "Ed25519", false, ["verify"]))
+  }
+  return importing.get(kid)
+}
+
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
 
@@ -272,11 +365,14 @@ const IDENTITY = CONFIG.identity_headers.map((name) => [name, `Headgate-${name}`
 async function gateway(request, share) {
   const url = new URL(request.url)
   const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
-  const isBypass = CONFIG.credentials === "bypass" && saysWho(request, CONFIG.identity_headers)
-  if (!isRead || isBypass) return pass(request, url)
+  const whose = isRead ? await readerOf(request, url) : null
+  if (whose === null) return pass(request, url)
   const question = url.origin + url.pathname + sortedQuery(url)
-  const read = new Request(question, { headers: neededBy(request) })
-  const shared = await share(read, await slotOf(request))
+  const read = new Request(question, { headers: neededBy(request, url) })
+  // Two sites do not share, either: what CORS lets the pages of each read is in the headers.
+  const site = request.headers.get("Origin")
+  const isAnybody = whose === ANYBODY && site === null
+  const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
   if (!isNotModified(request, response.headers.get("ETag"))) return response
@@ -322,21 +418,40 @@ async function reach(target, options) {
   }
 }
 
-/** Whether a read is that of one credential, and its answer in a slot that nobody else asks. */
+/** Whether a read is in a slot in which what is private is for everybody who comes to it. */
 function isOwnSlot(read) {
+  return CONFIG.credentials !== "reader-key" && hasCredentials(read)
+}
+
+/** Whether others in its slot may be refused what this read is answered, or the other way. */
+function isOfMany(read) {
+  return CONFIG.credentials !== "per-credential" && hasCredentials(read)
+}
+
+function hasCredentials(read) {
   return IDENTITY.some(([, kept]) => read.headers.has(kept))
 }
 
-function neededBy(request) {
+function neededBy(request, url) {
   const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
-  return sent.map(([name, kept]) => [kept, request.headers.get(name)])
+  const fields = sent.map(([name, kept]) => [kept, request.headers.get(name)])
+  if (!url.searchParams.has(PARAMETER) || request.headers.has("Authorization")) return fields
+  return [...fields, ["Headgate-Authorization", `Bearer ${url.searchParams.get(PARAMETER)}`]]
 }
 
-// Whose answer it is. The credential itself is in no key. Two sites do not share, either: what CORS
-// lets the pages of each read is in the headers.
-async function slotOf(request) {
-  const whose = [...CONFIG.identity_headers, "Origin"].map((name) => request.headers.get(name))
-  return whose.every((field) => field === null) ? "anybody" : sha256(JSON.stringify(whose))
+const ANYBODY = "anybody"
+
+/** Whose answers a read has to do with; null for one that only the gateway answers. */
+async function readerOf(request, url) {
+  if (!saysWho(request, url, CONFIG.identity_headers)) return ANYBODY
+  const { credentials, identity_headers } = CONFIG
+  // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
+  if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
+  if (credentials === "verified") {
+    return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
+  }
+  if (credentials !== "per-credential" || url.searchParams.has(PARAMETER)) return null
+  return identity_headers.map((name) => request.headers.get(name)) // in no key but as its hash
 }
 
 async function sha256(text) {
@@ -388,8 +503,7 @@ async function cachedRead(read, key, { reads, ctx, loadOnce }) {
 
 /** The response to one of those who ask the same, and the `answer` that they share, if they may. */
 async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
-  const own = isOwnSlot(read)
-  const may = (response) => mayShare(response, own)
+  const may = (response) => mayShare(response, isOwnSlot(read), isOfMany(read))
   const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
   const [answer, how] = await reads.join(key, loadOnce, options)
   if (answer instanceof Unshared || answer === null) {

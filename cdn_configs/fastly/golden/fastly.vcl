@@ -25,7 +25,7 @@ sub vcl_recv {
     return(pass);
   }
   # What one reader may see is nobody else's.
-  if (req.http.Authorization || req.http.Cookie) {
+  if (req.http.Authorization || req.http.Cookie || req.url ~ "[?&]token=") {
     return(pass);
   }
   # The same URL means another place each time, unless live says that it is waited for.

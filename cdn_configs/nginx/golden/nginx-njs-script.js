@@ -8,17 +8,24 @@ const IDENTITY_HEADERS = ["Authorization", "Cookie"];
 // so that no two lists of headers give the same text.
 function reader(r) {
   const known = IDENTITY_HEADERS.filter((name) => r.headersIn[name]);
-  if (!known.length) return "";
-  const told = JSON.stringify(known.map((name) => [name.toLowerCase(), r.headersIn[name]]));
+  const tokens = r.variables.request_uri.split("?").slice(1).join("?").split("&").filter(isToken);
+  if (!known.length && !tokens.length) return "";
+  const named = known.map((name) => [name.toLowerCase(), r.headersIn[name]]);
+  const told = JSON.stringify(named.concat(tokens.map((pair) => ["?", pair])));
   return crypto.createHash("sha256").update(told).digest("hex");
+}
+
+// Whether a parameter of the query is a credential, which is in no key.
+function isToken(pair) {
+  return pair.startsWith("token=");
 }
 
 // The query with its parameters in order. One that has a parameter twice stays as it is: servers
 // do not agree which of the two counts, so its order may mean something.
 function query(r) {
-  const pairs = (r.variables.args || "").split("&").filter((pair) => pair);
+  const pairs = (r.variables.args || "").split("&").filter((pair) => pair && !isToken(pair));
   const names = pairs.map((pair) => pair.split("=", 1)[0]).sort();
-  if (names.some((name, at) => at && name === names[at - 1])) return r.variables.args;
+  if (names.some((name, at) => at && name === names[at - 1])) return pairs.join("&");
   return pairs.sort().join("&");
 }
 

@@ -14,7 +14,8 @@ const CONFIG = {
 // What a request to a stream is, and which requests are the same read.
 
 // Repeated, they mean something else to each server that reads them: nobody may share the answer.
-const SINGLE = ["offset", "live", "cursor"]
+const SINGLE = ["offset", "live", "cursor", "rk"]
+const TOKEN = "token" // of the query: a credential, for EventSource, which can set no header
 
 /** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
 function modeOf(request, url) {
@@ -31,13 +32,14 @@ function modeOf(request, url) {
 
 /** The query with whole `name=value` pairs in order, so that another order makes no other key. */
 function sortedQuery(url) {
-  const pairs = url.search.slice(1).split("&").filter(Boolean).sort()
-  return pairs.length ? `?${pairs.join("&")}` : ""
+  const isToken = (pair) => pair.startsWith(`${TOKEN}=`) // a credential is in no key
+  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isToken(pair))
+  return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
-/** Whether a request says who asks, by one of these headers; its answer may be for nobody else. */
-function saysWho(request, identityHeaders) {
-  return identityHeaders.some((name) => request.headers.has(name))
+/** Whether a request says who asks, by one of these headers or by a token in its URL. */
+function saysWho(request, url, identityHeaders) {
+  return url.searchParams.has(TOKEN) || identityHeaders.some((name) => request.headers.has(name))
 }
 
 /** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
@@ -260,8 +262,8 @@ async function reach(request, target) {
 // for a while longer would hide appends.
 function keptByVercel(request, mode, { status, headers }) {
   const said = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
-  const isForOne =
-    saysWho(request, CONFIG.identity_headers) || headers.has("Set-Cookie") || headers.has("Vary")
+  const isOfOne = saysWho(request, new URL(request.url), CONFIG.identity_headers)
+  const isForOne = isOfOne || headers.has("Set-Cookie") || headers.has("Vary")
   const isOpenTail = headers.has("Stream-Up-To-Date") && !headers.has("Stream-Closed")
   const mayChange = isOpenTail || said.has("no-cache") || !said.has("public")
   const left_s =

@@ -79,6 +79,7 @@ class DataFolder:
         """Make the folder, look at the file without touching it, lock, and create it if absent."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_links()
             self._check_header()
             self._take_lock()
             if not self.file.exists():
@@ -92,6 +93,19 @@ class DataFolder:
         except apsw.Error as error:
             self.release()
             raise StartError(f"the data file {self.file} cannot be made: {error}") from error
+
+    def _check_links(self) -> None:
+        """Whoever could put a link there would have us write to, or cut, a file of somebody else.
+
+        The folder itself may be one.
+        """
+        for name in ("db", "db-wal", "db-shm", "lock", "reserve"):
+            file = self.folder / f"headgate.{name}"
+            if file.is_symlink():
+                raise StartError(
+                    f"{file} is a symbolic link: it was left as it is; to keep streams elsewhere,"
+                    " make the folder a link"
+                )
 
     def _check_header(self) -> None:
         if not self.file.exists():
@@ -123,7 +137,8 @@ class DataFolder:
             )
 
     def _take_lock(self) -> None:
-        lock = os.open(self.folder / "headgate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self.folder / "headgate.lock", flags, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -32,7 +32,7 @@ def peer_of(transport: BaseTransport | None) -> str | None:
     return peer[0] if isinstance(peer, tuple) else None
 
 
-class Admission:
+class Quotas:
     """Asked once for each write, before anything is done for it.
 
     A client is who was authorised, by name, else an address.

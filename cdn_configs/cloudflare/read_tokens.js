@@ -1,0 +1,79 @@
+// Read tokens (JWT by Ed25519), verified here: whoever has one may have the copies of all.
+//
+// Whatever is not as expected is no admission. Its request goes to the gateway, which says why.
+
+export const PARAMETER = "token" // of the query, for EventSource, which can set no header
+const COOKIE = /(?:^|;)\s*__Secure-headgate="?([A-Za-z0-9._~+/=-]+)"?\s*(?=;|$)/g
+const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
+const TYPE = "hg-read+jwt"
+const LONGEST_TOKEN = 8 * 1024
+const BELOW = "/*"
+// As the gateway spells a path itself; another spelling may be of another stream.
+const USUAL_PATH =
+  /^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2})*$/
+
+/** The token that a read presents: of Authorization, else of its query, else of its cookie. */
+export function tokenOf(request, url) {
+  const asked = url.searchParams.getAll(PARAMETER)
+  if (asked.length > 1) return null // which of them counts is the gateway's to say
+  const given = request.headers.get("Authorization")
+  if (given !== null) return given.match(BEARER)?.[1] ?? null
+  if (asked.length) return asked[0]
+  const cookies = [...(request.headers.get("Cookie") ?? "").matchAll(COOKIE)]
+  return cookies.length === 1 ? cookies[0][1] : null
+}
+
+/** Whether a token lets its bearer read the stream at this path now. */
+export async function mayRead(token, path, { read_keys, own_paths, token_age_s }) {
+  if (token === null || token.length > LONGEST_TOKEN || !USUAL_PATH.test(path)) return false
+  if (!new RegExp(own_paths).test(path)) return false
+  const parts = token.split(".")
+  const [header, claims] = parts.map(decoded)
+  if (parts.length !== 3 || !header || !claims) return false
+  if (header.alg !== "EdDSA" || header.typ !== TYPE || "crit" in header) return false
+  if (!permits(claims, path, token_age_s)) return false
+  const key = read_keys.find(({ kid }) => kid === header.kid)
+  const signature = bytesOf(parts[2])
+  if (!key || signature?.length !== 64) return false
+  const signed = new TextEncoder().encode(`${parts[0]}.${parts[1]}`)
+  return crypto.subtle.verify("Ed25519", await imported(key), signature, signed)
+}
+
+function permits({ ver, ops = ["read"], streams, iat, exp }, path, token_age_s) {
+  const now = Date.now() / 1000
+  if (ver !== 1 || !Array.isArray(ops) || !ops.includes("read")) return false
+  if (typeof iat !== "number" || typeof exp !== "number" || typeof streams !== "string") return false
+  if (!(now < exp) || exp - iat > token_age_s) return false
+  if (!streams.endsWith(BELOW)) return path === streams
+  const above = streams.slice(0, -1)
+  return path.startsWith(above) && path.length > above.length
+}
+
+function decoded(part) {
+  try {
+    const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytesOf(part)))
+    return typeof value === "object" ? value : null
+  } catch {
+    return null
+  }
+}
+
+function bytesOf(part) {
+  if (!/^[A-Za-z0-9_-]+$/.test(part)) return null
+  try {
+    const text = atob(part.replaceAll("-", "+").replaceAll("_", "/"))
+    return Uint8Array.from(text, (character) => character.charCodeAt(0))
+  } catch {
+    return null
+  }
+}
+
+const importing = new Map() // key id to CryptoKey: as many as the file has
+
+function imported({ kid, x }) {
+  if (!importing.has(kid)) {
+    const jwk = { kty: "OKP", crv: "Ed25519", x }
+    importing.set(kid, crypto.subtle.importKey("jwk", jwk, "Ed25519", false, ["verify"]))
+  }
+  return importing.get(kid)
+}

@@ -1,0 +1,52 @@
+"""Answers of a private route: what no cache that is shared may be told of them, or keep them by.
+
+The gateway's own cache goes by what the origin says. What leaves it is for one reader, and for the
+cache of a browser, for as long as before.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from multidict import CIMultiDict
+
+from gateway.cache.directives import members
+from gateway.protocol import cache_headers
+
+# Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
+# long. A browser goes by max-age as before.
+_FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
+# Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
+# Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
+_OF_SHARED_CACHES = re.compile(
+    r".*cdn-cache-control|surrogate-(control|key)|edge-(control|cache-tag)"
+    r"|x-(accel-expires|key|cache-tags?|litespeed-(cache-control|tag))|xkey|cache-tags?|cdn-tag"
+)
+
+
+def make_private(fields: CIMultiDict[str]) -> None:
+    """Leave in an answer's fields only what is for its reader."""
+    for name in {name for name in fields if _is_of_shared_caches(name)}:
+        del fields[name]
+    fields["Cache-Control"] = _private(tuple(fields.getall("Cache-Control", ())))
+
+
+def private_lines(lines: str) -> str:
+    """The same of header lines such as an origin says for every poll; none stay none."""
+    if not lines:
+        return ""
+    fields = CIMultiDict(cache_headers.fields(lines))
+    make_private(fields)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+
+
+@lru_cache(maxsize=256)  # clients do not choose the names: there are a few dozen
+def _is_of_shared_caches(name: str) -> bool:
+    return _OF_SHARED_CACHES.fullmatch(name.lower()) is not None
+
+
+@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
+def _private(lines: tuple[str, ...]) -> str:
+    kept = [it for it in members(lines) if it.partition("=")[0].strip().lower() not in _FOR_ALL]
+    return ", ".join(["private", *kept])

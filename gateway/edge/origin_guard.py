@@ -1,0 +1,244 @@
+"""The guard of a route whose origin decides who may read: it is asked, and its yes remembered.
+
+Writes, and reads of what is not kept, reach the origin with the credentials of who asks, so there
+it decides each time. Before anything that is kept or followed is given out, it is asked with a HEAD
+of the stream, at most once in `ttl_s` seconds for each reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from functools import partial
+from math import inf
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakValueDictionary
+
+from multidict import CIMultiDict
+
+from gateway.access.operations import READ, Grant
+from gateway.access.principal import Principal
+from gateway.background import Background
+from gateway.cache.directives import again_s
+from gateway.cache.single_flight import SingleFlight
+from gateway.edge.follower import PASSING
+from gateway.errors import (
+    OF_THE_ORIGIN,
+    Forbidden,
+    HeadgateError,
+    LimitReached,
+    OriginBroken,
+    OriginBusy,
+    StreamGone,
+    StreamNotFound,
+    Unauthenticated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from multidict import MultiMapping
+
+    from gateway.access.operations import Need
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.origin.client import OriginAnswer
+    from gateway.protocol.identity import IdentityHeaders
+
+    # The plain read of a stream in the name of whoever sent these headers, and this token.
+    Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]
+
+REMEMBERED = 65_536  # readers who were let read a stream, 200 B each: 13 MB
+# Of those who wait for news: questions at once, so that a crowd whose time is up together leaves
+# the origin, and max_origin_requests, to others.
+MOST_RENEWALS = 32
+LONGEST_MARGIN_S = 5.0  # so long before its time is up a permission is asked for again
+_NO_HEAD = frozenset({405, 501})
+_ABSENT: dict[int, type[HeadgateError]] = {404: StreamNotFound, 410: StreamGone}
+
+
+class GuardTimes(NamedTuple):
+    """For how long a yes counts, and the longest that anybody waits for news, in seconds."""
+
+    ttl: float
+    wait: float
+
+
+class Reader(Principal):
+    """Somebody whom the origin lets read one stream; `request` asks for it in his name.
+
+    He came last at `seen` (epoch seconds).
+    """
+
+    __slots__ = ("request", "seen")
+
+    def __init__(self, request: CacheRequest, until: float) -> None:
+        grants = [Grant(request.path, READ)]
+        super().__init__("", grants, until, digest=request.admitted_as.encode())
+        self.request = request
+        self.seen = 0.0
+
+
+class OriginGuard(Background):
+    """`ask` sends the HEAD. `on_end` is called with each one whom the origin lets read no more.
+
+    Who waits for news, which takes no longer than `times.wait`, is asked about again in time, for
+    as long as anybody holds his principal. `said` counts the answers: yes, no, and failed where
+    there was none.
+    """
+
+    goes_by_query = True
+
+    def __init__(
+        self,
+        ask: Callable[[CacheRequest], Awaitable[OriginAnswer]],
+        reads: Reads,
+        identity: IdentityHeaders,
+        times: GuardTimes,
+        clock: Callable[[], float],
+        on_end: Callable[[Principal], None],
+    ) -> None:
+        self._send = ask
+        self._reads = reads
+        self._identity = identity
+        self._ttl_s, self._wait_s = times
+        self._margin_s = min(times.ttl / 5, LONGEST_MARGIN_S)
+        self._clock = clock
+        self.on_end = on_end
+        self._until: OrderedDict[str, float] = OrderedDict()
+        self._held: WeakValueDictionary[str, Reader] = WeakValueDictionary()
+        self._questions: SingleFlight[float] = SingleFlight()
+        self._renewals: set[asyncio.Task[None]] = set()
+        # Whoever writes: the origin is sent the write itself, and decides.
+        self._anybody = Principal("", [], inf)
+        self.said = {"yes": 0, "no": 0, "failed": 0}
+
+    @property
+    def remembered(self) -> int:
+        """How many readers are known to have been let read a stream, of REMEMBERED."""
+        return len(self._until)
+
+    def admitted(
+        self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
+    ) -> Principal | None:
+        """Who may do this, where that is known at once; None where `admit` has to say."""
+        if any(need.operations != READ for need in needs):
+            return self._anybody
+        request = self._reads(headers, token, needs[0])
+        until = self._until.get(request.admitted_as, 0.0)
+        if until <= now:
+            return None
+        self._until.move_to_end(request.admitted_as)
+        return self._reader(request, until, now)
+
+    async def admit(
+        self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
+    ) -> Principal:
+        """Who may do this. Raises what the origin says to the contrary, or why it cannot say."""
+        principal = self.admitted(headers, token, needs, now)
+        if principal is not None:
+            return principal
+        request = self._reads(headers, token, needs[0])
+        return self._reader(request, await self._asked(request), now)
+
+    def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
+        """The headers of a request it has admitted, without those that say who asks."""
+        return CIMultiDict(
+            (name, value) for name, value in headers.items() if not self._identity.has(name)
+        )
+
+    def denied(self, name: str) -> None:
+        """The origin has refused a reader, by the hash of who he is, what it let him read."""
+        self._until.pop(name, None)
+        reader = self._held.pop(name, None)
+        if reader is not None:
+            reader.until = 0.0
+            self.on_end(reader)
+
+    def _reader(self, request: CacheRequest, until: float, now: float) -> Reader:
+        reader = self._held.get(request.admitted_as)
+        if reader is None:
+            reader = self._held[request.admitted_as] = Reader(request, until)
+        reader.seen = now
+        return reader
+
+    async def _asked(self, request: CacheRequest) -> float:
+        """Until when he may; asked once for all who ask the same."""
+        return await self._questions.read(request.admitted_as, partial(self._ask, request))
+
+    async def _ask(self, request: CacheRequest) -> float:
+        asked_at = self._clock()
+        try:
+            answer = await self._send(request)
+            answer.release()
+        except (LimitReached, *OF_THE_ORIGIN) as error:
+            self.said["failed"] += 1
+            if isinstance(error, LimitReached):
+                raise
+            raise OriginBusy(f"it is not known who may read this: {error.detail}") from error
+        refusal = _refusal(answer.status, answer.headers)
+        if isinstance(refusal, OriginBusy | OriginBroken):
+            self.said["failed"] += 1
+            raise refusal
+        if refusal is not None:
+            self.said["no"] += 1
+            self.denied(request.admitted_as)
+            raise refusal
+        self.said["yes"] += 1
+        self._remember(request.admitted_as, asked_at + self._ttl_s)
+        return asked_at + self._ttl_s
+
+    def _remember(self, name: str, until: float) -> None:
+        self._until[name] = until
+        self._until.move_to_end(name)
+        if len(self._until) > REMEMBERED:
+            self._until.popitem(last=False)
+        reader = self._held.get(name)
+        if reader is not None:
+            reader.until = until
+
+    # Those who wait for news
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._margin_s / 4)
+                self._renew(self._clock())
+        finally:
+            for task in self._renewals:
+                task.cancel()
+
+    def _renew(self, now: float) -> None:
+        """Ask again about those whose time is up soon; who cannot be asked about is let go then."""
+        due = [
+            reader
+            for reader in self._held.values()
+            if now < reader.until <= now + self._margin_s
+            and now < reader.seen + self._wait_s
+            and reader.request.admitted_as not in self._questions
+        ]
+        due.sort(key=attrgetter("until"))
+        for reader in due[: MOST_RENEWALS - len(self._renewals)]:
+            task = asyncio.get_running_loop().create_task(self._renewed(reader.request))
+            self._renewals.add(task)
+            task.add_done_callback(self._renewals.discard)
+
+    async def _renewed(self, request: CacheRequest) -> None:
+        with contextlib.suppress(HeadgateError):  # whatever it says is remembered already
+            await self._asked(request)
+
+
+def _refusal(status: int, headers: MultiMapping[str]) -> HeadgateError | None:
+    """What the origin's answer to the question means for who asked; None for a yes."""
+    if 200 <= status < 300:
+        return None
+    says = f"the origin answers a HEAD of the stream with {status}"
+    if status == 401:
+        challenge = ", ".join(headers.getall("WWW-Authenticate", ()))
+        return Unauthenticated(says, challenge=challenge)
+    if status in _NO_HEAD:
+        return OriginBroken(f"{says}, by which it is asked who may read")
+    if status >= 500 or status in PASSING:
+        return OriginBusy(says, again_s(headers))
+    return _ABSENT.get(status, Forbidden)(says)

@@ -1,0 +1,43 @@
+"""What is valid JSON all the same, and what readers' parsers fail on: refused when it is appended.
+
+A stream is read for as long as it is there. One message that a parser throws an error on is in the
+way of all that come after it.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+# .NET's reader takes so many unless it is told otherwise; Python's fails at about a thousand.
+MAX_DEPTH = 64
+# Of a number: Python's reader takes so many, since it is quadratic in them.
+MAX_DIGITS = 4300
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up and down, as signed bytes
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_TOO_LONG = b"0" * (MAX_DIGITS + 1)
+
+
+def check_readable(text: bytes, *, around: int = 0) -> None:
+    """Raise ValueError for valid JSON whose values are nested too deeply, or a number too long.
+
+    `around` brackets stand around the values. It takes a time that grows with the text alone.
+    """
+    if len(text) <= MAX_DIGITS and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return
+    bare = _without_strings(text)
+    if _depth(bare) > MAX_DEPTH + around:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    if _TOO_LONG in bare.translate(_DIGITS):
+        raise ValueError(f"a number has over {MAX_DIGITS} digits")
+
+
+def _without_strings(text: bytes) -> bytes:
+    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def _depth(bare: bytes) -> int:
+    """How many brackets are open at most."""
+    steps = memoryview(bare.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0)

@@ -1,0 +1,63 @@
+"""By which credentials those who use streams are known, or that nobody is asked for any."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from gateway.settings.kinds import Kind, split_list
+
+NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
+EVERYWHERE = ("tokens", "jwt", "read-tokens")
+OF_ROUTES = (*EVERYWHERE, "origin")
+Allowed = Literal["read", "append", "create", "close", "delete"]
+Visibility = Literal["auto", "public", "private"]
+
+
+def _kind(kinds: tuple[str, ...]) -> str:
+    return f"none, or a list of {', '.join(kinds)}"
+
+
+def _parse(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
+    items = split_list(value)
+    if not isinstance(items, list | tuple) or any(it not in (*NONE, *kinds) for it in items):
+        raise ValueError(f"must be {_kind(kinds)}")
+    if len(set(items)) < len(items):
+        raise ValueError("must not name a kind of credential twice")
+    if len(items) > 1 and "none" in items:
+        raise ValueError("must be none by itself, or name what is asked for")
+    return tuple(items)
+
+
+def _parse_default(value: object) -> tuple[object, ...]:
+    return _parse(value, EVERYWHERE)
+
+
+def _parse_route(value: object) -> tuple[object, ...]:
+    return _parse(value, OF_ROUTES)
+
+
+def _show(auth: tuple[str, ...]) -> object:
+    """As it is written: none, or a list."""
+    return auth[0] if auth == NONE else list(auth)
+
+
+# Empty where it is not said.
+Auth = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_parse_default),
+    PlainSerializer(_show),
+    Kind(_kind(EVERYWHERE)),
+]
+RouteAuth = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_parse_route),
+    PlainSerializer(_show),
+    Kind(_kind(OF_ROUTES)),
+]
+Anonymous = Annotated[
+    tuple[Allowed, ...],
+    BeforeValidator(split_list),
+    Kind(f"a list of {', '.join(get_args(Allowed))}"),
+]

@@ -1,0 +1,44 @@
+"""Whose web pages may write: a browser sends their requests with whatever its user may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import WebOriginRefused
+from gateway.protocol import responses
+from gateway.web.request_head import is_own_page
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.protocol.responses import Response
+    from gateway.runtime.common_headers import CommonHeaders
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def check(request: BaseRequest, lines: CommonHeaders, *, has_token: bool) -> None:
+    """Refuse a page's write: browsers ask first only for those that forms cannot make.
+
+    `has_token` where a guard has accepted the request's Authorization: a page that can set it
+    knows the token, and needs nothing that the browser would add.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or request.method in READING:
+        return
+    if not _may_write(request, lines, origin, has_token=has_token):
+        raise WebOriginRefused(origin)
+
+
+def preflight(request: BaseRequest, lines: CommonHeaders, *, is_guarded: bool) -> Response:
+    """What a page may send; `is_guarded` where a token could let it write."""
+    origin = request.headers.get("Origin", "")
+    asked = request.headers.get("Access-Control-Request-Headers", "").lower()
+    has_token = is_guarded and "authorization" in asked.replace(" ", "").split(",")
+    return responses.preflight(writes=_may_write(request, lines, origin, has_token=has_token))
+
+
+def _may_write(request: BaseRequest, lines: CommonHeaders, origin: str, *, has_token: bool) -> bool:
+    if lines.lets_write(origin) or (has_token and lines.names(origin)):
+        return True
+    return is_own_page(request, origin)

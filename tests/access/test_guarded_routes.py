@@ -1,0 +1,232 @@
+"""Nothing of a guarded route is done, told or looked up for whom its guard does not admit."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.access.guarded import ROUTES, bearer, guarded, revoke, token
+from tests.web.serving import EDGE, PREFIX, get, request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+APPEND = ("POST", "", ("Content-Type: text/plain",), b"more")
+OPERATIONS = {
+    "read": ("GET", "?offset=-1", (), b""),
+    "poll": ("GET", "?offset=-1&live=long-poll", (), b""),
+    "head": ("HEAD", "", (), b""),
+    "options": ("OPTIONS", "", (), b""),
+    "append": APPEND,
+    "close": ("POST", "", ("Stream-Closed: true",), b""),
+    "append and close": ("POST", "", (*APPEND[2], "Stream-Closed: true"), b"x"),
+    "create": ("PUT", "", APPEND[2], b""),
+    "delete": ("DELETE", "", (), b""),
+    "unknown": ("PATCH", "", (), b""),
+}
+READS = {"read", "poll", "head", "options"}
+ORDINARY = "X-Request-Id: r"  # asks for an answer of its own, so it goes the ordinary way
+WAYS: dict[str, tuple[str, ...]] = {"fast": (), "ordinary": (ORDINARY,)}
+
+
+async def ask(gateway: Serving, operation: str, target: str, *lines: str) -> Answer:
+    method, query, fields, body = OPERATIONS[operation]
+    return await gateway.ask(request(method, f"{target}{query}", *fields, *lines, body=body))
+
+
+def is_refused(answer: Answer, status: int) -> bool:
+    """Whether it is a refusal that says nothing of the stream."""
+    told = {"stream-next-offset", "etag", "stream-closed", "content-encoding"}
+    return (
+        answer.status == status and not told & answer.headers.keys() and b"data" not in answer.body
+    )
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_each_operation_needs_a_token_that_lets_it(prefix: str, tmp_path: Path) -> None:
+    cases = 0
+    async with guarded(tmp_path) as gateway:
+        # What is in the cache is the nearest to be given away.
+        for _ in range(3):
+            client = await gateway.connect()
+            assert (await client.ask(get(f"{prefix}/a/s?offset=-1", bearer("ann")))).body == b"data"
+        for operation, lines in product(OPERATIONS, WAYS.values()):
+            target = f"{prefix}/a/s"
+            reads = operation in READS
+            refused = {
+                (): 401,
+                ("Authorization: Basic YTpi",): 401,
+                (bearer("nobody"),): 401,
+                (bearer("gone"),): 401,
+                (bearer("ben"),): 403,
+                (bearer("writer" if reads else "ann"),): 403,
+            }
+            for credential, status in refused.items():
+                answer = await ask(gateway, operation, target, *credential, *lines)
+                assert is_refused(answer, status), (operation, credential, lines, answer)
+                challenge = answer.get("WWW-Authenticate") or ""
+                assert challenge.startswith("Bearer") == (status == 401), answer
+                presented = bool(credential) and "Basic" not in credential[0]
+                assert ("invalid_token" in challenge) == (status == 401 and presented), answer
+                cases += 1
+        after = await gateway.ask(get(f"{prefix}/a/s?offset=-1", bearer("ann")))
+        assert (after.body, after.get("Stream-Closed")) == (b"data", None), "not refused"
+        for operation, lines in product(OPERATIONS, WAYS.values()):
+            who = "ann" if operation in READS else "all"
+            name = "a/s" if operation in READS else f"a/{operation.replace(' ', '-')}"
+            if operation not in READS:
+                await ask(gateway, "create", f"{prefix}/{name}", bearer("all"))
+            answer = await ask(gateway, operation, f"{prefix}/{name}", bearer(who), *lines)
+            assert answer.status not in {401, 403, 404}, (operation, answer)
+            cases += 1
+    assert cases == len(OPERATIONS) * len(WAYS) * 7
+
+
+async def test_a_fork_needs_its_source_to_be_read(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        for source, who, status in (
+            ("a/s", "all", 201),
+            ("a/s", "writer", 403),
+            ("b/s", "writer", 403),
+        ):
+            fork = request(
+                "PUT",
+                f"{PREFIX}/fork",
+                bearer(who),
+                "Content-Type: text/plain",
+                f"Stream-Forked-From: {PREFIX}/{source}",
+            )
+            assert (await gateway.ask(fork)).status == status, (source, who)
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_preflight_has_no_credential_and_needs_none(prefix: str, tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        asked = ("Origin: https://a.example", "Access-Control-Request-Method: GET")
+        answer = await gateway.ask(request("OPTIONS", f"{prefix}/a/s", *asked))
+        assert answer.status == 204
+
+
+@pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
+async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
+    prefix: str, way: str, tmp_path: Path
+) -> None:
+    target, lines = f"{prefix}/a/s", WAYS[way]
+    async with guarded(tmp_path) as gateway:
+        by_query = f"{target}?offset=-1&token={token('ann')}"
+        cookie = f"Cookie: x=1; __Secure-headgate={token('ann')}"
+        for wire in (get(by_query, *lines), get(f"{target}?offset=-1", cookie, *lines)):
+            for _ in range(3):
+                answer = await gateway.ask(wire)
+                assert (answer.status, answer.body) == (200, b"data"), answer
+                assert answer.get("Referrer-Policy") == "no-referrer"
+        for method in ("PUT", "POST", "DELETE"):
+            wrong = request(method, f"{target}?token={token('all')}", *APPEND[2], *lines, body=b"x")
+            assert (await gateway.ask(wrong)).status == 401
+            by_cookie = f"Cookie: __Secure-headgate={token('all')}"
+            wrong = request(method, target, by_cookie, *APPEND[2], *lines, body=b"x")
+            assert (await gateway.ask(wrong)).status == 401
+        twice = await gateway.ask(get(f"{by_query}&token=x", *lines))
+        twice.assert_problem(400, "token")
+        assert token("ann").encode() not in twice.wire
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_heads_of_two_who_share_a_connection_stay_apart(prefix: str, tmp_path: Path) -> None:
+    """A's answers never go to B, in whatever order they come, together or one by one."""
+    mine = {who: get(f"{prefix}/{who[0]}/s?offset=-1", bearer(who)) for who in ("ann", "ben")}
+    other = {
+        "ann": get(f"{prefix}/b/s?offset=-1", bearer("ann")),
+        "ben": get(f"{prefix}/a/s?offset=-1", bearer("ben")),
+        "nobody": get(f"{prefix}/a/s?offset=-1"),
+    }
+    async with guarded(tmp_path) as gateway:
+        client = await gateway.connect()
+        for wire in [*mine.values()] * 3:  # read, kept, and its head remembered
+            assert (await client.ask(wire)).status == 200
+        answered = gateway.fast.answered
+        for wire in mine.values():
+            assert (await client.ask(wire)).status == 200
+        assert gateway.fast.answered == answered + 2, "no head was remembered"
+        sequence = [
+            *((wire, 200) for wire in mine.values()),
+            *((wire, 401 if who == "nobody" else 403) for who, wire in other.items()),
+        ] * 4
+        for wire, status in sequence:  # one by one
+            assert (await client.ask(wire)).status == status
+        await client.send_all(b"".join(wire for wire, _ in sequence))  # all in one piece
+        got = [(await client.answer()).status for _ in sequence]
+        assert got == [status for _, status in sequence]
+        assert not any(token(who).encode() in head for head in gateway.fast.heads for who in mine)
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_remembered_head_ends_with_its_token(prefix: str, tmp_path: Path) -> None:
+    wire = get(f"{prefix}/a/s?offset=-1", bearer("late"))
+    last = wire[:-2] + b"Connection: close\r\n\r\n"
+    async with guarded(tmp_path) as gateway:
+        client = await gateway.connect()
+        for _ in range(3):
+            assert (await client.ask(wire)).status == 200
+            assert (await gateway.ask(last)).status == 200  # the way that makes no connection
+        gateway.clock.advance(59.9)
+        answered = gateway.fast.answered
+        assert (await client.ask(wire)).status == 200
+        gateway.clock.advance(0.1)
+        assert (await client.ask(wire)).status == 401
+        assert (await gateway.ask(last)).status == 401
+        assert gateway.fast.answered - answered <= 1
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_who_is_revoked_gets_nothing_more(prefix: str, tmp_path: Path) -> None:
+    wire = get(f"{prefix}/a/s?offset=-1", bearer("ann"))
+    async with guarded(tmp_path) as gateway:
+        client = await gateway.connect()
+        for _ in range(3):
+            assert (await client.ask(wire)).status == 200
+        await revoke(gateway, tmp_path, "ann")
+        assert (await client.ask(wire)).status == 401
+        assert (await client.ask(get(f"{prefix}/a/s?offset=-1", bearer("all")))).status == 200
+
+
+def told(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+    """All that a client sees of an answer, but for what no two answers have in common."""
+    fields = [field for field in answer.fields if field[0] not in {"date", "x-request-id"}]
+    return answer.status, fields, answer.body
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_what_is_hidden_looks_as_if_it_were_not_there(prefix: str, tmp_path: Path) -> None:
+    """To each operation, on each way: 120 answers are compared."""
+    pairs = 0
+    async with guarded(tmp_path, {"conceal": "on"}) as gateway:
+        for operation, lines in product(OPERATIONS, WAYS.values()):
+            # What makes a stream or is not about one is compared with a read.
+            like = "read" if operation in {"create", "options", "unknown"} else operation
+            absent = await ask(gateway, like, f"{prefix}/a/none", bearer("all"), *lines)
+            for name, credential in product(
+                ("b/s", "b/none"), ((), (bearer("ann"),), (bearer("nobody"),))
+            ):
+                hidden = await ask(gateway, operation, f"{prefix}/{name}", *credential, *lines)
+                assert told(hidden) == told(absent), (operation, name, credential)
+                pairs += 1
+            assert absent.status == 404
+    assert pairs == len(OPERATIONS) * len(WAYS) * 6
+
+
+async def test_everybody_may_do_what_is_anonymous(tmp_path: Path) -> None:
+    async with guarded(tmp_path, {"anonymous": ["read"]}) as gateway:
+        for prefix in (PREFIX, EDGE):
+            for _ in range(3):
+                answer = await gateway.ask(get(f"{prefix}/a/s?offset=-1"))
+                assert (answer.status, answer.body) == (200, b"data")
+            assert (await ask(gateway, "append", f"{prefix}/a/s")).status == 401
+            assert (await ask(gateway, "append", f"{prefix}/a/s", bearer("all"))).status == 204
+            assert (await ask(gateway, "read", f"{prefix}/a/s", bearer("writer"))).status == 200
+            assert (await ask(gateway, "read", f"{prefix}/a/s", bearer("nobody"))).status == 401

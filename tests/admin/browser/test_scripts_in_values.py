@@ -1,0 +1,185 @@
+"""Values that would run as scripts, in every place where a page shows what others have written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp.test_utils import TestServer
+from msgspec.structs import replace
+
+from admin.errors import NotTold
+from admin.model import (
+    Attention,
+    Configuration,
+    Message,
+    Messages,
+    Place,
+    SettingView,
+    State,
+)
+from admin.pages.rendering import link
+from gateway.telemetry.inspection import (
+    Explanation,
+    ProducerRow,
+    Step,
+    StreamDescription,
+    StreamPage,
+    StreamRow,
+)
+from tests.admin.browser.made_up import NOW, MadeUp
+from tests.admin.browser.serving import Tab, application
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playwright.async_api import Browser
+
+    from admin.model import Overview, RouteView, Span
+    from gateway.telemetry.inspection import StreamOrder
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PAYLOADS = (
+    # Elements that run something when they are parsed, loaded, shown, focused or closed.
+    "<script>alert(1)</script>",
+    "<ScRiPt>alert(1)</sCrIpT >",
+    "<script src=//evil.example/x.js></script>",
+    "<script type=module>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<img/src=x/onerror=alert`1`>",
+    "<svg onload=alert(1)>",
+    "<svg><script>alert(1)</script></svg>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<input autofocus onfocus=alert(1)>",
+    "<body onload=alert(1)>",
+    "<video><source onerror=alert(1)></video>",
+    "<marquee onstart=alert(1)>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    '<iframe srcdoc="<script>alert(1)</script>"></iframe>',
+    "<object data=javascript:alert(1)></object>",
+    "<embed src=//evil.example/x.swf>",
+    "<form action=javascript:alert(1)><button>go</button></form>",
+    "<a href=javascript:alert(1)>link</a>",
+    "<base href=//evil.example/>",
+    "<meta http-equiv=refresh content=0;url=//evil.example/>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<style>@import '//evil.example/x.css';</style>",
+    "<template><script>alert(1)</script></template>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    # Ways out of an attribute, a script, a style, a comment, a text area, and a template.
+    "\" onmouseover=\"alert(1)\" autofocus onfocus=\"alert(1)",
+    "' onmouseover='alert(1)' autofocus onfocus='alert(1)",
+    "` onmouseover=`alert(1)",
+    "</title><script>alert(1)</script>",
+    "</textarea><script>alert(1)</script>",
+    "</pre></bdi><img src=x onerror=alert(1)>",
+    "--><script>alert(1)</script><!--",
+    "]]><script>alert(1)</script>",
+    "{{7*7}}${alert(1)}<%= 7*7 %>{% raw %}",
+    "javascript:alert(1)//",
+    # As they come when something decodes them once more.
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+    "&lt;script&gt;alert(1)&lt;/script&gt;&#x3c;img src=x onerror=alert(1)&#x3e;",
+    "\u202e\u2028<script>alert(1)</script>\x1b[31m\x08",
+)  # fmt: skip
+# What no page has of its own, and what may stand in no attribute.
+FOREIGN = (
+    "script:not([src]), script[src*=evil], img, iframe, object, embed, base, video, marquee, math, "
+    "style, template, animate, meta[http-equiv], link[href*=evil], [onerror], [onload], [onfocus], "
+    "[onmouseover], [ontoggle], [onstart], [onbegin], [href^=javascript], [action^=javascript]"
+)
+
+
+class Hostile(MadeUp):
+    """A console of whose values those that clients, origins and operators write are payloads."""
+
+    async def overview(self, span: Span) -> Overview:
+        attention = tuple(Attention("bad", it, it, NOW) for it in PAYLOADS)
+        return replace(await super().overview(span), attention=attention)
+
+    async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
+        first, *others = await super().routes(span)
+        repairs = dict.fromkeys(PAYLOADS, 1)
+        state = State("bad", PAYLOADS[0])
+        told = replace(first, state=state, policy=PAYLOADS, repairs=repairs, origin=PAYLOADS[4])
+        return (told, *others)
+
+    async def streams(
+        self,
+        route: str,
+        *,
+        begins: str = "",
+        order: StreamOrder = "name",
+        after: str = "",
+        limit: int = 50,
+    ) -> StreamPage:
+        if begins:
+            raise NotTold(503, begins)  # as an origin's words would be told
+        return StreamPage(tuple(map(_row, PAYLOADS)))
+
+    async def stream(self, route: str, name: str) -> StreamDescription:
+        told = await super().stream(route, "chat/0001")
+        return StreamDescription(
+            _row(name),
+            dict(zip(PAYLOADS, reversed(PAYLOADS), strict=True)),
+            tuple(ProducerRow(it, 1, 1) for it in PAYLOADS),
+            len(PAYLOADS),
+            told.readers,
+            told.readers_by_mode,
+        )
+
+    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+        told = tuple(Message(len(it.encode()), it, None) for it in (name, *PAYLOADS))
+        return Messages(name, Place("0000000001_0000000000036024"), told, None, "1_2")
+
+    async def explanation(
+        self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
+    ) -> Explanation:
+        return Explanation(tuple(Step(it, it, it) for it in (url, *PAYLOADS)), PAYLOADS[0])
+
+    def configuration(self) -> Configuration:
+        told = (SettingView(it, it, it, it, it, True) for it in PAYLOADS)
+        return Configuration(tuple(told))
+
+
+def _row(name: str) -> StreamRow:
+    return StreamRow(
+        name=name,
+        content_type=name,
+        closed=False,
+        tail=name,
+        size=1,
+        readers=1,
+        rate=1.0,
+        expires_at=None,
+        forked_from=name,
+        created_at=NOW,
+    )
+
+
+ALL = "".join(PAYLOADS)  # where a page has one value only: in it every way out of an attribute
+STREAM = {"route": "/v1/stream", "name": ALL}
+PAGES = (
+    "/",
+    "/routes",
+    "/streams",
+    link("/streams", begins=ALL),
+    *(link("/stream", **STREAM, tab=it) for it in ("readers", "producers", "metadata", "change")),
+    link("/stream", **STREAM),
+    link("/explain", target=ALL, explained="yes"),
+    "/configuration",
+)
+
+
+async def test_forty_payloads_are_text_wherever_they_stand(browser: Browser) -> None:
+    assert len(set(PAYLOADS)) == 40
+    async with TestServer(application(Hostile()), host="127.0.0.1") as server:
+        tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"))
+        for path in PAGES:
+            await tab.goto(path)
+            await tab.page.locator("main").filter(has_text="alert(1)").wait_for(timeout=5000)
+            assert await tab.page.locator(FOREIGN).count() == 0, path
+        assert await tab.close() == []

@@ -1,0 +1,151 @@
+"""Pages of other sites at the console: each change and each page, sent as a browser would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from admin.access import check
+from admin.app import build
+from tests.admin.consoles import Clock, Switchboard, setup
+from tests.admin.test_access import TOKENS, USERS, csrf, sign_in
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from admin.source import Setup
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+REBOUND = (
+    "evil.example",
+    "evil.example:4439",
+    "127.0.0.1.evil.example:4439",
+    "localhost.evil.example",
+    "127.0.0.1@evil.example",
+    "localhost.",
+    "0.0.0.0:4439",
+    "10.0.0.7",
+    "[::ffff:10.0.0.7]:4439",
+    "0x7f000001",
+    "2130706433",
+    "127.1",
+    "",
+)
+STRANGERS = (
+    "https://evil.example",
+    "http://evil.example:4439",
+    "null",
+    "",
+    "http://127.0.0.1.evil.example",
+    "http://127.0.0.1",  # this machine's, but another server's
+    "file://",
+    "chrome-extension://abcdef",
+)
+
+
+def console(*, is_open: bool) -> web.Application:
+    """The application, with people and tokens or for everybody on the machine."""
+    told: Setup = setup(Clock(), admin_users=USERS, admin_tokens=TOKENS) if not is_open else setup()
+    return build(Switchboard(), told)
+
+
+@pytest.fixture(params=[True, False], ids=["open", "signed in"])
+async def client(
+    request: pytest.FixtureRequest, aiohttp_client: AiohttpClient
+) -> TestClient[Any, Any]:
+    """A browser that may change everything: its user is an operator, and has the console open."""
+    made = await aiohttp_client(console(is_open=request.param))
+    if not request.param:
+        assert (await sign_in(made)).status == 200
+    return made
+
+
+def operations(*, changing: bool) -> list[tuple[str, str]]:
+    """Every method and path that there is, out of the application itself."""
+    found = {
+        (route.method, route.resource.canonical.replace("{name}", "site.css"))
+        for route in console(is_open=True).router.routes()
+        if route.resource is not None
+    }
+    chosen = sorted(it for it in found if (it[0] not in check.READING) is changing)
+    assert len(chosen) >= (9 if changing else 35)
+    return chosen
+
+
+CHANGES = operations(changing=True)
+SIGN_INS = {("POST", "/sign-in"), ("POST", "/api/session")}  # which nobody has signed in for
+
+
+async def test_no_change_is_made_for_a_page_of_another_site(client: TestClient[Any, Any]) -> None:
+    """Whatever the page sends along: the user's cookie, and even the right token."""
+    token = await csrf(client)
+    statuses = [
+        (await client.request(method, path, headers={"Origin": origin, **more})).status
+        for method, path in CHANGES
+        for origin in STRANGERS
+        for more in ({}, FORM, token)
+    ]
+    assert set(statuses) == {403}
+    assert len(statuses) == len(CHANGES) * 24
+
+
+async def test_no_change_is_made_without_the_token_of_the_session(
+    client: TestClient[Any, Any],
+) -> None:
+    right = (await csrf(client))[check.HEADER]
+    wrong = ("", "x", right[:-1], f"{right}x", right.swapcase(), "null")
+    own = {"Origin": f"http://{client.host}:{client.port}"}
+    statuses = []
+    for method, path in [it for it in CHANGES if it not in SIGN_INS]:
+        for origin in ({}, own):
+            refused = [origin, *({check.HEADER: given, **origin} for given in wrong)]
+            for headers in refused:
+                answer = await client.request(method, path, headers=headers)
+                statuses.append(answer.status)
+            form = await client.request(
+                method, path, headers={**FORM, **origin}, data=f"{check.FIELD}={wrong[2]}"
+            )
+            statuses.append(form.status)
+    assert set(statuses) == {403}
+    assert len(statuses) == (len(CHANGES) - len(SIGN_INS)) * 16
+
+
+async def test_a_name_that_is_made_to_lead_here_gets_nothing(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    """Of a console for everybody on this machine, all but the two probes."""
+    client = await aiohttp_client(console(is_open=True))
+    token = await csrf(client)
+    asked = [
+        (method, path)
+        for method, path in operations(changing=False) + CHANGES
+        if path not in check.PROBES
+    ]
+    statuses = []
+    for method, path in asked:
+        for host in REBOUND:
+            # As the page's own: the name is that of the site which its browser believes it is on.
+            headers = {"Host": host, "Origin": f"http://{host}", **token}
+            answer = await client.request(method, path, headers=headers)
+            assert (await answer.read()).find(token[check.HEADER].encode()) < 0
+            statuses.append(answer.status)
+    assert set(statuses) == {421}
+    assert len(statuses) == len(asked) * len(REBOUND)
+
+
+async def test_no_answer_may_be_shown_in_a_page_of_another_site(
+    client: TestClient[Any, Any],
+) -> None:
+    pages = [path for method, path in operations(changing=False) if method == "GET"]
+    for path in pages:
+        if path.endswith("/events"):
+            continue  # which do not end
+        answer = await client.get(path, allow_redirects=False)
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        policy = answer.headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert "Access-Control-Allow-Origin" not in answer.headers

@@ -1,0 +1,121 @@
+"""Secrets guessed byte by byte (S20): a comparison that ends at the first difference tells by its
+time how much was right. So whatever is named as a secret is compared by hmac.compare_digest.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import admin
+import gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# What only says something of a secret is none.
+SECRET = re.compile(
+    r"^(?!.*_(id|ids|file|name|type|count|kind)$)(.*_)?(token|digest|password|passwd|secret|signature|hmac|mac|csrf|credential|api_?key)s?(_|$)"
+)
+COMPARED = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
+# Comparisons that may stay, each with its reason.
+ALLOWED = {
+    "_digest(token) in self._file().tokens": "a look-up by a hash tells nothing of the token",
+    "file.tokens.get(proof.digest) == proof": "both were found by the same hash",
+}
+
+
+def names_of(node: ast.AST) -> Iterator[str]:
+    """What a side of a comparison is called, and the texts that it is looked up by.
+
+    Of `token.kid` that is kid, which need be no secret; of `hash(token)` and `token.strip()` both.
+    """
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+            yield name
+        case ast.Call(func=ast.Attribute(value=value, attr=name), args=arguments):
+            yield name
+            for part in (value, *arguments):
+                yield from names_of(part)
+        case _:
+            for inner in ast.iter_child_nodes(node):
+                yield from names_of(inner)
+
+
+def is_plain(node: ast.expr) -> bool:
+    """Whether to compare with it tells nothing: a constant such as None, "" or a list of them."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return all(map(is_plain, node.elts))
+    return isinstance(node, ast.Constant)
+
+
+def leaking(source: str) -> list[str]:
+    """The comparisons in which a secret may be, as they are written."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        pairs = zip(sides, node.ops, sides[1:], strict=False)
+        for left, operator, right in pairs:
+            if not isinstance(operator, COMPARED) or is_plain(left) or is_plain(right):
+                continue
+            named = {name for side in (left, right) for name in names_of(side)}
+            named = {name for name in named if not name.isupper()}  # but for a module's constants
+            if any(map(SECRET.search, named)) and ast.unparse(node) not in ALLOWED:
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_no_secret_is_compared_by_its_beginning(tell: Callable[[str], None]) -> None:
+    files = [
+        file
+        for package in (gateway, admin)
+        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py"))
+    ]
+    found = {str(file): told for file in files if (told := leaking(file.read_text()))}
+    tell(f"{len(files)} modules")
+    assert len(files) > 250
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "token == given",
+        "given != self._token",
+        "user.password == hash(given)",
+        "headers['token'] == x",
+        "headers.get('api_key') != x",
+        "digest in known",
+        "token.encode() not in known",
+        "sha256(token).hexdigest() == x",
+        "a == b == csrf",
+        "x if csrf_token == y else z",
+    ],
+)
+def test_such_a_comparison_is_found(source: str) -> None:
+    assert leaking(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "token is None",
+        "token == ''",
+        "token in ('', None)",
+        "hmac.compare_digest(token, given)",
+        "len(x) == 3",
+        "tokenize == x",
+        "a < token_count",
+        "key in SECRET_PARAMETERS",
+        "token.kid in self.kids",
+        "token.token_id in known",
+    ],
+)
+def test_what_tells_nothing_is_let_be(source: str) -> None:
+    assert leaking(source) == []

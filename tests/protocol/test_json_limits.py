@@ -1,0 +1,101 @@
+"""What valid JSON may be, so that every reader's parser takes it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest
+from gateway.protocol.content import long_record, record_of
+from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS, check_readable
+from gateway.protocol.json_slices import SLICE_BYTES
+from tests.protocol.steps import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+JSON = "application/json"
+DEEP = "the body is not usable JSON: it is nested more than 64 levels deep"
+LONG = "the body is not usable JSON: a number has over 4300 digits"
+
+
+def arrays(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+def objects(depth: int) -> bytes:
+    return b'{"a":' * depth + b"1" + b"}" * depth
+
+
+def refusal_of(body: bytes) -> str | None:
+    """Of a body however long, why it is not taken; None when it is."""
+    is_long = len(body) > SLICE_BYTES
+    try:
+        made = whole(long_record(body)) if is_long else record_of(JSON, body)
+    except BadRequest as refusal:
+        return refusal.detail
+    return made.detail if isinstance(made, BadRequest) else None
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.parametrize("before", [b"", b'{"a":[1,{}]},' * 10_000, b'"[[[[{{{{",' * 10_000])
+@pytest.mark.parametrize("made", [arrays, objects])
+def test_a_message_is_nested_so_deep_and_no_deeper(
+    made: Callable[[int], bytes], before: bytes, more: int
+) -> None:
+    message = made(MAX_DEPTH + more)
+    assert refusal_of(b"[" + before + message + b"]") == (DEEP if more > 0 else None)
+    if not before:
+        # An array is that of the messages, and not a level of one.
+        assert refusal_of(objects(MAX_DEPTH + more)) == (DEEP if more > 0 else None)
+
+
+@pytest.mark.parametrize("depth", [1000, 200_000])
+def test_nesting_without_end_is_refused(depth: int) -> None:
+    for body in (arrays(depth), objects(depth), b"[" * depth, b'{"a":' * depth):
+        told = refusal_of(body)
+        assert told is not None
+        assert told.startswith("the body is not usable JSON: ")
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.parametrize("before", [b"", b'"11",' * 10_000])
+@pytest.mark.parametrize("number", ["%s", "-%s", '{"a": %s}', "0.%s", "1e%s"])
+def test_a_number_has_so_many_digits_and_no_more(number: str, before: bytes, more: int) -> None:
+    body = b"[" + before + (number % ("1" * (MAX_DIGITS + more))).encode() + b"]"
+    assert refusal_of(body) == (LONG if more > 0 else None)
+
+
+@pytest.mark.parametrize("text", ["1" * 10_000, "[" * 10_000, '\\"[' * 5_000, "\\\\" * 5_000])
+def test_what_stands_in_a_string_is_neither(text: str) -> None:
+    assert refusal_of(f'["{text}",{{"{text}":1}}]'.encode()) is None
+
+
+VALUES = st.recursive(
+    st.integers() | st.text('[]{}"\\1', max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('[{"\\'), inner, max_size=2)
+    ),
+    max_leaves=20,
+)
+
+
+def depth_of(value: object) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    inside = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth_of, inside), default=0)
+
+
+@given(VALUES, st.integers(0, MAX_DEPTH + 2))
+def test_the_depth_is_that_of_the_value(value: object, around: int) -> None:
+    text = b"[" * around + json.dumps(value).encode() + b"]" * around
+    if depth_of(value) + around > MAX_DEPTH:
+        with pytest.raises(ValueError, match="nested"):
+            check_readable(text)
+    else:
+        check_readable(text)

@@ -1,0 +1,138 @@
+"""A forked `headgate` is told apart from one that was started anew only by what it costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.__main__ import cli
+from tests.support.forked import Forked, Forks
+from tests.support.ports import free_port
+from tests.support.processes import ANEW, AT_ONCE, HEADGATE, ROOT, Headgate, headgate, run, start
+from tests.support.waiting import wait_until
+
+NOWHERE = "http://127.0.0.1:1/v1/stream"
+ENDING: dict[str, tuple[str, ...]] = {
+    "alerts": (),
+    "append": (f"{NOWHERE}/s", "--data", "x"),
+    "cdn": ("render", "nginx", "--host", "a.example"),
+    "check": (),
+    "close": (f"{NOWHERE}/s",),
+    "create": (f"{NOWHERE}/s",),
+    "delete": (f"{NOWHERE}/s",),
+    "doctor": (NOWHERE,),
+    "grafana": (),
+    "hash-password": (),
+    "head": (f"{NOWHERE}/s",),
+    "healthcheck": (),
+    "read": (f"{NOWHERE}/s",),
+    "serve": ("--origin", "nonsense:"),
+    "tail": (f"{NOWHERE}/s", "--json", "--raw"),  # else it would try again and again
+    "version": (),
+}
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def kinds_of_files(server: Headgate) -> list[str]:
+    links = [link.readlink().name for link in Path(f"/proc/{server.pid}/fd").iterdir()]
+    return sorted(name.partition(":")[0] for name in links if not name.endswith(".log"))
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_each_command_says_and_ends_the_same(name: str) -> None:
+    command = [str(HEADGATE), name, *ENDING[name]]
+    environment = {**os.environ, **AT_ONCE, "HEADGATE_ADMIN": f"127.0.0.1:{free_port()}"}
+    forked, anew = (
+        run([*preface, *command], b"short\n", environment=environment) for preface in ((), ANEW)
+    )
+    assert (forked.returncode, forked.stdout, forked.stderr) == (
+        (anew.returncode, anew.stdout, anew.stderr)
+    )
+    assert forked.stdout + forked.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_both_alike(number: signal.Signals) -> None:
+    statuses = []
+    for preface in ((), ANEW):
+        with headgate(preface=preface) as server:
+            assert server.process is not None
+            assert isinstance(server.process, Forked) == (preface == ())
+            server.process.send_signal(number)
+            statuses.append(server.process.wait(20))
+            assert not is_there(server.pid)
+    assert statuses[0] == statuses[1] == (-9 if number == signal.SIGKILL else 0)
+
+
+def test_it_has_nothing_open_that_the_other_has_not() -> None:
+    with headgate() as forked, headgate(preface=ANEW) as anew:
+        # The connection by which each was found to be ready may not be closed yet.
+        wait_until(lambda: kinds_of_files(forked) == kinds_of_files(anew))
+
+
+def test_it_works_in_the_folder_and_the_environment_that_are_asked_for(tmp_path: Path) -> None:
+    process = start(
+        [HEADGATE, "check"],
+        environment={**os.environ, **AT_ONCE, "HEADGATE_ORIGIN": "file:here"},
+        stdout=subprocess.PIPE,
+        folder=tmp_path,
+    )
+    assert isinstance(process, Forked)
+    output, _ = process.communicate(timeout=20)
+    assert f"file:{tmp_path}/here" in output.decode()
+    assert "HEADGATE_ORIGIN" not in os.environ
+
+
+def test_another_environment_of_its_imports_is_a_start_anew() -> None:
+    for name in ("PYTHONHASHSEED", "SSL_CERT_FILE", "LD_PRELOAD"):
+        process = start([HEADGATE, "version"], environment={**os.environ, **AT_ONCE, name: "1"})
+        process.communicate(timeout=20)
+        assert isinstance(process, subprocess.Popen), name
+
+
+def test_who_waits_too_short_is_told() -> None:
+    with headgate() as server:
+        assert server.process is not None
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(0.01)
+        assert server.process.poll() is None
+
+
+def test_all_end_with_the_process_that_asked() -> None:
+    program = (
+        "import os, sys; from tests.support import processes;"
+        "server = processes.Headgate().start();"
+        "print(server.pid, processes._forks().pid, flush=True); sys.stdin.read()"
+    )
+    asking = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert asking.stdout is not None
+    pids = [int(pid) for pid in asking.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(map(is_there, pids))
+    asking.kill()
+    asking.communicate()
+    wait_until(lambda: not any(map(is_there, pids)), "both have ended")
+
+
+def test_all_end_with_the_fork_server() -> None:
+    forks = Forks({**os.environ, **AT_ONCE}, ROOT)
+    arguments = Headgate().arguments
+    forked = Forked(forks, arguments, environment=os.environ, stderr=subprocess.DEVNULL)
+    os.kill(forks.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="the fork server has ended"):
+        forked.wait(20)
+    wait_until(lambda: not is_there(forked.pid), "it has ended, too")
+    forks.close()
