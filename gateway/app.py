@@ -30,6 +30,7 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
@@ -84,7 +85,8 @@ def _quotas(settings: Settings) -> Quotas:
         ClientRate(settings.max_client_append_bytes, 1, monotonic),
         ClientRate(settings.max_client_creations, HOUR_S, monotonic),
     )
-    return Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
+    shedding = Shedding(settings.max_loop_lag, limits)
+    return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
 
 
 def route_of(

@@ -21,9 +21,10 @@ from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1
 from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.requests import Events, LongPoll, parse_append, parse_target
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
 from gateway.runtime.route import OPEN
+from gateway.runtime.shedding import LIVE, READS
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
@@ -36,7 +37,6 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
-    from gateway.access.reader_keys import ReaderKeys
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
     from gateway.live.contract import FeedSettings, Parkable
@@ -71,15 +71,13 @@ class HostedRoute:
         settings: FeedSettings,
         shared: Context,
         access: Access = OPEN,
-        reader_keys: ReaderKeys | None = None,
     ) -> None:
         self.prefix = prefix
         self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
-        self.reader_keys = reader_keys
-        if reader_keys is not None:
-            reader_keys.on_rotation.append(self.clear)
+        if access.reader_keys is not None:
+            access.reader_keys.on_rotation.append(self.clear)
         self.traffic = Traffic()
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
@@ -110,13 +108,15 @@ class HostedRoute:
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        return read if self.reader_keys is None else self.reader_keys.applied(read, target)
+        keys = self.access.reader_keys
+        return read if keys is None else keys.applied(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
         """An answer to who may read a stream, with its reader key if it has one."""
-        if self.reader_keys is None:
+        keys = self.access.reader_keys
+        if keys is None:
             return response
-        line = responses.key_line(self.reader_keys.of(f"{self.prefix}/{name}"))
+        line = responses.key_line(keys.of(f"{self.prefix}/{name}"))
         return replace(response, fields=f"{response.fields}{line}")
 
     # Without a task
@@ -219,6 +219,7 @@ class HostedRoute:
         if entry is not None:
             entry.hits += 1
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+        self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
         state = self.table.present(active)
         self.table.deadlines.touch(active)

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway import errors
 from gateway.protocol import cache_headers, chunks, header_names
-from gateway.protocol.content import is_json, is_text, read_body
+from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.header_names import CURSOR, NEXT_OFFSET, READER_KEY
 from gateway.protocol.offsets import Offset, format_offset
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
+# A page that somebody has written into a stream acts for nobody who looks at it.
+SANDBOX = "Content-Security-Policy: sandbox\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
     " Producer-Seq, Stream-Closed, Stream-Expires-At, Stream-Fork-Offset, Stream-Fork-Sub-Offset,"
@@ -189,9 +191,9 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
         lifetime = cache_headers.tail_lifetime(freshness, remaining)
-    lifetime = cache_headers.tagged(lifetime, read.path, freshness)
+    lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
     tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
-    return read_data(lifetime, state.content_type, tag, end_fields(_end(chunk), read, now), body)
+    return read_data(lines, state.content_type, tag, end_fields(_end(chunk), read, now), body)
 
 
 def same_until(state: StreamState, now: float) -> float:
@@ -225,7 +227,12 @@ def _is_fixed(chunk: Chunk, read: Read) -> bool:
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """200 without data, never stored: the answer to `offset=now` (section 8)."""
     end = end_fields(_end(chunks.empty(state)), read, now)
-    return read_data(cache_headers.NO_STORE, state.content_type, None, end, None)
+    lines = f"{_alone(state)}{cache_headers.NO_STORE}"
+    return read_data(lines, state.content_type, None, end, None)
+
+
+def _alone(state: StreamState) -> str:
+    return SANDBOX if runs_scripts(state.content_type) else ""
 
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:

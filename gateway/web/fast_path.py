@@ -20,6 +20,7 @@ from gateway.protocol.requests import LongPoll, is_closing
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
+from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
@@ -66,6 +67,7 @@ class FastPath:
         self._clock = shared.clock
         self._quotas = shared.quotas
         self._limits = shared.limits
+        self._shedding = shared.shedding
         self._repeats = shared.repeats
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
@@ -211,6 +213,8 @@ class FastPath:
 
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
+            return False
+        if self._shedding.level >= LIVE:
             return False
         poll = self._poll(get.target)
         if poll is None:

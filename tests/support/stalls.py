@@ -15,6 +15,7 @@ from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
 from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.processes import ROOT, headgate
@@ -83,6 +84,8 @@ def bodies(size: int) -> dict[str, tuple[str, bytes]]:
         "a string of pairs": (JSON, string(rb"\ud83d\ude00", size)),
         "a string of two-byte letters": (JSON, string("é".encode(), size)),
         "a huge number": (JSON, b"1" * size),
+        "arrays as deep as may be": (JSON, array(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, size)),
+        "numbers as long as may be": (JSON, array(b"1" * MAX_DIGITS, size)),
         "nothing but blanks": (JSON, b" " * size),
         "nothing but brackets": (JSON, b"[" * size),
         "nothing but quotes": (JSON, b'"' * size),
@@ -158,6 +161,14 @@ class Client:
             sending.start()
             _take_answers(wire, count)
             sending.join()
+
+    def append_in_chunks(self, name: str, count: int) -> None:
+        """A body of which each byte is a chunk."""
+        path = f"/v1/stream/{name}"
+        head = request("POST", path, content_type=TEXT, transfer_encoding="chunked")
+        with Wire(self._server.port, PATIENCE_S) as wire:
+            wire.send(head + b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+            assert wire.answer().status == 204
 
     def fresh(self, content_type: str) -> str:
         """A new stream."""
@@ -281,6 +292,7 @@ def _to_own_log(client: Client, size: int) -> Entries:
     }
     yield "a fork amid an array of digits", partial(client.ask, "PUT", f"{name}-fork", b"", fork)
     name = client.fresh(TEXT)
+    yield "chunks of a byte", partial(client.append_in_chunks, name, size // 16)
     yield "appends of a byte", partial(client.ask_much, _posts(name, size // 64))
     for way in ("read", "events from the log"):
         yield f"{way}: records of a byte", partial(client.dealt_with, way, TEXT, b"", name)
