@@ -22,4 +22,6 @@ def test_an_answer_without_news_is_kept_for_as_long_as_the_gateway_says() -> Non
 
 def test_data_by_long_poll_is_kept_until_its_cursor_has_passed() -> None:
     assert RULES.poll_data_s == cursors.INTERVAL_S
-    assert cache_headers.poll_lifetime(None, cache_headers.Freshness()).endswith(f"max-age={RULES.poll_data_s}\r\n")
+    assert cache_headers.poll_lifetime(None, cache_headers.Freshness()).endswith(
+        f"max-age={RULES.poll_data_s}\r\n"
+    )

@@ -372,7 +372,9 @@ def test_a_poll_without_data_is_held_for_a_second_at_the_edge() -> None:
 
 
 def test_a_poll_at_the_end_is_told_so() -> None:
-    assert responses.poll_ended(CLOSED, POLL, Freshness(), NOW) == answer(204, NO_STORE, NEXT, AT_TAIL, ENDED)
+    assert responses.poll_ended(CLOSED, POLL, Freshness(), NOW) == answer(
+        204, NO_STORE, NEXT, AT_TAIL, ENDED
+    )
 
 
 @pytest.mark.parametrize(
