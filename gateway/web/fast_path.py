@@ -261,12 +261,13 @@ class FastPath:
             or len(body) > self._limits.max_append
         ):
             return False
-        if self._admission is not None and not self._admission.lets_write(message):
+        writer = "" if self._admission is None else self._admission.writer(message)
+        if writer is None:
             return False
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
-            who = self._quotas.may_append(client.transport, headers)
+            who = self._quotas.may_append(client.transport, headers, writer)
             is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)

@@ -67,24 +67,29 @@ class ShortAdmission:
             conceals=found.route.access.conceals,
         )
 
-    def lets_write(self, message: RawRequestMessage) -> bool:
-        """Whether a request whose target has no query, and is no GET, is admitted."""
+    def writer(self, message: RawRequestMessage) -> str | None:
+        """Who is admitted with a request whose target has no query, and is no GET, by name.
+
+        It is empty for anybody, and None for who is not admitted.
+        """
         found = self._found(message.path)
         if found is None:
-            return False
+            return None
         guard, conceals = found.route.access.guard, found.route.access.conceals
         if guard is None:
-            return True
+            return ""
         headers: MultiMapping[str] = message.headers
         try:
             token, _ = present(message.method, message.path, headers)
             needed = needs(message.method, found.path, headers)
         except HeadgateError:
-            return False
+            return None
         principal: Principal | None = None
         if not conceals:  # else what a log says of a stream that is not there has to be checked
             principal = guard.admitted(headers, token, needed, self._clock())
-        return principal is not None
+        if principal is None:
+            return None
+        return "" if principal.is_anybody else principal.name
 
     def _find(self, path: str) -> _Found | None:
         try:
