@@ -18,6 +18,7 @@ from gateway.commands.hash_password import hash_password
 from gateway.commands.healthcheck import healthcheck
 from gateway.commands.monitoring import alerts, grafana
 from gateway.commands.streams import COMMANDS
+from gateway.commands.token import token
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -89,8 +90,14 @@ def serve(config: Path | None, **flags: str | None) -> None:
 def check(config: Path | None) -> None:
     """Check the settings, and the files they name, without starting anything."""
     settings = load_settings(config, {})
+    from gateway.access.authorities import Authorities
     from gateway.settings import shown_origin
 
+    try:
+        Authorities.check(settings)
+    except StartError as refusal:
+        complain(f"{refusal.detail}.")
+        sys.exit(UNUSABLE)
     click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
     width = max(len(route.prefix) for route in settings.route_table)
     for route in settings.route_table:
@@ -115,7 +122,7 @@ def show_version(*, as_json: bool) -> None:
     click.echo(f"headgate {versions['headgate']} ({below})")
 
 
-for command in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password):
+for command in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password, token):
     cli.add_command(command)
 
 

@@ -30,6 +30,7 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
@@ -84,7 +85,8 @@ def _quotas(settings: Settings) -> Quotas:
         ClientRate(settings.max_client_append_bytes, 1, monotonic),
         ClientRate(settings.max_client_creations, HOUR_S, monotonic),
     )
-    return Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
+    shedding = Shedding(settings.max_loop_lag, limits)
+    return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
 
 
 def route_of(
@@ -104,7 +106,7 @@ def hosted_route(
     return HostedRoute(
         route.prefix,
         log,
-        _freshness(route),
+        _freshness(route, is_private=access.is_private),
         Retention(route.retention_age, route.retention_size),
         _feeds(settings),
         shared,
@@ -183,18 +185,16 @@ def access_of(
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
-    is_private = route.visibility == "private"
-    if route.visibility == "auto":
-        is_private = bool(kinds) and "read" not in route.anonymous
-    return Access(guard, is_private, conceals=route.conceal == "on")
+    return Access(guard, route.is_private(kinds), conceals=route.conceal == "on")
 
 
-def _freshness(route: RouteSettings) -> Freshness:
+def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
     return Freshness(
         route.chunk_lifetime,
         route.stale_while_revalidate,
         route.tail_max_age,
         tags.of_route(route.prefix),
+        is_private,
     )
 
 

@@ -48,6 +48,12 @@ class Forbidden(HeadgateError):
     code = "forbidden"
 
 
+class KeysUnavailable(HeadgateError):
+    """Nobody knows yet whether a token is good: its issuer's keys could not be fetched so far."""
+
+    code = "keys_unavailable"
+
+
 class StreamNotFound(HeadgateError):
     """No stream lives at this path."""
 

@@ -15,6 +15,7 @@ from gateway.settings import (
     Address,
     AdminToken,
     AdminUser,
+    JwtIssuer,
     PurgedCache,
     Route,
     Settings,
@@ -1257,6 +1258,7 @@ def test_the_document_lists_every_setting_of_a_route_as_it_is_declared() -> None
         ("Users of the console", AdminUser),
         ("Tokens of the console", AdminToken),
         ("Caches that are purged", PurgedCache),
+        ("JWT issuers", JwtIssuer),
     ],
 )
 def test_the_document_lists_the_keys_of_each_table(heading: str, model: type[BaseModel]) -> None:

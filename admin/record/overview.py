@@ -79,11 +79,16 @@ def overview(
             DELIVERY_SECONDS,
             tuple(map(figures.delivery_counts, rows)),
         ),
-        routes=tuple(_route(recorder, route, span, until) for route in settings.route_table),
+        routes=tuple(
+            _route(recorder, route, settings.auth_of(route), span, until)
+            for route in settings.route_table
+        ),
     )
 
 
-def _route(recorder: Recorder, route: Route, span: Span, until: float) -> RouteView:
+def _route(
+    recorder: Recorder, route: Route, auth: tuple[str, ...], span: Span, until: float
+) -> RouteView:
     rows = recorder.history.of(route.prefix, span, until)
     latest = recorder.history.now(route.prefix, until)
     return RouteView(
@@ -91,7 +96,7 @@ def _route(recorder: Recorder, route: Route, span: Span, until: float) -> RouteV
         origin=shown_origin(route.origin),
         kind=policy.kind(route),
         state=route_state(route.prefix, recorder.health),
-        policy=policy.sentences(route),
+        policy=policy.sentences(route, auth),
         figures=_figures(rows, latest, recorder.live(route.prefix)),
         repairs=_repairs(recorder.samples, route.prefix),
         servers=_servers(recorder.samples, route.prefix),

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 Kind = Literal["memory", "file", "redis", "http"]
+_CREDENTIALS = {
+    "tokens": "a token of the tokens file",
+    "jwt": "a JWT of an issuer",
+    "read-tokens": "a read token",
+}
 _UNITS = ((365 * 86400, "year"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -22,9 +27,28 @@ def kind(route: Route) -> Kind:
     return "memory" if route.origin == "memory:" else "file"
 
 
-def sentences(route: Route) -> tuple[str, ...]:
-    """The policy of a route, a sentence each."""
-    return (*_caching(route), *(_before_origin(route) if route.is_http else _keeping(route)))
+def sentences(route: Route, auth: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The policy of a route whose users are known by these credentials, a sentence each."""
+    return (
+        *_admitting(route, auth),
+        *_caching(route),
+        *(_before_origin(route) if route.is_http else _keeping(route)),
+    )
+
+
+def _admitting(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
+    if not auth:
+        yield "Everybody may read and write."
+    elif "origin" in auth:
+        yield "The origin decides who may read and write."
+    else:
+        yield f"Who reads or writes has one of: {_listed(tuple(_CREDENTIALS[it] for it in auth))}."
+    if auth and route.anonymous:
+        yield f"Everybody may {_listed(route.anonymous)}."
+    if auth and route.conceal == "on":
+        yield "Others are told that there is no stream."
+    private = "Answers are private: no shared cache may keep them."
+    yield private if route.is_private(auth) else "Answers are public: shared caches may keep them."
 
 
 def _caching(route: Route) -> Iterator[str]:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.access.jwt_issuers import JwtIssuers
+from gateway.access.key_sets import parse_keys
+from gateway.access.keys_file import parse_keys_file
+from gateway.access.read_tokens import ReadTokens
+from gateway.access.remote_keys import RemoteKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import WatchedFile
+from gateway.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from gateway.access.contract import Authority
-    from gateway.settings import Settings
+    from gateway.access.jwt_issuers import KeySource
+    from gateway.access.key_sets import KeySet
+    from gateway.settings import JwtIssuer, Settings
 
+T = TypeVar("T")
+
+# The kinds of credentials, and the setting that tells of them.
+NEEDED = {"tokens": "tokens_file", "jwt": "jwt_issuers", "read-tokens": "keys_file"}
 EMPTY = TokensFile({}, NOTHING)
 
 
@@ -30,30 +42,55 @@ class Authorities:
         """Raises StartError for a file that cannot be used."""
         self._clock = clock
         self._verifiers: list[Verifier] = []
-        self._files: list[WatchedFile[TokensFile]] = []
-        self._by_kind: dict[str, Authority] = {}
+        self._files: list[WatchedFile[Any]] = []
+        self._urls: list[RemoteKeys] = []
         tokens = self._watch_tokens(settings.tokens_file)
-        self._by_kind["tokens"] = StaticTokens(tokens)
+        issuers = {one.issuer: (one, self._keys_of(one)) for one in settings.jwt_issuers}
+        self._by_kind: dict[str, Authority] = {}
+        if settings.tokens_file:
+            self._by_kind["tokens"] = StaticTokens(tokens)
+        if issuers:
+            self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
+        if settings.keys_file:
+            keys = self._watch(settings.keys_file, partial(parse_keys_file, settings.keys_file))
+            self._by_kind["read-tokens"] = ReadTokens(
+                keys, lambda: tokens().revocations, settings.read_token_max_age
+            )
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise StartError for a file that cannot be used, or a kind nothing is said of."""
+        authorities = cls(settings, lambda: 0.0)
+        for route in settings.route_table:
+            authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
-        """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`."""
-        made = Verifier([self._by_kind[kind] for kind in kinds])
+        """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`.
+
+        Raises StartError for a kind that the settings say nothing of.
+        """
+        wanted = [*kinds]
+        for kind in wanted:
+            if kind not in self._by_kind:
+                raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
+        made = Verifier([self._by_kind[kind] for kind in wanted])
         self._verifiers.append(made)
         return made
 
     def start(self) -> None:
         """Begin to watch, on the running loop."""
-        for file in self._files:
-            file.start()
+        for watched in (*self._files, *self._urls):
+            watched.start()
 
     async def stop(self) -> None:
         """End it."""
-        for file in self._files:
-            await file.stop()
+        for watched in (*self._files, *self._urls):
+            await watched.stop()
 
     def notes(self) -> dict[str, str | None]:
-        """What is wrong with each file, for whoever asks how this process is."""
-        return {file.path: file.trouble for file in self._files}
+        """What is wrong with each file and URL, for whoever asks how this process is."""
+        files = {file.path: file.trouble for file in self._files}
+        return files | {keys.shown: keys.trouble for keys in self._urls}
 
     def judge_again(self) -> None:
         """End whoever is vouched for by nobody any more."""
@@ -64,6 +101,39 @@ class Authorities:
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        file = WatchedFile(path, partial(parse_tokens, path), self.judge_again)
+        return self._watch(path, partial(parse_tokens, path))
+
+    def _watch(self, path: str, parse: Callable[[bytes], T]) -> Callable[[], T]:
+        file = WatchedFile(path, parse, self.judge_again)
         self._files.append(file)
         return lambda: file.value
+
+    def _keys_of(self, issuer: JwtIssuer) -> KeySource:
+        if issuer.is_remote:
+            remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
+            self._urls.append(remote)
+            return remote
+        parse = partial(_parse_key_file, issuer.jwks, issuer.algorithms)
+        return _KeysOfFile(self._watch(issuer.jwks, parse))
+
+
+class _KeysOfFile:
+    """Keys in a file, which is watched in any case."""
+
+    def __init__(self, read: Callable[[], KeySet]) -> None:
+        self._read = read
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys as they were last read."""
+        return self._read()
+
+    async def look_again(self) -> None:
+        """Wait for nothing: a change of the file is seen by itself."""
+
+
+def _parse_key_file(path: str, algorithms: Collection[str], data: bytes) -> KeySet:
+    try:
+        return parse_keys(data, algorithms)
+    except ValueError as cause:
+        raise ValueError(f"{path} {cause}") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
+from gateway.protocol.identity import drop_cookie
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -39,16 +40,10 @@ def without_token(target: str) -> str:
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """The header fields but for a bearer token and our cookie, which a guard has judged."""
-    rest: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers.items():
-        kind = name.lower()
-        if kind == "authorization" and _BEARER.fullmatch(value) is not None:
-            continue
-        if kind == "cookie" and COOKIE in value:
-            value = _COOKIE.sub("", value).lstrip("; ")
-            if not value:
-                continue
-        rest.add(name, value)
+    rest = CIMultiDict(headers)
+    if _BEARER.fullmatch(rest.get("Authorization", "")) is not None:
+        del rest["Authorization"]
+    drop_cookie(rest, COOKIE)
     return rest
 
 

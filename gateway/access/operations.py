@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.header_names import FORKED_FROM
 from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing
+from gateway.settings.grants import BELOW, OPERATIONS, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Operation = Literal["read", "append", "create", "close", "delete"]
-OPERATIONS: frozenset[Operation] = frozenset(get_args(Operation))
-BELOW = "/*"  # the end of a pattern that stands for every path below one
+__all__ = ["BELOW", "OPERATIONS", "READ", "Grant", "Need", "Operation", "needs"]
 
 READ: frozenset[Operation] = frozenset({"read"})
 _BY_METHOD: dict[str, frozenset[Operation]] = {

@@ -1,47 +1,17 @@
-"""Which streams a grant is about: a canonical path, maybe with `/*`, maybe with claims in it."""
+"""Grants as tokens tell them: by their claims, or by a pattern with `{claim}` in it."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
-from gateway.access.operations import BELOW, OPERATIONS, Grant
-from gateway.errors import BadRequest
-from gateway.protocol.paths import canonical_path
+from gateway.access.operations import OPERATIONS, Grant
+from gateway.settings.grants import CLAIM, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.access.operations import Operation
-
-PATTERN_KIND = "a canonical path such as /v1/stream/chat, or one with /* at its end for all below"
-_CLAIM = re.compile(r"\{([A-Za-z0-9_.:/-]{1,128})\}")
-
-
-def check_pattern(pattern: str) -> str:
-    """A pattern as it is compared, exactly; raises ValueError in words that continue "it"."""
-    path = pattern.removesuffix(BELOW)
-    if not path and pattern == BELOW:
-        return pattern
-    try:
-        canonical = canonical_path(path)
-    except BadRequest as refusal:
-        raise ValueError(f"must be {PATTERN_KIND}: {refusal.detail}") from refusal
-    if "*" in path:
-        raise ValueError(f"must be {PATTERN_KIND}: it has a * before its end")
-    if canonical != path or path == "/":
-        raise ValueError(f"must be {PATTERN_KIND}: written {canonical}")
-    return pattern
-
-
-def check_template(template: str) -> str:
-    """A pattern that may have a `{claim}` as a whole segment; raises ValueError as above."""
-    for segment in template.split("/"):
-        if {"{", "}"} & set(segment) and _CLAIM.fullmatch(segment) is None:
-            raise ValueError("must have each {claim} as one whole segment of its path")
-    check_pattern(_CLAIM.sub("claim", template))
-    return template
 
 
 def fill(template: str, claims: Mapping[str, object]) -> str | None:
@@ -49,30 +19,27 @@ def fill(template: str, claims: Mapping[str, object]) -> str | None:
 
     None where a claim is missing. Raises ValueError where one can be no segment of a path.
     """
-    names = _CLAIM.findall(template)
+    names = CLAIM.findall(template)
     if not all(name in claims for name in names):
         return None
-    return check_pattern(_CLAIM.sub(lambda match: _segment(match[1], claims), template))
+    return check_pattern(CLAIM.sub(lambda match: _segment(match[1], claims), template))
 
 
 def _segment(name: str, claims: Mapping[str, object]) -> str:
     value = claims[name]
     if not isinstance(value, str) or value in {"", ".", ".."}:
-        raise ValueError(f"must have text that names one stream or folder in its claim {name!r}")
+        raise ValueError(f"must have a claim {name} that can be a segment of a path")
     try:
-        return quote(value, safe="")
+        return quote(value, safe="")  # a * too, which would stand for everything below
     except UnicodeEncodeError:
-        raise ValueError(f"must have its claim {name!r} in Unicode") from None
+        raise ValueError(f"must have a claim {name} of Unicode characters") from None
 
 
 def grant_of(streams: object, operations: object) -> Grant:
-    """A grant as a credential tells it; raises ValueError in words that continue "it"."""
+    """A grant that a token tells itself. Raises ValueError."""
     names = operations if isinstance(operations, list) else []
     if not isinstance(streams, str) or not names or not all(map(_is_operation, names)):
-        raise ValueError(
-            f"must have {PATTERN_KIND} as its streams, and a list as its operations, out of "
-            f"{', '.join(sorted(OPERATIONS))}"
-        )
+        raise ValueError("must have a pattern as streams and a list of operations")
     return Grant(check_pattern(streams), frozenset(cast("list[Operation]", names)))
 
 

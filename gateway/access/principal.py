@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Principal:
 
     def __repr__(self) -> str:
         return f"Principal({self.name!r}, until={self.until})"
+
+    @property
+    def is_anybody(self) -> bool:
+        """Whether it stands for everybody: it has no credential that could end."""
+        return not self.digest and self.until == inf
 
     def may(self, need: Need) -> bool:
         """Whether everything that is needed is granted, by one grant or several."""

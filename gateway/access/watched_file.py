@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from gateway.access.small_files import read_file
 from gateway.background import Background
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 # A change counts once two looks in a row have seen it: half of a file may be a file, too.
 LOOK_AGAIN_S = 0.25
-LARGEST_FILE = 1 << 20  # 5,000 tokens; it is parsed in a thread beside the requests
 
 T = TypeVar("T")
 _Seen = tuple[int, int, int, int, int]
@@ -82,15 +82,6 @@ class WatchedFile(Background, Generic[T]):
         if why != self.trouble:
             self.trouble = why
             log.error("access.file_refused", file=self.path, why=why, instead="its last good state")
-
-
-def read_file(path: str) -> bytes:
-    """All of a small file. Raises OSError, or ValueError for one that is too large."""
-    with open(path, "rb") as file:  # noqa: PTH123 - Path raises on odd names
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise ValueError(f"{path} is larger than {LARGEST_FILE >> 20} MiB")
-    return data
 
 
 def _signature(path: str) -> _Seen:

@@ -317,6 +317,8 @@ class EdgeRoute:
             guard = self.origin_guard
             yield from metrics.samples_of_guard(self.prefix, guard.said, guard.remembered)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
         for repair in REPAIRS:

@@ -73,7 +73,7 @@ class HostedFeedSource:
                 unknown = LogUnavailable("the log does not tell what follows offset")
                 return self.shared.problem(unknown)
             stream = known
-        return responses.poll_ended(stream, parked.read, self.shared.clock())
+        return responses.poll_ended(stream, parked.read, self._freshness, self.shared.clock())
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Read from the log: the feed had gone past the waiter when it came."""

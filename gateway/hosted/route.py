@@ -6,6 +6,8 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
@@ -19,9 +21,10 @@ from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1
 from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.requests import Events, LongPoll, parse_append, parse_target
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
 from gateway.runtime.route import OPEN
+from gateway.runtime.shedding import LIVE, READS
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
@@ -73,6 +76,8 @@ class HostedRoute:
         self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
+        if access.reader_keys is not None:
+            access.reader_keys.on_rotation.append(self.clear)
         self.traffic = Traffic()
         self._shared = shared
         self._store: Store[RenderedChunk] = shared.store  # under targets
@@ -98,13 +103,21 @@ class HostedRoute:
             raise NotOffered("subscriptions are not offered by this server")
         return name
 
-    @staticmethod
-    def parse(target: str) -> Read:
+    def parse(self, target: str) -> Read:
         """A target as a read; raises HeadgateError."""
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        return read
+        keys = self.access.reader_keys
+        return read if keys is None else keys.applied(read, target)
+
+    def with_key(self, response: Response, name: str) -> Response:
+        """An answer to who may read a stream, with its reader key if it has one."""
+        keys = self.access.reader_keys
+        if keys is None:
+            return response
+        line = responses.key_line(keys.of(f"{self.prefix}/{name}"))
+        return replace(response, fields=f"{response.fields}{line}")
 
     # Without a task
 
@@ -206,6 +219,7 @@ class HostedRoute:
         if entry is not None:
             entry.hits += 1
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+        self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
         state = self.table.present(active)
         self.table.deadlines.touch(active)
@@ -214,7 +228,7 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
-                ended = responses.poll_ended(state, read, self.clock())
+                ended = responses.poll_ended(state, read, self.freshness, self.clock())
                 return Answered(ended, cache_status.MISS)
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
@@ -301,6 +315,8 @@ class HostedRoute:
         """The numbers of the log, and of what waits for it."""
         yield from metrics.samples(self.prefix, self.table.log, self.appender)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)

@@ -63,8 +63,7 @@ class AdmittedReaders:
             asyncio.get_running_loop().call_soon(self.end, principal)
         elif principal.until < inf and principal not in self._waits:
             self._tidy()
-            self._waits.add(principal)
-            heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
+            self._wait_for(principal)
             if self._heap[0][2] is principal:
                 self._arm()
 
@@ -101,8 +100,15 @@ class AdmittedReaders:
                 heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
                 continue
             self._waits.discard(principal)
-            self.end(principal)
+            if principal.until > now and principal in self._of:
+                self._wait_for(principal)  # it was vouched for again meanwhile
+            else:
+                self.end(principal)
         self._arm()
+
+    def _wait_for(self, principal: Holder) -> None:
+        self._waits.add(principal)
+        heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
 
     def _arm(self) -> None:
         if self._timer is not None:

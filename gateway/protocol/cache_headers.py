@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NO_STORE = "Cache-Control: no-store\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"
+PRIVATE_NO_STORE = "Cache-Control: private, no-store\r\n"
 EVENT_STREAM = "Cache-Control: no-cache, no-transform\r\n"
 # Caches that hand an answer to others while it comes do not go by no-cache.
 PRIVATE_EVENT_STREAM = "Cache-Control: private, no-cache, no-transform\r\n"
@@ -29,13 +30,21 @@ _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|
 class Freshness(msgspec.Struct, frozen=True):
     """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail.
 
-    With a `route_tag` caches in front can be told to forget its answers before they are over.
+    With a `route_tag` caches in front can be told to forget its answers before they are over. What
+    `is_private` is for browsers' own caches alone.
     """
 
     chunk_max_age: int = 86_400
     stale_while_revalidate: int = 300
     tail_max_age: int = 1
     route_tag: str = ""
+    is_private: bool = False
+
+    def toward(self, by_key: bool | None) -> Freshness:
+        """What it is for a read whose URL may have a reader key: with the current it is public."""
+        if not (self.is_private and by_key):
+            return self
+        return msgspec.structs.replace(self, is_private=False)
 
 
 def fields(lines: str) -> list[tuple[str, str]]:
@@ -52,6 +61,8 @@ def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str
     it for a moment in which equal requests are one. Some of them, as Varnish, know no other field
     than s-maxage.
     """
+    if freshness.is_private:
+        return PRIVATE
     age = freshness.tail_max_age
     if remaining_s is not None:
         age = min(age, max(0, int(remaining_s)))
@@ -70,7 +81,17 @@ def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     if remaining_s is not None:
         left = max(0, int(remaining_s))
         age, stale = min(age, left), min(stale, max(0, left - age))
-    return f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
+    return _for_whom(freshness, f"max-age={age}, stale-while-revalidate={stale}")
+
+
+def _for_whom(freshness: Freshness, age: str) -> str:
+    """A lifetime for everybody, or on a private route for the browser of who asked.
+
+    Another user of that browser comes with another token, and is given nothing of it.
+    """
+    if freshness.is_private:
+        return f"Cache-Control: private, {age}\r\nVary: Authorization, Cookie\r\n"
+    return f"Cache-Control: public, {age}\r\n"
 
 
 def tagged(lifetime: str, path: str, freshness: Freshness) -> str:
@@ -89,10 +110,17 @@ def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:
     return is_fixed and cursor is not None and cursor >= current_cursor(now)
 
 
-def poll_lifetime(remaining_s: float | None) -> str:
+def poll_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     """Cache-Control for the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
-    return f"Cache-Control: public, max-age={age}\r\n"
+    return _for_whom(freshness, f"max-age={age}")
+
+
+def poll_timeout(freshness: Freshness, *, closed: bool) -> str:
+    """What caches may do with a long-poll's 204."""
+    if freshness.is_private:
+        return PRIVATE_NO_STORE
+    return NO_STORE if closed else POLL_TIMEOUT
 
 
 def tag_mark(*, closed: bool, at_tail: bool) -> str:

@@ -36,7 +36,17 @@ _RFC3339 = re.compile(
 )
 
 
-class _Read(msgspec.Struct, frozen=True):
+class _Keyed(msgspec.Struct, frozen=True, kw_only=True):
+    """`told_key` is the reader key that is told, if any; `by_key` whether the URL has the current.
+
+    It is None for a URL without one.
+    """
+
+    told_key: str = ""
+    by_key: bool | None = None
+
+
+class _Read(_Keyed, frozen=True):
     """What every GET names. `offset` is None for the beginning, NOW for the tail."""
 
     path: str

@@ -8,9 +8,9 @@ import msgspec
 
 from gateway import errors
 from gateway.protocol import cache_headers, chunks, header_names
-from gateway.protocol.content import is_json, is_text, read_body
+from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
-from gateway.protocol.header_names import CURSOR, NEXT_OFFSET
+from gateway.protocol.header_names import CURSOR, NEXT_OFFSET, READER_KEY
 from gateway.protocol.offsets import Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
+# A page that somebody has written into a stream acts for nobody who looks at it.
+SANDBOX = "Content-Security-Policy: sandbox\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
     " Producer-Seq, Stream-Closed, Stream-Expires-At, Stream-Fork-Offset, Stream-Fork-Sub-Offset,"
@@ -33,8 +35,8 @@ REQUEST_HEADERS = (
 RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
-    " Stream-Expires-At, Stream-Next-Offset, Stream-SSE-Data-Encoding, Stream-TTL,"
-    " Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
+    " Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key, Stream-SSE-Data-Encoding,"
+    " Stream-TTL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
@@ -62,6 +64,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,
     errors.NotOffered: 501,
+    errors.KeysUnavailable: 503,
     errors.LimitReached: 503,
     errors.LogUnavailable: 503,
     errors.ServerStopping: 503,
@@ -101,10 +104,16 @@ class End(NamedTuple):
 
 def end_fields(end: End, read: Read, now: float) -> str:
     """What every answer to a read says of its end: where to read on, or that there is no more."""
-    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE_LINE if end.at_tail else ''}"
+    key = key_line(read.told_key)
+    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
         return fields + CLOSED_LINE
     return f"{fields}{CURSOR}: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
+
+
+def key_line(reader_key: str) -> str:
+    """By which URL shared caches may keep what is read of a private stream, if there is any."""
+    return f"{READER_KEY}: {reader_key}\r\n" if reader_key else ""
 
 
 def read_data(
@@ -168,20 +177,23 @@ def metadata(state: StreamState) -> Response:
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
+    freshness = freshness.toward(read.by_key)
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
-    if isinstance(read, LongPoll) and cache_headers.moves_on(
+    if freshness.is_private and read.by_key is not None:
+        lifetime = cache_headers.PRIVATE_NO_STORE  # its URL has a key of before
+    elif isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(remaining)
+        lifetime = cache_headers.poll_lifetime(freshness, remaining)
     elif _is_for_good(chunk, read):
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
         lifetime = cache_headers.tail_lifetime(freshness, remaining)
-    lifetime = cache_headers.tagged(lifetime, read.path, freshness)
+    lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
     tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
-    return read_data(lifetime, state.content_type, tag, end_fields(_end(chunk), read, now), body)
+    return read_data(lines, state.content_type, tag, end_fields(_end(chunk), read, now), body)
 
 
 def same_until(state: StreamState, now: float) -> float:
@@ -215,12 +227,18 @@ def _is_fixed(chunk: Chunk, read: Read) -> bool:
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """200 without data, never stored: the answer to `offset=now` (section 8)."""
     end = end_fields(_end(chunks.empty(state)), read, now)
-    return read_data(cache_headers.NO_STORE, state.content_type, None, end, None)
+    lines = f"{_alone(state)}{cache_headers.NO_STORE}"
+    return read_data(lines, state.content_type, None, end, None)
 
 
-def poll_ended(state: StreamState, read: Read, now: float) -> Response:
+def _alone(state: StreamState) -> str:
+    return SANDBOX if runs_scripts(state.content_type) else ""
+
+
+def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = cache_headers.NO_STORE if state.closed else cache_headers.POLL_TIMEOUT
+    freshness = freshness.toward(read.by_key)
+    lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 
@@ -263,7 +281,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
         case errors.MethodNotAllowed():
             fields += f"Allow: {error.allowed or METHODS}\r\n"
         case (
-            errors.LimitReached()
+            errors.KeysUnavailable()
+            | errors.LimitReached()
             | errors.LogUnavailable()
             | errors.ServerStopping()
             | errors.OriginBehind()

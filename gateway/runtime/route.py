@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from multidict import MultiMapping
 
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.live.contract import Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
@@ -41,12 +42,14 @@ class PlainGet(NamedTuple):
 class Access(NamedTuple):
     """Who may use a route: all where nobody guards it. With `conceals` the rest are told a 404.
 
-    Answers of a private one are for no cache that is shared.
+    Answers of a private one are for no cache that is shared, but those to URLs with one of the
+    `reader_keys`, where there are any.
     """
 
     guard: Guard | None = None
     is_private: bool = False
     conceals: bool = False
+    reader_keys: ReaderKeys | None = None
 
 
 OPEN = Access()
@@ -57,6 +60,7 @@ class StreamRoute(Protocol):
 
     prefix: str
     access: Access
+    clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from gateway.settings.access import AdminToken, AdminUser, Role, is_loopback
-from gateway.settings.declared import (
-    Declaration,
-    Settings,
-    declarations,
-)
+from gateway.settings.declarations import Declaration, declarations
+from gateway.settings.declared import Settings
+from gateway.settings.jwt_issuers import JwtIssuer
 from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.loading import SettingsError, load
 from gateway.settings.purged_cache import PurgedCache
@@ -19,6 +17,7 @@ __all__ = [
     "AdminToken",
     "AdminUser",
     "Declaration",
+    "JwtIssuer",
     "LogFormat",
     "LogLevel",
     "PurgedCache",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated
 
-from annotated_types import Ge, Le
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -17,7 +13,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gateway.settings import files
 from gateway.settings.access import (
@@ -28,9 +23,9 @@ from gateway.settings.access import (
     is_loopback,
 )
 from gateway.settings.auth import NONE, Auth
+from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import (
     ROUTES_KIND,
-    SIZE_KIND,
     Address,
     CorsOrigins,
     Count,
@@ -43,6 +38,7 @@ from gateway.settings.kinds import (
     RequestLevel,
     Seconds,
     Size,
+    WholeSeconds,
     clash,
     read_json,
     refuse_yes_and_no,
@@ -50,53 +46,16 @@ from gateway.settings.kinds import (
 )
 from gateway.settings.limits import LimitSettings
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from pydantic.fields import FieldInfo
 
-ENVIRONMENT_PREFIX = "HEADGATE_"
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
-REPEATED = "repeated"
 MOST_PURGED = 32  # each has a task and a connection in every worker, and up to 8 MiB that wait
-
-
-def _prefixes(route: Route) -> Sequence[object]:
-    return (route.prefix,)
-
-
-def _places(route: Route) -> Sequence[object]:
-    """Where a log lives: a folder that one log locks, keys in Redis; memory is everybody's own."""
-    if route.is_redis:
-        return route.redis.places
-    return (files.place(route.origin),) if route.origin.startswith(files.FILE) else ()
-
-
-T = TypeVar("T", bound=BaseModel)
-
-
-def _repeated(
-    tables: Sequence[T], key: str, what: Callable[[T], Sequence[object]], of: str = "routes"
-) -> Iterator[InitErrorDetails]:
-    """An error for each table that has something which one before it has."""
-    first: dict[object, int] = {}
-    for index, table in enumerate(tables):
-        owners = [first.setdefault(thing, index) for thing in what(table)]
-        other = min(owners, default=index)
-        if other != index:
-            message = f"must not be the {key} of {of}[{other}] too"
-            if isinstance(table, Route) and key == "origin" and table.is_redis:
-                message += ": they need databases or prefixes apart"
-            elif isinstance(table, Route) and key == "origin":
-                message += f": both are {files.place(table.origin)}"
-            yield InitErrorDetails(
-                type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
-                loc=(index, key),
-                input=getattr(table, key),
-            )
 
 
 def _why_alone(route: Route) -> str:
@@ -151,6 +110,18 @@ class Settings(LimitSettings):
         "",
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
         "is read again when it changes.",
+    )
+    jwt_issuers: Annotated[
+        tuple[JwtIssuer, ...], BeforeValidator(read_json), Kind(ISSUERS_KIND)
+    ] = Field((), max_length=16, description="Whose JWTs are taken.")
+    keys_file: FilePath = Field(
+        "",
+        description="JSON Web Key Set of the keys that sign and verify read tokens, which headgate "
+        "token keys makes; it is read again when it changes.",
+    )
+    # What a link or cookie lets its holder read, it lets whoever else gets it.
+    read_token_max_age: WholeSeconds = Field(
+        900, ge=1, le=24 * LONGEST_S, description="How long a read token may last at most."
     )
     workers: Count = Field(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."
@@ -208,15 +179,19 @@ class Settings(LimitSettings):
         description="How long a client may take to send the head of a request.",
     )
     body_timeout: Seconds = Field(
-        30.0, ge=0.1, le=LONGEST_S, description="Longest wait for more of a request's body."
+        30.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="Longest wait for more of a request's body, and for a client to take more of "
+        "its answer.",
     )
     min_body_rate: Size = Field(
         100,
         ge=0,
         le=GIB,
         description=(
-            "Bytes a second at which a body must come after the first body_timeout of waiting; "
-            "0 means any."
+            "Bytes a second at which a body must come after the first 10 s of waiting, or "
+            "body_timeout if that is less; 0 means any."
         ),
     )
     keepalive_timeout: Seconds = Field(
@@ -258,10 +233,18 @@ class Settings(LimitSettings):
     @field_validator("routes")
     @classmethod
     def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        repeated = [*_repeated(routes, "prefix", _prefixes), *_repeated(routes, "origin", _places)]
-        if repeated:
-            raise ValidationError.from_exception_data("routes", repeated)
+        twice = [*repeated(routes, "prefix", prefixes), *repeated(routes, "origin", places)]
+        if twice:
+            raise ValidationError.from_exception_data("routes", twice)
         return routes
+
+    @field_validator("jwt_issuers")
+    @classmethod
+    def _issuers_differ(cls, issuers: tuple[JwtIssuer, ...]) -> tuple[JwtIssuer, ...]:
+        twice = [*repeated(issuers, "issuer", lambda one: (one.issuer,), "jwt_issuers")]
+        if twice:
+            raise ValidationError.from_exception_data("jwt_issuers", twice)
+        return issuers
 
     @field_validator("workers")
     @classmethod
@@ -284,9 +267,9 @@ class Settings(LimitSettings):
     def _names_differ(
         cls, admitted: tuple[AdminUser | AdminToken, ...], info: ValidationInfo
     ) -> tuple[AdminUser | AdminToken, ...]:
-        repeated = [*_repeated(admitted, "name", lambda one: (one.name,), str(info.field_name))]
-        if repeated:
-            raise ValidationError.from_exception_data(str(info.field_name), repeated)
+        twice = [*repeated(admitted, "name", lambda one: (one.name,), str(info.field_name))]
+        if twice:
+            raise ValidationError.from_exception_data(str(info.field_name), twice)
         return admitted
 
     @field_validator("admin")
@@ -378,59 +361,3 @@ class Settings(LimitSettings):
         """Most connections at once, for a process that may open so many files."""
         # A tenth is left for the log, the listeners and whatever the libraries open.
         return self.max_connections or open_files * 9 // 10
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """One setting as documents and error messages speak of it."""
-
-    key: str
-    environment: str
-    default: str
-    allowed: str
-    help: str
-
-
-def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
-    """The settings in the order of their declaration; limits come last."""
-    fields = sorted(model.model_fields.items(), key=lambda it: it[0] in LimitSettings.model_fields)
-    shown = model.model_construct().model_dump(mode="json") if model is Settings else {}
-    return tuple(
-        Declaration(
-            key=key,
-            environment=variable(key) if model is Settings else "",
-            default=_default(shown.get(key, field.default), required=field.is_required()),
-            allowed=allowed(field),
-            help=field.description or "",
-        )
-        for key, field in fields
-    )
-
-
-def variable(key: str) -> str:
-    """The environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + key.upper()
-
-
-def _default(value: object, *, required: bool) -> str:
-    if required:
-        return ""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if value and isinstance(value, str) else json.dumps(value)
-
-
-def allowed(field: FieldInfo) -> str:
-    """What a setting may be, in words that continue "must be"."""
-    if get_origin(field.annotation) is Literal:
-        return f"one of {', '.join(get_args(field.annotation))}"
-    words = next(item.words for item in field.metadata if isinstance(item, Kind))
-    bounds = [*_limits(field, Ge, "ge"), *_limits(field, Le, "le")]
-    if not bounds:
-        return words
-    least, most = map(show_size, bounds) if words == SIZE_KIND else (f"{it:,}" for it in bounds)
-    return f"{words}, from {least} to {most}"
-
-
-def _limits(field: FieldInfo, bound: type[Ge | Le], name: str) -> list[int]:
-    return [getattr(item, name) for item in field.metadata if isinstance(item, bound)]

@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
-from gateway.settings.declared import (
-    ENVIRONMENT_PREFIX,
-    REPEATED,
-    Settings,
-    allowed,
-    declarations,
-    variable,
-)
+from gateway.settings.declarations import ENVIRONMENT_PREFIX, allowed, declarations, variable
+from gateway.settings.declared import Settings
 from gateway.settings.files import Look
+from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import ROUTE_KIND
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.repeated import REPEATED
 from gateway.settings.route import Route
 from gateway.settings.toml_file import TomlFile, spell
 
@@ -46,6 +42,7 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "routes": (Route, ROUTE_KIND),
     "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
     "admin_tokens": (AdminToken, TOKENS_KIND.replace("an array of tables, each", "a table")),
+    "jwt_issuers": (JwtIssuer, ISSUERS_KIND.replace("an array of tables, each", "a table")),
     "purges": (PurgedCache, PURGES_KIND.replace("an array of tables, each", "a table")),
 }
 # Those with secrets, and what may be seen of them when it is refused: anything else may be a

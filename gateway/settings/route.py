@@ -277,6 +277,12 @@ class Route(BaseModel):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no Redis")
         return value
 
+    def is_private(self, auth: tuple[str, ...]) -> bool:
+        """Whether answers are for no shared cache, where users are known by these credentials."""
+        if self.visibility == "auto":
+            return bool(auth) and "read" not in self.anonymous
+        return self.visibility == "private"
+
     @property
     def chunk_lifetime(self) -> int:
         """How long caches may keep a whole chunk, in seconds.

@@ -39,6 +39,9 @@ DELAY = histogram(
     "route",
     bounds=DELIVERY_SECONDS,
 )
+DECISIONS = counter(
+    "headgate_auth_decisions_total", "Requests a route's guard decided on.", "route", "result"
+)
 LEAVES = counter(
     "headgate_live_reader_leaves_total", "Live reads that ended.", "route", "mode", "reason"
 )
@@ -137,3 +140,9 @@ def samples(route: str, traffic: Traffic) -> Iterator[Sample]:
             yield Sample(LEAVES, (route, mode, reason), count)
     yield observed(COLLAPSED, traffic.collapsed, route)
     yield observed(DELAY, live.delays, route)
+
+
+def decisions(route: str, traffic: Traffic) -> Iterator[Sample]:
+    """What the guard of a route has decided."""
+    for decision, name in enumerate(counted.DECISIONS):
+        yield Sample(DECISIONS, (route, name), traffic.decision_count(decision))

@@ -9,6 +9,7 @@ from gateway.access.operations import needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import Forbidden, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_status
+from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry import traffic as counted
 
@@ -35,8 +36,7 @@ async def admit(
     presented = present(request.method, target, request.headers)
     decisions = route.traffic.decisions
     try:
-        query = presented.target.partition("?")[2]
-        needed = needs(request.method, path, request.headers, query)
+        needed = needs(request.method, path, request.headers, split(presented.target)[1])
         principal = await guard.admit(request.headers, presented.token, needed, now)
     except (Unauthenticated, Forbidden) as refusal:
         is_unknown = isinstance(refusal, Unauthenticated)
@@ -46,7 +46,7 @@ async def admit(
             raise StreamNotFound(ABSENT) from None
         raise
     decisions[counted.ADMITTED] += 1
-    exchange.principal = principal if principal.digest else None
+    exchange.principal = None if principal.is_anybody else principal
     return presented
 
 

@@ -108,7 +108,8 @@ class Handlers:
         now = self._shared.clock()
         presented = await admit(request, exchange, route, path, target, now)
         accounting.found(exchange, request, route, presented.target, now)
-        web_origins.check(request, self._lines, has_token=presented.token is not None)
+        has_token = presented.token is not None and exchange.principal is not None
+        web_origins.check(request, self._lines, has_token=has_token)
         charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, presented.target, route, name)
 

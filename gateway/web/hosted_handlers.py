@@ -54,7 +54,7 @@ class HostedHandlers:
                 return await self._create(request, route, name)
             case "HEAD":
                 active = await route.table.load(name)
-                return responses.metadata(route.table.present(active))
+                return route.with_key(responses.metadata(route.table.present(active)), name)
             case "DELETE":
                 await route.lifecycle.delete(name)
                 return responses.deleted()
@@ -79,13 +79,13 @@ class HostedHandlers:
                 return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
-            ended = responses.poll_ended(state, read, route.clock())
+            ended = responses.poll_ended(state, read, route.freshness, route.clock())
             return Answered(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "who only catches up has an answer"
         live = await route.feeds.prepare(answer)
         live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.active, live.state)
-        head = responses.event_stream(live.state.content_type)
+        head = responses.event_stream(live.state.content_type, private=route.freshness.is_private)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None

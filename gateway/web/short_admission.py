@@ -55,7 +55,7 @@ class ShortAdmission:
             return None
         to_read = found.to_read
         if guard.goes_by_query:
-            to_read = (Need(found.path, READ, target.partition("?")[2]),)
+            to_read = (Need(found.path, READ, split(target)[1]),)
         principal = guard.admitted(message.headers, token, to_read, self._clock())
         if principal is None:
             return None
@@ -63,28 +63,33 @@ class ShortAdmission:
             target=target,
             headers=guard.stripped(message.headers),
             key=(message.headers.get("Host", ""), target),
-            principal=principal if principal.digest else None,
+            principal=None if principal.is_anybody else principal,
             conceals=found.route.access.conceals,
         )
 
-    def lets_write(self, message: RawRequestMessage) -> bool:
-        """Whether a request whose target has no query, and is no GET, is admitted."""
+    def writer(self, message: RawRequestMessage) -> str | None:
+        """Who is admitted with a request whose target has no query, and is no GET, by name.
+
+        It is empty for anybody, and None for who is not admitted.
+        """
         found = self._found(message.path)
         if found is None:
-            return False
+            return None
         guard, conceals = found.route.access.guard, found.route.access.conceals
         if guard is None:
-            return True
+            return ""
         headers: MultiMapping[str] = message.headers
         try:
             token, _ = present(message.method, message.path, headers)
             needed = needs(message.method, found.path, headers)
         except HeadgateError:
-            return False
+            return None
         principal: Principal | None = None
         if not conceals:  # else what a log says of a stream that is not there has to be checked
             principal = guard.admitted(headers, token, needed, self._clock())
-        return principal is not None
+        if principal is None:
+            return None
+        return "" if principal.is_anybody else principal.name
 
     def _find(self, path: str) -> _Found | None:
         try:

@@ -154,3 +154,23 @@ def test_a_policy_is_told_in_sentences(
     route = Route.model_validate({"prefix": "/r", **settings})
     assert policy.kind(route) == kind
     assert sentence in " ".join(policy.sentences(route))
+
+
+@pytest.mark.parametrize(
+    ("settings", "auth", "sentence"),
+    [
+        ({}, (), "Everybody may read and write. Answers are public: shared caches may keep them."),
+        ({}, ("tokens",), "one of: a token of the tokens file. Answers are private: no shared"),
+        ({}, ("jwt", "read-tokens"), "one of: a JWT of an issuer, a read token."),
+        ({"anonymous": ["read"]}, ("tokens",), "Everybody may read. Answers are public:"),
+        ({"visibility": "public"}, ("tokens",), "Answers are public:"),
+        ({"visibility": "private"}, (), "Answers are private:"),
+        ({"conceal": "on"}, ("tokens",), "Others are told that there is no stream."),
+        ({}, ("origin",), "The origin decides who may read and write. Answers are private:"),
+    ],
+)
+def test_a_policy_tells_who_is_admitted_and_for_whom_answers_are(
+    settings: dict[str, object], auth: tuple[str, ...], sentence: str
+) -> None:
+    route = Route.model_validate({"prefix": "/r", "origin": "http://h", **settings})
+    assert sentence in " ".join(policy.sentences(route, auth))

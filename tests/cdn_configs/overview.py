@@ -19,7 +19,7 @@ HEAD = (
     "equal long-polls",
     "equal SSE reads",
     "longest long-poll",
-    "a cache for each reader",
+    "readers with credentials",
     "purges",
 )
 
@@ -50,7 +50,7 @@ def _cells(target: Target) -> tuple[str, ...]:
         able("collapses", "one request", "passed on"),
         able("collapses-sse", "one request", "passed on"),
         poll,
-        "yes" if "per-credential" in target.credentials else "no",
+        ", ".join(target.credentials),
         able("purges", "yes", "no"),
     )
 

@@ -156,7 +156,7 @@ def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple
     assert [trigger["Parameter1"] for trigger in without] == [*names, "Last-Event-ID"]
     assert {tuple(trigger["PatternMatches"]) for trigger in without} == {("*",)}
     assert {trigger["PatternMatchingType"] for trigger in (*without, not_now)} == {NONE_MATCHES}
-    assert (not_now["Type"], not_now["PatternMatches"]) == (HAS_QUERY, ["*offset=now*"])
+    assert (not_now["Type"], not_now["PatternMatches"]) == (HAS_QUERY, ["*offset=now*", "*token=*"])
     assert (method["PatternMatches"], method["PatternMatchingType"]) == (["GET"], ANY_MATCHES)
 
 

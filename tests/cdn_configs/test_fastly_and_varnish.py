@@ -71,7 +71,9 @@ CASES = {
     "what-varies-by-anything": Case(CATCH_UP, Answer(fields=says(CHUNK, Vary="*")), None),
     "no-such-stream": Case(CATCH_UP, Answer(404, says(cache_headers.NO_STORE)), None),
     "no-such-stream-with-a-lifetime": Case(CATCH_UP, Answer(404, says(CHUNK)), None),
-    "polled-data": Case(POLL, Answer(fields=says(cache_headers.poll_lifetime(None))), 20),
+    "polled-data": Case(
+        POLL, Answer(fields=says(cache_headers.poll_lifetime(Freshness(), None))), 20
+    ),
     "polled-data-that-an-origin-lets-be-stale": Case(
         POLL,
         Answer(fields=says("Cache-Control: public, max-age=9, stale-while-revalidate=99\r\n")),

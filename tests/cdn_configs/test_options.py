@@ -32,6 +32,7 @@ HOSTILE = (
 def test_settings_alone_decide_times_prefixes_and_the_address() -> None:
     settings = Settings(
         listen=Address("0.0.0.0", 4000),
+        auth=("none",),
         long_poll_timeout=29.5,
         sse_heartbeat=0.5,
         routes=(
@@ -93,7 +94,7 @@ def test_the_defaults_are_those_of_the_settings() -> None:
     ids=str,
 )
 def test_the_gateway_is_reached_where_it_listens(listen: Address, upstream: str) -> None:
-    assert from_settings(Settings(listen=listen)).upstream == upstream
+    assert from_settings(Settings(listen=listen, auth=("none",))).upstream == upstream
 
 
 @pytest.mark.parametrize(

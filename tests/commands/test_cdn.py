@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HOST = "streams.example.com"
 SETTINGS = """
 listen = "10.0.0.5:4000"
+auth = "none"
 long_poll_timeout = 30
 [[routes]]
 prefix = "/chat"
@@ -127,8 +128,8 @@ def test_whoever_names_the_settings_is_not_reminded_of_them(config: str) -> None
         ),
         (
             ("nginx", "--host", HOST, "--credentials", "none"),
-            "--credentials must be bypass or per-credential or reader-key or asked or verified, not "
-            "'none'.",
+            "--credentials must be bypass or per-credential or reader-key or asked or verified, "
+            "not 'none'.",
         ),
         (("caddy", "--host", HOST, "--purge"), "caddy takes no purges: it keeps nothing."),
         (("nginx", "--host", HOST, "--listen", "0"), "--listen must be from 1 to 65,535, not 0."),

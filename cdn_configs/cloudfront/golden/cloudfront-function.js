@@ -23,7 +23,7 @@ function mayShare(request, query) {
   if (request.method !== "GET") return false;
   // What one reader may see is nobody else's.
   if (Object.keys(request.cookies).length > 0) return false;
-  if (IDENTITY.some((name) => name in request.headers)) return false;
+  if ("token" in query || IDENTITY.some((name) => name in request.headers)) return false;
   // An escaped name may mean a key that is not seen here.
   if (Object.keys(query).some((name) => /[%+]/.test(name))) return false;
   // Of two values for one key, an edge and a server may take different ones.

@@ -1,0 +1,124 @@
+"""Signed tokens (JWS in compact form): their parts, read strictly, and their signatures."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode
+
+from gateway.access.credentials import LONGEST_TOKEN
+from gateway.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from joserfc._rfc7515.model import JWSAlgModel
+    from joserfc.jwk import Key
+
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# Extensions that have to be understood: we know none, and b64 would sign other bytes.
+_NOT_UNDERSTOOD = frozenset({"crit", "b64"})
+
+Json = dict[str, object]
+
+
+class SignedToken(NamedTuple):
+    """What a token says before its signature is verified; `typ` is in lower case."""
+
+    text: str
+    algorithm: str
+    kid: str
+    typ: str
+    claims: Json
+
+
+class _Registry(jws.JWSRegistry):
+    """joserfc's algorithms without its warnings: which are allowed is pinned for each key."""
+
+    max_header_length = LONGEST_TOKEN
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        assert self.allowed, "nothing is allowed by default"
+        if name not in self.allowed:
+            raise JoseError("the algorithm is not allowed")
+        return self.algorithms[name]
+
+
+def refused(why: str) -> Unauthenticated:
+    """A refusal of a token, in words that follow "the token"; they repeat nothing of it."""
+    return Unauthenticated(f"the token {why}", is_refused=True)
+
+
+def has_form(token: str) -> bool:
+    """Whether a token may be a signed one: three parts with dots between."""
+    return token.count(".") == 2
+
+
+def parse(token: str) -> SignedToken:
+    """The parts of a token. Raises Unauthenticated.
+
+    Whatever could be read in two ways is refused: padding, bits beyond the last byte, and keys
+    that JSON has twice. Where the header says to find a key (jku, jwk, x5u, x5c), nobody looks.
+    """
+    if len(token) > LONGEST_TOKEN or _COMPACT.fullmatch(token) is None:
+        raise refused("is no signed token in compact form")
+    encoded_header, encoded_claims, _ = token.split(".")
+    header, claims = _object(encoded_header), _object(encoded_claims)
+    if _NOT_UNDERSTOOD & header.keys():
+        raise refused("has an extension that is not understood here")
+    algorithm, kid, typ = (header.get(key, "") for key in ("alg", "kid", "typ"))
+    if not (isinstance(algorithm, str) and isinstance(kid, str) and isinstance(typ, str)):
+        raise refused("has a header that is none")
+    if not kid:
+        raise refused("does not name its key (kid)")
+    return SignedToken(token, algorithm, kid, typ.lower(), claims)
+
+
+def is_signed_by(token: SignedToken, key: Key) -> bool:
+    """Whether a key, which the token's algorithm is pinned for, has made the signature."""
+    registry = _Registry(algorithms=[token.algorithm], strict_check_header=False)
+    try:
+        jws.deserialize_compact(token.text, key, registry=registry)
+    except (JoseError, ValueError):
+        return False
+    return True
+
+
+def sign(header: Json, claims: Json, key: Key) -> str:
+    """A token of these claims, by a private key."""
+    registry = _Registry(algorithms=[str(header["alg"])])
+    payload = json.dumps(claims, separators=(",", ":"))
+    return jws.serialize_compact(header, payload, key, registry=registry)
+
+
+def load_object(data: bytes) -> Json:
+    """A JSON object, with each key once. Raises ValueError, which repeats nothing of it."""
+    try:
+        value = json.loads(
+            data.decode(), object_pairs_hook=_each_once, parse_constant=_refuse_constant
+        )
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("no object")  # noqa: TRY004 - of what is sent
+    return value
+
+
+def _object(part: str) -> Json:
+    try:
+        return load_object(urlsafe_b64decode(part.encode()))
+    except ValueError:
+        raise refused("has a part that is no JSON object in base64url") from None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> Json:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
+def _refuse_constant(_name: str) -> None:
+    raise ValueError("no number")

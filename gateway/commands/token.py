@@ -1,0 +1,218 @@
+"""`headgate token`: the keys of read tokens, such tokens, and hashes of static ones."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.access.jws import Json
+    from gateway.access.keys_file import Keys
+    from gateway.access.operations import Operation
+    from gateway.settings import Settings
+
+REFUSED = 1
+SHORTEST = 22  # as of tokens in the settings: 32 characters by hand, or 16 random bytes
+LONGEST = 1024
+OPERATIONS = ("read", "append", "create", "close", "delete")
+
+
+@click.group()
+def token() -> None:
+    """Make and check tokens: of clients, and of readers in a browser."""
+
+
+@token.command("hash")
+@click.option("--new", is_flag=True, help="Make a token; it goes to stdout, its hash to stderr.")
+def hash_token(*, new: bool) -> None:
+    """Print the hash of a static token, for tokens_file.
+
+    The token is asked for, or read from stdin, where a line end behind it does not count.
+    """
+    from hashlib import sha256
+
+    given = secrets.token_urlsafe(32) if new else _secret("Token")
+    if not (SHORTEST <= len(given) <= LONGEST and given.isascii() and given.isprintable()):
+        complain(f"a token is one line of {SHORTEST} to {LONGEST:,} visible ASCII characters.")
+        sys.exit(REFUSED)
+    digest = f"sha256:{sha256(given.encode()).hexdigest()}"
+    click.echo(given if new else digest)
+    if new:
+        complain(f'tokens_file has it as token = "{digest}".')
+
+
+@token.command("keys")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--rotate", is_flag=True, help="The next key signs from now on, and another one is next."
+)
+@click.option("--public", is_flag=True, help="Print what whoever only verifies needs.")
+def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
+    """Make the file of keys for read tokens, which keys_file names.
+
+    It has a key that signs, the next one, and the secret of reader keys. None is ever printed.
+    """
+    if rotate and public:
+        raise click.UsageError("--rotate and --public exclude each other.")
+    from gateway.access import keys_file
+
+    with _refusals(file):
+        if public:
+            click.echo(keys_file.written(keys_file.public(_content(file))), nl=False)
+        elif rotate:
+            _replace(file, keys_file.written(keys_file.rotated(_content(file))))
+            complain(f"{file} signs with its next key now; its last one still verifies.")
+        else:
+            _create(file, keys_file.written(keys_file.new_keys()))
+            complain(f'{file} has new keys: name it in the settings as keys_file = "{file}".')
+
+
+@token.command("sign")
+@config_option
+@click.argument("streams")
+@click.option("--subject", metavar="NAME", required=True, help="Who it is for.")
+@click.option(
+    "--operation",
+    "operations",
+    type=click.Choice(OPERATIONS),
+    multiple=True,
+    default=("read",),
+    help="What it permits, once for each.  [default: read]",
+)
+@click.option("--for", "seconds", metavar="SECONDS", type=int, help="How long.  [default: 900]")
+@click.option("--cookie", "as_cookie", is_flag=True, help="Print a Set-Cookie line with it.")
+@click.option("--query", metavar="ORIGIN", help="Print the URL of the stream with it.")
+def sign_token(  # noqa: PLR0913 - one for each option
+    config: Path | None,
+    streams: str,
+    *,
+    subject: str,
+    operations: tuple[Operation, ...],
+    seconds: int | None,
+    as_cookie: bool,
+    query: str | None,
+) -> None:
+    """Print a read token for STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*.
+
+    It is signed with the keys_file of the settings. What is said about it goes to stderr.
+    """
+    if as_cookie and query is not None:
+        raise click.UsageError("--cookie and --query exclude each other.")
+    if query is not None and streams.endswith("/*"):
+        raise click.UsageError("--query needs one stream, and no /* behind it.")
+    settings, keys = _keys(config)
+    from gateway.access import read_tokens
+
+    now = time.time()  # noqa: TID251 - there is no caller to hand a clock down
+    wish = read_tokens.Wish(subject, streams, operations, seconds)
+    try:
+        made = read_tokens.sign(wish, keys, settings.read_token_max_age, now)
+        shown = made.token
+        if as_cookie:
+            shown = f"Set-Cookie: {read_tokens.cookie(made, streams, now)}"
+    except ValueError as refusal:
+        complain(f"the token {refusal}.")
+        sys.exit(REFUSED)
+    if query is not None:
+        shown = f"{query.rstrip('/')}{streams}?token={made.token}"
+    click.echo(shown)
+    until = datetime.fromtimestamp(made.expires, UTC).isoformat().replace("+00:00", "Z")
+    permits = ", ".join(sorted(set(operations)))
+    complain(f"{subject} may {permits} {streams} until {until}; its jti is {made.token_id}.")
+
+
+@token.command("verify")
+@config_option
+def verify_token(config: Path | None) -> None:
+    """Say whether a read token counts, and what it permits. It is asked for, or read from stdin.
+
+    The exit status is 1 when it does not count. Revocations are not looked at.
+    """
+    settings, keys = _keys(config)
+    from gateway.access import read_tokens
+    from gateway.errors import Unauthenticated
+
+    now = time.time()  # noqa: TID251 - as above
+    try:
+        whose = read_tokens.verified(_secret("Token"), keys, settings.read_token_max_age, now)
+    except Unauthenticated as refusal:
+        complain(f"{refusal.detail}.")
+        sys.exit(REFUSED)
+    for grant in whose.grants:
+        permits = ", ".join(sorted(grant.operations))
+        click.echo(f"{whose.name} may {permits} {grant.streams} for {whose.until - now:.0f} s.")
+
+
+def _secret(asked: str) -> str:
+    """One line from stdin, never from the command line, which others can see."""
+    if sys.stdin.isatty():
+        return str(click.prompt(asked, hide_input=True, err=True))
+    return sys.stdin.read(1 << 16).removesuffix("\n").removesuffix("\r")
+
+
+def _keys(config: Path | None) -> tuple[Settings, Keys]:
+    """The settings and the keys they name; without any the program ends."""
+    settings = load_settings(config, {})
+    if not settings.keys_file:
+        complain("the settings have no keys_file: make one by headgate token keys FILE.")
+        sys.exit(UNUSABLE)
+    from gateway.access.keys_file import load_keys
+
+    with _refusals(Path(settings.keys_file)):
+        return settings, load_keys(settings.keys_file)
+
+
+def _content(file: Path) -> Json:
+    from gateway.access.jws import load_object
+    from gateway.access.keys_file import load_keys
+
+    load_keys(str(file))  # with all that it checks
+    return load_object(file.read_bytes())
+
+
+def _create(file: Path, data: bytes) -> None:
+    """A new file that is the user's alone from its first byte on."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(descriptor)
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """The file with other content, or as it was."""
+    new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    try:
+        _create(new, data)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+@contextmanager
+def _refusals(file: Path) -> Iterator[None]:
+    """One sentence for what cannot be done, and the end of the program."""
+    try:
+        yield
+    except FileExistsError:
+        complain(f"{file} is there already: --rotate changes its keys, --public prints them.")
+        sys.exit(UNUSABLE)
+    except OSError as error:
+        complain(f"{file} cannot be used: {error.strerror}.")
+        sys.exit(UNUSABLE)
+    except ValueError as refusal:
+        said = str(refusal)
+        complain(f"{said if said.startswith(str(file)) else f'{file} {said}'}.")
+        sys.exit(UNUSABLE)

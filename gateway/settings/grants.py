@@ -1,0 +1,77 @@
+"""What may be granted: operations, on the stream at a path or on all below it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.errors import BadRequest
+from gateway.protocol.paths import canonical_path
+from gateway.settings.kinds import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+Operation = Literal["read", "append", "create", "close", "delete"]
+OPERATIONS: frozenset[Operation] = frozenset(get_args(Operation))
+BELOW = "/*"  # the end of a pattern that stands for every path below one
+
+PATTERN_KIND = "a canonical path such as /v1/stream/chat, or one with /* at its end for all below"
+TEMPLATE_KIND = f"{PATTERN_KIND}; a whole segment may be a {{claim}}"
+OPERATIONS_KIND = f"a list of some of {', '.join(get_args(Operation))}"
+GRANTS_KIND = "an array of tables, each with streams and operations"
+CLAIM = re.compile(r"\{([A-Za-z0-9_.:-]{1,128})\}")
+
+
+def check_pattern(pattern: str) -> str:
+    """A pattern as it is compared, exactly; raises ValueError in words that continue "it"."""
+    path = pattern.removesuffix(BELOW)
+    if not path and pattern == BELOW:
+        return pattern
+    try:
+        canonical = canonical_path(path)
+    except BadRequest as refusal:
+        raise ValueError(f"must be {PATTERN_KIND}: {refusal.detail}") from refusal
+    if "*" in path:
+        raise ValueError(f"must be {PATTERN_KIND}: it has a * before its end")
+    if canonical != path or path == "/":
+        raise ValueError(f"must be {PATTERN_KIND}: written {canonical}")
+    return pattern
+
+
+def check_template(template: str) -> str:
+    """A pattern that may have a `{claim}` as a whole segment; raises ValueError as above."""
+    for segment in template.split("/"):
+        if {"{", "}"} & set(segment) and CLAIM.fullmatch(segment) is None:
+            raise ValueError("must have each {claim} as one whole segment of its path")
+    check_pattern(CLAIM.sub("claim", template))
+    return template
+
+
+def some_of(names: Collection[str], kind: str) -> BeforeValidator:
+    """A list of some of these names, told as one thing that it must be."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, list | tuple) or not value or not all(it in names for it in value):
+            raise ValueError(f"must be {kind}")
+        return value
+
+    return BeforeValidator(check)
+
+
+Operations = Annotated[
+    tuple[Operation, ...], some_of(OPERATIONS, OPERATIONS_KIND), Kind(OPERATIONS_KIND)
+]
+
+
+class GrantTemplate(BaseModel):
+    """Operations on streams whose path may name claims of a token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    streams: Annotated[str, AfterValidator(check_template), Kind(TEMPLATE_KIND)] = Field(
+        description="Which streams it is about."
+    )
+    operations: Operations = Field(description="What may be done with them.")

@@ -1,0 +1,430 @@
+"""Tokens that nobody may come in with, as a table: each is refused, for its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from structlog.testing import capture_logs
+
+from gateway.access.jwt_issuers import JwtIssuers
+from gateway.access.revocations import NOTHING
+from gateway.access.verifier import Verifier
+from gateway.errors import Unauthenticated
+from gateway.settings import JwtIssuer
+from tests.access.forging import (
+    ALL,
+    AUDIENCE,
+    EC,
+    ED,
+    ISSUER,
+    NOW,
+    OTHER_ED,
+    RSA,
+    b64,
+    claims,
+    good,
+    hmac_token,
+    jwks,
+    key_set,
+    make,
+    signature,
+    signature_of,
+    unb64,
+    with_signature,
+)
+
+LEEWAY = 30
+ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+CANARY = "canary7f3b9c"
+
+
+class Known:
+    """Keys that are there."""
+
+    keys = key_set(*ALL, algorithms=ALGORITHMS)
+
+    async def look_again(self) -> None:
+        pass
+
+
+def issuer(**more: object) -> JwtIssuer:
+    values = {
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "jwks": "https://id.example.com/jwks",
+        "algorithms": ALGORITHMS,
+        "leeway": LEEWAY,
+        "grants": [{"streams": "/s/{sub}/*", "operations": ["read"]}],
+        "grants_claim": "streams",
+    }
+    return JwtIssuer.model_validate({**values, **more})
+
+
+def verifier(**more: object) -> Verifier:
+    one = issuer(**more)
+    return Verifier([JwtIssuers({one.issuer: (one, Known())}, lambda: NOTHING)])
+
+
+HEADER = {"alg": "EdDSA", "kid": "ed", "typ": "JWT"}
+HEAD, PAYLOAD, SIGNATURE = good().split(".")
+GOOD = good()
+ORDER = 2**252 + 27742317777372353535851937790883648493  # of Ed25519's group
+PEM = RSA.as_pem(private=False)
+S = int.from_bytes(signature_of(GOOD)[32:], "little")
+
+
+def padded(part: str) -> str:
+    return part + "=" * (-len(part) % 4 or 4)
+
+
+def beyond_the_last_byte(part: str) -> str:
+    """The same bytes in another text: the bits that base64 has too many are not zero."""
+    assert len(part) % 4
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    other = part[:-1] + alphabet[alphabet.index(part[-1]) + 1]
+    assert unb64(other) == unb64(part)
+    return other
+
+
+def unsigned(algorithm: str) -> str:
+    head = b64(json.dumps({"alg": algorithm, "kid": "ed", "typ": "JWT"}).encode())
+    return f"{head}.{PAYLOAD}."
+
+
+def swapped(header: dict[str, object]) -> str:
+    """Another header over the payload, with a right signature of what it then says."""
+    return make({**HEADER, **header}, claims())
+
+
+def der_signature() -> str:
+    token = good(EC, "ES256")
+    signed = token.rpartition(".")[0]
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    der = EC.private_key.sign(signed.encode(), ec.ECDSA(hashes.SHA256()))  # type: ignore[union-attr]
+    assert decode_dss_signature(der)
+    return with_signature(token, der)
+
+
+UNREAD = "form"  # whoever owns it: it has not the form of a signed token
+NEGATIVES: dict[str, tuple[str, str]] = {
+    # ---- no signature
+    **{
+        f"alg {name}": (unsigned(name), "compact form")
+        for name in ("none", "None", "NONE", "nOnE", "none ", "")
+    },
+    "alg none with a signature": (swapped({"alg": "none"}), "no algorithm that its issuer has"),
+    "alg null": (swapped({"alg": None}), "a header that is none"),
+    "alg a list": (swapped({"alg": ["EdDSA"]}), "a header that is none"),
+    "alg in lower case": (swapped({"alg": "eddsa"}), "no algorithm that its issuer has"),
+    "no alg": (make({"kid": "ed"}, claims()), "no algorithm that its issuer has"),
+    "signature of zero length": (f"{HEAD}.{PAYLOAD}.", "compact form"),
+    "signature of one byte": (with_signature(GOOD, b"\0"), "signature that is wrong"),
+    "signature of zeros": (with_signature(GOOD, bytes(64)), "signature that is wrong"),
+    "signature cut short": (with_signature(GOOD, signature_of(GOOD)[:63]), "signature that is wr"),
+    "signature too long": (with_signature(GOOD, signature_of(GOOD) + b"\0"), "signature that is w"),
+    "a bit of the signature": (
+        with_signature(GOOD, bytes([signature_of(GOOD)[0] ^ 1]) + signature_of(GOOD)[1:]),
+        "signature that is wrong",
+    ),
+    "another payload": (f"{HEAD}.{good(sub='eve').split('.')[1]}.{SIGNATURE}", "signature that"),
+    "another header": (f"{good(header={'x': 1}).split('.')[0]}.{PAYLOAD}.{SIGNATURE}", "signature"),
+    # ---- keys taken for what they are not
+    "HS256 with the public PEM": (hmac_token(PEM), "no algorithm that its issuer has"),
+    "HS256 with the PEM's text": (hmac_token(PEM.strip()), "no algorithm that its issuer has"),
+    "HS256 with the JWK": (
+        hmac_token(json.dumps(RSA.as_dict(private=False)).encode()),
+        "no algorithm that its issuer has",
+    ),
+    "HS256 with the key set": (hmac_token(jwks(ALL)), "no algorithm that its issuer has"),
+    "HS256 with the modulus": (
+        hmac_token(unb64(str(RSA.as_dict(private=False)["n"]))),
+        "no algorithm that its issuer has",
+    ),
+    "HS256 with an Ed25519 key": (
+        hmac_token(unb64(str(ED.as_dict(private=False)["x"])), "ed"),
+        "no algorithm that its issuer has",
+    ),
+    "HS256 without a secret": (hmac_token(b""), "no algorithm that its issuer has"),
+    "RS256 named, EdDSA's key": (good(RSA, "RS256", {"kid": "ed"}), "not with its algorithm"),
+    "ES256 named, RSA's key": (good(EC, "ES256", {"kid": "rsa"}), "not with its algorithm"),
+    "EdDSA named, EC's key": (swapped({"kid": "ec"}), "not with its algorithm"),
+    "ES384 named, a key of P-256": (
+        make({"alg": "ES384", "kid": "ec"}, claims()),
+        "not with its algorithm",
+    ),
+    "RS256's signature as PS256": (
+        make({"alg": "PS256", "kid": "rsa"}, claims(), RSA, "RS256"),
+        "signature that is wrong",
+    ),
+    "PS256's signature as RS256": (
+        make({"alg": "RS256", "kid": "rsa"}, claims(), RSA, "PS256"),
+        "signature that is wrong",
+    ),
+    "RS512, which the issuer has not": (good(RSA, "RS512"), "no algorithm that its issuer has"),
+    "another key under the same id": (good(OTHER_ED), "signature that is wrong"),
+    "ECDSA in DER": (der_signature(), "signature that is wrong"),
+    "ECDSA of zeros": (with_signature(good(EC, "ES256"), bytes(64)), "signature that is wrong"),
+    "Ed25519 with S + L": (
+        with_signature(GOOD, signature_of(GOOD)[:32] + (S + ORDER).to_bytes(32, "little")),
+        "signature that is wrong",
+    ),
+    "Ed25519 of low order": (
+        with_signature(GOOD, (1).to_bytes(32, "little") + bytes(32)),
+        "signature that is wrong",
+    ),
+    # ---- ways to find a key
+    "no kid": (make({"alg": "EdDSA"}, claims()), "does not name its key"),
+    "empty kid": (swapped({"kid": ""}), "does not name its key"),
+    "kid a number": (swapped({"kid": 1}), "a header that is none"),
+    "kid a path": (swapped({"kid": "../../../../dev/null"}), "key that is unknown"),
+    "kid a path, signed with what is there": (
+        hmac_token(b"", "/dev/null"),
+        "no algorithm that its issuer has",
+    ),
+    "kid of SQL": (swapped({"kid": "x' UNION SELECT 'secret' --"}), "key that is unknown"),
+    "kid of a shell": (swapped({"kid": "|/usr/bin/id"}), "key that is unknown"),
+    "kid with NUL": (swapped({"kid": "ed\0"}), "key that is unknown"),
+    "kid in another case": (swapped({"kid": "ED"}), "key that is unknown"),
+    "jwk of its own": (
+        make(
+            {"alg": "EdDSA", "kid": "mine", "jwk": OTHER_ED.as_dict(private=False)},
+            claims(),
+            OTHER_ED,
+        ),
+        "key that is unknown",
+    ),
+    "jwk of its own under a known id": (
+        make({**HEADER, "jwk": OTHER_ED.as_dict(private=False)}, claims(), OTHER_ED),
+        "signature that is wrong",
+    ),
+    "jku": (
+        make({**HEADER, "jku": "https://evil.example/jwks"}, claims(), OTHER_ED),
+        "signature that is wrong",
+    ),
+    "x5u": (
+        make({**HEADER, "x5u": "https://evil.example/pem"}, claims(), OTHER_ED),
+        "signature that is wrong",
+    ),
+    "x5c": (make({**HEADER, "x5c": ["MIIB"]}, claims(), OTHER_ED), "signature that is wrong"),
+    # ---- for whom, by whom, for what
+    "wrong iss": (good(iss="https://evil.example/"), "no issuer that is known"),
+    "iss without its slash": (good(iss=ISSUER[:-1]), "no issuer that is known"),
+    "no iss": (good(iss=None), "no issuer that is known"),
+    "iss a list": (good(iss=[ISSUER]), "iss that is no text"),
+    "wrong aud": (good(aud="others"), "another audience"),
+    "aud in a part of it": (good(aud="streams.example.com"), "another audience"),
+    "no aud": (good(aud=None), "another audience"),
+    "aud empty": (good(aud=[]), "another audience"),
+    "aud nested": (good(aud=[["streams"]]), "another audience"),
+    "aud an object": (good(aud={"streams": 1}), "another audience"),
+    "typ of a read token": (good(header={"typ": "hg-read+jwt"}), "another typ"),
+    "typ of a logout": (good(header={"typ": "logout+jwt"}), "another typ"),
+    "typ a number": (good(header={"typ": 1}), "a header that is none"),
+    # ---- when
+    "no exp": (good(exp=None), "does not say when it expires"),
+    "exp null": (make(HEADER, {**claims(), "exp": None}), "an exp that is no time"),
+    "exp a text": (good(exp=str(NOW + 600)), "an exp that is no time"),
+    "exp true": (good(exp=True), "an exp that is no time"),
+    "exp negative": (good(exp=-1), "an exp that is no time"),
+    "exp in 10^400": (
+        make(
+            HEADER, json.dumps(claims(exp=0)).replace('"exp": 0', f'"exp": 1{"0" * 400}').encode()
+        ),
+        "an exp that is no time",
+    ),
+    "exp 1e400": (
+        make(HEADER, json.dumps(claims(exp=0)).replace('"exp": 0', '"exp": 1e400').encode()),
+        "an exp that is no time",
+    ),
+    "exp NaN": (make(HEADER, json.dumps(claims(exp=float("nan"))).encode()), "no JSON object"),
+    "exp Infinity": (make(HEADER, json.dumps(claims(exp=float("inf"))).encode()), "no JSON object"),
+    "exp at the edge of the leeway": (good(exp=NOW - LEEWAY), "has expired"),
+    "nbf beyond the leeway": (good(nbf=NOW + LEEWAY + 1), "counts only later"),
+    "nbf a text": (good(nbf="now"), "an nbf that is no time"),
+    "iat beyond the leeway": (good(iat=NOW + LEEWAY + 1), "counts only later"),
+    # ---- extensions
+    "crit of exp": (swapped({"crit": ["exp"]}), "an extension that is not understood"),
+    "crit of nothing": (swapped({"crit": []}), "an extension that is not understood"),
+    "crit of what is unknown": (
+        swapped({"crit": ["x"], "x": 1}),
+        "an extension that is not understood",
+    ),
+    "b64 false": (
+        swapped({"b64": False, "crit": ["b64"]}),
+        "an extension that is not understood",
+    ),
+    "b64 false without crit": (swapped({"b64": False}), "an extension that is not understood"),
+    # ---- JSON
+    "alg twice": (
+        make(b'{"alg":"none","alg":"EdDSA","kid":"ed"}', claims()),
+        "no JSON object",
+    ),
+    "kid twice": (make(b'{"alg":"EdDSA","kid":"x","kid":"ed"}', claims()), "no JSON object"),
+    "sub twice": (
+        make(HEADER, json.dumps(claims())[:-1].encode() + b',"sub":"root"}'),
+        "no JSON object",
+    ),
+    "key twice, deep": (
+        make(HEADER, json.dumps(claims(x=0)).replace('"x": 0', '"x": {"a":1,"a":2}').encode()),
+        "no JSON object",
+    ),
+    "header a list": (make([HEADER], claims()), "no JSON object"),
+    "payload a text": (make(HEADER, "claims"), "no JSON object"),
+    "payload empty": (make(HEADER, b"{}"), "no issuer that is known"),
+    "payload cut": (make(HEADER, b'{"iss":'), "no JSON object"),
+    "payload no UTF-8": (make(HEADER, b'{"iss":"\xff"}'), "no JSON object"),
+    "payload in UTF-16": (make(HEADER, json.dumps(claims()).encode("utf-16")), "no JSON object"),
+    "payload with a BOM": (
+        make(HEADER, b"\xef\xbb\xbf" + json.dumps(claims()).encode()),
+        "no JSON object",
+    ),
+    "payload nested 2,000 deep": (make(HEADER, b"[" * 2000 + b"]" * 2000), "no JSON object"),
+    "a number of 5,000 digits": (make(HEADER, b'{"x":' + b"1" * 5000 + b"}"), "no JSON object"),
+    "a JWT inside": (make({**HEADER, "cty": "JWT"}, GOOD.encode()), "no JSON object"),
+    # ---- the text of it
+    "1 MB": (good(x="x" * 1_000_000), "compact form"),
+    "one byte too long": (GOOD + "A" * (8 * 1024 + 1 - len(GOOD)), "compact form"),
+    "padded": (".".join(map(padded, (HEAD, PAYLOAD, SIGNATURE))), "compact form"),
+    "bits beyond the signature": (
+        f"{HEAD}.{PAYLOAD}.{beyond_the_last_byte(SIGNATURE)}",
+        "signature that is wrong",
+    ),
+    "bits beyond the payload": (
+        f"{HEAD}.{beyond_the_last_byte(good(sub='annx').split('.')[1])}.{SIGNATURE}",
+        "no JSON object",
+    ),
+    "plain base64": (GOOD.replace("-", "+").replace("_", "/") + "+", "compact form"),
+    "a blank": (f"{HEAD}. {PAYLOAD}.{SIGNATURE}", "compact form"),
+    "a line end": (GOOD + "\n", "compact form"),
+    "NUL": (GOOD + "\0", "compact form"),
+    "NUL inside": (f"{HEAD}\0.{PAYLOAD}.{SIGNATURE}", "compact form"),
+    "a letter of another script": (GOOD[:-1] + "а", "compact form"),
+    "detached payload": (f"{HEAD}..{SIGNATURE}", "compact form"),
+    "no header": (f".{PAYLOAD}.{SIGNATURE}", "compact form"),
+    "only dots": ("..", "compact form"),
+    "four parts": (f"{GOOD}.{SIGNATURE}", "no kind that this route takes"),
+    "five parts": (f"{GOOD}.{SIGNATURE}.{SIGNATURE}", "no kind that this route takes"),
+    "JWE": (
+        ".".join(map(b64, (b'{"alg":"dir","enc":"A256GCM"}', b"", bytes(12), b"x", bytes(16)))),
+        "no kind that this route takes",
+    ),
+    "JSON serialization": (
+        json.dumps({"protected": HEAD, "payload": PAYLOAD, "signature": SIGNATURE}),
+        "no kind that this route takes",
+    ),
+    "JSON with dots": (
+        json.dumps({"protected": HEAD + ".", "payload": PAYLOAD + ".", "signature": SIGNATURE}),
+        "compact form",
+    ),
+    "hash of a good one": (hashlib.sha256(GOOD.encode()).hexdigest(), "no kind that this route"),
+    # ---- grants
+    "sub of dots": (good(sub=".."), "a claim sub that can be a segment"),
+    "sub of a dot": (good(sub="."), "a claim sub that can be a segment"),
+    "sub empty": (good(sub=""), "a claim sub that can be a segment"),
+    "sub a number": (good(sub=1), "sub that is no text"),
+    "sub a lone surrogate": (good(sub="\ud800"), "a claim sub of Unicode"),
+    "sub with a control": (good(sub="a\nb"), "a canonical path"),
+    "sub of 3 kB": (good(sub="x" * 3000), "a canonical path"),
+    "grants no list": (good(streams={"streams": "/*"}), "a list of grants"),
+    "grants of dots": (
+        good(streams=[{"streams": "/s/../*", "operations": ["read"]}]),
+        "a canonical path",
+    ),
+    "grants of an unknown operation": (
+        good(streams=[{"streams": "/s", "operations": ["admin"]}]),
+        "a list of operations",
+    ),
+    "grants of no operation": (
+        good(streams=[{"streams": "/s", "operations": []}]),
+        "a list of operations",
+    ),
+    "grants with more": (
+        good(streams=[{"streams": "/s", "operations": ["read"], "x": 1}]),
+        "streams and operations",
+    ),
+    "jti a number": (good(jti=1), "jti that is no text"),
+}
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(NEGATIVES) == 130
+    assert len({token for token, _ in NEGATIVES.values()}) == len(NEGATIVES)
+
+
+@pytest.mark.parametrize("name", NEGATIVES)
+async def test_nobody_comes_in_with(name: str) -> None:
+    token, why = NEGATIVES[name]
+    judge = verifier()
+    with capture_logs() as lines, pytest.raises(Unauthenticated) as refusal:
+        await judge.verify(token, NOW)
+    assert why in refusal.value.detail
+    assert refusal.value.is_refused
+    assert judge.known(token, NOW) is None
+    assert lines == []
+    assert not token or token not in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [
+        (RSA, "RS256"),
+        (RSA, "PS256"),
+        (EC, "ES256"),
+        (ALL[2], "ES384"),
+        (ALL[3], "ES512"),
+        (ED, "EdDSA"),
+        (ED, "Ed25519"),
+    ],
+    ids=["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
+)
+async def test_whoever_has_a_good_token_comes_in(key: object, algorithm: str) -> None:
+    """So that a refusal above is one of what is wrong, and not of everything."""
+    ann = await verifier().verify(good(key, algorithm), NOW)  # type: ignore[arg-type]
+    assert (ann.name, ann.until) == ("ann", NOW + 600 + LEEWAY)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        good(exp=NOW - LEEWAY + 1),
+        good(nbf=NOW + LEEWAY),
+        good(iat=NOW + LEEWAY),
+        good(iat=None, jti=None),
+        good(aud=["others", AUDIENCE]),
+        good(header={"typ": "at+jwt"}),
+        good(header={"typ": "application/at+JWT"}),
+        good(header={"typ": None}),
+        good(header={"jku": "https://id.example.com/", "x5t": "x", "nonce": "x"}),
+        good(exp=NOW + 0.5),
+    ],
+    ids=["exp", "nbf", "iat", "least", "aud", "at+jwt", "whole", "none", "header", "fraction"],
+)
+async def test_what_is_only_unusual_is_taken(token: str) -> None:
+    assert (await verifier().verify(token, NOW)).name == "ann"
+
+
+async def test_an_issuer_may_want_one_typ() -> None:
+    judge = verifier(typ="at+jwt")
+    assert await judge.verify(good(header={"typ": "at+JWT"}), NOW)
+    with pytest.raises(Unauthenticated, match="another typ"):
+        await judge.verify(good(), NOW)
+
+
+async def test_a_refusal_and_a_principal_hold_nothing_of_a_token() -> None:
+    judge = verifier()
+    token = good(header={"kid": CANARY}, secret=CANARY)
+    with pytest.raises(Unauthenticated) as refusal:
+        await judge.verify(token, NOW)
+    ann = await judge.verify(good(secret=CANARY), NOW)
+    told = f"{refusal.value!r} {refusal.value.detail} {ann!r} {ann.proof!r}"
+    assert CANARY not in told
+    assert all(part not in told for part in (*token.split("."), *good(secret=CANARY).split(".")))
+
+
+def test_the_signature_is_what_a_key_makes_of_the_first_two_parts() -> None:
+    assert signature(f"{HEAD}.{PAYLOAD}", ED, "EdDSA") == signature_of(GOOD)

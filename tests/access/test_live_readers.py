@@ -1,0 +1,179 @@
+"""Live readers are ended within a second of the end of their token, and come back to a 401."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.live import admitted
+from gateway.live.admitted import AdmittedReaders
+from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke
+from tests.streams.clock import ManualClock
+from tests.support.waiting import until
+from tests.web.serving import EDGE, PREFIX, get, post
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.http1 import Client
+    from tests.web.serving import Serving
+
+WITHIN_S = 1.0
+ENDS = ("expired", "revoked")
+TASK = "X-Request-Id: r"  # a poll that asks for an answer of its own waits in a task
+
+
+def left(gateway: Serving, prefix: str, mode: str, reason: str) -> int:
+    route = gateway.edge if prefix == EDGE else gateway.route
+    live = route.traffic.live
+    readers = live.sse if mode == "sse" else live.long_poll
+    return readers.leaves[reason]  # type: ignore[index] # checked by the tests that use it
+
+
+async def let_end(gateway: Serving, folder: Path, how: str) -> float:
+    """End the token of `late`; when that was so, by the real clock."""
+    if how == "expired":
+        gateway.clock.advance(60.0)
+    else:
+        await revoke(gateway, folder, "late")
+    return perf_counter()
+
+
+async def parked(gateway: Serving, count: int) -> None:
+    await until(lambda: len(gateway.shared.admitted) == count)
+
+
+async def poll(gateway: Serving, prefix: str, who: str, *lines: str) -> Client:
+    tail = await reach_tail(gateway, f"{prefix}/a/s", who)
+    client = await gateway.connect()
+    await client.send_all(get(f"{prefix}/a/s?offset={tail}&live=long-poll", bearer(who), *lines))
+    return client
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_poll_ends_with_its_token(prefix: str, how: str, tmp_path: Path) -> None:
+    """Both that waits without a task and that of a task; who has another token waits on."""
+    async with guarded(tmp_path) as gateway:
+        by_task = await poll(gateway, prefix, "late", TASK)
+        await parked(gateway, 1)
+        without = await poll(gateway, prefix, "late")
+        await parked(gateway, 2)
+        other = await poll(gateway, prefix, "ann")
+        await parked(gateway, 3)
+        ended_at = await let_end(gateway, tmp_path, how)
+        for client in (by_task, without):
+            answer = await client.answer()
+            assert perf_counter() - ended_at < WITHIN_S
+            assert (answer.status, answer.body) == (204, b""), answer
+            again = get(f"{prefix}/a/s?offset={answer.next_offset}&live=long-poll", bearer("late"))
+            assert (await client.ask(again)).status == 401
+        assert left(gateway, prefix, "long_poll", how) == 2
+        assert len(gateway.shared.admitted) == 1
+        await gateway.ask(post(f"{prefix}/a/s", b"more", bearer("all")))
+        assert (await other.answer()).body == b"more"
+        assert len(gateway.shared.admitted) == 0
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_events_end_with_their_token(prefix: str, how: str, tmp_path: Path) -> None:
+    """Properly: with a control event that tells where to go on, and on a connection that lasts."""
+    wire = get(f"{prefix}/a/s?offset=-1&live=sse", bearer("late"))
+    async with guarded(tmp_path) as gateway:
+        client = await gateway.connect()
+        await client.send_all(wire)
+        assert (await client.head()).status == 200
+        await client.events_until(lambda events: len(events) >= 2)
+        await parked(gateway, 1)
+        ended_at = await let_end(gateway, tmp_path, how)
+        events = await client.events_to_the_end()
+        assert perf_counter() - ended_at < WITHIN_S
+        assert events[-1].name == "control", events
+        assert left(gateway, prefix, "sse", how) == 1
+        assert (await client.ask(wire)).status == 401
+        assert len(gateway.shared.admitted) == 0
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_reader_who_does_not_read_is_cut_off(how: str, tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        client = await gateway.connect(receive_buffer=4096)
+        await client.send_all(get(f"{PREFIX}/a/s?offset=-1&live=sse", bearer("late")))
+        assert (await client.head()).status == 200
+        await parked(gateway, 1)
+        while not gateway.route.traffic.live.slow:
+            await gateway.ask(post(f"{PREFIX}/a/s", b"x" * 500_000, bearer("all")))
+        await let_end(gateway, tmp_path, how)
+        await until(lambda: left(gateway, PREFIX, "sse", how) == 1, within_s=WITHIN_S)
+        assert len(gateway.shared.admitted) == 0
+
+
+async def test_who_has_left_is_forgotten(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        for lines in ((), (TASK,)):
+            client = await poll(gateway, PREFIX, "late", *lines)
+            await parked(gateway, 1)
+            client.abort()
+            await parked(gateway, 0)
+
+
+class Somebody:
+    def __init__(self, until_s: float) -> None:
+        self.until = until_s
+
+
+class Reading:
+    def __init__(self, principal: Somebody) -> None:
+        self.principal = principal
+
+
+async def test_a_crowd_is_ended_in_turns() -> None:
+    """A loop that is busy with a crowd of one token serves others in between."""
+    readers, clock = AdmittedReaders(ManualClock(0.0)), 0
+    ended: list[int] = []
+    crowd = Somebody(10.0)
+    for _ in range(3 * admitted.AT_ONCE):
+        readers.add(Reading(crowd), lambda _: ended.append(clock))
+    crowd.until = 0.0
+    readers.end(crowd)
+    while len(readers):
+        clock += 1
+        await asyncio.sleep(0)
+    assert sorted({ended.count(turn) for turn in ended}) == [admitted.AT_ONCE]
+
+
+async def test_principals_without_readers_are_not_kept_for_their_whole_time() -> None:
+    clock = ManualClock(0.0)
+    readers = AdmittedReaders(clock)
+    for number in range(5 * admitted.FORGOTTEN):
+        reader = Reading(Somebody(1e6 + number))
+        readers.add(reader, lambda _: None)
+        readers.discard(reader)
+        assert len(readers._heap) <= admitted.FORGOTTEN + 2
+    assert len(readers) == 0
+
+
+async def test_who_is_vouched_for_again_goes_on() -> None:
+    """As an origin's yes is renewed while somebody waits."""
+    clock, ended = ManualClock(0.0), list[str]()
+    readers = AdmittedReaders(clock)
+    somebody = Somebody(10.0)
+    readers.add(Reading(somebody), ended.append)
+    somebody.until = 20.0
+    clock.advance(10.0)
+    readers._due()
+    assert ended == []
+    clock.advance(10.0)
+    readers._due()
+    assert ended == ["expired"]
+
+
+async def test_who_has_ended_before_he_waits_is_ended_at_once() -> None:
+    readers, ended = AdmittedReaders(ManualClock(10.0)), list[str]()
+    readers.add(Reading(Somebody(10.0)), ended.append)
+    readers.add(Reading(Somebody(0.0)), ended.append)
+    await until(lambda: sorted(ended) == ["expired", "revoked"])

@@ -1,0 +1,156 @@
+"""Answers of a private route are for the browser of who asked; those of others stay as they were.
+
+Also: no token in what the gateway writes of its requests, or keeps of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.web.metrics import snapshot
+from tests.access.guarded import CANARY, ROUTES, bearer, guarded, reach_tail, token
+from tests.web.serving import PREFIX, get, post, put, request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.http1 import Answer
+
+OF_SHARED_CACHES = {"cdn-cache-control", "surrogate-control", "surrogate-key", "cache-tag", "xkey"}
+LIFTS_THE_BAN = ("public", "s-maxage", "must-revalidate")
+
+
+def is_for_its_reader(answer: Answer) -> bool:
+    said = answer.get("Cache-Control") or ""
+    forbidden = any(word in said for word in LIFTS_THE_BAN)
+    is_kept_from_all = "private" in said or "no-store" in said
+    return is_kept_from_all and not forbidden and not OF_SHARED_CACHES & answer.headers.keys()
+
+
+async def test_no_answer_of_a_private_log_is_for_a_shared_cache(tmp_path: Path) -> None:
+    """Chunks, tails, polls, events, 304, what was written and what was refused."""
+    chunk = b"x" * 100_000
+    async with guarded(tmp_path, long_poll_timeout=0.1) as gateway:
+        name = f"{PREFIX}/a/long"
+        seen = [await gateway.ask(put(name, bearer("all"), body=b"begin"))]
+        for _ in range(12):
+            seen.append(await gateway.ask(post(name, chunk, bearer("all"))))
+        whole = await gateway.ask(get(f"{name}?offset=-1", bearer("ann")))
+        second = get(f"{name}?offset={whole.next_offset}", bearer("ann"))
+        fixed = await gateway.ask(second)
+        assert "max-age" in (fixed.get("Cache-Control") or ""), "no answer that stays as it is"
+        assert fixed.get("Vary") == "Authorization, Cookie"
+        tail = await reach_tail(gateway, f"{PREFIX}/a/s", "ann")
+        polled = f"{PREFIX}/a/s?offset={tail}&live=long-poll"
+        seen += [
+            whole,
+            fixed,
+            await gateway.ask(second),  # out of the cache
+            await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ann"))),
+            await gateway.ask(get(f"{PREFIX}/a/s?offset=now", bearer("ann"))),
+            await gateway.ask(get(f"{PREFIX}/a/s?offset=-1&live=long-poll", bearer("ann"))),
+            await gateway.ask(get(polled, bearer("ann"))),
+            await gateway.ask(get(polled, bearer("ann"), "X-Request-Id: r")),
+            await gateway.ask(request("HEAD", f"{PREFIX}/a/s", bearer("ann"))),
+            await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ben"))),
+            await gateway.ask(get(f"{PREFIX}/a/s?offset=-1")),
+            await gateway.ask(get(f"{PREFIX}/a/none?offset=-1", bearer("ann"))),
+        ]
+        seen.append(
+            await gateway.ask(
+                get(
+                    f"{name}?offset={whole.next_offset}",
+                    bearer("ann"),
+                    f"If-None-Match: {fixed.get('ETag')}",
+                )
+            )
+        )
+        assert [answer.status for answer in seen[-13:]] == [
+            *(200, 200, 200, 200, 200, 200, 204, 204, 200, 403, 401, 404, 304)
+        ]
+        client = await gateway.connect()
+        await client.send_all(get(f"{PREFIX}/a/s?offset=-1&live=sse", bearer("ann")))
+        seen.append(await client.head())
+        for answer in seen:
+            assert is_for_its_reader(answer), answer
+            assert answer.get("Referrer-Policy") == "no-referrer", answer
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"anonymous": ["read"]}, "public"), ({"visibility": "public"}, "public")],
+)
+async def test_answers_that_all_may_read_are_for_every_cache(
+    settings: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, settings) as gateway:
+        answer = await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ann")))
+        assert said in (answer.get("CDN-Cache-Control") or ""), answer
+
+
+@pytest.mark.parametrize("origins", [("*",), ("https://a.example",)])
+async def test_pages_read_with_cookies_only_where_they_are_named(
+    origins: tuple[str, ...], tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, cors_origins=origins) as gateway:
+        wires = [
+            get(f"{PREFIX}/a/s?offset=-1", f"Origin: {page}", bearer("ann"))
+            for page in ("https://a.example", "https://b.example")
+        ]
+        allowed = [
+            (await gateway.ask(wire)).get("Access-Control-Allow-Credentials") for wire in wires
+        ]
+        assert allowed == (["true", None] if origins != ("*",) else [None, None])
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_no_token_is_in_a_log_line_a_metric_or_a_key(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "headgate")
+    with capture_logs() as lines:
+        await _use_tokens(prefix, tmp_path)
+    assert not [line for line in lines if CANARY in repr(line)]
+    told = [line for line in lines if line["event"] == "request"]
+    assert {line.get("principal") for line in told} == {"ann", "all", None}
+
+
+async def _use_tokens(prefix: str, tmp_path: Path) -> None:
+    async with guarded(tmp_path, log_requests="info") as gateway:
+        gateway.shared.repeats.looking = True
+        target = f"{prefix}/a/s?offset=-1"
+        presented = {
+            who: (
+                get(target, bearer(who)),
+                get(f"{target}&token={token(who)}"),
+                get(target, f"Cookie: __Secure-headgate={token(who)}"),
+            )
+            for who in ("ann", "ben", "gone", "nobody")
+        }
+        statuses = {"ann": 200, "ben": 403, "gone": 401, "nobody": 401}
+        for (who, wires), _ in product(presented.items(), range(6)):
+            for wire in wires:
+                answer = await gateway.ask(wire)
+                assert answer.status == statuses[who]
+                assert CANARY.encode() not in answer.wire
+        gateway.shared.repeats.turn(0.0)
+        gateway.shared.repeats.turn(1.0)
+        assert CANARY not in repr(snapshot(gateway.shared, gateway.routes))
+        kept = [
+            *gateway.store._new,
+            *gateway.store._used,
+            *gateway.fast.heads,
+            *gateway.fast._admitted,
+        ]
+        assert kept
+        assert CANARY not in repr(kept)
+        found = [get.headers for get in gateway.fast._admitted.values()]
+        assert CANARY not in repr(found)
+        decided = gateway.route if prefix == PREFIX else gateway.edge
+        counted = [decided.traffic.decision_count(decision) for decision in range(3)]
+        assert counted[1:] == [36, 18]

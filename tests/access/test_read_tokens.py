@@ -1,0 +1,344 @@
+"""Read tokens: what is taken, and a table of those that nobody may come in with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access import keys_file, read_tokens
+from gateway.access.authorities import Authorities
+from gateway.access.operations import READ, Need
+from gateway.access.read_tokens import ReadTokens, Wish, cookie, sign
+from gateway.access.revocations import NOTHING
+from gateway.access.verifier import Verifier
+from gateway.errors import StartError, Unauthenticated
+from gateway.settings import Settings
+from tests.access.forging import (
+    EC,
+    ED,
+    NOW,
+    OTHER_ED,
+    RSA,
+    b64,
+    good,
+    hmac_token,
+    jwks,
+    key_set,
+    make,
+    signature_of,
+    unb64,
+    with_signature,
+)
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from gateway.access.principal import Principal
+
+MAX_AGE = 900
+WISH = Wish("ann", "/s/chat")
+
+
+def content(*keys: object) -> bytes:
+    return json.dumps({"keys": [key.as_dict(private=True) for key in keys]}).encode()  # type: ignore[attr-defined]
+
+
+def written(folder: Path, data: bytes, mode: int = 0o600) -> str:
+    path = folder / "keys.json"
+    path.write_bytes(data)
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> keys_file.Keys:
+    data = content(ED)
+    # Another kind of key under the same id, as an attacker would like to have it.
+    data = data[:-2] + b"," + jwks([EC, RSA])[len(b'{"keys": [') :]
+    path = written(tmp_path_factory.mktemp("keys"), data)
+    return keys_file.parse_keys_file(path, data)
+
+
+def verifier(keys: keys_file.Keys) -> Verifier:
+    return Verifier([ReadTokens(lambda: keys, lambda: NOTHING, MAX_AGE)])
+
+
+SAID = {
+    "ver": 1,
+    "jti": "t1",
+    "sub": "ann",
+    "streams": "/s/chat",
+    "ops": ["read"],
+    "iat": int(NOW),
+    "exp": int(NOW) + 900,
+}
+HEADER = {"alg": "EdDSA", "typ": "hg-read+jwt", "kid": "ed"}
+
+
+def read_token(header: dict[str, object] | None = None, **more: object) -> str:
+    return make(
+        {k: it for k, it in {**HEADER, **(header or {})}.items() if it is not None},
+        {k: it for k, it in {**SAID, **more}.items() if it is not None},
+    )
+
+
+GOOD = read_token()
+HEAD, PAYLOAD, SIGNATURE = GOOD.split(".")
+ORDER = 2**252 + 27742317777372353535851937790883648493
+S = int.from_bytes(signature_of(GOOD)[32:], "little")
+
+
+def typed(token: str) -> str:
+    """The same, but for what its header says of its kind."""
+    _, payload, signed = token.split(".")
+    head = json.dumps({"alg": "HS256", "typ": "hg-read+jwt", "kid": "ed"})
+    return f"{b64(head.encode())}.{payload}.{signed}"
+
+
+NEGATIVES: dict[str, str] = {
+    "alg none": f"{b64(json.dumps({**HEADER, 'alg': 'none'}).encode())}.{PAYLOAD}.",
+    "alg none, signed": read_token({"alg": "none"}),
+    "no alg": read_token({"alg": None}),
+    "HS256 with the public key": typed(
+        hmac_token(unb64(str(ED.as_dict(private=False)["x"])), "ed")
+    ),
+    "ES256, EC's key": make({**HEADER, "alg": "ES256", "kid": "ec"}, SAID, EC, "ES256"),
+    "RS256, RSA's key": make({**HEADER, "alg": "RS256", "kid": "rsa"}, SAID, RSA, "RS256"),
+    "Ed448": read_token({"alg": "Ed448"}),
+    "another key under the id": make(HEADER, SAID, OTHER_ED),
+    "another kid": read_token({"kid": "x"}),
+    "no kid": read_token({"kid": None}),
+    "a jwk of its own": make({**HEADER, "jwk": OTHER_ED.as_dict(private=False)}, SAID, OTHER_ED),
+    "typ JWT": read_token({"typ": "JWT"}),
+    "no typ": read_token({"typ": None}),
+    "a JWT of an issuer": good(),
+    "crit": read_token({"crit": ["exp"]}),
+    "b64": read_token({"b64": False}),
+    "no signature": f"{HEAD}.{PAYLOAD}.",
+    "signature of zeros": with_signature(GOOD, bytes(64)),
+    "signature with S + L": with_signature(
+        GOOD, signature_of(GOOD)[:32] + (S + ORDER).to_bytes(32, "little")
+    ),
+    "signature of low order": with_signature(GOOD, (1).to_bytes(32, "little") + bytes(32)),
+    "another payload": f"{HEAD}.{read_token(streams='/s/*').split('.')[1]}.{SIGNATURE}",
+    "no exp": read_token(exp=None),
+    "exp now": read_token(exp=int(NOW), iat=int(NOW) - 60),
+    "exp a text": read_token(exp=str(NOW + 1)),
+    "too long": read_token(exp=int(NOW) + 901),
+    "much too long": read_token(exp=int(NOW) + 10**9),
+    "too long, from the past": read_token(iat=int(NOW) - 900, exp=int(NOW) + 1),
+    "no iat": read_token(iat=None),
+    "iat to come": read_token(iat=int(NOW) + 31),
+    "nbf to come": read_token(nbf=int(NOW) + 31),
+    "no jti": read_token(jti=None),
+    "jti empty": read_token(jti=""),
+    "no sub": read_token(sub=None),
+    "sub empty": read_token(sub=""),
+    "sub a list": read_token(sub=["ann"]),
+    "no ver": read_token(ver=None),
+    "ver 2": read_token(ver=2),
+    "ver true": read_token(ver=True),
+    "ver a text": read_token(ver="1"),
+    "no streams": read_token(streams=None),
+    "streams a list": read_token(streams=["/s/chat"]),
+    "streams with dots": read_token(streams="/s/../chat"),
+    "streams not canonical": read_token(streams="/s/%63hat"),
+    "streams with a star": read_token(streams="/*/chat"),
+    "streams empty": read_token(streams=""),
+    "ops empty": read_token(ops=[]),
+    "ops a text": read_token(ops="read"),
+    "ops unknown": read_token(ops=["read", "admin"]),
+    "ops null": make(HEADER, {**SAID, "ops": None}),
+    "sub twice": make(HEADER, json.dumps(SAID)[:-1].encode() + b',"sub":"eve"}'),
+    "padded": f"{HEAD}.{PAYLOAD}.{SIGNATURE}==",
+    "a line end": GOOD + "\n",
+    "1 MB": read_token(x="x" * 1_000_000),
+    "five parts": f"{GOOD}.{SIGNATURE}.{SIGNATURE}",
+}
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(NEGATIVES) == len(set(NEGATIVES.values())) == 54
+
+
+@pytest.mark.parametrize("name", NEGATIVES)
+async def test_nobody_comes_in_with(name: str, keys: keys_file.Keys) -> None:
+    judge = verifier(keys)
+    with pytest.raises(Unauthenticated) as refusal:
+        await judge.verify(NEGATIVES[name], NOW)
+    assert refusal.value.is_refused
+    assert NEGATIVES[name] not in refusal.value.detail
+    assert judge.known(NEGATIVES[name], NOW) is None
+    with pytest.raises(Unauthenticated):  # also where nobody has looked at its kind before
+        read_tokens.verified(NEGATIVES[name], keys, MAX_AGE, NOW)
+
+
+async def test_what_is_signed_here_is_taken_here(keys: keys_file.Keys) -> None:
+    made = sign(WISH, keys, MAX_AGE, NOW)
+    ann = await verifier(keys).verify(made.token, NOW + 899)
+    assert (ann.name, ann.until, made.expires) == ("ann", NOW + 900, NOW + 900)
+    assert (ann.may(Need("/s/chat", READ)), ann.may(Need("/s/chat2", READ))) == (True, False)
+    assert not ann.may(Need("/s/chat", frozenset({"append"})))
+    assert made.token not in f"{made!r}{ann!r}{ann.proof!r}"
+
+
+async def test_it_counts_to_the_second_that_it_says(keys: keys_file.Keys) -> None:
+    made = sign(WISH, keys, MAX_AGE, NOW)
+    judge = verifier(keys)
+    ann = await judge.verify(made.token, NOW + 899.9)
+    assert judge.known(made.token, NOW + 899.9) is ann
+    assert judge.known(made.token, NOW + 900) is None
+    with pytest.raises(Unauthenticated, match="has expired"):
+        await judge.verify(made.token, NOW + 900)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        GOOD,
+        read_token(ops=None),
+        make({**HEADER, "alg": "Ed25519"}, SAID, ED, "Ed25519"),
+        read_token(iat=int(NOW) + 30),
+    ],
+    ids=["good", "read by default", "the newer name", "a clock ahead"],
+)
+async def test_those_of_other_libraries_are_taken(token: str, keys: keys_file.Keys) -> None:
+    assert (await verifier(keys).verify(token, NOW)).may(Need("/s/chat", READ))
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (WISH._replace(lifetime=901), "must last at most 900 s, which is read_token_max_age"),
+        (WISH._replace(lifetime=0), "must last at most 900 s"),
+        (WISH._replace(lifetime=-1), "must last at most 900 s"),
+        (WISH._replace(subject=""), "must have a subject"),
+        (WISH._replace(subject="a\nb"), "must have a subject"),
+        (WISH._replace(subject="x" * 257), "must have a subject"),
+        (WISH._replace(streams="s"), "must be a canonical path"),
+        (WISH._replace(streams="/s/é"), "must be a canonical path"),
+        (WISH._replace(operations=()), "a list of operations"),
+        (WISH._replace(operations=("admin",)), "a list of operations"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_wished_for_is_told(wish: Wish, said: str, keys: keys_file.Keys) -> None:
+    with pytest.raises(ValueError, match="must") as refusal:
+        sign(wish, keys, MAX_AGE, NOW)
+    assert said in str(refusal.value)
+
+
+def test_a_cookie_is_for_its_streams_only(keys: keys_file.Keys) -> None:
+    made = sign(WISH._replace(streams="/s/rooms/*"), keys, MAX_AGE, NOW)
+    assert cookie(made, "/s/rooms/*", NOW) == (
+        f"__Secure-headgate={made.token}; Path=/s/rooms; Max-Age=900; "
+        "Secure; HttpOnly; SameSite=Strict"
+    )
+    assert "; Path=/;" in cookie(made, "/*", NOW)
+    with pytest.raises(ValueError, match="cannot be a cookie"):
+        cookie(made, "/s/a;Domain=example.com", NOW)
+
+
+@given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+def test_a_token_is_for_one_stream_and_no_other(name: str, other: str) -> None:
+    known = keys_file.Keys(key_set(ED), ED, None)
+    path, elsewhere = (f"/s/{quote(it, safe='')}" for it in (name, other))
+    try:
+        made = sign(Wish("ann", path), known, MAX_AGE, NOW)
+    except ValueError:  # dots and controls are in no path
+        return
+    ann = read_tokens.verified(made.token, known, MAX_AGE, NOW)
+    assert ann.may(Need(path, READ))
+    assert ann.may(Need(elsewhere, READ)) == (path == elsewhere)
+
+
+# ---------------------------------------------------------------- the file of keys
+
+
+def test_new_keys_sign_and_verify(tmp_path: Path) -> None:
+    data = keys_file.written(keys_file.new_keys())
+    keys = keys_file.parse_keys_file(written(tmp_path, data), data)
+    assert len(keys.verifying) == 2
+    assert keys.reader_secret is not None
+    assert len(keys.reader_secret) == 32
+    assert read_tokens.verified(sign(WISH, keys, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
+    assert str(json.loads(data)["keys"][0]["d"]) not in repr(keys)
+
+
+def test_a_rotation_has_the_next_key_sign_and_the_last_one_verify(tmp_path: Path) -> None:
+    first = keys_file.new_keys()
+    second = keys_file.rotated(first)
+    kids = [[entry["kid"] for entry in it["keys"]] for it in (first, second)]  # type: ignore[attr-defined]
+    assert kids[1][0] == kids[0][1]
+    assert kids[1][2:] == [kids[0][0], "reader-keys"]
+    assert len(set(kids[0] + kids[1])) == 4
+    data = keys_file.written(second)
+    keys = keys_file.parse_keys_file(written(tmp_path, data), data)
+    before = keys_file.written(first)
+    old = keys_file.parse_keys_file(written(tmp_path, before), before)
+    assert read_tokens.verified(sign(WISH, old, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
+    assert read_tokens.verified(sign(WISH, keys, MAX_AGE, NOW).token, old, MAX_AGE, NOW)
+    third = keys_file.rotated(second)
+    assert len(third["keys"]) == 4  # type: ignore[arg-type]
+
+
+def test_the_public_keys_have_nothing_private(tmp_path: Path) -> None:
+    content = keys_file.new_keys()
+    data = keys_file.written(keys_file.public(content))
+    keys = keys_file.parse_keys_file(written(tmp_path, data), data)
+    assert (len(keys.verifying), keys.signer, keys.reader_secret) == (2, None, None)
+    for entry in content["keys"]:  # type: ignore[attr-defined]
+        assert str(entry.get("d", entry.get("k"))).encode() not in data
+    with pytest.raises(ValueError, match="cannot be signed: keys_file has no private key"):
+        sign(WISH, keys, MAX_AGE, NOW)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o640, 0o620, 0o666])
+def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = written(tmp_path, keys_file.written(keys_file.new_keys()), mode)
+    with pytest.raises(StartError, match=f"chmod 600 {path}"):
+        Authorities(Settings(keys_file=path), lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is no JSON Web Key Set: make it by headgate token keys"),
+        (b'{"keys":[]}', "has no key with a kid"),
+        (content(EC), "has no key with a kid"),
+        (b'{"keys":[' + content(ED)[10:-2] + b',{"kty":"oct","kid":"r","k":"AAAA"}]}', "private"),
+        (content(ED).replace(b'"d": "', b'"d": "!'), "has a private key that is none"),
+    ],
+    ids=["empty", "none", "another kind", "short secret", "no number"],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    path = written(tmp_path, data)
+    with pytest.raises(StartError) as refusal:
+        Authorities(Settings(keys_file=path), lambda: NOW)
+    assert said in refusal.value.detail
+    assert str(ED.as_dict(private=True)["d"]) not in refusal.value.detail
+
+
+async def test_who_came_by_a_key_that_is_gone_or_revoked_is_ended(tmp_path: Path) -> None:
+    path = written(tmp_path, content(ED))
+    revoked = tmp_path / "tokens.toml"
+    revoked.write_text("")
+    settings = Settings(keys_file=path, tokens_file=str(revoked))
+    authorities = Authorities(settings, lambda: NOW)
+    verifier = authorities.verifier(["read-tokens"])
+    ended: list[Principal] = []
+    verifier.on_end = ended.append
+    authorities.start()
+    first, second = [await verifier.verify(read_token(jti=it), NOW) for it in ("t1", "t2")]
+    revoked.write_text('[[revoked]]\njti = "t1"\n')
+    await until(lambda: ended == [first])
+    with pytest.raises(Unauthenticated, match="is revoked"):
+        await verifier.verify(read_token(jti="t1"), NOW)
+    (tmp_path / "new").mkdir()
+    Path(written(tmp_path / "new", content(OTHER_ED))).replace(path)
+    await until(lambda: ended == [first, second])
+    await authorities.stop()

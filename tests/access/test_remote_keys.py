@@ -1,0 +1,303 @@
+"""Issuers whose keys are at a URL: a real server that rotates them, dies, hangs and lies."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from gateway.access import remote_keys
+from gateway.access.authorities import Authorities
+from gateway.errors import KeysUnavailable, Unauthenticated
+from gateway.settings import Settings
+from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks
+from tests.support.ports import free_port
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from gateway.access.principal import Principal
+
+    Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+KEYS = jwks([ED])
+
+
+class Issuer:
+    """Its server of keys, and a gateway's authorities that ask it."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.body = KEYS
+        self.answer: Answer = self.publish
+        self.asked = 0
+        self.let_go = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        table = {
+            "issuer": ISSUER,
+            "audience": AUDIENCE,
+            "jwks": f"http://127.0.0.1:{self.port}/jwks?secret=canary",
+            "algorithms": ["EdDSA", "ES256"],
+            "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
+        }
+        self.authorities = Authorities(Settings(jwt_issuers=(table,)), lambda: NOW)
+        self.verifier = self.authorities.verifier(["jwt"])
+        self.ended: list[Principal] = []
+        self.verifier.on_end = self.ended.append
+
+    @property
+    def keys(self) -> remote_keys.RemoteKeys:
+        return self.authorities._urls[0]
+
+    async def publish(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self.body, content_type="application/json")
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        return await self.answer(request)
+
+    async def open(self) -> None:
+        app = web.Application()
+        app.router.add_get("/{any:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def die(self) -> None:
+        self.let_go.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def is_known(self, token: str) -> bool:
+        try:
+            await self.verifier.verify(token, NOW)
+        except Unauthenticated:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def issuing(answer: Callable[[Issuer], Answer] | None = None) -> AsyncIterator[Issuer]:
+    issuer = Issuer()
+    if answer is not None:
+        issuer.answer = answer(issuer)
+    await issuer.open()
+    issuer.authorities.start()
+    try:
+        yield issuer
+    finally:
+        await issuer.authorities.stop()
+        await issuer.die()
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    async with issuing() as made:
+        yield made
+
+
+async def test_keys_are_fetched_in_the_background(issuer: Issuer) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    assert await issuer.is_known(good())
+    assert issuer.asked == 1
+    assert issuer.authorities.notes() == {f"http://127.0.0.1:{issuer.port}/jwks": None}
+
+
+async def test_who_comes_before_the_keys_waits_for_them(issuer: Issuer) -> None:
+    assert issuer.keys.keys is None
+    assert await issuer.is_known(good())
+    assert issuer.asked == 1
+
+
+async def test_a_new_key_is_fetched_when_its_first_token_comes(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    ann = await issuer.verifier.verify(good(), NOW)
+    monkeypatch.setattr(remote_keys, "UNKNOWN_EVERY_S", 0.0)
+    issuer.body = jwks([ED, EC])
+    assert await issuer.is_known(good(EC, "ES256"))
+    assert issuer.verifier.known(good(), NOW) is ann
+    assert issuer.ended == []
+
+
+@pytest.mark.parametrize("body", [jwks([EC]), jwks([OTHER_ED])], ids=["gone", "replaced"])
+async def test_a_key_that_has_vanished_ends_whoever_came_by_it(issuer: Issuer, body: bytes) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    ann = await issuer.verifier.verify(good(), NOW)
+    issuer.body = body
+    await issuer.keys._fetch()
+    assert issuer.ended == [ann]
+    assert ann.until == 0
+    assert not await issuer.is_known(good())
+
+
+async def test_tokens_with_made_up_keys_cannot_drive_the_fetches(issuer: Issuer) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    tokens = [good(header={"kid": f"made up {number}"}) for number in range(500)]
+    assert not any(await asyncio.gather(*map(issuer.is_known, tokens)))
+    assert issuer.asked == 1
+
+
+async def test_they_cause_one_fetch_in_a_while(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    issuer.keys._asked_at -= remote_keys.UNKNOWN_EVERY_S  # a while ago
+    tokens = [good(header={"kid": f"made up {number}"}) for number in range(500)]
+    assert not any(await asyncio.gather(*map(issuer.is_known, tokens)))
+    assert issuer.asked == 2
+
+
+# ---------------------------------------------------------------- a server that is no help
+
+
+def hang(issuer: Issuer) -> Answer:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        await issuer.let_go.wait()
+        return web.Response()
+
+    return answer
+
+
+def drip(issuer: Issuer) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while not issuer.let_go.is_set():
+            await response.write(b" ")
+            await asyncio.sleep(0.05)
+        return response
+
+    return answer
+
+
+def redirect(issuer: Issuer) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/elsewhere":
+            return await issuer.publish(request)
+        raise web.HTTPFound("/elsewhere")
+
+    return answer
+
+
+def says(body: bytes, status: int = 200, coding: str = "identity") -> Callable[[Issuer], Answer]:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, status=status, headers={"Content-Encoding": coding})
+
+    return lambda _issuer: answer
+
+
+TROUBLES = {
+    "hangs": (hang, "did not answer within 1 s"),
+    "drips": (drip, "did not answer within 1 s"),
+    "redirects": (redirect, "answers 302"),
+    "fails": (says(KEYS, 500), "answers 500"),
+    "is gone": (says(KEYS, 404), "answers 404"),
+    "has a page": (says(b"<!doctype html>"), "is no JSON Web Key Set"),
+    "has a list": (says(b"[]"), "is no JSON Web Key Set"),
+    "has no keys": (says(b'{"keys":[]}'), "has no key with a kid"),
+    "has keys that are none": (says(b'{"keys":[1,{"kty":["x"]},{"kid":5}]}'), "has no key with"),
+    "has secrets": (says(b'{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}'), "has no key with"),
+    "has it twice": (says(KEYS[:-1] + b',"keys":[]}'), "is no JSON Web Key Set"),
+    "is nested deeply": (says(b"[" * 100_000), "is no JSON Web Key Set"),
+    "has 101 keys": (says(jwks([ED] * 101)), "has more than 100 keys"),
+    "is huge": (says(b" " * (256 << 10) + KEYS), "sends more than 256 KiB"),
+    "is packed": (
+        says(gzip.compress(KEYS), coding="gzip"),
+        "is no JSON Web Key Set",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+async def test_while_there_were_never_keys_nobody_knows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 and not 401: a client would throw away a token that may be good."""
+    answer, trouble = TROUBLES[name]
+    if answer in {hang, drip}:
+        monkeypatch.setattr(remote_keys, "FETCH_S", 1.0)
+    async with issuing(answer) as issuer:
+        with capture_logs() as lines:
+            with pytest.raises(KeysUnavailable):
+                await issuer.verifier.verify(good(), NOW)
+            with pytest.raises(KeysUnavailable):
+                await issuer.verifier.verify(good(), NOW)
+        told = issuer.keys.trouble or ""
+        assert trouble in told
+        assert "canary" not in f"{lines}{issuer.authorities.notes()}"
+        assert issuer.asked == 1
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+async def test_the_last_good_keys_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, trouble = TROUBLES[name]
+    if answer in {hang, drip}:
+        monkeypatch.setattr(remote_keys, "FETCH_S", 1.0)
+    async with issuing() as issuer:
+        ann = await issuer.verifier.verify(good(), NOW)
+        issuer.answer = answer(issuer)
+        await issuer.keys._fetch()
+        assert trouble in (issuer.keys.trouble or "")
+        assert issuer.ended == []
+        assert issuer.verifier.known(good(), NOW) is ann
+        assert await issuer.is_known(good(sub="bob"))
+        assert not await issuer.is_known(good(EC, "ES256"))  # 401: there are keys, and not this one
+
+
+async def test_a_server_that_is_dead_ends_nobody_and_is_found_again(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    await issuer.die()
+    await issuer.keys._fetch()
+    assert issuer.authorities.notes() == {
+        f"http://127.0.0.1:{issuer.port}/jwks": "cannot be reached (ClientConnectorError)"
+    }
+    assert await issuer.is_known(good())
+    issuer.body = jwks([EC])
+    await issuer.open()
+    await issuer.keys._fetch()
+    assert issuer.keys.trouble is None
+    assert await issuer.is_known(good(EC, "ES256"))
+
+
+async def test_a_failed_fetch_is_tried_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_keys, "FIRST_RETRY_S", 0.01)
+    async with issuing(says(b"", 500)) as issuer:
+        await until(lambda: issuer.asked > 3)
+        issuer.answer = issuer.publish
+        await until(lambda: issuer.keys.keys is not None)
+        assert await issuer.is_known(good())
+
+
+async def test_keys_of_a_file_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(KEYS)
+    table = {
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "jwks": str(path),
+        "algorithms": ["EdDSA", "ES256"],
+        "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
+    }
+    authorities = Authorities(Settings(jwt_issuers=(table,)), lambda: NOW)
+    verifier = authorities.verifier(["jwt"])
+    ended: list[Principal] = []
+    verifier.on_end = ended.append
+    ann = await verifier.verify(good(), NOW)
+    authorities.start()
+    path.write_bytes(b"{}")
+    await until(lambda: authorities.notes()[str(path)] == f"{path} is no JSON Web Key Set")
+    assert ended == []
+    path.write_bytes(jwks([EC]))
+    await until(lambda: ended == [ann])
+    await authorities.stop()
