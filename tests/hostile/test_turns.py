@@ -1,5 +1,6 @@
 """One body that holds up everybody else (S15, S16): whatever is sent, no turn of the event loop
-takes longer than 50 ms of a processor that has nothing else to do. The longest take 17 ms there.
+takes longer than 50 ms of a processor that has nothing else to do. The longest is that of chunks of
+a byte, of which one read of the socket brings up to 43,000, at some 0.8 us each.
 """
 
 from __future__ import annotations
