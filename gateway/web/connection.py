@@ -245,7 +245,9 @@ class Connection(AiohttpConnection):
 
     def too_slow(self, now: float) -> bool:
         """Whether the client's time for the head of a request is over."""
-        return self._deadline is not None and self.is_idle and now >= self._deadline
+        if self._deadline is None or self._force_close:  # which is counted once
+            return False
+        return self.is_idle and now >= self._deadline
 
     def all_handled(self) -> None:
         """The next head, of which a part may have come, has its time from now on."""
