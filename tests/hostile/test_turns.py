@@ -93,6 +93,7 @@ def worst_turn(content_type: str, sent: bytes, longest: list[float]) -> tuple[in
         return runner.run(append()), longest[0]
 
 
+@pytest.mark.timeout(240)
 def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], None]) -> None:
     found = {}
     for name, (content_type, body) in BODIES.items():
