@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
+HIGHEST_VERSION = 2**31 - 1
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -51,25 +52,26 @@ class TokensFile(NamedTuple):
 
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
+    reader_keys: Mapping[str, int]  # versions, by pattern
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
-    """What the file at a path says. Raises ValueError with a sentence for each mistake."""
+    """What the file at a path says. Raises ValueError, which names each mistake in one line."""
     try:
         file = TomlFile(Path(path), data.decode())
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text, hence not TOML.") from None
+        raise ValueError(f"{path} is not UTF-8 text, hence not TOML") from None
     try:
         values = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as cause:
-        raise ValueError(file.no_toml(str(cause))[1]) from None
+        raise ValueError(file.no_toml(str(cause))[1].removesuffix(".")) from None
     except RecursionError:
-        raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply.") from None
+        raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
     try:
         return _File.model_validate(values).read()
     except ValidationError as refusal:
         errors = refusal.errors(include_url=False, include_input=False)
-        raise ValueError("\n".join(_sentence(error, file) for error in errors)) from None
+        raise ValueError("; ".join(_sentence(error, file) for error in errors)) from None
 
 
 def _sentence(error: ErrorDetails, file: TomlFile) -> str:
@@ -77,12 +79,12 @@ def _sentence(error: ErrorDetails, file: TomlFile) -> str:
     # Of a list pydantic tells the place, and of a mistake of the whole file nothing.
     subject = f"{file.position(error['loc'])}: {spell(error['loc'])}".removesuffix(": ")
     if error["type"] == "extra_forbidden":
-        return f"{subject} is nothing that this file can have."
+        return f"{subject} is nothing that this file can have"
     if error["type"] == "missing":
-        return f"{subject} is missing."
+        return f"{subject} is missing"
     if error["type"] == "value_error":
-        return f"{subject} {error['ctx']['error']}."
-    return f"{subject} is wrong: {error['msg'].lower()}."
+        return f"{subject} {error['ctx']['error']}"
+    return f"{subject} is wrong: {error['msg'].lower()}"
 
 
 # ---------------------------------------------------------------- its tables
@@ -109,6 +111,7 @@ def _moment(value: object) -> float:
 
 Name = Annotated[str, AfterValidator(check_name)]
 Moment = Annotated[float, BeforeValidator(_moment)]
+Version = Annotated[int, Field(strict=True, ge=1, le=HIGHEST_VERSION)]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -165,6 +168,7 @@ class _File(_Table):
     roles: tuple[_Role, ...] = ()
     tokens: tuple[_Token, ...] = ()
     revoked: tuple[_Revoked, ...] = ()
+    reader_keys: dict[Annotated[str, AfterValidator(check_pattern)], Version] = {}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -194,7 +198,9 @@ class _File(_Table):
             )
             for token in self.tokens
         )
-        return TokensFile({token.digest: token for token in tokens}, self._revocations())
+        return TokensFile(
+            {token.digest: token for token in tokens}, self._revocations(), self.reader_keys
+        )
 
     def _revocations(self) -> Revocations:
         subjects: dict[str, float] = {}

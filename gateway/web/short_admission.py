@@ -28,6 +28,7 @@ _CLOSE = b"Connection: close\r\n"
 class _Found(NamedTuple):
     route: StreamRoute
     path: str
+    to_read: tuple[Need, ...]
 
 
 class ShortAdmission:
@@ -52,8 +53,10 @@ class ShortAdmission:
             token, target = present("GET", target, message.headers)
         except HeadgateError:
             return None
-        need = Need(found.path, READ, split(target)[1])
-        principal = guard.admitted(message.headers, token, (need,), self._clock())
+        to_read = found.to_read
+        if guard.goes_by_query:
+            to_read = (Need(found.path, READ, split(target)[1]),)
+        principal = guard.admitted(message.headers, token, to_read, self._clock())
         if principal is None:
             return None
         return plain_get(message)._replace(
@@ -94,7 +97,7 @@ class ShortAdmission:
             route, _ = self._routes.find(canonical)
         except HeadgateError:
             return None
-        return _Found(route, canonical)
+        return _Found(route, canonical, (Need(canonical, READ),))
 
 
 def plain_get(message: RawRequestMessage) -> PlainGet:
