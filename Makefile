@@ -100,10 +100,11 @@ bench: setup-bench  ## Measure against nginx, nchan and the reference server
 paired: setup-bench  ## Measure against another checkout, OTHER=folder
 	$(BIN)/python -m tests.bench.paired $(OTHER) $(ARGS)
 
-torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
+torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and viewers; takes long
 	$(BIN)/python -m tests.faults --kills 1000
 	$(BIN)/python -m tests.faults --memory
 	$(BIN)/python -m tests.faults --raises
+	$(BIN)/python -m tests.faults --slow-clients
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import gateway.edge.explain
 import gateway.hosted.explain
+from gateway.access.credentials import COOKIE
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Store
 from gateway.edge.route import EdgeRoute
+from gateway.errors import StartError
 from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
@@ -29,7 +31,9 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
+from gateway.settings.auth import BY_ORIGIN
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -58,7 +62,7 @@ HOUR_S = 3600.0
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
-    return Context(
+    shared = Context(
         clock,
         Store(settings.cache_size),
         _quotas(settings),
@@ -66,6 +70,8 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
+    shared.hosts = ServedHosts(settings.hosts, settings.listen.reached_at)
+    return shared
 
 
 def _quotas(settings: Settings) -> Quotas:
@@ -121,14 +127,24 @@ def edge_route(
         _freshness(route),
         Defaults(route.stale_if_error),
         shared.via,
-        IdentityHeaders(route.identity_headers, route.drop_headers),
+        _identity(route, access),
         origin.location,
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
+        is_private=access.is_private,
     )
-    return EdgeRoute(
+    edge = EdgeRoute(
         route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
     )
+    if route.auth == BY_ORIGIN:
+        edge.ask_origin(route.auth_ttl, shared.admitted.end)
+    return edge
+
+
+def _identity(route: RouteSettings, access: Access) -> IdentityHeaders:
+    """By what the origin knows readers: not by what this gateway has verified itself."""
+    cookie = COOKIE if access.guard is not None else ""
+    return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)
 
 
 def connection_server(
@@ -169,10 +185,15 @@ def access_of(
     kinds = settings.auth_of(route)
     if kinds:
         shared.lines.guard()
+    if kinds and kinds != BY_ORIGIN:  # else the route makes its guard
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
-    return Access(guard, route.is_private(kinds), conceals=route.conceal == "on")
+    is_private = route.is_private(kinds)
+    reader_keys = authorities.reader_keys() if route.reader_keys == "on" else None
+    if reader_keys is not None and not is_private:
+        raise StartError(f"{route.prefix} is public, and has no use for reader_keys")
+    return Access(guard, is_private, route.conceal == "on", reader_keys)
 
 
 def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:

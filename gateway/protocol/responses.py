@@ -60,6 +60,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.StreamGone: 410,
     errors.BodyTooLarge: 413,
     errors.CodingNotSupported: 415,
+    errors.MisdirectedRequest: 421,
     errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,
@@ -177,7 +178,7 @@ def metadata(state: StreamState) -> Response:
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
-    freshness = freshness.toward(read)
+    freshness = freshness.toward(read.by_key)
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
@@ -186,7 +187,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     elif isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(remaining, freshness)
+        lifetime = cache_headers.poll_lifetime(freshness, remaining)
     elif _is_for_good(chunk, read):
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
@@ -237,7 +238,8 @@ def _alone(state: StreamState) -> str:
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = cache_headers.poll_timeout(freshness.toward(read), closed=state.closed)
+    freshness = freshness.toward(read.by_key)
+    lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 

@@ -245,7 +245,9 @@ class Connection(AiohttpConnection):
 
     def too_slow(self, now: float) -> bool:
         """Whether the client's time for the head of a request is over."""
-        return self._deadline is not None and self.is_idle and now >= self._deadline
+        if self._deadline is None or self._force_close:  # which is counted once
+            return False
+        return self.is_idle and now >= self._deadline
 
     def all_handled(self) -> None:
         """The next head, of which a part may have come, has its time from now on."""
@@ -282,7 +284,10 @@ class Connection(AiohttpConnection):
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
-        if self._paused or self.shared.closing or not is_host(message.headers.get("Host", "")):
+        if self._paused or self.shared.closing:
+            return False
+        host = message.headers.get("Host", "")
+        if not (is_host(host) and self.shared.hosts.serves(host)):
             return False
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)

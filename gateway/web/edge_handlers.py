@@ -282,8 +282,8 @@ class EdgeHandlers:
     def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         """The fields of a request as the origin is told them."""
         asker = sender(request)._replace(scheme=scheme(request))
-        headers = _headers(request, route)
-        fields = forwarding.request_fields(headers, asker, route.via, drop=route.identity.withheld)
+        headers, withheld = _headers(request, route), route.identity.withheld
+        fields = forwarding.request_fields(headers, asker, route.via, drop=withheld)
         source = _fork_source(request)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)

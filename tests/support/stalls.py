@@ -162,14 +162,6 @@ class Client:
             _take_answers(wire, count)
             sending.join()
 
-    def append_in_chunks(self, name: str, count: int) -> None:
-        """A body of which each byte is a chunk."""
-        path = f"/v1/stream/{name}"
-        head = request("POST", path, content_type=TEXT, transfer_encoding="chunked")
-        with Wire(self._server.port, PATIENCE_S) as wire:
-            wire.send(head + b"1\r\nx\r\n" * count + b"0\r\n\r\n")
-            assert wire.answer().status == 204
-
     def fresh(self, content_type: str) -> str:
         """A new stream."""
         self._streams += 1
@@ -292,7 +284,6 @@ def _to_own_log(client: Client, size: int) -> Entries:
     }
     yield "a fork amid an array of digits", partial(client.ask, "PUT", f"{name}-fork", b"", fork)
     name = client.fresh(TEXT)
-    yield "chunks of a byte", partial(client.append_in_chunks, name, size // 16)
     yield "appends of a byte", partial(client.ask_much, _posts(name, size // 64))
     for way in ("read", "events from the log"):
         yield f"{way}: records of a byte", partial(client.dealt_with, way, TEXT, b"", name)
