@@ -15,6 +15,7 @@ from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Store
 from gateway.edge.route import EdgeRoute
+from gateway.errors import StartError
 from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
@@ -30,6 +31,7 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.edge_handlers import EdgeHandlers
@@ -60,7 +62,7 @@ HOUR_S = 3600.0
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
-    return Context(
+    shared = Context(
         clock,
         Store(settings.cache_size),
         _quotas(settings),
@@ -68,6 +70,8 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
+    shared.hosts = ServedHosts(settings.hosts, settings.listen.reached_at)
+    return shared
 
 
 def _quotas(settings: Settings) -> Quotas:
@@ -185,7 +189,11 @@ def access_of(
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
-    return Access(guard, route.is_private(kinds), conceals=route.conceal == "on")
+    is_private = route.is_private(kinds)
+    reader_keys = authorities.reader_keys() if route.reader_keys == "on" else None
+    if reader_keys is not None and not is_private:
+        raise StartError(f"{route.prefix} is public, and has no use for reader_keys")
+    return Access(guard, is_private, route.conceal == "on", reader_keys)
 
 
 def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:

@@ -63,9 +63,9 @@ async def guarded(
     """The gateway. Its HTTP origin is another one, which asks nobody; both have `a/s` and `b/s`."""
     path = tokens_file(folder)
     settings = {"auth": "tokens", **(route or {})}
-    async with serving() as origin:
+    async with serving(write_origins=("*",)) as origin:  # it leaves that to the one in front
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
-        given = {"own": settings, "tokens_file": str(path), **options}
+        given: dict[str, object] = {"own": settings, "tokens_file": str(path), **options}
         async with edge_serving(url, settings, **given) as gateway:
             for prefix in ROUTES:
                 for name in ("a/s", "b/s"):

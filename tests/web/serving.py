@@ -49,6 +49,7 @@ class Options(NamedTuple):
     max_client_append_bytes: int = 0
     max_client_creations: int = 0
     trusted_proxies: Sequence[str] = ()
+    hosts: Sequence[str] = ()
     max_loop_lag: float = 0.0
     max_live_readers: int = 100
     max_feeds: int = 100
@@ -66,6 +67,7 @@ class Options(NamedTuple):
     log_requests: RequestLevel = "off"
     own: Mapping[str, object] | None = None  # more settings of the route to the own log
     tokens_file: str = ""
+    keys_file: str = ""
 
 
 def settings_of(options: Options) -> Settings:
@@ -80,6 +82,7 @@ def settings_of(options: Options) -> Settings:
         max_client_append_bytes=options.max_client_append_bytes,
         max_client_creations=options.max_client_creations,
         trusted_proxies=tuple(options.trusted_proxies),
+        hosts=tuple(options.hosts),
         max_loop_lag=options.max_loop_lag,
         max_live_readers=options.max_live_readers,
         max_feeds=options.max_feeds,
@@ -94,6 +97,7 @@ def settings_of(options: Options) -> Settings:
         write_origins=tuple(options.write_origins),
         log_requests=options.log_requests,
         tokens_file=options.tokens_file,
+        keys_file=options.keys_file,
     )
 
 
