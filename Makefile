@@ -62,7 +62,7 @@ run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so o
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports format bench paired torture soak
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit format bench paired torture soak
 # Lint goes first and alone (it would disturb tests that measure time); the tests run even when
 # it fails, so that one run tells everything. What fails once is run again, alone.
 test: setup-test  ## Set up, lint and run every test
@@ -71,9 +71,9 @@ test: setup-test  ## Set up, lint and run every test
 	$(BIN)/python -m tests.rerun -n $(JOBS) $(ARGS) || status=$$?; \
 	exit $$status
 
-lint: $(TEST_READY)  ## Formatting, ruff, mypy and the layers
+lint: $(TEST_READY)  ## Formatting, ruff, mypy, the layers and known vulnerabilities
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) \
-		lint-mypy lint-format lint-rules lint-imports
+		lint-mypy lint-format lint-rules lint-imports lint-audit
 
 lint-mypy:
 	$(BIN)/mypy $(SOURCES)
@@ -87,6 +87,9 @@ lint-rules:
 lint-imports:
 	$(BIN)/lint-imports --no-logo
 
+lint-audit:
+	$(BIN)/python -m tests.audit
+
 format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
@@ -97,10 +100,11 @@ bench: setup-bench  ## Measure against nginx, nchan and the reference server
 paired: setup-bench  ## Measure against another checkout, OTHER=folder
 	$(BIN)/python -m tests.bench.paired $(OTHER) $(ARGS)
 
-torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
+torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and viewers; takes long
 	$(BIN)/python -m tests.faults --kills 1000
 	$(BIN)/python -m tests.faults --memory
 	$(BIN)/python -m tests.faults --raises
+	$(BIN)/python -m tests.faults --slow-clients
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
@@ -109,10 +113,11 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 viewers; takes long
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 
-soak: setup-test  ## Fuzz requests and answers, an hour each (ARGS="--seconds 600 --seed 1")
+soak: setup-test  ## Fuzz requests, answers and parsers, an hour each (ARGS="--seconds 600 --seed 1")
 	@status=0; \
 	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.fuzz parsers $(ARGS) || status=$$?; \
 	exit $$status
 
 # ---------------------------------------------------------------- housekeeping

@@ -18,6 +18,7 @@ from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.streams import lists
 from admin.streams.client import canonical
+from admin.tokens import cookie_of, make_token
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.source import Setup, Source
     from admin.streams.client import StreamClient
+    from gateway.access.read_tokens import Made, Wish
     from gateway.telemetry.inspection import Answer, Question
 
 A = TypeVar("A", StreamPage, StreamDescription, Explanation)
@@ -67,6 +69,7 @@ class Console:
         self._source = source
         self._settings = settings = setup.settings
         self._formats = setup.formats
+        self._clock = setup.clock
         self._recorder = recorder
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
@@ -176,6 +179,12 @@ class Console:
     async def delete(self, route: str, name: str) -> None:
         """Delete a stream."""
         await self._streams.delete(self._stream(route, name)[0])
+
+    async def make_token(self, wish: Wish) -> tuple[Made, str]:
+        """A read token, and the value of a Set-Cookie with it."""
+        now = self._clock()
+        made = await make_token(self._settings, wish, now)
+        return made, cookie_of(made, wish.streams, now)
 
     def _stream(self, route: str, name: str) -> tuple[str, str]:
         self._check_route(route)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import gateway.edge.explain
 import gateway.hosted.explain
+from gateway.access.credentials import COOKIE
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.policy import Defaults
@@ -30,6 +31,8 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.shedding import Shedding
+from gateway.settings.auth import BY_ORIGIN
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -83,7 +86,8 @@ def _quotas(settings: Settings) -> Quotas:
         ClientRate(settings.max_client_append_bytes, 1, monotonic),
         ClientRate(settings.max_client_creations, HOUR_S, monotonic),
     )
-    return Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
+    shedding = Shedding(settings.max_loop_lag, limits)
+    return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
 
 
 def route_of(
@@ -120,14 +124,24 @@ def edge_route(
         _freshness(route),
         Defaults(route.stale_if_error),
         shared.via,
-        IdentityHeaders(route.identity_headers, route.drop_headers),
+        _identity(route, access),
         origin.location,
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
+        is_private=access.is_private,
     )
-    return EdgeRoute(
+    edge = EdgeRoute(
         route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
     )
+    if route.auth == BY_ORIGIN:
+        edge.ask_origin(route.auth_ttl, shared.admitted.end)
+    return edge
+
+
+def _identity(route: RouteSettings, access: Access) -> IdentityHeaders:
+    """By what the origin knows readers: not by what this gateway has verified itself."""
+    cookie = COOKIE if access.guard is not None else ""
+    return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)
 
 
 def connection_server(
@@ -168,6 +182,7 @@ def access_of(
     kinds = settings.auth_of(route)
     if kinds:
         shared.lines.guard()
+    if kinds and kinds != BY_ORIGIN:  # else the route makes its guard
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))

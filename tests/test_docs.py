@@ -231,11 +231,13 @@ def test_the_http_session_of_the_readme_works(desk: Desk) -> None:
 
 
 def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    config = tmp_path / "headgate.toml"
-    config.write_text(block)
-    settings = load(config, {}, {})
-    assert [route.origin for route in settings.route_table] == ["file:/var/lib/headgate"]
+    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        config = tmp_path / "headgate.toml"
+        config.write_text(block)
+        settings = load(config, {}, {})
+        assert [route.origin for route in settings.route_table] == ["file:/var/lib/headgate"]
 
 
 # ---------------------------------------------------------------- docs/http.md

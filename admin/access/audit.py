@@ -15,21 +15,23 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+Told = dict[str, str | int]
+
 
 @contextmanager
-def audited(request: web.Request, operation: str, route: str, name: str) -> Iterator[None]:
-    """Leave a line that tells who has changed a stream, or has tried to.
+def audited(request: web.Request, operation: str, route: str, name: str) -> Iterator[Told]:
+    """Leave a line that tells who has changed a stream, or has tried to, and what is added to it.
 
     A change that was answered with 5xx, or that was broken off, may have been made all the same.
     """
-    told = {
+    told: Told = {
         "operation": operation,
         "route": route[:MAX_PATH_BYTES],
         "stream": name[:MAX_PATH_BYTES],  # a longer one is refused
         "by": request[VIEWER].name,
     }
     try:
-        yield
+        yield told
     except BaseException as failure:
         status = failure.status if isinstance(failure, NotTold) else None
         log.info("admin.change_failed", **told, status=status)

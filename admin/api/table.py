@@ -21,7 +21,9 @@ from admin.api.values import (
     OfStream,
     OfTail,
     Question,
+    ReadToken,
     Routes,
+    TokenWish,
     Written,
 )
 from admin.console import CONSOLE
@@ -37,6 +39,7 @@ from admin.model import (
     Place,
     Viewer,
 )
+from gateway.access.read_tokens import Wish
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -177,6 +180,15 @@ async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
         await request.app[CONSOLE].delete(query.route, query.name)
 
 
+async def _make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
+    wish = Wish(body.subject, body.streams, body.operations, body.lifetime)
+    with audited(request, "token", "", body.streams) as told:
+        told["subject"] = body.subject
+        made, cookie = await request.app[CONSOLE].make_token(wish)
+        told |= {"jti": made.token_id, "expires": made.expires}
+    return ReadToken(made.token, made.expires, made.token_id, cookie)
+
+
 # ---------------------------------------------------------------- sessions
 
 
@@ -284,6 +296,9 @@ OPERATIONS = (
     Operation("POST", "/api/stream/append", "Append text.", _append, body=Append, answer=Written),
     Operation(
         "POST", "/api/stream/close", "Close a stream.", _close, body=OfStream, answer=Written
+    ),
+    Operation(
+        "POST", "/api/tokens", "Make a read token.", _make_token, body=TokenWish, answer=ReadToken
     ),
     Operation(
         "POST",

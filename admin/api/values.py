@@ -9,6 +9,8 @@ import msgspec
 from admin.cdn import Choice, Entered
 from admin.model import RouteView, Span
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
+from gateway.access.read_tokens import LONGEST_SUBJECT
+from gateway.settings.grants import Operation
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, StreamOrder
 
 Target = Annotated[str, msgspec.Meta(max_length=8192)]
@@ -95,6 +97,35 @@ class Written(msgspec.Struct, frozen=True):
     """A change was made; the stream's next offset."""
 
     next_offset: str
+
+
+class TokenWish(msgspec.Struct, frozen=True):
+    """A read token for one stream, or with `/*` at the end of `streams` for all below a path.
+
+    `subject` is whom it is for, `lifetime` in seconds; by default 900, or the longest there is.
+    """
+
+    subject: Annotated[str, msgspec.Meta(max_length=LONGEST_SUBJECT)]
+    streams: Target
+    operations: Annotated[tuple[Operation, ...], msgspec.Meta(min_length=1, max_length=5)] = (
+        "read",
+    )
+    lifetime: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class ReadToken(msgspec.Struct, frozen=True):
+    """A token, when it expires (epoch seconds), and the id by which it can be revoked.
+
+    `set_cookie` is the value of a Set-Cookie with it, empty where no cookie can be for its streams.
+    """
+
+    token: str
+    expires: int
+    jti: str
+    set_cookie: str
+
+    def __repr__(self) -> str:
+        return f"ReadToken(jti={self.jti!r})"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ class Page(NamedTuple):
 
 
 class Renderer:
-    """Every template, compiled once."""
+    """Every template, compiled once, when it is first asked for: many a console never is."""
 
     def __init__(self) -> None:
         self._turns = Turns()
@@ -66,8 +66,6 @@ class Renderer:
             "target": TARGET_RATIO,
             "alarm": ALARM_RATIO,
         }
-        ui = self._environment.get_template("ui.html")
-        self._environment.globals["ui"] = ui.module
         self._compiled: set[str] = set()
 
     async def page(self, page: Page, **viewing: object) -> str:
@@ -94,7 +92,8 @@ class Renderer:
         return self._environment.get_template(page.template)
 
     def _compile(self, name: str) -> None:
-        """Compile a template, and what it may extend; the environment keeps them."""
+        """Compile a template, and what it may extend or use; the environment keeps them."""
+        self._environment.globals["ui"] = self._environment.get_template("ui.html").module
         for one in (*LAYOUTS, name):
             self._environment.get_template(one)
 

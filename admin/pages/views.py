@@ -9,6 +9,7 @@ from admin.errors import NotTold
 from admin.model import Place, Span
 from admin.pages.rendering import Page
 from admin.streams.client import LATEST
+from gateway.access.credentials import without_token
 from gateway.protocol.content import is_json
 from gateway.telemetry.inspection import StreamOrder
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=str)
 SPANS: dict[Span, str] = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"}
+_SECRET = frozenset({"authorization", "cookie"})
 MESSAGES = 50  # on a page without scripts
 COLUMNS = (
     ("name", "Name", False),
@@ -176,12 +178,18 @@ async def explain(visit: Visit, headers: str = "") -> Page:
         {
             "here": "/explain",
             **await frame(visit),
-            "target": target,
-            "headers": headers,
+            "target": without_token(target),
+            "headers": _without_credentials(headers),
             "explanation": explanation,
             "trouble": trouble,
         },
     )
+
+
+def _without_credentials(headers: str) -> str:
+    """The lines that were entered, as they may be shown again."""
+    lines = headers.splitlines(keepends=True)
+    return "".join(it for it in lines if it.partition(":")[0].strip().lower() not in _SECRET)
 
 
 async def configuration(visit: Visit) -> Page:

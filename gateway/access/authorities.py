@@ -63,6 +63,13 @@ class Authorities:
                 keys, lambda: tokens().revocations, settings.read_token_max_age
             )
 
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise StartError for a file that cannot be used, or a kind nothing is said of."""
+        authorities = cls(settings, lambda: 0.0)
+        for route in settings.route_table:
+            authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
+
     def verifier(self, kinds: Iterable[str]) -> Verifier:
         """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`.
 

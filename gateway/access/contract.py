@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Guard(Protocol):
-    """Who decides for one route, before anything of it is looked up."""
+    """Who decides for one route, before anything of it is looked up.
+
+    One that `goes_by_query` has to be told of it in each need.
+    """
+
+    goes_by_query: bool
 
     def admitted(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float

@@ -32,12 +32,12 @@ LONGEST_SUBJECT = 256
 
 
 class Wish(NamedTuple):
-    """What a token is to be made for; it lasts `lifetime` seconds."""
+    """What a token is to be made for; `lifetime` is in seconds, None for the usual one."""
 
     subject: str
     streams: str
     operations: Sequence[Operation] = ("read",)
-    lifetime: int = USUAL_S
+    lifetime: int | None = None
 
 
 class Made(NamedTuple):
@@ -101,11 +101,12 @@ def sign(wish: Wish, keys: Keys, max_age: int, now: float) -> Made:
         raise ValueError("cannot be signed: keys_file has no private key")
     if not 0 < len(wish.subject) <= LONGEST_SUBJECT or not wish.subject.isprintable():
         raise ValueError(f"must have a subject of at most {LONGEST_SUBJECT} visible characters")
-    if not 0 < wish.lifetime <= max_age:
+    lifetime = min(USUAL_S, max_age) if wish.lifetime is None else wish.lifetime
+    if not 0 < lifetime <= max_age:
         raise ValueError(f"must last at most {max_age} s, which is read_token_max_age")
     grant_of(wish.streams, [*wish.operations])
     issued = int(now)
-    made = Made("", issued + wish.lifetime, secrets.token_urlsafe(12))
+    made = Made("", issued + lifetime, secrets.token_urlsafe(12))
     said: Json = {
         "ver": VERSION,
         "jti": made.token_id,

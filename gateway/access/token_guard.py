@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class TokenGuard:
     """`anonymous` is what everybody may do below the prefix, also with a token that counts."""
 
+    goes_by_query = False
+
     def __init__(
         self, prefix: str, verifier: Verifier, anonymous: frozenset[Operation] = frozenset()
     ) -> None:

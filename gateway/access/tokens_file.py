@@ -56,22 +56,22 @@ class TokensFile(NamedTuple):
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
-    """What the file at a path says. Raises ValueError with a sentence for each mistake."""
+    """What the file at a path says. Raises ValueError, which names each mistake in one line."""
     try:
         file = TomlFile(Path(path), data.decode())
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text, hence not TOML.") from None
+        raise ValueError(f"{path} is not UTF-8 text, hence not TOML") from None
     try:
         values = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as cause:
-        raise ValueError(file.no_toml(str(cause))[1]) from None
+        raise ValueError(file.no_toml(str(cause))[1].removesuffix(".")) from None
     except RecursionError:
-        raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply.") from None
+        raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
     try:
         return _File.model_validate(values).read()
     except ValidationError as refusal:
         errors = refusal.errors(include_url=False, include_input=False)
-        raise ValueError("\n".join(_sentence(error, file) for error in errors)) from None
+        raise ValueError("; ".join(_sentence(error, file) for error in errors)) from None
 
 
 def _sentence(error: ErrorDetails, file: TomlFile) -> str:
@@ -79,12 +79,12 @@ def _sentence(error: ErrorDetails, file: TomlFile) -> str:
     # Of a list pydantic tells the place, and of a mistake of the whole file nothing.
     subject = f"{file.position(error['loc'])}: {spell(error['loc'])}".removesuffix(": ")
     if error["type"] == "extra_forbidden":
-        return f"{subject} is nothing that this file can have."
+        return f"{subject} is nothing that this file can have"
     if error["type"] == "missing":
-        return f"{subject} is missing."
+        return f"{subject} is missing"
     if error["type"] == "value_error":
-        return f"{subject} {error['ctx']['error']}."
-    return f"{subject} is wrong: {error['msg'].lower()}."
+        return f"{subject} {error['ctx']['error']}"
+    return f"{subject} is wrong: {error['msg'].lower()}"
 
 
 # ---------------------------------------------------------------- its tables

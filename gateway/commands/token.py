@@ -116,8 +116,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
     from gateway.access import read_tokens
 
     now = time.time()  # noqa: TID251 - there is no caller to hand a clock down
-    lifetime = min(read_tokens.USUAL_S, settings.read_token_max_age)
-    wish = read_tokens.Wish(subject, streams, operations, lifetime if seconds is None else seconds)
+    wish = read_tokens.Wish(subject, streams, operations, seconds)
     try:
         made = read_tokens.sign(wish, keys, settings.read_token_max_age, now)
         shown = made.token

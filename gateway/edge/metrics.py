@@ -17,7 +17,7 @@ from gateway.telemetry.metrics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.cache.http_cache import HttpCache
     from gateway.origin.client import Origin
@@ -31,6 +31,19 @@ DURATION = histogram(
     "From a request to the head of its answer, without the long-polls of feeds.",
     "route",
     bounds=SECONDS,
+)
+
+QUESTIONS = counter(
+    "headgate_origin_questions_total",
+    "Questions to the origin of a route with auth = origin whether somebody may read, by what it "
+    "said: yes, no, or failed where it did not say.",
+    "route",
+    "result",
+)
+PERMISSIONS = gauge(
+    "headgate_origin_permissions",
+    "Readers of whom it is remembered that the origin let them read a stream, of 65,536.",
+    "route",
 )
 
 OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
@@ -60,3 +73,10 @@ def samples(prefix: str, origin: Origin, cache: HttpCache) -> Iterator[Sample]:
     yield observed(DURATION, origin.figures.duration, prefix)
     yield from read(OF_ORIGINS, origin, prefix)
     yield from read(OF_CACHES, cache, prefix)
+
+
+def samples_of_guard(prefix: str, said: Mapping[str, int], remembered: int) -> Iterator[Sample]:
+    """What an origin has said of who may read, and of how many that is remembered."""
+    for result, count in said.items():
+        yield Sample(QUESTIONS, (prefix, result), float(count))
+    yield Sample(PERMISSIONS, (prefix,), float(remembered))

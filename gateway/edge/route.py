@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.operations import Need
+    from gateway.access.principal import Principal
     from gateway.cache.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
@@ -81,24 +82,15 @@ class EdgeRoute:
         settings: FeedSettings,
         shared: Context,
         access: Access = OPEN,
-        *,
-        auth_ttl_s: float | None = None,
     ) -> None:
-        """With `auth_ttl_s` the origin decides who may read, and its yes counts for so long."""
         self.prefix = prefix
         self.access = access
         self.origin = origin
         self.via = rules.via
         self.freshness = rules.freshness
         self.identity = rules.identity
-        self.is_private = rules.is_private
         self._secret = secrets.token_bytes(32)
         self.origin_guard: OriginGuard | None = None
-        if auth_ttl_s is not None:
-            times = GuardTimes(auth_ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
-            self.origin_guard = OriginGuard(
-                self._ask, self._read_as, self.identity, times, shared.clock, lambda _: None
-            )
         self.traffic = Traffic()
         self._rules = rules
         self.cache = HttpCache(
@@ -121,6 +113,15 @@ class EdgeRoute:
         self._logged_at = 0.0
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
+
+    def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
+        """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""
+        settings = self.feeds.source.settings
+        times = GuardTimes(ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
+        self.origin_guard = OriginGuard(
+            self._ask, self._read_as, self.identity, times, self.clock, on_end
+        )
+        self.access = self.access._replace(guard=self.origin_guard)
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
         """Log that the origin has failed: once a second, with how often since."""
@@ -196,9 +197,7 @@ class EdgeRoute:
         admitted_as = ""
         if self.origin_guard is not None:
             admitted_as, who = self._hashed((host, read.path, read.others, who)), ()
-            headers = CIMultiDict(
-                (name, value) for name, value in headers.items() if not self.identity.has(name)
-            )
+            headers = self.origin_guard.stripped(headers)
         return CacheRequest(
             host,
             read,
@@ -208,7 +207,7 @@ class EdgeRoute:
             coding,
             self.lifetimes.of(read.path),
             admitted_as,
-            is_private=self.is_private,
+            is_private=self.access.is_private,
         )
 
     def _hashed(self, identity: Hashable) -> str:
@@ -314,6 +313,9 @@ class EdgeRoute:
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""
         yield from metrics.samples(self.prefix, self.origin, self.cache)
+        if self.origin_guard is not None:
+            guard = self.origin_guard
+            yield from metrics.samples_of_guard(self.prefix, guard.said, guard.remembered)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)

@@ -21,9 +21,10 @@ from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1
 from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.requests import Events, LongPoll, parse_append, parse_target
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_append, parse_target
 from gateway.runtime.answer import Answered
 from gateway.runtime.route import OPEN
+from gateway.runtime.shedding import LIVE, READS
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
@@ -218,6 +219,7 @@ class HostedRoute:
         if entry is not None:
             entry.hits += 1
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+        self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
         state = self.table.present(active)
         self.table.deadlines.touch(active)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
+LAST_BYTES_S = 30.0  # for a slow client to take what is left of an answer that is over
 FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
 
 
@@ -308,6 +309,8 @@ class SseReader(asyncio.Protocol):
         self._transport.write(http1.LAST_CHUNK)
         if self._heard or self.paused:
             self._transport.close()
+            # Who takes nothing of what is left would keep the connection for ever.
+            asyncio.get_running_loop().call_later(LAST_BYTES_S, self._transport.abort)
         else:
             self._server.take_back(self._transport)
 

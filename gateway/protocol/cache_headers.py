@@ -12,7 +12,6 @@ from gateway.protocol.cursors import INTERVAL_S, current_cursor
 
 if TYPE_CHECKING:
     from gateway.protocol.chunks import Chunk
-    from gateway.protocol.requests import Read
 
 NO_STORE = "Cache-Control: no-store\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"
@@ -31,8 +30,8 @@ _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|
 class Freshness(msgspec.Struct, frozen=True):
     """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail.
 
-    With a `route_tag` caches in front can be told to forget its answers before they are over.
-    Those of an `is_private` route are for browsers alone.
+    With a `route_tag` caches in front can be told to forget its answers before they are over. What
+    `is_private` is for browsers' own caches alone.
     """
 
     chunk_max_age: int = 86_400
@@ -41,9 +40,9 @@ class Freshness(msgspec.Struct, frozen=True):
     route_tag: str = ""
     is_private: bool = False
 
-    def toward(self, read: Read) -> Freshness:
-        """What it is for a read: public where its URL has the current reader key."""
-        if not (self.is_private and read.by_key):
+    def toward(self, by_key: bool | None) -> Freshness:
+        """What it is for a read whose URL may have a reader key: with the current it is public."""
+        if not (self.is_private and by_key):
             return self
         return msgspec.structs.replace(self, is_private=False)
 
@@ -85,6 +84,16 @@ def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     return _for_whom(freshness, f"max-age={age}, stale-while-revalidate={stale}")
 
 
+def _for_whom(freshness: Freshness, age: str) -> str:
+    """A lifetime for everybody, or on a private route for the browser of who asked.
+
+    Another user of that browser comes with another token, and is given nothing of it.
+    """
+    if freshness.is_private:
+        return f"Cache-Control: private, {age}\r\nVary: Authorization, Cookie\r\n"
+    return f"Cache-Control: public, {age}\r\n"
+
+
 def tagged(lifetime: str, path: str, freshness: Freshness) -> str:
     """A lifetime of an answer about a stream, and the tags by which shared caches find it."""
     if not freshness.route_tag or not tags.lets_shared_caches_keep(lifetime):
@@ -101,27 +110,17 @@ def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:
     return is_fixed and cursor is not None and cursor >= current_cursor(now)
 
 
-def poll_lifetime(remaining_s: float | None, freshness: Freshness) -> str:
+def poll_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     """Cache-Control for the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
     return _for_whom(freshness, f"max-age={age}")
 
 
 def poll_timeout(freshness: Freshness, *, closed: bool) -> str:
-    """The same for a long-poll whose time is over without data, or that is at a stream's end."""
+    """What caches may do with a long-poll's 204."""
     if freshness.is_private:
         return PRIVATE_NO_STORE
     return NO_STORE if closed else POLL_TIMEOUT
-
-
-def _for_whom(freshness: Freshness, age: str) -> str:
-    """A lifetime for everybody, or on a private route for the browser of who asked.
-
-    Another user of that browser comes with another token, and gets none of it.
-    """
-    if freshness.is_private:
-        return f"Cache-Control: private, {age}\r\nVary: Authorization, Cookie\r\n"
-    return f"Cache-Control: public, {age}\r\n"
 
 
 def tag_mark(*, closed: bool, at_tail: bool) -> str:

@@ -24,6 +24,8 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
 )
+# XML of any type may hold elements of XHTML or SVG, and name a style sheet with scripts.
+_PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 _JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _JSON_SPACE = b" \t\r\n"
@@ -51,6 +53,11 @@ def is_text(content_type: str) -> bool:
     """Whether SSE carries the stream as text rather than as base64 (section 5.8)."""
     kind = media_type(content_type)
     return kind == JSON_TYPE or kind.startswith("text/")
+
+
+def runs_scripts(content_type: str) -> bool:
+    """Whether a browser that is led to such a stream shows it as a page, with its scripts."""
+    return _PAGE.fullmatch(media_type(content_type)) is not None
 
 
 def json_messages(body: bytes) -> list[bytes]:

@@ -132,7 +132,7 @@ def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) 
         return cache_headers.PRIVATE
     remaining = snapshot.lifetime.remaining(now)
     if isinstance(read, LongPoll) and moves_on(read, now):
-        return cache_headers.poll_lifetime(remaining, freshness)
+        return cache_headers.poll_lifetime(freshness, remaining)
     return cache_headers.tail_lifetime(freshness, remaining)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway import errors
 from gateway.protocol import cache_headers, chunks, header_names
-from gateway.protocol.content import is_json, is_text, read_body
+from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.header_names import CURSOR, NEXT_OFFSET, READER_KEY
 from gateway.protocol.offsets import Offset, format_offset
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
+# A page that somebody has written into a stream acts for nobody who looks at it.
+SANDBOX = "Content-Security-Policy: sandbox\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
     " Producer-Seq, Stream-Closed, Stream-Expires-At, Stream-Fork-Offset, Stream-Fork-Sub-Offset,"
@@ -175,7 +177,7 @@ def metadata(state: StreamState) -> Response:
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
-    freshness = freshness.toward(read)
+    freshness = freshness.toward(read.by_key)
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
@@ -184,14 +186,14 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     elif isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):
-        lifetime = cache_headers.poll_lifetime(remaining, freshness)
+        lifetime = cache_headers.poll_lifetime(freshness, remaining)
     elif _is_for_good(chunk, read):
         lifetime = cache_headers.chunk_lifetime(freshness, remaining)
     else:
         lifetime = cache_headers.tail_lifetime(freshness, remaining)
-    lifetime = cache_headers.tagged(lifetime, read.path, freshness)
+    lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
     tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
-    return read_data(lifetime, state.content_type, tag, end_fields(_end(chunk), read, now), body)
+    return read_data(lines, state.content_type, tag, end_fields(_end(chunk), read, now), body)
 
 
 def same_until(state: StreamState, now: float) -> float:
@@ -225,12 +227,18 @@ def _is_fixed(chunk: Chunk, read: Read) -> bool:
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """200 without data, never stored: the answer to `offset=now` (section 8)."""
     end = end_fields(_end(chunks.empty(state)), read, now)
-    return read_data(cache_headers.NO_STORE, state.content_type, None, end, None)
+    lines = f"{_alone(state)}{cache_headers.NO_STORE}"
+    return read_data(lines, state.content_type, None, end, None)
+
+
+def _alone(state: StreamState) -> str:
+    return SANDBOX if runs_scripts(state.content_type) else ""
 
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """204: the long-poll's time is over, or the stream is closed (section 5.7)."""
-    lifetime = cache_headers.poll_timeout(freshness.toward(read), closed=state.closed)
+    freshness = freshness.toward(read.by_key)
+    lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
     return Response(204, f"{SECURITY}{lifetime}{end_fields(_end(chunks.empty(state)), read, now)}")
 
 

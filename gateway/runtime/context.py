@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Timeouts(NamedTuple):
     """For a request's head, and between parts of its body, in seconds.
 
-    `body_rate` is the least of a body in bytes a second, once it has taken `body` seconds in all.
+    `body_rate` is the least of a body in bytes a second, once it has taken some seconds in all.
+    The last two bound how slowly an answer is taken, too.
     """
 
     header: float
@@ -56,7 +57,8 @@ class Context:
         self.log = log
         self.timeouts = timeouts
         self.repeats = LoopDetector(quotas.proxies)
-        self.lag = LoopLag()
+        self.shedding = quotas.shedding
+        self.lag = LoopLag(self.shedding.came_late)
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it

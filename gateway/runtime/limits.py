@@ -16,7 +16,7 @@ LIMITS = (
     *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
     *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
-    "max_client_creations",
+    *("max_client_creations", "max_loop_lag"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Who is let in: what one client may write in a time."""
+"""Which writes are let in: as many of one client as it may, and none while all is late."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ClientLimitReached
 from gateway.protocol.client_address import TrustedProxies, counted_as
+from gateway.runtime.shedding import APPENDS
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.client_rate import ClientRate
     from gateway.runtime.limits import Limits
+    from gateway.runtime.shedding import Shedding
 
 
 class ClientRates(NamedTuple):
@@ -36,8 +38,11 @@ class Quotas:
     A client is who was authorised, by name, else an address.
     """
 
-    def __init__(self, limits: Limits, proxies: TrustedProxies, rates: ClientRates) -> None:
+    def __init__(
+        self, limits: Limits, shedding: Shedding, proxies: TrustedProxies, rates: ClientRates
+    ) -> None:
         self.limits = limits
+        self.shedding = shedding
         self.proxies = proxies
         self._rates = rates
         self._bounds_appends = bool(rates.appends or rates.append_bytes)
@@ -58,6 +63,7 @@ class Quotas:
         self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str = ""
     ) -> str | None:
         """Raises where a client appends too much; for whom it counts, None where nobody does."""
+        self.shedding.check(APPENDS)
         if not self._bounds_appends:
             return None
         who = self._who(transport, headers, principal)
@@ -80,6 +86,7 @@ class Quotas:
         self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str = ""
     ) -> None:
         """Count a creation; raises where a client asks for too many."""
+        self.shedding.check(APPENDS)
         if not self._rates.creations:
             return
         who = self._who(transport, headers, principal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from multidict import MultiMapping
 
@@ -60,6 +60,7 @@ class StreamRoute(Protocol):
 
     prefix: str
     access: Access
+    clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
 

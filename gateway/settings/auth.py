@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, PlainSerializer
 from gateway.settings.kinds import Kind, split_list
 
 NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
+BY_ORIGIN = ("origin",)  # the HTTP origin decides, and is asked
 EVERYWHERE = ("tokens", "jwt", "read-tokens")
-OF_ROUTES = (*EVERYWHERE, "origin")
+OF_ROUTES = (*EVERYWHERE, *BY_ORIGIN)
 Allowed = Literal["read", "append", "create", "close", "delete"]
 Visibility = Literal["auto", "public", "private"]
 
@@ -27,6 +28,8 @@ def _parse(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
         raise ValueError("must not name a kind of credential twice")
     if len(items) > 1 and "none" in items:
         raise ValueError("must be none by itself, or name what is asked for")
+    if len(items) > 1 and "origin" in items:
+        raise ValueError("must be origin by itself, which takes any credential, or not name it")
     return tuple(items)
 
 

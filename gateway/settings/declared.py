@@ -179,15 +179,19 @@ class Settings(LimitSettings):
         description="How long a client may take to send the head of a request.",
     )
     body_timeout: Seconds = Field(
-        30.0, ge=0.1, le=LONGEST_S, description="Longest wait for more of a request's body."
+        30.0,
+        ge=0.1,
+        le=LONGEST_S,
+        description="Longest wait for more of a request's body, and for a client to take more of "
+        "its answer.",
     )
     min_body_rate: Size = Field(
         100,
         ge=0,
         le=GIB,
         description=(
-            "Bytes a second at which a body must come after the first body_timeout of waiting; "
-            "0 means any."
+            "Bytes a second at which a body must come after the first 10 s of waiting, or "
+            "body_timeout if that is less; 0 means any."
         ),
     )
     keepalive_timeout: Seconds = Field(

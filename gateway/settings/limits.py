@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from gateway.settings.kinds import Count, Networks, Size
+from gateway.settings.kinds import Count, Networks, Seconds, Size
 
 GIB = 1 << 30
 
@@ -44,6 +44,15 @@ class LimitSettings(BaseModel):
         ge=0,
         le=100_000_000,
         description="Most requests an hour of one client to create a stream; 0 means any.",
+    )
+    # Two measurements in a row, so that nobody was served for two seconds: clients would rather
+    # come back than wait in a queue that they cannot see. A full collection takes a tenth of it.
+    max_loop_lag: Seconds = Field(
+        1.0,
+        ge=0,
+        le=3600,
+        description="Lag of the event loop from which on reads that are not cached are refused; "
+        "at twice as much live readers, too, at four times writes, too. 0 means never.",
     )
 
     def client_connection_limit(self, connections: int) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings import files
-from gateway.settings.auth import Anonymous, RouteAuth, Visibility
+from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
     Count,
     FilePath,
@@ -62,6 +62,14 @@ class Route(BaseModel):
         "off",
         description="Whether who may read a stream of a private route is told a key, and shared "
         "caches may keep what is read by a URL that has it as rk; own logs only.",
+    )
+    auth_ttl: Seconds = Field(
+        30.0,
+        ge=1,
+        le=LONGEST_S,
+        description="Where auth is origin, for how long the origin's yes to a reader counts: kept "
+        "answers and news reach him without asking, and longer than that after it says no he is "
+        "given nothing. A HEAD of the stream with his credentials asks.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,
@@ -189,6 +197,7 @@ class Route(BaseModel):
     _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
 
     @field_validator(
+        "auth_ttl",
         "stale_if_error",
         "drop_query",
         "identity_headers",
@@ -227,6 +236,21 @@ class Route(BaseModel):
                 f"must not have origin: {without_passwords(origin)} is no http origin that decides"
             )
         return auth
+
+    @field_validator("auth")
+    @classmethod
+    def _has_who_decides(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        origin = info.data.get("origin")
+        if auth == BY_ORIGIN and origin is not None and not split_origins(origin):
+            raise ValueError(f"must not be origin: {without_passwords(origin)} is no http origin")
+        return auth
+
+    @field_validator("anonymous")
+    @classmethod
+    def _is_ours_to_say(cls, allowed: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if allowed and info.data.get("auth") == BY_ORIGIN:
+            raise ValueError("must be left out: the origin decides about everybody")
+        return allowed
 
     @field_validator("origin")
     @classmethod

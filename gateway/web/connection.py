@@ -15,6 +15,7 @@ from gateway.web import request_body
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
 from gateway.web.request_head import is_host, is_one_request, refusal
+from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,6 +60,7 @@ class Connection(AiohttpConnection):
         "_held",
         "_late",
         "_on_lost",
+        "_unsent",
         "_whole",
         "owner",
         "principal",
@@ -85,6 +87,7 @@ class Connection(AiohttpConnection):
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
         self._client: str | None = None  # as whom it counts
+        self._unsent: Unsent | None = None  # of a client that does not keep up
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
@@ -123,6 +126,29 @@ class Connection(AiohttpConnection):
         if self._task_handler is not None and self._current_request is None:
             self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent as fast as it comes."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        super().resume_writing()
+        if self.transport is not None:  # else it ends when all is taken
+            self._unsent = None
+
+    def force_close(self) -> None:
+        """End the connection, as soon as the client has taken what it was sent."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
+            self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
+
+    def is_cut(self, now: float) -> bool:
+        """Whether it was ended for a client that takes nothing of its answers."""
+        return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
         """Give the transport to another protocol; for aiohttp the connection ends here."""
@@ -219,7 +245,9 @@ class Connection(AiohttpConnection):
 
     def too_slow(self, now: float) -> bool:
         """Whether the client's time for the head of a request is over."""
-        return self._deadline is not None and self.is_idle and now >= self._deadline
+        if self._deadline is None or self._force_close:  # which is counted once
+            return False
+        return self.is_idle and now >= self._deadline
 
     def all_handled(self) -> None:
         """The next head, of which a part may have come, has its time from now on."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import policy
-from gateway.cache.decision import Pass, ServeRecent, ServeTail
+from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
 from gateway.edge.followed_stream import key_of
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
@@ -35,6 +35,7 @@ from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
 from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered
+from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.writes import Write
 from gateway.web import live_responses, request_body, request_head
 from gateway.web.edge_presentation import passed_back, present, relayed
@@ -104,6 +105,8 @@ class EdgeHandlers:
         stream = route.feeds.peek(key_of(cache_request))
         now, freshness = self._shared.clock(), route.freshness
         decision = route.cache.decide(request.method, cache_request, stream, now)
+        if isinstance(decision, Pass | Fetch | Validate):
+            self._shared.shedding.check(READS)
         match decision:
             case Pass():
                 return await self._pass_on(request, route, read)
@@ -128,6 +131,7 @@ class EdgeHandlers:
         self, request: BaseRequest, route: EdgeRoute, read: EdgeLive
     ) -> Answered | None:
         live_responses.check_open(self._shared)
+        self._shared.shedding.check(LIVE)
         last_event_id = request.headers.get("Last-Event-ID")
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
@@ -278,8 +282,8 @@ class EdgeHandlers:
     def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         """The fields of a request as the origin is told them."""
         asker = sender(request)._replace(scheme=scheme(request))
-        headers = _headers(request, route)
-        fields = forwarding.request_fields(headers, asker, route.via, drop=route.identity.withheld)
+        headers, withheld = _headers(request, route), route.identity.withheld
+        fields = forwarding.request_fields(headers, asker, route.via, drop=withheld)
         source = _fork_source(request)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)

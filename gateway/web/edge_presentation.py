@@ -66,7 +66,7 @@ def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) ->
     elif request.method != "GET":
         repair.of_no_read(fields)
     forwarding.relocate(fields, route.origin.location, base_url(request))
-    if route.is_private:
+    if route.access.is_private:
         make_private(fields)
     return fields
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
-from gateway.errors import BadRequest, HeadgateError
+from gateway.access.credentials import present
+from gateway.access.operations import needs
+from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.protocol.responses import STATUS
 from gateway.protocol.target import canonical_target, split
 from gateway.runtime.asked import AskedRequest
@@ -15,13 +18,15 @@ from gateway.telemetry.inspection import Explanation, Step
 from gateway.web.request_head import is_host
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from gateway.access.operations import Need
     from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import ExplainRequest
     from gateway.web.router import Router
 
+_WHO = "Who is admitted"
 # RFC 9110 section 5.6.2.
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -86,5 +91,45 @@ async def _steps(
         return
     route, name = routes.find(path)
     yield Step("Route", route.prefix, "the longest prefix that fits")
-    async for step in kinds[type(route)](route, AskedRequest(method, target, headers, name)):
+    asked = AskedRequest(method, target, headers, name)
+    if route.access.guard is not None:
+        asked, needed = _presented(asked, path)
+        yield await _admission(route, asked, needed)
+    async for step in kinds[type(route)](route, asked):
         yield step
+
+
+def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
+    """The request with its token in Authorization, wherever it had one, and what it needs."""
+    token, target = present(asked.method, asked.target, asked.headers)
+    headers = CIMultiDict(asked.headers)
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    needed = needs(asked.method, path, headers, split(target)[1])
+    return asked._replace(target=target, headers=headers), needed
+
+
+async def _admission(route: StreamRoute, asked: AskedRequest, needed: Sequence[Need]) -> Step:
+    """Whom the route's guard lets do it. Raises what a client would be told."""
+    guard, now = route.access.guard, route.clock()
+    assert guard is not None, "looked at before"
+    token, _ = present(asked.method, asked.target, asked.headers)
+    principal = guard.admitted(asked.headers, token, needed, now)
+    if principal is None and guard.goes_by_query:  # it would ask the origin
+        rule = "auth = origin; its yes would count for auth_ttl"
+        return Step(_WHO, "whom the origin lets read, which is not asked now", rule)
+    try:
+        principal = principal or await guard.admit(asked.headers, token, needed, now)
+    except (Unauthenticated, Forbidden) as refusal:
+        if route.access.conceals:
+            detail = f"{refusal.detail}; conceal = on makes it look like no stream"
+            raise StreamNotFound(detail) from None
+        raise
+    asked_for = ", ".join(sorted({it for need in needed for it in need.operations}))
+    if principal.is_anybody:
+        return Step(_WHO, "everybody", f"nobody is asked for a credential to {asked_for}")
+    lasting = "until it is revoked"
+    if principal.until < inf:
+        lasting = f"for {principal.until - now:.0f} s more"
+    name = principal.name or "whom the origin lets read"
+    return Step(_WHO, f"{name}, {lasting}", f"the credential permits {asked_for} here")

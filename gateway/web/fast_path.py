@@ -20,6 +20,7 @@ from gateway.protocol.requests import LongPoll, is_closing
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
+from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
@@ -66,6 +67,7 @@ class FastPath:
         self._clock = shared.clock
         self._quotas = shared.quotas
         self._limits = shared.limits
+        self._shedding = shared.shedding
         self._repeats = shared.repeats
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
@@ -212,6 +214,8 @@ class FastPath:
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
             return False
+        if self._shedding.level >= LIVE:
+            return False
         poll = self._poll(get.target)
         if poll is None:
             return False
@@ -257,12 +261,13 @@ class FastPath:
             or len(body) > self._limits.max_append
         ):
             return False
-        if self._admission is not None and not self._admission.lets_write(message):
+        writer = "" if self._admission is None else self._admission.writer(message)
+        if writer is None:
             return False
         route: StreamRoute | None = None
         try:
             route, name = self._stream(target)
-            who = self._quotas.may_append(client.transport, headers)
+            who = self._quotas.may_append(client.transport, headers, writer)
             is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)

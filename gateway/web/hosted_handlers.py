@@ -85,7 +85,7 @@ class HostedHandlers:
         live = await route.feeds.prepare(answer)
         live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.active, live.state)
-        head = responses.event_stream(live.state.content_type, private=route.access.is_private)
+        head = responses.event_stream(live.state.content_type, private=route.freshness.is_private)
         start = live.state.offset(live.start)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None

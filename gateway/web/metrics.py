@@ -37,6 +37,9 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
     gauge("headgate_receiving_bytes", "Bodies that are not whole yet."): (
         lambda at: at.limits.receiving_bytes
     ),
+    gauge("headgate_shedding", "1 while requests are refused as the event loop is late."): (
+        lambda at: at.shedding.level > 0
+    ),
     gauge("headgate_draining", "1 while the process stops, and gives what is under way time."): (
         lambda at: at.closing
     ),

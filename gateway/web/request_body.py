@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context, Timeouts
     from gateway.runtime.limits import Limits
 
+# After so long a body has to keep up its rate, or else thousands that trickle in would be held for
+# the far longer time that an honest client may need for a gap.
+GRACE_S = 10.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -35,7 +38,8 @@ async def parts(request: BaseRequest, timeouts: Timeouts, limits: Limits) -> Asy
         began = now()
         allowed_s = timeouts.body
         if timeouts.body_rate:
-            allowed_s = min(allowed_s, timeouts.body + size / timeouts.body_rate - waited_s)
+            grace_s = min(timeouts.body, GRACE_S)
+            allowed_s = min(allowed_s, grace_s + size / timeouts.body_rate - waited_s)
         try:
             async with asyncio.timeout(allowed_s):
                 part = await request.content.readany()
@@ -62,7 +66,8 @@ def at_hand(payload: StreamReader) -> bytes:
 
 async def whole(request: BaseRequest, shared: Context) -> bytes:
     """All of it, within `max_append` bytes; what all requests have received is bounded too."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    codings = request.headers.getall("Content-Encoding", ())
+    if any(coding.lower() != "identity" for coding in codings):
         raise CodingNotSupported("send the body without Content-Encoding")
     limits = shared.limits
     if (request.content_length or 0) > limits.max_append:

@@ -75,9 +75,13 @@ class ConnectionServer(web.Server):
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
         for connection in list(self._connections):
-            if isinstance(connection, Connection) and connection.too_slow(now):
+            if not isinstance(connection, Connection):
+                continue
+            if connection.too_slow(now):
                 self.shared.limits.refused["header_timeout"] += 1
                 connection.force_close()
+            elif connection.is_cut(now):
+                self.shared.limits.refused["body_timeout"] += 1
         self.shared.repeats.turn(now)
 
     async def all_idle(self) -> None:

@@ -28,6 +28,7 @@ _CLOSE = b"Connection: close\r\n"
 class _Found(NamedTuple):
     route: StreamRoute
     path: str
+    to_read: tuple[Need, ...]
 
 
 class ShortAdmission:
@@ -52,8 +53,10 @@ class ShortAdmission:
             token, target = present("GET", target, message.headers)
         except HeadgateError:
             return None
-        need = Need(found.path, READ, split(target)[1])
-        principal = guard.admitted(message.headers, token, (need,), self._clock())
+        to_read = found.to_read
+        if guard.goes_by_query:
+            to_read = (Need(found.path, READ, split(target)[1]),)
+        principal = guard.admitted(message.headers, token, to_read, self._clock())
         if principal is None:
             return None
         return plain_get(message)._replace(
@@ -64,24 +67,29 @@ class ShortAdmission:
             conceals=found.route.access.conceals,
         )
 
-    def lets_write(self, message: RawRequestMessage) -> bool:
-        """Whether a request whose target has no query, and is no GET, is admitted."""
+    def writer(self, message: RawRequestMessage) -> str | None:
+        """Who is admitted with a request whose target has no query, and is no GET, by name.
+
+        It is empty for anybody, and None for who is not admitted.
+        """
         found = self._found(message.path)
         if found is None:
-            return False
+            return None
         guard, conceals = found.route.access.guard, found.route.access.conceals
         if guard is None:
-            return True
+            return ""
         headers: MultiMapping[str] = message.headers
         try:
             token, _ = present(message.method, message.path, headers)
             needed = needs(message.method, found.path, headers)
         except HeadgateError:
-            return False
+            return None
         principal: Principal | None = None
         if not conceals:  # else what a log says of a stream that is not there has to be checked
             principal = guard.admitted(headers, token, needed, self._clock())
-        return principal is not None
+        if principal is None:
+            return None
+        return "" if principal.is_anybody else principal.name
 
     def _find(self, path: str) -> _Found | None:
         try:
@@ -89,7 +97,7 @@ class ShortAdmission:
             route, _ = self._routes.find(canonical)
         except HeadgateError:
             return None
-        return _Found(route, canonical)
+        return _Found(route, canonical, (Need(canonical, READ),))
 
 
 def plain_get(message: RawRequestMessage) -> PlainGet:

@@ -271,6 +271,22 @@ async def test_headers_to_be_explained_are_lines_and_are_in_no_url(
             assert words in await answer.text()
 
 
+async def test_credentials_to_be_explained_are_not_shown_again(
+    client: TestClient[Any, Any],
+) -> None:
+    canary = "canary-0123456789abcdef"
+    form = {
+        "target": f"/v1/stream/a?offset=-1&token={canary}",
+        "headers": f"Accept: text/plain\r\nauthorization: Bearer {canary}\r\nCookie: a={canary}",
+        "csrf": await csrf(client),
+    }
+    async with client.post("/explain", data=form) as answer:
+        entered, _, _ = (await answer.text()).partition("</textarea>")
+    assert "Accept: text/plain" in entered
+    assert 'value="/v1/stream/a?offset=-1"' in entered
+    assert canary not in entered
+
+
 async def test_a_path_is_explained_at_the_address_that_the_pages_show(
     client: TestClient[Any, Any],
 ) -> None:

@@ -72,7 +72,7 @@ CASES = {
     "no-such-stream": Case(CATCH_UP, Answer(404, says(cache_headers.NO_STORE)), None),
     "no-such-stream-with-a-lifetime": Case(CATCH_UP, Answer(404, says(CHUNK)), None),
     "polled-data": Case(
-        POLL, Answer(fields=says(cache_headers.poll_lifetime(None, Freshness()))), 20
+        POLL, Answer(fields=says(cache_headers.poll_lifetime(Freshness(), None))), 20
     ),
     "polled-data-that-an-origin-lets-be-stale": Case(
         POLL,

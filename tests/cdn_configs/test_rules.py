@@ -6,6 +6,7 @@ from typing import get_args
 
 from cdn_configs.rules import RULES, Mode
 from gateway.protocol import cache_headers, cursors
+from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route
 
 
@@ -22,6 +23,5 @@ def test_an_answer_without_news_is_kept_for_as_long_as_the_gateway_says() -> Non
 
 def test_data_by_long_poll_is_kept_until_its_cursor_has_passed() -> None:
     assert RULES.poll_data_s == cursors.INTERVAL_S
-    assert cache_headers.poll_lifetime(None, cache_headers.Freshness()).endswith(
-        f"max-age={RULES.poll_data_s}\r\n"
-    )
+    lifetime = cache_headers.poll_lifetime(Freshness(), None)
+    assert lifetime.endswith(f"max-age={RULES.poll_data_s}\r\n")

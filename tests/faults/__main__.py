@@ -17,6 +17,7 @@ from tests.faults.redis_failovers import lose_again_and_again, roaming_gateways
 from tests.faults.redis_torture import EVERY_WRITE, Kills, Primaries
 from tests.faults.redis_torture import torture as torture_redis
 from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
+from tests.faults.slow_clients import measure as measure_slow_clients
 from tests.faults.tears import tearable
 from tests.faults.torture import torture
 from tests.support.processes import Headgate
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 GATEWAYS = 3
 LOAD = Load(readers=5000, silent=500, content_bytes=100_000_000)
 BOUND_BYTES = 150_000_000
+SLOW_CLIENTS = 5000
+SLOW_S = 8.0  # of requests of a good client, without them and beside them
+SLOW_LEFT_S = 15.0
+SLOW_CLIENT_BYTES = 40 << 10  # of memory for each
 
 
 @click.command()
@@ -40,8 +45,15 @@ BOUND_BYTES = 150_000_000
 @click.option("--redis-kills", type=click.IntRange(min=0), default=0, help="... Redis, gateways.")
 @click.option("--failovers", type=click.IntRange(min=0), default=0, help="Lose the last writes.")
 @click.option("--raises", is_flag=True, help="Let each call of a request raise.")
+@click.option("--slow-clients", is_flag=True, help="Let 5,000 clients be slow.")
 def main(
-    kills: int, seed: int | None, memory: bool, redis_kills: int, failovers: int, raises: bool
+    kills: int,
+    seed: int | None,
+    memory: bool,
+    redis_kills: int,
+    failovers: int,
+    raises: bool,
+    slow_clients: bool,
 ) -> None:
     """Run what takes too long for every change; the exit status tells whether it held."""
     held = True
@@ -55,6 +67,8 @@ def main(
             held &= _torture_redis(Path(folder) / "redis", redis_kills, seed)
         if failovers:
             held &= _fail_over(Path(folder) / "failovers", failovers, seed)
+        if slow_clients:
+            held &= _be_slow()
         if raises:
             held &= asyncio.run(_raise_everywhere())
     sys.exit(0 if held else 1)
@@ -71,6 +85,18 @@ async def _raise_everywhere() -> bool:
         held &= not wrong
     click.echo(f"raises: {count} faults")
     return held
+
+
+def _be_slow() -> bool:
+    """5,000 clients that never end a request, of five kinds."""
+    report = measure_slow_clients(SLOW_CLIENTS, SLOW_S)
+    click.echo(f"slow clients: {report}")
+    return (
+        report.left_after_s < SLOW_LEFT_S
+        and report.beside.p99_ms < 2 * report.without.p99_ms
+        and report.growth_bytes < SLOW_CLIENTS * SLOW_CLIENT_BYTES
+        and sum(report.refused.values()) == SLOW_CLIENTS
+    )
 
 
 def _torture(folder: Path, kills: int, seed: int) -> bool:

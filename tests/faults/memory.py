@@ -76,7 +76,7 @@ class Cost:
 
 def measure(load: Load, folder: Path, seed: int = 1) -> Cost:
     """Run `load` against a server of its own; fails when a reader gets a wrong byte."""
-    _allow_files(load.readers + SPARE_FILES)
+    allow_files(load.readers + SPARE_FILES)
     content = write_content(load.content_bytes, folder, seed)
     with headgate(f"file:{folder / 'data'}", preface=ANEW) as server:
         created = ask(server.port, "PUT", STREAM, content_type="text/plain")
@@ -132,7 +132,7 @@ def append_all(port: int, content: Path) -> None:
         assert closed.status == 204, closed
 
 
-def _allow_files(count: int) -> None:
+def allow_files(count: int) -> None:
     """Raise the limit of this process, which the server and the readers inherit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard >= count, f"{count} open files are needed, the hard limit is {hard}"

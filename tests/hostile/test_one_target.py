@@ -14,6 +14,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target, split
@@ -23,23 +24,29 @@ from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from multidict import MultiMapping
+
+    from gateway.access.operations import Need
+    from gateway.access.principal import Principal
     from gateway.runtime.route import StreamRoute
     from tests.support.http1 import Answer
 
 KEPT = answer(b"canary", "Content-Type: text/plain", "Cache-Control: max-age=600")
+GUARDED = {"auth": ["tokens"], "anonymous": ["read", "append"], "visibility": "public"}
 ORDINARY = "X-Request-Id: asked-for"
 TAKEN = 0.15  # of the targets that are drawn at least such a part is not refused
 
 
 class Found:
-    """What the router was asked, and what it said: the name is what is authorised."""
+    """What the router was asked and said, and what the guards of routes were asked about."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths: set[str] = set()
         self.names: set[str] = set()
-        find = Router.find
+        self.guarded: set[str] = set()
+        find, admitted = Router.find, TokenGuard.admitted
 
         def noting(router: Router, path: str) -> tuple[StreamRoute, str]:
             route, name = find(router, path)
@@ -47,9 +54,21 @@ class Found:
             self.names.add(f"{route.prefix}/{name}")
             return route, name
 
+        def asking(
+            guard: TokenGuard,
+            headers: MultiMapping[str],
+            token: str | None,
+            needs: Sequence[Need],
+            now: float,
+        ) -> Principal | None:
+            self.guarded.update(need.path for need in needs)
+            return admitted(guard, headers, token, needs, now)
+
         monkeypatch.setattr(Router, "find", noting)
+        monkeypatch.setattr(TokenGuard, "admitted", asking)
 
     def clear(self) -> None:
+        self.guarded.clear()
         self.paths.clear()
         self.names.clear()
 
@@ -63,7 +82,7 @@ class Stage:
         self.stack = AsyncExitStack()
         self.origin = self.runner.run(self.stack.enter_async_context(RawOrigin(KEPT)))
         self.gateway: Serving = self.runner.run(
-            self.stack.enter_async_context(edge_serving(self.origin))
+            self.stack.enter_async_context(edge_serving(self.origin, GUARDED))
         )
 
     def ask(self, method: str, target: str, host: str, *lines: str) -> Answer:
@@ -109,14 +128,14 @@ def test_before_an_origin_all_is_taken_of_one_target(
         ]
         heard = {one.target for one in stage.origin.heard}
         if 200 not in {one.status for one in answers}:
-            assert {one.status for one in answers} <= {400, 404}
+            assert {one.status for one in answers} <= {400, 401, 404}
             assert (heard, stage.kept()) == (set(), set())
             return
         taken[0] += 1
         assert [one.status for one in answers] == [200, 200, 200]
         (asked,) = heard
         path, _ = split(asked)
-        assert stage.found.paths == stage.found.names == {path}
+        assert stage.found.paths == stage.found.names == stage.found.guarded == {path}
         assert plain(path).segments == plain(target).segments
         assert not {b".", b".."} & set(plain(path).segments)
         # The write made the copy old; who asks now has it kept under what the origin is asked.

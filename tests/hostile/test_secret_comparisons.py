@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What only says something of a secret is none.
 SECRET = re.compile(
-    r"^(?!.*_(id|ids|file|name|type|count|kind)$)(.*_)?(token|digest|password|passwd|secret|signature|hmac|mac|csrf|credential|api_?key)s?(_|$)"
+    r"^(?!without_|.*_(id|ids|file|name|type|count|kind)$)(.*_)?(token|digest|password|passwd|secret|signature|hmac|mac|csrf|credential|api_?key)s?(_|$)"
 )
 COMPARED = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 # Comparisons that may stay, each with its reason.

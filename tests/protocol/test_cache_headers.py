@@ -65,7 +65,7 @@ def test_what_is_held_for_no_moment_is_asked_for_by_all(
     ("remaining", "age"), [(None, 20), (21.0, 20), (20.0, 20), (19.9, 19), (0.5, 0), (-1.0, 0)]
 )
 def test_a_polls_data_lives_for_one_cursor_interval(remaining: float | None, age: int) -> None:
-    assert poll_lifetime(remaining, FRESHNESS) == f"Cache-Control: public, max-age={age}\r\n"
+    assert poll_lifetime(FRESHNESS, remaining) == f"Cache-Control: public, max-age={age}\r\n"
 
 
 def test_an_etag_names_stream_and_range_and_what_is_said_of_the_end() -> None:

@@ -366,13 +366,13 @@ def test_the_tail_is_told_without_data_and_never_stored(
 
 
 def test_a_poll_without_data_is_held_for_a_second_at_the_edge() -> None:
-    assert responses.poll_ended(OPEN, POLL, Freshness(), NOW) == answer(
+    assert responses.poll_ended(OPEN, POLL, FRESHNESS, NOW) == answer(
         204, NO_STORE, *EDGE, NEXT, AT_TAIL, "Stream-Cursor: 7"
     )
 
 
 def test_a_poll_at_the_end_is_told_so() -> None:
-    assert responses.poll_ended(CLOSED, POLL, Freshness(), NOW) == answer(
+    assert responses.poll_ended(CLOSED, POLL, FRESHNESS, NOW) == answer(
         204, NO_STORE, NEXT, AT_TAIL, ENDED
     )
 

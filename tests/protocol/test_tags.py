@@ -45,7 +45,7 @@ def test_paths_that_differ_in_an_encoded_slash_have_other_tags() -> None:
     [
         cache_headers.chunk_lifetime(FRESHNESS, None),
         cache_headers.tail_lifetime(FRESHNESS),
-        cache_headers.poll_lifetime(None, Freshness()),
+        cache_headers.poll_lifetime(Freshness(), None),
         "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
     ],
 )

@@ -12,20 +12,24 @@ STALL_S = 0.03
 
 
 async def test_a_turn_that_takes_long_makes_what_is_due_late() -> None:
-    lag = LoopLag()
+    told: list[float] = []
+    lag = LoopLag(told.append)
     lag.start()
     time.sleep(loop_lag.EVERY_S + STALL_S)
     await until(lambda: sum(lag.late.counts) == 1)
     lag.stop()
     assert lag.late.sum >= STALL_S
+    assert sum(told) == lag.late.sum
     bound = loop_lag.SECONDS.index(0.025)
     assert sum(lag.late.counts[: bound + 1]) == 0
 
 
 async def test_it_is_measured_again_and_again_until_it_is_stopped() -> None:
-    lag = LoopLag()
+    told: list[float] = []
+    lag = LoopLag(told.append)
     lag.start()
     await until(lambda: sum(lag.late.counts) == 3)
     lag.stop()
+    assert len(told) == 3
     assert lag._timer is not None
     assert lag._timer.cancelled()

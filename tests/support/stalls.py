@@ -15,6 +15,7 @@ from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
 from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.processes import ROOT, headgate
@@ -83,6 +84,8 @@ def bodies(size: int) -> dict[str, tuple[str, bytes]]:
         "a string of pairs": (JSON, string(rb"\ud83d\ude00", size)),
         "a string of two-byte letters": (JSON, string("é".encode(), size)),
         "a huge number": (JSON, b"1" * size),
+        "arrays as deep as may be": (JSON, array(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, size)),
+        "numbers as long as may be": (JSON, array(b"1" * MAX_DIGITS, size)),
         "nothing but blanks": (JSON, b" " * size),
         "nothing but brackets": (JSON, b"[" * size),
         "nothing but quotes": (JSON, b'"' * size),

@@ -86,7 +86,7 @@ assert logs.requests_logged("{request_level}") is {bool(lines)}
 
 @pytest.mark.parametrize("shape", ["json", "console", "auto"])
 def test_control_characters_of_a_client_cannot_end_a_line(shape: str) -> None:
-    hostile = "/a\\nlevel=error\\r\\x1b[31m\\u2028\\x85b"
+    hostile = "/a\\nlevel=error\\r\\x1b[31m\\u2028\\x85\\u202eb"
     lines = stderr_of(f'logs.configure("info", "{shape}"); request("info", "{hostile}")')
     assert len(lines) == 1
     assert lines[0].isprintable()

@@ -256,3 +256,29 @@ async def test_one_who_sends_many_requests_lets_others_have_their_turn() -> None
         assert AT_ONCE <= gateway.route.traffic.result_count(HIT) < many
         for _ in range(many):
             assert (await client.answer()).body == b"0"
+
+
+# ---------------------------------------------------------------- answers that are not taken
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut() -> None:
+    async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
+        await gateway.ask(put("big", body=BIG_ANSWER))
+        for extra in ((), ("X-Request-Id: mine",)):
+            client, transport = await narrow_client(gateway)
+            client.pause()
+            client.send(get("big?offset=-1", *extra))
+            await until(lambda: transport.get_write_buffer_size() > MIB)  # noqa: B023
+            await until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.refused["body_timeout"] == 2
+
+
+async def test_a_connection_that_ends_is_not_kept_by_a_client_that_takes_nothing() -> None:
+    async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
+        await gateway.ask(put("big", body=BIG_ANSWER))
+        client, transport = await narrow_client(gateway)
+        client.pause()
+        client.send(get("big?offset=-1", "Connection: close"))
+        await until(lambda: transport.is_closing())
+        await until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.refused["body_timeout"] == 1

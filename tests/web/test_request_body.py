@@ -35,7 +35,11 @@ def some_limits() -> Limits:
 
 
 def take(
-    pieces: Sequence[tuple[float, int]], *, rate: int = RATE, pause_s: float = 0.0
+    pieces: Sequence[tuple[float, int]],
+    *,
+    rate: int = RATE,
+    pause_s: float = 0.0,
+    timeout_s: float = TIMEOUT_S,
 ) -> tuple[int, float]:
     """The bytes of a body whose pieces come after so many seconds each, and when it was whole."""
 
@@ -55,7 +59,7 @@ def take(
         sending = loop.create_task(send())
         size = 0
         try:
-            timeouts, limits = Timeouts(10, TIMEOUT_S, rate), some_limits()
+            timeouts, limits = Timeouts(10, timeout_s, rate), some_limits()
             async for part in request_body.parts(request, timeouts, limits):
                 size += len(part)
                 await asyncio.sleep(pause_s)
@@ -69,9 +73,9 @@ def take(
     return virtual_time.run(main())
 
 
-def given_up_at(pieces: Sequence[tuple[float, int]]) -> float:
+def given_up_at(pieces: Sequence[tuple[float, int]], timeout_s: float = TIMEOUT_S) -> float:
     with pytest.raises(RequestTimeout, match="did not come in time") as caught:
-        take(pieces)
+        take(pieces, timeout_s=timeout_s)
     return float(caught.value.__notes__[0])
 
 
@@ -97,3 +101,11 @@ def test_no_rate_means_that_only_gaps_are_bounded() -> None:
 
 def test_the_time_that_the_taker_of_a_body_needs_is_not_the_clients() -> None:
     assert take([(0.1, 10)] * 20, pause_s=1.0)[0] == 200
+
+
+def test_a_body_has_ten_seconds_before_it_must_keep_up_its_rate() -> None:
+    """However long a gap may be: a thousand that trickle in are gone in time."""
+    assert given_up_at([(1.0, 1)] * 100, timeout_s=30.0) == pytest.approx(10.1, abs=0.02)
+    assert given_up_at([(60.0, 1)], timeout_s=30.0) == pytest.approx(10.0, abs=0.02)
+    most = [(0.0, 10_000), (29.9, 1)]
+    assert take(most, timeout_s=30.0)[0] == 10_001

@@ -1,0 +1,76 @@
+"""What is refused while the event loop comes late: the less is lost by it, the earlier.
+
+New reads go first, since whatever is cached is still answered; then new live readers, who would
+wait with those who are there; appends last. Who waits already is served on.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from gateway.errors import LimitReached
+
+if TYPE_CHECKING:
+    from gateway.runtime.limits import Limits
+
+# Times the lag that is too much already: each step sheds load, and is given time to help.
+READS_AT, LIVE_AT, APPENDS_AT = 1, 2, 4
+# How often in a row the lag is too much before anything is refused: one long turn is over by the
+# time that it is known.
+LATE_IN_A_ROW = 2
+# A step is taken back after a second below half of its lag, so that it does not come and go.
+CALM_IN_A_ROW = 10
+CALM_SHARE = 0.5
+
+
+class Shed(IntEnum):
+    """The steps: each refuses what those before it refuse, too."""
+
+    NOTHING = 0
+    READS = 1
+    LIVE = 2
+    APPENDS = 3
+
+
+READS, LIVE, APPENDS = Shed.READS, Shed.LIVE, Shed.APPENDS
+_WHAT = {READS: "reads that are not cached", LIVE: "live reads", APPENDS: "writes"}
+
+
+class Shedding:
+    """`level` is the step that is in force. A lag of 0 as the most means that none ever is."""
+
+    def __init__(self, max_loop_lag_s: float, limits: Limits) -> None:
+        self.level = Shed.NOTHING
+        self._limits = limits
+        self._begin_s = {
+            Shed.READS: max_loop_lag_s * READS_AT,
+            Shed.LIVE: max_loop_lag_s * LIVE_AT,
+            Shed.APPENDS: max_loop_lag_s * APPENDS_AT,
+        }
+        self._is_bounded = max_loop_lag_s > 0
+        self._latest: list[float] = []  # lags in a row, the last ones
+        self._calm = 0
+
+    def came_late(self, lag_s: float) -> None:
+        """Take a measurement of the lag, one of ten in a second where there is none."""
+        if not self._is_bounded:
+            return
+        self._latest = [*self._latest[1 - LATE_IN_A_ROW :], lag_s]
+        lasting_s = min(self._latest) if len(self._latest) == LATE_IN_A_ROW else 0.0
+        reached = max(
+            (step for step, at_s in self._begin_s.items() if lasting_s >= at_s), default=0
+        )
+        if reached > self.level:
+            self.level, self._calm = Shed(reached), 0
+        elif self.level:
+            is_calm = lag_s < self._begin_s[self.level] * CALM_SHARE
+            self._calm = self._calm + 1 if is_calm else 0
+            if self._calm == CALM_IN_A_ROW:
+                self.level, self._calm = Shed(self.level - 1), 0
+
+    def check(self, what: Shed) -> None:
+        """Raises where this is refused now."""
+        if self.level >= what:
+            self._limits.refused["max_loop_lag"] += 1
+            raise LimitReached(f"max_loop_lag is reached: too busy for {_WHAT[what]}")

@@ -1,0 +1,188 @@
+"""Recipes of docs/access.md, done as they are written, with loopback ports for what they name.
+
+Of a recipe the block with a file's name in its first line is that file, `sh` is run, and `console`
+is typed line by line. `NAME$ command` starts a program that runs to the end of the recipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.ports import accepts, free_port
+from tests.support.processes import AT_ONCE, HEADGATE, ROOT
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from typing import Self
+
+DOCUMENT = ROOT / "docs" / "access.md"
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # which is not on everybody's PATH
+NGINX_CONF = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/streams.conf;
+}}
+"""
+FILE_NAME = re.compile(r"(?:#|<!--) ([\w.-]+\.\w+)(?: -->)?\n")
+TYPED = re.compile(r"(\w*)\$ (.*)")
+PATIENCE_S = 20.0
+
+
+class Block(NamedTuple):
+    """A fenced block: its language and its text."""
+
+    language: str
+    text: str
+
+
+def recipe(title: str) -> list[Block]:
+    """The blocks under a heading."""
+    section = DOCUMENT.read_text().split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    return [Block(*found) for found in re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)]
+
+
+class Kitchen:
+    """A folder, a shell in it, and the programs that a recipe starts."""
+
+    def __init__(self, folder: Path, replaced: Mapping[str, str], more: Mapping[str, str]) -> None:
+        """`replaced` are addresses of others, `more` variables that a recipe takes for given."""
+        self.folder = folder
+        self.ports = {4437: free_port(), 4439: free_port(), 8000: free_port(), 443: free_port()}
+        self._replaced = {
+            **replaced,
+            "listen 443 ssl": f"listen 127.0.0.1:{self.ports[443]} ssl",
+            "/etc/ssl/streams.": f"{folder}/streams.",
+            "/var/log/nginx/": f"{folder}/",
+            "port=8000": f"port={self.ports[8000]}",
+            **{f"127.0.0.1:{told}": f"127.0.0.1:{own}" for told, own in self.ports.items()},
+        }
+        path = f"{HEADGATE.parent}{os.pathsep}{os.environ['PATH']}"
+        self._environment = {**os.environ, **AT_ONCE, **more, "PATH": path}
+        self._environment["CURL_HOME"] = str(folder)
+        self._shell = ""  # what was typed so far that later lines need
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def here(self, text: str) -> str:
+        """A text with the addresses and folders that it has here."""
+        for told, own in self._replaced.items():
+            text = text.replace(told, own)
+        return text
+
+    def follow(self, title: str) -> int:
+        """Do it; how many lines of output were as they are written."""
+        blocks = recipe(title)
+        for block in blocks:
+            if (named := FILE_NAME.match(block.text)) is not None:
+                (self.folder / named[1]).write_text(self.here(block.text))
+        compared = 0
+        for block in blocks:
+            if block.language == "sh":
+                self.type_in(block.text)
+            elif block.language == "console":
+                compared += self._type(block.text)
+        return compared
+
+    def _type(self, text: str) -> int:
+        compared = 0
+        output = ""
+        for line in text.splitlines():
+            typed = TYPED.fullmatch(line)
+            if typed is None:
+                assert line in output, f"{line!r} is not in:\n{output}"
+                output = output.partition(line)[2]
+                compared += 1
+            elif typed[1]:
+                self._start(typed[1], self.here(typed[2]))
+            elif re.match(r"\w+=", typed[2]):  # for the lines that follow
+                self._shell += f"{self.here(typed[2])}\n"
+            else:
+                output = self.type_in(typed[2]).replace("\r\n", "\n")
+        return compared
+
+    def type_in(self, command: str) -> str:
+        """A command, whose output is given back; it has to succeed."""
+        done = subprocess.run(
+            ["bash", "-c", self._shell + self.here(command)],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _start(self, name: str, command: str) -> None:
+        words = command.split()
+        if name == "server":
+            listen, admin = (f"127.0.0.1:{self.ports[port]}" for port in (4437, 4439))
+            self._serve([*words, "--listen", listen, "--admin", admin], self.ports[4437])
+            if (self.folder / "streams.conf").exists():
+                self._serve_tls()
+        else:
+            self._serve([sys.executable, *words[1:]], self.ports[8000])
+
+    def _serve_tls(self) -> None:
+        """The nginx that the machine of the recipe has, and its certificate, which curl trusts."""
+        name = re.search(r"server_name (\S+);", (self.folder / "streams.conf").read_text())
+        assert name is not None
+        made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+        wanted = f"-subj /CN={name[1]} -addext subjectAltName=DNS:{name[1]}"
+        subprocess.run(
+            f"{made} {wanted} -keyout streams.key -out streams.pem".split(),
+            cwd=self.folder,
+            capture_output=True,
+            check=True,
+        )
+        (self.folder / ".curlrc").write_text(
+            f'cacert = "{self.folder}/streams.pem"\n'
+            f'connect-to = "{name[1]}:443:127.0.0.1:{self.ports[443]}"\n'
+        )
+        (self.folder / "nginx.conf").write_text(NGINX_CONF.format(folder=self.folder))
+        told = ["-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+        self._serve([NGINX, *told], self.ports[443])
+
+    def _serve(self, command: list[str], port: int) -> None:
+        self._stack.enter_context(self._running(command, port))
+
+    @contextlib.contextmanager
+    def _running(self, command: list[str], port: int) -> Iterator[None]:
+        log = self.folder / f"{port}.log"
+        with log.open("wb") as written:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self._environment, stdout=written, stderr=written
+            )
+        try:
+            wait_until(
+                lambda: process.poll() is not None or accepts(port),
+                f"{command[0]} to accept",
+                log.read_text,
+            )
+            assert process.poll() is None, log.read_text()
+            yield
+        finally:
+            process.terminate()
+            process.wait()

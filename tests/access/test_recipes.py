@@ -1,0 +1,120 @@
+"""Each recipe of docs/access.md does what it says, with the very files and commands it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from playwright.sync_api import sync_playwright
+
+from tests.access.recipes import DOCUMENT, Kitchen
+from tests.clients.readers import CHROMIUM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+RECIPES = [
+    "Tokens for servers",
+    "Public read and private write",
+    "Behind nginx",
+    "Behind nginx that asks your application",
+    "Behind a CDN",
+]
+OF_USERS = "Streams of each user, with JWTs"
+OF_A_PAGE = "A browser app with EventSource"
+ISSUER = "https://id.example.com/"
+
+
+def test_every_recipe_is_tried() -> None:
+    text = DOCUMENT.read_text()
+    listed = text.split("- Recipes: ")[1].split("\n\n")[0].replace("\n  ", " ")
+    links = re.findall(r"\[[^\]]*\]\(#([\w-]+)\)", listed)
+    tried = [
+        re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"))
+        for title in (*RECIPES, OF_USERS, OF_A_PAGE)
+    ]
+    assert sorted(links) == sorted(tried)
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_does_what_it_says(title: str, tmp_path: Path) -> None:
+    with Kitchen(tmp_path, {}, {}) as kitchen:
+        assert kitchen.follow(title) >= 4
+
+
+def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path: Path) -> None:
+    key = ECKey.generate_key("P-256", {"kid": "k1", "use": "sig", "alg": "ES256"})
+    now = int(time.time())  # noqa: TID251 - as an issuer counts
+    claims = {"iss": ISSUER, "aud": "streams", "iat": now, "exp": now + 300}
+    tokens = {
+        name.upper(): jwt.encode({"alg": "ES256", "kid": "k1"}, {**claims, "sub": name}, key)
+        for name in ("ann", "ben")
+    }
+    with publishing({"keys": [key.as_dict(private=False)]}) as url:
+        replaced = {f"{ISSUER}.well-known/jwks.json": url}
+        with Kitchen(tmp_path, replaced, tokens) as kitchen:
+            assert kitchen.follow(OF_USERS) >= 5
+
+
+def test_the_page_of_the_recipe_shows_news_for_longer_than_a_token_lasts(tmp_path: Path) -> None:
+    with (
+        Kitchen(tmp_path, {"LIFETIME_S = 300": "LIFETIME_S = 6"}, {}) as kitchen,
+        sync_playwright() as tool,
+    ):
+        assert kitchen.follow(OF_A_PAGE) >= 4
+        path, _, *arguments = CHROMIUM
+        with tool.chromium.launch(executable_path=path, args=arguments) as browser:
+            page = browser.new_page()
+            renewals: list[str] = []
+            page.on("request", lambda it: renewals.append(it.url) if "/read-token" in it.url else 0)
+            application = f"http://127.0.0.1:{kitchen.ports[8000]}"
+            page.goto(f"{application}/sign-in")
+            page.goto(application)
+            page.get_by_text("one").wait_for()
+            wait_until_page(page, lambda: len(renewals) >= 3)
+            kitchen.type_in('curl -X POST $B/news -H "$A" -H "Content-Type: text/plain" -d two')
+            page.get_by_text("one two", exact=True).wait_for()
+
+
+def wait_until_page(page: Page, condition: Callable[[], bool]) -> None:
+    """Wait for what happens in a page, of which one is told while one asks it."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+
+
+@contextmanager
+def publishing(keys: object) -> Iterator[str]:
+    """The URL at which an identity provider has its public keys."""
+
+    class Provider(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(keys).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/jwks.json"
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,115 @@
+"""Read tokens from the admin listener, for programs with the role of an operator."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
+
+from admin.app import build
+from gateway.access import keys_file
+from gateway.access.operations import READ, Need
+from gateway.access.read_tokens import verified
+from tests.admin.consoles import NOW, Switchboard, setup
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMITTED = [
+    {"name": "shop", "role": "operator", "token": OPERATOR},
+    {"name": "wall", "role": "viewer", "token": VIEWER},
+]
+WISH = {"subject": "ann", "streams": "/v1/stream/chat"}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> str:
+    path = tmp_path / "keys.json"
+    path.write_bytes(keys_file.written(keys_file.new_keys()))
+    path.chmod(0o600)
+    return str(path)
+
+
+@asynccontextmanager
+async def console(**settings: Any) -> AsyncIterator[TestClient[Any, Any]]:
+    app = build(Switchboard(), setup(admin_tokens=ADMITTED, **settings))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        yield client
+
+
+async def ask(client: TestClient[Any, Any], wish: object, token: str = OPERATOR) -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with client.post("/api/tokens", json=wish, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_an_operator_gets_a_token_and_leaves_a_line_without_it(keys: str) -> None:
+    with capture_logs() as lines:
+        async with console(keys_file=keys) as client:
+            status, made = await ask(client, WISH)
+    assert status == 200
+    ann = verified(made["token"], keys_file.load_keys(keys), 900, NOW)
+    assert (ann.name, ann.until, made["expires"]) == ("ann", NOW + 900, NOW + 900)
+    assert ann.may(Need("/v1/stream/chat", READ))
+    assert made["set_cookie"].startswith(f"__Secure-headgate={made['token']}; Path=/v1/stream/chat")
+    (line,) = [line for line in lines if line["event"] == "admin.changed"]
+    told = {key: line[key] for key in ("operation", "by", "stream", "subject", "jti")}
+    assert told == {
+        "operation": "token",
+        "by": "shop",
+        "stream": "/v1/stream/chat",
+        "subject": "ann",
+        "jti": made["jti"],
+    }
+    assert made["token"] not in json.dumps(lines, default=str)
+    assert made["token"].split(".")[2] not in json.dumps(lines, default=str)
+
+
+async def test_a_viewer_gets_none(keys: str) -> None:
+    async with console(keys_file=keys) as client:
+        assert (await ask(client, WISH, VIEWER))[0] == 403
+        assert (await ask(client, WISH, "x" * 32))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        ({"lifetime": 901}, 400, "the token must last at most 900 s, which is read_token_max_age"),
+        ({"lifetime": 0}, 400, ">= 1"),
+        ({"streams": "chat"}, 400, "the token must be a canonical path"),
+        ({"streams": "/v1/../x"}, 400, "the token must be a canonical path"),
+        ({"subject": ""}, 400, "the token must have a subject"),
+        ({"subject": "x" * 257}, 400, "length <= 256"),
+        ({"operations": []}, 400, "length >= 1"),
+        ({"operations": ["admin"]}, 400, "Invalid enum value 'admin'"),
+    ],
+)
+async def test_what_cannot_be_wished_for_is_told(
+    keys: str, more: dict[str, object], status: int, said: str
+) -> None:
+    async with console(keys_file=keys) as client:
+        found, problem = await ask(client, {**WISH, **more})
+    assert (found, said in problem["detail"]) == (status, True), problem
+
+
+async def test_without_keys_there_is_none(keys: str, tmp_path: Path) -> None:
+    async with console() as client:
+        status, problem = await ask(client, WISH)
+    assert (status, "headgate token keys" in problem["detail"]) == (409, True)
+    (tmp_path / "keys.json").chmod(0o644)
+    async with console(keys_file=keys) as client:
+        status, problem = await ask(client, WISH)
+    assert (status, "chmod 600" in problem["detail"]) == (503, True)
+    (tmp_path / "keys.json").unlink()
+    async with console(keys_file=keys) as client:
+        status, problem = await ask(client, WISH)
+    assert (status, problem["detail"]) == (
+        503,
+        "the keys cannot be used: No such file or directory",
+    )

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.__main__ import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STREAM = "/v1/stream/chat"
+
+
+def run(*arguments: object, typed: str = "") -> tuple[int, str, str]:
+    """The exit status, what goes to stdout and what to stderr."""
+    given = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(cli, ["token", *given], input=typed, prog_name="headgate")
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings that name a file of new keys."""
+    keys = tmp_path / "keys.json"
+    assert run("keys", keys)[:2] == (0, "")
+    path = tmp_path / "h.toml"
+    path.write_text(f'keys_file = "{keys}"\nread_token_max_age = 3600\n')
+    return path
+
+
+# ---------------------------------------------------------------- hash
+
+
+def test_a_hash_is_what_the_file_of_tokens_takes() -> None:
+    token = "x" * 22
+    digest = f"sha256:{sha256(token.encode()).hexdigest()}\n"
+    for end in ("", "\n", "\r\n"):
+        assert run("hash", typed=token + end) == (0, digest, "")
+
+
+def test_a_new_token_is_alone_on_stdout() -> None:
+    status, token, said = run("hash", "--new")
+    digest = sha256(token.strip().encode()).hexdigest()
+    assert (status, said) == (0, f'headgate: tokens_file has it as token = "sha256:{digest}".\n')
+    assert len(token.strip()) == 43
+    assert run("hash", "--new")[1] != token
+
+
+@pytest.mark.parametrize("typed", ["", "x" * 21, "x" * 1025, "x" * 22 + "\ny", "é" * 22])
+def test_what_is_no_token_is_refused_and_not_repeated(typed: str) -> None:
+    said = "headgate: a token is one line of 22 to 1,024 visible ASCII characters.\n"
+    assert run("hash", typed=typed) == (1, "", said)
+
+
+# ---------------------------------------------------------------- keys
+
+
+def test_a_file_of_keys_is_its_users_alone_and_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    before = os.umask(0)
+    try:
+        status, printed, said = run("keys", path)
+    finally:
+        os.umask(before)
+    assert (status, printed) == (0, "")
+    assert said == (
+        f'headgate: {path} has new keys: name it in the settings as keys_file = "{path}".\n'
+    )
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    content = path.read_bytes()
+    again = f"headgate: {path} is there already: --rotate changes its keys, --public prints them.\n"
+    assert run("keys", path) == (2, "", again)
+    assert path.read_bytes() == content
+
+
+def test_a_rotation_keeps_what_was_signed_before(config: Path, tmp_path: Path) -> None:
+    token = run("sign", "--config", config, STREAM, "--subject", "ann")[1]
+    keys = tmp_path / "keys.json"
+    for count in range(2):
+        is_known = run("verify", "--config", config, typed=token)[0] == 0
+        assert is_known, f"after {count} rotations"
+        assert run("keys", keys, "--rotate")[:2] == (0, "")
+        assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    assert run("verify", "--config", config, typed=token) == (
+        1,
+        "",
+        "headgate: the token is signed by a key that is unknown, or not with its algorithm.\n",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.toml", "keys.json"]
+
+
+def test_public_keys_are_printed_without_private_ones(config: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    status, printed, said = run("keys", keys, "--public")
+    assert (status, said) == (0, "")
+    assert [sorted(key) for key in json.loads(printed)["keys"]] == [
+        ["alg", "crv", "kid", "kty", "use", "x"]
+    ] * 2
+    for key in json.loads(keys.read_bytes())["keys"]:
+        assert key.get("d", key.get("k")) not in printed
+
+
+@pytest.mark.parametrize("options", [(), ("--rotate",), ("--public",)])
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path, options: tuple[str, ...]) -> None:
+    path = tmp_path / "none" / "keys.json"
+    said = f"headgate: {path} cannot be used: No such file or directory.\n"
+    assert run("keys", path, *options) == (2, "", said)
+
+
+@pytest.mark.parametrize("options", [("--rotate",), ("--public",)])
+def test_keys_that_others_may_read_are_not_used(
+    config: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.chmod(0o644)
+    status, printed, said = run("keys", keys, *options)
+    assert (status, printed) == (2, "")
+    assert said.endswith(f"chmod 600 {keys}.\n")
+
+
+def test_a_file_without_a_next_key_is_not_rotated(tmp_path: Path, config: Path) -> None:
+    keys = tmp_path / "keys.json"
+    content = json.loads(keys.read_bytes())
+    keys.write_text(json.dumps({"keys": content["keys"][:1]}))
+    said = f"headgate: {keys} has no second private key, which would be the next.\n"
+    assert run("keys", keys, "--rotate") == (2, "", said)
+
+
+# ---------------------------------------------------------------- sign and verify
+
+
+def test_a_token_is_alone_on_stdout_and_counts(config: Path) -> None:
+    status, token, said = run("sign", "--config", config, STREAM, "--subject", "ann")
+    assert status == 0
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
+    assert re.fullmatch(rf"headgate: ann may read {STREAM} until \S+Z; its jti is \S+\.\n", said), (
+        said
+    )
+    status, printed, _ = run("verify", "--config", config, typed=token)
+    assert (status, printed.startswith(f"ann may read {STREAM} for ")) == (0, True)
+
+
+def test_a_token_may_permit_more_and_for_longer(config: Path) -> None:
+    operations = ("--operation", "append", "--operation", "read")
+    token = run("sign", "--config", config, "/r/*", "--subject", "ann", *operations, "--for", 3600)[
+        1
+    ]
+    printed = run("verify", "--config", config, typed=token)[1]
+    assert re.fullmatch(r"ann may append, read /r/\* for (3600|359\d) s\.\n", printed)
+
+
+def test_a_cookie_is_a_whole_line(config: Path) -> None:
+    arguments = ("sign", "--config", config, "/v1/stream/rooms/*", "--subject", "ann", "--cookie")
+    status, printed, _ = run(*arguments)
+    assert status == 0
+    assert re.fullmatch(
+        r"Set-Cookie: __Secure-headgate=[\w.-]+; Path=/v1/stream/rooms; Max-Age=(900|899); "
+        r"Secure; HttpOnly; SameSite=Strict\n",
+        printed,
+    )
+
+
+def test_a_url_has_the_token_in_its_query(config: Path) -> None:
+    arguments = ("sign", "--config", config, STREAM, "--subject", "ann", "--query")
+    status, printed, _ = run(*arguments, "https://example.com/")
+    assert status == 0
+    assert re.fullmatch(rf"https://example\.com{STREAM}\?token=[\w.-]+\n", printed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ((STREAM,), 2, "Missing option '--subject'"),
+        (("chat", "--subject", "ann"), 1, "the token must be a canonical path"),
+        ((STREAM, "--subject", ""), 1, "the token must have a subject"),
+        ((STREAM, "--subject", "ann", "--for", "3601"), 1, "must last at most 3600 s"),
+        ((STREAM, "--subject", "ann", "--for", "0"), 1, "must last at most 3600 s"),
+        ((STREAM, "--subject", "ann", "--operation", "admin"), 2, "'admin' is not one of"),
+        ((STREAM, "--subject", "ann", "--cookie", "--query", "x"), 2, "exclude each other"),
+        (("/r/*", "--subject", "ann", "--query", "x"), 2, "--query needs one stream"),
+        (("/a;b", "--subject", "ann", "--cookie"), 1, "the token cannot be a cookie"),
+    ],
+)
+def test_what_cannot_be_signed_is_told(
+    config: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    found, printed, told = run("sign", "--config", config, *arguments)
+    assert (found, printed, said in told) == (status, "", True), told
+
+
+@pytest.mark.parametrize("command", [("sign", STREAM, "--subject", "ann"), ("verify",)])
+def test_without_a_file_of_keys_there_is_nothing_to_do(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEADGATE_KEYS_FILE", raising=False)
+    said = "headgate: the settings have no keys_file: make one by headgate token keys FILE.\n"
+    assert run(*command) == (2, "", said)
+
+
+@pytest.mark.parametrize("typed", ["", "canary", "a.b.c", "canary\nx"])
+def test_what_does_not_count_is_told_and_not_repeated(config: Path, typed: str) -> None:
+    status, printed, said = run("verify", "--config", config, typed=typed)
+    assert (status, printed) == (1, "")
+    assert said.startswith("headgate: the token ")
+    assert "canary" not in said
+
+
+# ---------------------------------------------------------------- check
+
+
+def checked(config: Path) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["check", "--config", str(config)], prog_name="headgate")
+    return result.exit_code, result.stderr
+
+
+def test_a_check_reads_the_files_that_tokens_are_judged_by(config: Path, tmp_path: Path) -> None:
+    assert checked(config) == (0, "")
+    keys, tokens = tmp_path / "keys.json", tmp_path / "tokens.toml"
+    keys.chmod(0o640)
+    assert checked(config)[0] == 2
+    assert checked(config)[1].endswith(f"chmod 600 {keys}.\n")
+    config.write_text(f'tokens_file = "{tokens}"\n')
+    assert checked(config) == (
+        2,
+        f"headgate: {tokens} cannot be read: No such file or directory.\n",
+    )
+    tokens.write_text("[[tokens]]\nname = 'a'\ntoken = 'secret'\nrole = 'r'\n")
+    assert checked(config) == (
+        2,
+        f"headgate: {tokens}:3: tokens[0].token must be sha256: and 64 hexadecimal digits, which "
+        "`headgate token hash` prints of a token: tokens themselves do not stand in this file.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"),
+    [("tokens", "tokens_file"), ("jwt", "jwt_issuers"), ("read-tokens", "keys_file")],
+)
+def test_a_kind_of_credential_that_nothing_is_said_of_is_refused(
+    tmp_path: Path, kind: str, needed: str
+) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(f'auth = ["{kind}"]\norigin = "memory:"\n')
+    assert checked(config) == (2, f"headgate: auth has {kind}, which needs {needed}.\n")

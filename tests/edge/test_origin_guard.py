@@ -1,0 +1,264 @@
+"""Where an origin decides who may read: it is asked, and what it says counts for auth_ttl."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.support.raw_origin import RawOrigin, Wire, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.edge.origin_guard import OriginGuard
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+TTL_S = 30.0
+CANARY = "canary-0123456789abcdef"
+STREAM = f"{EDGE}/s"
+TAIL = "Stream-Up-To-Date: true"
+CLOSED = (TAIL, "Stream-Closed: true")
+
+
+def bearer(name: str) -> str:
+    return f"Authorization: Bearer {CANARY}-{name}"
+
+
+@dataclass
+class Club:
+    """An origin that knows its readers, and gives all of them the same."""
+
+    members: set[str] = field(default_factory=lambda: {"ann", "ben", "cat"})
+    refusal: str = "401 Unauthorized"
+    says: tuple[str, ...] = ("Cache-Control: max-age=60",)
+    held: asyncio.Event = field(default_factory=asyncio.Event)  # polls wait for it
+    data: bytes = b"data"
+    ends: tuple[str, ...] = (TAIL,)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, target, who
+    tells_whom: bool = False
+
+    async def __call__(self, wire: Wire) -> None:
+        heard = wire.heard
+        await wire.body()
+        who = heard.named.get("authorization", "").removeprefix(f"Bearer {CANARY}-")
+        self.asked.append((heard.method, heard.target, who))
+        if "live=" in heard.target and who in self.members:
+            await self.held.wait()
+        if who not in self.members:
+            challenge = "WWW-Authenticate: Basic realm=club"
+            await wire.send(answer(b"", challenge, status=self.refusal))
+            return
+        ends = (
+            "Stream-Next-Offset: 2_0" if "offset=1_0" in heard.target else "Stream-Next-Offset: 1_0"
+        )
+        fields = ["Content-Type: text/plain", ends, *self.ends, *self.says]
+        body = who.encode() if self.tells_whom else self.data
+        whole = answer(body, *fields)
+        await wire.send(whole.removesuffix(body) if heard.method == "HEAD" else whole)
+
+    def count(self, method: str, who: str | None = None) -> int:
+        return sum(one == method and who in {None, name} for one, _, name in self.asked)
+
+
+@contextlib.asynccontextmanager
+async def guarded(club: Club, **route: object) -> AsyncIterator[Serving]:
+    async with (
+        RawOrigin(club) as origin,
+        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S, **route}) as gateway,
+    ):
+        yield gateway
+
+
+async def read(gateway: Serving, name: str, query: str = "offset=-1", *lines: str) -> Answer:
+    return await gateway.ask(get(f"{STREAM}?{query}", bearer(name), *lines))
+
+
+async def test_one_copy_serves_all_whom_the_origin_lets_read() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        first = await read(gateway, "ann")
+        assert (first.status, first.body, first.get("x-cache")) == (200, b"data", "MISS")
+        for name in ("ben", "cat", "ann"):
+            again = await read(gateway, name)
+            assert (again.body, again.get("x-cache")) == (b"data", "HIT")
+        refused = await read(gateway, "eve")
+    assert refused.status == 401
+    assert refused.get("www-authenticate") == "Basic realm=club"
+    assert b"data" not in refused.wire
+    assert club.count("GET") == 1
+    assert [who for method, _, who in club.asked if method == "HEAD"] == [
+        "ann",
+        "ben",
+        "cat",
+        "eve",
+    ]
+
+
+async def test_a_hundred_first_requests_of_one_make_one_question() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        answers = await asyncio.gather(
+            *(read(gateway, name) for name in ("ann", "ben") for _ in range(50))
+        )
+    assert {one.body for one in answers} == {b"data"}
+    assert club.count("HEAD", "ann") == club.count("HEAD", "ben") == 1
+    assert club.count("GET") == 1
+
+
+async def test_a_yes_counts_for_auth_ttl_and_no_longer() -> None:
+    club = Club(says=("Cache-Control: max-age=600",), ends=CLOSED)
+    async with guarded(club) as gateway:
+        assert (await read(gateway, "ann")).status == 200
+        club.members.discard("ann")
+        gateway.clock.now += TTL_S - 1
+        assert (await read(gateway, "ann")).get("x-cache") == "HIT"
+        gateway.clock.now += 1
+        for status, line in ((401, "401 No"), (403, "403 No"), (404, "404 No"), (410, "410 No")):
+            club.refusal = line
+            refused = await read(gateway, "ann")
+            assert (refused.status, b"data" in refused.wire) == (status, False)
+        assert (await read(gateway, "ben")).get("x-cache") == "HIT"
+    assert club.count("HEAD", "ann") == 5
+    assert club.count("GET") == 1
+
+
+async def test_an_origin_that_cannot_be_asked_lets_nobody_in_but_whom_it_let_in() -> None:
+    club = Club(says=("Cache-Control: max-age=600",), ends=CLOSED)
+    async with guarded(club, stale_if_error=3600) as gateway:
+        assert (await read(gateway, "ann")).status == 200
+        assert (await read(gateway, "ben")).status == 200
+        club.refusal, club.members = "503 Away", set()
+        gateway.clock.now += TTL_S - 1
+        assert (await read(gateway, "ann")).status == 200
+        gateway.clock.now += 1
+        for name in ("ann", "ben", "cat"):
+            refused = await read(gateway, name)
+            refused.assert_problem(503, "503")
+            assert refused.get("retry-after")
+            assert b"data" not in refused.wire
+
+
+async def test_a_refusal_of_what_is_not_kept_ends_the_permission() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        assert (await read(gateway, "ann")).status == 200
+        club.members.discard("ann")
+        miss = await read(gateway, "ann", "offset=1_0")
+        assert (miss.status, miss.get("www-authenticate")) == (401, "Basic realm=club")
+        assert (await read(gateway, "ann")).status == 401  # though a copy is fresh
+        assert (await read(gateway, "ben")).get("x-cache") == "HIT"
+
+
+async def test_what_is_for_one_alone_is_given_to_no_other() -> None:
+    for says in (
+        ("Cache-Control: private, max-age=60",),
+        ("Cache-Control: no-store",),
+        ("Cache-Control: max-age=60", "Set-Cookie: a=b"),
+        ("Cache-Control: public, max-age=60", "Set-Cookie: a=b"),
+        ("Cache-Control: max-age=60", "Vary: Authorization"),
+        ("Cache-Control: max-age=60", "Vary: *"),
+    ):
+        club = Club(says=says, tells_whom=True)
+        async with guarded(club) as gateway:
+            for _ in range(2):
+                names = ["ann", "ben", "cat"] * 5
+                answers = await asyncio.gather(*(read(gateway, name) for name in names))
+                assert [one.body.decode() for one in answers] == names, says
+
+
+async def test_a_write_reaches_the_origin_with_its_credentials_and_unasked() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        lines = (bearer("ann"), "Content-Type: text/plain")
+        assert (await gateway.ask(request("POST", STREAM, *lines, body=b"x"))).status == 200
+        assert (await gateway.ask(request("POST", STREAM, body=b"x"))).status == 401
+    assert [(method, who) for method, _, who in club.asked] == [("POST", "ann"), ("POST", "")]
+
+
+async def test_a_token_in_the_query_is_told_the_origin_and_in_no_key() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        for number, name in enumerate(("ann", "ben")):
+            target = f"{STREAM}?offset=-1&token={CANARY}-{name}"
+            one = await gateway.ask(get(target))
+            assert (one.status, one.get("x-cache")) == (200, ("MISS", "HIT")[number])
+        refused = await gateway.ask(get(f"{STREAM}?offset=-1&token={CANARY}-eve"))
+        assert refused.status == 401
+        keys = [*gateway.store._new, *gateway.store._used]
+    assert {who for _, _, who in club.asked} == {"ann", "ben", "eve"}
+    assert not any("token" in target for _, target, _ in club.asked)
+    assert keys
+    assert CANARY not in repr(keys)
+
+
+async def test_other_parts_of_the_query_are_asked_for_apart() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        for query in ("offset=-1", "offset=-1&tenant=a", "offset=-1&tenant=b"):
+            for _ in range(2):
+                assert (await read(gateway, "ann", query)).status == 200
+    asked = [target for method, target, _ in club.asked if method == "HEAD"]
+    assert asked == [STREAM, f"{STREAM}?tenant=a", f"{STREAM}?tenant=b"]
+
+
+async def test_a_feed_goes_on_in_the_name_of_another_when_one_is_refused() -> None:
+    club = Club()
+    async with guarded(club) as gateway:
+        clients = {name: await gateway.connect() for name in ("ann", "ben")}
+        for name, client in clients.items():
+            client.send(get(f"{STREAM}?offset=1_0&live=sse", bearer(name)))
+            assert (await client.head()).status == 200
+        await until(lambda: any("live=" in target for _, target, _ in club.asked))
+        polled = [who for _, target, who in club.asked if "live=" in target]
+        assert len(polled) == 1
+        refused = polled[0]
+        other = "ben" if refused == "ann" else "ann"
+        club.members.discard(refused)
+        club.held.set()  # what was asked in his name is answered: the next poll is refused
+        await until(lambda: ("GET", other) in {(m, w) for m, t, w in club.asked if "live=" in t})
+        events = await clients[other].events_until(lambda told: len(told) >= 2)
+        assert events[0].data == "data"
+        club.held.clear()
+        assert gateway.edges[0].feeds.count == 1
+
+
+async def test_private_answers_make_a_feed_for_each() -> None:
+    club = Club(says=("Cache-Control: private",), tells_whom=True)
+    async with guarded(club) as gateway:
+        clients = {name: await gateway.connect() for name in ("ann", "ben")}
+        for name, client in clients.items():
+            client.send(get(f"{STREAM}?offset=-1&live=sse", bearer(name)))
+            assert (await client.head()).status == 200
+            events = await client.events_until(lambda told: len(told) >= 2)
+            assert events[0].data == name
+        assert gateway.edges[0].feeds.count == 2
+
+
+def _has_said_yes(guard: OriginGuard, times: int) -> bool:
+    return guard.said["yes"] == times
+
+
+async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
+    club = Club()
+    async with guarded(club, auth_ttl=1.0) as gateway:
+        clients = {name: await gateway.connect() for name in ("ann", "ben")}
+        for name, client in clients.items():
+            client.send(get(f"{STREAM}?offset=1_0&live=sse", bearer(name)))
+            assert (await client.head()).status == 200
+        guard = gateway.edges[0].origin_guard
+        assert guard is not None
+        assert guard.said == {"yes": 2, "no": 0, "failed": 0}
+        for rounds in (2, 3, 4):
+            gateway.clock.now += 0.9
+            await until(partial(_has_said_yes, guard, 2 * rounds))
+        club.members.discard("ann")
+        gateway.clock.now += 0.9
+        await clients["ann"].events_to_the_end()
+        assert gateway.edges[0].feeds.count == 1
+        await until(lambda: guard.said == {"yes": 9, "no": 1, "failed": 0})

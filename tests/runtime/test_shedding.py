@@ -1,0 +1,188 @@
+"""What is refused as the loop comes late, in which order, and when it is let in again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import LimitReached
+from gateway.runtime.loop_lag import EVERY_S
+from gateway.runtime.shedding import (
+    APPENDS,
+    APPENDS_AT,
+    CALM_IN_A_ROW,
+    CALM_SHARE,
+    LATE_IN_A_ROW,
+    LIVE,
+    LIVE_AT,
+    READS,
+    READS_AT,
+    Shed,
+    Shedding,
+)
+from gateway.web.metrics import snapshot
+from tests.support.waiting import until
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+MOST_S = 1.0
+ORDINARY = "X-Request-Id: mine"  # keeps a request from the fast path
+
+
+def shedding(gateway: Serving, lag_s: float) -> None:
+    for _ in range(LATE_IN_A_ROW):
+        gateway.shared.shedding.came_late(lag_s)
+
+
+def tells(gateway: Serving) -> float:
+    """What a scrape tells of it."""
+    numbers = snapshot(gateway.shared, gateway.routes)
+    (told,) = [it.number for it in numbers if it.metric.name == "headgate_shedding"]
+    return told
+
+
+async def levels(lags: list[float]) -> list[int]:
+    async with serving(max_loop_lag=MOST_S) as gateway:
+        return _levels(gateway.shared.shedding, lags)
+
+
+def _levels(shed: Shedding, lags: list[float]) -> list[int]:
+    found = []
+    for lag in lags:
+        shed.came_late(lag)
+        found.append(int(shed.level))
+    return found
+
+
+# ---------------------------------------------------------------- the steps
+
+
+async def test_each_step_begins_where_the_lag_lasts() -> None:
+    just_below = [0.999 * READS_AT] * 20
+    assert set(await levels(just_below)) == {0}
+    assert await levels([READS_AT, READS_AT]) == [0, 1]
+    assert await levels([LIVE_AT, LIVE_AT]) == [0, 2]
+    assert await levels([APPENDS_AT, APPENDS_AT]) == [0, 3]
+    assert await levels([APPENDS_AT, READS_AT, LIVE_AT, LIVE_AT, 99]) == [0, 1, 1, 2, 2]
+
+
+async def test_one_long_turn_refuses_nothing() -> None:
+    assert set(await levels([60.0, 0.0, 60.0, 0.0])) == {0}
+
+
+async def test_a_step_is_taken_back_after_a_second_of_calm_and_not_before() -> None:
+    calm = [0.0] * (CALM_IN_A_ROW - 1)
+    half = MOST_S * CALM_SHARE
+    assert await levels([2.0, 2.0, *calm]) == [0, *[2] * CALM_IN_A_ROW]
+    assert (await levels([2.0, 2.0, *calm, 0.0]))[-1] == 1
+    assert (await levels([2.0, 2.0, *calm, 0.0, *calm]))[-1] == 1
+    assert (await levels([2.0, 2.0, *calm, 0.0, *calm, 0.0]))[-1] == 0
+    assert (await levels([1.0, 1.0, *calm, half, *calm]))[-1] == 1  # it begins anew
+    assert (await levels([1.0, 1.0, *calm, half, *calm, 0.0]))[-1] == 0
+
+
+async def test_a_lag_about_the_bound_does_not_come_and_go() -> None:
+    found = await levels([0.9, 1.1, 1.1, 0.9, 0.6, 1.1] * 50)
+    changes = sum(one != other for one, other in pairwise(found))
+    assert changes == 1
+
+
+async def test_without_a_bound_nothing_is_refused() -> None:
+    async with serving(max_loop_lag=0.0) as gateway:
+        shedding(gateway, 1e6)
+        assert gateway.shared.shedding.level == Shed.NOTHING
+
+
+# ---------------------------------------------------------------- what each refuses
+
+
+def assert_shed(answer: Answer) -> None:
+    assert answer.status == 503
+    assert b"max_loop_lag is reached" in answer.body
+    assert answer.get("Retry-After") is not None
+
+
+@pytest.mark.parametrize("extra", [(), (ORDINARY,)], ids=["fast", "ordinary"])
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+async def test_reads_go_first_then_live_readers_then_writes(
+    prefix: str, extra: tuple[str, ...]
+) -> None:
+    async with serving() as origin:
+        await origin.ask(put("s", body=b"one"))
+        url = f"http://127.0.0.1:{origin.port}{PREFIX}"
+        async with edge_serving(
+            url, max_loop_lag=MOST_S, long_poll_timeout=0.05, sse_max_age=0.05
+        ) as gateway:
+            await gateway.ask(put("s", body=b"one"))
+            asked = {
+                "read": get(f"{prefix}/s?offset={offset(3)}&n=1", *extra),
+                "poll": get(f"{prefix}/s?offset={offset(3)}&live=long-poll", *extra),
+                "events": get(f"{prefix}/s?offset=-1&live=sse", *extra),
+                "append": post(f"{prefix}/s", b"x", *extra),
+                "create": put(f"{prefix}/t", *extra),
+            }
+            refused = []
+            for lag_s in (0.0, READS_AT, LIVE_AT, APPENDS_AT):
+                shedding(gateway, lag_s)
+                answers = {name: await gateway.ask(request) for name, request in asked.items()}
+                refused.append({name for name, it in answers.items() if it.status == 503})
+                for name in refused[-1]:
+                    assert_shed(answers[name])
+                asked["read"] = get(f"{prefix}/s?offset={offset(3)}&n={lag_s}", *extra)
+            reads, live, writes = {"read"}, {"poll", "events"}, {"append", "create"}
+            assert refused == [set(), reads, reads | live, reads | live | writes]
+            assert gateway.limits.refused["max_loop_lag"] == sum(map(len, refused))
+
+
+async def test_what_is_kept_and_who_waits_already_are_served_on() -> None:
+    async with serving(max_loop_lag=MOST_S) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(get("s?offset=-1"))
+        waiting = await gateway.connect()
+        waiting.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        shedding(gateway, LIVE_AT)
+        for extra in ((), (ORDINARY,)):
+            answer = await gateway.ask(get("s?offset=-1", *extra))
+            assert (answer.status, answer.get("X-Cache")) == (200, "HIT")
+        assert (await gateway.ask(post("s", b"two"))).status == 204
+        assert (await waiting.answer()).body == b"two"
+        assert (await gateway.ask(request("HEAD", "s"))).status == 200
+
+
+async def test_a_loop_that_is_really_late_refuses_and_then_lets_in_again() -> None:
+    async with serving(max_loop_lag=0.05) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        loop = asyncio.get_running_loop()
+        stalls = True
+
+        def stall() -> None:
+            time.sleep(EVERY_S + 0.06)  # so each measurement is late, whenever it begins
+            if stalls:
+                loop.call_soon(stall)
+
+        gateway.shared.lag.start()
+        stall()
+        await until(lambda: gateway.shared.shedding.level >= READS)
+        assert tells(gateway) == 1
+        assert_shed(await gateway.ask(get("s?offset=-1")))
+        stalls = False
+        await until(lambda: gateway.shared.shedding.level == Shed.NOTHING)
+        assert (await gateway.ask(get("s?offset=-1"))).status == 200
+        assert tells(gateway) == 0
+        gateway.shared.lag.stop()
+
+
+async def test_a_refusal_names_what_is_refused() -> None:
+    async with serving(max_loop_lag=MOST_S) as gateway:
+        shedding(gateway, APPENDS_AT)
+        for what, words in ((READS, "not cached"), (LIVE, "live"), (APPENDS, "writes")):
+            with pytest.raises(LimitReached, match=words):
+                gateway.shared.shedding.check(what)

@@ -1,0 +1,78 @@
+"""Clients that never end a request are let go in time, and others are served beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.web.connection import HELD_BYTES, Connection
+from tests.faults.slow_clients import KINDS
+from tests.support.waiting import until
+from tests.web.serving import get, post, put, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Client
+    from tests.web.serving import Serving
+
+OF_EACH = 40
+MANY = 10_000
+READ_BYTES = 256 * 1024  # that a transport may take at once
+
+
+async def slow_ones(gateway: Serving, begins: bytes) -> list[Client]:
+    clients = [await gateway.connect() for _ in range(OF_EACH)]
+    for client in clients:
+        client.send(begins)
+    return clients
+
+
+async def trickle(clients: list[Client], gateway: Serving) -> None:
+    """A byte of each, again and again, until the server has none of them."""
+    while gateway.limits.connections:
+        for client in clients:
+            client.send(b"x")
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_none_is_left_after_its_time(kind: str) -> None:
+    begins, trickles = KINDS[kind]
+    async with serving(header_timeout=0.5, body_timeout=0.5, max_connections=200) as gateway:
+        await gateway.ask(put("slow", body=b"one"))
+        await until(lambda: gateway.limits.connections == 0)
+        clients = await slow_ones(gateway, begins)
+        await until(lambda: gateway.limits.connections == OF_EACH)
+        good = await gateway.ask(get("slow?offset=-1"))
+        assert (good.status, good.body) == (200, b"one")
+        assert (await gateway.ask(post("slow", b"two"))).status == 204
+        if trickles:
+            await trickle(clients, gateway)
+        await until(lambda: gateway.limits.connections == 0)
+        refused = gateway.limits.refused
+        assert sum(refused.values()) == OF_EACH
+        limits = {name for name, count in refused.items() if count}
+        of_bodies = {"body_timeout", "min_body_rate"}
+        assert limits <= (of_bodies if "body" in kind else {"header_timeout"})
+        assert gateway.limits.receiving_bytes == 0
+
+
+async def test_ten_thousand_pipelined_requests_are_answered_while_the_server_holds_few() -> None:
+    """What is sent ahead waits in the sockets."""
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        asked = get("s?offset=-1") * (MANY - 1) + get("s?offset=-1", "Connection: close")
+        sending = asyncio.create_task(client.send_all(asked))
+        await until(lambda: gateway.limits.connections == 1)
+        (connection,) = gateway.server.connections
+        assert isinstance(connection, Connection)
+        answers = asyncio.create_task(client.rest())
+        held = 0
+        while not answers.done():
+            held = max(held, len(connection._held) + len(connection._messages))
+            await asyncio.sleep(0)
+        await sending
+        assert answers.result().count(b"HTTP/1.1 200 OK\r\n") == MANY
+        assert held <= HELD_BYTES + READ_BYTES
