@@ -31,6 +31,7 @@ from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Limits
 from gateway.runtime.quotas import ClientRates, Quotas
 from gateway.runtime.route import OPEN, Access
+from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.edge_handlers import EdgeHandlers
@@ -61,7 +62,7 @@ HOUR_S = 3600.0
 def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     """What the routes and connections share."""
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
-    return Context(
+    shared = Context(
         clock,
         Store(settings.cache_size),
         _quotas(settings),
@@ -69,6 +70,8 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
+    shared.hosts = ServedHosts(settings.hosts, settings.listen.reached_at)
+    return shared
 
 
 def _quotas(settings: Settings) -> Quotas:

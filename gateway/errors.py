@@ -88,6 +88,12 @@ class MethodNotAllowed(HeadgateError):
         self.allowed = allowed
 
 
+class MisdirectedRequest(HeadgateError):
+    """A request for a host that this server does not answer for."""
+
+    code = "misdirected_request"
+
+
 class NotOffered(HeadgateError):
     """A part of the protocol that this server does not have."""
 

@@ -116,13 +116,13 @@ class TokenWish(msgspec.Struct, frozen=True):
 class ReadToken(msgspec.Struct, frozen=True):
     """A token, when it expires (epoch seconds), and the id by which it can be revoked.
 
-    `set_cookie` is the value of a Set-Cookie with it, empty where no cookie can be for its streams.
+    `cookie` is the value of a Set-Cookie with it, empty where no cookie can be for its streams.
     """
 
     token: str
     expires: int
     jti: str
-    set_cookie: str
+    cookie: str
 
     def __repr__(self) -> str:
         return f"ReadToken(jti={self.jti!r})"

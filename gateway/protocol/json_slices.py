@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SLICE_BYTES = 32 * 1024  # of the shortest messages 4 ms of work on a slow machine
 # A number, a blank or brackets without a comma: no slice can end there. A megabyte takes 4 ms.
 LONGEST_RUN = 1 << 20
+# In such a run: twice as many as the decoder lets be open. A megabyte of them takes 60 ms.
+MOST_BRACKETS = 2000
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _TO_COMMA_OR_STRING = re.compile(rb'[^,"]*+[,"]')
@@ -150,6 +152,8 @@ class Slices:
 
     def _note_brackets(self, brackets: bytes) -> None:
         stack = self._stack
+        if len(brackets) > SLICE_BYTES + MOST_BRACKETS:
+            raise RecursionError
         for bracket in brackets.replace(b"[]", b"").replace(b"{}", b""):
             if bracket in b"[{":
                 stack.append(bracket)

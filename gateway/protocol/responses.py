@@ -60,6 +60,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.StreamGone: 410,
     errors.BodyTooLarge: 413,
     errors.CodingNotSupported: 415,
+    errors.MisdirectedRequest: 421,
     errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
     errors.RecordDamaged: 500,

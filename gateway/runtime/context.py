@@ -10,6 +10,7 @@ from gateway.live.admitted import AdmittedReaders
 from gateway.protocol import cache_status, http1, responses
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
+from gateway.runtime.served_hosts import ServedHosts
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Context:
         self.lines = lines
         self.log = log
         self.timeouts = timeouts
+        self.hosts = ServedHosts()  # any, unless the settings name some
         self.repeats = LoopDetector(quotas.proxies)
         self.shedding = quotas.shedding
         self.lag = LoopLag(self.shedding.came_late)

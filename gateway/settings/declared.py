@@ -30,6 +30,7 @@ from gateway.settings.kinds import (
     CorsOrigins,
     Count,
     FilePath,
+    Hosts,
     Kind,
     Listen,
     LogFormat,
@@ -199,6 +200,11 @@ class Settings(LimitSettings):
     )
     shutdown_grace: Seconds = Field(
         10.0, ge=0, le=LONGEST_S, description="How long requests may go on after SIGTERM."
+    )
+    hosts: Hosts = Field(
+        (),
+        description="Hosts that requests may name in Host; others are refused. Empty means any. "
+        "This machine's loopback names, and the host of listen, are always answered.",
     )
     cors_origins: CorsOrigins = Field(
         ("*",),

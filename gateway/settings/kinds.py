@@ -205,6 +205,19 @@ def check_network(value: str) -> str:
         raise ValueError(f"must be {NETWORK_KIND}{hint}") from cause
 
 
+HOST_KIND = "a host without a port, such as streams.example.com"
+
+
+def check_host(value: str) -> str:
+    """A host that requests may name, of any port."""
+    match = re.fullmatch(HOST, value)
+    if match is None:
+        raise ValueError(f"must be {HOST_KIND}")
+    if match["ipv6"] is not None:
+        check_ipv6(match["ipv6"])
+    return value
+
+
 QUERY_KEYS_KIND = "a list of query keys, such as utm_*"
 PROTOCOL_KEYS = ("offset", "live", "cursor")
 
@@ -284,6 +297,10 @@ Prefix = Annotated[str, AfterValidator(check_prefix), Kind(PREFIX_KIND)]
 CorsOrigin = Annotated[str, AfterValidator(check_cors_origin)]
 CorsOrigins = Annotated[
     tuple[CorsOrigin, ...], BeforeValidator(split_list), Kind(f"a list, each item {CORS_KIND}")
+]
+ServedHost = Annotated[str, AfterValidator(check_host)]
+Hosts = Annotated[
+    tuple[ServedHost, ...], BeforeValidator(split_list), Kind(f"a list, each item {HOST_KIND}")
 ]
 Network = Annotated[str, AfterValidator(check_network)]
 Networks = Annotated[

@@ -58,11 +58,6 @@ class Route(BaseModel):
         description="Whether those whom the route does not admit are told that there is no stream, "
         "with the same 404 as where there is none.",
     )
-    reader_keys: Literal["on", "off"] = Field(
-        "off",
-        description="Whether who may read a stream of a private route is told a key, and shared "
-        "caches may keep what is read by a URL that has it as rk; own logs only.",
-    )
     auth_ttl: Seconds = Field(
         30.0,
         ge=1,
@@ -70,6 +65,11 @@ class Route(BaseModel):
         description="Where auth is origin, for how long the origin's yes to a reader counts: kept "
         "answers and news reach him without asking, and longer than that after it says no he is "
         "given nothing. A HEAD of the stream with his credentials asks.",
+    )
+    reader_keys: Literal["on", "off"] = Field(
+        "off",
+        description="Whether who may read a stream of a private route is told a key, and shared "
+        "caches may keep what is read by a URL that has it as rk; own logs only.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,

@@ -284,7 +284,10 @@ class Connection(AiohttpConnection):
     def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
-        if self._paused or self.shared.closing or not is_host(message.headers.get("Host", "")):
+        if self._paused or self.shared.closing:
+            return False
+        host = message.headers.get("Host", "")
+        if not (is_host(host) and self.shared.hosts.serves(host)):
             return False
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)

@@ -94,6 +94,7 @@ class Handlers:
 
     async def _operate(self, request: BaseRequest, exchange: Exchange) -> Answered | None:
         request_head.check(request)
+        self._shared.hosts.check(request.headers.get("Host", ""))
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers

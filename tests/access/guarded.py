@@ -63,7 +63,7 @@ async def guarded(
     """The gateway. Its HTTP origin is another one, which asks nobody; both have `a/s` and `b/s`."""
     path = tokens_file(folder)
     settings = {"auth": "tokens", **(route or {})}
-    async with serving() as origin:
+    async with serving(write_origins=("*",)) as origin:  # it leaves that to the one in front
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
         given: dict[str, object] = {"own": settings, "tokens_file": str(path), **options}
         async with edge_serving(url, settings, **given) as gateway:

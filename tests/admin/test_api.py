@@ -98,6 +98,7 @@ async def opened(host: str, long_poll_timeout: float = 0.2) -> AsyncIterator[Con
         listen=Address(host, free_port()),
         admin=Address("127.0.0.1", free_port()),
         admin_tokens=ADMITTED,
+        auth="none",
         origin="memory:",
         long_poll_timeout=long_poll_timeout,
     )

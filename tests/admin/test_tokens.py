@@ -57,7 +57,7 @@ async def test_an_operator_gets_a_token_and_leaves_a_line_without_it(keys: str) 
     ann = verified(made["token"], keys_file.load_keys(keys), 900, NOW)
     assert (ann.name, ann.until, made["expires"]) == ("ann", NOW + 900, NOW + 900)
     assert ann.may(Need("/v1/stream/chat", READ))
-    assert made["set_cookie"].startswith(f"__Secure-headgate={made['token']}; Path=/v1/stream/chat")
+    assert made["cookie"].startswith(f"__Secure-headgate={made['token']}; Path=/v1/stream/chat")
     (line,) = [line for line in lines if line["event"] == "admin.changed"]
     told = {key: line[key] for key in ("operation", "by", "stream", "subject", "jti")}
     assert told == {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.bench import (
     append,
+    authorised,
     catchup,
     edge_events,
     edge_hits,
@@ -32,6 +33,7 @@ from tests.bench.rounds import Plan, tell
 
 BENCHMARKS = {
     "catchup": catchup.bench,
+    "authorised": authorised.bench,
     "append": append.bench,
     "sse": sse.bench,
     "longpoll": longpoll.bench,

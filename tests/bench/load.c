@@ -12,7 +12,8 @@
  * writes to path i modulo their number, or to every such path in turn when there are more paths
  * than connections. Two servers of the same streams have half of the connections each.
  *
- * `asleep` leaves the core while it waits, for a server that shares it. */
+ * `asleep` leaves the core while it waits, for a server that shares it. `with` and a header line
+ * may come behind it, which is then sent with every request. */
 #include "wire.h"
 
 typedef struct {
@@ -37,6 +38,7 @@ static int poll, ports[2];
 #define COUNT "000-000000000"
 #define COUNT_BYTES (sizeof COUNT - 1)
 
+static const char *line = ""; /* without its end */
 static const char *expected;
 static size_t expected_length;
 static long record_bytes;
@@ -90,8 +92,9 @@ static void prepare(request *r, const char *path) {
         snprintf(more, sizeof more, "Content-Type: text/plain\r\nContent-Length: %ld\r\n",
                  record_bytes);
     if (fresh) snprintf(more, sizeof more, "Connection: close\r\n");
-    int length = snprintf(head, sizeof head, "%s %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n",
-                          appending ? "POST" : "GET", path, missing ? "&n=" COUNT : "", more);
+    int length = snprintf(head, sizeof head, "%s %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s\r\n",
+                          appending ? "POST" : "GET", path, missing ? "&n=" COUNT : "", line,
+                          *line ? "\r\n" : "", more);
     if (length >= (int)sizeof head) die("the path is too long");
     r->length = (size_t)(length + (appending ? record_bytes : 0));
     r->text = allocate(r->length, 1);
@@ -167,6 +170,11 @@ int main(int count, char **arguments) {
     sleeping = count > 1 && !strcmp(arguments[1], "asleep");
     arguments += sleeping;
     count -= sleeping;
+    if (count > 2 && !strcmp(arguments[1], "with")) {
+        line = arguments[2];
+        arguments += 2;
+        count -= 2;
+    }
     if (count < 8) die("usage: see the head of load.c");
     appending = !strcmp(arguments[1], "post");
     fresh = !strcmp(arguments[1], "fresh");

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -90,17 +89,19 @@ def test_what_is_no_public_key_is_refused(x: str) -> None:
 
 def test_the_keys_are_those_of_the_keys_file_without_what_is_private(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-    file.write_bytes(written(new_keys()))
-    content = json.loads(file.read_text())["keys"]
+    content = new_keys()
+    keys = content["keys"]
+    assert isinstance(keys, list)
+    file.write_bytes(written(content))
     options = from_settings(Settings(keys_file=str(file), read_token_max_age=60))
-    signing = [key for key in content if key["kty"] == "OKP"]
+    signing = [key for key in keys if key["kty"] == "OKP"]
     assert [key.kid for key in options.read_keys] == [key["kid"] for key in signing]
     assert options.token_age_s == 60
     verifying = Options(
         upstream="gw.example:80", credentials="verified", read_keys=options.read_keys
     )
     text = render(TARGETS["cloudflare-worker"], verifying)
-    private = [key[name] for key in content for name in ("d", "k") if name in key]
+    private = [key[name] for key in keys for name in ("d", "k") if name in key]
     assert len(private) == 3
     assert [secret for secret in private if secret in text] == []
 

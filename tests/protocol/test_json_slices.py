@@ -96,11 +96,12 @@ def test_long_bodies_are_kept_as_they_were_sent(body: bytes) -> None:
         (b"[1,2" + b",3" * LONG + b",]", f"trailing comma in array (byte {5 + 2 * LONG})"),
         (b"1," * LONG + b"1", "JSON is malformed: trailing characters"),
         (b"[" * LONG, "it is nested too deeply"),
+        (b"[[]]" * LONG, "it is nested too deeply"),
         (b"[1" + b" " * (json_slices.LONGEST_RUN + LONG) + b",1]", "a number or a blank is over"),
         (b"1" * (json_slices.LONGEST_RUN + LONG), "a number or a blank is over 1,048,576 bytes"),
         (b" " * (json_slices.LONGEST_RUN + 1) + b"1", "a number or a blank is over"),
     ],
-    ids=["comma", "no array", "deep", "blank amid", "number", "blank before"],
+    ids=["comma", "no array", "deep", "brackets", "blank amid", "number", "blank before"],
 )
 def test_a_long_body_that_is_refused_is_told_why(body: bytes, detail: str) -> None:
     refusal = whole(long_record(body))

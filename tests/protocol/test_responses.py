@@ -517,6 +517,7 @@ REFUSALS = [
     ),
     Refusal(errors.HeadTooLarge("why"), 431, "header_too_large", "Header too large"),
     Refusal(errors.RecordDamaged("why"), 500, "record_damaged", "Record damaged"),
+    Refusal(errors.MisdirectedRequest("why"), 421, "misdirected_request", "Misdirected request"),
     Refusal(errors.NotOffered("why"), 501, "not_implemented", "Not implemented"),
     Refusal(errors.LimitReached("why"), 503, "limit_reached", "Limit reached", lines=LATER),
     Refusal(

@@ -49,6 +49,7 @@ class Options(NamedTuple):
     max_client_append_bytes: int = 0
     max_client_creations: int = 0
     trusted_proxies: Sequence[str] = ()
+    hosts: Sequence[str] = ()
     max_loop_lag: float = 0.0
     max_live_readers: int = 100
     max_feeds: int = 100
@@ -81,6 +82,7 @@ def settings_of(options: Options) -> Settings:
         max_client_append_bytes=options.max_client_append_bytes,
         max_client_creations=options.max_client_creations,
         trusted_proxies=tuple(options.trusted_proxies),
+        hosts=tuple(options.hosts),
         max_loop_lag=options.max_loop_lag,
         max_live_readers=options.max_live_readers,
         max_feeds=options.max_feeds,

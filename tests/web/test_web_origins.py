@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.access.guarded import bearer, guarded, token
 from tests.support.raw_origin import RawOrigin
-from tests.web.serving import edge_serving, get, post, put, request, serving
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tests.support.http1 import Answer
 
@@ -117,3 +119,53 @@ async def test_a_preflight_is_told_what_the_page_may_send(
         asked = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x")
         said = await gateway.ask(request("OPTIONS", "s", f"Origin: {page}", *asked))
         assert (said.status, said.get("access-control-allow-methods")) == (204, methods)
+
+
+# ---------------------------------------------------------------- with a token
+
+ASKS = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x, Authorization")
+
+
+@pytest.mark.parametrize(
+    ("page", "readers", "is_let"),
+    [
+        (STRANGER, ("*",), True),
+        (NAMED, (NAMED,), True),
+        (STRANGER, (NAMED,), False),
+        (STRANGER, (), False),
+        ("null", (NAMED,), False),
+    ],
+)
+async def test_a_page_that_sends_a_token_of_its_own_writes_where_it_may_read(
+    page: str, readers: Sequence[str], is_let: bool, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, cors_origins=readers) as gateway:
+        for prefix in (PREFIX, EDGE):
+            writes = [
+                put(f"{prefix}/p", bearer("all"), f"Origin: {page}"),
+                post(f"{prefix}/a/s", b"+", bearer("all"), f"Origin: {page}"),
+                request("DELETE", f"{prefix}/b/s", bearer("all"), f"Origin: {page}"),
+            ]
+            for write in writes:
+                answer = await gateway.ask(write)
+                assert answer.status in {201, 204} if is_let else is_refused(answer)
+            asked = request("OPTIONS", f"{prefix}/p", f"Origin: {page}", *ASKS)
+            methods = (await gateway.ask(asked)).get("access-control-allow-methods")
+            assert methods == (WRITES if is_let else READS)
+
+
+async def test_what_a_browser_adds_by_itself_lets_no_page_write(tmp_path: Path) -> None:
+    """A cookie, a query value, an anonymous right, or a token that does not count."""
+    async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
+        page = f"Origin: {STRANGER}"
+        for prefix in (PREFIX, EDGE):
+            target = f"{prefix}/a/s"
+            assert (await gateway.ask(post(target, b"+"))).status == 204
+            assert is_refused(await gateway.ask(post(target, b"+", page)))
+            for other in (f"Cookie: __Secure-headgate={token('all')}", "Authorization: Basic eDp5"):
+                assert is_refused(await gateway.ask(post(target, b"+", page, other)))
+            given = await gateway.ask(post(f"{target}?token={token('all')}", b"+", page))
+            assert given.status in {400, 403}
+            wrong = await gateway.ask(post(target, b"+", page, "Authorization: Bearer unknown"))
+            assert wrong.status == 401
+            assert (await gateway.ask(get(f"{target}?offset=-1"))).body == b"data+"

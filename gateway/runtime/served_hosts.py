@@ -1,0 +1,42 @@
+"""Which hosts this server answers for, by what requests name as their host.
+
+A page of somebody else can have its own name lead to this machine (DNS rebinding): its browser then
+takes this server for that page's own, and only the name tells that it is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import MisdirectedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# No name of somebody else's is one of these.
+_OF_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class ServedHosts:
+    """All that requests may name, unless some are `named`; then these, and this machine."""
+
+    def __init__(self, named: Iterable[str] = (), reached_at: str = "localhost") -> None:
+        """`reached_at` is the host at which this machine's own programs ask."""
+        some = frozenset(_bare(host) for host in named)
+        self._served = some | {*_OF_THIS_MACHINE, _bare(reached_at)} if some else None
+
+    def serves(self, host: str) -> bool:
+        """Whether a Host field that names a host, with a port or without, names one of them."""
+        return self._served is None or _bare(host) in self._served
+
+    def check(self, host: str) -> None:
+        """Raise MisdirectedRequest for another one."""
+        if not self.serves(host):
+            raise MisdirectedRequest("Host names none of the hosts in `hosts`")
+
+
+def _bare(host: str) -> str:
+    """A host without its port, and an IPv6 address without brackets, in lower case."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.lower() if host.count(":") > 1 else host.partition(":")[0].lower()

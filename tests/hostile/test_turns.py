@@ -1,0 +1,113 @@
+"""One body that holds up everybody else (S15, S16): whatever is sent, no turn of the event loop
+takes longer than 50 ms of a processor that has nothing else to do. The longest take 17 ms there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
+from tests.web.serving import PREFIX, put, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LONGEST_TURN_S = 0.1  # of one whose caches and pipelines other tests use at the same time
+SIZE = 2 << 20
+JSON, TEXT = "application/json", "text/plain"
+DEEP = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+
+
+def filled(item: bytes) -> bytes:
+    """An array of as many as fit."""
+    return b"[" + b",".join([item] * (SIZE // (len(item) + 1))) + b"]"
+
+
+BODIES = {
+    "a million numbers": (JSON, b"[" + b"1," * 999_999 + b"1]"),
+    "arrays as deep as may be": (JSON, filled(DEEP)),
+    "arrays one level too deep": (JSON, filled(b"[" + DEEP + b"]")),
+    "numbers as long as may be": (JSON, filled(b"1" * MAX_DIGITS)),
+    "one number": (JSON, b"1" * SIZE),
+    "200,000 levels": (JSON, b"[" * 200_000 + b"]" * 200_000),
+    "nothing but opening brackets": (JSON, b"[" * SIZE),
+    "brackets without commas": (JSON, b"[[]]" * (SIZE // 4)),
+    "brackets in a run": (JSON, b"[1," + b"[[]]" * (SIZE // 8) + b"," + b"]" * (SIZE // 8)),
+    "a string of brackets": (JSON, b'"' + b"[{" * (SIZE // 2) + b'"'),
+    "a string of backslashes": (JSON, b'"' + b"\\\\" * (SIZE // 2) + b'"'),
+    "halves of pairs": (JSON, filled(rb'"\ud800"')),
+    "no UTF-8 at its end": (JSON, b"[" + b'"a",' * (SIZE // 4) + b'"\xff"]'),
+    "text": (TEXT, b"x" * SIZE),
+}
+
+
+@pytest.fixture
+def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The processor time of the longest turn so far; collections of garbage are this process's."""
+    worst = [0.0]
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        worst[0] = max(worst[0], time.thread_time() - began)
+
+    monkeypatch.setattr(asyncio.Handle, "_run", timed)
+    gc.disable()
+    yield worst
+    gc.enable()
+
+
+def appends(content_type: str, body: bytes) -> dict[str, bytes]:
+    """The same in one piece, and in chunks."""
+    head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\n".encode()
+    chunks = [body[at : at + 65536] for at in range(0, len(body), 65536)]
+    coded = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return {
+        "whole": head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+        "chunks": head + b"Transfer-Encoding: chunked\r\n\r\n" + coded + b"0\r\n\r\n",
+    }
+
+
+def worst_turn(content_type: str, sent: bytes, longest: list[float]) -> tuple[int, float]:
+    """The status of an append, and its longest turn; on a loop whose turns can be measured."""
+
+    async def append() -> int:
+        async with serving(max_append=16 << 20, max_pending_appends=64 << 20) as gateway:
+            await gateway.ask(put("s", content_type=content_type))
+            client = await gateway.connect()
+            longest[0] = 0.0
+            for at in range(0, len(sent), 1 << 18):
+                await client.send_all(sent[at : at + (1 << 18)])
+            told = await client.answer()
+            client.close()
+            return told.status
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(append()), longest[0]
+
+
+def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], None]) -> None:
+    found = {}
+    for name, (content_type, body) in BODIES.items():
+        for way, sent in appends(content_type, body).items():
+            status, turn_s = worst_turn(content_type, sent, longest)
+            assert status in {204, 400}, name
+            found[f"{name}, {way}"] = turn_s
+    tell(f"{len(found)} bodies, the longest turn takes {max(found.values()) * 1000:.0f} ms")
+    assert {name: turn for name, turn in found.items() if turn > LONGEST_TURN_S} == {}
+
+
+def test_chunks_of_a_byte_take_no_long_turn(
+    longest: list[float], tell: Callable[[str], None]
+) -> None:
+    head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode()
+    sent = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"
+    status, turn_s = worst_turn(TEXT, sent, longest)
+    tell(f"100,000 chunks, the longest turn takes {turn_s * 1000:.0f} ms")
+    assert (status, turn_s < LONGEST_TURN_S) == (204, True)
