@@ -13,6 +13,7 @@ from cdn_configs.targets import target
 from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.guarded_origin import BODY, PREFIX, GuardedOrigin, guarded_origin
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
+from tests.clients.readers import read_with_typescript
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 READERS = 50
 POLL_S = 10.0
 QUIET_S = 0.2
+RECORD = 500_000  # bytes: one of a stream that has several chunks
 TARGETS = ("nginx", "nginx-njs", "varnish", "cloudflare-worker", "cloudflare-durable", "fastly")
 
 
@@ -161,3 +163,27 @@ def test_a_rotation_is_a_purge_for_all_who_have_the_new_key(edge: Edge) -> None:
         "private, no-store",
         new,
     )
+
+
+async def test_the_official_client_sends_the_key_with_each_request(edge: Edge) -> None:
+    """Two readers from the beginning to the end: the chunks of the first are the second's."""
+    origin, path = edge.origin, edge.origin.path(PREFIX)
+    records = [bytes([letter]) * RECORD for letter in b"abcdefgh"]
+    assert origin.write("PUT", path, records[0]).status == 201
+    for record in records[1:]:
+        assert origin.write("POST", path, record).status == 204
+    assert origin.write("POST", path, b"", Stream_Closed="true").status == 204
+    key = origin.reader_key(path)
+    asked = []
+    for reader in ("first", "second"):
+        before = origin.asked(PREFIX)
+        token = origin.signer.token(path, reader)
+        url = f"http://127.0.0.1:{edge.port}{path}?rk={key}&token={token}"
+        reading = await read_with_typescript(url, "long-poll")
+        assert (reading.text, reading.closed) == (b"".join(records), True)
+        after = origin.asked(PREFIX)
+        asked.append(after.reads - before.reads + after.polls - before.polls)
+    first, second = asked
+    assert first > 2
+    # What has no offset of its own, or reached the end by a poll, is kept for a second.
+    assert second <= 2
