@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from cdn_configs.errors import Refused
+from cdn_configs.read_keys import MOST_KEYS, ReadKey, keys_of
 from gateway.settings.hosts import HOST, check_ipv6, is_port
 
 if TYPE_CHECKING:
@@ -60,21 +61,6 @@ _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-_KEY_ID = re.compile(r"[A-Za-z0-9._~-]+")
-_PUBLIC_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes in base64url
-
-
-class ReadKey(msgspec.Struct, frozen=True):
-    """The public half of an Ed25519 key that signs read tokens, as in a JWK (RFC 8037)."""
-
-    kid: str
-    x: str
-
-    def __post_init__(self) -> None:
-        if len(self.kid) > LONGEST_ITEM or not _KEY_ID.fullmatch(self.kid):
-            raise Refused(f"{_shown(self.kid)} is no key id")
-        if not _PUBLIC_KEY.fullmatch(self.x):
-            raise Refused(f"{_shown(self.x)} is no public key")
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,8 +103,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
         _check_number("--remember", self.remember_s, 0, LONGEST_MEMORY_S)
         _check_number("read_token_max_age", self.token_age_s, 1, 24 * 3600)
-        if len(self.read_keys) > MOST_LISTED:
-            raise Refused(f"a configuration names at most {MOST_LISTED} of a read key")
+        if len(self.read_keys) > MOST_KEYS:
+            raise Refused(f"a configuration has at most {MOST_KEYS} read keys")
         _check_items("route prefix", self.prefixes, _PREFIX)
         _check_items("route prefix", self.own_logs, _PREFIX)
         _check_items("header name", self.identity_headers, _HEADER)
@@ -203,6 +189,8 @@ def settled(settings: Settings) -> dict[str, object]:
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
         "told_apart": any(route.is_http and _known_by(route) for route in routes),
         "own_logs": tuple(route.prefix for route in routes if not route.is_http),
+        "token_age_s": settings.read_token_max_age,
+        "read_keys": keys_of(settings.keys_file) if settings.keys_file else (),
     }
 
 

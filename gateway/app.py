@@ -15,6 +15,7 @@ from gateway.cache.policy import Defaults
 from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Store
 from gateway.edge.route import EdgeRoute
+from gateway.errors import StartError
 from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
 from gateway.origin.client import Origin, OriginSettings
@@ -188,7 +189,11 @@ def access_of(
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
-    return Access(guard, route.is_private(kinds), conceals=route.conceal == "on")
+    is_private = route.is_private(kinds)
+    reader_keys = authorities.reader_keys() if route.reader_keys == "on" else None
+    if reader_keys is not None and not is_private:
+        raise StartError(f"{route.prefix} is public, and has no use for reader_keys")
+    return Access(guard, is_private, route.conceal == "on", reader_keys)
 
 
 def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:

@@ -418,7 +418,7 @@ FOR_ALL = {
     *("prefix", "origin", "auth", "anonymous", "visibility", "conceal"),
     *("chunk_max_age", "stale_while_revalidate", "tail_max_age"),
 } | {
-    *("anonymous", "visibility", "conceal"),
+    *("anonymous", "visibility", "conceal", "reader_keys"),
 }
 
 

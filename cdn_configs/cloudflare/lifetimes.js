@@ -5,6 +5,8 @@ import { directivesOf, isEmptyTail } from "../edge/reads.js"
 export const NEVER = { fresh_s: 0, stale_s: 0 }
 const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
+const OF_ALL_SLOTS = /\b(origin|accept-encoding)\b/gi
+const OF_ITS_SLOT = /\b(origin|accept-encoding|authorization|cookie)\b/gi
 const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
 
 /**
@@ -14,7 +16,8 @@ const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
 export function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
   if (isOfMany && REFUSED.includes(status)) return false
-  const varies = (headers.get("Vary") ?? "").replace(/\b(origin|accept-encoding)\b/gi, "")
+  const known = isOwnSlot ? OF_ITS_SLOT : OF_ALL_SLOTS
+  const varies = (headers.get("Vary") ?? "").replace(known, "")
   if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
   const said = governing(headers)
   if (said.has("private") && !isOwnSlot) return false

@@ -9,6 +9,7 @@ from gateway.access.jwt_issuers import JwtIssuers
 from gateway.access.key_sets import parse_keys
 from gateway.access.keys_file import parse_keys_file
 from gateway.access.read_tokens import ReadTokens
+from gateway.access.reader_keys import ReaderKeys
 from gateway.access.remote_keys import RemoteKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from gateway.access.contract import Authority
     from gateway.access.jwt_issuers import KeySource
     from gateway.access.key_sets import KeySet
+    from gateway.access.keys_file import Keys
     from gateway.settings import JwtIssuer, Settings
 
 T = TypeVar("T")
 
 # The kinds of credentials, and the setting that tells of them.
 NEEDED = {"tokens": "tokens_file", "jwt": "jwt_issuers", "read-tokens": "keys_file"}
-EMPTY = TokensFile({}, NOTHING)
+EMPTY = TokensFile({}, NOTHING, {})
 
 
 class Authorities:
@@ -44,7 +46,9 @@ class Authorities:
         self._verifiers: list[Verifier] = []
         self._files: list[WatchedFile[Any]] = []
         self._urls: list[RemoteKeys] = []
-        tokens = self._watch_tokens(settings.tokens_file)
+        self._tokens = tokens = self._watch_tokens(settings.tokens_file)
+        self._keys: Callable[[], Keys] | None = None
+        self._reader_keys: ReaderKeys | None = None
         issuers = {one.issuer: (one, self._keys_of(one)) for one in settings.jwt_issuers}
         self._by_kind: dict[str, Authority] = {}
         if settings.tokens_file:
@@ -52,7 +56,9 @@ class Authorities:
         if issuers:
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
-            keys = self._watch(settings.keys_file, partial(parse_keys_file, settings.keys_file))
+            self._keys = keys = self._watch(
+                settings.keys_file, partial(parse_keys_file, settings.keys_file)
+            )
             self._by_kind["read-tokens"] = ReadTokens(
                 keys, lambda: tokens().revocations, settings.read_token_max_age
             )
@@ -77,6 +83,17 @@ class Authorities:
         self._verifiers.append(made)
         return made
 
+    def reader_keys(self) -> ReaderKeys:
+        """Those of all streams. Raises StartError where keys_file has no secret for them."""
+        if self._reader_keys is None:
+            secret = None if self._keys is None else self._keys().reader_secret
+            if secret is None:
+                raise StartError(
+                    "reader_keys needs keys_file with a secret: make one by headgate token keys"
+                )
+            self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
+        return self._reader_keys
+
     def start(self) -> None:
         """Begin to watch, on the running loop."""
         for watched in (*self._files, *self._urls):
@@ -97,6 +114,12 @@ class Authorities:
         now = self._clock()
         for verifier in self._verifiers:
             verifier.judge_again(now)
+        self._take_reader_keys()
+
+    def _take_reader_keys(self) -> None:
+        """Go by the secret and the versions as they are now; a secret that is gone still counts."""
+        if self._reader_keys is not None and self._keys is not None:
+            self._reader_keys.take(self._keys().reader_secret, self._tokens().reader_keys)
 
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:

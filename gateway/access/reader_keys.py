@@ -42,8 +42,9 @@ class ReaderKeys:
         self.of = lru_cache(REMEMBERED_KEYS)(self._key)
         self.take(secret, versions)
 
-    def take(self, secret: bytes, versions: Mapping[str, int]) -> None:
-        """Go by these from now on."""
+    def take(self, secret: bytes | None, versions: Mapping[str, int]) -> None:
+        """Go by these from now on; without a secret, by the last one."""
+        secret = self._secret if secret is None else secret
         new = [(Grant(streams, READ), version) for streams, version in sorted(versions.items())]
         if (secret, new) == (self._secret, self._versions):
             return

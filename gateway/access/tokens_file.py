@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
+HIGHEST_VERSION = 2**31 - 1
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -51,6 +52,7 @@ class TokensFile(NamedTuple):
 
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
+    reader_keys: Mapping[str, int]  # versions, by pattern
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
@@ -109,6 +111,7 @@ def _moment(value: object) -> float:
 
 Name = Annotated[str, AfterValidator(check_name)]
 Moment = Annotated[float, BeforeValidator(_moment)]
+Version = Annotated[int, Field(strict=True, ge=1, le=HIGHEST_VERSION)]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -165,6 +168,7 @@ class _File(_Table):
     roles: tuple[_Role, ...] = ()
     tokens: tuple[_Token, ...] = ()
     revoked: tuple[_Revoked, ...] = ()
+    reader_keys: dict[Annotated[str, AfterValidator(check_pattern)], Version] = {}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -194,7 +198,9 @@ class _File(_Table):
             )
             for token in self.tokens
         )
-        return TokensFile({token.digest: token for token in tokens}, self._revocations())
+        return TokensFile(
+            {token.digest: token for token in tokens}, self._revocations(), self.reader_keys
+        )
 
     def _revocations(self) -> Revocations:
         subjects: dict[str, float] = {}

@@ -65,7 +65,7 @@ async def guarded(
     settings = {"auth": "tokens", **(route or {})}
     async with serving(write_origins=("*",)) as origin:  # it leaves that to the one in front
         url = f"http://127.0.0.1:{origin.port}{PREFIX}"
-        given = {"own": settings, "tokens_file": str(path), **options}
+        given: dict[str, object] = {"own": settings, "tokens_file": str(path), **options}
         async with edge_serving(url, settings, **given) as gateway:
             for prefix in ROUTES:
                 for name in ("a/s", "b/s"):

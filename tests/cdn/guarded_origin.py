@@ -1,25 +1,34 @@
-"""A gateway with one private log, as an edge in front of it sees it, and its read tokens."""
+"""A gateway whose streams are private, as an edge in front of it sees it, and who may read them."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import json
+import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc.jwk import OKPKey
 
-from cdn_configs.options import ReadKey
-from tests.support.raw_origin import RawOrigin, answer
-from tests.support.waiting import until
+from gateway.access import jws
+from gateway.access.keys_file import new_keys, written
+from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.support.raw_origin import Wire
+    from collections.abc import Iterator
 
-KID = "2026-11"
-BODY = b"for all who may read it"
+    from tests.support.http1 import Answer
+
+PREFIX = "/v1/private"
+FIRST, BODY = b"first", b"for all who may read it"
+WRITER = "the-writer-of-these-tests"
+EVERYTHING = ["read", "append", "create", "close", "delete"]
 
 
 def epoch_seconds() -> float:
@@ -31,21 +40,12 @@ def _encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _decoded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
 class Signer:
     """Makes read tokens, right ones and others."""
 
-    def __init__(self) -> None:
-        self.private = Ed25519PrivateKey.generate()
-        self.public = self.private.public_key()
-
-    @property
-    def read_key(self) -> ReadKey:
-        raw = self.public.public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return ReadKey(KID, _encoded(raw))
+    def __init__(self, content: dict[str, object] | None = None) -> None:
+        self.content = content or new_keys()
+        self._key = OKPKey.import_key(self.content["keys"][0])  # type: ignore[index]
 
     def token(
         self, streams: str, sub: str, *, header: dict[str, object] | None = None, **claims: object
@@ -62,62 +62,96 @@ class Signer:
             "exp": now + 600,
             **claims,
         }
-        head = {"alg": "EdDSA", "typ": "hg-read+jwt", "kid": KID, **(header or {})}
+        head = {"alg": "EdDSA", "typ": "hg-read+jwt", "kid": self._key.kid, **(header or {})}
         signed = ".".join(_encoded(json.dumps(part).encode()) for part in (head, said))
-        return f"{signed}.{_encoded(self.private.sign(signed.encode()))}"
+        signature = jws._Registry.algorithms["EdDSA"].sign(signed.encode(), self._key)
+        return f"{signed}.{_encoded(signature)}"
 
 
-class GuardedOrigin(RawOrigin):
-    """Counts what it is asked; `revoked` are those whose tokens it takes no more."""
+class Stream(NamedTuple):
+    """A closed stream, and where its last record begins: there an answer never changes."""
 
-    def __init__(self, signer: Signer, *, port: int) -> None:
-        super().__init__(self._play, port=port)
-        self._signer = signer
-        self.revoked: set[str] = set()
-        self.holds = 0  # a GET is answered when so many HEAD have come: then all wait for it
+    path: str
+    offset: str
 
-    def count(self, method: str) -> int:
-        return sum(heard.method == method for heard in self.heard)
+    @property
+    def target(self) -> str:
+        return f"{self.path}?offset={self.offset}"
 
-    async def _play(self, wire: Wire) -> None:
-        target = wire.heard.target
-        path, _, query = target.partition("?")
-        status = self._status(path, query, wire.heard.named)
-        if status != 200:
-            refused = f"HTTP/1.1 {status} Refused\r\nCache-Control: private, no-store\r\n"
-            body = b"" if wire.heard.method == "HEAD" else b"no"
-            await wire.send(f"{refused}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            return
-        fields = ["Content-Type: text/plain", "Stream-Next-Offset: 0001"]
-        if wire.heard.method == "HEAD":
-            await wire.send(_head("Cache-Control: private, no-store", *fields))
-        else:
-            await until(lambda: self.count("HEAD") >= self.holds, "those who wait")
-            kept = "Cache-Control: private, max-age=600"
-            await wire.send(answer(BODY, kept, *fields))
 
-    def _status(self, path: str, query: str, headers: dict[str, str]) -> int:
-        token = headers.get("authorization", "").removeprefix("Bearer ")
-        for pair in query.split("&"):
-            if pair.startswith("token=") and not token:
-                token = pair.removeprefix("token=")
-        if not token:
-            token = headers.get("cookie", "").partition("__Secure-headgate=")[2].partition(";")[0]
+class GuardedOrigin(HeadgateOrigin):
+    """Its log below PREFIX takes read tokens, and a writer's; it has reader keys."""
+
+    def __init__(self, folder: Path, poll_s: float) -> None:
+        self.signer = Signer()
+        self._tokens = folder / "tokens.toml"
+        keys = folder / "keys.json"
+        keys.write_bytes(written(self.signer.content))
+        keys.chmod(0o600)
+        self.tell()
+        route = {"prefix": PREFIX, "origin": "memory:", "auth": ["tokens", "read-tokens"]}
+        super().__init__(
+            free_port(),  # where nobody answers: its other routes are not asked
+            poll_s,
+            (),
+            ("*",),
+            private=[route | {"reader_keys": "on"} | LIFETIMES | {"chunk_max_age": 600}],
+            environment={
+                "HEADGATE_TOKENS_FILE": str(self._tokens),
+                "HEADGATE_KEYS_FILE": str(keys),
+            },
+        )
+
+    def tell(self, *, revoked: str = "", versions: dict[str, int] | None = None) -> None:
+        """Have the file of tokens say this; the gateway takes it within a second."""
+        digest = hashlib.sha256(WRITER.encode()).hexdigest()
+        grant = f'{{ streams = "{PREFIX}/*", operations = {json.dumps(EVERYTHING)} }}'
+        lines = [
+            "[[tokens]]",
+            'name = "writer"',
+            f'token = "sha256:{digest}"',
+            f"grants = [{grant}]",
+        ]
+        lines += ["[[revoked]]", f'sub = "{revoked}"'] if revoked else []
+        lines += ["[reader_keys]", *(f'"{it}" = {n}' for it, n in (versions or {}).items())]
+        new = self._tokens.with_suffix(".new")
+        new.write_text("\n".join([*lines, ""]))
+        new.replace(self._tokens)
+
+    def write(self, method: str, path: str, body: bytes | None, **headers: str) -> Answer:
+        """A request of the writer."""
+        held = {"Authorization": f"Bearer {WRITER}", "Content_Type": TEXT}
+        return ask(self.port, method, path, body, **held, **headers)
+
+    def stream(self) -> Stream:
+        """A new one."""
+        path = self.path(PREFIX)
+        assert self.write("PUT", path, FIRST).status == 201
+        offset = self.write("HEAD", path, None).next_offset
+        assert self.write("POST", path, BODY, Stream_Closed="true").status == 204
+        return Stream(path, offset)
+
+    def reader_key(self, path: str) -> str:
+        """The current one of a stream."""
+        key = self.write("HEAD", path, None).get("stream-reader-key")
+        assert key is not None
+        return key
+
+    def rotated(self, path: str, versions: dict[str, int]) -> str:
+        """The key of a stream, when these versions count."""
+        before = self.reader_key(path)
+        self.tell(versions=versions)
+        wait_until(lambda: self.reader_key(path) != before, "another reader key")
+        return self.reader_key(path)
+
+
+@contextlib.contextmanager
+def guarded_origin(poll_s: float) -> Iterator[GuardedOrigin]:
+    """A started one; killed when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as folder:
+        origin = GuardedOrigin(Path(folder), poll_s)
         try:
-            signed, _, signature = token.rpartition(".")
-            self._signer.public.verify(_decoded(signature), signed.encode())
-            header, claims = (json.loads(_decoded(part)) for part in signed.split("."))
-        except (ValueError, InvalidSignature):
-            return 401
-        is_right = header["alg"] == "EdDSA" and header["typ"] == "hg-read+jwt"
-        is_right = is_right and claims.get("ver") == 1 and claims["sub"] not in self.revoked
-        if not is_right or not claims["exp"] > epoch_seconds():
-            return 401
-        streams = claims["streams"]
-        covers = path.startswith(streams[:-1]) if streams.endswith("/*") else path == streams
-        return 200 if covers and "read" in claims["ops"] else 403
-
-
-def _head(*fields: str) -> bytes:
-    lines = ["HTTP/1.1 200 OK", *fields, f"Content-Length: {len(BODY)}", "", ""]
-    return "\r\n".join(lines).encode()
+            origin.start()
+            yield origin
+        finally:
+            origin.close()

@@ -17,7 +17,7 @@ from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 STREAMS = "/v1/stream"
@@ -60,15 +60,25 @@ class HeadgateOrigin(Headgate):
     """A Headgate with the routes above."""
 
     def __init__(
-        self, readers_port: int, poll_s: float, prefixes: Sequence[str], sites: Sequence[str]
+        self,
+        readers_port: int,
+        poll_s: float,
+        prefixes: Sequence[str],
+        sites: Sequence[str],
+        *,
+        private: Sequence[Mapping[str, object]] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """With `private` routes and variables of the environment that they need."""
         self.poll_s = poll_s
-        routes: list[dict[str, str | int]] = [
+        routes: list[Mapping[str, object]] = [
+            *private,
             {"prefix": AGEING, "origin": "memory:", **LIFETIMES},
             {"prefix": PERSONAL, "origin": f"http://127.0.0.1:{readers_port}"},
         ]
         routes += ({"prefix": prefix, "origin": "memory:"} for prefix in (STREAMS, *prefixes))
         environment = {
+            **(environment or {}),
             "HEADGATE_ROUTES": json.dumps(routes),
             "HEADGATE_LONG_POLL_TIMEOUT": str(poll_s),
             "HEADGATE_CORS_ORIGINS": ",".join(sites),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,11 +17,17 @@ from cdn_configs.options import (
     ORIGINS_IDENTITY,
     TIB,
     Options,
-    ReadKey,
     from_settings,
 )
+from cdn_configs.read_keys import LONGEST_ID, MOST_KEYS, ReadKey, keys_of
+from cdn_configs.render import render
+from cdn_configs.targets import TARGETS
+from gateway.access.keys_file import new_keys, written
 from gateway.protocol.identity import IdentityHeaders
 from gateway.settings import Address, Route, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PUBLIC_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"  # of RFC 8037, appendix A.2
 HOSTILE = (
@@ -67,10 +74,10 @@ def test_the_paths_of_own_logs_are_told_from_those_of_origins(path: str, is_own:
     assert bool(re.search(options.own_paths, path)) is is_own
 
 
-@pytest.mark.parametrize("kid", ["", "a b", 'a"', "a" * (LONGEST_ITEM + 1)])
+@pytest.mark.parametrize("kid", ["", "a b", 'a"', "a" * (LONGEST_ID + 1)])
 def test_what_is_no_key_id_is_refused(kid: str) -> None:
     assert ReadKey("2026-11", PUBLIC_KEY).kid == "2026-11"
-    with pytest.raises(Refused, match="is no key id"):
+    with pytest.raises(Refused, match="is no id of a key"):
         ReadKey(kid, PUBLIC_KEY)
 
 
@@ -78,6 +85,33 @@ def test_what_is_no_key_id_is_refused(kid: str) -> None:
 def test_what_is_no_public_key_is_refused(x: str) -> None:
     with pytest.raises(Refused, match="is no public key"):
         ReadKey("a", x)
+
+
+def test_the_keys_are_those_of_the_keys_file_without_what_is_private(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    content = new_keys()
+    keys = content["keys"]
+    assert isinstance(keys, list)
+    file.write_bytes(written(content))
+    options = from_settings(Settings(keys_file=str(file), read_token_max_age=60))
+    signing = [key for key in keys if key["kty"] == "OKP"]
+    assert [key.kid for key in options.read_keys] == [key["kid"] for key in signing]
+    assert options.token_age_s == 60
+    verifying = Options(
+        upstream="gw.example:80", credentials="verified", read_keys=options.read_keys
+    )
+    text = render(TARGETS["cloudflare-worker"], verifying)
+    private = [key[name] for key in keys for name in ("d", "k") if name in key]
+    assert len(private) == 3
+    assert [secret for secret in private if secret in text] == []
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"keys": 1}', '{"keys": [1]}'])
+def test_a_file_without_a_set_of_keys_is_refused(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(content)
+    with pytest.raises(Refused, match="cannot be read as a set of keys"):
+        keys_of(str(file))
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:
@@ -234,7 +268,7 @@ def test_lists_are_bounded() -> None:
         Options(identity_headers=(*most, "X-One-More"))
     longest = "/" + "a" * (LONGEST_ITEM - 1)
     assert Options(prefixes=(longest,)).prefixes == (longest,)
-    keys = tuple(ReadKey(f"{number}", PUBLIC_KEY) for number in range(MOST_LISTED))
+    keys = tuple(ReadKey(f"{number}", PUBLIC_KEY) for number in range(MOST_KEYS))
     assert Options(read_keys=keys).read_keys == keys
     with pytest.raises(Refused, match="at most"):
         Options(read_keys=(*keys, ReadKey("one-more", PUBLIC_KEY)))

@@ -12,7 +12,7 @@ import click
 from tests.edge import zipf as popularity
 from tests.edge.audience import Show, Style, Tools, perform
 from tests.edge.gateways import PREFIX, edge
-from tests.edge.identities import mixed_reads
+from tests.edge.identities.campaign import mixed_reads
 from tests.edge.origins import LONG_POLL_S, own_log, reference
 
 START = 10
@@ -65,17 +65,18 @@ def zipf(reads: int) -> None:
 
 
 @main.command()
-@click.option("--reads", default=100_000, show_default=True)
-@click.option("--identities", default=50, show_default=True)
-def identities(reads: int, identities: int) -> None:
+@click.option("--reads", default=1_000_000, show_default=True)
+@click.option("--people", default=50, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def identities(reads: int, people: int, seed: int) -> None:
     """Mix the reads of people who have nothing in common, and look for one in another's answer."""
-    count = mixed_reads(reads, identities)
+    count = mixed_reads(reads, people, seed)
     click.echo(str(count))
-    for leak in count.leaks[:10]:
-        click.echo(leak)
+    for wrong in count.wrong[:10]:
+        click.echo(wrong)
     if count.missing:
         click.echo(f"did not happen, so nothing is shown of it: {', '.join(count.missing)}")
-    sys.exit(1 if count.leaks or count.missing else 0)
+    sys.exit(1 if count.wrong or count.missing else 0)
 
 
 if __name__ == "__main__":

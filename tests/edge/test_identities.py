@@ -1,14 +1,18 @@
-"""What one reader sends is in nobody else's answer, whatever the origin says of it."""
+"""Nothing of one reader is in what another one gets, nor a token where it can be found."""
 
 from __future__ import annotations
 
-from tests.edge.identities import mixed_reads
+import pytest
 
-READS = 2500
+from tests.edge.identities.campaign import mixed_reads
+
+READS = 50_000
+PEOPLE = 50
 
 
+@pytest.mark.timeout(300)
 def test_nothing_of_one_reader_is_in_what_another_one_gets() -> None:
-    count = mixed_reads(READS, identities=12)
-    assert count.leaks == []
+    count = mixed_reads(READS, PEOPLE)
+    assert count.wrong == [], str(count)
     assert count.missing == [], str(count)
     assert count.own > READS / 10

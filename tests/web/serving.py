@@ -67,6 +67,7 @@ class Options(NamedTuple):
     log_requests: RequestLevel = "off"
     own: Mapping[str, object] | None = None  # more settings of the route to the own log
     tokens_file: str = ""
+    keys_file: str = ""
 
 
 def settings_of(options: Options) -> Settings:
@@ -96,6 +97,7 @@ def settings_of(options: Options) -> Settings:
         write_origins=tuple(options.write_origins),
         log_requests=options.log_requests,
         tokens_file=options.tokens_file,
+        keys_file=options.keys_file,
     )
 
 

@@ -1,0 +1,230 @@
+"""A private stream's answers are for shared caches where their URL has its current reader key."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.access.keys_file import new_keys, written
+from gateway.access.reader_keys import ReaderKeys
+from gateway.errors import StartError
+from tests.access.guarded import bearer, guarded, reach_tail, tokens_file
+from tests.web.serving import PREFIX, get, post, put, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+SECRET = b"s" * 32
+PATH = f"{PREFIX}/a/s"
+KEY = "Stream-Reader-Key"
+
+
+def keys_file(folder: Path) -> Path:
+    path = folder / "keys.json"
+    path.write_bytes(written(new_keys()))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Serving]:
+    file = str(keys_file(tmp_path))
+    own = {"auth": "tokens", "reader_keys": "on"}
+    async with guarded(tmp_path, own=own, keys_file=file, long_poll_timeout=0.1) as started:
+        yield started
+
+
+async def rotate(gateway: Serving, folder: Path, **versions: int) -> None:
+    """Give these versions, and wait until they count."""
+    path = tokens_file(folder)
+    lines = [f'"{PREFIX}/{name}" = {version}' for name, version in versions.items()]
+    path.write_text("\n".join([path.read_text(), "[reader_keys]", *lines, ""]))
+    for file in gateway.authorities._files:
+        await file.look()
+        await file.look()
+
+
+async def key_of(gateway: Serving, path: str = PATH, name: str = "all") -> str:
+    answer = await gateway.ask(request("HEAD", path, bearer(name)))
+    key = answer.get(KEY)
+    assert key is not None, answer
+    return key
+
+
+def is_shared(answer: Answer) -> bool:
+    """Whether a shared cache may keep it."""
+    said = ", ".join(
+        answer.get(name) or "" for name in ("Cache-Control", "CDN-Cache-Control")
+    ).lower()
+    return "private" not in said and re.search(r"max-age=[1-9]", said) is not None
+
+
+# ---------------------------------------------------------------- the key itself
+
+
+def test_a_key_is_of_one_path_one_secret_and_the_versions_of_what_covers_it() -> None:
+    first = ReaderKeys(SECRET, {}).of("/v1/a/b")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", first)
+    others = {
+        ReaderKeys(b"t" * 32, {}).of("/v1/a/b"),
+        ReaderKeys(SECRET, {}).of("/v1/a/c"),
+        ReaderKeys(SECRET, {"/v1/a/b": 1}).of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/a/b": 2}).of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/a/*": 1}).of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/*": 1}).of("/v1/a/b"),
+        ReaderKeys(SECRET, {"/v1/*": 1, "/v1/a/*": 1}).of("/v1/a/b"),
+    }
+    assert len(others | {first}) == 8
+    same = {"/v1/a": 3, "/v1/a/b/*": 3, "/v1/ab": 3, "/v1/a/bc": 3}
+    assert ReaderKeys(SECRET, same).of("/v1/a/b") == first
+
+
+def test_who_keeps_what_has_a_key_is_told_of_a_rotation_and_of_nothing_else() -> None:
+    keys = ReaderKeys(SECRET, {"/a/*": 1})
+    told: list[str] = []
+    keys.on_rotation.append(lambda: told.append(keys.of("/a/b")))
+    first = keys.of("/a/b")
+    keys.take(SECRET, {"/a/*": 1})
+    keys.take(None, {"/a/*": 1})
+    assert told == []
+    keys.take(SECRET, {"/a/*": 2})
+    keys.take(b"t" * 32, {"/a/*": 2})
+    assert len({first, *told}) == 3
+
+
+# ---------------------------------------------------------------- at the gateway
+
+
+async def test_who_may_read_is_told_the_key_and_nobody_else(gateway: Serving) -> None:
+    key = await key_of(gateway)
+    tail = await reach_tail(gateway, PATH, "ann")
+    told = [
+        request("HEAD", PATH, bearer("ann")),
+        get(f"{PATH}?offset=-1", bearer("ann")),
+        get(f"{PATH}?offset=-1&rk={key}", bearer("ann")),
+        get(f"{PATH}?offset=now", bearer("ann")),
+        get(f"{PATH}?offset={tail}&live=long-poll", bearer("ann")),
+        get(f"{PATH}?offset=-1&live=long-poll&rk=", bearer("ann")),
+    ]
+    assert [(await gateway.ask(one)).get(KEY) for one in told] == [key] * len(told)
+    untold = [
+        request("HEAD", PATH),
+        request("HEAD", PATH, bearer("ben")),
+        request("HEAD", PATH, bearer("writer")),
+        get(f"{PATH}?offset=-1"),
+        get(f"{PATH}?offset=-1&rk={key}"),
+        get(f"{PATH}?offset=-1&rk={key}", bearer("ben")),
+        get(f"{PATH}?offset=-1&rk={key}", bearer("writer")),
+        post(PATH, b"more", bearer("writer")),
+        put(f"{PREFIX}/new", bearer("writer")),
+    ]
+    answers = [await gateway.ask(one) for one in untold]
+    assert [one.get(KEY) for one in answers] == [None] * len(untold)
+    assert [one.status for one in answers] == [401, 403, 403, 401, 401, 403, 403, 204, 201]
+
+
+async def test_only_with_the_current_key_an_answer_is_for_shared_caches(gateway: Serving) -> None:
+    key, other = await key_of(gateway), await key_of(gateway, f"{PREFIX}/b/s")
+    assert key != other
+    await gateway.ask(post(PATH, b"end", bearer("all"), "Stream-Closed: true"))
+    first = await gateway.ask(get(f"{PATH}?offset=-1", bearer("ann")))
+    begin = f"{PATH}?offset={'0' * 16}_{'0' * 16}"
+    reads = [f"{PATH}?offset=-1", f"{PATH}?offset={first.next_offset}", begin]
+    wrong = ["", f"&rk={other}", "&rk=", f"&rk={key}A", f"&rk={key[:-1]}", f"&RK={key}"]
+    statuses = set()
+    for read in reads:
+        for _ in range(3):  # the second and third are kept answers
+            for given in wrong:
+                answer = await gateway.ask(get(read + given, bearer("ann")))
+                assert not is_shared(answer), (read, given)
+                statuses.add(answer.status)
+    assert statuses <= {200, 410}
+    for query in (f"?offset=-1&rk={key}", f"?rk={key}&offset=-1"):
+        for _ in range(3):
+            answer = await gateway.ask(get(PATH + query, bearer("ann")))
+            assert (answer.status, is_shared(answer)) == (200, True)
+            assert answer.get("Vary") is None
+            assert answer.get("Surrogate-Key") is not None
+            again = await gateway.ask(get(PATH + query))
+            assert (again.status, is_shared(again)) == (401, False)
+
+
+async def test_a_key_of_before_is_told_that_nothing_is_kept_by_it(gateway: Serving) -> None:
+    """Twice each, so that kept answers are among them."""
+    for _ in range(2):
+        answer = await gateway.ask(get(f"{PATH}?offset=-1&rk=old", bearer("ann")))
+        assert answer.get("Cache-Control") == "private, no-store"
+        assert (answer.status, answer.body) == (200, b"data")
+        assert answer.get(KEY) == await key_of(gateway)
+
+
+async def test_polls_with_and_without_the_key_wait_together_and_are_told_apart(
+    gateway: Serving,
+) -> None:
+    key = await key_of(gateway)
+    tail = await reach_tail(gateway, PATH, "ann")
+    poll = f"{PATH}?offset={tail}&live=long-poll"
+    for name in ("ann", "all"):
+        mine = await gateway.ask(get(poll, bearer(name)))
+        ours = await gateway.ask(get(f"{poll}&rk={key}", bearer(name)))
+        stale = await gateway.ask(get(f"{poll}&rk=old", bearer(name)))
+        assert [one.status for one in (mine, ours, stale)] == [204] * 3
+        assert [is_shared(one) for one in (mine, ours, stale)] == [False, True, False]
+
+
+async def test_sse_is_for_its_reader_alone_also_with_the_key(gateway: Serving) -> None:
+    key = await key_of(gateway)
+    client = await gateway.connect()
+    client.send(get(f"{PATH}?offset=-1&live=sse&rk={key}", bearer("ann")))
+    head = await client.head()
+    assert (head.status, head.get("Cache-Control")) == (200, "private, no-cache, no-transform")
+
+
+async def test_a_rotation_makes_what_was_kept_old(gateway: Serving, tmp_path: Path) -> None:
+    """Of the stream, of all below a folder, and of no other; the gateway's own cache, too."""
+    beside = f"{PREFIX}/b/s"
+    old, others = await key_of(gateway), await key_of(gateway, beside)
+    for _ in range(2):
+        assert is_shared(await gateway.ask(get(f"{PATH}?offset=-1&rk={old}", bearer("ann"))))
+    await rotate(gateway, tmp_path, **{"a/*": 1})
+    new = await key_of(gateway)
+    assert new != old
+    assert await key_of(gateway, beside) == others
+    for target in (f"{PATH}?offset=-1&rk={old}", f"{PATH}?offset=-1&live=long-poll&rk={old}"):
+        answer = await gateway.ask(get(target, bearer("ann")))
+        assert (answer.get("Cache-Control"), answer.get(KEY)) == ("private, no-store", new)
+    assert is_shared(await gateway.ask(get(f"{PATH}?offset=-1&rk={new}", bearer("ann"))))
+    plain = await gateway.ask(get(f"{PATH}?offset=-1", bearer("ann")))
+    assert plain.get(KEY) == new
+    await rotate(gateway, tmp_path, **{"a/*": 1, "a/s": 7})
+    assert len({old, new, await key_of(gateway)}) == 3
+
+
+async def test_pages_may_read_the_key(tmp_path: Path) -> None:
+    site = "https://a.example"
+    async with guarded(tmp_path, cors_origins=(site,)) as gateway:
+        answer = await gateway.ask(get(f"{PATH}?offset=-1", bearer("ann"), f"Origin: {site}"))
+    exposed = (answer.get("Access-Control-Expose-Headers") or "").split(", ")
+    assert KEY in exposed
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ({"auth": "none", "reader_keys": "on"}, "is public, and has no use for reader_keys"),
+        ({"auth": "tokens", "reader_keys": "on"}, "reader_keys needs keys_file with a secret"),
+    ],
+)
+async def test_keys_that_would_do_nothing_are_refused_at_the_start(
+    own: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    file = str(keys_file(tmp_path)) if own["auth"] == "none" else ""
+    with pytest.raises(StartError, match=sentence):
+        async with guarded(tmp_path, own=own, keys_file=file):
+            pass

@@ -1,0 +1,36 @@
+"""Looks through all that a store keeps, down to the bytes, for what must not be there."""
+
+from __future__ import annotations
+
+import gc
+import types
+from typing import TYPE_CHECKING, Any
+
+from gateway.protocol.identity import IdentityHeaders
+from gateway.telemetry.traffic import Hits, Kept
+
+if TYPE_CHECKING:
+    from gateway.cache.store import Store
+
+# What entries lead to and do not hold: code, counters, and the route by which a tail is asked.
+_ELSEWHERE = (type, types.ModuleType, types.FunctionType, types.MethodType, Hits, Kept)
+_ELSEWHERE = (*_ELSEWHERE, IdentityHeaders, types.BuiltinFunctionType)
+
+
+def found_in_store(store: Store[Any], word: str) -> tuple[int, list[str]]:
+    """How many objects there are, and those that hold the word."""
+    pending: list[Any] = [store._new, store._used, store._groups]
+    seen: set[int] = set()
+    found = []
+    while pending:
+        one = pending.pop()
+        if id(one) in seen or callable(one) or isinstance(one, _ELSEWHERE):
+            continue
+        seen.add(id(one))
+        if isinstance(one, bytes | bytearray):
+            found += [repr(one)[:200]] if word.encode() in one else []
+        elif isinstance(one, str):
+            found += [one[:200]] if word in one else []
+        else:
+            pending += gc.get_referents(one)
+    return len(seen), found

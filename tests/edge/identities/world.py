@@ -1,0 +1,136 @@
+"""Gateways with guarded and open routes, in one process, before one origin on a simulated network."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from gateway import app
+from gateway.access.authorities import Authorities
+from gateway.backends.memory import MemoryLog
+from gateway.settings import Route
+from gateway.web.fast_path import FastPath
+from gateway.web.router import Router
+from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
+from tests.edge.identities.people import GROUPS, Person
+from tests.web.serving import Options, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gateway.access.tokens_file import TokensFile
+    from gateway.runtime.route import StreamRoute
+    from gateway.settings import RequestLevel, Settings
+    from tests.edge.simulation.network import Address, SimulatedLoop
+
+OWN = "/own"
+GUARDED = (BY_TOKEN, BY_ORIGIN, OWN)
+EPOCH_S = 1_800_000_000.0
+AUTH_TTL_S = 5.0
+EXPIRES_S = 5  # from the beginning, for each seventh
+WRITER = "writer-0123456789abcdef-writer"
+
+
+def tokens(people: Iterable[Person]) -> bytes:
+    """A tokens_file in which these may read what is for them, and a writer may write."""
+    grants = f'{{ streams = "{OWN}/*", operations = ["create", "append"] }}'
+    entries = [_entry("writer", WRITER, grants)]
+    for one in people:
+        grants = ", ".join(
+            f'{{ streams = "{prefix}/{scope}/*", operations = ["read"] }}'
+            for prefix in (BY_TOKEN, OWN)
+            for scope in one.scopes
+        )
+        expires = f"expires = {'2027-01-15T08:00:05Z'}\n" if _expires(one) else ""
+        entries.append(_entry(f"p{one.number}", one.token, grants) + expires)
+    return "\n".join(entries).encode()
+
+
+def _expires(one: Person) -> bool:
+    return one.number % 7 == 3
+
+
+def expires_at(one: Person) -> float:
+    """When his token expires for the gateway, by the loop's time."""
+    return EXPIRES_S if _expires(one) else float("inf")
+
+
+def _entry(name: str, token: str, grants: str) -> str:
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
+
+
+class Gateway:
+    """One, with routes to the origin by each kind of guard and to a log of its own."""
+
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        address: Address,
+        origins: dict[str, str],
+        file: Path,
+        log_requests: RequestLevel = "off",
+    ) -> None:
+        self.address = address
+        self._loop = loop
+        settings = settings_of(
+            Options(
+                long_poll_timeout=1.0,
+                heartbeat=7.0,
+                sse_max_age=4.0,
+                max_connections=1000,
+                max_live_readers=1000,
+                cache_size=4 << 20,
+                tokens_file=str(file),
+                log_requests=log_requests,
+            )
+        )
+        self._authorities = Authorities(settings, self._clock)
+        self.shared = app.shared_by_all(settings, self._clock)
+        self.shared.via = f"1.1 {address[0]}"
+        self.log = MemoryLog()
+        self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
+        fast = FastPath(self.routes, self.shared)
+        self.fast = fast
+        self.inspector = app.inspector(self.routes)
+        self._server = app.connection_server(settings, self.routes, fast, self.shared)
+
+    def _clock(self) -> float:
+        return EPOCH_S + self._loop.time()
+
+    def _route(self, settings: Settings, prefix: str, url: str) -> StreamRoute:
+        auth = {OPEN: "none", BY_ORIGIN: "origin"}.get(prefix, "tokens")
+        given = {"auth_ttl": AUTH_TTL_S} if prefix == BY_ORIGIN else {}
+        route = Route(prefix=prefix, origin=url, auth=auth, **given)
+        access = app.access_of(settings, route, self._authorities, self.shared)
+        if route.is_http:
+            return app.edge_route(settings, route, self.shared, access)
+        return app.hosted_route(settings, route, self.log, self.shared, access)
+
+    def tokens_are(self, file: TokensFile) -> None:
+        """The file has changed, and was read."""
+        for watched in self._authorities._files:
+            watched.value = file
+        self._authorities.judge_again()
+
+    async def start(self) -> None:
+        await self.log.open()
+        for route in self.routes:
+            await route.open()
+        self._loop.listen(self.address, self._server)
+
+    async def stop(self) -> None:
+        self._loop.refuse(self.address)
+        for route in self.routes:
+            await route.drain()
+        self._server.stop_sweeping()
+        await self._server.shutdown(1.0)
+        for route in self.routes:
+            await route.close()
+        await self.log.close()
+
+
+def scopes_of(people: int) -> list[str]:
+    """All that there are."""
+    return ["all", *(f"g{n}" for n in range(GROUPS)), *(f"u{n}" for n in range(people))]
