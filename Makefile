@@ -108,16 +108,16 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
-	$(BIN)/python -m tests.edge identities
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 
-soak: setup-test  ## Fuzz requests, answers and parsers, an hour each (ARGS="--seconds 600 --seed 1")
+soak: setup-test  ## Fuzz for three hours, then mix 1,000,000 reads of many people (ARGS="--seconds 600 --seed 1")
 	@status=0; \
 	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz parsers $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.edge identities || status=$$?; \
 	exit $$status
 
 # ---------------------------------------------------------------- housekeeping

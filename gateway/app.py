@@ -97,6 +97,14 @@ def route_of(
     settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
 ) -> StreamRoute:
     """What serves the streams that these settings of a route tell of."""
+    made = _route_of(settings, route, authorities, shared)
+    made.traffic.kept.share = route.cache_share
+    return made
+
+
+def _route_of(
+    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+) -> StreamRoute:
     access = access_of(settings, route, authorities, shared)
     if route.is_http:
         return edge_route(settings, route, shared, access)

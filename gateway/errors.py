@@ -199,9 +199,16 @@ class ServerStopping(HeadgateError):
 
 
 class StreamLimit(HeadgateError):
-    """A bound that lies in the stream itself: repeating the request changes nothing."""
+    """A bound that lies in the stream itself: repeating the request changes nothing.
+
+    It is counted as `limit`.
+    """
 
     code = "stream_limit"
+
+    def __init__(self, detail: str, limit: str) -> None:
+        super().__init__(detail)
+        self.limit = limit
 
 
 class LogUnavailable(HeadgateError):

@@ -18,6 +18,7 @@ import pytest
 from gateway.cache.response_rules import REPAIRS
 from gateway.errors import HeadgateError, SequenceGap, StartError
 from gateway.protocol import appends, cache_headers, chunks, cursors, lifecycle, paths, responses
+from gateway.runtime.limits import LIMITS
 from gateway.settings import PurgedCache, Route, Settings, load
 from gateway.settings.route import MINUTE_S
 from gateway.telemetry.traffic import OPERATIONS
@@ -370,7 +371,14 @@ def test_what_looks_like_a_setting_is_one(name: str) -> None:
     words = {word.partition(" = ")[0] for word in quoted(document(name))}
     named = {word for word in words if re.fullmatch(r"[a-z]+(_[a-z]+)+", word)}
     named = {word for word in named if not word.startswith(("headgate_", "process_"))}  # metrics
-    told = {*OPERATIONS, *REPAIRS, "request_id", "duration_us", "forwarded_for"}  # labels, fields
+    told = {
+        *OPERATIONS,
+        *REPAIRS,
+        *LIMITS,
+        "request_id",
+        "duration_us",
+        "forwarded_for",
+    }  # labels, fields
     told |= set(layers())
     keys = {*Settings.model_fields, *Route.model_fields, *PurgedCache.model_fields}
     assert named - told - codes - keys == set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.access.jwt_issuers import JwtIssuers
@@ -17,9 +19,10 @@ from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import WatchedFile
 from gateway.errors import StartError
+from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from gateway.access.contract import Authority
     from gateway.access.jwt_issuers import KeySource
@@ -43,6 +46,9 @@ class Authorities:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         """Raises StartError for a file that cannot be used."""
         self._clock = clock
+        # Whom to judge again, and when that goes on.
+        self._judging: Iterator[None] = iter(())
+        self._next_turn: asyncio.Handle | None = None
         self._verifiers: list[Verifier] = []
         self._files: list[WatchedFile[Any]] = []
         self._urls: list[RemoteKeys] = []
@@ -101,6 +107,8 @@ class Authorities:
 
     async def stop(self) -> None:
         """End it."""
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         for watched in (*self._files, *self._urls):
             await watched.stop()
 
@@ -110,16 +118,27 @@ class Authorities:
         return files | {keys.shown: keys.trouble for keys in self._urls}
 
     def judge_again(self) -> None:
-        """End whoever is vouched for by nobody any more."""
+        """End whoever is vouched for by nobody any more: a few at once, many in turns."""
         now = self._clock()
-        for verifier in self._verifiers:
-            verifier.judge_again(now)
+        self._judging = chain.from_iterable(it.judging(now) for it in self._verifiers)
+        self._go_on()
         self._take_reader_keys()
 
     def _take_reader_keys(self) -> None:
         """Go by the secret and the versions as they are now; a secret that is gone still counts."""
         if self._reader_keys is not None and self._keys is not None:
             self._reader_keys.take(self._keys().reader_secret, self._tokens().reader_keys)
+
+    def _go_on(self) -> None:
+        """Judge for a turn; the requests between have theirs."""
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + LONGEST_TURN_S
+        for _ in self._judging:
+            if loop.time() >= turn_ends:
+                self._next_turn = loop.call_soon(self._go_on)
+                return
 
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.access.contract import Authority
     from gateway.access.principal import Principal
@@ -58,15 +58,23 @@ class Verifier:
                 return principal
         raise Unauthenticated("the token is of no kind that this route takes", is_refused=True)
 
-    def judge_again(self, now: float) -> None:
-        """An authority knows other things than before: end whom nobody upholds any more."""
+    def judging(self, now: float) -> Iterator[None]:
+        """An authority knows other things than before: end whom nobody upholds any more.
+
+        Each step judges one principal.
+        """
         for digest, principal in list(self._alive.items()):
-            upheld = any(authority.upholds(principal, now) for authority in self._authorities)
-            if not upheld:
+            if not self._is_upheld(principal, now):
                 principal.until = 0.0
-                del self._alive[digest]
-                self._recent.pop(digest, None)
+                # Somebody may have come anew with the same token meanwhile.
+                if self._alive.get(digest) is principal:
+                    del self._alive[digest]
+                    self._recent.pop(digest, None)
                 self.on_end(principal)
+            yield
+
+    def _is_upheld(self, principal: Principal, now: float) -> bool:
+        return any(authority.upholds(principal, now) for authority in self._authorities)
 
     def _digest(self, token: str) -> bytes:
         return blake2b(token.encode(), key=self._secret, digest_size=16).digest()

@@ -14,6 +14,7 @@ MAX_GROUP = 4096  # entries that one change makes old: to drop them all takes 15
 ENTRY_OVERHEAD = 600  # bytes of an entry besides its answer: objects, key, index
 LARGEST_SHARE = 8  # an answer over an eighth of the store would push out too many others
 USED_SHARE = 0.8  # of the bytes, for what was asked for more than once
+ALL = 100  # percent
 MAX_ENTRIES = 500_000  # what an eviction or a drop has to look through stays small
 
 
@@ -49,6 +50,8 @@ K = TypeVar("K", bound=CacheEntry)
 class Store(Generic[K]):
     """New entries, and those that were asked for again (a segmented LRU).
 
+    An owner that comes to the end of its share makes room itself: its oldest entry goes, or, where
+    that was asked for again since it was looked at, the next.
     The least recently used new one goes first, so a wave of what is read once pushes out nothing
     that is popular.
     `bytes` counts what the entries hold.
@@ -60,6 +63,8 @@ class Store(Generic[K]):
         self._new: OrderedDict[Hashable, K] = OrderedDict()
         self._used: OrderedDict[Hashable, K] = OrderedDict()
         self._used_bytes = 0
+        # Of owners who may not have all: their keys, the oldest first.
+        self._of_owner: defaultdict[Kept, OrderedDict[Hashable, None]] = defaultdict(OrderedDict)
         self._groups: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
         self.bytes = 0
 
@@ -107,12 +112,14 @@ class Store(Generic[K]):
         standing = self._used.get(entry.key) or self._new.get(entry.key)
         if standing is not None:
             self._remove(standing)
-        if entry.size > self._max_bytes // LARGEST_SHARE:
+        if entry.size > self._room_of(entry.owner) // LARGEST_SHARE:
             return False
         self.bytes += entry.size
         entry.owner.bytes += entry.size
         entry.owner.entries += 1
         self._new[entry.key] = entry
+        if entry.owner.share < ALL:
+            self._of_owner[entry.owner][entry.key] = None
         try:
             for group in entry.groups:
                 self._join(group, entry.key)
@@ -121,9 +128,31 @@ class Store(Generic[K]):
             raise
         if was_used:
             self._use(entry)
+        self._make_room(entry.owner)
+        return True
+
+    def _make_room(self, owner: Kept) -> None:
+        """After an entry of this owner was added."""
+        while owner.bytes > self._room_of(owner):
+            self._evict_of(owner)
         while self.bytes > self._max_bytes or len(self) > self._max_entries:
             self._evict(next(iter((self._new or self._used).values())))
-        return True
+
+    def _room_of(self, owner: Kept) -> int:
+        return self._max_bytes * owner.share // ALL
+
+    def _evict_of(self, owner: Kept) -> None:
+        """Let the oldest entry of an owner make room that was not asked for again."""
+        keys = self._of_owner[owner]
+        while True:
+            key = next(iter(keys))
+            entry = self._used.pop(key, None)
+            if entry is None:
+                self._evict(self._new[key])
+                return
+            self._used_bytes -= entry.size
+            self._new[key] = entry  # the next time it goes, unless it is asked for until then
+            keys.move_to_end(key)
 
     def _evict(self, entry: K) -> None:
         """Let it make room."""
@@ -162,6 +191,8 @@ class Store(Generic[K]):
         self.bytes -= entry.size
         entry.owner.bytes -= entry.size
         entry.owner.entries -= 1
+        if entry.owner.share < ALL:
+            del self._of_owner[entry.owner][entry.key]
         for group in entry.groups:
             keys = self._groups[group]
             keys.pop(entry.key, None)

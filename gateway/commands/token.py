@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import sys
 import time
 from contextlib import contextmanager
@@ -155,6 +156,28 @@ def verify_token(config: Path | None) -> None:
         click.echo(f"{whose.name} may {permits} {grant.streams} for {whose.until - now:.0f} s.")
 
 
+@token.command("rotate")
+@config_option
+@click.argument("streams")
+def rotate_key(config: Path | None, streams: str) -> None:
+    """Give STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*, another reader key.
+
+    Whoever has it gets nothing that a cache has kept until now. It raises a version in the
+    tokens_file of the settings, and leaves the rest of that as it is.
+    """
+    settings = load_settings(config, {})
+    if not settings.tokens_file:
+        complain("the settings have no tokens_file, in which the versions of reader keys stand.")
+        sys.exit(UNUSABLE)
+    from gateway.access.key_versions import rotated
+
+    file = Path(settings.tokens_file).resolve()  # what a link leads to
+    with _refusals(file):
+        made = rotated(str(file), file.read_bytes(), streams)
+        _replace(file, made.data, like=file.stat())
+    complain(f"{streams} has version {made.version} of its reader key within a second.")
+
+
 def _secret(asked: str) -> str:
     """One line from stdin, never from the command line, which others can see."""
     if sys.stdin.isatty():
@@ -191,11 +214,14 @@ def _create(file: Path, data: bytes) -> None:
         os.fsync(descriptor)
 
 
-def _replace(file: Path, data: bytes) -> None:
-    """The file with other content, or as it was."""
+def _replace(file: Path, data: bytes, like: os.stat_result | None = None) -> None:
+    """The file with other content, or as it was; who else may read it is as of `like`."""
     new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     try:
         _create(new, data)
+        if like is not None:
+            os.chown(new, like.st_uid, like.st_gid)
+            new.chmod(stat.S_IMODE(like.st_mode))
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)

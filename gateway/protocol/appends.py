@@ -136,7 +136,7 @@ class AppendBatch:
         if not record:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
         if self._tail + len(record) > MAX_POSITION:
-            raise StreamLimit("the stream is full: offsets end at 10^16 bytes")
+            raise StreamLimit("the stream is full: offsets end at 10^16 bytes", "stream_size")
         return messages
 
     def _producer(self, stamp: Stamp) -> ProducerState | None:
@@ -208,7 +208,10 @@ class AppendBatch:
             if state.used_at < before and name not in self._producers
         )
         if self._producer_count() >= MAX_PRODUCERS:
-            raise StreamLimit(f"the stream has {MAX_PRODUCERS} producers, the most it may have")
+            raise StreamLimit(
+                f"the stream has {MAX_PRODUCERS} producers, the most it may have",
+                "stream_producers",
+            )
 
     def _next_offset(self) -> str:
         return self._state.offset(self._tail)

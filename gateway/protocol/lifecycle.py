@@ -161,7 +161,7 @@ def decide_fork(
         raise ContentTypeMismatch(f"the source stream holds {source.content_type}")
     lineage = _lineage(source, position)
     if len(lineage) > MAX_FORK_DEPTH:
-        raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep")
+        raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep", "fork_depth")
     own = [branch.prefix] if branch.prefix else []
     if request.body:
         record, _ = record_of(content_type, request.body, request.record)

@@ -76,6 +76,7 @@ class Context:
 
     def problem(self, error: HeadgateError) -> Response:
         """A refusal; of those who are refused together each is to come back at another time."""
+        self.limits.refused_by_rule(error)
         return responses.problem(error, next(self._again_s))
 
     def refusal(self, refusal: Response, *, connection: str | None = None) -> bytes:

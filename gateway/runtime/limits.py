@@ -5,25 +5,28 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.errors import ClientLimitReached, LimitReached
+from gateway.errors import ClientLimitReached, HeadTooLarge, LimitReached, StreamLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.errors import HeadgateError
 
-# By what clients are refused, or cut off; each is a setting.
+
+# By what clients are refused, or cut off: settings, then bounds that are fixed.
 LIMITS = (
     *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
     *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
     *("max_client_creations", "max_loop_lag"),
+    *("head_size", "stream_producers", "stream_size", "fork_depth"),
 )
 
 
 class Limits:
     """Plain counts: nothing on the way of a request takes a lock.
 
-    `refused` counts by setting whom its bound has turned away.
+    `refused` counts by LIMITS whom a bound has turned away.
     """
 
     def __init__(
@@ -48,6 +51,13 @@ class Limits:
         self.feeds = 0  # streams followed at origins
         self.receiving_bytes = 0
         self.refused = dict.fromkeys(LIMITS, 0)
+
+    def refused_by_rule(self, error: HeadgateError) -> None:
+        """Count a refusal that is by a rule, as rules count nothing."""
+        if isinstance(error, StreamLimit):
+            self.refused[error.limit] += 1
+        elif isinstance(error, HeadTooLarge):
+            self.refused["head_size"] += 1
 
     def receive(self, size: int) -> None:
         """Count bytes of a body that is not whole yet; raises when all of them are too many."""

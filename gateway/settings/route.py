@@ -101,6 +101,13 @@ class Route(BaseModel):
         description="How long after its max-age an answer may be served while the origin cannot "
         "be asked.",
     )
+    # A route alone is to have the cache to itself; of several each is worth what its operator says.
+    cache_share: Count = Field(
+        100,
+        ge=1,
+        le=100,
+        description="Most of cache_size, in percent, that answers of this route may take.",
+    )
     drop_query: QueryKeys = Field(
         ("utm_*",),
         description="Query keys that the origin is not sent and the cache does not look at; "

@@ -81,11 +81,12 @@ class Hits:
 
 
 class Kept:
-    """What a cache that is shared keeps for one owner."""
+    """What a cache that is shared keeps for one owner: at most a `share` of it, in percent."""
 
-    __slots__ = ("bytes", "entries", "evictions")
+    __slots__ = ("bytes", "entries", "evictions", "share")
 
     def __init__(self) -> None:
+        self.share = 100
         self.bytes = 0
         self.entries = 0
         self.evictions = 0

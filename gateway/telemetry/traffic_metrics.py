@@ -108,6 +108,7 @@ DECLARED = (
     COLLAPSED,
     DELAY,
     LEAVES,
+    DECISIONS,
     *OF_MODES,
     *OF_ROUTES,
 )

@@ -224,6 +224,7 @@ class FastPath:
         route, name, read, long_over = poll
         client.principal = get.principal
         if not route.park(client, name, read, get.headers):
+            client.principal = None
             return False
         if route.access.guard is not None:
             route.traffic.decisions[counted.ADMITTED] += 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.access.guarded import ROUTES, bearer, guarded, revoke, token
-from tests.web.serving import EDGE, PREFIX, get, request
+from tests.web.serving import EDGE, PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,3 +230,20 @@ async def test_everybody_may_do_what_is_anonymous(tmp_path: Path) -> None:
             assert (await ask(gateway, "append", f"{prefix}/a/s", bearer("all"))).status == 204
             assert (await ask(gateway, "read", f"{prefix}/a/s", bearer("writer"))).status == 200
             assert (await ask(gateway, "read", f"{prefix}/a/s", bearer("nobody"))).status == 401
+
+
+@pytest.mark.parametrize("extra", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
+async def test_what_one_may_write_counts_by_who_it_is(
+    tmp_path: Path, extra: tuple[str, ...]
+) -> None:
+    """Not by the address, which both have."""
+    made_before = 4  # by `all`, of the five that each may make
+    async with guarded(tmp_path, max_client_append_bytes=100, max_client_creations=5) as gateway:
+        for who, rest in (("all", 5 - made_before), ("writer", 5)):
+            lines = (bearer(who), *extra)
+            made = [(await gateway.ask(put(f"{who}{n}", *lines))).status for n in range(rest + 2)]
+            assert made == [201] * rest + [429] * 2
+            sent = [await gateway.ask(post(f"{who}0", b"x" * 1000, *lines)) for _ in range(2)]
+            assert [answer.status for answer in sent] == [204, 429]
+        assert gateway.limits.refused["max_client_append_bytes"] == 2
+        assert gateway.limits.refused["max_client_creations"] == 4

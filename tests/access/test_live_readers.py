@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.hosted.feeds import HostedFollower
 from gateway.live import admitted
 from gateway.live.admitted import AdmittedReaders
 from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke
 from tests.streams.clock import ManualClock
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, get, post
+from tests.web.serving import EDGE, PREFIX, get, offset, post
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,23 @@ async def test_a_reader_who_does_not_read_is_cut_off(how: str, tmp_path: Path) -
         await let_end(gateway, tmp_path, how)
         await until(lambda: left(gateway, PREFIX, "sse", how) == 1, within_s=WITHIN_S)
         assert len(gateway.shared.admitted) == 0
+
+
+async def test_news_that_are_on_their_way_are_not_for_who_is_revoked(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as gateway:
+        client = await poll(gateway, PREFIX, "late")
+        await parked(gateway, 1)
+        active = gateway.route.table.peek("a/s")
+        assert active is not None
+        assert isinstance(active.follower, HostedFollower)
+        feed = active.follower.feed
+        (waiter,) = feed.long_polls.parked
+        feed.tail = offset(99)  # appended, and not told yet
+        principal = waiter.principal
+        assert principal is not None
+        principal.until = 0.0
+        gateway.shared.admitted.end(principal)
+        (await client.answer()).assert_problem(401, "counts no more")
 
 
 async def test_who_has_left_is_forgotten(tmp_path: Path) -> None:

@@ -242,3 +242,19 @@ async def test_two_requests_at_once_with_one_token_are_one_principal() -> None:
     verifier = Verifier([Slow()])
     first, second = await asyncio.gather(verifier.verify("t", NOW), verifier.verify("t", NOW))
     assert first is second
+
+
+async def test_many_are_judged_in_turns(watched: Watched) -> None:
+    """A change must not stall the loop, however many have come."""
+    count = 20_000
+    held = []
+    for number in range(count):
+        digest = number.to_bytes(16, "big")
+        made = Principal("ann", [], NOW + 1, digest=digest)  # whom no authority upholds
+        watched.verifier._alive[digest] = made
+        held.append(made)
+    watched.authorities.judge_again()
+    assert 0 < len(watched.ended) < count  # a turn
+    watched.authorities.judge_again()  # again, before it is over
+    await until(lambda: len(watched.ended) == count)
+    assert {made.until for made in held} == {0}

@@ -284,3 +284,79 @@ def test_a_new_answer_in_the_place_of_a_popular_one_is_popular() -> None:
     for key in "bcdefghijk":
         store.put(entry(key, 1000))
     assert kept(store, "a") == "a"
+
+
+# ---------------------------------------------------------------- the share of an owner
+
+
+def sized(share: int) -> Kept:
+    owner = Kept()
+    owner.share = share
+    return owner
+
+
+def test_an_owner_has_its_share_and_not_one_entry_more() -> None:
+    store = store_of(40 * EMPTY)
+    owner, other = sized(25), Kept()
+    for number in range(10):
+        store.put(entry(f"k{number}", owner=owner))
+    store.put(entry("o", owner=other))
+    assert (owner.entries, owner.bytes, owner.evictions) == (10, 10 * EMPTY, 0)
+    store.put(entry("k10", owner=owner))
+    assert (owner.entries, owner.bytes, owner.evictions) == (10, 10 * EMPTY, 1)
+    assert store.peek("k0", NOW) is None
+    assert store.peek("o", NOW) is not None
+
+
+def test_what_was_asked_for_again_stays_longest_in_a_share() -> None:
+    store = store_of(40 * EMPTY)
+    owner = sized(25)
+    for number in range(10):
+        store.put(entry(f"k{number}", owner=owner))
+    assert store.get("k0", NOW) is not None
+    for number in range(10, 20):
+        store.put(entry(f"k{number}", owner=owner))
+        assert owner.bytes == 10 * EMPTY
+    assert store.peek("k0", NOW) is not None
+    store.put(entry("k20", owner=owner))  # nobody has asked for it since
+    assert store.peek("k0", NOW) is None
+
+
+def test_an_answer_over_an_eighth_of_the_share_is_not_kept() -> None:
+    store = store_of(160 * EMPTY)
+    owner = sized(10)
+    assert store.put(entry("a", 2 * EMPTY, owner=owner))
+    assert not store.put(entry("b", 2 * EMPTY + 1, owner=owner))
+    assert store.put(entry("b", 2 * EMPTY + 1, owner=Kept()))
+
+
+def test_a_wave_through_one_route_pushes_out_nothing_of_another() -> None:
+    store = store_of(40 * EMPTY)
+    flooded, quiet = sized(50), sized(50)
+    for number in range(15):
+        store.put(entry(f"q{number}", owner=quiet))
+    for number in range(100_000):
+        store.put(entry(f"f{number}", owner=flooded))
+    assert (quiet.entries, quiet.evictions) == (15, 0)
+    assert (flooded.entries, store.bytes) == (20, 35 * EMPTY)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), st.booleans())))
+def test_shares_hold_whatever_is_kept_asked_for_and_dropped(
+    steps: list[tuple[str, str, bool]],
+) -> None:
+    store = store_of(12 * 8 * EMPTY)
+    owners = {"x": sized(10), "y": sized(50), "z": Kept()}
+    for key, whose, is_put in steps:
+        if is_put:
+            store.put(entry(key + whose, EMPTY, ord(key), owner=owners[whose]))
+        elif key == "h":
+            store.drop(("h", 0))
+        else:
+            store.get(key + whose, NOW)
+        for owner in owners.values():
+            assert owner.bytes <= 12 * 8 * EMPTY * owner.share // 100
+        assert store.bytes == sum(owner.bytes for owner in owners.values())
+        known = {key for keys in store._of_owner.values() for key in keys}
+        bounded = {it for it in (*store._new, *store._used) if str(it)[-1] != "z"}
+        assert known == bounded

@@ -51,8 +51,9 @@ def passes(file: Path) -> bool:
         {"upstream": "gateway.example.com:4437", "poll_s": 50, "heartbeat_s": 25},
         {"upstream": "[2001:db8::1]:443", "identity_headers": ()},
         {"identity_headers": ("Authorization", "X-Api-Key"), "purge": True, "poll_s": 1},
+        {"credentials": "reader-key"},
     ],
-    ids=["usual", "longest", "no-credentials", "other-credentials"],
+    ids=["usual", "longest", "no-credentials", "other-credentials", "reader-key"],
 )
 def test_the_linter_finds_no_error_and_no_doubt(changes: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "headgate.vcl"

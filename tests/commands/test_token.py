@@ -249,3 +249,35 @@ def test_a_kind_of_credential_that_nothing_is_said_of_is_refused(
     config = tmp_path / "h.toml"
     config.write_text(f'auth = ["{kind}"]\norigin = "memory:"\n')
     assert checked(config) == (2, f"headgate: auth has {kind}, which needs {needed}.\n")
+
+
+# ---------------------------------------------------------------- rotate
+
+
+def test_a_rotation_raises_a_version_and_keeps_who_may_read_the_file(tmp_path: Path) -> None:
+    real, link, config = tmp_path / "real.toml", tmp_path / "tokens.toml", tmp_path / "h.toml"
+    real.write_text("# mine\n")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    config.write_text(f'tokens_file = "{link}"\n')
+    for version in (1, 2):
+        said = f"headgate: {STREAM} has version {version} of its reader key within a second.\n"
+        assert run("rotate", "--config", config, STREAM) == (0, "", said)
+        assert real.read_text() == f'# mine\n\n[reader_keys]\n"{STREAM}" = {version}\n'
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "h.toml",
+        "real.toml",
+        "tokens.toml",
+    ]
+
+
+def test_a_rotation_that_cannot_be_made_leaves_the_file(tmp_path: Path) -> None:
+    file, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    file.write_text("wrong")
+    config.write_text(f'tokens_file = "{file}"\n')
+    status, _, said = run("rotate", "--config", config, STREAM)
+    assert (status, said.count("\n"), file.read_text()) == (2, 1, "wrong")
+    config.write_text("")
+    assert run("rotate", "--config", config, STREAM)[0] == 2

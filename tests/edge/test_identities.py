@@ -6,7 +6,7 @@ import pytest
 
 from tests.edge.identities.campaign import mixed_reads
 
-READS = 50_000
+READS = 10_000
 PEOPLE = 50
 
 

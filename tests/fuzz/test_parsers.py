@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.parsers import PARSERS
 
-EXAMPLES = 300
+EXAMPLES = 150
 
 
 @pytest.mark.parametrize("name", PARSERS)

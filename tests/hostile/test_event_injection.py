@@ -100,6 +100,7 @@ class Stage:
         return client.received
 
 
+@pytest.mark.timeout(240)
 def test_what_is_appended_is_data_and_nothing_else(tell: Callable[[str], None]) -> None:
     seen: list[bytes] = []
     wanted: list[tuple[str, bytes]] = []

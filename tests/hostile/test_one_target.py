@@ -19,12 +19,14 @@ from gateway.errors import BadRequest
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target, split
 from gateway.web.router import Router
+from tests.access.guarded import tokens_file
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from multidict import MultiMapping
 
@@ -76,13 +78,14 @@ class Found:
 class Stage:
     """A gateway with both kinds of route, and the origin behind one of them."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, folder: Path) -> None:
         self.found = found
+        tokens = str(tokens_file(folder))
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.stack = AsyncExitStack()
         self.origin = self.runner.run(self.stack.enter_async_context(RawOrigin(KEPT)))
         self.gateway: Serving = self.runner.run(
-            self.stack.enter_async_context(edge_serving(self.origin, GUARDED))
+            self.stack.enter_async_context(edge_serving(self.origin, GUARDED, tokens_file=tokens))
         )
 
     def ask(self, method: str, target: str, host: str, *lines: str) -> Answer:
@@ -104,18 +107,19 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    made = Stage(Found(monkeypatch))
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(Found(monkeypatch), tmp_path)
     yield made
     made.close()
 
 
+@pytest.mark.timeout(240)
 def test_before_an_origin_all_is_taken_of_one_target(
     stage: Stage, tell: Callable[[str], None]
 ) -> None:
     tried, taken = [0], [0]
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=250, deadline=None)
     @given(fronts, names, queries, hosts)
     def for_all(front: str, name: str, query: str, host: str) -> None:
         target = f"{front.format(host=host)}{EDGE}/{name}{query}"
@@ -150,12 +154,13 @@ def test_before_an_origin_all_is_taken_of_one_target(
     assert taken[0] > TAKEN * tried[0]
 
 
+@pytest.mark.timeout(240)
 def test_of_an_own_log_all_is_taken_of_one_target(
     stage: Stage, tell: Callable[[str], None]
 ) -> None:
     tried, taken = [0], [0]
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(fronts, names, hosts)
     def for_all(front: str, name: str, host: str) -> None:
         target = f"{front.format(host=host)}{PREFIX}/{name}"
@@ -183,7 +188,7 @@ def test_of_an_own_log_all_is_taken_of_one_target(
     assert taken[0] > TAKEN * tried[0]
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(fronts, names, queries, hosts)
 def test_the_one_form_stays_as_it_is(front: str, name: str, query: str, host: str) -> None:
     try:

@@ -1,5 +1,6 @@
 """One body that holds up everybody else (S15, S16): whatever is sent, no turn of the event loop
-takes longer than 50 ms of a processor that has nothing else to do. The longest take 17 ms there.
+takes longer than 50 ms of a processor that has nothing else to do. The longest is that of chunks of
+a byte, of which one read of the socket brings up to 43,000, at some 0.8 us each.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def worst_turn(content_type: str, sent: bytes, longest: list[float]) -> tuple[in
         return runner.run(append()), longest[0]
 
 
+@pytest.mark.timeout(240)
 def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], None]) -> None:
     found = {}
     for name, (content_type, body) in BODIES.items():

@@ -321,7 +321,7 @@ def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
     else:
         assert told(outcome) == (
             StreamLimit,
-            {"detail": "the stream is full: offsets end at 10^16 bytes"},
+            {"detail": "the stream is full: offsets end at 10^16 bytes", "limit": "stream_size"},
         )
 
 
@@ -341,7 +341,10 @@ def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int)
     ]
     assert told(outcomes[-1]) == (
         StreamLimit,
-        {"detail": f"the stream has {MAX_PRODUCERS} producers, the most it may have"},
+        {
+            "detail": f"the stream has {MAX_PRODUCERS} producers, the most it may have",
+            "limit": "stream_producers",
+        },
     )
     known = batch.decide(append(producer=Stamp("p0", 0, 1)))
     assert isinstance(known, Appended)

@@ -501,7 +501,7 @@ REFUSALS = [
         (ENDED, NEXT),
     ),
     Refusal(errors.StreamGone("why"), 410, "gone", "Gone"),
-    Refusal(errors.StreamLimit("why"), 409, "stream_limit", "Stream limit"),
+    Refusal(errors.StreamLimit("why", "fork_depth"), 409, "stream_limit", "Stream limit"),
     Refusal(
         errors.BodyTooLarge(9),
         413,

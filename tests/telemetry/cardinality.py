@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "GET", "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 QUERIES = ("", "?offset=-1", "?offset=now", "?offset=bad", "?offset=-1&live=nonsense")
+MADE_UP_METHODS = 0.05  # of all
 FIRST = 1_000
 SERIES_OF_TWO_ROUTES = 100  # at least, or something else than metrics was counted
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-._~/"
@@ -30,6 +31,8 @@ def series(gateway: Serving) -> set[str]:
 def made_up(chance: random.Random) -> bytes:
     """A request that no other one is like."""
     method, query = chance.choice(METHODS), chance.choice(QUERIES)
+    if chance.random() < MADE_UP_METHODS:
+        method = "".join(chance.choices(LETTERS[:26], k=12)).upper()
     name = "".join(chance.choices(LETTERS, k=24)).strip("/")
     where = chance.choice((PREFIX, EDGE, "/elsewhere"))
     body = b"x" if method in {"PUT", "POST"} else b""

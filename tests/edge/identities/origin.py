@@ -84,7 +84,7 @@ class Origin:
         method, target, _ = line.split(" ")
         fields = {name.lower(): value for name, _, value in (one.partition(": ") for one in lines)}
         prefix, scope, kind = _parts(target)
-        if prefix == BY_TOKEN and CANARY in head or CANARY in target:
+        if CANARY in (head if prefix == BY_TOKEN else target):
             self.saw.append(head)
         if kind == "failing" and method == "GET" and next(self._failures) % 2:
             return _wire(503, (), b"", method)

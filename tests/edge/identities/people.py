@@ -83,3 +83,8 @@ class Person:
         found |= {f"zq{one}x" for one in _PERSON.findall(text)} - {self.mark}
         found |= {mark_of_scope(one) for one in set(_SCOPE.findall(text)).difference(self.scopes)}
         return found | {f"{CANARY} of {one}" for one in _OF_CANARY.findall(text)}
+
+
+def scopes_of(people: int) -> list[str]:
+    """All that there are."""
+    return ["all", *(f"g{n}" for n in range(GROUPS)), *(f"u{n}" for n in range(people))]

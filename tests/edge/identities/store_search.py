@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
 
 # What entries lead to and do not hold: code, counters, and the route by which a tail is asked.
-_ELSEWHERE = (type, types.ModuleType, types.FunctionType, types.MethodType, Hits, Kept)
-_ELSEWHERE = (*_ELSEWHERE, IdentityHeaders, types.BuiltinFunctionType)
+_ELSEWHERE = (types.ModuleType, Hits, Kept, IdentityHeaders)
 
 
 def found_in_store(store: Store[Any], word: str) -> tuple[int, list[str]]:

@@ -1,4 +1,4 @@
-"""Gateways with guarded and open routes, in one process, before one origin on a simulated network."""
+"""Gateways with guarded and open routes, in this process, on a simulated network."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gateway.backends.memory import MemoryLog
 from gateway.settings import Route
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
+from tests.edge.identities.asking import OWN
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
-from tests.edge.identities.people import GROUPS, Person
 from tests.web.serving import Options, settings_of
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from gateway.access.tokens_file import TokensFile
     from gateway.runtime.route import StreamRoute
     from gateway.settings import RequestLevel, Settings
+    from tests.edge.identities.people import Person
     from tests.edge.simulation.network import Address, SimulatedLoop
 
-OWN = "/own"
-GUARDED = (BY_TOKEN, BY_ORIGIN, OWN)
 EPOCH_S = 1_800_000_000.0
 AUTH_TTL_S = 5.0
 EXPIRES_S = 5  # from the beginning, for each seventh
@@ -129,8 +128,3 @@ class Gateway:
         for route in self.routes:
             await route.close()
         await self.log.close()
-
-
-def scopes_of(people: int) -> list[str]:
-    """All that there are."""
-    return ["all", *(f"g{n}" for n in range(GROUPS)), *(f"u{n}" for n in range(people))]

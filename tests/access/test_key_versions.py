@@ -1,0 +1,46 @@
+"""A rotation of a reader key changes one number of a file, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.access.key_versions import rotated
+from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
+
+STREAMS = "/v1/stream/rooms/*"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", f'\n[reader_keys]\n"{STREAMS}" = 1\n'),
+        ("# mine", f'# mine\n\n[reader_keys]\n"{STREAMS}" = 1\n'),
+        ("[reader_keys]", f'[reader_keys]\n"{STREAMS}" = 1\n'),
+        ('[reader_keys] # so\n"/a" = 2\n', f'[reader_keys] # so\n"{STREAMS}" = 1\n"/a" = 2\n'),
+        (
+            f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 9 # why\n\n[[revoked]]\nsub = "x"\n',
+            f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 10 # why\n\n[[revoked]]\nsub = "x"\n',
+        ),
+        (f"[reader_keys]\n '{STREAMS}'=1\r\n", f"[reader_keys]\n '{STREAMS}'=2\r\n"),
+    ],
+)  # fmt: skip
+def test_one_number_changes_and_the_rest_stays(before: str, after: str) -> None:
+    made = rotated("t.toml", before.encode(), STREAMS)
+    assert made.data.decode() == after
+    assert parse_tokens("t.toml", made.data).reader_keys[STREAMS] == made.version
+
+
+@pytest.mark.parametrize(
+    ("text", "streams", "told"),
+    [
+        (f'reader_keys = {{ "{STREAMS}" = 1 }}', STREAMS, "has its reader_keys in another form"),
+        (f'[reader_keys]\n"{STREAMS}" = 0x10\n', STREAMS, "in another form"),
+        (f'[reader_keys]\n"{STREAMS}" = {HIGHEST_VERSION}', STREAMS, "the highest version"),
+        ("[reader_keys", STREAMS, "TOML"),
+        ("", "/v1/*/a", r"/v1/\*/a must be a canonical path"),
+        ("", "rooms", "rooms must be a canonical path"),
+    ],
+)
+def test_what_cannot_be_changed_so_is_told(text: str, streams: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        rotated("t.toml", text.encode(), streams)

@@ -1,0 +1,50 @@
+"""What is left of an answer's fields for its reader alone."""
+
+from __future__ import annotations
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.cache.private_fields import make_private, private_lines
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ([], "private"),
+        (["public"], "private"),
+        (["max-age=60"], "private, max-age=60"),
+        (["Public , S-MaxAge=1, max-age=60"], "private, max-age=60"),
+        (["s-maxage = 1, max-age=60"], "private, max-age=60"),
+        (["must-revalidate, proxy-revalidate, no-cache"], "private, no-cache"),
+        (['private="X-A, X-B", max-age=1'], "private, max-age=1"),
+        (["max-age=60", "public"], "private, max-age=60"),
+        (["no-store"], "private, no-store"),
+        (["max-age=1, stale-while-revalidate=9"], "private, max-age=1, stale-while-revalidate=9"),
+        (['x="public, s-maxage=1", public'], 'private, x="public, s-maxage=1"'),
+    ],
+)
+def test_lifetimes_stay_for_the_browser(given: list[str], left: str) -> None:
+    fields = CIMultiDict([("cache-control", value) for value in given])
+    make_private(fields)
+    assert fields.getall("Cache-Control") == [left]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control"),
+        *("Surrogate-Control", "Surrogate-Key", "Cache-Tag", "CDN-Tag", "Edge-Cache-Tag"),
+        *("Edge-Control", "X-Accel-Expires", "xkey", "X-Cache-Tags", "X-LiteSpeed-Cache-Control"),
+    ],
+)
+def test_nothing_else_is_said_to_shared_caches(name: str) -> None:
+    fields = CIMultiDict({name.lower(): "max-age=60", "ETag": '"a"'})
+    make_private(fields)
+    assert dict(fields) == {"ETag": '"a"', "Cache-Control": "private"}
+
+
+def test_lines_stay_lines_and_none_stay_none() -> None:
+    said = "Cache-Control: public, max-age=60\r\nCDN-Cache-Control: max-age=600\r\nVary: Origin\r\n"
+    assert private_lines(said) == "Cache-Control: private, max-age=60\r\nVary: Origin\r\n"
+    assert private_lines("") == ""

@@ -1,0 +1,58 @@
+"""In whose name a followed stream is read, one refusal after the other."""
+
+from __future__ import annotations
+
+from multidict import CIMultiDict
+
+from gateway.cache.cached_response import CacheRequest
+from gateway.edge.lenders import MOST, Lenders
+from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.state import Lifetime
+
+
+def _request(name: str) -> CacheRequest:
+    read = parse_edge_target("/s?offset=-1", ())
+    assert isinstance(read, EdgeCatchUp)
+    nothing: CIMultiDict[str] = CIMultiDict()
+    return CacheRequest("a", read, nothing, nothing, "", "", Lifetime(), name)
+
+
+def _refused(lenders: Lenders) -> list[str]:
+    """The names in turn, until there is nobody left."""
+    names = [lenders.request.admitted_as]
+    while lenders.replace(lenders.request):
+        names.append(lenders.request.admitted_as)
+    return names
+
+
+def test_the_latest_to_come_is_the_next_to_be_asked_for() -> None:
+    lenders = Lenders(_request("a"))
+    for name in "bcb":
+        lenders.add(_request(name))
+    assert _refused(lenders) == ["a", "b", "c"]
+
+
+def test_they_are_bounded_and_the_one_in_use_stays() -> None:
+    lenders = Lenders(_request("0"))
+    for number in range(1, 3 * MOST):
+        lenders.add(_request(str(number)))
+    last = 3 * MOST - 1
+    assert _refused(lenders) == ["0", *(str(last - n) for n in range(MOST - 1))]
+
+
+def test_who_is_refused_twice_at_once_is_replaced_once() -> None:
+    lenders = Lenders(_request("a"))
+    for name in "bc":
+        lenders.add(_request(name))
+    first = lenders.request
+    assert lenders.replace(first)
+    assert lenders.replace(first)
+    assert lenders.request.admitted_as == "c"
+
+
+def test_a_stream_that_is_ones_own_is_read_in_no_other_name() -> None:
+    own = _request("a").apart()
+    lenders = Lenders(own)
+    lenders.add(_request("b"))
+    assert not lenders.replace(own)
+    assert lenders.request is own

@@ -1,0 +1,99 @@
+"""What costs a client little and could cost the server ever more: each ends at a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.protocol import appends, lifecycle
+from gateway.telemetry.inspection import ListStreams
+from gateway.telemetry.traffic import HIT
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, Serving, get, post, put, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MANY = 300
+MOST = 50
+
+
+async def statuses(gateway: Serving, requests: Sequence[bytes]) -> list[int]:
+    """Of the answers to requests that are sent one after the other, all at once."""
+    client = await gateway.connect()
+    sending = asyncio.create_task(client.send_all(b"".join(requests)))
+    found = [(await client.answer()).status for _ in requests]
+    await sending
+    client.close()
+    return found
+
+
+def stamped(number: int) -> bytes:
+    """An append of a producer that is new."""
+    lines = (f"Producer-Id: p{number}", "Producer-Epoch: 0", "Producer-Seq: 0")
+    return post("s", b"x", *lines)
+
+
+@pytest.mark.parametrize("extra", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
+async def test_new_streams(extra: tuple[str, ...]) -> None:
+    async with serving(max_client_creations=MOST) as gateway:
+        found = await statuses(gateway, [put(f"s{number}", *extra) for number in range(MANY)])
+        assert found == [201] * MOST + [429] * (MANY - MOST)
+        assert gateway.limits.refused["max_client_creations"] == MANY - MOST
+        listed = await gateway.route.list_streams(ListStreams(PREFIX, limit=MANY))
+        assert len(listed.rows) == MOST
+
+
+async def test_producers_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appends, "MAX_PRODUCERS", MOST)
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        found = await statuses(gateway, [stamped(number) for number in range(MANY)])
+        assert found == [200] * MOST + [409] * (MANY - MOST)
+        assert gateway.limits.refused["stream_producers"] == MANY - MOST
+        assert (await gateway.ask(post("s", b"y"))).status == 204  # it goes on for the others
+        again = await statuses(gateway, [stamped(0)])
+        assert again == [204]  # and knows those it has
+
+
+async def test_a_chain_of_forks() -> None:
+    deep = lifecycle.MAX_FORK_DEPTH
+    async with serving() as gateway:
+        await gateway.ask(put("f0", body=b"0"))
+        chain = [
+            put(f"f{number}", f"Stream-Forked-From: {PREFIX}/f{number - 1}", body=b"1")
+            for number in range(1, deep + 3)
+        ]
+        found = await statuses(gateway, chain)
+        # The next one names a source that was refused.
+        assert found == [201] * deep + [409, 404]
+        assert gateway.limits.refused["fork_depth"] == 1
+        assert len((await gateway.ask(get(f"f{deep}?offset=-1"))).body) == deep + 1
+
+
+async def test_cursors_that_nobody_else_asks_for() -> None:
+    size = 100_000
+    async with serving(cache_size=size) as gateway:
+        await gateway.ask(put("s", body=b"x" * 1000))
+        popular = get("s?offset=-1")
+        await statuses(gateway, [popular] * 2)
+        cursors = [get(f"s?offset=-1&live=long-poll&cursor={number}") for number in range(MANY)]
+        assert await statuses(gateway, cursors) == [200] * MANY
+        assert gateway.store.bytes <= size
+        assert gateway.route.traffic.kept.evictions > 0
+        hits = gateway.route.traffic.result_count(HIT)
+        await statuses(gateway, [popular])
+        assert gateway.route.traffic.result_count(HIT) == hits + 1  # it was not pushed out
+
+
+@pytest.mark.parametrize("size", [33 * 1024, 1 << 20])
+async def test_heads_without_an_end(size: int) -> None:
+    async with serving() as gateway:
+        for _ in range(3):
+            client = await gateway.connect()
+            client.send(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * (size // 8))
+            assert (await client.answer()).status == 431
+        await until(lambda: gateway.limits.connections == 0)
+        assert gateway.limits.refused["head_size"] == 3
