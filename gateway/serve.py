@@ -107,6 +107,7 @@ class Gateway:
         return (
             *snapshot(self._shared, self._routes),
             *self._purges.samples(),
+            *self._authorities.samples(),
             *metrics.of_this_process(),
         )
 

@@ -12,13 +12,14 @@ from gateway.access.key_sets import parse_keys
 from gateway.access.keys_file import parse_keys_file
 from gateway.access.read_tokens import ReadTokens
 from gateway.access.reader_keys import ReaderKeys
-from gateway.access.remote_keys import RemoteKeys
+from gateway.access.remote_keys import FETCHES, RESULTS, RemoteKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import WatchedFile
 from gateway.errors import StartError
+from gateway.telemetry.metrics import Sample
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
@@ -116,6 +117,12 @@ class Authorities:
         """What is wrong with each file and URL, for whoever asks how this process is."""
         files = {file.path: file.trouble for file in self._files}
         return files | {keys.shown: keys.trouble for keys in self._urls}
+
+    def samples(self) -> Iterator[Sample]:
+        """The numbers of all issuers whose keys are at a URL, together."""
+        if self._urls:
+            for result in RESULTS:
+                yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
     def judge_again(self) -> None:
         """End whoever is vouched for by nobody any more: a few at once, many in turns."""
