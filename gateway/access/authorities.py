@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.access.console import ConsoleAuthority
 from gateway.access.jwt_issuers import JwtIssuers
 from gateway.access.key_sets import parse_keys
 from gateway.access.keys_file import parse_keys_file
@@ -41,12 +42,16 @@ EMPTY = TokensFile({}, NOTHING, {})
 class Authorities:
     """The authorities by the words of `auth`; between `start` and `stop` they watch their files.
 
-    `clock` gives epoch seconds.
+    `clock` gives epoch seconds. Where there is a console, `console` is the hash of its token, which
+    every kind of credential stands beside.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float], console: bytes = b""
+    ) -> None:
         """Raises StartError for a file that cannot be used."""
         self._clock = clock
+        self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         # Whom to judge again, and when that goes on.
         self._judging: Iterator[None] = iter(())
         self._next_turn: asyncio.Handle | None = None
@@ -86,7 +91,7 @@ class Authorities:
         for kind in wanted:
             if kind not in self._by_kind:
                 raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
-        made = Verifier([self._by_kind[kind] for kind in wanted])
+        made = Verifier([*self._always, *(self._by_kind[kind] for kind in wanted)])
         self._verifiers.append(made)
         return made
 
