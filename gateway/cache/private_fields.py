@@ -17,6 +17,7 @@ from gateway.protocol import cache_headers
 # Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
 # long. A browser goes by max-age as before.
 _FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
+_CREDENTIALS = ("Authorization", "Cookie")
 # Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
 # Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
 _OF_SHARED_CACHES = re.compile(
@@ -26,10 +27,17 @@ _OF_SHARED_CACHES = re.compile(
 
 
 def make_private(fields: CIMultiDict[str]) -> None:
-    """Leave in an answer's fields only what is for its reader."""
+    """Leave in an answer's fields only what is for its reader.
+
+    Another user of his browser comes with another credential, and is given nothing of it.
+    """
     for name in {name for name in fields if _is_of_shared_caches(name)}:
         del fields[name]
     fields["Cache-Control"] = _private(tuple(fields.getall("Cache-Control", ())))
+    varies = {name.lower() for name in members(fields.getall("Vary", ()))}
+    for name in _CREDENTIALS:
+        if name.lower() not in varies and "*" not in varies:
+            fields.add("Vary", name)
 
 
 def private_lines(lines: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # What an answer may lack, or have amiss: `tail` is a lifetime that is shortened at an open tail.
 REPAIRS = ("cache_control", "cors", "cursor", "etag", "no_store", "tail")
+_SAYS_MORE = ("Vary",)  # in an answer of a private route than in the origin's
 
 
 class ResponseRules(msgspec.Struct):
@@ -88,7 +89,7 @@ class ResponseRules(msgspec.Struct):
         """A kept answer that the origin has just said still stands."""
         known = cached.fields()
         if cached.is_ours or cached.said or self.is_private:
-            for name in repair.LIFETIMES:
+            for name in (*repair.LIFETIMES, *(_SAYS_MORE if self.is_private else ())):
                 known.popall(name, None)
             known.extend(cached.said)
         fields = policy.updated(known, response_fields(headers, self.via))
@@ -140,8 +141,7 @@ class ResponseRules(msgspec.Struct):
             not is_ones_own and sharing.may_be_joined(request, stored, fields, facts)
         )
         stored = _varied_by_coding(stored, fields, request)
-        if not is_ours:
-            said = said or self._hidden(fields)
+        said += self._hidden(fields, () if is_ours or said else repair.LIFETIMES)
         self._tell_caches(request, fields, wanted=is_shared and lasts)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         return CachedResponse(
@@ -163,11 +163,12 @@ class ResponseRules(msgspec.Struct):
             tagged_as=(request.path, request.start) if lacks_tag else None,
         )
 
-    def _hidden(self, fields: MultiMapping[str]) -> list[tuple[str, str]]:
-        """What the origin says to caches that they are not told."""
+    def _hidden(self, fields: MultiMapping[str], lifetimes: Sequence[str]) -> list[tuple[str, str]]:
+        """What the origin says to caches and they are not told, or in other words."""
         if not self.is_private:
             return []
-        return [(name, value) for name in repair.LIFETIMES for value in fields.getall(name, ())]
+        names = (*lifetimes, *_SAYS_MORE)
+        return [(name, value) for name in names for value in fields.getall(name, ())]
 
     def _tell_caches(
         self, request: CacheRequest, fields: CIMultiDict[str], *, wanted: bool

@@ -133,7 +133,7 @@ class Store(Generic[K]):
 
     def _make_room(self, owner: Kept) -> None:
         """After an entry of this owner was added."""
-        while owner.bytes > self._room_of(owner):
+        while owner.share < ALL and owner.bytes > self._room_of(owner):
             self._evict_of(owner)
         while self.bytes > self._max_bytes or len(self) > self._max_entries:
             self._evict(next(iter((self._new or self._used).values())))

@@ -67,7 +67,9 @@ class Origin:
 
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
-        self._tls = trust.context(self._settings.tls_ca, verify=self._settings.tls_verify)
+        # To read the system's takes 30 ms.
+        if self._settings.tls_ca or any(server.speaks_tls for server in self._servers):
+            self._tls = trust.context(self._settings.tls_ca, verify=self._settings.tls_verify)
         self._pooled = session(self._settings, self._tls, trace(), pooled=True)
         self._unpooled = session(self._settings, self._tls, trace(), pooled=False)
         self._checks.start()

@@ -61,11 +61,15 @@ class Connector(aiohttp.TCPConnector):
 
 
 def session(
-    settings: OriginSettings, tls: ssl.SSLContext, trace: aiohttp.TraceConfig, *, pooled: bool
+    settings: OriginSettings,
+    tls: ssl.SSLContext | None,
+    trace: aiohttp.TraceConfig,
+    *,
+    pooled: bool,
 ) -> ClientSession:
     """A client that adds nothing to requests, and takes nothing from answers."""
     connector = Connector(
-        ssl=tls,
+        ssl=tls or True,
         limit=0,  # the bound is `max_requests`
         force_close=not pooled,
         keepalive_timeout=KEEP_ALIVE_S if pooled else None,

@@ -74,6 +74,7 @@ class OriginServer:
         self.fell = asyncio.Event()  # set as long as the server is down
         self._prefix = prefix
         parsed = URL(url)
+        self.speaks_tls = parsed.scheme == "https"
         self._origin = str(parsed.origin())
         self.authority = f"{parsed.host_subcomponent}:{parsed.port}"
         self._hosts = {(parsed.host, parsed.port)}
@@ -113,7 +114,7 @@ class OriginServer:
         parsed = URL(self.url)
         assert parsed.host is not None
         assert parsed.port is not None
-        return parsed.host, parsed.port, tls if parsed.scheme == "https" else None
+        return parsed.host, parsed.port, tls if self.speaks_tls else None
 
     def location(self, url: str) -> str | None:
         """What the gateway calls a URL that this server gave, if it is below the base URL."""

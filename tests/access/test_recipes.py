@@ -67,6 +67,7 @@ def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path
             assert kitchen.follow(OF_USERS) >= 5
 
 
+@pytest.mark.timeout(180)  # a token has to expire, and three programs and a browser start
 def test_the_page_of_the_recipe_shows_news_for_longer_than_a_token_lasts(tmp_path: Path) -> None:
     with (
         Kitchen(tmp_path, {"LIFETIME_S = 300": "LIFETIME_S = 6"}, {}) as kitchen,

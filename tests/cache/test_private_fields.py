@@ -41,10 +41,19 @@ def test_lifetimes_stay_for_the_browser(given: list[str], left: str) -> None:
 def test_nothing_else_is_said_to_shared_caches(name: str) -> None:
     fields = CIMultiDict({name.lower(): "max-age=60", "ETag": '"a"'})
     make_private(fields)
-    assert dict(fields) == {"ETag": '"a"', "Cache-Control": "private"}
+    assert fields.keys() == {"ETag", "Cache-Control", "Vary"}
+    assert fields["Cache-Control"] == "private"
 
 
 def test_lines_stay_lines_and_none_stay_none() -> None:
     said = "Cache-Control: public, max-age=60\r\nCDN-Cache-Control: max-age=600\r\nVary: Origin\r\n"
-    assert private_lines(said) == "Cache-Control: private, max-age=60\r\nVary: Origin\r\n"
+    lines = ("Cache-Control: private, max-age=60", "Vary: Origin", "Vary: Authorization")
+    assert private_lines(said) == "\r\n".join([*lines, "Vary: Cookie", ""])
     assert private_lines("") == ""
+
+
+@pytest.mark.parametrize("varies", ["*", "authorization, COOKIE"])
+def test_what_varies_already_is_left_as_it_is(varies: str) -> None:
+    fields = CIMultiDict({"Vary": varies})
+    make_private(fields)
+    assert fields.getall("Vary") == [varies]

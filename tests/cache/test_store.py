@@ -360,3 +360,11 @@ def test_shares_hold_whatever_is_kept_asked_for_and_dropped(
         known = {key for keys in store._of_owner.values() for key in keys}
         bounded = {it for it in (*store._new, *store._used) if str(it)[-1] != "z"}
         assert known == bounded
+
+
+def test_an_owner_that_may_have_all_goes_by_the_order_of_all() -> None:
+    store, owner = store_of(20 * EMPTY), Kept()
+    for number in range(21):
+        store.put(entry(f"k{number}", owner=owner))
+    assert (owner.entries, owner.evictions) == (20, 1)
+    assert store.peek("k0", NOW) is None

@@ -82,6 +82,14 @@ PER_CREDENTIAL = tuple(
     if "per-credential" in target(name).credentials
 )
 
+SHARING = tuple(
+    Candidate(name, mode)
+    for name in ENGINES
+    for mode in ("reader-key", "asked")
+    if mode in target(name).credentials
+)
+"""Those that give copies to readers with credentials of whom they know that they may read."""
+
 
 @contextlib.contextmanager
 def edge(candidate: Candidate, origin: HeadgateOrigin, prefix: str = STREAMS) -> Iterator[Edge]:

@@ -55,6 +55,9 @@ OF_CREDENTIALS = {
 }
 """Those in which it may matter that readers with credentials have copies of their own."""
 
+OF_SHARING = _of(read_cases.users_apart, read_cases.head_around_append, read_cases.writes)
+"""Those in which it may matter that readers with credentials share, and that origins know them."""
+
 OF_PATIENTS = _of(
     *(live_cases.polls_with_news, live_cases.polls_without_news, live_cases.cursors_ignored),
     *(read_cases.reordered_query, read_cases.head_around_append, read_cases.writes),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
+from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.candidates import edge as started_edge
-from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS
+from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_SHARING
 from tests.cdn.live_cases import polls_without_news
 from tests.cdn.origin import headgate_origin
 
@@ -34,6 +34,13 @@ async def test_has_just_the_faults_that_its_target_tells(edge: Edge, case: Case)
 @pytest.mark.parametrize("edge", PER_CREDENTIAL, indirect=True, ids=str)
 @pytest.mark.parametrize("case", OF_CREDENTIALS.values(), ids=OF_CREDENTIALS)
 async def test_has_no_other_faults_with_a_copy_for_each_reader(edge: Edge, case: Case) -> None:
+    found = await case(edge)
+    assert found.faults == found.looked_for & edge.known_faults, found.figures
+
+
+@pytest.mark.parametrize("edge", SHARING, indirect=True, ids=str)
+@pytest.mark.parametrize("case", OF_SHARING.values(), ids=OF_SHARING)
+async def test_has_no_other_faults_where_those_who_may_read_share(edge: Edge, case: Case) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GATEWAYS = 3
 SEED = 11
-FAILOVERS = 5
+FAILOVERS = 3  # `make torture` has 200
 ROLLBACKS = 3
 REPLICATION = {"repl-diskless-sync-delay": "0"}
 

@@ -445,6 +445,9 @@ REFUSALS = [
         lines=("WWW-Authenticate: Bearer",),
     ),
     Refusal(
+        errors.KeysUnavailable("why"), 503, "keys_unavailable", "Keys unavailable", lines=LATER
+    ),
+    Refusal(
         errors.Unauthenticated("why", is_refused=True),
         401,
         "unauthenticated",

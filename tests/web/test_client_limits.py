@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.protocol.responses import RETRY_AFTER_S
+from gateway.settings import Route, Settings
+from tests.streams.clock import ManualClock
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, edge_serving, get, post, put, request, serving
 
@@ -192,3 +196,15 @@ async def test_what_is_not_bounded_is_not_noted() -> None:
         assert [len(rate) for rate in gateway.shared.quotas._rates] == [0, 0, 0]
         await until(lambda: gateway.limits.connections == 0)
         assert gateway.limits.connections_of == {}
+
+
+# ---------------------------------------------------------------- routes
+
+
+@pytest.mark.parametrize("origin", ["memory:", "http://127.0.0.1:9"])
+def test_a_route_has_its_share_of_the_cache(origin: str) -> None:
+    route = Route(prefix="/a", origin=origin, cache_share=10)
+    settings = Settings(routes=(route,))
+    shared = app.shared_by_all(settings, ManualClock())
+    made = app.route_of(settings, route, Authorities(settings, ManualClock()), shared)
+    assert made.traffic.kept.share == 10

@@ -70,7 +70,8 @@ class Connector:
 
     def check(self) -> None:
         """Raises StartError when the authorities to trust cannot be read."""
-        trust.context(self._settings.tls_ca)
+        if self._settings.tls_ca:  # those of the system take 30 ms, and need no check
+            trust.context(self._settings.tls_ca)
 
     async def connect(self, redis_connection: RedisConnection, address: Address) -> None:
         """Open a connection, with our functions on its server, which `redis_connection` takes over.

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
+from tests.edge.identities.origin import BY_ORIGIN, OPEN
 from tests.edge.identities.people import mark_of_scope
 from tests.edge.identities.world import AUTH_TTL_S, expires_at
 
@@ -94,7 +94,7 @@ class Judge:
 
     def _must_be_private(self, read: Read, got: Got) -> None:
         """Caches in front are told nothing that lets them share it."""
-        if read.prefix not in {BY_TOKEN, BY_ORIGIN}:
+        if read.prefix == OPEN:
             return
         said = json.dumps([got.fields.get(name, "") for name in _OF_CACHES])
         is_shared = any(word in said for word in _FOR_ALL) or "private" not in said
