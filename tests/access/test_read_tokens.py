@@ -307,7 +307,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "is no JSON Web Key Set: make it by headgate token keys"),
+        (b"", "is no JSON Web Key Set: headgate token keys NEW_FILE makes one"),
         (b'{"keys":[]}', "has no key with a kid"),
         (content(EC), "has no key with a kid"),
         (b'{"keys":[' + content(ED)[10:-2] + b',{"kty":"oct","kid":"r","k":"AAAA"}]}', "private"),
