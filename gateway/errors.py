@@ -71,11 +71,14 @@ class WebOriginRefused(HeadgateError):
 
     code = "origin_not_allowed"
 
-    def __init__(self, origin: str) -> None:
-        super().__init__(
-            f"pages of {origin[:128]} may not write here: write_origins names the web origins "
-            "that may, and a token in Authorization lets others"
-        )
+    def __init__(self, origin: str, *, is_guarded: bool = True, has_token: bool = False) -> None:
+        """`has_token` where its token was accepted, and only the page's origin is wrong."""
+        may = "write_origins names the web origins that may"
+        if has_token:
+            may = "with a token in Authorization, cors_origins names the web origins that may"
+        elif is_guarded:
+            may += ", and a token in Authorization lets others"
+        super().__init__(f"pages of {origin[:128]} may not write here: {may}")
 
 
 class MethodNotAllowed(HeadgateError):

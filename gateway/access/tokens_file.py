@@ -27,7 +27,7 @@ from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.toml_file import TomlFile, spell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
     from pydantic_core import ErrorDetails
@@ -35,6 +35,20 @@ if TYPE_CHECKING:
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
 HIGHEST_VERSION = 2**31 - 1
+# What pydantic finds, in our words.
+_KINDS = {
+    "tuple_type": "an array of tables",
+    "too_short": "an array of at least one table",
+    "model_type": "a table",
+    "dict_type": "a table",
+    "string_type": "text",
+    "string_too_short": "text of 1 to 1,024 characters",
+    "string_too_long": "text of 1 to 1,024 characters",
+    **dict.fromkeys(
+        ("int_type", "greater_than_equal", "less_than_equal"),
+        f"a whole number from 1 to {HIGHEST_VERSION:,}",
+    ),
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -68,23 +82,30 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
     except RecursionError:
         raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
     try:
-        return _File.model_validate(values).read()
+        tables = _File.model_validate(values)
     except ValidationError as refusal:
         errors = refusal.errors(include_url=False, include_input=False)
         raise ValueError("; ".join(_sentence(error, file) for error in errors)) from None
+    said = [f"{_subject(place, file)} {words}" for place, words in tables.mistakes()]
+    if said:
+        raise ValueError("; ".join(said))
+    return tables.read()
 
 
 def _sentence(error: ErrorDetails, file: TomlFile) -> str:
     """What is wrong, and where; never the value, which may be a token."""
-    # Of a list pydantic tells the place, and of a mistake of the whole file nothing.
-    subject = f"{file.position(error['loc'])}: {spell(error['loc'])}".removesuffix(": ")
+    subject = _subject(error["loc"], file)
     if error["type"] == "extra_forbidden":
         return f"{subject} is nothing that this file can have"
     if error["type"] == "missing":
         return f"{subject} is missing"
     if error["type"] == "value_error":
         return f"{subject} {error['ctx']['error']}"
-    return f"{subject} is wrong: {error['msg'].lower()}"
+    return f"{subject} must be {_KINDS.get(error['type'], 'something else')}"
+
+
+def _subject(place: tuple[str | int, ...], file: TomlFile) -> str:
+    return f"{file.position(place)}: {spell(place)}"
 
 
 # ---------------------------------------------------------------- its tables
@@ -170,21 +191,23 @@ class _File(_Table):
     revoked: tuple[_Revoked, ...] = ()
     reader_keys: dict[Annotated[str, AfterValidator(check_pattern)], Version] = {}
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        for what, all_of_them in (
-            ("name", [role.name for role in self.roles]),
-            ("name", [token.name for token in self.tokens]),
-            ("hash", [token.digest for token in self.tokens]),
-        ):
-            _check_once(what, all_of_them)
+    def mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Where its tables do not fit together, and words that follow what stands there."""
         known = {role.name for role in self.roles}
-        for token in self.tokens:
+        names: dict[tuple[str, str], int] = {}
+        hashes: dict[bytes, int] = {}
+        named: dict[str, Sequence[_Role | _Token]] = {"roles": self.roles, "tokens": self.tokens}
+        for kind, tables in named.items():
+            for index, one in enumerate(tables):
+                first = names.setdefault((kind, one.name), index)
+                if first != index:
+                    yield (kind, index, "name"), f"is {one.name}, as that of {kind}[{first}] is"
+        for index, token in enumerate(self.tokens):
+            first = hashes.setdefault(token.digest, index)
+            if first != index:
+                yield ("tokens", index, "token"), f"is the hash that tokens[{first}] has, too"
             if token.role is not None and token.role not in known:
-                raise ValueError(
-                    f"must have the role {token.role}, which the token {token.name} has"
-                )
-        return self
+                yield ("tokens", index, "role"), f"is {token.role}, and no role has that name"
 
     def read(self) -> TokensFile:
         """Its tables as they are asked."""
@@ -218,8 +241,3 @@ class _File(_Table):
 
 def _grants(given: Sequence[_Grant]) -> tuple[Grant, ...]:
     return tuple(Grant(one.streams, frozenset(one.operations)) for one in given)
-
-
-def _check_once(what: str, given: Sequence[object]) -> None:
-    if len(set(given)) < len(given):
-        raise ValueError(f"must have each {what} of its tokens, and of its roles, only once")

@@ -43,6 +43,7 @@ FAILED = 1
 INTERRUPTED = 130
 # How long a producer waits for a server that restarts, and at most between two attempts.
 RETRY_FOR_S = 30.0
+LIMITED_FOR_S = 60.0  # and how long any append does what a limit of the server asks for
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
@@ -278,9 +279,12 @@ async def _content_type(stream: Stream, headers: Mapping[str, str]) -> str:
 
 
 def _retries(producer: Producer | None) -> Retries:
-    """Time for what may be done twice: only a producer's appends are told from their copies."""
+    """Time for what may be done twice: only a producer's appends are told from their copies.
+
+    What a limit has refused was not done, so it is sent again in any case.
+    """
     time_s = 0.0 if producer is None else RETRY_FOR_S
-    return Retries(time_s, _backoff(LONGEST_WAIT_S), note)
+    return Retries(time_s, _backoff(LONGEST_WAIT_S), note, LIMITED_FOR_S)
 
 
 def _lines(count: int) -> str:

@@ -13,29 +13,39 @@ if TYPE_CHECKING:
     from gateway.backoff import Backoff
 
 T = TypeVar("T")
+LIMITED = 429
 
 
 class Retries:
     """Waits out what may pass: a server that restarts or is busy. With no time it waits for none.
 
-    The time counts from the first of the failures in a row.
+    The time counts from the first of the failures in a row. A refusal by a limit (429) has done
+    nothing, so that it may be waited out where twice would do harm: for `limited_s`.
     """
 
-    def __init__(self, time_s: float, backoff: Backoff, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        time_s: float,
+        backoff: Backoff,
+        note: Callable[[str], None],
+        limited_s: float = 0.0,
+    ) -> None:
         self._time_s = time_s
+        self._limited_s = max(time_s, limited_s)
         self._backoff = backoff
         self._note = note
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What the attempt gives, once it succeeds."""
         loop = asyncio.get_running_loop()
-        until: float | None = None
+        since: float | None = None
         while True:
             try:
                 result = await attempt()
             except RequestRefused as refusal:
-                until = until or loop.time() + self._time_s
-                left_s = until - loop.time()
+                since = loop.time() if since is None else since
+                time_s = self._limited_s if refusal.status == LIMITED else self._time_s
+                left_s = since + time_s - loop.time()
                 if not refusal.is_passing or left_s <= 0 or refusal.retry_after_s > left_s:
                     raise
                 # A last attempt is made when the time is over, not some time before.
@@ -44,6 +54,6 @@ class Retries:
                 await asyncio.sleep(wait_s)
             else:
                 self._backoff.reset()
-                if until is not None:
+                if since is not None:
                     self._note("headgate: connected again")
                 return result

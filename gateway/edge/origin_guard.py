@@ -31,6 +31,7 @@ from gateway.errors import (
     LimitReached,
     OriginBroken,
     OriginBusy,
+    OriginUnreachable,
     StreamGone,
     StreamNotFound,
     Unauthenticated,
@@ -176,7 +177,10 @@ class OriginGuard(Background):
             self.said["failed"] += 1
             if isinstance(error, LimitReached):
                 raise
-            raise OriginBusy(f"it is not known who may read this: {error.detail}") from error
+            detail = f"it is not known who may read this: {error.detail}"
+            if isinstance(error, OriginUnreachable):
+                raise OriginUnreachable(detail) from error
+            raise OriginBusy(detail) from error
         refusal = _refusal(answer.status, answer.headers)
         if isinstance(refusal, OriginBusy | OriginBroken):
             self.said["failed"] += 1

@@ -36,7 +36,7 @@ async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     yield Step("What is asked", _what_is_asked(read), "section 5 of the protocol")
     yield Step(
         "Who shares the answer",
-        "everybody",
+        "everybody" if route.access.guard is None else "all who may read",
         "no header changes what an own log says",
     )
     yield Step("Cache key", read.target, "equal canonical targets are one answer")

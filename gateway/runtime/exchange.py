@@ -42,7 +42,8 @@ class Exchange:
         self._began = perf_counter()
         self.traffic = traffic
         self.route = ""
-        self.principal: Principal | None = None  # whom a guard has admitted, if not anybody
+        self.principal: Principal | None = None  # whom a guard knows, if not anybody
+        self.refused: str | None = None  # why a guard has not: a code, and words for operators
         self.operation = operation
         self.begins = counted.NOWHERE
         self.request_id = request_id
@@ -107,6 +108,7 @@ class Exchange:
                 request_id=self.request_id,
                 ended=ended,
                 principal=None if self.principal is None else self.principal.name,
+                refused=self.refused,
             )
 
 

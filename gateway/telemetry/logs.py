@@ -96,7 +96,8 @@ class Outcome(TypedDict):
     cache: str  # X-Cache as the client was told it, or none
     route: str  # its prefix, or none
     ended: Ended
-    principal: NotRequired[str | None]  # the name of whom a guard has admitted
+    principal: NotRequired[str | None]  # the name of whom a guard knows
+    refused: NotRequired[str | None]  # why a guard has not admitted him: never the token
 
 
 def request_line(
@@ -114,6 +115,8 @@ def request_line(
     known = {} if forwarded_for is None else {"forwarded_for": forwarded_for[:LONGEST_SHOWN]}
     if principal := outcome.get("principal"):
         known["principal"] = principal
+    if refused := outcome.get("refused"):
+        known["refused"] = refused[:LONGEST_SHOWN]
     log.log(
         LEVELS[level.upper()],
         "request",

@@ -42,6 +42,11 @@ async def admit(
         is_unknown = isinstance(refusal, Unauthenticated)
         decisions[counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN] += 1
         exchange.is_looked_up = False
+        # Also where the client is told nothing of it, operators find out by the log.
+        exchange.refused = f"{refusal.code}: {refusal.detail}"
+        if not (is_unknown or guard.goes_by_query):
+            known = guard.admitted(request.headers, presented.token, (), now)
+            exchange.principal = None if known is None or known.is_anybody else known
         if route.access.conceals:
             raise StreamNotFound(ABSENT) from None
         raise

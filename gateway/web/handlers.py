@@ -110,7 +110,8 @@ class Handlers:
         presented = await admit(request, exchange, route, path, target, now)
         accounting.found(exchange, request, route, presented.target, now)
         has_token = presented.token is not None and exchange.principal is not None
-        web_origins.check(request, self._lines, has_token=has_token)
+        is_guarded = route.access.guard is not None
+        web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
         charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, presented.target, route, name)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.runtime.common_headers import CommonHeaders
 
 
-def check(request: BaseRequest, lines: CommonHeaders, *, has_token: bool) -> None:
+def check(request: BaseRequest, lines: CommonHeaders, *, is_guarded: bool, has_token: bool) -> None:
     """Refuse a page's write: browsers ask first only for those that forms cannot make.
 
     `has_token` where a guard has accepted the request's Authorization: a page that can set it
@@ -26,7 +26,7 @@ def check(request: BaseRequest, lines: CommonHeaders, *, has_token: bool) -> Non
     if origin is None or request.method in SAFE:
         return
     if not _may_write(request, lines, origin, has_token=has_token):
-        raise WebOriginRefused(origin)
+        raise WebOriginRefused(origin, is_guarded=is_guarded, has_token=has_token)
 
 
 def preflight(request: BaseRequest, lines: CommonHeaders, *, is_guarded: bool) -> Response:

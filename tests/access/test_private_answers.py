@@ -117,7 +117,13 @@ async def test_no_token_is_in_a_log_line_a_metric_or_a_key(
         await _use_tokens(prefix, tmp_path)
     assert not [line for line in lines if CANARY in repr(line)]
     told = [line for line in lines if line["event"] == "request"]
-    assert {line.get("principal") for line in told} == {"ann", "all", None}
+    assert {(line.get("principal"), line.get("refused")) for line in told} == {
+        ("ann", None),
+        ("all", None),
+        (None, "unauthenticated: the token has expired"),
+        (None, "unauthenticated: the token is unknown"),
+        ("ben", "forbidden: the token does not permit this here: it needs read"),
+    }
 
 
 async def _use_tokens(prefix: str, tmp_path: Path) -> None:

@@ -46,6 +46,20 @@ def test_patience_ends_with_its_time() -> None:
     assert 2 < attempts.made < 1000
 
 
+def test_a_limit_is_waited_out_where_twice_would_do_harm() -> None:
+    limited = RequestRefused("later", 429, {"Retry-After": "2"})
+    attempts = Attempts(limited, limited)
+    retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, limited_s=5)
+    assert virtual_time.run(retries.run(attempts)) == "done"
+    assert attempts.said[0] == "headgate: later; trying again in 2.0 s"
+    for refusals, made in (([limited] * 9, 3), ([RequestRefused("busy", 503)], 1)):
+        refused = Attempts(*refusals)
+        retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), refused.said.append, limited_s=5)
+        with pytest.raises(RequestRefused):
+            virtual_time.run(retries.run(refused))
+        assert refused.made == made
+
+
 async def test_each_row_of_failures_has_the_whole_time() -> None:
     attempts = Attempts(RequestRefused("busy", 503))
     retries = attempts.retries(20)

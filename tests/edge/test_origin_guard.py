@@ -144,6 +144,15 @@ async def test_an_origin_that_cannot_be_asked_lets_nobody_in_but_whom_it_let_in(
             assert b"data" not in refused.wire
 
 
+async def test_an_origin_that_is_stopped_is_told_as_that() -> None:
+    async with contextlib.AsyncExitStack() as stopping:
+        origin = await stopping.enter_async_context(RawOrigin(Club()))
+        async with edge_serving(origin, {"auth": "origin", "stale_if_error": 3600}) as gateway:
+            assert (await read(gateway, "ann")).status == 200
+            await stopping.aclose()
+            (await read(gateway, "ben")).assert_problem(502, "it is not known who may read")
+
+
 async def test_a_refusal_of_what_is_not_kept_ends_the_permission() -> None:
     club = Club()
     async with guarded(club) as gateway:

@@ -471,6 +471,22 @@ REFUSALS = [
         "pages of https://evil.test may not write here: "
         "write_origins names the web origins that may, and a token in Authorization lets others",
     ),
+    Refusal(
+        errors.WebOriginRefused("https://evil.test", is_guarded=False),
+        403,
+        "origin_not_allowed",
+        "Origin not allowed",
+        "pages of https://evil.test may not write here: "
+        "write_origins names the web origins that may",
+    ),
+    Refusal(
+        errors.WebOriginRefused("https://evil.test", has_token=True),
+        403,
+        "origin_not_allowed",
+        "Origin not allowed",
+        "pages of https://evil.test may not write here: "
+        "with a token in Authorization, cors_origins names the web origins that may",
+    ),
     Refusal(errors.StreamNotFound("why"), 404, "stream_not_found", "Stream not found"),
     Refusal(
         errors.MethodNotAllowed("why"),

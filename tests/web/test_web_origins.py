@@ -21,11 +21,11 @@ STRANGER = "https://evil.test"
 
 
 def is_refused(answer: Answer) -> bool:
-    """Whether an answer is this very refusal, which names the setting."""
+    """Whether an answer is this very refusal, which names a setting."""
     return (
         answer.status == 403
         and b'"code":"origin_not_allowed"' in answer.body
-        and b"write_origins" in answer.body
+        and (b"write_origins" in answer.body or b"cors_origins" in answer.body)
     )
 
 
