@@ -10,7 +10,7 @@ import base64
 import hmac
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.protocol.requests import Read
+
+R = TypeVar("R", bound="Read")
 
 PARAMETER = "rk"
 KEY_BYTES = 16  # 128 bits: nobody guesses it, and it adds 26 characters to a URL
@@ -73,3 +75,12 @@ class ReaderKeys:
         by_key = hmac.compare_digest(given[1].encode(), key.encode())
         marked = f"{read.target}&{PARAMETER}{f'={key}' if by_key else ''}"
         return replace(read, target=marked, told_key=key, by_key=by_key)
+
+    def renewed(self, read: R) -> R:
+        """A read that had to wait, as it is now: a rotation has made its key one of before."""
+        key = self.of(read.path)
+        if key == read.told_key:
+            return read
+        target = read.target.removesuffix(f"={read.told_key}") if read.by_key else read.target
+        by_key = None if read.by_key is None else False
+        return replace(read, target=target, told_key=key, by_key=by_key)

@@ -17,10 +17,12 @@ from gateway.protocol.offsets import parse_offset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
+    from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.protocol.state import Record, StreamState
     from gateway.runtime.context import Context
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 class HostedFeedSource:
     """The FeedSource of a route; `events` are the data events that are kept for catch-up."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an answer is read from, made by and counted in
         self,
         table: StreamTable,
         reader: ChunkReader,
@@ -39,6 +41,7 @@ class HostedFeedSource:
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
+        keys: ReaderKeys | None,
     ) -> None:
         self.settings = settings
         self.traffic = traffic
@@ -47,6 +50,7 @@ class HostedFeedSource:
         self._table = table
         self._reader = reader
         self._freshness = freshness
+        self._keys = keys
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
     def poll_data(
@@ -62,7 +66,8 @@ class HostedFeedSource:
         return self._data(parked, chunks.cut(stream, start, mine)[0])
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
-        return responses.data(chunk, parked.read, self._freshness, self.shared.clock())
+        read = self._renewed(parked.read)
+        return responses.data(chunk, read, self._freshness, self.shared.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
         """204; who was told of more than the feed has is at the tail that the table knows."""
@@ -73,7 +78,12 @@ class HostedFeedSource:
                 unknown = LogUnavailable("the log does not tell what follows offset")
                 return self.shared.problem(unknown)
             stream = known
-        return responses.poll_ended(stream, parked.read, self._freshness, self.shared.clock())
+        read = self._renewed(parked.read)
+        return responses.poll_ended(stream, read, self._freshness, self.shared.clock())
+
+    def _renewed(self, read: LongPoll) -> LongPoll:
+        """A waiter's read: its reader key may have been rotated while it waited."""
+        return read if self._keys is None else self._keys.renewed(read)
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Read from the log: the feed had gone past the waiter when it came."""

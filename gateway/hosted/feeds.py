@@ -18,6 +18,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
@@ -139,7 +140,7 @@ class HostedFollower:
 class HostedFeeds:
     """The feeds of a route."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what its source is made of
         self,
         table: StreamTable,
         reader: ChunkReader,
@@ -147,8 +148,9 @@ class HostedFeeds:
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
+        keys: ReaderKeys | None,
     ) -> None:
-        self.source = HostedFeedSource(table, reader, freshness, settings, shared, traffic)
+        self.source = HostedFeedSource(table, reader, freshness, settings, shared, traffic, keys)
         self._table = table
         self._reader = reader
         self._limits = shared.limits

@@ -89,7 +89,9 @@ class HostedRoute:
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
-        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared, self.traffic)
+        self.feeds = HostedFeeds(
+            self.table, self.reader, freshness, settings, shared, self.traffic, access.reader_keys
+        )
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
 
@@ -110,6 +112,11 @@ class HostedRoute:
             raise type(read)(read.detail)
         keys = self.access.reader_keys
         return read if keys is None else keys.applied(read, target)
+
+    def renewed(self, read: Read) -> Read:
+        """A read that had to wait, as it is now."""
+        keys = self.access.reader_keys
+        return read if keys is None else keys.renewed(read)
 
     def with_key(self, response: Response, name: str) -> Response:
         """An answer to who may read a stream, with its reader key if it has one."""
@@ -221,6 +228,7 @@ class HostedRoute:
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
+        read = self.renewed(read)
         state = self.table.present(active)
         self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
@@ -254,7 +262,7 @@ class HostedRoute:
     async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         at_tail = start == state.tail
         chunk = chunks.empty(state) if at_tail else await self.reader.chunk_for(read, state, start)
-        return self._render(read, chunk)
+        return self._render(self.renewed(read), chunk)
 
     def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
         """The answer as bytes, and kept for the next who asks."""

@@ -79,7 +79,7 @@ class HostedHandlers:
                 return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
-            ended = responses.poll_ended(state, read, route.freshness, route.clock())
+            ended = responses.poll_ended(state, route.renewed(read), route.freshness, route.clock())
             return Answered(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "who only catches up has an answer"
         live = await route.feeds.prepare(answer)
