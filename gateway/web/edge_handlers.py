@@ -284,6 +284,8 @@ class EdgeHandlers:
         asker = sender(request)._replace(scheme=scheme(request))
         headers, withheld = _headers(request, route), route.identity.withheld
         fields = forwarding.request_fields(headers, asker, route.via, drop=withheld)
+        if route.access.guard is not None and route.origin_guard is None:
+            forwarding.drop_renames(fields)
         source = _fork_source(request)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)
