@@ -10,15 +10,14 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, T
 from yarl import URL
 
 from gateway import trust
-from gateway.access.key_sets import parse_keys
+from gateway.access.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
 from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-
-    from gateway.access.key_sets import KeySet
 
 REFRESH_S = 300.0  # a key that its issuer has withdrawn counts no longer than that
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
@@ -26,13 +25,20 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 UNKNOWN_EVERY_S = 10.0
 FETCH_S = 5.0  # also the longest wait of a request whose key nobody knows yet
 LARGEST_SET = 256 << 10
+FETCHES = counter(
+    "headgate_jwks_fetches_total",
+    "Fetches of the keys of issuers of JWTs, by what became of them: fetched or failed.",
+    "result",
+)
+RESULTS = ("fetched", "failed")
 
 
 class RemoteKeys(Background):
-    """The last good keys, whatever their server answers since.
+    """The last good keys, whatever their server answers since that is no key set.
 
-    Without any yet, `keys` is None. `changed` is called when they have become others, and `trouble`
-    says why they could not be fetched the last time, in words that follow "it".
+    A set without keys withdraws them all. Before there were any, `keys` is None. `changed` is
+    called when they have become others, and `trouble` says why they could not be fetched the last
+    time, in words that follow "it". `fetches` counts by RESULTS.
     """
 
     def __init__(self, url: str, algorithms: Collection[str], changed: Callable[[], None]) -> None:
@@ -46,7 +52,7 @@ class RemoteKeys(Background):
         self._content: bytes | None = None
         self.keys: KeySet | None = None
         self.trouble: str | None = None
-        self.fetches = 0
+        self.fetches = dict.fromkeys(RESULTS, 0)
 
     async def look_again(self) -> None:
         """Fetch the keys, for one that is unknown, if the last fetch is long enough ago.
@@ -88,20 +94,27 @@ class RemoteKeys(Background):
         await asyncio.shield(self._fetching)
 
     async def _attempt(self) -> None:
-        self.fetches += 1
         try:
             async with asyncio.timeout(FETCH_S):
                 content = await self._content_at_url()
             if content != self._content:
                 self._take(content)
             self.trouble = None
+            self.fetches["fetched"] += 1
         except (ClientError, OSError, TimeoutError, ValueError) as cause:
+            self.fetches["failed"] += 1
             self._refuse(_why(cause))
         finally:
             self._fetching = None
 
     def _take(self, content: bytes) -> None:
-        self.keys = parse_keys(content, self._algorithms)
+        try:
+            self.keys = parse_keys(content, self._algorithms)
+        except NoKeys:
+            if self.keys:
+                self.keys, self._content = KeySet({}), None
+                self._changed()
+            raise
         self._content = content
         log.info("access.keys_fetched", url=self.shown, keys=len(self.keys))
         self._changed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
-    from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.protocol.state import Record, StreamState
     from gateway.runtime.context import Context
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class HostedFeedSource:
     """The FeedSource of a route; `events` are the data events that are kept for catch-up."""
 
-    def __init__(  # noqa: PLR0913 - what an answer is read from, made by and counted in
+    def __init__(
         self,
         table: StreamTable,
         reader: ChunkReader,
@@ -41,7 +41,6 @@ class HostedFeedSource:
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
-        keys: ReaderKeys | None,
     ) -> None:
         self.settings = settings
         self.traffic = traffic
@@ -50,7 +49,7 @@ class HostedFeedSource:
         self._table = table
         self._reader = reader
         self._freshness = freshness
-        self._keys = keys
+        self.reader_keys: ReaderKeys | None = None
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
     def poll_data(
@@ -66,7 +65,7 @@ class HostedFeedSource:
         return self._data(parked, chunks.cut(stream, start, mine)[0])
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
-        read = self._renewed(parked.read)
+        read = renewed(self.reader_keys, parked.read)
         return responses.data(chunk, read, self._freshness, self.shared.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
@@ -78,12 +77,8 @@ class HostedFeedSource:
                 unknown = LogUnavailable("the log does not tell what follows offset")
                 return self.shared.problem(unknown)
             stream = known
-        read = self._renewed(parked.read)
+        read = renewed(self.reader_keys, parked.read)
         return responses.poll_ended(stream, read, self._freshness, self.shared.clock())
-
-    def _renewed(self, read: LongPoll) -> LongPoll:
-        """A waiter's read: its reader key may have been rotated while it waited."""
-        return read if self._keys is None else self._keys.renewed(read)
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Read from the log: the feed had gone past the waiter when it came."""

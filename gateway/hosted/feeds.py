@@ -18,7 +18,6 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
@@ -140,7 +139,7 @@ class HostedFollower:
 class HostedFeeds:
     """The feeds of a route."""
 
-    def __init__(  # noqa: PLR0913 - what its source is made of
+    def __init__(
         self,
         table: StreamTable,
         reader: ChunkReader,
@@ -148,9 +147,8 @@ class HostedFeeds:
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
-        keys: ReaderKeys | None,
     ) -> None:
-        self.source = HostedFeedSource(table, reader, freshness, settings, shared, traffic, keys)
+        self.source = HostedFeedSource(table, reader, freshness, settings, shared, traffic)
         self._table = table
         self._reader = reader
         self._limits = shared.limits

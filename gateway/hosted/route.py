@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
@@ -89,9 +90,8 @@ class HostedRoute:
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
-        self.feeds = HostedFeeds(
-            self.table, self.reader, freshness, settings, shared, self.traffic, access.reader_keys
-        )
+        self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared, self.traffic)
+        self.feeds.source.reader_keys = access.reader_keys
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
 
@@ -111,12 +111,7 @@ class HostedRoute:
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
-        return read if keys is None else keys.applied(read, target)
-
-    def renewed(self, read: Read) -> Read:
-        """A read that had to wait, as it is now."""
-        keys = self.access.reader_keys
-        return read if keys is None else keys.renewed(read)
+        return read if keys is None else keys.marked(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
         """An answer to who may read a stream, with its reader key if it has one."""
@@ -228,7 +223,6 @@ class HostedRoute:
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
-        read = self.renewed(read)
         state = self.table.present(active)
         self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
@@ -236,7 +230,8 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
-                ended = responses.poll_ended(state, read, self.freshness, self.clock())
+                told = renewed(self.access.reader_keys, read)
+                ended = responses.poll_ended(state, told, self.freshness, self.clock())
                 return Answered(ended, cache_status.MISS)
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
@@ -262,13 +257,14 @@ class HostedRoute:
     async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         at_tail = start == state.tail
         chunk = chunks.empty(state) if at_tail else await self.reader.chunk_for(read, state, start)
-        return self._render(self.renewed(read), chunk)
+        return self._render(read, chunk)
 
     def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
         """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
         now = self.clock()
-        response = responses.data(chunk, read, self.freshness, now)
+        told = renewed(self.access.reader_keys, read)
+        response = responses.data(chunk, told, self.freshness, now)
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
@@ -288,7 +284,8 @@ class HostedRoute:
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self.clock() + entry.sure_s
         is_current = self.reader.is_current(chunk, until_change=until_change)
-        if is_current and (until is None or self.clock() < until):
+        # Under a key of before nobody else is to be answered.
+        if is_current and told is read and (until is None or self.clock() < until):
             self._store.put(entry)
         return entry
 

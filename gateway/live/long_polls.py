@@ -279,7 +279,8 @@ class _Alike(Generic[V, N]):
 
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
-        key = (parked.position, parked.read.cursor, parked.read.by_key, parked.read.told_key)
+        read = parked.read
+        key = (parked.position, read.cursor, read.by_key, read.told_key)
         try:
             answer = self.answers[key]
         except KeyError:
