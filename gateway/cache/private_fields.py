@@ -22,8 +22,10 @@ _CREDENTIALS = ("Authorization", "Cookie")
 # Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
 # Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
 _OF_SHARED_CACHES = re.compile(
-    r".*cdn-cache-control|surrogate-(control|key)|edge-(control|cache-tag)"
-    r"|x-(accel-expires|key|cache-tags?|litespeed-(cache-control|tag))|xkey|cache-tags?|cdn-tag"
+    r".+-cache-control|.*surrogate-(control|key)|edge-control|.*cache-tags?"
+    r"|x-(accel-expires|key|litespeed-tag)|xkey|cdn-tag"
+    # It names no audience, and those caches go by it that do not know `private`.
+    r"|expires"
 )
 
 

@@ -244,6 +244,13 @@ class Route(BaseModel):
             raise ValueError(f"must not be origin: {without_passwords(origin)} is no http origin")
         return auth
 
+    @field_validator("conceal")
+    @classmethod
+    def _is_ours_to_conceal(cls, value: str, info: ValidationInfo) -> str:
+        if value == "on" and "origin" in (info.data.get("auth") or ()):
+            raise ValueError("must be off: the origin refuses in its own words, and can conceal")
+        return value
+
     @field_validator("anonymous")
     @classmethod
     def _is_ours_to_say(cls, allowed: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -94,3 +94,12 @@ def test_an_issuer_stands_once(tmp_path: Path) -> None:
         'h.toml:8: jwt_issuers[1].issuer is "https://id.example.com/", but must not be the issuer '
         "of jwt_issuers[0] too.",
     )
+
+
+def test_an_origin_that_decides_conceals_itself(tmp_path: Path) -> None:
+    route = '[[routes]]\nprefix = "/s"\norigin = "http://127.0.0.1:1"\nconceal = "on"\nauth = '
+    (sentence,) = refusals(tmp_path, f'{route}"origin"')
+    assert 'conceal is "on", but must be off: the origin refuses in its own words' in sentence
+    config = tmp_path / "h.toml"
+    config.write_text(f'{route}"none"')
+    assert load(config, {}, {}).routes[0].conceal == "on"
