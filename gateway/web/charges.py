@@ -17,11 +17,11 @@ def charge(request: BaseRequest, exchange: Exchange, quotas: Quotas) -> None:
 
     Of a body that does not tell its length the bytes are counted when it is over.
     """
-    principal = "" if exchange.principal is None else exchange.principal.name
+    account = "" if exchange.principal is None else exchange.principal.account
     if request.method == "PUT":
-        quotas.create(request.transport, request.headers, principal)
+        quotas.create(request.transport, request.headers, account)
     elif request.method == "POST":
-        who = quotas.may_append(request.transport, request.headers, principal)
+        who = quotas.may_append(request.transport, request.headers, account)
         quotas.appended(who, request.content_length or 0)
         if request.content_length is None and who is not None:
             exchange.on_received = partial(quotas.appended_more, who)
