@@ -57,7 +57,7 @@ def build(source: Source, setup: Setup) -> web.Application:
     is_open = not settings.admin_users and not settings.admin_tokens
     access = Access(sign_in, settings.admin_tokens, is_open=is_open)
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
-    streams = StreamClient(settings.listen)
+    streams = StreamClient(settings, setup.console)
     app = web.Application(middlewares=[problems, access.check])
     app[SOURCE] = source
     app[CONSOLE] = Console(source, setup, recorder, streams)

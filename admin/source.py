@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.access.console import ConsoleToken
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
@@ -23,11 +24,15 @@ class Health(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What the admin listener is told once: the forms that logs write, and what time it is."""
+    """What the admin listener is told once: the forms that logs write, and what time it is.
+
+    `console` is the token by which guards of streams let it in.
+    """
 
     settings: Settings
     formats: Mapping[str, str]
     clock: Callable[[], float]  # epoch seconds
+    console: ConsoleToken
 
 
 class Source(Protocol):

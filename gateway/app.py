@@ -59,13 +59,15 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 
 
-def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
-    """What the routes and connections share."""
+def shared_by_all(
+    settings: Settings, clock: Callable[[], float], elapsed: Callable[[], float] = monotonic
+) -> Context:
+    """What the routes and connections share. `clock` tells epoch seconds, `elapsed` any."""
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     shared = Context(
         clock,
         Store(settings.cache_size),
-        _quotas(settings),
+        _quotas(settings, elapsed),
         lines,
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
@@ -74,7 +76,7 @@ def shared_by_all(settings: Settings, clock: Callable[[], float]) -> Context:
     return shared
 
 
-def _quotas(settings: Settings) -> Quotas:
+def _quotas(settings: Settings, elapsed: Callable[[], float]) -> Quotas:
     connections = settings.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     limits = Limits(
         max_connections=connections,
@@ -85,9 +87,9 @@ def _quotas(settings: Settings) -> Quotas:
         max_pending_appends=settings.max_pending_appends,
     )
     rates = ClientRates(
-        ClientRate(settings.max_client_appends, 1, monotonic),
-        ClientRate(settings.max_client_append_bytes, 1, monotonic),
-        ClientRate(settings.max_client_creations, HOUR_S, monotonic),
+        ClientRate(settings.max_client_appends, 1, elapsed),
+        ClientRate(settings.max_client_append_bytes, 1, elapsed),
+        ClientRate(settings.max_client_creations, HOUR_S, elapsed),
     )
     shedding = Shedding(settings.max_loop_lag, limits)
     return Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates)
@@ -139,7 +141,6 @@ def edge_route(
         origin.location,
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
-        is_private=access.is_private,
     )
     edge = EdgeRoute(
         route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access

@@ -22,6 +22,7 @@ import admin.app
 from admin.source import Health, Setup
 from gateway import app
 from gateway.access.authorities import Authorities
+from gateway.access.console import ConsoleToken
 from gateway.backends.registry import formats
 from gateway.errors import StartError
 from gateway.purge.purges import Purges, longest_kept_s
@@ -55,10 +56,15 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, *, tell_others: Callable[[Write], None] | None = None
+        self,
+        settings: Settings,
+        *,
+        tell_others: Callable[[Write], None] | None = None,
+        console: bytes = b"",
     ) -> None:
         """`tell_others` is given what other workers should hear of, where there are any.
 
+        `console` is then the hash of the token of the console, which the supervisor has.
         Raises StartError when spans are wanted and cannot be had, or the token of a cache, or
         what tells whose tokens are taken.
         """
@@ -72,7 +78,8 @@ class Gateway:
             settings.purges, time.monotonic, give_up_s=longest_kept_s(settings.route_table)
         )
         self._shared.purge = self._purges.purge
-        self._authorities = Authorities(settings, time.time)
+        self._console = ConsoleToken()
+        self._authorities = Authorities(settings, time.time, console or self._console.digest)
         self._in_order = [
             app.route_of(settings, route, self._authorities, self._shared)
             for route in settings.route_table
@@ -107,6 +114,7 @@ class Gateway:
         return (
             *snapshot(self._shared, self._routes),
             *self._purges.samples(),
+            *self._authorities.samples(),
             *metrics.of_this_process(),
         )
 
@@ -131,7 +139,7 @@ class Gateway:
             await route.open()
             self._open.push_async_callback(route.close)
         if not self._is_worker:
-            await open_admin(self, settings, self._open)
+            await open_admin(self, settings, self._console, self._open)
         connections = app.connection_server(settings, self._routes, self._fast, self._shared)
         self._open.callback(connections.stop_sweeping)
         # What the drain has waited for is not waited for again.
@@ -172,10 +180,12 @@ class Gateway:
             log.info("server.stopped")
 
 
-async def open_admin(source: Source, settings: Settings, opened: AsyncExitStack) -> None:
+async def open_admin(
+    source: Source, settings: Settings, console: ConsoleToken, opened: AsyncExitStack
+) -> None:
     """Listen for whoever asks how all is; raises StartError."""
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
-    setup = Setup(settings, formats(settings.route_table), time.time)
+    setup = Setup(settings, formats(settings.route_table), time.time, console)
     address = settings.admin
     runner = web.AppRunner(admin.app.build(source, setup), access_log=None, auto_decompress=False)
     await runner.setup()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,17 +21,6 @@ class Allowance(NamedTuple):
 
 OF_A_NAME = Allowance(5, 30.0)  # 2,885 guesses a day
 OF_AN_ADDRESS = Allowance(20, 3.0)  # from which several people may come
-
-
-def network_of(address: str) -> Hashable:
-    """What an address is counted by: of IPv6 its /64, any address of which its client may take."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:  # a Unix socket has none
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return parsed
-    return parsed.ipv4_mapped or parsed.packed[:8]
 
 
 class Attempts:

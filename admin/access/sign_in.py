@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts, network_of
+from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts
 from admin.access.passwords import Passwords
 from admin.access.sessions import LONGEST_S, Sessions
 from admin.errors import NotTold
+from gateway.protocol.client_address import counted_as
 from gateway.protocol.forwarding import CONSOLE_COOKIE
 from gateway.telemetry.logs import log
 
@@ -42,7 +43,7 @@ class SignIn:
     async def sign_in(self, name: str, password: str, address: str) -> tuple[str, Session]:
         """What the cookie is to say, and the session. Raises NotTold with 401, 429 or 503."""
         name = name[:LONGEST_NAME]
-        network = network_of(address)
+        network = counted_as(address)
         wait_s = max(self._of_names.wait_s(name), self._of_addresses.wait_s(network))
         if wait_s:
             log.warning("admin.sign_in_refused", reason="too many attempts", client=address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ from yarl import URL
 
 from admin.errors import NotTold
 from admin.model import Messages, Place
+from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
 from gateway.errors import BadRequest
 from gateway.protocol.content import check_content_type
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from admin.model import Message
-    from gateway.settings import Address
+    from gateway.access.console import ConsoleToken
+    from gateway.settings import Settings
 
 LATEST = "latest"  # of the console alone: as far before the tail as a screen shows
 LATEST_BYTES = 64 << 10
@@ -31,6 +34,8 @@ LONGEST_PROBLEM = 16 << 10
 MOST_READS = 8  # to come from the last bytes to the tail
 MOST_CONNECTIONS = 64  # of all who look; live tails have their own
 MOST_TAILS = 100  # half of those who may listen: the page around a tail listens, too
+# No other program of the machine comes from there by chance.
+OWN_ADDRESS = "127.0.44.39"
 # `connect` bounds the wait for one of the connections as well.
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=30)
 # The server ends a long-poll after at most 300 s (long_poll_timeout).
@@ -54,16 +59,19 @@ class _Read(NamedTuple):
 class StreamClient:
     """Whoever opens it closes it. Each of its methods raises NotTold."""
 
-    def __init__(self, listen: Address) -> None:
-        self._base = URL.build(scheme="http", host=listen.reached_at, port=listen.port)
+    def __init__(self, settings: Settings, token: ConsoleToken) -> None:
+        host = settings.listen.reached_at
+        self._base = URL.build(scheme="http", host=host, port=settings.listen.port)
+        self._own_address = own_address(host)
+        self._credentials = Credentials(settings, token)
         self._session: aiohttp.ClientSession | None = None
         self._tail_session: aiohttp.ClientSession | None = None
         self._tails = 0
 
     async def open(self) -> None:
         """Make ready to ask."""
-        self._session = _session(MOST_CONNECTIONS)
-        self._tail_session = _session(MOST_TAILS)
+        self._session = _session(MOST_CONNECTIONS, self._own_address)
+        self._tail_session = _session(MOST_TAILS, self._own_address)
 
     async def close(self) -> None:
         """End every request and connection."""
@@ -165,24 +173,44 @@ class StreamClient:
             async with session.request(
                 method,
                 url,
-                headers=headers,
+                headers={**(headers or {}), **self._credentials.of(path)},
                 data=body,
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type",),
                 timeout=POLL_TIMEOUT if live else TIMEOUT,
             ) as answer:
                 if answer.status >= 300:
-                    raise NotTold(answer.status, await _why(answer))
+                    why = self._credentials.explained(path, answer.status, await _why(answer))
+                    # 401 would ask the console's own users who they are.
+                    raise NotTold(403 if answer.status == 401 else answer.status, why)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             raise NotTold(502, f"the listener for streams does not answer: {cause}") from cause
 
 
-def _session(most: int) -> aiohttp.ClientSession:
-    """Requests over so many connections at most."""
+def _session(most: int, own_address: str | None) -> aiohttp.ClientSession:
+    """Requests over so many connections at most, from this address or any."""
+    local = None if own_address is None else (own_address, 0)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=most), headers={"User-Agent": "headgate-console"}
+        connector=aiohttp.TCPConnector(limit=most, local_addr=local),
+        headers={"User-Agent": "headgate-console"},
     )
+
+
+def own_address(host: str) -> str | None:
+    """Where the console comes from when the streams are at this host; None for any address.
+
+    What a client may take counts by address, and other programs of this machine, such as a proxy
+    with all of its clients, have 127.0.0.1. On Linux all of 127.0.0.0/8 is there to be used.
+    """
+    if host != "127.0.0.1":
+        return None
+    with socket.socket() as probe:
+        try:
+            probe.bind((OWN_ADDRESS, 0))
+        except OSError:  # as on macOS
+            return None
+    return OWN_ADDRESS
 
 
 def canonical(route: str, name: str) -> tuple[str, str]:

@@ -7,18 +7,20 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.access.console import ConsoleAuthority
 from gateway.access.jwt_issuers import JwtIssuers
 from gateway.access.key_sets import parse_keys
 from gateway.access.keys_file import parse_keys_file
 from gateway.access.read_tokens import ReadTokens
 from gateway.access.reader_keys import ReaderKeys
-from gateway.access.remote_keys import RemoteKeys
+from gateway.access.remote_keys import FETCHES, RESULTS, RemoteKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import WatchedFile
 from gateway.errors import StartError
+from gateway.telemetry.metrics import Sample
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
@@ -41,12 +43,16 @@ EMPTY = TokensFile({}, NOTHING, {})
 class Authorities:
     """The authorities by the words of `auth`; between `start` and `stop` they watch their files.
 
-    `clock` gives epoch seconds.
+    `clock` gives epoch seconds. Where there is a console, `console` is the hash of its token, which
+    every kind of credential stands beside.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float], console: bytes = b""
+    ) -> None:
         """Raises StartError for a file that cannot be used."""
         self._clock = clock
+        self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         # Whom to judge again, and when that goes on.
         self._judging: Iterator[None] = iter(())
         self._next_turn: asyncio.Handle | None = None
@@ -86,7 +92,8 @@ class Authorities:
         for kind in wanted:
             if kind not in self._by_kind:
                 raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
-        made = Verifier([self._by_kind[kind] for kind in NEEDED if kind in wanted])
+        in_turn = [self._by_kind[kind] for kind in NEEDED if kind in wanted]
+        made = Verifier([*self._always, *in_turn])
         self._verifiers.append(made)
         return made
 
@@ -117,6 +124,12 @@ class Authorities:
         """What is wrong with each file and URL, for whoever asks how this process is."""
         files = {file.path: file.trouble for file in self._files}
         return files | {keys.shown: keys.trouble for keys in self._urls}
+
+    def samples(self) -> Iterator[Sample]:
+        """The numbers of all issuers whose keys are at a URL, together."""
+        if self._urls:
+            for result in RESULTS:
+                yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
     def judge_again(self) -> None:
         """End whoever is vouched for by nobody any more: a few at once, many in turns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
@@ -29,13 +30,39 @@ class Presented(NamedTuple):
 
 
 def without_token(target: str) -> str:
-    """A target without the tokens that may be in its query."""
+    """A target without the tokens that may be in its query, however the parameter is spelt."""
     path, mark, query = target.partition("?")
-    if not mark or PARAMETER not in query:
+    if not mark or (PARAMETER not in query and "%" not in query):
         return target
-    begins = f"{PARAMETER}="
-    rest = "&".join(part for part in query.split("&") if not part.startswith(begins))
-    return f"{path}?{rest}" if rest else path
+    parts = query.split("&")
+    rest = [part for part in parts if _spelling(part) is None]
+    if len(rest) == len(parts):
+        return target
+    return f"{path}?{'&'.join(rest)}" if rest else path
+
+
+def _asked(query: str) -> str | None:
+    """The token in a query. Raises BadRequest for two, or for one that not everybody would see.
+
+    With its name in percent-encoding it is a token to an origin, and none to a cache in front that
+    compares names.
+    """
+    if PARAMETER not in query and "%" not in query:
+        return None
+    parts = [part for part in query.split("&") if _spelling(part) is not None]
+    if any(_spelling(part) != PARAMETER for part in parts):
+        raise BadRequest(f"the query parameter {PARAMETER!r} is not to be percent-encoded")
+    if len(parts) > 1:
+        raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
+    return parts[0].removeprefix(f"{PARAMETER}=") if parts else None
+
+
+def _spelling(part: str) -> str | None:
+    """How a part of a query writes the name of our parameter; None where it is another one."""
+    name, equals, _ = part.partition("=")
+    if not equals:
+        return None
+    return name if name == PARAMETER or ("%" in name and unquote(name) == PARAMETER) else None
 
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
@@ -53,15 +80,9 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
     Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
     a link can hold, lets only read: else any page could have it write.
     """
-    query = target.partition("?")[2]
-    asked: list[str] = []
-    if PARAMETER in query:
-        begins = f"{PARAMETER}="
-        parts = query.split("&")
-        asked = [part.removeprefix(begins) for part in parts if part.startswith(begins)]
+    asked = _asked(target.partition("?")[2])
+    if asked is not None:
         target = without_token(target)
-    if len(asked) > 1:
-        raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
     given = headers.getall("Authorization", ())
     if len(given) > 1:
         raise BadRequest("Authorization is given more than once")
@@ -70,8 +91,8 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
         return Presented(bearer[1], target)
     if given or method not in READING:  # another scheme: it is not for us, and nobody else's
         return Presented(None, target)
-    if asked:
-        return Presented(asked[0], target)
+    if asked is not None:
+        return Presented(asked, target)
     # Of several, browsers send the one with the longest path first (RFC 6265 section 5.4).
     cookies = (value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line))
     return Presented(next(cookies, None), target)

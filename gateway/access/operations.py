@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["BELOW", "OPERATIONS", "READ", "Grant", "Need", "Operation", "needs"]
 
 READ: frozenset[Operation] = frozenset({"read"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 _BY_METHOD: dict[str, frozenset[Operation]] = {
     "GET": READ,
     "HEAD": READ,

@@ -14,6 +14,7 @@ from gateway.access.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
 from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -24,6 +25,12 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 UNKNOWN_EVERY_S = 10.0
 FETCH_S = 5.0  # also the longest wait of a request whose key nobody knows yet
 LARGEST_SET = 256 << 10
+FETCHES = counter(
+    "headgate_jwks_fetches_total",
+    "Fetches of the keys of issuers of JWTs, by what became of them: fetched or failed.",
+    "result",
+)
+RESULTS = ("fetched", "failed")
 
 
 class RemoteKeys(Background):
@@ -31,7 +38,7 @@ class RemoteKeys(Background):
 
     A set without keys withdraws them all. Before there were any, `keys` is None. `changed` is
     called when they have become others, and `trouble` says why they could not be fetched the last
-    time, in words that follow "it".
+    time, in words that follow "it". `fetches` counts by RESULTS.
     """
 
     def __init__(self, url: str, algorithms: Collection[str], changed: Callable[[], None]) -> None:
@@ -45,7 +52,7 @@ class RemoteKeys(Background):
         self._content: bytes | None = None
         self.keys: KeySet | None = None
         self.trouble: str | None = None
-        self.fetches = 0
+        self.fetches = dict.fromkeys(RESULTS, 0)
 
     async def look_again(self) -> None:
         """Fetch the keys, for one that is unknown, if the last fetch is long enough ago.
@@ -87,14 +94,15 @@ class RemoteKeys(Background):
         await asyncio.shield(self._fetching)
 
     async def _attempt(self) -> None:
-        self.fetches += 1
         try:
             async with asyncio.timeout(FETCH_S):
                 content = await self._content_at_url()
             if content != self._content:
                 self._take(content)
             self.trouble = None
+            self.fetches["fetched"] += 1
         except (ClientError, OSError, TimeoutError, ValueError) as cause:
+            self.fetches["failed"] += 1
             self._refuse(_why(cause))
         finally:
             self._fetching = None

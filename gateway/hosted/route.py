@@ -109,7 +109,7 @@ class HostedRoute:
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
-        return read if keys is None else keys.applied(read, target)
+        return read if keys is None else keys.marked(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
         """An answer to who may read a stream, with its reader key if it has one."""

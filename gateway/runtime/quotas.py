@@ -75,23 +75,27 @@ class Quotas:
         """Count an append that has been taken on, with so many bytes."""
         if who is not None:
             self._rates.appends.count(who, 1)
-            self._rates.append_bytes.count(who, size)
+            self.received(who, size)
 
-    def appended_more(self, who: str | None, size: int) -> None:
-        """Count bytes of a body that had not told its length."""
-        if who is not None:
-            self._rates.append_bytes.count(who, size)
+    def received(self, who: str, size: int) -> None:
+        """Count bytes of a body."""
+        self._rates.append_bytes.count(who, size)
 
     def create(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
-    ) -> None:
-        """Count a creation; raises where a client asks for too many."""
+    ) -> str | None:
+        """Count a creation; raises where a client asks for too many, or has sent too much.
+
+        Returns for whom its body counts, None where nobody does.
+        """
         self.shedding.check(APPENDS)
-        if not self._rates.creations:
-            return
+        if not (self._rates.creations or self._rates.append_bytes):
+            return None
         who = self._who(transport, headers, account)
         self._check(self._rates.creations, who, "max_client_creations", "creations an hour")
+        self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
         self._rates.creations.count(who, 1)
+        return who if self._rates.append_bytes else None
 
     def _who(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str

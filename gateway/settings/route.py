@@ -69,7 +69,7 @@ class Route(BaseModel):
     reader_keys: Literal["on", "off"] = Field(
         "off",
         description="Whether who may read a stream of a private route is told a key, and shared "
-        "caches may keep what is read by a URL that has it as rk; own logs only.",
+        "caches may keep what is read by a URL that has it as rk.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,
@@ -224,14 +224,6 @@ class Route(BaseModel):
         origin = info.data.get("origin")
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
-        return value
-
-    @field_validator("reader_keys")
-    @classmethod
-    def _is_for_own_logs(cls, value: str, info: ValidationInfo) -> str:
-        origin = info.data.get("origin")
-        if value == "on" and origin is not None and split_origins(origin):
-            raise ValueError(f"must be off: {without_passwords(origin)} is no own log")
         return value
 
     @field_validator("auth")

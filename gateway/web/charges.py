@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.access.operations import SAFE
+
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
@@ -13,15 +15,25 @@ if TYPE_CHECKING:
 
 
 def charge(request: BaseRequest, exchange: Exchange, quotas: Quotas) -> None:
-    """Count an append or a creation; raises where its client does too much.
+    """Count a creation, or an append, as which every other write counts, and the bytes of either.
 
-    Of a body that does not tell its length the bytes are counted when it is over.
+    Raises where its client does too much. Of a body no more is counted before it comes than a log
+    would take: what a client only says, nobody has to carry.
     """
+    if request.method in SAFE:
+        return
     account = "" if exchange.principal is None else exchange.principal.account
     if request.method == "PUT":
-        quotas.create(request.transport, request.headers, account)
-    elif request.method == "POST":
+        who = quotas.create(request.transport, request.headers, account)
+    else:
         who = quotas.may_append(request.transport, request.headers, account)
-        quotas.appended(who, request.content_length or 0)
-        if request.content_length is None and who is not None:
-            exchange.on_received = partial(quotas.appended_more, who)
+        quotas.appended(who, 0)
+    if who is not None:
+        told = min(request.content_length or 0, quotas.limits.max_append)
+        quotas.received(who, told)
+        exchange.on_received = partial(_charge_more, quotas, who, told)
+
+
+def _charge_more(quotas: Quotas, who: str, counted: int, size: int) -> None:
+    """Count what has come of a body beyond what was counted as it began."""
+    quotas.received(who, max(0, size - counted))

@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
-from gateway.errors import HeadgateError, HeadTooLarge
+from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
 from gateway.live.contract import ReaderServer
 from gateway.web import request_body
 from gateway.web.aiohttp_connection import AiohttpConnection
@@ -100,6 +100,10 @@ class Connection(AiohttpConnection):
         self._deadline = self._loop.time() + self.shared.timeouts.header
         if self._late:
             self.write(self._late)
+            self.force_close()
+        elif isinstance(refusal, ClientLimitReached):
+            # At once: while it lingered it would count, and one client could crowd out the others.
+            self.write(self.shared.refusal(self.shared.problem(refusal), connection="close"))
             self.force_close()
         elif refusal is not None:
             self.refuse(refusal)

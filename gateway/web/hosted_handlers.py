@@ -16,6 +16,7 @@ from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.requests import Events, LongPoll, parse_append, parse_create, resumed
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
+from gateway.runtime.shedding import READS
 from gateway.telemetry import tracing
 from gateway.web import live_responses, request_body
 from gateway.web.request_head import base_url
@@ -53,6 +54,7 @@ class HostedHandlers:
             case "PUT":
                 return await self._create(request, route, name)
             case "HEAD":
+                self._shared.shedding.check(READS)
                 active = await route.table.load(name)
                 return route.with_key(responses.metadata(route.table.present(active)), name)
             case "DELETE":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import present, without_token
 from gateway.access.operations import READ, Need, needs
+from gateway.access.reader_keys import without_key
 from gateway.errors import HeadgateError
 from gateway.protocol.paths import MAX_PATH_BYTES
 from gateway.protocol.target import canonical_target, split
@@ -61,12 +62,18 @@ class ShortAdmission:
         principal = guard.admitted(message.headers, token, to_read, self._clock())
         if principal is None:
             return None
+        access = found.route.access
+        keyless: tuple[str | None, str] = (None, target)
+        if access.reader_keys is not None:
+            keyless = without_key(target)
+        reader_key, kept_as = keyless
         return plain_get(message)._replace(
             target=target,
             headers=guard.stripped(message.headers),
-            key=(message.headers.get("Host", ""), target),
+            key=(message.headers.get("Host", ""), kept_as),
             principal=None if principal.is_anybody else principal,
-            conceals=found.route.access.conceals,
+            conceals=access.conceals,
+            reader_key=reader_key,
         )
 
     def writer(self, message: RawRequestMessage) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.access.credentials import READING
+from gateway.access.operations import SAFE
 from gateway.errors import WebOriginRefused
 from gateway.protocol import responses
 from gateway.web.request_head import is_own_page
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.common_headers import CommonHeaders
 
-CHANGING_NOTHING = READING | {"OPTIONS"}
-
 
 def check(request: BaseRequest, lines: CommonHeaders, *, has_token: bool) -> None:
     """Refuse a page's write: browsers ask first only for those that forms cannot make.
@@ -25,7 +23,7 @@ def check(request: BaseRequest, lines: CommonHeaders, *, has_token: bool) -> Non
     knows the token, and needs nothing that the browser would add.
     """
     origin = request.headers.get("Origin")
-    if origin is None or request.method in CHANGING_NOTHING:
+    if origin is None or request.method in SAFE:
         return
     if not _may_write(request, lines, origin, has_token=has_token):
         raise WebOriginRefused(origin)

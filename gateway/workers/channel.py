@@ -24,9 +24,13 @@ LONGEST_MESSAGE = 64 << 20  # bytes; settings with many routes are the longest
 
 
 class Begin(msgspec.Struct, tag=True, frozen=True):
-    """To a worker, first: its settings as JSON. They may hold passwords: no argument has them."""
+    """To a worker, first: its settings as JSON. They may hold passwords: no argument has them.
+
+    `console` is the hash of the token by which the console is let in.
+    """
 
     settings: str
+    console: bytes
 
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):

@@ -11,10 +11,12 @@ import uvloop
 
 from admin.source import Health
 from gateway import serve
+from gateway.access.console import ConsoleToken
 from gateway.settings import Address
 from gateway.settings.purged_cache import TO_WORKERS
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
+from gateway.workers.channel import Begin
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ async def _run(settings: Settings) -> int:
         with serve.telling(settings.listen, "listen"):
             port = hold(settings.listen, opened)
         settings = settings.model_copy(update={"listen": Address(settings.listen.host, port)})
-        supervisor = Supervisor(settings)
-        await serve.open_admin(supervisor, settings, opened)
+        console = ConsoleToken()
+        supervisor = Supervisor(settings, console.digest)
+        await serve.open_admin(supervisor, settings, console, opened)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         return await supervisor.supervise()
 
@@ -82,13 +85,13 @@ def of_workers(settings: Settings) -> str:
 
 
 class Supervisor:
-    """Its workers, each in its slot."""
+    """Its workers, each in its slot, which let in the console by the hash of its token."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, console: bytes) -> None:
         self._settings = settings
-        told = of_workers(settings)
+        begin = Begin(of_workers(settings), console)
         numbers = range(1, settings.workers + 1)
-        self._slots = [WorkerSlot(number, told, self._pass_on) for number in numbers]
+        self._slots = [WorkerSlot(number, begin, self._pass_on) for number in numbers]
         self._stop = asyncio.Event()
         self._status = 0
 

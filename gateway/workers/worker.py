@@ -47,7 +47,11 @@ async def _work(end: socket.socket) -> int:
     settings = Settings.model_validate_json(begin.settings)
     serve.prepare(settings)
     try:
-        gateway = serve.Gateway(settings, tell_others=lambda write: channel.send(Told(write)))
+        gateway = serve.Gateway(
+            settings,
+            tell_others=lambda write: channel.send(Told(write)),
+            console=begin.console,
+        )
         await _serve(channel, gateway)
     except StartError as refusal:
         channel.send(Refused(refusal.detail))

@@ -55,16 +55,16 @@ class WorkerSlot:
     """
 
     def __init__(
-        self, number: int, settings: str, pass_on: Callable[[WorkerSlot, Told], None]
+        self, number: int, begin: Begin, pass_on: Callable[[WorkerSlot, Told], None]
     ) -> None:
-        """`pass_on` gets what the worker says to the others."""
+        """`begin` is what each worker is told; `pass_on` gets what it says to the others."""
         self._pass_on = pass_on
         self.number = number
         self.why_unhealthy: str | None = "starting"
         self.started = asyncio.Event()
         self.restarts = 0
         self.hangs = 0
-        self._settings = settings
+        self._begin = begin
         self._stopping = asyncio.Event()
         self._process: Process | None = None
         self._channel: Channel | None = None
@@ -121,7 +121,7 @@ class WorkerSlot:
         finally:
             theirs.close()
         self._channel = await Channel.over(ours)
-        self._channel.send(Begin(self._settings))
+        self._channel.send(self._begin)
         if self._stopping.is_set():
             self._channel.send(Stop())
         asking = asyncio.create_task(self._keep_asking())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.protocol.paths import MAX_PATH_BYTES
-from tests.access.guarded import ROUTES, bearer, guarded, revoke, token
+from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.web.serving import EDGE, PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ OPERATIONS = {
     "delete": ("DELETE", "", (), b""),
     "unknown": ("PATCH", "", (), b""),
 }
+ENCODED = ("%74oken", "t%6Fken", "t%6fken", "to%6ben", "tok%65n", "toke%6E", "%74%6f%6b%65%6e")
 READS = {"read", "poll", "head", "options"}
 ORDINARY = "X-Request-Id: r"  # asks for an answer of its own, so it goes the ordinary way
 WAYS: dict[str, tuple[str, ...]] = {"fast": (), "ordinary": (ORDINARY,)}
@@ -160,6 +163,31 @@ async def test_appends_count_for_the_account_that_made_them(way: str, tmp_path: 
             assert (await gateway.ask(wire)).status == 204
         counted = [*gateway.shared.quotas._rates.appends._used]
         assert counted == ["account token writer", "account token all"]
+
+
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_token_whose_name_is_encoded_is_refused_and_noted_nowhere(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An origin would read a token there, and whoever compares names would not."""
+    caplog.set_level(logging.INFO, "headgate")
+    cases = 0
+    async with guarded(tmp_path, log_requests="info") as gateway:
+        with capture_logs() as lines:
+            for name, more, way in product(ENCODED, ("", f"&token={token('ann')}"), WAYS.values()):
+                target = f"{prefix}/a/s?offset=-1&{name}={token('ann')}{more}"
+                for credential in ((), (bearer("ann"),)):
+                    answer = await gateway.ask(get(target, *credential, *way))
+                    answer.assert_problem(400, "percent-encoded")
+                    assert CANARY.encode() not in answer.wire
+                    cases += 1
+            other = await gateway.ask(
+                get(f"{prefix}/a/s?offset=-1&%2574oken=x&a%20b=1", bearer("ann"))
+            )
+            assert other.body == b"data", "these are other names"
+        assert CANARY not in str(lines)
+        assert [line["event"] for line in lines] == ["request"] * (cases + 1)
+    assert cases == len(ENCODED) * 2 * 2 * 2
 
 
 @pytest.mark.parametrize("prefix", ROUTES)

@@ -298,6 +298,16 @@ async def test_a_failed_fetch_is_tried_again_by_itself(monkeypatch: pytest.Monke
         assert await issuer.is_known(good())
 
 
+async def test_fetches_are_counted_by_what_became_of_them(issuer: Issuer) -> None:
+    await until(lambda: issuer.keys.keys is not None)
+    issuer.answer = says(b"", 500)(issuer)
+    await issuer.keys._fetch()
+    await issuer.keys._fetch()
+    told = {sample.values: sample.number for sample in issuer.authorities.samples()}
+    assert told == {("fetched",): 1, ("failed",): 2}
+    assert list(Authorities(Settings(), lambda: NOW).samples()) == [], "there is nothing to fetch"
+
+
 async def test_keys_of_a_file_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(KEYS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from admin.source import Health, Setup
+from gateway.access.console import ConsoleToken
 from gateway.settings import Settings
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
@@ -43,7 +44,7 @@ NOW = 1_800_000_000.0
 
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
-    return Setup(Settings(**settings), {"data file": "1"}, clock)
+    return Setup(Settings(**settings), {"data file": "1"}, clock, ConsoleToken())
 
 
 # The metrics of the catalogue that the record is made from.

@@ -8,11 +8,12 @@ from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from admin.access import attempts
-from admin.access.attempts import OF_A_NAME, Allowance, Attempts, network_of
+from admin.access.attempts import OF_A_NAME, Allowance, Attempts
 from admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING, Passwords
 from admin.access.sessions import MOST_SESSIONS, Session, Sessions
 from admin.access.sign_in import SignIn
 from admin.errors import NotTold
+from gateway.protocol.client_address import counted_as
 from gateway.settings import AdminUser
 from tests.admin.consoles import Clock
 
@@ -105,7 +106,7 @@ def test_as_many_keys_are_remembered_as_may_be() -> None:
 def test_an_address_of_ipv6_is_counted_by_its_network(
     one: str, other: str, *, is_same: bool
 ) -> None:
-    assert (network_of(one) == network_of(other)) is is_same
+    assert (counted_as(one) == counted_as(other)) is is_same
 
 
 # ---------------------------------------------------------------- passwords

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
+from gateway.access.remote_keys import FETCHES
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.purge import purges
@@ -23,6 +24,10 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
+ISSUERS = (
+    '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
+    ' "grants": [{"streams": "/*", "operations": ["read"]}]}]'
+)
 READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 BEHIND = most("behind", "How far behind.")
@@ -45,6 +50,7 @@ DECLARED = (
     *OF_EDGE_ROUTES,
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,
+    FETCHES,
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
@@ -149,6 +155,7 @@ def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path:
         before = {
             "HEADGATE_PURGES": '[{"kind": "varnish", "url": "http://127.0.0.1:9"}]',
             "HEADGATE_AUTH": "tokens",
+            "HEADGATE_JWT_ISSUERS": ISSUERS,
             "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),
         }
         for origin in (f"file:{tmp_path}/file", "http://127.0.0.1:9"):

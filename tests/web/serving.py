@@ -108,9 +108,10 @@ class Serving:
         self.options = options
         self.log = log
         self.clock = ManualClock()
+        self.elapsed = ManualClock()  # of which limits by time make room
         settings = settings_of(options)
         self._settings = settings
-        self.shared = app.shared_by_all(settings, self.clock)
+        self.shared = app.shared_by_all(settings, self.clock, self.elapsed)
         self.shared.via = VIA
         self.shared.tracer = options.tracer
         self.limits = self.shared.limits

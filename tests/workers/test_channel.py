@@ -32,7 +32,7 @@ async def ends() -> tuple[Channel, Channel]:
 @pytest.mark.parametrize(
     "message",
     [
-        Begin('{"a": "\\n"}'),
+        Begin('{"a": "\\n"}', b"\0\xff"),
         ReportStatus(),
         Stop(),
         Started(),

@@ -17,7 +17,7 @@ from admin.source import Health
 from gateway.runtime.writes import Write
 from gateway.settings import Settings
 from gateway.workers import worker_slot as slots
-from gateway.workers.channel import Channel, Report, ReportStatus, Started, Told
+from gateway.workers.channel import Begin, Channel, Report, ReportStatus, Started, Told
 from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -34,7 +34,7 @@ async def test_a_worker_that_does_not_listen_is_ended_at_the_bound(
 ) -> None:
     monkeypatch.setattr(slots, "MOST_UNHEARD_BYTES", 100_000)
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, "{}", lambda _, __: None)
+    slot = WorkerSlot(1, Begin("{}", b""), lambda _, __: None)
     with theirs:
         slot._channel = channel = await Channel.over(ours)
         slot._process = process = await asyncio.create_subprocess_exec(
@@ -85,7 +85,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     monkeypatch.setattr(slots, "ANSWER_S", QUICK_S)
     monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, "{}", lambda _, __: None)
+    slot = WorkerSlot(1, Begin("{}", b""), lambda _, __: None)
     channel = slot._channel = await Channel.over(ours)
     there = await Channel.over(theirs)
     process = slot._process = await asyncio.create_subprocess_exec(
@@ -165,7 +165,8 @@ async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
         origin=f"http://127.0.0.1:{free_port()}",
         workers=2,
     )
-    slot = WorkerSlot(1, settings.model_dump_json(exclude_unset=True), lambda _, __: None)
+    begin = Begin(settings.model_dump_json(exclude_unset=True), b"")
+    slot = WorkerSlot(1, begin, lambda _, __: None)
     keeping = asyncio.create_task(slot.keep())
     async with asyncio.timeout(60):
         await slot.started.wait()

@@ -1,0 +1,48 @@
+"""As whom the console comes to the listener for streams, by the route of a path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.auth import BY_ORIGIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.access.console import ConsoleToken
+    from gateway.settings import Route, Settings
+
+REFUSED = frozenset({401, 403})
+
+
+class Credentials:
+    """Its token, for guards of tokens alone: on other routes it would be sent on to the origin."""
+
+    def __init__(self, settings: Settings, token: ConsoleToken) -> None:
+        self._settings = settings
+        self._token = token
+
+    def of(self, path: str) -> Mapping[str, str]:
+        """The header fields that a request for a canonical path has for them."""
+        route = self._route(path)
+        kinds = () if route is None else self._settings.auth_of(route)
+        return self._token.authorization() if kinds and kinds != BY_ORIGIN else {}
+
+    def explained(self, path: str, status: int, why: str) -> str:
+        """Why a request was refused, in more words where only an origin can let the console in."""
+        route = self._route(path)
+        if route is None or not route.is_http:
+            return why
+        if status in REFUSED:
+            return (
+                f"{why}: the origin of {route.prefix} decides who may do this, and the console has "
+                "no credentials for it"
+            )
+        if status == 404 and route.conceal == "on" and self._settings.auth_of(route) == BY_ORIGIN:
+            return f"{why}, or the origin of {route.prefix} does not let the console in (conceal)"
+        return why
+
+    def _route(self, path: str) -> Route | None:
+        """Where the listener sends a path to: the longest prefix comes first."""
+        fitting = (it for it in self._settings.route_table if path.startswith(f"{it.prefix}/"))
+        return next(fitting, None)

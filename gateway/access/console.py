@@ -1,0 +1,56 @@
+"""How the console is let in: by a token that is made at each start, and that nobody else knows.
+
+What its users may do, the console decides itself: here it is one client, which may do everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from math import inf
+from typing import TYPE_CHECKING
+
+from gateway.access.operations import BELOW, OPERATIONS, Grant
+from gateway.access.principal import Principal
+
+if TYPE_CHECKING:
+    from typing import Final
+
+NAME: Final = "console"
+SECRET_BYTES = 32
+
+
+class ConsoleToken:
+    """The console has it, and shows it to guards of tokens alone; those know `digest`."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_urlsafe(SECRET_BYTES)
+        self.digest = _digest(self._secret)
+
+    def authorization(self) -> dict[str, str]:
+        """The header field of a request of the console."""
+        return {"Authorization": f"Bearer {self._secret}"}
+
+
+class ConsoleAuthority:
+    """The authority over the one token of this hash."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._known = digest
+
+    def owns(self, token: str) -> bool:
+        """Whether it is the token."""
+        return hmac.compare_digest(_digest(token), self._known)
+
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:  # noqa: ARG002
+        """The console: whatever `owns` has said yes to is its token."""
+        return Principal(NAME, [Grant(BELOW, OPERATIONS)], inf, proof=self, digest=digest)
+
+    def upholds(self, principal: Principal, now: float) -> bool:  # noqa: ARG002 - for ever
+        """Whether it is the console: that is so until the process ends."""
+        return principal.proof is self
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,303 @@
+"""Guarded streams, as the console reads and changes them: it is let in, and nobody is told how."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
+
+from admin.streams import client
+from gateway.serve import Gateway
+from gateway.settings import Settings
+from tests.access.guarded import bearer, tokens_file
+from tests.support.http1 import ask as ask_once
+from tests.support.ports import free_port
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
+from tests.web.serving import PREFIX
+from tests.workers.several import several
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    import pytest
+
+    from tests.workers.several import Several
+
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMITTED = (
+    {"name": "shop", "role": "operator", "token": OPERATOR},
+    {"name": "wall", "role": "viewer", "token": VIEWER},
+)
+WRITER = dict([bearer("all").split(": ")])
+TEXT = {"Content-Type": "text/plain"}
+TAILS = 12  # connections, which two workers share: all at one of them is 1 in 2,048
+
+
+class Origin:
+    """A server of streams, and the header fields of all that it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, str]] = []
+        self.status = 200
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(dict(request.headers))
+        told = {"Stream-Next-Offset": "7", "Stream-Up-To-Date": "true"}
+        told["Cache-Control"] = "max-age=60"
+        return web.Response(text="data", status=self.status, headers=told)
+
+
+class Running(NamedTuple):
+    """A gateway with its console, which runs in this process."""
+
+    gateway: Gateway
+    settings: Settings
+    origin: Origin
+    http: ClientSession
+
+    @property
+    def secret(self) -> str:
+        return self.gateway._console._secret
+
+    async def console(
+        self, method: str, path: str, json: object = None, token: str = OPERATOR, **query: str
+    ) -> tuple[int, Any]:
+        """What the console's API answers."""
+        url = f"http://{self.settings.admin}/api/{path}"
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self.http.request(
+            method, url, params=query, json=json, headers=headers
+        ) as answer:
+            assert self.secret not in f"{answer.headers}{await answer.text()}"
+            return answer.status, await answer.json() if answer.content_length else None
+
+    async def messages(self, route: str, name: str = "a/s") -> tuple[int, Any]:
+        """The last messages of a stream, or why they are not told."""
+        status, told = await self.console(
+            "GET", "stream/messages", route=route, name=name, offset="latest"
+        )
+        if status != 200:
+            return status, told["detail"]
+        return status, "".join(message["text"] for message in told["messages"])
+
+    async def stream(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
+        """What a client is answered by the listener for streams."""
+        url = f"http://{self.settings.listen}{path}"
+        async with self.http.request(method, url, data=body, headers={**TEXT, **headers}) as answer:
+            return answer.status
+
+
+@asynccontextmanager
+async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
+    origin = Origin()
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", origin.answer)
+    async with TestServer(app, host="127.0.0.1") as server, ClientSession() as http:
+        url = f"http://127.0.0.1:{server.port}/of"
+        settings = Settings(
+            listen=f"127.0.0.1:{free_port()}",
+            admin=f"127.0.0.1:{free_port()}",
+            auth="tokens",
+            tokens_file=str(tokens_file(folder)),
+            admin_tokens=ADMITTED,
+            routes=(
+                {"prefix": PREFIX, "origin": "memory:"},
+                {"prefix": "/free", "origin": "memory:", "auth": "none"},
+                {"prefix": "/edge", "origin": url},
+                {"prefix": "/open", "origin": url, "auth": "none"},
+                {"prefix": "/edge/asked", "origin": url, "auth": "origin"},
+                {"prefix": "/hidden", "origin": url, "auth": "origin", "conceal": "on"},
+            ),
+            **more,
+        )
+        gateway = Gateway(settings)
+        try:
+            await gateway.start()
+            yield Running(gateway, settings, origin, http)
+        finally:
+            await gateway.stop()
+
+
+async def test_the_console_reads_and_changes_what_is_guarded(tmp_path: Path) -> None:
+    of_stream = {"route": PREFIX, "name": "a/s"}
+    async with running(tmp_path) as at:
+        assert await at.stream("PUT", f"{PREFIX}/a/s", b"one,", **WRITER) == 201
+        assert await at.stream("GET", f"{PREFIX}/a/s?offset=-1") == 401
+        assert await at.messages(PREFIX) == (200, "one,")
+        appended = {**of_stream, "content_type": "", "data": "two"}
+        assert (await at.console("POST", "stream/append", appended))[0] == 200
+        assert await at.messages(PREFIX) == (200, "one,two")
+        assert (await at.console("POST", "stream/close", of_stream))[0] == 200
+        assert (await at.console("DELETE", "stream", **of_stream))[0] == 204
+        assert (await at.messages(PREFIX))[0] == 404
+
+
+async def test_a_viewer_of_the_console_still_only_looks(tmp_path: Path) -> None:
+    of_stream = {"route": PREFIX, "name": "a/s"}
+    appended = {**of_stream, "content_type": "", "data": "two"}
+    async with running(tmp_path) as at:
+        assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
+        for status in (
+            await at.console("POST", "stream/append", appended, token=VIEWER),
+            await at.console("POST", "stream/close", of_stream, token=VIEWER),
+            await at.console("DELETE", "stream", token=VIEWER, **of_stream),
+        ):
+            assert status[0] == 403
+        assert await at.messages(PREFIX) == (200, "one")
+
+
+async def test_a_tail_in_the_console_goes_on_as_long_as_it_is_looked_at(tmp_path: Path) -> None:
+    async with running(tmp_path) as at:
+        assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
+        url = f"http://{at.settings.admin}/api/stream/events"
+        query = {"route": PREFIX, "name": "a/s", "offset": "-1"}
+        headers = {"Authorization": f"Bearer {VIEWER}"}
+        async with at.http.get(url, params=query, headers=headers) as events:
+            assert await next_texts(events.content) == ["one"]
+            # A change of the file judges everybody again: the console is not in it.
+            at.gateway._authorities.judge_again()
+            for text in ("two", "three"):
+                assert await at.stream("POST", f"{PREFIX}/a/s", text.encode(), **WRITER) == 204
+                assert await next_texts(events.content) == [text]
+
+
+async def next_texts(events: asyncio.StreamReader | Any) -> list[str]:
+    """The messages of the next event of a tail."""
+    async with asyncio.timeout(20):
+        while not (line := await events.readline()).startswith(b"data: "):
+            assert line, "the tail has ended"
+    return [message["text"] for message in json.loads(line[6:])["messages"]]
+
+
+async def test_the_token_reaches_neither_origins_nor_logs_nor_anything_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "headgate")
+    with capture_logs() as lines:
+        async with running(tmp_path, log_requests="info", log_level="debug") as at:
+            for route, name in (
+                ("/edge", "a/s"),
+                ("/open", "a/s"),
+                ("/edge/asked", "a/s"),
+                ("/hidden", "a/s"),
+                ("/edge", "asked/s"),  # a stream of another route than it is asked for by
+                (PREFIX, "a/s"),
+            ):
+                await at.messages(route, name)
+            assert await at.messages("/edge") == (200, "data")
+            for path in ("overview", "configuration", "about", "streams?route=/edge"):
+                await at.console("GET", path)
+            told = [await at.gateway.measure(), await at.gateway.health(), at.gateway._console]
+            secret = at.secret
+            asked = at.origin.asked
+    assert len(asked) >= 10
+    assert not [fields for fields in asked if "Authorization" in fields]
+    assert secret not in f"{lines}{told}{caplog.text}"
+    requests = [line for line in lines if line["event"] == "request"]
+    assert {line.get("principal") for line in requests} == {"console", None}
+    assert {line["client"] for line in requests} == {client.own_address("127.0.0.1") or "127.0.0.1"}
+
+
+async def test_of_a_route_whose_origin_decides_the_console_says_so(tmp_path: Path) -> None:
+    why = "the origin of {} decides who may do this, and the console has no credentials for it"
+    async with running(tmp_path) as at:
+        known = {"Authorization": "Basic YTpi"}  # to the origin: so there is a copy, and a page
+        assert await at.stream("GET", "/edge/asked/s?offset=-1", b"", **known) == 200
+        at.origin.status = 401
+        for route, name, decides in (
+            ("/edge/asked", "s", "/edge/asked"),
+            ("/edge", "asked/s", "/edge/asked"),
+            ("/open", "s", "/open"),
+            ("/edge", "s", "/edge"),
+        ):
+            status, said = await at.messages(route, name)
+            assert (status, said.partition(": ")[2]) == (403, why.format(decides)), said
+        url = f"http://{at.settings.admin}/stream"
+        headers = {"Authorization": f"Bearer {VIEWER}", "Accept": "text/html"}
+        query = {"route": "/edge/asked", "name": "s"}
+        async with at.http.get(url, params=query, headers=headers) as page:
+            assert why.format("/edge/asked") in await page.text()
+        status, said = await at.messages("/hidden", "s")
+        assert (status, said) == (
+            404,
+            "there is no stream at this path, or the origin of /hidden does not let the console in "
+            "(conceal)",
+        )
+        at.origin.status = 404
+        assert await at.messages("/open", "s") == (404, "there is no stream at this path")
+
+
+# ---------------------------------------------------------------- what others take
+
+
+async def test_others_of_this_machine_do_not_lock_the_console_out(tmp_path: Path) -> None:
+    """They have 127.0.0.1, such as a proxy that is not trusted; connections, appends."""
+    bounds: dict[str, Any] = {"max_client_connections": 2, "max_client_appends": 1}
+    appended = {"route": "/free", "name": "s", "content_type": "", "data": "two"}
+    async with running(tmp_path, **bounds) as at:
+        for prefix in ("/free", PREFIX):
+            assert await at.stream("PUT", f"{prefix}/s", b"one", **WRITER) == 201
+        appends = [await at.stream("POST", "/free/s", b"x") for _ in range(2)]
+        assert appends == [204, 429]
+        assert (await at.console("POST", "stream/append", appended))[0] == 200
+        assert (await at.console("POST", "stream/append", {**appended, "route": PREFIX}))[0] == 200
+        limits = at.gateway._shared.limits
+        port = at.settings.listen.port
+        held = []
+        while limits.connections_of.get("127.0.0.1", 0) < 2:
+            held.append(await asyncio.open_connection("127.0.0.1", port))
+            await held[-1][0].read(0)
+            await asyncio.sleep(0)
+        refused = await asyncio.to_thread(ask_once, port, "GET", "/free/s?offset=-1")
+        assert refused.status == 429
+        assert (await at.messages("/free", "s"))[0] == 200
+        assert (await at.messages(PREFIX, "s"))[0] == 200
+        for _, writer in held:
+            writer.close()
+
+
+def test_the_address_of_its_own_is_used_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.own_address("::1") is None
+    assert client.own_address("192.0.2.1") is None
+    monkeypatch.setattr(client, "OWN_ADDRESS", "192.0.2.1")  # as where there is none but 127.0.0.1
+    assert client.own_address("127.0.0.1") is None
+
+
+# ---------------------------------------------------------------- several workers
+
+
+def test_each_worker_lets_the_console_in_also_one_that_came_later(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path / "redis", appendonly="yes") as redis,
+        several(redis.url, auth="tokens", tokens_file=str(tokens_file(tmp_path))) as server,
+    ):
+        path = f"{PREFIX}/a/s"
+        made = ask_once(server.port, "PUT", path, b"one", content_type="text/plain", **WRITER)
+        assert made.status == 201
+        asyncio.run(look_through_all(server))
+        first = server.workers()[1]
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: server.workers().get(1, first) != first, "another one comes")
+        wait_until(server.is_ready, "it serves")
+        asyncio.run(look_through_all(server))
+
+
+async def look_through_all(server: Several) -> None:
+    """Tails at the same time have a connection each: some come to either worker."""
+    url = f"{server.admin_url}/api/stream/events"
+    query = {"route": PREFIX, "name": "a/s", "offset": "-1"}
+    async with ClientSession(timeout=ClientTimeout(total=30)) as http:
+        tails = [await http.get(url, params=query) for _ in range(TAILS)]
+        for tail in tails:
+            assert await next_texts(tail.content) == ["one"]
+            tail.close()
