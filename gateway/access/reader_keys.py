@@ -72,6 +72,10 @@ class ReaderKeys:
         by_key = self.is_current(read.path, given)
         return replace(read, told_key=self.of(read.path), by_key=by_key)
 
+    def is_as_told(self, read: Read) -> bool:
+        """Whether the key that a read is told of is the current one still."""
+        return read.told_key == self.of(read.path)
+
     def marked(self, read: _R, target: str) -> _R:
         """The same, with another `target` for reads whose answers caches may keep otherwise."""
         read = self.noted(read, target)
@@ -79,6 +83,14 @@ class ReaderKeys:
             return read
         key = f"={read.told_key}" if read.by_key else ""
         return replace(read, target=f"{read.target}&{PARAMETER}{key}")
+
+
+def renewed(keys: ReaderKeys | None, read: _R) -> _R:
+    """A read that has waited, with the current key; the one in its URL may be one of before now."""
+    if keys is None or keys.is_as_told(read):
+        return read
+    by_key = None if read.by_key is None else False
+    return replace(read, told_key=keys.of(read.path), by_key=by_key)
 
 
 def without_key(target: str) -> tuple[str | None, str]:

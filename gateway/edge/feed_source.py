@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.access.reader_keys import renewed
 from gateway.cache import tails
 from gateway.cache.rendered import EventChunk
 from gateway.cache.single_flight import SingleFlight
@@ -18,6 +19,7 @@ from gateway.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.stream_reader import StreamReader
     from gateway.live.contract import FeedSettings, Parked
@@ -49,6 +51,7 @@ class EdgeFeedSource:
         self.shared = shared
         self._reader = reader
         self._freshness = freshness
+        self.reader_keys: ReaderKeys | None = None
         self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
@@ -81,6 +84,7 @@ class EdgeFeedSource:
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
         """200 with data; a poll whose URL others ask for, too, is told no more than of the tail."""
         now = self.shared.clock()
+        read = renewed(self.reader_keys, read)
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
             said = snapshot.polls_say or snapshot.reads_say or ""
             short = tails.shortened_lines(said, self._freshness.tail_max_age)
@@ -96,6 +100,7 @@ class EdgeFeedSource:
 
     def ended(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
         """204: the time is over, or the stream is closed."""
+        read = renewed(self.reader_keys, read)
         told = as_told(snapshot, read, self._freshness)
         return followed.poll_ended(told, read, offset, self.shared.clock())
 

@@ -116,6 +116,7 @@ class EdgeRoute:
             ignores_no_store=rules.ignore_no_store,
             freshness=self.freshness,
         )
+        self.feeds.source.reader_keys = access.reader_keys
         self._known = KnownStreams(prefix, self.feeds, self.cache, self.feeds.source.turns)
         self.drop_query = drop_query
         # A reader key is for the caches in front of this one.
@@ -225,6 +226,7 @@ class EdgeRoute:
 
     def recipient(self, read: Read) -> Recipient:
         """For whom the answer to a read is."""
+        read = reader_keys.renewed(self.access.reader_keys, read)
         return Recipient(self.access.is_private, read.told_key, read.by_key)
 
     def _recipient_of(self, path: str, given: str | None) -> Recipient:

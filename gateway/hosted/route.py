@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
@@ -90,6 +91,7 @@ class HostedRoute:
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
         self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared, self.traffic)
+        self.feeds.source.reader_keys = access.reader_keys
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
 
@@ -260,7 +262,8 @@ class HostedRoute:
         """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
         now = self.clock()
-        response = responses.data(chunk, read, self.freshness, now)
+        told = renewed(self.access.reader_keys, read)
+        response = responses.data(chunk, told, self.freshness, now)
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
@@ -280,7 +283,8 @@ class HostedRoute:
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self.clock() + entry.sure_s
         is_current = self.reader.is_current(chunk, until_change=until_change)
-        if is_current and (until is None or self.clock() < until):
+        # Under a key of before nobody else is to be answered.
+        if is_current and told is read and (until is None or self.clock() < until):
             self._store.put(entry)
         return entry
 

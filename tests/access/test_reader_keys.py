@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from asyncio import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,16 @@ from gateway.access.keys_file import new_keys, written
 from gateway.access.reader_keys import ReaderKeys
 from gateway.errors import StartError
 from tests.access.guarded import bearer, guarded, reach_tail, tokens_file
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.requests import Read
+    from gateway.protocol.state import StreamState
     from tests.support.http1 import Answer
     from tests.web.serving import Serving
 
@@ -228,3 +233,50 @@ async def test_keys_that_would_do_nothing_are_refused_at_the_start(
     with pytest.raises(StartError, match=sentence):
         async with guarded(tmp_path, own=own, keys_file=file):
             pass
+
+
+async def test_a_poll_that_waits_over_a_rotation_is_told_the_new_key_in_private(
+    tmp_path: Path,
+) -> None:
+    own = {"auth": "tokens", "reader_keys": "on"}
+    async with guarded(tmp_path, own=own, keys_file=str(keys_file(tmp_path))) as gateway:
+        old = await key_of(gateway)
+        read = await gateway.ask(get(f"{PATH}?offset=-1&rk={old}", bearer("all")))
+        offset, cursor = read.get("Stream-Next-Offset"), int(read.get("Stream-Cursor") or 0) + 1
+        target = f"{PATH}?offset={offset}&live=long-poll&cursor={cursor}&rk={old}"
+        waiting = await gateway.connect()
+        waiting.send(get(target, bearer("all")))
+        await until(lambda: gateway.limits.live_readers == 1)
+        await rotate(gateway, tmp_path, **{"a/s": 2})
+        await gateway.ask(post(PATH, b"two", bearer("all")))
+        answer = await waiting.answer()
+        assert (answer.status, answer.body) == (200, b"two")
+        assert not is_shared(answer)
+        assert answer.get(KEY) == await key_of(gateway) != old
+
+
+async def test_what_is_read_over_a_rotation_is_kept_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"auth": "tokens", "reader_keys": "on"}
+    async with guarded(tmp_path, own=own, keys_file=str(keys_file(tmp_path))) as gateway:
+        old = await key_of(gateway)
+        chunk_for, reading, rotated = gateway.route.reader.chunk_for, Event(), Event()
+
+        async def slow(read: Read, state: StreamState, start: int) -> Chunk:
+            reading.set()
+            await rotated.wait()
+            return await chunk_for(read, state, start)
+
+        monkeypatch.setattr(gateway.route.reader, "chunk_for", slow)
+        target = f"{PATH}?offset=-1&rk={old}"
+        client = await gateway.connect()
+        client.send(get(target, bearer("all")))
+        await reading.wait()
+        await rotate(gateway, tmp_path, **{"a/s": 2})
+        rotated.set()
+        new = await key_of(gateway)
+        for answer in (await client.answer(), await gateway.ask(get(target, bearer("all")))):
+            assert (answer.status, answer.body) == (200, b"data")
+            assert not is_shared(answer)
+            assert answer.get(KEY) == new != old
