@@ -49,6 +49,8 @@ def _admitting(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
         yield "Others are told that there is no stream."
     private = "Answers are private: no shared cache may keep them."
     yield private if route.is_private(auth) else "Answers are public: shared caches may keep them."
+    if route.is_private(auth) and route.reader_keys == "on":
+        yield "Those under a URL with the reader key of their stream may be kept, by any cache."
 
 
 def _caching(route: Route) -> Iterator[str]:
