@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from tests.edge.identities.asking import Read
     from tests.edge.identities.line import Line
 
-CROWDS_AT_ONCE = 30
+CROWDS_AT_ONCE = 80
 PAUSES_S = 0.1  # of those who come for something, at most
-CHANGES_EVERY_S = 8.0
-AWAY_S = 33.0  # longer than any permission counts
+CHANGES_EVERY_S = 6.0
+AWAY_S = 40.0  # longer than any permission counts
 READERS_LEAVE_S = 12.0
 FAR = 2  # the gateway before another one, which has but an open route
 GATEWAYS = (0, 0, 0, 0, 0, 0, 0, 1, 1, FAR)  # as often
