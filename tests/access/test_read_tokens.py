@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -310,8 +311,8 @@ def test_a_group_may_read_what_is_roots_and_not_what_is_its_users_own(
     monkeypatch: pytest.MonkeyPatch, owner: int, user: int
 ) -> None:
     held = SimpleNamespace(st_uid=owner, st_mode=0o640)
-    monkeypatch.setattr(keys_file.os, "stat", lambda _: held)
-    monkeypatch.setattr(keys_file.os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "stat", lambda _: held)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     if owner == 0:
         keys_file.check_mode("keys.json")
         return
