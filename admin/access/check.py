@@ -165,7 +165,11 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
         given = (await fields(request)).get(FIELD)
     said = None if given is None else given.encode("utf-8", "surrogateescape")
     if said is None or not hmac.compare_digest(said, viewer.csrf.encode()):
-        raise NotTold(403, f"the change came without its {HEADER}: load the page again")
+        raise NotTold(
+            403,
+            f"the change came without its {HEADER}: load the page again, or read GET /api/session; "
+            "a script sends one of admin_tokens, which needs none",
+        )
 
 
 async def fields(request: web.Request) -> dict[str, str]:

@@ -43,12 +43,13 @@ class Keys(NamedTuple):
 
 def parse_keys_file(path: str, data: bytes) -> Keys:
     """What the file at a path says; raises ValueError with one sentence, which repeats no key."""
-    check_mode(path)
     try:
         verifying = parse_keys(data, ALGORITHMS)
     except ValueError as cause:
-        raise ValueError(f"{path} {cause}: make it by headgate token keys {path}") from None
+        raise ValueError(f"{path} {cause}: headgate token keys NEW_FILE makes one") from None
     listed = _listed(load_object(data))
+    if any({"d", "k"} & entry.keys() for entry in listed):
+        check_mode(path)
     private = [entry for entry in listed if entry.get("crv") == "Ed25519" and "d" in entry]
     try:
         signer = OKPKey.import_key(private[0]) if private else None  # type: ignore[arg-type] # JSON
@@ -63,10 +64,10 @@ def load_keys(path: str) -> Keys:
 
 
 def check_mode(path: str) -> None:
-    """Refuse a file that others may read: who reads it signs. Raises OSError or ValueError.
+    """Refuse a file of private keys that others may read: who reads it signs.
 
     Its group may read it where root owns it, as a container's secrets are mounted; so may root, who
-    makes and rotates it.
+    makes and rotates it. Raises OSError or ValueError.
     """
     it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
     is_users_own = it.st_uid == os.geteuid() and it.st_uid != ROOT

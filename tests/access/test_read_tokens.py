@@ -323,7 +323,7 @@ def test_a_group_may_read_what_is_roots_and_not_what_is_its_users_own(
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "is no JSON Web Key Set: make it by headgate token keys"),
+        (b"", "is no JSON Web Key Set: headgate token keys NEW_FILE makes one"),
         (b'{"keys":[]}', "has no key with a kid"),
         (content(EC), "has no key with a kid"),
         (b'{"keys":[' + content(ED)[10:-2] + b',{"kty":"oct","kid":"r","k":"AAAA"}]}', "private"),
