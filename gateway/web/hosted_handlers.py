@@ -95,7 +95,7 @@ class HostedHandlers:
         return None
 
     async def _append(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
-        append = parse_append(request.headers, await request_body.whole(request, self._shared))
+        append = parse_append(request.headers, await self._body(request))
         if is_long(append.content_type, append.body):
             record = await route.table.turns.take(long_record(append.body))
             append = msgspec.structs.replace(append, record=record)
@@ -109,7 +109,7 @@ class HostedHandlers:
         return responses.appended(outcome)
 
     async def _create(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
-        create = parse_create(request.headers, await request_body.whole(request, self._shared))
+        create = parse_create(request.headers, await self._body(request))
         source = None
         if create.fork is not None:
             source_route, source = self._routes.find(canonical_path(create.fork.source))
@@ -117,3 +117,7 @@ class HostedHandlers:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         created = await route.lifecycle.create(name, create, source)
         return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        still_admitted = live_responses.exchange_of(request).still_admitted
+        return await request_body.whole(request, self._shared, still_admitted)
