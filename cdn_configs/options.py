@@ -61,6 +61,11 @@ _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+# %61 is a to the gateway, and %2f is %2F: it takes such a path for another one than was sent.
+_USUAL_PATH = (
+    "^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]"
+    "|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
+)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +141,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def public_keys(self) -> list[dict[str, str]]:
         """The read keys as a template writes them."""
         return [{"kid": key.kid, "x": key.x} for key in self.read_keys]
+
+    @property
+    def usual_path(self) -> str:
+        """A regular expression of paths as the gateway spells them itself; it has no end.
+
+        What is spelled otherwise may be of another stream than it seems, or of another route.
+        """
+        return _USUAL_PATH
 
     @property
     def own_paths(self) -> str:

@@ -82,6 +82,8 @@ class Authorities:
         authorities = cls(settings, lambda: 0.0)
         for route in settings.route_table:
             authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
+            if route.reader_keys == "on":
+                authorities.reader_keys()
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
         """Who verifies tokens of these kinds, whatever their order.
@@ -103,7 +105,8 @@ class Authorities:
             secret = None if self._keys is None else self._keys().reader_secret
             if secret is None:
                 raise StartError(
-                    "reader_keys needs keys_file with a secret: make one by headgate token keys"
+                    "reader_keys needs keys_file with a secret, which headgate token keys NEW_FILE "
+                    "makes"
                 )
             self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
         return self._reader_keys

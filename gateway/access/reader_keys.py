@@ -89,8 +89,9 @@ def renewed(keys: ReaderKeys | None, read: _R) -> _R:
     """A read that has waited, with the current key; the one in its URL may be one of before now."""
     if keys is None or keys.is_as_told(read):
         return read
+    target = read.target.removesuffix(f"={read.told_key}") if read.by_key else read.target
     by_key = None if read.by_key is None else False
-    return replace(read, told_key=keys.of(read.path), by_key=by_key)
+    return replace(read, target=target, told_key=keys.of(read.path), by_key=by_key)
 
 
 def without_key(target: str) -> tuple[str | None, str]:

@@ -223,6 +223,7 @@ class HostedRoute:
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
+        read = renewed(self.access.reader_keys, read)
         state = self.table.present(active)
         self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
@@ -230,8 +231,7 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
-                told = renewed(self.access.reader_keys, read)
-                ended = responses.poll_ended(state, told, self.freshness, self.clock())
+                ended = responses.poll_ended(state, read, self.freshness, self.clock())
                 return Answered(ended, cache_status.MISS)
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
@@ -263,8 +263,8 @@ class HostedRoute:
         """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
         now = self.clock()
-        told = renewed(self.access.reader_keys, read)
-        response = responses.data(chunk, told, self.freshness, now)
+        read = renewed(self.access.reader_keys, read)
+        response = responses.data(chunk, read, self.freshness, now)
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
@@ -284,8 +284,7 @@ class HostedRoute:
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self.clock() + entry.sure_s
         is_current = self.reader.is_current(chunk, until_change=until_change)
-        # Under a key of before nobody else is to be answered.
-        if is_current and told is read and (until is None or self.clock() < until):
+        if is_current and (until is None or self.clock() < until):
             self._store.put(entry)
         return entry
 

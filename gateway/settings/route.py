@@ -236,14 +236,6 @@ class Route(BaseModel):
             )
         return auth
 
-    @field_validator("auth")
-    @classmethod
-    def _has_who_decides(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        origin = info.data.get("origin")
-        if auth == BY_ORIGIN and origin is not None and not split_origins(origin):
-            raise ValueError(f"must not be origin: {without_passwords(origin)} is no http origin")
-        return auth
-
     @field_validator("conceal")
     @classmethod
     def _is_ours_to_conceal(cls, value: str, info: ValidationInfo) -> str:

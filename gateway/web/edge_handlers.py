@@ -252,7 +252,8 @@ class EdgeHandlers:
         fields = self._passed_on(request, route)
         body = None
         if request.can_read_body:
-            body = request_body.parts(request, self._shared.timeouts, self._shared.limits)
+            still = live_responses.exchange_of(request).still_admitted
+            body = request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
         resources = connection_of(request).resources()
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)

@@ -106,9 +106,9 @@ class Handlers:
             return self._front_page(request)
         route, name = self._routes.find(path)
         accounting.belongs(exchange, route)
-        now = self._shared.clock()
-        presented = await admit(request, exchange, route, path, target, now)
-        accounting.found(exchange, request, route, presented.target, now)
+        clock = self._shared.clock
+        presented = await admit(request, exchange, route, path, target, clock)
+        accounting.found(exchange, request, route, presented.target, clock())
         has_token = presented.token is not None and exchange.principal is not None
         web_origins.check(request, self._lines, has_token=has_token)
         charges.charge(request, exchange, self._shared.quotas)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS = ("tokens", "jwt", "read-tokens")
 STATIC = "canary-0123456789abcdef"
 DOTTED = "canary.0123456789.abcdef"  # as another maker's API keys are
+OTHER = "https://other.example.com/"
 KEYS = keys_file.new_keys()
 
 
@@ -29,14 +30,15 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
         Settings(
             tokens_file=written(folder, "tokens.toml", tokens().encode()),
             keys_file=written(folder, "keys.json", keys_file.written(KEYS)),
-            jwt_issuers=(
+            jwt_issuers=tuple(
                 {
-                    "issuer": ISSUER,
+                    "issuer": issuer,
                     "audience": AUDIENCE,
                     "jwks": written(folder, "jwks.json", jwks([ED])),
                     "algorithms": ["EdDSA"],
                     "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
-                },
+                }
+                for issuer in (ISSUER, OTHER)
             ),
         ),
         lambda: NOW,
@@ -62,13 +64,36 @@ def written(folder: Path, name: str, data: bytes) -> str:
     return str(path)
 
 
+def read_token(folder: Path, subject: str) -> str:
+    keys = keys_file.load_keys(written(folder, "keys.json", keys_file.written(KEYS)))
+    return read_tokens.sign(read_tokens.Wish(subject, "/s/news"), keys, 900, NOW).token
+
+
 @pytest.mark.parametrize("order", [*permutations(KINDS)], ids=", ".join)
 async def test_each_kind_is_taken_in_any_order(
     authorities: Authorities, tmp_path: Path, order: tuple[str, ...]
 ) -> None:
-    path = written(tmp_path, "keys.json", keys_file.written(KEYS))
-    wish = read_tokens.Wish("reader", "/s/news")
-    made = read_tokens.sign(wish, keys_file.load_keys(path), 900, NOW)
+    tokens = (STATIC, DOTTED, good(), read_token(tmp_path, "reader"))
     verifier = authorities.verifier(order)
-    came = [await verifier.verify(it, NOW) for it in (STATIC, DOTTED, good(), made.token)]
+    came = [await verifier.verify(it, NOW) for it in tokens]
     assert [who.name for who in came] == ["static", "dotted", "ann", "reader"]
+
+
+async def test_people_of_one_name_have_accounts_of_their_own(
+    authorities: Authorities, tmp_path: Path
+) -> None:
+    """Else one could use up what another may do, or a name could be chosen for it."""
+    verifier = authorities.verifier(KINDS)
+    long = "x" * 128  # as much as is shown of a name
+    tokens = [
+        STATIC,
+        read_token(tmp_path, "static"),
+        *(good(iss=issuer, sub=sub) for issuer in (ISSUER, OTHER) for sub in ("static", ISSUER)),
+        *(good(sub=long + end) for end in ("", "a", "b")),
+        *(good(iss=issuer, sub=None, grants=[]) for issuer in (ISSUER, OTHER)),
+    ]
+    came = [await verifier.verify(it, NOW) for it in tokens]
+    assert {who.name for who in came} == {"static", ISSUER, OTHER, long}
+    assert len({who.account for who in came}) == len(tokens)
+    again = await verifier.verify(good(sub="static", jti="2"), NOW)
+    assert again.account == came[2].account

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from asyncio import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.requests import Read
-    from gateway.protocol.state import StreamState
     from tests.support.http1 import Answer
     from tests.web.serving import Serving
 
@@ -211,6 +208,48 @@ async def test_a_rotation_makes_what_was_kept_old(gateway: Serving, tmp_path: Pa
     assert len({old, new, await key_of(gateway)}) == 3
 
 
+async def test_who_waited_over_a_rotation_is_told_that_nothing_is_kept_by_the_old_key(
+    gateway: Serving, tmp_path: Path
+) -> None:
+    """Beside a poll by the new key, which is told the same news."""
+    gateway.polls_wait(60)
+    old, tail = await key_of(gateway), await reach_tail(gateway, PATH, "ann")
+    poll = f"{PATH}?offset={tail}&live=long-poll&rk="
+    before = asyncio.create_task(gateway.ask(get(f"{poll}{old}", bearer("ann"))))
+    await until(lambda: gateway.limits.live_readers == 1)
+    await rotate(gateway, tmp_path, **{"a/s": 2})
+    new = await key_of(gateway)
+    after = asyncio.create_task(gateway.ask(get(f"{poll}{new}", bearer("ann"))))
+    await until(lambda: gateway.limits.live_readers == 2)
+    await gateway.ask(post(PATH, b"news", bearer("all")))
+    assert [(one.body, one.get(KEY)) for one in (await before, await after)] == [(b"news", new)] * 2
+    assert (await before).get("Cache-Control") == "private, no-store"
+    assert "private" not in ((await after).get("Cache-Control") or "")
+
+
+async def test_what_was_read_over_a_rotation_is_not_kept_by_the_old_key(
+    gateway: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await key_of(gateway)
+    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reader
+    is_read, go_on, chunk_for = asyncio.Event(), asyncio.Event(), reader.chunk_for
+
+    async def slow(*what: object) -> object:
+        is_read.set()
+        await go_on.wait()
+        return await chunk_for(*what)  # type: ignore[arg-type] # as they came
+
+    monkeypatch.setattr(reader, "chunk_for", slow)
+    under_way = asyncio.create_task(gateway.ask(get(target, bearer("ann"))))
+    await is_read.wait()
+    await rotate(gateway, tmp_path, **{"a/s": 2})
+    go_on.set()
+    new = await key_of(gateway)
+    answers = [await under_way, *[await gateway.ask(get(target, bearer("ann"))) for _ in range(3)]]
+    told = {(one.body, one.get(KEY), one.get("Cache-Control")) for one in answers}
+    assert told == {(b"data", new, "private, no-store")}
+
+
 async def test_pages_may_read_the_key(tmp_path: Path) -> None:
     site = "https://a.example"
     async with guarded(tmp_path, cors_origins=(site,)) as gateway:
@@ -233,50 +272,3 @@ async def test_keys_that_would_do_nothing_are_refused_at_the_start(
     with pytest.raises(StartError, match=sentence):
         async with guarded(tmp_path, own=own, keys_file=file):
             pass
-
-
-async def test_a_poll_that_waits_over_a_rotation_is_told_the_new_key_in_private(
-    tmp_path: Path,
-) -> None:
-    own = {"auth": "tokens", "reader_keys": "on"}
-    async with guarded(tmp_path, own=own, keys_file=str(keys_file(tmp_path))) as gateway:
-        old = await key_of(gateway)
-        read = await gateway.ask(get(f"{PATH}?offset=-1&rk={old}", bearer("all")))
-        offset, cursor = read.get("Stream-Next-Offset"), int(read.get("Stream-Cursor") or 0) + 1
-        target = f"{PATH}?offset={offset}&live=long-poll&cursor={cursor}&rk={old}"
-        waiting = await gateway.connect()
-        waiting.send(get(target, bearer("all")))
-        await until(lambda: gateway.limits.live_readers == 1)
-        await rotate(gateway, tmp_path, **{"a/s": 2})
-        await gateway.ask(post(PATH, b"two", bearer("all")))
-        answer = await waiting.answer()
-        assert (answer.status, answer.body) == (200, b"two")
-        assert not is_shared(answer)
-        assert answer.get(KEY) == await key_of(gateway) != old
-
-
-async def test_what_is_read_over_a_rotation_is_kept_for_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = {"auth": "tokens", "reader_keys": "on"}
-    async with guarded(tmp_path, own=own, keys_file=str(keys_file(tmp_path))) as gateway:
-        old = await key_of(gateway)
-        chunk_for, reading, rotated = gateway.route.reader.chunk_for, Event(), Event()
-
-        async def slow(read: Read, state: StreamState, start: int) -> Chunk:
-            reading.set()
-            await rotated.wait()
-            return await chunk_for(read, state, start)
-
-        monkeypatch.setattr(gateway.route.reader, "chunk_for", slow)
-        target = f"{PATH}?offset=-1&rk={old}"
-        client = await gateway.connect()
-        client.send(get(target, bearer("all")))
-        await reading.wait()
-        await rotate(gateway, tmp_path, **{"a/s": 2})
-        rotated.set()
-        new = await key_of(gateway)
-        for answer in (await client.answer(), await gateway.ask(get(target, bearer("all")))):
-            assert (answer.status, answer.body) == (200, b"data")
-            assert not is_shared(answer)
-            assert answer.get(KEY) == new != old
