@@ -264,7 +264,7 @@ class EdgeHandlers:
                 self._purge(request, route, read, HTTPStatus.BAD_GATEWAY)
             raise
         except RequestPayloadError as error:
-            raise BadRequest(f"the body is not valid HTTP: {error}") from error
+            raise request_head.bad_body(error) from error
         told = passed_back(request, route, read.path, answer)
         self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):

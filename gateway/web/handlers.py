@@ -9,7 +9,6 @@ from aiohttp.web import RequestPayloadError
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     OF_THE_ORIGIN,
-    BadRequest,
     HeadgateError,
     RequestTimeout,
 )
@@ -76,7 +75,7 @@ class Handlers:
         except ConnectionError:
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)
         except RequestPayloadError as error:
-            bad = BadRequest(f"the body is not valid HTTP: {error}")
+            bad = request_head.bad_body(error)
             answered = Answered(self._shared.problem(bad), cache_status.BYPASS)
             abandon = True
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and we a log line

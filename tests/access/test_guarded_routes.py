@@ -301,3 +301,31 @@ async def test_what_one_may_write_counts_by_who_it_is(
             assert [answer.status for answer in sent] == [204, 429]
         assert gateway.limits.refused["max_client_append_bytes"] == 2
         assert gateway.limits.refused["max_client_creations"] == 4
+
+
+@pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
+async def test_a_close_without_a_body_is_no_append(prefix: str, way: str, tmp_path: Path) -> None:
+    """However its head says that there is none; what comes in chunks could be anything."""
+    framings = (((), 204, b""), (("Content-Length: 0",), 204, b""))
+    framings = (*framings, (("Transfer-Encoding: chunked",), 403, b"0\r\n\r\n"))
+    async with guarded(tmp_path) as gateway:
+        for number, (lines, status, body) in enumerate(framings):
+            target = f"{prefix}/a/{number}"
+            made = await gateway.ask(put(target, bearer("all"), body=b"data"))
+            assert made.status == 201
+            head = (f"POST {target} HTTP/1.1", "Host: headgate.test", bearer("closer"))
+            fields = ("Stream-Closed: true", *lines, *WAYS[way], "", "")
+            answer = await gateway.ask("\r\n".join((*head, *fields)).encode() + body)
+            assert answer.status == status, (lines, answer)
+
+
+@pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
+async def test_what_everybody_may_adds_to_what_a_token_grants(
+    prefix: str, way: str, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
+        target = f"{prefix}/a/s"
+        refused = await ask(gateway, "append and close", target, bearer("ann"), *WAYS[way])
+        refused.assert_problem(403, "it needs close")
+        answer = await ask(gateway, "append and close", target, bearer("closer"), *WAYS[way])
+        assert answer.status in {200, 204}, answer

@@ -81,7 +81,7 @@ def edge(request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge
         listen=port,
         credentials=way.mode,
         standalone=whole.can_stand_alone,
-        remember_s=REMEMBER_S,
+        remember_s=REMEMBER_S if way.mode == "asked" else None,
     )
     parts = (whole, *map(run_here, whole.beside))
     files = {one.file_name: render(one, options) for one in parts}
