@@ -15,6 +15,7 @@ from aiohttp import web
 from admin.access.sessions import Session
 from admin.errors import NotTold
 from admin.model import Viewer
+from gateway.access.credentials import READING
 from gateway.settings import Address, is_loopback
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Need = Literal["nothing", "viewer", "operator"]
 
-READING = frozenset({"GET", "HEAD"})
 # Everything else needs a viewer to read and an operator to change.
 NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/healthz"): "nothing",

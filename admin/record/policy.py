@@ -51,6 +51,8 @@ def _admitting(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
     if route.reader_keys == "on":
         private = "Answers are private: shared caches may keep those to a URL with the reader key."
     yield private if route.is_private(auth) else "Answers are public: shared caches may keep them."
+    if route.is_private(auth) and route.reader_keys == "on":
+        yield "Those under a URL with the reader key of their stream may be kept, by any cache."
 
 
 def _caching(route: Route, *, is_shared: bool) -> Iterator[str]:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The kinds of credentials, and the setting that tells of them.
-NEEDED = {"tokens": "tokens_file", "jwt": "jwt_issuers", "read-tokens": "keys_file"}
+# The kinds of credentials, and the setting that tells of them; in the order in which they are asked
+# whose a token is. An issuer's tokens are known by two dots only, which the others may have, too.
+NEEDED = {"tokens": "tokens_file", "read-tokens": "keys_file", "jwt": "jwt_issuers"}
 EMPTY = TokensFile({}, NOTHING, {})
 
 
@@ -85,7 +86,7 @@ class Authorities:
                 authorities.reader_keys()
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
-        """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`.
+        """Who verifies tokens of these kinds, whatever their order.
 
         Raises StartError for a kind that the settings say nothing of.
         """
@@ -93,7 +94,8 @@ class Authorities:
         for kind in wanted:
             if kind not in self._by_kind:
                 raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
-        made = Verifier([*self._always, *(self._by_kind[kind] for kind in wanted)])
+        in_turn = [self._by_kind[kind] for kind in NEEDED if kind in wanted]
+        made = Verifier([*self._always, *in_turn])
         self._verifiers.append(made)
         return made
 

@@ -57,8 +57,13 @@ def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -
     """
     operations = _BY_METHOD.get(method, _UNKNOWN)
     if method in {"POST", "PUT"} and is_closing(headers):
-        is_empty = method == "POST" and headers.get("Content-Length", "") == "0"
-        operations = (frozenset() if is_empty else operations) | {"close"}
+        only_closes = method == "POST" and _has_no_body(headers)
+        operations = (frozenset() if only_closes else operations) | {"close"}
     need = Need(path, operations, query)
     source = headers.get(FORKED_FROM) if method == "PUT" else None
     return (need,) if source is None else (need, Need(canonical_path(source), READ))
+
+
+def _has_no_body(headers: Mapping[str, str]) -> bool:
+    """Whether a request's head says so (RFC 9112 section 6.3); in chunks, nobody knows yet."""
+    return "Transfer-Encoding" not in headers and headers.get("Content-Length", "0") == "0"

@@ -173,6 +173,7 @@ class SharedFetch:
             if answer.status == 304 and old is not None and old.validators:
                 if self._rules.confirms(old, answer.headers):
                     new = self._rules.confirmed(self.request, old, answer.headers, times)
+                    self.shared &= new.joinable  # what the 304 says may be for one reader alone
                     self._finish(Fetched(new, How.CONFIRMED))
                 else:  # it is another answer that has not changed
                     answer.release()

@@ -47,7 +47,11 @@ _LONGEST_OF_AN_ERROR_S = 60.0  # a client that finds nothing may stop for good
 
 # What the stored body is, which a 304 without a body cannot change (sections 3.2 and 4.3.4) ...
 _OF_THE_BODY = ("Content-Encoding", "Content-Length", "Content-Range", "ETag")
-_OF_THE_MOMENT = ("Age", "Date")  # ... and what is true of the answer it came with only
+_OF_THE_MOMENT = (
+    "Age",
+    "Date",
+    "Set-Cookie",
+)  # ... and what is true of the answer it came with only
 
 
 # What no request selects, since no field can have this value: `Vary: *`.

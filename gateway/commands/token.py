@@ -189,10 +189,10 @@ def rotate_key(config: Path | None, streams: str) -> None:
         sys.exit(UNUSABLE)
     from gateway.access.key_versions import rotated
 
-    file = Path(settings.tokens_file).resolve()  # what a link leads to
+    file = Path(settings.tokens_file)
     with _refusals(file):
         made = rotated(str(file), file.read_bytes(), streams)
-        _replace(file, made.data, like=file.stat())
+        _replace(file, made.data)
     complain(f"{streams} has version {made.version} of its reader key within a second.")
 
 
@@ -247,14 +247,18 @@ def _create(file: Path, data: bytes) -> None:
         os.fsync(descriptor)
 
 
-def _replace(file: Path, data: bytes, like: os.stat_result | None = None) -> None:
-    """The file with other content, or as it was; who else may read it is as of `like`."""
+def _replace(file: Path, data: bytes) -> None:
+    """The file, or what a link leads to, with other content, or as it was.
+
+    Its owner, its group and who may read it stay: the gateway may be another user than this one.
+    """
+    file = file.resolve()
+    like = file.stat()
     new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     try:
         _create(new, data)
-        if like is not None:
-            os.chown(new, like.st_uid, like.st_gid)
-            new.chmod(stat.S_IMODE(like.st_mode))
+        os.chown(new, like.st_uid, like.st_gid)
+        new.chmod(stat.S_IMODE(like.st_mode))
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)

@@ -45,6 +45,10 @@ _UNKEYED = re.compile(
     r"|remote-(addr|ip|user)|-location$|^x-request-id$",
     re.IGNORECASE,
 )
+# By these some origins take a request for one with another method or path than it has.
+_RENAMES = re.compile(
+    r"override|rewrite|original|(^|-)(http-)?method(-|$)|(^|-)(url|uri|path)(-|$)", re.IGNORECASE
+)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYED = frozenset({"user-agent"})
 
@@ -102,6 +106,12 @@ def request_fields(
     fields["X-Forwarded-Host"] = sender.host
     _append(fields, "Forwarded", _forwarded(sender))
     return fields
+
+
+def drop_renames(fields: CIMultiDict[str]) -> None:
+    """Leave out of a request that was let in for its method and path what gives it others."""
+    for name in {name for name in fields if _RENAMES.search(name) is not None}:
+        del fields[name]
 
 
 def hop_names(headers: MultiMapping[str]) -> set[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.access.principal import Principal
     from gateway.runtime.access_log import AccessLog, Asked
@@ -53,6 +53,8 @@ class Exchange:
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"
+        # Raises where a guard would not admit it any more, for whoever waits for its body.
+        self.still_admitted: Callable[[], Awaitable[None]] | None = None
         self.on_received: Callable[[int], None] | None = None  # is told the bytes of its body
         self._is_over = False
 

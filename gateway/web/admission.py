@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.access.credentials import Presented, present
@@ -14,8 +15,11 @@ from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiohttp.web_request import BaseRequest
 
+    from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
@@ -24,7 +28,12 @@ ABSENT = "there is no stream at this path"
 
 
 async def admit(
-    request: BaseRequest, exchange: Exchange, route: StreamRoute, path: str, target: str, now: float
+    request: BaseRequest,
+    exchange: Exchange,
+    route: StreamRoute,
+    path: str,
+    target: str,
+    clock: Callable[[], float],
 ) -> Presented:
     """The token that was accepted, and the target without it, once the route's guard lets it in.
 
@@ -34,13 +43,27 @@ async def admit(
     if guard is None:
         return Presented(None, target)
     presented = present(request.method, target, request.headers)
-    decisions = route.traffic.decisions
+    needed = needs(request.method, path, request.headers, split(presented.target)[1])
+    decide = partial(guard.admit, request.headers, presented.token, needed)
+    exchange.principal = await _decided(decide, exchange, route, clock())
+    route.traffic.decisions[counted.ADMITTED] += 1
+    exchange.still_admitted = partial(_decide_again, decide, exchange, route, clock)
+    return presented
+
+
+async def _decided(
+    decide: Callable[[float], Awaitable[Principal]],
+    exchange: Exchange,
+    route: StreamRoute,
+    now: float,
+) -> Principal | None:
+    """Whom the guard has let in, if not anybody."""
     try:
-        needed = needs(request.method, path, request.headers, split(presented.target)[1])
-        principal = await guard.admit(request.headers, presented.token, needed, now)
+        principal = await decide(now)
     except (Unauthenticated, Forbidden) as refusal:
         is_unknown = isinstance(refusal, Unauthenticated)
-        decisions[counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN] += 1
+        kind = counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN
+        route.traffic.decisions[kind] += 1
         exchange.is_looked_up = False
         # Also where the client is told nothing of it, operators find out by the log.
         exchange.refused = f"{refusal.code}: {refusal.detail}"
@@ -50,9 +73,19 @@ async def admit(
         if route.access.conceals:
             raise StreamNotFound(ABSENT) from None
         raise
-    decisions[counted.ADMITTED] += 1
-    exchange.principal = None if principal.is_anybody else principal
-    return presented
+    return None if principal.is_anybody else principal
+
+
+async def _decide_again(
+    decide: Callable[[float], Awaitable[Principal]],
+    exchange: Exchange,
+    route: StreamRoute,
+    clock: Callable[[], float],
+) -> None:
+    """Raise as `admit` does where the credential counts no more, while a body still comes."""
+    principal, now = exchange.principal, clock()
+    if principal is not None and principal.until <= now:
+        exchange.principal = await _decided(decide, exchange, route, now)
 
 
 def concealed(answered: Answered, exchange: Exchange, shared: Context) -> Answered:

@@ -9,7 +9,6 @@ from aiohttp.web import RequestPayloadError
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     OF_THE_ORIGIN,
-    BadRequest,
     HeadgateError,
     RequestTimeout,
 )
@@ -76,7 +75,7 @@ class Handlers:
         except ConnectionError:
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)
         except RequestPayloadError as error:
-            bad = BadRequest(f"the body is not valid HTTP: {error}")
+            bad = request_head.bad_body(error)
             answered = Answered(self._shared.problem(bad), cache_status.BYPASS)
             abandon = True
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and we a log line
@@ -106,9 +105,9 @@ class Handlers:
             return self._front_page(request)
         route, name = self._routes.find(path)
         accounting.belongs(exchange, route)
-        now = self._shared.clock()
-        presented = await admit(request, exchange, route, path, target, now)
-        accounting.found(exchange, request, route, presented.target, now)
+        clock = self._shared.clock
+        presented = await admit(request, exchange, route, path, target, clock)
+        accounting.found(exchange, request, route, presented.target, clock())
         has_token = presented.token is not None and exchange.principal is not None
         is_guarded = route.access.guard is not None
         web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
 from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_status, responses
@@ -81,6 +82,7 @@ class HostedHandlers:
                 return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
+            read = renewed(route.access.reader_keys, read)
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
             return Answered(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "who only catches up has an answer"
@@ -93,7 +95,7 @@ class HostedHandlers:
         return None
 
     async def _append(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
-        append = parse_append(request.headers, await request_body.whole(request, self._shared))
+        append = parse_append(request.headers, await self._body(request))
         if is_long(append.content_type, append.body):
             record = await route.table.turns.take(long_record(append.body))
             append = msgspec.structs.replace(append, record=record)
@@ -107,7 +109,7 @@ class HostedHandlers:
         return responses.appended(outcome)
 
     async def _create(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
-        create = parse_create(request.headers, await request_body.whole(request, self._shared))
+        create = parse_create(request.headers, await self._body(request))
         source = None
         if create.fork is not None:
             source_route, source = self._routes.find(canonical_path(create.fork.source))
@@ -115,3 +117,7 @@ class HostedHandlers:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         created = await route.lifecycle.create(name, create, source)
         return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        still_admitted = live_responses.exchange_of(request).still_admitted
+        return await request_body.whole(request, self._shared, still_admitted)

@@ -11,7 +11,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
@@ -25,10 +25,17 @@ GRACE_S = 10.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def parts(request: BaseRequest, timeouts: Timeouts, limits: Limits) -> AsyncIterator[bytes]:
+async def parts(
+    request: BaseRequest,
+    timeouts: Timeouts,
+    limits: Limits,
+    still_admitted: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[bytes]:
     """The parts, each of which must come in time, and all of them at the least rate.
 
     Only the time that is spent waiting for the client counts, not that of whoever takes the parts.
+    `still_admitted` raises where its credential has ended meanwhile: the last part, or the end of
+    a body without a length, is never given then, so nobody takes it for whole.
     """
     now = asyncio.get_running_loop().time
     waited_s, size = 0.0, 0
@@ -36,10 +43,7 @@ async def parts(request: BaseRequest, timeouts: Timeouts, limits: Limits) -> Asy
         request.transport.write(CONTINUE)
     while True:
         began = now()
-        allowed_s = timeouts.body
-        if timeouts.body_rate:
-            grace_s = min(timeouts.body, GRACE_S)
-            allowed_s = min(allowed_s, grace_s + size / timeouts.body_rate - waited_s)
+        allowed_s = _allowed_s(timeouts, size, waited_s)
         try:
             async with asyncio.timeout(allowed_s):
                 part = await request.content.readany()
@@ -52,6 +56,8 @@ async def parts(request: BaseRequest, timeouts: Timeouts, limits: Limits) -> Asy
                 raise
             # What aiohttp says to who waits on a lost connection.
             raise ConnectionResetError("the client is gone") from error
+        if still_admitted is not None and (part or request.content_length is None):
+            await still_admitted()
         if not part:
             return
         waited_s += now() - began
@@ -59,12 +65,24 @@ async def parts(request: BaseRequest, timeouts: Timeouts, limits: Limits) -> Asy
         yield part
 
 
+def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
+    """How long the next part may take, after so many bytes that were waited for so long."""
+    if not timeouts.body_rate:
+        return timeouts.body
+    grace_s = min(timeouts.body, GRACE_S)
+    return min(timeouts.body, grace_s + size / timeouts.body_rate - waited_s)
+
+
 def at_hand(payload: StreamReader) -> bytes:
     """A body that has come. StreamReader's own methods would have the connection parse on."""
     return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
 
 
-async def whole(request: BaseRequest, shared: Context) -> bytes:
+async def whole(
+    request: BaseRequest,
+    shared: Context,
+    still_admitted: Callable[[], Awaitable[None]] | None = None,
+) -> bytes:
     """All of it, within `max_append` bytes; what all requests have received is bounded too."""
     codings = request.headers.getall("Content-Encoding", ())
     if any(coding.lower() != "identity" for coding in codings):
@@ -75,7 +93,7 @@ async def whole(request: BaseRequest, shared: Context) -> bytes:
         raise BodyTooLarge(limits.max_append)
     received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
     try:
-        async for part in parts(request, shared.timeouts, limits):
+        async for part in parts(request, shared.timeouts, limits, still_admitted):
             if received.tell() + len(part) > limits.max_append:
                 limits.refused["max_append"] += 1
                 raise BodyTooLarge(limits.max_append)

@@ -8,14 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aiohttp.http import HttpVersion10, HttpVersion11
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
-    from aiohttp.http_exceptions import HttpProcessingError
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
@@ -23,6 +22,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<po
 LAST_PORT = 65535
 SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mistakes show sooner
 _SCHEMES = frozenset({"http", "https"})
+_NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # of those it knows
+_QUOTED = re.compile(r"b?['\"]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -120,7 +121,24 @@ def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:
         return HeadTooLarge("the request line or a header line is too long")
     if "many headers" in error.message:
         return HeadTooLarge("there are too many header lines")
-    return BadRequest(f"not valid HTTP: {error.message}")
+    return BadRequest(f"not valid HTTP: {_reason(error)}")
+
+
+def bad_body(error: Exception) -> BadRequest:
+    """Aiohttp's refusal of a body in our terms."""
+    return BadRequest(f"the body is not valid HTTP: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """What the parser says, without what it quotes: that could be a token, or the next request."""
+    if isinstance(error, InvalidURLError):
+        return "the target is no URL"
+    if isinstance(error, InvalidHeader):
+        return "a header line is malformed"
+    said = error.message if isinstance(error, HttpProcessingError) else str(error)
+    named = _NAMED.match(said)
+    words = named[0] if named is not None else _QUOTED.split(said, maxsplit=1)[0]
+    return " ".join(words.split()).rstrip(": ")
 
 
 def raw_target(request: BaseRequest) -> str:

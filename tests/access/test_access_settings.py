@@ -98,6 +98,12 @@ def test_an_issuer_stands_once(tmp_path: Path) -> None:
     )
 
 
+def test_an_origin_that_decides_conceals_itself(tmp_path: Path) -> None:
+    route = '[[routes]]\nprefix = "/s"\norigin = "http://127.0.0.1:1"\nconceal = "on"\nauth = '
+    (sentence,) = refusals(tmp_path, f'{route}"origin"')
+    assert 'conceal is "on", but must be off: the origin refuses in its own words' in sentence
+
+
 ROUTE = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
 LEFT_OUT = "must be left out while nobody is asked who he is: say by which credentials"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.protocol.paths import MAX_PATH_BYTES
 from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.web.serving import EDGE, PREFIX, get, post, put, request
 
@@ -123,7 +124,10 @@ async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
     async with guarded(tmp_path) as gateway:
         by_query = f"{target}?offset=-1&token={token('ann')}"
         cookie = f"Cookie: x=1; __Secure-headgate={token('ann')}"
-        for wire in (get(by_query, *lines), get(f"{target}?offset=-1", cookie, *lines)):
+        # A browser with cookies for a folder and for all: the one with the longer path is first.
+        both = f"{cookie}; __Secure-headgate={token('ben')}"
+        by_cookies = [get(f"{target}?offset=-1", it, *lines) for it in (cookie, both)]
+        for wire in (get(by_query, *lines), *by_cookies):
             for _ in range(3):
                 answer = await gateway.ask(wire)
                 assert (answer.status, answer.body) == (200, b"data"), answer
@@ -137,6 +141,28 @@ async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
         twice = await gateway.ask(get(f"{by_query}&token=x", *lines))
         twice.assert_problem(400, "token")
         assert token("ann").encode() not in twice.wire
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_paths_that_are_too_long_are_not_remembered(more: int, tmp_path: Path) -> None:
+    """Those of 8 KB, as long as a head may be, would take more than what is said of them."""
+    path = f"{EDGE}/a/".ljust(MAX_PATH_BYTES + more, "x")
+    async with guarded(tmp_path) as gateway:
+        admission = gateway.fast._admission
+        assert admission is not None
+        before = admission._found.cache_info().currsize
+        await gateway.ask(get(path, bearer("ann")))
+        assert admission._found.cache_info().currsize - before == (more <= 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_appends_count_for_the_account_that_made_them(way: str, tmp_path: Path) -> None:
+    async with guarded(tmp_path, max_client_appends=20) as gateway:
+        for who in ("writer", "all"):
+            wire = request("POST", f"{PREFIX}/a/s", bearer(who), *APPEND[2], *WAYS[way], body=b"x")
+            assert (await gateway.ask(wire)).status == 204
+        counted = [*gateway.shared.quotas._rates.appends._used]
+        assert counted == ["account token writer", "account token all"]
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
@@ -275,3 +301,31 @@ async def test_what_one_may_write_counts_by_who_it_is(
             assert [answer.status for answer in sent] == [204, 429]
         assert gateway.limits.refused["max_client_append_bytes"] == 2
         assert gateway.limits.refused["max_client_creations"] == 4
+
+
+@pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
+async def test_a_close_without_a_body_is_no_append(prefix: str, way: str, tmp_path: Path) -> None:
+    """However its head says that there is none; what comes in chunks could be anything."""
+    framings = (((), 204, b""), (("Content-Length: 0",), 204, b""))
+    framings = (*framings, (("Transfer-Encoding: chunked",), 403, b"0\r\n\r\n"))
+    async with guarded(tmp_path) as gateway:
+        for number, (lines, status, body) in enumerate(framings):
+            target = f"{prefix}/a/{number}"
+            made = await gateway.ask(put(target, bearer("all"), body=b"data"))
+            assert made.status == 201
+            head = (f"POST {target} HTTP/1.1", "Host: headgate.test", bearer("closer"))
+            fields = ("Stream-Closed: true", *lines, *WAYS[way], "", "")
+            answer = await gateway.ask("\r\n".join((*head, *fields)).encode() + body)
+            assert answer.status == status, (lines, answer)
+
+
+@pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
+async def test_what_everybody_may_adds_to_what_a_token_grants(
+    prefix: str, way: str, tmp_path: Path
+) -> None:
+    async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
+        target = f"{prefix}/a/s"
+        refused = await ask(gateway, "append and close", target, bearer("ann"), *WAYS[way])
+        refused.assert_problem(403, "it needs close")
+        answer = await ask(gateway, "append and close", target, bearer("closer"), *WAYS[way])
+        assert answer.status in {200, 204}, answer

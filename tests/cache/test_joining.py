@@ -317,3 +317,22 @@ async def test_who_may_not_join_does_not_ask_whether_a_forgotten_copy_still_stan
         of_one.go()
         assert [(await reader).body for reader in readers] == [b"mine", b"new"]
         assert (await stage.get()).body == b"new"
+
+
+@pytest.mark.parametrize("own", ["Set-Cookie: session=a", "Cache-Control: private", "Vary: *"])
+async def test_a_304_that_is_for_one_reader_is_for_who_asked(own: str) -> None:
+    tag = 'ETag: "1"'
+    of_one = Steps(b"", answer(b"", own, tag, status="304 Not Modified"))
+    scripts = (answer(b"data", MINUTE, tag), of_one, answer(b"data", "Next: mine", tag))
+    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(61)
+        readers = [asyncio.create_task(stage.given()) for _ in range(2)]
+        await until(lambda: of_one.sent == 1 and stage.cache.collapsed == 1)
+        of_one.go()
+        leader, joined = [(await reader).cached for reader in readers]
+        name, value = own.split(": ")
+        assert (leader.body, leader.fields()[name]) == (b"data", value)
+        assert joined.fields().get(name) != value
+        assert joined.fields()["Next"] == "mine"
+        assert len(raw.heard) == 3

@@ -98,6 +98,36 @@ def test_a_rotation_keeps_what_was_signed_before(config: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.toml", "keys.json"]
 
 
+def test_a_rotation_leaves_the_file_to_whom_it_belongs(config: Path, tmp_path: Path) -> None:
+    """Root's file that a group may read, which a link leads to, as it is mounted for a gateway."""
+    group = 65534 if os.geteuid() == 0 else os.getegid()
+    keys, real = tmp_path / "keys.json", tmp_path / "real.json"
+    keys.rename(real)
+    keys.symlink_to(real)
+    os.chown(real, -1, group)
+    real.chmod(0o640 if os.geteuid() == 0 else 0o600)
+    before, content = real.stat(), real.read_bytes()
+    assert run("keys", keys, "--rotate")[:2] == (0, "")
+    after = real.stat()
+    assert keys.is_symlink()
+    assert real.read_bytes() != content
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid,
+        group,
+        before.st_mode,
+    )
+    assert run("sign", "--config", config, STREAM, "--subject", "ann")[0] == 0
+
+
+def test_a_key_that_signs_no_more_loses_its_private_half(config: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    signed = json.loads(keys.read_bytes())["keys"][0]
+    assert run("keys", keys, "--rotate")[:2] == (0, "")
+    listed = json.loads(keys.read_bytes())["keys"]
+    assert ["d" in key for key in listed] == [True, True, False, False]
+    assert (listed[2]["kid"], listed[2]["x"]) == (signed["kid"], signed["x"])
+
+
 def test_public_keys_are_printed_without_private_ones(config: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     status, printed, said = run("keys", keys, "--public")
@@ -225,7 +255,7 @@ def checked(config: Path) -> tuple[int, str]:
 def test_a_check_reads_the_files_that_tokens_are_judged_by(config: Path, tmp_path: Path) -> None:
     assert checked(config) == (0, "")
     keys, tokens = tmp_path / "keys.json", tmp_path / "tokens.toml"
-    keys.chmod(0o640)
+    keys.chmod(0o604)
     assert checked(config)[0] == 2
     assert checked(config)[1].endswith(f"chmod 600 {keys}.\n")
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')

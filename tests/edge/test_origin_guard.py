@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.telemetry.inspection import ExplainRequest, Explanation
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request
@@ -271,3 +272,61 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
         await clients["ann"].events_to_the_end()
         assert gateway.edges[0].feeds.count == 1
         await until(lambda: guard.said == {"yes": 9, "no": 1, "failed": 0})
+
+
+async def test_what_a_304_sets_for_one_reader_is_not_given_to_who_joined_it() -> None:
+    held = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        heard = wire.heard
+        await wire.body()
+        who = heard.named.get("authorization", "").rpartition("-")[2]
+        tag = ('ETag: "1"', "Cache-Control: no-cache")
+        if "if-none-match" in heard.named:
+            await held.wait()
+            cookie = f"Set-Cookie: of={who}"
+            await wire.send(answer(b"", cookie, *tag, status="304 Not Modified"))
+            return
+        whole = answer(b"data", "Content-Type: text/plain", "Stream-Next-Offset: 1_0", *tag)
+        await wire.send(whole.removesuffix(b"data") if heard.method == "HEAD" else whole)
+
+    async with (
+        RawOrigin(script) as origin,
+        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S}) as gateway,
+    ):
+        ask = [get(f"{STREAM}?offset=-1", bearer(name)) for name in ("ann", "ben")]
+        for one in ask:  # both are let in, and there is a copy to validate
+            held.set()
+            await gateway.ask(one)
+        await gateway.ask(ask[0])  # kept again, after a 304 that set a cookie
+        held.clear()
+        heard, joined = len(origin.heard), gateway.edge.cache.collapsed
+        ann = asyncio.create_task(gateway.ask(ask[0]))
+        await until(lambda: len(origin.heard) == heard + 1)
+        ben = asyncio.create_task(gateway.ask(ask[1]))
+        await until(lambda: gateway.edge.cache.collapsed == joined + 1)
+        held.set()
+        assert (await ann).get("set-cookie") == "of=ann"
+        assert (await ben).get("set-cookie") != "of=ann"
+
+
+async def test_explain_finds_whom_the_origin_let_in_by_the_cookie() -> None:
+    """The origin is told of the cookie as it came, and not of an Authorization beside it."""
+
+    async def script(wire: Wire) -> None:
+        await wire.body()
+        fields = ("Content-Type: text/plain", "Stream-Next-Offset: 0_0")
+        await wire.send(answer(b"", *fields))
+
+    async with (
+        RawOrigin(script) as origin,
+        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S}) as gateway,
+    ):
+        cookie = f"__Secure-headgate={CANARY}"
+        target = f"{STREAM}?offset=-1"
+        assert (await gateway.ask(get(target, f"Cookie: {cookie}"))).status == 200
+        question = ExplainRequest(target, (("Host", "headgate.test"), ("Cookie", cookie)), "GET")
+        explained = await gateway.inspector.answer(question)
+        assert isinstance(explained, Explanation)
+        told = {step.title: step.outcome for step in explained.steps}
+        assert told["Who is admitted"] == "whom the origin lets read, for 30 s more"

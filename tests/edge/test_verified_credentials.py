@@ -7,6 +7,7 @@ import contextlib
 from itertools import product
 from typing import TYPE_CHECKING
 
+from gateway.web.connection import Connection
 from tests.access.guarded import CANARY, bearer, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.waiting import until
@@ -152,6 +153,12 @@ async def test_one_poll_at_the_origin_feeds_all_who_are_admitted(tmp_path: Path)
             assert events
         assert gateway.edges[0].feeds.count == 1
         assert CANARY not in repr(origin.heard)
+        poller = await gateway.connect()  # late, and answered at once: it waits for nothing
+        late = await poller.ask(get(f"{STREAM}?offset=1_0&live=long-poll", bearer("ann")))
+        assert (late.status, late.body) == (200, b"news")
+        assert gateway.ordinary == len(clients)
+        (kept,) = [it for it in gateway.server.connections if isinstance(it, Connection)]
+        assert kept.principal is None
 
 
 async def test_a_private_route_tells_shared_caches_nothing(tmp_path: Path) -> None:
@@ -206,3 +213,36 @@ async def test_lifetimes_that_the_gateway_adds_are_for_browsers(tmp_path: Path) 
         tail = await gateway.ask(get(f"{STREAM}?offset=1_0", bearer("all")))
         assert tail.headers["cache-control"] == "private, no-cache"
         assert not {"cdn-cache-control", "surrogate-control"} & tail.headers.keys()
+
+
+async def test_a_request_that_is_let_in_has_no_other_method_or_path_at_the_origin(
+    tmp_path: Path,
+) -> None:
+    renames = [
+        *("X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE"),
+        *(
+            "X-Original-URL: /b",
+            "X-Rewrite-URL: /b",
+            "X-Forwarded-Uri: /b",
+            "X-Original-Method: PUT",
+        ),
+    ]
+    asked = [
+        request("POST", STREAM, bearer("all"), *renames, "X-Kept: 1", body=b"x"),
+        request("HEAD", STREAM, bearer("all"), *renames, "X-Kept: 1"),
+        get(f"{STREAM}?offset=-1&live=other", bearer("all"), *renames, "X-Kept: 1"),
+        get(f"{STREAM}?offset=-1", bearer("all"), *renames, "X-Kept: 1"),
+    ]
+    names = {line.partition(":")[0].lower() for line in renames}
+
+    async def script(wire: Wire) -> None:
+        await wire.body()
+        await wire.send(answer(b"", *FRESH))
+
+    async with guarded(tmp_path, script) as (gateway, origin):
+        for one in asked:
+            assert (await gateway.ask(one)).status == 200
+        assert [heard.method for heard in origin.heard] == ["POST", "HEAD", "GET", "GET"]
+        for heard in origin.heard:
+            assert heard.named["x-kept"] == "1"
+            assert not names & heard.named.keys(), heard

@@ -64,3 +64,36 @@ async def test_heads_are_counted_one_by_one() -> None:
             await until(lambda: made._begun == len(part))
             client.send(b"\r\n\r\n")
             assert (await client.answer()).status == 404
+
+
+CANARY = b"canary-0123456789abcdef"
+MALFORMED = {
+    "a blank before the colon": b"GET /s HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer %s\r\n\r\n",
+    "a folded line": b"GET /s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer\r\n %s\r\n\r\n",
+    "a control character": b"GET /s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\x01\r\n\r\n",
+    "no colon": b"GET /s HTTP/1.1\r\nHost: x\r\nAuthorization Bearer %s\r\n\r\n",
+    "a method nobody knows": b"BAN /s?token=%s HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a method in small letters": b"get /s?token=%s HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a version nobody knows": b"GET /s?token=%s HTTP/9.9\r\nHost: x\r\n\r\n",
+    "no version": b"GET /s?token=%s\r\nHost: x\r\n\r\n",
+    "a target that is no URL": b"GET http://[::1?token=%s HTTP/1.1\r\nHost: x\r\n\r\n",
+    "two hosts": b"GET /s?token=%s HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "two lengths": b"POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n"
+    b"Authorization: Bearer %s\r\n\r\n",
+    "a length that is no number": b"POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n",
+    "a chunk without a size": b"POST /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n%s\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+async def test_what_is_not_valid_http_is_refused_without_repeating_it(fault: str) -> None:
+    """Among it could be a token, or, behind a proxy, the next request of somebody else."""
+    async with serving() as gateway:
+        client = await gateway.connect()
+        answer = await client.ask(MALFORMED[fault].replace(b"%s", CANARY))
+        answer.assert_problem(400)
+        assert CANARY not in answer.wire
+        detail = answer.json()["detail"]
+        assert len(detail) > len("not valid HTTP: "), answer
+        print(fault, "|", detail)
