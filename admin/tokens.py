@@ -18,7 +18,9 @@ async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
     """A token as it is wished for. Raises NotTold when it cannot be made."""
     path = settings.keys_file
     if not path:
-        raise NotTold(409, "the settings have no keys_file: make one by headgate token keys FILE")
+        raise NotTold(
+            409, "the settings have no keys_file: make one by headgate token keys NEW_FILE"
+        )
     try:
         keys = await asyncio.to_thread(load_keys, path)
     except (OSError, ValueError) as cause:

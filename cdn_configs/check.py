@@ -55,7 +55,7 @@ def check(text: str, settings: Settings) -> Report:
     if len(text) > LONGEST_FILE:
         raise Refused(f"the file is over {LONGEST_FILE >> 20} MiB: no target's is so long")
     named, given = _marked(text)
-    decided = settled(settings)
+    decided = settled(settings, given.get("credentials"))
     chosen = {name: value for name, value in given.items() if name not in decided}
     now = from_settings(settings, **chosen)
     difference = "".join(

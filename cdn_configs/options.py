@@ -52,6 +52,7 @@ TIB = 1 << 40
 LONGEST_HOST = 253  # RFC 1035
 MOST_LISTED = 64  # prefixes, and headers: more would make no file that anybody reads
 LONGEST_ITEM = 256
+TOKEN_AGE_S = 900
 LONGEST_MEMORY_S = 900  # of a yes: as long as a read token lasts that no look-up can take back
 
 _HOST = re.compile(
@@ -61,6 +62,11 @@ _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+# %61 is a to the gateway, and %2f is %2F: it takes such a path for another one than was sent.
+_USUAL_PATH = (
+    "^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]"
+    "|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
+)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +92,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     told_apart: bool = False  # an HTTP origin may answer each of these readers otherwise
     own_logs: tuple[str, ...] = ("/v1/stream",)  # of the prefixes: all readers read the same there
     remember_s: int = 10  # how long an edge that asks goes by a yes; 0 asks each time
-    token_age_s: int = 900  # read tokens that last longer are the gateway's to judge
+    token_age_s: int = TOKEN_AGE_S  # read tokens that last longer are the gateway's to judge
     read_keys: tuple[ReadKey, ...] = ()  # by which an edge verifies read tokens
 
     def __post_init__(self) -> None:
@@ -138,6 +144,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [{"kid": key.kid, "x": key.x} for key in self.read_keys]
 
     @property
+    def usual_path(self) -> str:
+        """A regular expression of paths as the gateway spells them itself; it has no end.
+
+        What is spelled otherwise may be of another stream than it seems, or of another route.
+        """
+        return _USUAL_PATH
+
+    @property
     def own_paths(self) -> str:
         """A regular expression of the paths of the gateway's own logs, where all read the same.
 
@@ -165,21 +179,28 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
     Raises Refused for an override that has no place in a configuration.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    credentials = given.get("credentials", "bypass")
+    if "remember_s" in given and credentials != "asked":
+        raise Refused("--remember is for --credentials asked: no other edge asks the gateway")
     listen = settings.listen
     at = listen.reached_at
     return Options(
         **{
             "upstream": f"[{at}]:{listen.port}" if ":" in at else f"{at}:{listen.port}",
             "is_upstream_given": "upstream" in given,
-            **settled(settings),
+            **settled(settings, credentials),
             **given,
         }  # type: ignore[arg-type] # each value is checked as the options are made
     )
 
 
-def settled(settings: Settings) -> dict[str, object]:
-    """The options that the settings alone decide, whatever is given."""
+def settled(settings: Settings, credentials: object) -> dict[str, object]:
+    """The options that the settings alone decide, whatever else is given.
+
+    Only an edge that verifies read tokens has their keys: a rotation changes no other file.
+    """
     routes = settings.route_table
+    verifies = credentials == "verified"
     return {
         "poll_s": math.ceil(settings.long_poll_timeout),
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
@@ -189,8 +210,8 @@ def settled(settings: Settings) -> dict[str, object]:
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
         "told_apart": any(route.is_http and _known_by(route) for route in routes),
         "own_logs": tuple(route.prefix for route in routes if not route.is_http),
-        "token_age_s": settings.read_token_max_age,
-        "read_keys": keys_of(settings.keys_file) if settings.keys_file else (),
+        "token_age_s": settings.read_token_max_age if verifies else TOKEN_AGE_S,
+        "read_keys": keys_of(settings.keys_file) if verifies and settings.keys_file else (),
     }
 
 

@@ -81,7 +81,10 @@ def _not_shared(target: Target, options: Options) -> Iterator[str]:
     if mode not in target.credentials:
         yield f"cannot {target.cannot(mode)}"
     if mode in {"asked", "verified"} and not options.own_logs:
-        yield "shares the streams of own logs only among those who may read: there is none"
+        yield (
+            "shares the streams of own logs only among those who may read, and passes on requests "
+            "for HTTP origins: no route leads to an own log; --credentials reader-key shares both"
+        )
     if mode == "verified" and not options.read_keys:
         yield "has nothing to verify read tokens by: set keys_file, which headgate token keys makes"
 

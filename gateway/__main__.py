@@ -59,6 +59,11 @@ def cli() -> None:
     metavar="URL",
     help="Where the streams live: memory:, file:PATH, a redis or an http(s) URL.",
 )
+@click.option(
+    "--auth",
+    metavar="KINDS",
+    help="Who may use the streams: none for everybody, or a list of credentials, such as tokens.",
+)
 @click.option("--workers", metavar="N", help="Processes that serve the streams on one port.")
 @click.option("--long-poll-timeout", metavar="SECONDS", help="How long a long-poll waits.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")

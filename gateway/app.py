@@ -141,7 +141,6 @@ def edge_route(
         origin.location,
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
-        is_private=access.is_private,
     )
     edge = EdgeRoute(
         route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access

@@ -1128,9 +1128,10 @@ BEYOND = ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "host:1", "localhost.example:1", 
 @pytest.mark.parametrize("address", BEYOND)
 def test_nobody_listens_beyond_this_machine_without_saying_who_may_use_it(address: str) -> None:
     assert problems(flags={"listen": address}) == [
-        "--listen: auth is [] unless it is given, but must say who may use /v1/stream, since "
-        f'others than this machine reach {address}: ["tokens"] asks for tokens, "none" lets '
-        "everybody read, write and delete."
+        "--listen: auth is not given, but must say who may use /v1/stream, since others than this "
+        f'machine reach {address}: auth = ["tokens"] asks for tokens, auth = "none", '
+        "HEADGATE_AUTH=none or --auth none lets everybody read, write and delete "
+        "(docs/access.md has recipes)."
     ]
 
 
@@ -1175,7 +1176,7 @@ origin = "memory:"
 def test_each_route_that_says_nothing_is_named(tmp_path: Path) -> None:
     (problem,) = problems(ROUTES, folder=tmp_path)
     assert problem.startswith(
-        "h.toml:2: auth is [] unless it is given, but must say who may use /a and /c, since "
+        "h.toml:2: auth is not given, but must say who may use /a and /c, since "
     )
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from admin.access.sessions import Session
 from admin.errors import NotTold
 from admin.model import Viewer
+from gateway.access.credentials import READING
 from gateway.settings import Address, is_loopback
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Need = Literal["nothing", "viewer", "operator"]
 
-READING = frozenset({"GET", "HEAD"})
 # Everything else needs a viewer to read and an operator to change.
 NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/healthz"): "nothing",
@@ -165,7 +165,11 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
         given = (await fields(request)).get(FIELD)
     said = None if given is None else given.encode("utf-8", "surrogateescape")
     if said is None or not hmac.compare_digest(said, viewer.csrf.encode()):
-        raise NotTold(403, f"the change came without its {HEADER}: load the page again")
+        raise NotTold(
+            403,
+            f"the change came without its {HEADER}: load the page again, or read GET /api/session; "
+            "a script sends one of admin_tokens, which needs none",
+        )
 
 
 async def fields(request: web.Request) -> dict[str, str]:

@@ -99,7 +99,7 @@ class Written(msgspec.Struct, frozen=True):
     next_offset: str
 
 
-class TokenWish(msgspec.Struct, frozen=True):
+class TokenWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A read token for one stream, or with `/*` at the end of `streams` for all below a path.
 
     `subject` is whom it is for, `lifetime` in seconds; by default 900, or the longest there is.

@@ -31,7 +31,7 @@ def sentences(route: Route, auth: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The policy of a route whose users are known by these credentials, a sentence each."""
     return (
         *_admitting(route, auth),
-        *_caching(route),
+        *_caching(route, is_shared=not route.is_private(auth) or route.reader_keys == "on"),
         *(_before_origin(route) if route.is_http else _keeping(route)),
     )
 
@@ -48,12 +48,17 @@ def _admitting(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
     if auth and route.conceal == "on":
         yield "Others are told that there is no stream."
     private = "Answers are private: no shared cache may keep them."
+    if route.reader_keys == "on":
+        private = "Answers are private: shared caches may keep those to a URL with the reader key."
     yield private if route.is_private(auth) else "Answers are public: shared caches may keep them."
+    if route.is_private(auth) and route.reader_keys == "on":
+        yield "Those under a URL with the reader key of their stream may be kept, by any cache."
 
 
-def _caching(route: Route) -> Iterator[str]:
+def _caching(route: Route, *, is_shared: bool) -> Iterator[str]:
+    where = "" if is_shared else "in browsers "
     yield (
-        f"Whole chunks may be cached for {spell(route.chunk_lifetime)}, "
+        f"Whole chunks may be cached {where}for {spell(route.chunk_lifetime)}, "
         f"answers at the tail for {spell(route.tail_max_age)}."
     )
     if route.stale_while_revalidate:

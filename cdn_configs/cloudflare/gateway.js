@@ -77,6 +77,8 @@ export function isOwnSlot(read) {
 
 /** Whether others in its slot may be refused what this read is answered, or the other way. */
 export function isOfMany(read) {
+  // Who has only the key is told apart by nothing from those who have a credential, too.
+  if (CONFIG.credentials === "reader-key") return true
   return CONFIG.credentials !== "per-credential" && hasCredentials(read)
 }
 

@@ -7,7 +7,8 @@ const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 
 
 const OF_ALL_SLOTS = /\b(origin|accept-encoding)\b/gi
 const OF_ITS_SLOT = /\b(origin|accept-encoding|authorization|cookie)\b/gi
-const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
+// All else may be what one reader is told, and others not; 502 is that the gateway is not reached.
+const ALIKE = [200, 204, 410, 502]
 
 /**
  * Whether others may have this answer: `isOwnSlot` says that they may have what is private, and
@@ -15,7 +16,7 @@ const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
  */
 export function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
-  if (isOfMany && REFUSED.includes(status)) return false
+  if (isOfMany && !ALIKE.includes(status)) return false
   const known = isOwnSlot ? OF_ITS_SLOT : OF_ALL_SLOTS
   const varies = (headers.get("Vary") ?? "").replace(known, "")
   if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false

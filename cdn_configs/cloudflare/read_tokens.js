@@ -8,9 +8,6 @@ const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
 const TYPE = "hg-read+jwt"
 const LONGEST_TOKEN = 8 * 1024
 const BELOW = "/*"
-// As the gateway spells a path itself; another spelling may be of another stream.
-const USUAL_PATH =
-  /^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2})*$/
 
 /** The token that a read presents: of Authorization, else of its query, else of its cookie. */
 export function tokenOf(request, url) {
@@ -24,9 +21,10 @@ export function tokenOf(request, url) {
 }
 
 /** Whether a token lets its bearer read the stream at this path now. */
-export async function mayRead(token, path, { read_keys, own_paths, token_age_s }) {
-  if (token === null || token.length > LONGEST_TOKEN || !USUAL_PATH.test(path)) return false
-  if (!new RegExp(own_paths).test(path)) return false
+export async function mayRead(token, path, { read_keys, usual_path, own_paths, token_age_s }) {
+  if (token === null || token.length > LONGEST_TOKEN) return false
+  // In another spelling than the gateway's own it may be of another stream, or of another route.
+  if (!new RegExp(`${usual_path}$`).test(path) || !new RegExp(own_paths).test(path)) return false
   const parts = token.split(".")
   const [header, claims] = parts.map(decoded)
   if (parts.length !== 3 || !header || !claims) return false

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The kinds of credentials, and the setting that tells of them.
-NEEDED = {"tokens": "tokens_file", "jwt": "jwt_issuers", "read-tokens": "keys_file"}
+# The kinds of credentials, and the setting that tells of them; in the order in which they are asked
+# whose a token is. An issuer's tokens are known by two dots only, which the others may have, too.
+NEEDED = {"tokens": "tokens_file", "read-tokens": "keys_file", "jwt": "jwt_issuers"}
 EMPTY = TokensFile({}, NOTHING, {})
 
 
@@ -81,9 +82,11 @@ class Authorities:
         authorities = cls(settings, lambda: 0.0)
         for route in settings.route_table:
             authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
+            if route.reader_keys == "on":
+                authorities.reader_keys()
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
-        """Who verifies tokens of these kinds, out of `tokens`, `jwt` and `read-tokens`.
+        """Who verifies tokens of these kinds, whatever their order.
 
         Raises StartError for a kind that the settings say nothing of.
         """
@@ -91,7 +94,8 @@ class Authorities:
         for kind in wanted:
             if kind not in self._by_kind:
                 raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
-        made = Verifier([*self._always, *(self._by_kind[kind] for kind in wanted)])
+        in_turn = [self._by_kind[kind] for kind in NEEDED if kind in wanted]
+        made = Verifier([*self._always, *in_turn])
         self._verifiers.append(made)
         return made
 
@@ -101,7 +105,8 @@ class Authorities:
             secret = None if self._keys is None else self._keys().reader_secret
             if secret is None:
                 raise StartError(
-                    "reader_keys needs keys_file with a secret: make one by headgate token keys"
+                    "reader_keys needs keys_file with a secret, which headgate token keys NEW_FILE "
+                    "makes"
                 )
             self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
         return self._reader_keys

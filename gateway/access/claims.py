@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from gateway.access.jws import refused
@@ -52,6 +53,12 @@ def check_times(claims: Json, leeway: float, now: float) -> float:
         if begins is not None and now < begins - leeway:
             raise refused(f"counts only later ({name})")
     return expires + leeway
+
+
+def account_of(kind: str, issuer: str, subject: str | None) -> str:
+    """Whose a token is: the same for one subject of one issuer only, and short for any."""
+    whole = repr((kind, issuer, subject)).encode("utf-8", "surrogatepass")
+    return f"{kind} {blake2b(whole, digest_size=16).hexdigest()}"
 
 
 def name_of(subject: str) -> str:

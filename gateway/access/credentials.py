@@ -109,7 +109,6 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
         return Presented(None, target)
     if asked is not None:
         return Presented(asked, target)
-    cookies = [value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line)]
-    if len(cookies) > 1:
-        raise BadRequest(f"the cookie {COOKIE} is given more than once")
-    return Presented(cookies[0] if cookies else None, target)
+    # Of several, browsers send the one with the longest path first (RFC 6265 section 5.4).
+    cookies = (value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line))
+    return Presented(next(cookies, None), target)

@@ -97,7 +97,8 @@ class JwtIssuers:
             raise jws.refused(str(cause)) from None
         proof = Proof(issuer.issuer, key.thumbprint, issued)
         name = claims.name_of(issued.subject or issuer.issuer)
-        return Principal(name, grants, until, proof=proof, digest=digest)
+        account = claims.account_of("jwt", issuer.issuer, issued.subject)
+        return Principal(name, grants, until, proof=proof, digest=digest, account=account)
 
 
 async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:

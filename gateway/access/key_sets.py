@@ -34,6 +34,10 @@ _KINDS: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
 _PUBLIC: Final = frozenset({"kty", "kid", "n", "e", "crv", "x", "y"})
 
 
+class NoKeys(ValueError):
+    """A key set has no key that counts, in words that follow "it"."""
+
+
 class PinnedKey(NamedTuple):
     """A key, and what it may have signed with; keys with one `thumbprint` are the same."""
 
@@ -68,7 +72,8 @@ def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
     """The keys of a JSON Web Key Set that sign with one of the algorithms.
 
     Those of other kinds, for other uses, too short, or without an id are left out, as RFC 7517
-    section 5 has it. Raises ValueError, in words that follow "it", where none is left.
+    section 5 has it. Raises NoKeys where none is left, and ValueError for what is no such set, in
+    words that follow "it".
     """
     try:
         listed = jws.load_object(data).get("keys")
@@ -85,7 +90,7 @@ def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
             kid = str(entry["kid"])
             found[kid] = (*found.get(kid, ()), pinned)
     if not found:
-        raise ValueError("has no key with a kid that signs with one of the algorithms")
+        raise NoKeys("has no key with a kid that signs with one of the algorithms")
     return KeySet(found)
 
 

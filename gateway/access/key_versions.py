@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
 from gateway.settings.grants import check_pattern
 
-_TABLE = re.compile(r"^\[reader_keys\][ \t]*(?:#.*)?$", re.MULTILINE)
+_TABLE = re.compile(r"^\[reader_keys\][ \t]*(?:#[^\r\n]*)?\r?$", re.MULTILINE)
 _ANY_TABLE = re.compile(r"^\[", re.MULTILINE)
 
 
@@ -46,17 +46,18 @@ def rotated(path: str, data: bytes, streams: str) -> Rotated:
 
 
 def _edited(text: str, streams: str, version: int) -> str:
-    entry = f'"{streams}" = {version}\n'
+    line = "\r\n" if "\r\n" in text else "\n"
+    entry = f'"{streams}" = {version}{line}'
     table = _TABLE.search(text)
     if table is None:
-        end = "" if text.endswith("\n") or not text else "\n"
-        return f"{text}{end}\n[reader_keys]\n{entry}"
+        end = "" if text.endswith("\n") or not text else line
+        return f"{text}{end}{line}[reader_keys]{line}{entry}"
     begin = min(table.end() + 1, len(text))
     following = _ANY_TABLE.search(text, begin)
     end_at = len(text) if following is None else following.start()
     known = re.compile(rf"""^([ \t]*(["']){re.escape(streams)}\2[ \t]*=[ \t]*)\d+""", re.MULTILINE)
     found = known.search(text, begin, end_at)
     if found is None:
-        line_end = "" if text[:begin].endswith("\n") else "\n"
+        line_end = "" if text[:begin].endswith("\n") else line
         return f"{text[:begin]}{line_end}{entry}{text[begin:]}"
     return f"{text[: found.start()]}{found[1]}{version}{text[found.end() :]}"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ALGORITHMS: Final = ("EdDSA", "Ed25519")  # two names of one
 SECRET_BYTES = 32
 READER_KID: Final = "reader-keys"
+ROOT: Final = 0
 OTHERS, GROUP = stat.S_IRWXO, stat.S_IRWXG
 
 
@@ -42,12 +43,13 @@ class Keys(NamedTuple):
 
 def parse_keys_file(path: str, data: bytes) -> Keys:
     """What the file at a path says; raises ValueError with one sentence, which repeats no key."""
-    check_mode(path)
     try:
         verifying = parse_keys(data, ALGORITHMS)
     except ValueError as cause:
-        raise ValueError(f"{path} {cause}: make it by headgate token keys {path}") from None
+        raise ValueError(f"{path} {cause}: headgate token keys NEW_FILE makes one") from None
     listed = _listed(load_object(data))
+    if any({"d", "k"} & entry.keys() for entry in listed):
+        check_mode(path)
     private = [entry for entry in listed if entry.get("crv") == "Ed25519" and "d" in entry]
     try:
         signer = OKPKey.import_key(private[0]) if private else None  # type: ignore[arg-type] # JSON
@@ -62,12 +64,14 @@ def load_keys(path: str) -> Keys:
 
 
 def check_mode(path: str) -> None:
-    """Refuse a file that others may read: who reads it signs. Raises OSError or ValueError.
+    """Refuse a file of private keys that others may read: who reads it signs.
 
-    Its group may read it where root owns it, as a container's secrets are mounted.
+    Its group may read it where root owns it, as a container's secrets are mounted; so may root, who
+    makes and rotates it. Raises OSError or ValueError.
     """
     it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
-    refused = OTHERS | GROUP if it.st_uid == os.geteuid() else OTHERS | stat.S_IWGRP
+    is_users_own = it.st_uid == os.geteuid() and it.st_uid != ROOT
+    refused = OTHERS | GROUP if is_users_own else OTHERS | stat.S_IWGRP
     if it.st_mode & refused:
         raise ValueError(f"{path} may be read by others, who could sign tokens: chmod 600 {path}")
 
@@ -82,14 +86,16 @@ def new_keys() -> Json:
 def rotated(content: Json) -> Json:
     """The content one step on: the next key signs, and that before it still verifies.
 
-    The next one was published all the while, so whoever verifies knows it already.
+    The next one was published all the while, so whoever verifies knows it already. What signs no
+    more is of no use to anybody but a thief, and loses its private half.
     """
     listed = _listed(content)
     signing = [entry for entry in listed if entry.get("kty") == "OKP"]
     others = [entry for entry in listed if entry.get("kty") != "OKP"]
     if len(signing) < 2 or "d" not in signing[1]:
         raise ValueError("has no second private key, which would be the next")
-    return {"keys": [signing[1], _new_key(), signing[0], *others]}
+    retired = {name: value for name, value in signing[0].items() if name != "d"}
+    return {"keys": [signing[1], _new_key(), retired, *others]}
 
 
 def public(content: Json) -> Json:

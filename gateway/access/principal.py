@@ -15,11 +15,13 @@ class Principal:
     """Who a request comes from, and what that one may do until a moment (epoch seconds).
 
     Whoever holds one compares `until` with the clock each time: it is 0 once the credential is
-    revoked. `digest` is a keyed hash of the credential. `proof` is what its authority has verified,
-    and judges again by when it knows other things than before.
+    revoked. `name` is for people to read: two may have the same, but not the same `account`, which
+    somebody has with all credentials of one kind. `digest` is a keyed hash of the credential.
+    `proof` is what its authority has verified, and judges again by when it knows other things than
+    before.
     """
 
-    __slots__ = ("__weakref__", "digest", "grants", "name", "proof", "until")
+    __slots__ = ("__weakref__", "account", "digest", "grants", "name", "proof", "until")
 
     def __init__(
         self,
@@ -29,12 +31,14 @@ class Principal:
         *,
         proof: object = None,
         digest: bytes = b"",
+        account: str = "",
     ) -> None:
         self.name = name
         self.grants = tuple(grants)
         self.until = until
         self.proof = proof
         self.digest = digest
+        self.account = account
 
     def __repr__(self) -> str:
         return f"Principal({self.name!r}, until={self.until})"

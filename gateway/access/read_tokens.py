@@ -140,7 +140,9 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
     except ValueError as cause:
         raise jws.refused(str(cause)) from None
     name = claims.name_of(issued.subject or "")
-    return Principal(name, [grant], until, proof=Proof(key.thumbprint, issued), digest=digest)
+    proof = Proof(key.thumbprint, issued)
+    account = claims.account_of("read-token", "", issued.subject)
+    return Principal(name, [grant], until, proof=proof, digest=digest, account=account)
 
 
 def _check(token: SignedToken, max_age: int, now: float) -> float:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -25,7 +24,7 @@ PARAMETER = "rk"
 KEY_BYTES = 16  # 128 bits: nobody guesses it, and it adds 26 characters to a URL
 REMEMBERED_KEYS = 4096  # of streams that are read: 1 MB; another costs 5 us
 _PURPOSE = b"headgate reader key"
-_GIVEN = re.compile(rf"[?&]{PARAMETER}=([^&]*)")
+_R = TypeVar("_R", bound="Read")
 
 
 class ReaderKeys:
@@ -61,15 +60,49 @@ class ReaderKeys:
         digest = hmac.digest(self._secret, b"\n".join(made), "sha256")[:KEY_BYTES]
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def applied(self, read: Read, target: str) -> Read:
-        """A read of a target that may have a key, which no other part of the gateway looks at.
-
-        Reads whose answers caches may keep otherwise have another `target`.
-        """
-        key = self.of(read.path)
-        given = _GIVEN.search(target, target.find("?") if "?" in target else len(target))
+    def is_current(self, path: str, given: str | None) -> bool | None:
+        """Whether a key that somebody has is the current one; None for who has none."""
         if given is None:
-            return replace(read, told_key=key)
-        by_key = hmac.compare_digest(given[1].encode(), key.encode())
-        marked = f"{read.target}&{PARAMETER}{f'={key}' if by_key else ''}"
-        return replace(read, target=marked, told_key=key, by_key=by_key)
+            return None
+        return hmac.compare_digest(given.encode(errors="replace"), self.of(path).encode())
+
+    def noted(self, read: _R, target: str) -> _R:
+        """A read of a target that may have a key, which no other part of the gateway looks at."""
+        given, _ = without_key(target)
+        by_key = self.is_current(read.path, given)
+        return replace(read, told_key=self.of(read.path), by_key=by_key)
+
+    def is_as_told(self, read: Read) -> bool:
+        """Whether the key that a read is told of is the current one still."""
+        return read.told_key == self.of(read.path)
+
+    def marked(self, read: _R, target: str) -> _R:
+        """The same, with another `target` for reads whose answers caches may keep otherwise."""
+        read = self.noted(read, target)
+        if read.by_key is None:
+            return read
+        key = f"={read.told_key}" if read.by_key else ""
+        return replace(read, target=f"{read.target}&{PARAMETER}{key}")
+
+
+def renewed(keys: ReaderKeys | None, read: _R) -> _R:
+    """A read that has waited, with the current key; the one in its URL may be one of before now."""
+    if keys is None or keys.is_as_told(read):
+        return read
+    target = read.target.removesuffix(f"={read.told_key}") if read.by_key else read.target
+    by_key = None if read.by_key is None else False
+    return replace(read, target=target, told_key=keys.of(read.path), by_key=by_key)
+
+
+def without_key(target: str) -> tuple[str | None, str]:
+    """The key that a target has in its query, the first if there are more, and the rest of it."""
+    path, mark, query = target.partition("?")
+    if PARAMETER not in query:
+        return None, target
+    begins = f"{PARAMETER}="
+    parts = query.split("&")
+    given = [part.removeprefix(begins) for part in parts if part.startswith(begins)]
+    if not given:
+        return None, target
+    rest = "&".join(part for part in parts if not part.startswith(begins))
+    return given[0], f"{path}{mark}{rest}" if rest else path

@@ -10,7 +10,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, T
 from yarl import URL
 
 from gateway import trust
-from gateway.access.key_sets import parse_keys
+from gateway.access.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
 from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
@@ -18,8 +18,6 @@ from gateway.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-
-    from gateway.access.key_sets import KeySet
 
 REFRESH_S = 300.0  # a key that its issuer has withdrawn counts no longer than that
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
@@ -36,11 +34,11 @@ RESULTS = ("fetched", "failed")
 
 
 class RemoteKeys(Background):
-    """The last good keys, whatever their server answers since.
+    """The last good keys, whatever their server answers since that is no key set.
 
-    Without any yet, `keys` is None. `changed` is called when they have become others, and `trouble`
-    says why they could not be fetched the last time, in words that follow "it". `fetches` counts
-    by RESULTS.
+    A set without keys withdraws them all. Before there were any, `keys` is None. `changed` is
+    called when they have become others, and `trouble` says why they could not be fetched the last
+    time, in words that follow "it". `fetches` counts by RESULTS.
     """
 
     def __init__(self, url: str, algorithms: Collection[str], changed: Callable[[], None]) -> None:
@@ -110,7 +108,13 @@ class RemoteKeys(Background):
             self._fetching = None
 
     def _take(self, content: bytes) -> None:
-        self.keys = parse_keys(content, self._algorithms)
+        try:
+            self.keys = parse_keys(content, self._algorithms)
+        except NoKeys:
+            if self.keys:
+                self.keys, self._content = KeySet({}), None
+                self._changed()
+            raise
         self._content = content
         log.info("access.keys_fetched", url=self.shown, keys=len(self.keys))
         self._changed()

@@ -35,7 +35,10 @@ class StaticTokens:
             raise Unauthenticated("the token is revoked", is_refused=True)
         if known.until <= now:
             raise Unauthenticated("the token has expired", is_refused=True)
-        return Principal(known.name, known.grants, known.until, proof=known, digest=digest)
+        account = f"token {known.name}"
+        return Principal(
+            known.name, known.grants, known.until, proof=known, digest=digest, account=account
+        )
 
     def upholds(self, principal: Principal, now: float) -> bool:
         """Whether the file still says the same of the principal's token."""

@@ -68,7 +68,8 @@ class WatchedFile(Background, Generic[T]):
             # Beside the requests: a large file takes 0.1 s.
             value = await asyncio.to_thread(lambda: self._parse(read_file(self.path)))
         except (OSError, ValueError) as cause:
-            self._refused = seen
+            # What could not be read, such as for want of descriptors, is tried at the next look.
+            self._refused = seen if isinstance(cause, ValueError) else None
             self._refuse(_sentence(self.path, cause))
             return
         self._taken = seen

@@ -10,7 +10,7 @@ from multidict import CIMultiDict, MultiMapping
 from gateway.cache.policy import Stored
 from gateway.protocol import cache_headers, edge_target, http1, repair
 from gateway.protocol.edge_target import EdgeCatchUp
-from gateway.protocol.header_names import UP_TO_DATE
+from gateway.protocol.header_names import READER_KEY, UP_TO_DATE
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.repair import StreamRead
 from gateway.protocol.state import Lifetime
@@ -18,6 +18,7 @@ from gateway.protocol.state import Lifetime
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from gateway.cache.private_fields import Recipient
 
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
@@ -39,7 +40,6 @@ class CacheRequest(msgspec.Struct, frozen=True):
     coding: str  # what compressions the client takes
     lifetime: Lifetime  # of the stream, as far as it is known here
     admitted_as: str = ""  # whom, hashed, where the origin decides who may read
-    is_private: bool = False  # what is told of the answer is for no cache that is shared
 
     @property
     def path(self) -> str:
@@ -137,20 +137,31 @@ class CachedResponse(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             head += http1.field_lines([("ETag", tag)])
         return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 
-    def told(self, *, known: bool) -> bytes:
-        """Its head; a stale copy says that it reached the tail only where that is `known`.
+    def told(self, recipient: Recipient, *, known: bool) -> bytes:
+        """Its head as somebody is given it.
 
+        A stale copy says that it reached the tail only where that is `known`.
         Its tag says the same, or else a 304 would confirm what is not known. An empty answer has to
         say so, or readers would ask again.
         """
-        facts = self.facts
-        if known or not self.is_tail or facts is None or facts.is_empty or not facts.up_to_date:
+        tells_more = not known and self._tells_of_tail
+        if not (tells_more or recipient.is_private):
             return self.head
         fields = self.fields()
-        del fields[UP_TO_DATE]
-        if "ETag" in fields:
-            fields["ETag"] = repair.untailed(fields["ETag"])
+        if tells_more:
+            del fields[UP_TO_DATE]
+            if "ETag" in fields:
+                fields["ETag"] = repair.untailed(fields["ETag"])
+        recipient.fit(fields, is_for_all=self.keep)
+        if recipient.told_key and self.status < 400:
+            fields[READER_KEY] = recipient.told_key
         return http1.status_line(self.status) + http1.field_lines(fields.items())
+
+    @property
+    def _tells_of_tail(self) -> bool:
+        """Whether it says that it reached its stream's tail, and has something to read."""
+        facts = self.facts
+        return self.is_tail and facts is not None and facts.up_to_date and not facts.is_empty
 
     def fields(self) -> CIMultiDict[str]:
         """Its header fields."""

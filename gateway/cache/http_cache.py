@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.decision import Decision, Followed, Reuse
+    from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
@@ -50,7 +51,7 @@ class CacheResult(NamedTuple):
 class HttpCache:
     """The cache of a route: `collapsed` and `fetched` count its requests."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a cache is made of
         self,
         store: Store[CacheEntry],
         rules: ResponseRules,
@@ -58,10 +59,12 @@ class HttpCache:
         clock: Callable[[], float],
         tail_of: Callable[[CacheRequest], Callable[[str], bool]],
         traffic: Traffic,
+        recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self._store = store
         self._traffic = traffic
         self._tail_of = tail_of
+        self._recipient_of = recipient_of  # for whom an answer is, by path and reader key
         self._rules = rules
         self._send = send
         self._clock = clock
@@ -316,7 +319,8 @@ class HttpCache:
         entry = self._store.get(request.key, self._clock())
         if not isinstance(entry, Variants):
             tail_of, kept = self._tail_of(request), self._traffic.kept
-            entry = Variants(request.key, request.path, [], tail_of, kept)
+            recipient_of = partial(self._recipient_of, request.path)
+            entry = Variants(request.key, request.path, [], tail_of, recipient_of, kept)
         return self._store.put(entry.with_variant(cached, self._given(request, cached)))
 
     def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:

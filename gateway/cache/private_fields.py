@@ -1,13 +1,14 @@
 """Answers of a private route: what no cache that is shared may be told of them, or keep them by.
 
-The gateway's own cache goes by what the origin says. What leaves it is for one reader, and for the
-cache of a browser, for as long as before.
+The gateway's own cache keeps what the origin says. What leaves it is for one reader, and for the
+cache of a browser, for as long as before; but by the URL with a stream's reader key it is for all.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from multidict import CIMultiDict
 
@@ -21,9 +22,30 @@ _CREDENTIALS = ("Authorization", "Cookie")
 # Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
 # Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
 _OF_SHARED_CACHES = re.compile(
-    r".*cdn-cache-control|surrogate-(control|key)|edge-(control|cache-tag)"
-    r"|x-(accel-expires|key|cache-tags?|litespeed-(cache-control|tag))|xkey|cache-tags?|cdn-tag"
+    r".+-cache-control|.*surrogate-(control|key)|edge-control|.*cache-tags?"
+    r"|x-(accel-expires|key|litespeed-tag)|xkey|cdn-tag"
+    # It names no audience, and those caches go by it that do not know `private`.
+    r"|expires"
 )
+
+
+class Recipient(NamedTuple):
+    """Whom an answer is for, as far as its header fields go by it; keys are as those of reads."""
+
+    is_private: bool = False  # its route is
+    told_key: str = ""
+    by_key: bool | None = None
+
+    def fit(self, fields: CIMultiDict[str], *, is_for_all: bool) -> None:
+        """Leave in an answer's fields what is for him; what is not `is_for_all` is so by no key."""
+        if not self.is_private or (self.by_key and is_for_all):
+            return
+        make_private(fields)
+        if self.by_key is False:  # his URL has a key of before
+            fields["Cache-Control"] = "private, no-store"
+
+
+EVERYBODY = Recipient()
 
 
 def make_private(fields: CIMultiDict[str]) -> None:
@@ -40,6 +62,7 @@ def make_private(fields: CIMultiDict[str]) -> None:
             fields.add("Vary", name)
 
 
+@lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
 def private_lines(lines: str) -> str:
     """The same of header lines such as an origin says for every poll; none stay none."""
     if not lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +13,6 @@ from gateway.cache import policy, sharing, tails
 from gateway.cache.cached_response import CachedResponse, CacheRequest, no_store
 from gateway.cache.directives import age_of, normalised
 from gateway.cache.policy import Defaults, Stored, Times
-from gateway.cache.private_fields import make_private
 from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_status, http1, repair, tags
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 # What an answer may lack, or have amiss: `tail` is a lifetime that is shortened at an open tail.
 REPAIRS = ("cache_control", "cors", "cursor", "etag", "no_store", "tail")
-_SAYS_MORE = ("Vary",)  # in an answer of a private route than in the origin's
 
 
 class ResponseRules(msgspec.Struct):
@@ -44,7 +42,6 @@ class ResponseRules(msgspec.Struct):
     located: Callable[[str], str | None]  # the path here of a URL at the origin
     ignore_no_store: bool
     shares_s_maxage: bool = False
-    is_private: bool = False  # what leaves the route is for no cache that is shared
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
     lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
     tails_are_told: bool = False
@@ -88,8 +85,8 @@ class ResponseRules(msgspec.Struct):
     ) -> CachedResponse:
         """A kept answer that the origin has just said still stands."""
         known = cached.fields()
-        if cached.is_ours or cached.said or self.is_private:
-            for name in (*repair.LIFETIMES, *(_SAYS_MORE if self.is_private else ())):
+        if cached.is_ours or cached.said:
+            for name in repair.LIFETIMES:
                 known.popall(name, None)
             known.extend(cached.said)
         fields = policy.updated(known, response_fields(headers, self.via))
@@ -141,8 +138,9 @@ class ResponseRules(msgspec.Struct):
             not is_ones_own and sharing.may_be_joined(request, stored, fields, facts)
         )
         stored = _varied_by_coding(stored, fields, request)
-        said += self._hidden(fields, () if is_ours or said else repair.LIFETIMES)
-        self._tell_caches(request, fields, wanted=is_shared and lasts)
+        if self.freshness.route_tag:
+            wanted = is_shared and lasts
+            tags.retag(fields, request.path, self.freshness.route_tag, wanted=wanted)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         return CachedResponse(
             status=status,
@@ -162,22 +160,6 @@ class ResponseRules(msgspec.Struct):
             own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
         )
-
-    def _hidden(self, fields: MultiMapping[str], lifetimes: Sequence[str]) -> list[tuple[str, str]]:
-        """What the origin says to caches and they are not told, or in other words."""
-        if not self.is_private:
-            return []
-        names = (*lifetimes, *_SAYS_MORE)
-        return [(name, value) for name in names for value in fields.getall(name, ())]
-
-    def _tell_caches(
-        self, request: CacheRequest, fields: CIMultiDict[str], *, wanted: bool
-    ) -> None:
-        """Give the tags that are `wanted` to caches in front, or tell them to keep nothing."""
-        if self.freshness.route_tag:
-            tags.retag(fields, request.path, self.freshness.route_tag, wanted=wanted)
-        if self.is_private:
-            make_private(fields)
 
     def _shortened(
         self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from gateway.cache.private_fields import EVERYBODY, Recipient
 from gateway.cache.store import CacheEntry
 from gateway.protocol import cache_status, http1
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Hits, Kept
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
+MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 
 
@@ -34,6 +36,7 @@ class Variant:
 
     __slots__ = (
         "_around_hits",
+        "_heads",
         "_moment",
         "cached",
         "entry",
@@ -54,7 +57,8 @@ class Variant:
         self.rests_until = 0.0
         # The headers of the last plain request it fitted: what holds a credential is not kept here.
         self.fitted: Callable[[], MultiMapping[str] | None] = _none
-        self._moment = (b"", b"")
+        self._heads: dict[Recipient, bytes] = {}
+        self._moment = (b"", b"", EVERYBODY)
         self._around_hits = (b"", b"")
 
     @property
@@ -63,12 +67,14 @@ class Variant:
         facts = self.cached.facts
         return facts is not None and self.entry.is_tail(facts.next_offset)
 
-    def fast_head(self, date: bytes, cors: bytes, connection: bytes, now: float) -> bytes:
+    def fast_head(
+        self, recipient: Recipient, date: bytes, cors: bytes, connection: bytes, now: float
+    ) -> bytes:
         """The whole head of a hit that was counted, with the lines of the moment that it needs.
 
         `date` is rendered anew every second, and so is all but the number of hits.
         """
-        moment = (date, connection)
+        moment = (date, connection, recipient)
         if moment != self._moment:
             self._moment = moment
             self._around_hits = self._at_moment(moment, cors, now)
@@ -76,14 +82,14 @@ class Variant:
         return b"%b%d%b" % (before, self.entry.hits, after)
 
     def _at_moment(
-        self, moment: tuple[bytes, bytes], cors: bytes, now: float
+        self, moment: tuple[bytes, bytes, Recipient], cors: bytes, now: float
     ) -> tuple[bytes, bytes]:
-        date, connection = moment
+        date, connection, recipient = moment
         cached, stored = self.cached, self.stored
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
         begin = b"".join(
             (
-                cached.head,
+                self._head(recipient),
                 date if cached.own_date else b"",
                 cors if cached.own_cors else b"",
                 connection,
@@ -94,14 +100,26 @@ class Variant:
         length = b"Content-Length: %d\r\n" % len(cached.body) if has_length else b""
         return begin, b"%b%b\r\n" % (after, length)
 
+    def _head(self, recipient: Recipient) -> bytes:
+        """The head as its origin's lines make it for somebody; on a public route it is one."""
+        if not recipient.is_private:
+            return self.cached.head
+        head = self._heads.get(recipient)
+        if head is None:
+            if len(self._heads) == MAX_RECIPIENTS:
+                self._heads.clear()
+            head = self._heads[recipient] = self.cached.told(recipient, known=True)
+        return head
+
 
 class Variants(CacheEntry):
     """The variants under one key, the newest first.
 
-    `is_tail` tells whether their stream is known to end at an offset.
+    `is_tail` tells whether their stream is known to end at an offset, and `recipient_of` for whom
+    an answer is whose URL has this reader key, or none.
     """
 
-    __slots__ = ("is_tail", "path", "variants")
+    __slots__ = ("is_tail", "path", "recipient_of", "variants")
 
     def __init__(
         self,
@@ -109,6 +127,7 @@ class Variants(CacheEntry):
         path: str,
         variants: list[Variant],
         is_tail: Callable[[str], bool],
+        recipient_of: Callable[[str | None], Recipient],
         owner: Kept,
     ) -> None:
         groups: tuple[Hashable, ...] = (("path", path),)
@@ -121,6 +140,7 @@ class Variants(CacheEntry):
         self.path = path
         self.variants = variants
         self.is_tail = is_tail
+        self.recipient_of = recipient_of
         for variant in variants:
             variant.entry = self
 
@@ -139,6 +159,6 @@ class Variants(CacheEntry):
         return self._with([variant for variant in self.variants if variant is not old])
 
     def _with(self, variants: list[Variant]) -> Variants:
-        entry = Variants(self.key, self.path, variants, self.is_tail, self.owner)
+        entry = Variants(self.key, self.path, variants, self.is_tail, self.recipient_of, self.owner)
         entry.hits = self.hits
         return entry

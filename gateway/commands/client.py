@@ -41,11 +41,13 @@ OPTIONS = {
 }
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 WORDS = {
-    401: "the server wants an Authorization, which STREAM_AUTH can give",
+    401: "the server wants an Authorization",
     403: "the server forbids it",
     404: "there is no such stream",
     410: "the stream is gone",
 }
+
+AUTHORIZATION_ADVICE = 'give it as STREAM_AUTH="Bearer TOKEN" in the environment'
 
 CAUSES: dict[type[Exception], str] = {
     TimeoutError: "no answer in time",
@@ -191,6 +193,8 @@ async def _said(answer: aiohttp.ClientResponse) -> str:
     detail = _detail(answer.content_type, body.decode(errors="replace")).rstrip(".")
     # The answer to HEAD has no body that could tell.
     detail = detail or WORDS.get(answer.status, "the server refused")
+    if answer.status == 401:
+        detail = f"{detail}; {AUTHORIZATION_ADVICE}"
     return f"{detail} ({answer.status} {answer.reason})"
 
 

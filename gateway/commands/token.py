@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.parameters import SecondsType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,20 +40,25 @@ def token() -> None:
 @token.command("hash")
 @click.option("--new", is_flag=True, help="Make a token; it goes to stdout, its hash to stderr.")
 def hash_token(*, new: bool) -> None:
-    """Print the hash of a static token, for tokens_file.
+    """Print the hash of a static token.
 
     The token is asked for, or read from stdin, where a line end behind it does not count.
     """
     from hashlib import sha256
 
     given = secrets.token_urlsafe(32) if new else _secret("Token")
-    if not (SHORTEST <= len(given) <= LONGEST and given.isascii() and given.isprintable()):
+    if not (SHORTEST <= len(given) <= LONGEST and given.isascii() and _is_visible(given)):
         complain(f"a token is one line of {SHORTEST} to {LONGEST:,} visible ASCII characters.")
         sys.exit(REFUSED)
     digest = f"sha256:{sha256(given.encode()).hexdigest()}"
     click.echo(given if new else digest)
     if new:
         complain(f'tokens_file has it as token = "{digest}".')
+
+
+def _is_visible(text: str) -> bool:
+    """Without blanks, which no header can have in a token."""
+    return text.isprintable() and " " not in text
 
 
 @token.command("keys")
@@ -80,7 +87,7 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
             complain(f'{file} has new keys: name it in the settings as keys_file = "{file}".')
 
 
-@token.command("sign")
+@token.command("sign", short_help="Print a read token.")
 @config_option
 @click.argument("streams")
 @click.option("--subject", metavar="NAME", required=True, help="Who it is for.")
@@ -92,7 +99,9 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
     default=("read",),
     help="What it permits, once for each.  [default: read]",
 )
-@click.option("--for", "seconds", metavar="SECONDS", type=int, help="How long.  [default: 900]")
+@click.option(
+    "--for", "seconds", metavar="SECONDS", type=SecondsType(), help="How long.  [default: 900]"
+)
 @click.option("--cookie", "as_cookie", is_flag=True, help="Print a Set-Cookie line with it.")
 @click.option("--query", metavar="ORIGIN", help="Print the URL of the stream with it.")
 def sign_token(  # noqa: PLR0913 - one for each option
@@ -109,13 +118,22 @@ def sign_token(  # noqa: PLR0913 - one for each option
 
     It is signed with the keys_file of the settings. What is said about it goes to stderr.
     """
+    from gateway.access import read_tokens
+    from gateway.settings.grants import check_pattern
+
     if as_cookie and query is not None:
         raise click.UsageError("--cookie and --query exclude each other.")
     if query is not None and streams.endswith("/*"):
         raise click.UsageError("--query needs one stream, and no /* behind it.")
+    if query is not None and not _is_origin(query):
+        raise click.UsageError(
+            "--query must be what stands in front of STREAMS, such as https://streams.example.com."
+        )
+    try:
+        check_pattern(streams)
+    except ValueError as refusal:
+        raise click.UsageError(f"STREAMS {refusal}.") from None
     settings, keys = _keys(config)
-    from gateway.access import read_tokens
-
     now = time.time()  # noqa: TID251 - there is no caller to hand a clock down
     wish = read_tokens.Wish(subject, streams, operations, seconds)
     try:
@@ -125,7 +143,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
             shown = f"Set-Cookie: {read_tokens.cookie(made, streams, now)}"
     except ValueError as refusal:
         complain(f"the token {refusal}.")
-        sys.exit(REFUSED)
+        sys.exit(UNUSABLE)
     if query is not None:
         shown = f"{query.rstrip('/')}{streams}?token={made.token}"
     click.echo(shown)
@@ -156,7 +174,7 @@ def verify_token(config: Path | None) -> None:
         click.echo(f"{whose.name} may {permits} {grant.streams} for {whose.until - now:.0f} s.")
 
 
-@token.command("rotate")
+@token.command("rotate", short_help="Give streams another reader key.")
 @config_option
 @click.argument("streams")
 def rotate_key(config: Path | None, streams: str) -> None:
@@ -171,11 +189,26 @@ def rotate_key(config: Path | None, streams: str) -> None:
         sys.exit(UNUSABLE)
     from gateway.access.key_versions import rotated
 
-    file = Path(settings.tokens_file).resolve()  # what a link leads to
+    file = Path(settings.tokens_file)
     with _refusals(file):
         made = rotated(str(file), file.read_bytes(), streams)
-        _replace(file, made.data, like=file.stat())
+        _replace(file, made.data)
     complain(f"{streams} has version {made.version} of its reader key within a second.")
+
+
+def _is_origin(url: str) -> bool:
+    """Whether it is http(s)://HOST[:PORT], to which a path can be added."""
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in {"http", "https"}
+            and parts.hostname is not None
+            and parts.port != 0
+            and parts.path in {"", "/"}
+            and not parts.query + parts.fragment
+        )
+    except ValueError:
+        return False
 
 
 def _secret(asked: str) -> str:
@@ -189,7 +222,7 @@ def _keys(config: Path | None) -> tuple[Settings, Keys]:
     """The settings and the keys they name; without any the program ends."""
     settings = load_settings(config, {})
     if not settings.keys_file:
-        complain("the settings have no keys_file: make one by headgate token keys FILE.")
+        complain("the settings have no keys_file: make one by headgate token keys NEW_FILE.")
         sys.exit(UNUSABLE)
     from gateway.access.keys_file import load_keys
 
@@ -214,14 +247,18 @@ def _create(file: Path, data: bytes) -> None:
         os.fsync(descriptor)
 
 
-def _replace(file: Path, data: bytes, like: os.stat_result | None = None) -> None:
-    """The file with other content, or as it was; who else may read it is as of `like`."""
+def _replace(file: Path, data: bytes) -> None:
+    """The file, or what a link leads to, with other content, or as it was.
+
+    Its owner, its group and who may read it stay: the gateway may be another user than this one.
+    """
+    file = file.resolve()
+    like = file.stat()
     new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     try:
         _create(new, data)
-        if like is not None:
-            os.chown(new, like.st_uid, like.st_gid)
-            new.chmod(stat.S_IMODE(like.st_mode))
+        os.chown(new, like.st_uid, like.st_gid)
+        new.chmod(stat.S_IMODE(like.st_mode))
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)

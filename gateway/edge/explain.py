@@ -51,7 +51,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     if not asked.headers.get("Host"):
         raise BadRequest("name the host, by a whole URL or a Host header: answers are kept by it")
     read = route.parse(asked.target)
-    yield Step("Canonical form", read.target, _rule_of_form(route.drop_query))
+    yield Step("Canonical form", read.target, _rule_of_form(route))
     yield Step("What is asked", _what_is_asked(asked.method, read), "section 5 of the protocol")
     if asked.method not in {"GET", "HEAD"} or not (
         isinstance(read, EdgeCatchUp) or asked.method == "GET"
@@ -102,9 +102,12 @@ def _is_kept_at_hand(
     )
 
 
-def _rule_of_form(drop: tuple[str, ...]) -> str:
+def _rule_of_form(route: EdgeRoute) -> str:
+    drop = [f"{', '.join(route.drop_query)} (drop_query)"] if route.drop_query else []
+    if route.access.reader_keys is not None:
+        drop.append("a reader key")
     rule = "the path and the query in one percent-encoding, the query sorted by its keys"
-    return f"{rule}, without {', '.join(drop)} (drop_query)" if drop else rule
+    return f"{rule}, without {' and '.join(drop)}" if drop else rule
 
 
 def _beginning(asked: AskedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:

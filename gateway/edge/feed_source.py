@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.access.reader_keys import renewed
 from gateway.cache import tails
 from gateway.cache.rendered import EventChunk
 from gateway.cache.single_flight import SingleFlight
-from gateway.edge.snapshots import snapshot_of
+from gateway.edge.snapshots import as_told, snapshot_of
 from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
+from gateway.protocol.requests import LongPoll
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.stream_reader import StreamReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.edge_target import EdgeLongPoll
     from gateway.protocol.followed import Snapshot
-    from gateway.protocol.requests import LongPoll
+    from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.telemetry.traffic import Traffic
@@ -48,6 +51,7 @@ class EdgeFeedSource:
         self.shared = shared
         self._reader = reader
         self._freshness = freshness
+        self.reader_keys: ReaderKeys | None = None
         self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
@@ -77,14 +81,28 @@ class EdgeFeedSource:
                 self._rendered[key] = wire
         return wire
 
-    def data(self, snapshot: Snapshot, read: LongPoll, span: Span) -> Response:
-        """200 for a poll; where others ask for its URL, too, no more is said than of the tail."""
+    def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
+        """200 with data; a poll whose URL others ask for, too, is told no more than of the tail."""
         now = self.shared.clock()
-        if not followed.moves_on(read, now):
+        read = renewed(self.reader_keys, read)
+        if isinstance(read, LongPoll) and not followed.moves_on(read, now):
             said = snapshot.polls_say or snapshot.reads_say or ""
             short = tails.shortened_lines(said, self._freshness.tail_max_age)
             snapshot = snapshot._replace(polls_say=short)
-        return followed.data(snapshot, read, span, now, self._freshness)
+        snapshot = as_told(snapshot, read, self._freshness)
+        return followed.data(snapshot, read, span, now, self._freshness.toward(read.by_key))
+
+    def empty(self, snapshot: Snapshot, read: CatchUp) -> Response:
+        """200 without data, for a catch-up at the tail."""
+        freshness = self._freshness
+        told = as_told(snapshot, read, freshness)
+        return followed.empty(told, read, self.shared.clock(), freshness.toward(read.by_key))
+
+    def ended(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
+        """204: the time is over, or the stream is closed."""
+        read = renewed(self.reader_keys, read)
+        told = as_told(snapshot, read, self._freshness)
+        return followed.poll_ended(told, read, offset, self.shared.clock())
 
     def poll_data(
         self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
@@ -102,8 +120,7 @@ class EdgeFeedSource:
         """204, which says that there is nothing more; None where that is not known."""
         if not followed.is_end(stream.snapshot, parked.position):
             return None
-        now = self.shared.clock()
-        return followed.poll_ended(stream.snapshot, parked.read, parked.position, now)
+        return self.ended(stream.snapshot, parked.read, parked.position)
 
     async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """The answer for a waiter whose offset lies between those that the news have."""
@@ -126,7 +143,7 @@ class EdgeFeedSource:
         known = snapshot_of(stream.request, parked.position, result, facts)
         if facts.is_empty:
             known = known._replace(caught_up=True)
-            return followed.poll_ended(known, parked.read, facts.next_offset, self.shared.clock())
+            return self.ended(known, parked.read, facts.next_offset)
         span = Span(parked.position, facts.next_offset, result.cached.body)
         stream.read_by_somebody(span, result)
         return self.data(known, parked.read, span)

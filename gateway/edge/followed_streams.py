@@ -18,7 +18,6 @@ from gateway.edge.recent_window import WindowBudget
 from gateway.edge.snapshots import is_variant
 from gateway.edge.stream_reader import StreamReader
 from gateway.errors import StreamGone, StreamNotFound
-from gateway.protocol import followed
 from gateway.protocol.followed import Span
 
 if TYPE_CHECKING:
@@ -165,8 +164,7 @@ class FollowedStreams:
         """The answer for a poll that has read from the origin; None when it has to wait."""
         facts = result.cached.facts
         if facts is None or facts.is_empty:
-            ended = followed.poll_ended(snapshot, read, snapshot.tail, self._clock())
-            return ended if snapshot.closed else None
+            return self.source.ended(snapshot, read, snapshot.tail) if snapshot.closed else None
         span = Span(position, snapshot.tail, result.cached.body)
         has_room = self._limits.feeds < self._limits.max_feeds
         if snapshot.caught_up and not snapshot.closed and has_room:

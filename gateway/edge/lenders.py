@@ -18,7 +18,8 @@ class Lenders:
     """One request for the stream at a time, and those of others who were admitted since.
 
     All of them ask for the same, each in the name of another reader. Beyond MOST the one who came
-    first is forgotten. A stream that is one reader's own has one request for good.
+    first is forgotten; one who has left is not, while others read the stream. A stream that is one
+    reader's own has one request for good.
     """
 
     def __init__(self, request: CacheRequest) -> None:

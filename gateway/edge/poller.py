@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.cache import sharing, tails
-from gateway.cache.private_fields import private_lines
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.follower import CannotFollow, Polled, Question, refuse
 from gateway.edge.lenders import DENIALS
@@ -175,5 +174,4 @@ class Poller:
     def _said(self, headers: MultiMapping[str]) -> str:
         request = self._lenders.request
         ignore = self._origin.ignores_no_store and not request.identified
-        said = repair.said(headers, ignore_no_store=ignore)
-        return private_lines(said) if request.is_private else said
+        return repair.said(headers, ignore_no_store=ignore)

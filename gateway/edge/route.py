@@ -7,13 +7,16 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
+from gateway.access import reader_keys
 from gateway.access.credentials import COOKIE, present
 from gateway.cache.cached_response import CacheRequest
 from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
+from gateway.cache.private_fields import Recipient
 from gateway.cache.response_rules import REPAIRS
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.cache.variants import Variants
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
-    from gateway.protocol.requests import LongPoll
+    from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
@@ -87,14 +90,20 @@ class EdgeRoute:
         self.access = access
         self.origin = origin
         self.via = rules.via
-        self.freshness = rules.freshness
+        self.freshness = replace(rules.freshness, is_private=access.is_private)  # as readers see it
         self.identity = rules.identity
         self._secret = secrets.token_bytes(32)
         self.origin_guard: OriginGuard | None = None
         self.traffic = Traffic()
         self._rules = rules
         self.cache = HttpCache(
-            shared.store, rules, self._send, shared.clock, self._tail_of, self.traffic
+            shared.store,
+            rules,
+            self._send,
+            shared.clock,
+            self._tail_of,
+            self.traffic,
+            self._recipient_of,
         )
         self.lifetimes = StreamLifetimes()
         self.feeds = FollowedStreams(
@@ -105,10 +114,15 @@ class EdgeRoute:
             self.traffic,
             identity=rules.identity,
             ignores_no_store=rules.ignore_no_store,
-            freshness=rules.freshness,
+            freshness=self.freshness,
         )
+        self.feeds.source.reader_keys = access.reader_keys
         self._known = KnownStreams(prefix, self.feeds, self.cache, self.feeds.source.turns)
         self.drop_query = drop_query
+        # A reader key is for the caches in front of this one.
+        self._dropped = drop_query
+        if access.reader_keys is not None:
+            self._dropped = (*drop_query, reader_keys.PARAMETER)
         self.clock = shared.clock
         self._logged_at = 0.0
         self._troubles = 0
@@ -147,11 +161,12 @@ class EdgeRoute:
         read = self._parse(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
-        return read
+        keys = self.access.reader_keys
+        return read if keys is None else keys.noted(read, target)
 
     def _parsed(self, target: str) -> EdgeRead | HeadgateError:
         try:
-            return parse_edge_target(target, self.drop_query)
+            return parse_edge_target(target, self._dropped)
         except HeadgateError as error:
             return error.with_traceback(None)
 
@@ -207,8 +222,19 @@ class EdgeRoute:
             coding,
             self.lifetimes.of(read.path),
             admitted_as,
-            is_private=self.access.is_private,
         )
+
+    def recipient(self, read: Read) -> Recipient:
+        """For whom the answer to a read is."""
+        read = reader_keys.renewed(self.access.reader_keys, read)
+        return Recipient(self.access.is_private, read.told_key, read.by_key)
+
+    def _recipient_of(self, path: str, given: str | None) -> Recipient:
+        """The same, where only the path of a read is known, and what reader key its URL has."""
+        keys = self.access.reader_keys
+        if keys is None:
+            return Recipient(self.access.is_private)
+        return Recipient(self.access.is_private, keys.of(path), keys.is_current(path, given))
 
     def _hashed(self, identity: Hashable) -> str:
         """What tells one who is known by this from others."""
@@ -256,7 +282,8 @@ class EdgeRoute:
             return None
         entry.hits += 1
         moment = shared.lines.referrer + get.connection
-        head = variant.fast_head(*shared.lines.parts_at(now), moment, now)
+        recipient = entry.recipient_of(get.reader_key)
+        head = variant.fast_head(recipient, *shared.lines.parts_at(now), moment, now)
         body = variant.cached.body
         return head, body, len(body), variant.given
 

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.cache.directives import normalised
-from gateway.protocol import repair
+from gateway.cache.private_fields import private_lines
+from gateway.protocol import cache_headers, repair
 from gateway.protocol.followed import Snapshot
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.http_cache import CacheResult
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.repair import StreamRead
+    from gateway.protocol.requests import Read
 
 LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
 # Of a stream that some share: whoever asks again gets what the origin has for him.
@@ -36,7 +39,7 @@ def snapshot_of(
         facts.next_offset,
         closed,
         closed or (facts.up_to_date and result.current),
-        request.identified or request.is_private or repair.is_private(said),
+        request.identified or repair.is_private(said),
         request.lifetime,
         # Of older parts an origin may say something else than of the tail.
         said_of_data(result.cached, request) if facts.up_to_date else None,
@@ -44,13 +47,28 @@ def snapshot_of(
     )
 
 
+def as_told(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
+    """The stream as he is told of it who sent this read: on a private route as his own.
+
+    By the current reader key he is told what all would be, unless the origin says it is his own.
+    """
+    if not freshness.is_private or (read.by_key and not snapshot.private):
+        return snapshot
+    if read.by_key is False:  # his URL has a key of before
+        never = cache_headers.PRIVATE_NO_STORE
+        return snapshot._replace(private=True, reads_say=never, polls_say=never)
+    reads_say, polls_say = snapshot.reads_say, private_lines(snapshot.polls_say)
+    if reads_say is not None:
+        reads_say = private_lines(reads_say)
+    return snapshot._replace(private=True, reads_say=reads_say, polls_say=polls_say)
+
+
 def with_directives(
     snapshot: Snapshot, request: CacheRequest, reads_say: str | None, polls_say: str
 ) -> Snapshot:
     """The stream with what the origin tells caches of reads and of polls now."""
     reads_are = snapshot.private if reads_say is None else repair.is_private(reads_say)
-    private = request.identified or request.is_private or reads_are
-    private = private or repair.is_private(polls_say)
+    private = request.identified or reads_are or repair.is_private(polls_say)
     return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 

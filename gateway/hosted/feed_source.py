@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
@@ -17,6 +18,7 @@ from gateway.protocol.offsets import parse_offset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
@@ -47,6 +49,7 @@ class HostedFeedSource:
         self._table = table
         self._reader = reader
         self._freshness = freshness
+        self.reader_keys: ReaderKeys | None = None
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
     def poll_data(
@@ -62,7 +65,8 @@ class HostedFeedSource:
         return self._data(parked, chunks.cut(stream, start, mine)[0])
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
-        return responses.data(chunk, parked.read, self._freshness, self.shared.clock())
+        read = renewed(self.reader_keys, parked.read)
+        return responses.data(chunk, read, self._freshness, self.shared.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
         """204; who was told of more than the feed has is at the tail that the table knows."""
@@ -73,7 +77,8 @@ class HostedFeedSource:
                 unknown = LogUnavailable("the log does not tell what follows offset")
                 return self.shared.problem(unknown)
             stream = known
-        return responses.poll_ended(stream, parked.read, self._freshness, self.shared.clock())
+        read = renewed(self.reader_keys, parked.read)
+        return responses.poll_ended(stream, read, self._freshness, self.shared.clock())
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Read from the log: the feed had gone past the waiter when it came."""

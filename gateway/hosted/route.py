@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
@@ -90,6 +91,7 @@ class HostedRoute:
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
         self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared, self.traffic)
+        self.feeds.source.reader_keys = access.reader_keys
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
 
@@ -109,7 +111,7 @@ class HostedRoute:
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
-        return read if keys is None else keys.applied(read, target)
+        return read if keys is None else keys.marked(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
         """An answer to who may read a stream, with its reader key if it has one."""
@@ -221,6 +223,7 @@ class HostedRoute:
             return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
+        read = renewed(self.access.reader_keys, read)
         state = self.table.present(active)
         self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
@@ -260,6 +263,7 @@ class HostedRoute:
         """The answer as bytes, and kept for the next who asks."""
         state = chunk.state
         now = self.clock()
+        read = renewed(self.access.reader_keys, read)
         response = responses.data(chunk, read, self.freshness, now)
         until = _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.

@@ -96,9 +96,6 @@ class AdmittedReaders:
         now = self._clock()
         while self._heap and self._heap[0][0] <= now:
             _, _, principal = heapq.heappop(self._heap)
-            if principal.until > now and principal in self._of:  # it counts for longer now
-                heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
-                continue
             self._waits.discard(principal)
             if principal.until > now and principal in self._of:
                 self._wait_for(principal)  # it was vouched for again meanwhile

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
-    _Key = tuple[str, int | None, bool | None]
+    _Key = tuple[str, int | None, bool | None, str]
 
 
 NO_MORE = "the token counts no more"
@@ -279,7 +279,8 @@ class _Alike(Generic[V, N]):
 
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
-        key = (parked.position, parked.read.cursor, parked.read.by_key)
+        read = parked.read
+        key = (parked.position, read.cursor, read.by_key, read.told_key)
         try:
             answer = self.answers[key]
         except KeyError:

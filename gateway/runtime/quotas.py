@@ -35,7 +35,7 @@ def peer_of(transport: BaseTransport | None) -> str | None:
 class Quotas:
     """Asked once for each write, before anything is done for it.
 
-    A client is who was authorised, by name, else an address.
+    A client is the account that was admitted, else an address.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Quotas:
         return None if peer is None else self.proxies.client(peer, headers)
 
     def may_append(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str = ""
+        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str | None:
         """Raises where a client appends too much; for whom it counts, None where nobody does."""
         self.shedding.check(APPENDS)
         if not self._bounds_appends:
             return None
-        who = self._who(transport, headers, principal)
+        who = self._who(transport, headers, account)
         self._check(self._rates.appends, who, "max_client_appends", "appends a second")
         self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
         return who
@@ -82,7 +82,7 @@ class Quotas:
         self._rates.append_bytes.count(who, size)
 
     def create(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str = ""
+        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str | None:
         """Count a creation; raises where a client asks for too many, or has sent too much.
 
@@ -91,17 +91,17 @@ class Quotas:
         self.shedding.check(APPENDS)
         if not (self._rates.creations or self._rates.append_bytes):
             return None
-        who = self._who(transport, headers, principal)
+        who = self._who(transport, headers, account)
         self._check(self._rates.creations, who, "max_client_creations", "creations an hour")
         self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
         self._rates.creations.count(who, 1)
         return who if self._rates.append_bytes else None
 
     def _who(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], principal: str
+        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str
     ) -> str:
-        if principal:
-            return f"principal {principal}"
+        if account:
+            return f"account {account}"
         address = self.client_address(transport, headers)
         return "" if address is None else counted_as(address)
 

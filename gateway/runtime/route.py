@@ -37,6 +37,7 @@ class PlainGet(NamedTuple):
     is_last: bool  # the connection ends with the answer
     principal: Principal | None = None  # whom the route's guard has admitted, if not anybody
     conceals: bool = False  # a 404 of its route is always the same
+    reader_key: str | None = None  # which its URL has beside what is in `key`
 
 
 class Access(NamedTuple):

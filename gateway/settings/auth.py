@@ -13,6 +13,7 @@ BY_ORIGIN = ("origin",)  # the HTTP origin decides, and is asked
 EVERYWHERE = ("tokens", "jwt", "read-tokens")
 OF_ROUTES = (*EVERYWHERE, *BY_ORIGIN)
 Allowed = Literal["read", "append", "create", "close", "delete"]
+ANONYMOUS_KIND = f"a list of {', '.join(get_args(Allowed))}"
 Visibility = Literal["auto", "public", "private"]
 
 
@@ -41,6 +42,13 @@ def _parse_route(value: object) -> tuple[object, ...]:
     return _parse(value, OF_ROUTES)
 
 
+def _parse_anonymous(value: object) -> object:
+    items = split_list(value)
+    if not isinstance(items, list | tuple) or any(it not in get_args(Allowed) for it in items):
+        raise ValueError(f"must be {ANONYMOUS_KIND}")
+    return items
+
+
 def _show(auth: tuple[str, ...]) -> object:
     """As it is written: none, or a list."""
     return auth[0] if auth == NONE else list(auth)
@@ -59,8 +67,4 @@ RouteAuth = Annotated[
     PlainSerializer(_show),
     Kind(_kind(OF_ROUTES)),
 ]
-Anonymous = Annotated[
-    tuple[Allowed, ...],
-    BeforeValidator(split_list),
-    Kind(f"a list of {', '.join(get_args(Allowed))}"),
-]
+Anonymous = Annotated[tuple[Allowed, ...], BeforeValidator(_parse_anonymous), Kind(ANONYMOUS_KIND)]

@@ -312,8 +312,9 @@ class Settings(LimitSettings):
             return auth
         raise ValueError(
             f"must say who may use {' and '.join(silent) or DEFAULT_PREFIX}, since others than "
-            f'this machine reach {listen}: ["tokens"] asks for tokens, "none" lets everybody '
-            "read, write and delete"
+            f'this machine reach {listen}: auth = ["tokens"] asks for tokens, auth = "none", '
+            "HEADGATE_AUTH=none or --auth none lets everybody read, write and delete "
+            "(docs/access.md has recipes)"
         )
 
     @field_validator("write_origins")

@@ -22,6 +22,7 @@ from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.repeated import REPEATED
 from gateway.settings.route import Route
 from gateway.settings.toml_file import TomlFile, spell
+from gateway.settings.unguarded import unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,6 +144,10 @@ def load(
     except ValidationError as refusal:
         problems += [_problem(error, given) for error in refusal.errors(include_url=False)]
         raise SettingsError(_in_order(problems)) from refusal
+    for found in unguarded(settings):
+        item = given[str(found.path[0])]
+        sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
+        problems.append(_Problem(item.line(found.path), sentence))
     if problems:
         raise SettingsError(_in_order(problems))
     return settings.given_by(_sources(given))
@@ -219,6 +224,8 @@ def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
         return _Problem(item.line(path), _sentence(error, item.subject(path), shown))
     default = next(it.default for it in declarations() if it.key == key)
     shown = f"{default} unless it is given"
+    if key == "auth":  # an empty list, which nobody could write
+        shown = "not given"
     if key not in DEPENDS_ON:  # what a default names is not as it should be
         return _Problem(AFTER_THE_FILE, _sentence(error, key, shown))
     # A default clashes with another setting.

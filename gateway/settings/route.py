@@ -69,7 +69,7 @@ class Route(BaseModel):
     reader_keys: Literal["on", "off"] = Field(
         "off",
         description="Whether who may read a stream of a private route is told a key, and shared "
-        "caches may keep what is read by a URL that has it as rk; own logs only.",
+        "caches may keep what is read by a URL that has it as rk.",
     )
     chunk_max_age: WholeSeconds = Field(
         DAY_S,
@@ -226,14 +226,6 @@ class Route(BaseModel):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
 
-    @field_validator("reader_keys")
-    @classmethod
-    def _is_for_own_logs(cls, value: str, info: ValidationInfo) -> str:
-        origin = info.data.get("origin")
-        if value == "on" and origin is not None and split_origins(origin):
-            raise ValueError(f"must be off: {without_passwords(origin)} is no own log")
-        return value
-
     @field_validator("auth")
     @classmethod
     def _origin_can_be_asked(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -244,13 +236,12 @@ class Route(BaseModel):
             )
         return auth
 
-    @field_validator("auth")
+    @field_validator("conceal")
     @classmethod
-    def _has_who_decides(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        origin = info.data.get("origin")
-        if auth == BY_ORIGIN and origin is not None and not split_origins(origin):
-            raise ValueError(f"must not be origin: {without_passwords(origin)} is no http origin")
-        return auth
+    def _is_ours_to_conceal(cls, value: str, info: ValidationInfo) -> str:
+        if value == "on" and "origin" in (info.data.get("auth") or ()):
+            raise ValueError("must be off: the origin refuses in its own words, and can conceal")
+        return value
 
     @field_validator("anonymous")
     @classmethod

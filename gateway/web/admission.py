@@ -47,7 +47,8 @@ async def admit(
     decide = partial(guard.admit, request.headers, presented.token, needed)
     exchange.principal = await _decided(decide, exchange, route, clock())
     route.traffic.decisions[counted.ADMITTED] += 1
-    exchange.still_admitted = partial(_decide_again, decide, exchange, route, clock)
+    if request.can_read_body:
+        exchange.decide_again = partial(_decide_again, decide, route, clock)
     return presented
 
 
@@ -73,9 +74,9 @@ async def _decided(
 
 async def _decide_again(
     decide: Callable[[float], Awaitable[Principal]],
-    exchange: Exchange,
     route: StreamRoute,
     clock: Callable[[], float],
+    exchange: Exchange,
 ) -> None:
     """Raise as `admit` does where the credential counts no more, while a body still comes."""
     principal, now = exchange.principal, clock()

@@ -22,11 +22,11 @@ def charge(request: BaseRequest, exchange: Exchange, quotas: Quotas) -> None:
     """
     if request.method in SAFE:
         return
-    principal = "" if exchange.principal is None else exchange.principal.name
+    account = "" if exchange.principal is None else exchange.principal.account
     if request.method == "PUT":
-        who = quotas.create(request.transport, request.headers, principal)
+        who = quotas.create(request.transport, request.headers, account)
     else:
-        who = quotas.may_append(request.transport, request.headers, principal)
+        who = quotas.may_append(request.transport, request.headers, account)
         quotas.appended(who, 0)
     if who is not None:
         told = min(request.content_length or 0, quotas.limits.max_append)

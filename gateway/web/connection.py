@@ -93,8 +93,8 @@ class Connection(AiohttpConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
+        client = self.shared.quotas.connects_as(transport)  # first: who raises here counts nowhere
         super().connection_made(transport)
-        client = self.shared.quotas.connects_as(transport)
         refusal = self.shared.limits.connection_made(client)
         self._client = client if refusal is None else None
         self._deadline = self._loop.time() + self.shared.timeouts.header

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.followed_stream import FollowedStream
-    from gateway.edge.followed_streams import FollowedStreams
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.edge_target import EdgeEvents, EdgeRead
@@ -103,7 +102,7 @@ class EdgeHandlers:
         """A GET or HEAD of what is there now."""
         cache_request = route.cache_request(_headers(request, route), sender(request), read)
         stream = route.feeds.peek(key_of(cache_request))
-        now, freshness = self._shared.clock(), route.freshness
+        now, source = self._shared.clock(), route.feeds.source
         decision = route.cache.decide(request.method, cache_request, stream, now)
         if isinstance(decision, Pass | Fetch | Validate):
             self._shared.shedding.check(READS)
@@ -111,11 +110,9 @@ class EdgeHandlers:
             case Pass():
                 return await self._pass_on(request, route, read)
             case ServeTail(snapshot):
-                response = followed.empty(snapshot, read, now, freshness)
-                return Answered(response, cache_status.COLLAPSED)
+                return Answered(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
-                response = followed.data(snapshot, read, span, now, freshness)
-                return Answered(response, cache_status.COLLAPSED)
+                return Answered(source.data(snapshot, read, span), cache_status.COLLAPSED)
             case _:
                 held_by = connection_of(request).resources()
                 result = await route.cache.carry_out(decision, cache_request, now, held_by)
@@ -123,7 +120,7 @@ class EdgeHandlers:
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)
             stream.read_by_somebody(span, result)
-        return present(request, result)
+        return present(request, route.recipient(read), result)
 
     # Live reads
 
@@ -138,13 +135,14 @@ class EdgeHandlers:
         cache_request = route.cache_request(_headers(request, route), sender(request), beginning)
         plain = route.feeds.fitting(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
-            return await self._poll(request, route.feeds, plain, read)
-        return await self._events(request, route.feeds, plain, read, resumes=bool(last_event_id))
+            return await self._poll(request, route, plain, read)
+        return await self._events(request, route, plain, read, resumes=bool(last_event_id))
 
     async def _poll(
-        self, request: BaseRequest, feeds: FollowedStreams, plain: CacheRequest, read: EdgeLongPoll
+        self, request: BaseRequest, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
     ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
+        feeds = route.feeds
         until = (
             asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
         )
@@ -161,7 +159,7 @@ class EdgeHandlers:
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.found_apart(plain, result)
                 if result.cached.facts is None:
-                    return present(request, result)
+                    return present(request, route.recipient(read), result)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
                 there = feeds.found(plain, read, snapshot, result, position)
                 if there is not None:
@@ -183,24 +181,25 @@ class EdgeHandlers:
     async def _events(
         self,
         request: BaseRequest,
-        feeds: FollowedStreams,
+        route: EdgeRoute,
         plain: CacheRequest,
         read: EdgeEvents,
         *,
         resumes: bool,
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
+        feeds = route.feeds
         stream = feeds.peek(key_of(plain))
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
             with feeds.beginning(plain.path):
-                begun = await self._begin_events(request, feeds, plain, start, resumes=resumes)
+                begun = await self._begin_events(request, route, plain, start, resumes=resumes)
             if isinstance(begun, Answered):
                 return begun
             stream, start = begun
         live_responses.check_open(self._shared)
         join = partial(feeds.join, stream, plain)
-        snapshot, is_private = stream.snapshot, stream.request.identified or plain.is_private
+        snapshot, is_private = stream.snapshot, stream.request.identified or route.access.is_private
         head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
@@ -208,25 +207,24 @@ class EdgeHandlers:
     async def _begin_events(
         self,
         request: BaseRequest,
-        feeds: FollowedStreams,
+        route: EdgeRoute,
         plain: CacheRequest,
         start: str,
         *,
         resumes: bool,
     ) -> Answered | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
+        feeds = route.feeds
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
             plain = feeds.found_apart(plain, result)
             facts = result.cached.facts
             if facts is None:
-                return present(request, result)
+                return present(request, route.recipient(plain.read), result)
             snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
-                ended = followed.poll_ended(
-                    snapshot, plain.read, snapshot.tail, self._shared.clock()
-                )
+                ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
                 return Answered(ended, result.cache)
             stream = feeds.verified(
                 key_of(plain), snapshot, ends=facts.up_to_date or facts.is_empty
@@ -254,7 +252,7 @@ class EdgeHandlers:
         fields = self._passed_on(request, route)
         body = None
         if request.can_read_body:
-            still = live_responses.exchange_of(request).still_admitted
+            still = live_responses.exchange_of(request).check_admission
             body = request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
         resources = connection_of(request).resources()
         try:
@@ -267,7 +265,7 @@ class EdgeHandlers:
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        told = passed_back(request, route, answer)
+        told = passed_back(request, route, read.path, answer)
         self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))

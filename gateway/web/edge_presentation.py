@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.credentials import READING
 from gateway.cache import conditional
 from gateway.cache.cached_response import fields_of, no_store
 from gateway.cache.directives import age_of
 from gateway.cache.private_fields import make_private
 from gateway.protocol import cache_status, forwarding, http1, repair
+from gateway.protocol.header_names import READER_KEY
 from gateway.runtime.answer import Answered, Relayed
 from gateway.web.request_head import base_url
 
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CachedResponse
     from gateway.cache.http_cache import CacheResult
+    from gateway.cache.private_fields import Recipient
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import OriginAnswer
 
 
-def present(request: BaseRequest, result: CacheResult) -> Answered:
+def present(request: BaseRequest, recipient: Recipient, result: CacheResult) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
     cached, source = result.cached, result.source
-    status, head = cached.status, cached.told(known=result.tail_is_known)
+    status, head = cached.status, cached.told(recipient, known=result.tail_is_known)
     body = cached.body if source is None else source
     length = len(cached.body) if source is None else cached.length
     if status == 200 and not conditional.wants_all(request.headers):
@@ -34,21 +37,21 @@ def present(request: BaseRequest, result: CacheResult) -> Answered:
             status, body, length = 304, source or b"", None
             head = http1.status_line(304) + head.partition(b"\r\n")[2]
         elif source is None and request.method == "GET":
-            status, head, body = _part(request, cached, fields) or (200, head, cached.body)
+            status, head, body = _part(request, cached, head) or (200, head, cached.body)
             length = len(body)
     relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)
     return Answered(relayed, result.cache)
 
 
 def _part(
-    request: BaseRequest, cached: CachedResponse, fields: CIMultiDict[str]
+    request: BaseRequest, cached: CachedResponse, head: bytes
 ) -> tuple[int, bytes, bytes] | None:
     """Status, head and body of the range that was asked for, if one was."""
-    size = len(cached.body)
+    size, fields = len(cached.body), fields_of(head)
     wanted = conditional.byte_range(request.headers, fields, size)
     if wanted is None:
         return None
-    _, _, lines = cached.head.partition(b"\r\n")
+    _, _, lines = head.partition(b"\r\n")
     if isinstance(wanted, conditional.Unsatisfiable):
         date = f"Date: {fields['Date']}\r\n".encode() if not cached.own_date else b""
         line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
@@ -58,7 +61,9 @@ def _part(
     return 206, http1.status_line(206) + lines + line, cached.body[begin:end]
 
 
-def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> CIMultiDict[str]:
+def passed_back(
+    request: BaseRequest, route: EdgeRoute, path: str, answer: OriginAnswer
+) -> CIMultiDict[str]:
     """The fields of an answer as the client is told them."""
     fields = forwarding.response_fields(answer.headers, route.via)
     if answer.status >= 400:
@@ -68,6 +73,9 @@ def passed_back(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) ->
     forwarding.relocate(fields, route.origin.location, base_url(request))
     if route.access.is_private:
         make_private(fields)
+    keys = route.access.reader_keys
+    if keys is not None and request.method in READING and answer.status < 400:
+        fields[READER_KEY] = keys.of(path)
     return fields
 
 

@@ -100,10 +100,10 @@ async def _steps(
 
 
 def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
-    """The request with its token in Authorization, wherever it had one, and what it needs."""
+    """The request with the token of its query, if any, in Authorization, and what it needs."""
     token, target = present(asked.method, asked.target, asked.headers)
     headers = CIMultiDict(asked.headers)
-    if token is not None:
+    if token is not None and target != asked.target and "Authorization" not in headers:
         headers["Authorization"] = f"Bearer {token}"
     needed = needs(asked.method, path, headers, split(target)[1])
     return asked._replace(target=target, headers=headers), needed

@@ -23,6 +23,7 @@ from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
+from gateway.web.connection_state import TAKEN
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.web.connection_state import State
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -53,6 +55,7 @@ class ClientConnection(Parkable, Protocol):
 
     transport: asyncio.Transport | None
     principal: Principal | None
+    state: State
 
 
 class FastPath:
@@ -233,8 +236,10 @@ class FastPath:
             return False
         route, name, read, long_over = poll
         client.principal = get.principal
-        if not route.park(client, name, read, get.headers):
+        is_done = route.park(client, name, read, get.headers)
+        if client.state is not TAKEN:  # it waits for nothing
             client.principal = None
+        if not is_done:
             return False
         if route.access.guard is not None:
             route.traffic.decisions[counted.ADMITTED] += 1

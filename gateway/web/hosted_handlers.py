@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
 from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_status, responses
@@ -81,6 +82,7 @@ class HostedHandlers:
                 return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
+            read = renewed(route.access.reader_keys, read)
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
             return Answered(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "who only catches up has an answer"
@@ -117,5 +119,5 @@ class HostedHandlers:
         return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
 
     async def _body(self, request: BaseRequest) -> bytes:
-        still_admitted = live_responses.exchange_of(request).still_admitted
+        still_admitted = live_responses.exchange_of(request).check_admission
         return await request_body.whole(request, self._shared, still_admitted)

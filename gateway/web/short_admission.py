@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import present, without_token
 from gateway.access.operations import READ, Need, needs
+from gateway.access.reader_keys import without_key
 from gateway.errors import HeadgateError
+from gateway.protocol.paths import MAX_PATH_BYTES
 from gateway.protocol.target import canonical_target, split
 from gateway.runtime.route import PlainGet
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
 REMEMBERED_PATHS = 2048  # of streams that are used: 1 MB, at worst 10
+LONGEST_PATH = MAX_PATH_BYTES  # what is spelled at more length goes the ordinary way
 _CLOSE = b"Connection: close\r\n"
 
 
@@ -42,7 +45,7 @@ class ShortAdmission:
     def get(self, message: RawRequestMessage) -> PlainGet | None:
         """A GET that needs no answer of its own, without its credential, if it is admitted."""
         target = message.path
-        found = self._found(target.partition("?")[0])
+        found = self._at(target.partition("?")[0])
         if found is None:
             return None
         guard = found.route.access.guard
@@ -59,20 +62,26 @@ class ShortAdmission:
         principal = guard.admitted(message.headers, token, to_read, self._clock())
         if principal is None:
             return None
+        access = found.route.access
+        keyless: tuple[str | None, str] = (None, target)
+        if access.reader_keys is not None:
+            keyless = without_key(target)
+        reader_key, kept_as = keyless
         return plain_get(message)._replace(
             target=target,
             headers=guard.stripped(message.headers),
-            key=(message.headers.get("Host", ""), target),
+            key=(message.headers.get("Host", ""), kept_as),
             principal=None if principal.is_anybody else principal,
-            conceals=found.route.access.conceals,
+            conceals=access.conceals,
+            reader_key=reader_key,
         )
 
     def writer(self, message: RawRequestMessage) -> str | None:
-        """Who is admitted with a request whose target has no query, and is no GET, by name.
+        """Who is admitted with a request whose target has no query, and is no GET: whose account.
 
         It is empty for anybody, and None for who is not admitted.
         """
-        found = self._found(message.path)
+        found = self._at(message.path)
         if found is None:
             return None
         guard, conceals = found.route.access.guard, found.route.access.conceals
@@ -89,7 +98,10 @@ class ShortAdmission:
             principal = guard.admitted(headers, token, needed, self._clock())
         if principal is None:
             return None
-        return "" if principal.is_anybody else principal.name
+        return "" if principal.is_anybody else principal.account
+
+    def _at(self, path: str) -> _Found | None:
+        return self._found(path) if len(path) <= LONGEST_PATH else None
 
     def _find(self, path: str) -> _Found | None:
         try:

@@ -33,7 +33,9 @@ def table(**more: str) -> str:
 
 def test_an_issuer_is_taken(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
-    config.write_text(table() + "\n" + table(issuer='"other"', jwks='"jwks.json"'))
+    config.write_text(
+        'auth = "jwt"\n' + table() + "\n" + table(issuer='"other"', jwks='"jwks.json"')
+    )
     first, second = load(config, {}, {}).jwt_issuers
     assert (first.is_remote, second.is_remote, first.leeway) == (True, False, 30)
 
@@ -94,3 +96,67 @@ def test_an_issuer_stands_once(tmp_path: Path) -> None:
         'h.toml:8: jwt_issuers[1].issuer is "https://id.example.com/", but must not be the issuer '
         "of jwt_issuers[0] too.",
     )
+
+
+def test_an_origin_that_decides_conceals_itself(tmp_path: Path) -> None:
+    route = '[[routes]]\nprefix = "/s"\norigin = "http://127.0.0.1:1"\nconceal = "on"\nauth = '
+    (sentence,) = refusals(tmp_path, f'{route}"origin"')
+    assert 'conceal is "on", but must be off: the origin refuses in its own words' in sentence
+
+
+ROUTE = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
+LEFT_OUT = "must be left out while nobody is asked who he is: say by which credentials"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'{ROUTE}anonymous = ["read"]', f'routes[0].anonymous is ["read"], but {LEFT_OUT}'),
+        (f'{ROUTE}conceal = "on"', f'routes[0].conceal is "on", but {LEFT_OUT}'),
+        (f'auth = "none"\n{ROUTE}conceal = "on"', f'routes[0].conceal is "on", but {LEFT_OUT}'),
+        (f'{ROUTE}visibility = "private"', f'routes[0].visibility is "private", but {LEFT_OUT}'),
+        (f'{ROUTE}reader_keys = "on"', 'reader_keys is "on", but must be off: the route is public'),
+        (
+            f'{ROUTE}auth = "tokens"\nreader_keys = "on"\nanonymous = "read"',
+            'routes[0].reader_keys is "on", but must be off: the route is public',
+        ),
+        (
+            f'{ROUTE}auth = "tokens"\nreader_keys = "on"',
+            'routes[0].reader_keys is "on", but must be off without keys_file',
+        ),
+        ('tokens_file = "t"', 'h.toml:1: tokens_file is "t", but must be left out, or used'),
+        (
+            f'tokens_file = "t"\n{ROUTE}auth = "none"',
+            'h.toml:1: tokens_file is "t", but must be left out, or used: auth of no route has',
+        ),
+        (
+            f'auth = "tokens"\n{table()}',
+            'h.toml:2: jwt_issuers is ["https://id.example.com/"], but must be left out, or used',
+        ),
+        (
+            f'{ROUTE}auth = "tokens"\nanonymous = ["write"]',
+            'routes[0].anonymous is ["write"], but must be a list of read, append, create, close, '
+            "delete.",
+        ),
+    ],
+)
+def test_a_route_that_was_meant_to_be_guarded_is_not_open(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (sentence,) = refusals(tmp_path, text)
+    assert said in sentence
+    assert sentence.startswith("h.toml:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{ROUTE}auth = "none"\nvisibility = "private"',  # a proxy in front asks
+        f'tokens_file = "t"\n{ROUTE}auth = "jwt"',  # revocations stand in it
+        f'auth = "tokens"\n{ROUTE}anonymous = "read"\nconceal = "on"\nvisibility = "private"',
+    ],
+)
+def test_what_counts_is_taken(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "h.toml"
+    config.write_text(text)
+    assert load(config, {}, {}).routes[0].prefix == "/a"

@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from gateway.access.credentials import present
+from gateway.protocol.paths import MAX_PATH_BYTES
 from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.web.serving import EDGE, PREFIX, get, post, put, request
 
@@ -125,7 +126,10 @@ async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
     async with guarded(tmp_path) as gateway:
         by_query = f"{target}?offset=-1&token={token('ann')}"
         cookie = f"Cookie: x=1; __Secure-headgate={token('ann')}"
-        for wire in (get(by_query, *lines), get(f"{target}?offset=-1", cookie, *lines)):
+        # A browser with cookies for a folder and for all: the one with the longer path is first.
+        both = f"{cookie}; __Secure-headgate={token('ben')}"
+        by_cookies = [get(f"{target}?offset=-1", it, *lines) for it in (cookie, both)]
+        for wire in (get(by_query, *lines), *by_cookies):
             for _ in range(3):
                 answer = await gateway.ask(wire)
                 assert (answer.status, answer.body) == (200, b"data"), answer
@@ -139,6 +143,28 @@ async def test_a_token_may_stand_in_the_query_or_a_cookie_to_read(
         twice = await gateway.ask(get(f"{by_query}&token=x", *lines))
         twice.assert_problem(400, "token")
         assert token("ann").encode() not in twice.wire
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_paths_that_are_too_long_are_not_remembered(more: int, tmp_path: Path) -> None:
+    """Those of 8 KB, as long as a head may be, would take more than what is said of them."""
+    path = f"{EDGE}/a/".ljust(MAX_PATH_BYTES + more, "x")
+    async with guarded(tmp_path) as gateway:
+        admission = gateway.fast._admission
+        assert admission is not None
+        before = admission._found.cache_info().currsize
+        await gateway.ask(get(path, bearer("ann")))
+        assert admission._found.cache_info().currsize - before == (more <= 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_appends_count_for_the_account_that_made_them(way: str, tmp_path: Path) -> None:
+    async with guarded(tmp_path, max_client_appends=20) as gateway:
+        for who in ("writer", "all"):
+            wire = request("POST", f"{PREFIX}/a/s", bearer(who), *APPEND[2], *WAYS[way], body=b"x")
+            assert (await gateway.ask(wire)).status == 204
+        counted = [*gateway.shared.quotas._rates.appends._used]
+        assert counted == ["account token writer", "account token all"]
 
 
 @pytest.mark.parametrize("prefix", ROUTES)

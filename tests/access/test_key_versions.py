@@ -21,6 +21,11 @@ STREAMS = "/v1/stream/rooms/*"
             f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 9 # why\n\n[[revoked]]\nsub = "x"\n',
             f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 10 # why\n\n[[revoked]]\nsub = "x"\n',
         ),
+        ("# mine\r\n", f'# mine\r\n\r\n[reader_keys]\r\n"{STREAMS}" = 1\r\n'),
+        (
+            '[reader_keys] # so\r\n"/a" = 2\r\n',
+            f'[reader_keys] # so\r\n"{STREAMS}" = 1\r\n"/a" = 2\r\n',
+        ),
         (f"[reader_keys]\n '{STREAMS}'=1\r\n", f"[reader_keys]\n '{STREAMS}'=2\r\n"),
     ],
 )  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -297,17 +299,31 @@ def test_the_public_keys_have_nothing_private(tmp_path: Path) -> None:
         sign(WISH, keys, MAX_AGE, NOW)
 
 
-@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o640, 0o620, 0o666])
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o666])
 def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path, keys_file.written(keys_file.new_keys()), mode)
     with pytest.raises(StartError, match=f"chmod 600 {path}"):
         Authorities(Settings(keys_file=path), lambda: NOW)
 
 
+@pytest.mark.parametrize(("owner", "user"), [(0, 0), (0, 7), (7, 7)])
+def test_a_group_may_read_what_is_roots_and_not_what_is_its_users_own(
+    monkeypatch: pytest.MonkeyPatch, owner: int, user: int
+) -> None:
+    held = SimpleNamespace(st_uid=owner, st_mode=0o640)
+    monkeypatch.setattr(os, "stat", lambda _: held)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    if owner == 0:
+        keys_file.check_mode("keys.json")
+        return
+    with pytest.raises(ValueError, match="chmod 600"):
+        keys_file.check_mode("keys.json")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "is no JSON Web Key Set: make it by headgate token keys"),
+        (b"", "is no JSON Web Key Set: headgate token keys NEW_FILE makes one"),
         (b'{"keys":[]}', "has no key with a kid"),
         (content(EC), "has no key with a kid"),
         (b'{"keys":[' + content(ED)[10:-2] + b',{"kty":"oct","kid":"r","k":"AAAA"}]}', "private"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from gateway.access.keys_file import new_keys, written
 from gateway.access.reader_keys import ReaderKeys
 from gateway.errors import StartError
 from tests.access.guarded import bearer, guarded, reach_tail, tokens_file
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
@@ -204,6 +206,48 @@ async def test_a_rotation_makes_what_was_kept_old(gateway: Serving, tmp_path: Pa
     assert plain.get(KEY) == new
     await rotate(gateway, tmp_path, **{"a/*": 1, "a/s": 7})
     assert len({old, new, await key_of(gateway)}) == 3
+
+
+async def test_who_waited_over_a_rotation_is_told_that_nothing_is_kept_by_the_old_key(
+    gateway: Serving, tmp_path: Path
+) -> None:
+    """Beside a poll by the new key, which is told the same news."""
+    gateway.polls_wait(60)
+    old, tail = await key_of(gateway), await reach_tail(gateway, PATH, "ann")
+    poll = f"{PATH}?offset={tail}&live=long-poll&rk="
+    before = asyncio.create_task(gateway.ask(get(f"{poll}{old}", bearer("ann"))))
+    await until(lambda: gateway.limits.live_readers == 1)
+    await rotate(gateway, tmp_path, **{"a/s": 2})
+    new = await key_of(gateway)
+    after = asyncio.create_task(gateway.ask(get(f"{poll}{new}", bearer("ann"))))
+    await until(lambda: gateway.limits.live_readers == 2)
+    await gateway.ask(post(PATH, b"news", bearer("all")))
+    assert [(one.body, one.get(KEY)) for one in (await before, await after)] == [(b"news", new)] * 2
+    assert (await before).get("Cache-Control") == "private, no-store"
+    assert "private" not in ((await after).get("Cache-Control") or "")
+
+
+async def test_what_was_read_over_a_rotation_is_not_kept_by_the_old_key(
+    gateway: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await key_of(gateway)
+    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reader
+    is_read, go_on, chunk_for = asyncio.Event(), asyncio.Event(), reader.chunk_for
+
+    async def slow(*what: object) -> object:
+        is_read.set()
+        await go_on.wait()
+        return await chunk_for(*what)  # type: ignore[arg-type] # as they came
+
+    monkeypatch.setattr(reader, "chunk_for", slow)
+    under_way = asyncio.create_task(gateway.ask(get(target, bearer("ann"))))
+    await is_read.wait()
+    await rotate(gateway, tmp_path, **{"a/s": 2})
+    go_on.set()
+    new = await key_of(gateway)
+    answers = [await under_way, *[await gateway.ask(get(target, bearer("ann"))) for _ in range(3)]]
+    told = {(one.body, one.get(KEY), one.get("Cache-Control")) for one in answers}
+    assert told == {(b"data", new, "private, no-store")}
 
 
 async def test_pages_may_read_the_key(tmp_path: Path) -> None:

@@ -203,9 +203,6 @@ TROUBLES = {
     "is gone": (says(KEYS, 404), "answers 404"),
     "has a page": (says(b"<!doctype html>"), "is no JSON Web Key Set"),
     "has a list": (says(b"[]"), "is no JSON Web Key Set"),
-    "has no keys": (says(b'{"keys":[]}'), "has no key with a kid"),
-    "has keys that are none": (says(b'{"keys":[1,{"kty":["x"]},{"kid":5}]}'), "has no key with"),
-    "has secrets": (says(b'{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}'), "has no key with"),
     "has it twice": (says(KEYS[:-1] + b',"keys":[]}'), "is no JSON Web Key Set"),
     "is nested deeply": (says(b"[" * 100_000), "is no JSON Web Key Set"),
     "has 101 keys": (says(jwks([ED] * 101)), "has more than 100 keys"),
@@ -215,14 +212,19 @@ TROUBLES = {
         "is no JSON Web Key Set",
     ),
 }
+WITHDRAWN = {
+    "has no keys": (says(b'{"keys":[]}'), "has no key with a kid"),
+    "has keys that are none": (says(b'{"keys":[1,{"kty":["x"]},{"kid":5}]}'), "has no key with"),
+    "has secrets": (says(b'{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}'), "has no key with"),
+}
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.parametrize("name", [*TROUBLES, *WITHDRAWN])
 async def test_while_there_were_never_keys_nobody_knows(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 and not 401: a client would throw away a token that may be good."""
-    answer, trouble = TROUBLES[name]
+    answer, trouble = (TROUBLES | WITHDRAWN)[name]
     if answer in {hang, drip}:
         monkeypatch.setattr(remote_keys, "FETCH_S", 1.0)
     async with issuing(answer) as issuer:
@@ -251,6 +253,23 @@ async def test_the_last_good_keys_go_on(name: str, monkeypatch: pytest.MonkeyPat
         assert issuer.verifier.known(good(), NOW) is ann
         assert await issuer.is_known(good(sub="bob"))
         assert not await issuer.is_known(good(EC, "ES256"))  # 401: there are keys, and not this one
+
+
+@pytest.mark.parametrize("name", WITHDRAWN)
+async def test_a_set_without_keys_withdraws_them_all(name: str) -> None:
+    answer, trouble = WITHDRAWN[name]
+    async with issuing() as issuer:
+        ann = await issuer.verifier.verify(good(), NOW)
+        issuer.answer = answer(issuer)
+        await issuer.keys._fetch()
+        assert trouble in (issuer.keys.trouble or "")
+        assert issuer.ended == [ann]
+        with pytest.raises(Unauthenticated, match="a key that is unknown"):
+            await issuer.verifier.verify(good(), NOW)
+        issuer.answer = issuer.publish
+        await issuer.keys._fetch()
+        assert issuer.keys.trouble is None
+        assert await issuer.is_known(good())
 
 
 async def test_a_server_that_is_dead_ends_nobody_and_is_found_again(

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from errno import EMFILE
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.access import watched_file
 from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
 from gateway.access.principal import Principal
@@ -204,6 +206,24 @@ async def test_a_file_that_is_mended_counts_again(watched: Watched) -> None:
     watched.replace(entry())
     await until(lambda: watched.trouble() is None)
     assert await is_known(watched, TOKEN)
+
+
+async def test_what_one_failed_read_did_not_see_the_next_one_sees(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may be out of descriptors for a moment; a revocation must not be lost by it."""
+
+    def fail(_path: str) -> bytes:
+        raise OSError(EMFILE, "Too many open files")
+
+    ann = await watched.verifier.verify(TOKEN, NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(watched_file, "read_file", fail)
+        watched.replace("")
+        await until(lambda: watched.trouble() is not None)
+        assert watched.ended == []
+    await until(lambda: watched.ended == [ann])
+    assert watched.trouble() is None
 
 
 async def test_half_of_a_file_that_is_a_file_too_does_not_count(watched: Watched) -> None:

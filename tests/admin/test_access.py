@@ -17,6 +17,7 @@ from admin.access.check import is_local
 from admin.access.sessions import IDLE_S
 from admin.access.sign_in import COOKIE
 from admin.app import build
+from gateway.access.credentials import READING
 from tests.admin.consoles import Clock, Switchboard, setup
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ async def test_a_browser_that_wants_a_page_is_sent_to_sign_in(client: TestClient
 
 def test_every_change_that_is_not_named_needs_an_operator() -> None:
     named = {at for at, need in check.NEEDS.items() if need != "operator"}
-    assert {path for method, path in named if method not in check.READING} == {
+    assert {path for method, path in named if method not in READING} == {
         "/sign-in",
         "/sign-out",
         "/explain",

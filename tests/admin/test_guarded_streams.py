@@ -41,7 +41,6 @@ ADMITTED = (
 WRITER = dict([bearer("all").split(": ")])
 TEXT = {"Content-Type": "text/plain"}
 TAILS = 12  # connections, which two workers share: all at one of them is 1 in 2,048
-PROTECTED = "/protected"  # its origin lets nobody in without a password of its own
 
 
 class Origin:
@@ -53,7 +52,8 @@ class Origin:
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(dict(request.headers))
-        told = {"Stream-Next-Offset": "7", "Stream-Up-To-Date": "true", "Cache-Control": "no-store"}
+        told = {"Stream-Next-Offset": "7", "Stream-Up-To-Date": "true"}
+        told["Cache-Control"] = "max-age=60"
         return web.Response(text="data", status=self.status, headers=told)
 
 
@@ -211,6 +211,8 @@ async def test_the_token_reaches_neither_origins_nor_logs_nor_anything_that_is_t
 async def test_of_a_route_whose_origin_decides_the_console_says_so(tmp_path: Path) -> None:
     why = "the origin of {} decides who may do this, and the console has no credentials for it"
     async with running(tmp_path) as at:
+        known = {"Authorization": "Basic YTpi"}  # to the origin: so there is a copy, and a page
+        assert await at.stream("GET", "/edge/asked/s?offset=-1", b"", **known) == 200
         at.origin.status = 401
         for route, name, decides in (
             ("/edge/asked", "s", "/edge/asked"),
@@ -220,6 +222,11 @@ async def test_of_a_route_whose_origin_decides_the_console_says_so(tmp_path: Pat
         ):
             status, said = await at.messages(route, name)
             assert (status, said.partition(": ")[2]) == (403, why.format(decides)), said
+        url = f"http://{at.settings.admin}/stream"
+        headers = {"Authorization": f"Bearer {VIEWER}", "Accept": "text/html"}
+        query = {"route": "/edge/asked", "name": "s"}
+        async with at.http.get(url, params=query, headers=headers) as page:
+            assert why.format("/edge/asked") in await page.text()
         status, said = await at.messages("/hidden", "s")
         assert (status, said) == (
             404,

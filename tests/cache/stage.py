@@ -13,6 +13,7 @@ from gateway.cache.decision import select
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.policy import Defaults
+from gateway.cache.private_fields import EVERYBODY
 from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import CacheEntry, Store
 from gateway.origin.client import Origin, OriginSettings
@@ -66,6 +67,7 @@ class Stage:
             self.clock,
             lambda ask: lambda offset: (ask.path, offset) in self.tails,
             self.traffic,
+            lambda *_: EVERYBODY,
         )
 
     async def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:

@@ -250,7 +250,8 @@ def test_a_304_confirms_what_it_does_not_call_otherwise(
 
 def test_a_304_updates_what_is_stored_but_not_what_its_body_is() -> None:
     stored = fields(
-        f"Date: {HOUR_AGO} | Age: 5 | A: 1 | A: 2 | B: 3 | Cache-Control: max-age=1 | Set-Cookie: a=b |"
+        f"Date: {HOUR_AGO} | Age: 5 | A: 1 | A: 2 | B: 3 | Cache-Control: max-age=1 |"
+        "Set-Cookie: a=b |"
         'Content-Length: 5 | Content-Encoding: gzip | Content-Type: text/plain | ETag: "a"'
     )
     answer = fields(

@@ -36,6 +36,13 @@ def test_lifetimes_stay_for_the_browser(given: list[str], left: str) -> None:
         *("CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control"),
         *("Surrogate-Control", "Surrogate-Key", "Cache-Tag", "CDN-Tag", "Edge-Cache-Tag"),
         *("Edge-Control", "X-Accel-Expires", "xkey", "X-Cache-Tags", "X-LiteSpeed-Cache-Control"),
+        *(
+            "Akamai-Cache-Control",
+            "Netlify-Cache-Tag",
+            "Fastly-Surrogate-Key",
+            "X-Surrogate-Control",
+        ),
+        "Expires",
     ],
 )
 def test_nothing_else_is_said_to_shared_caches(name: str) -> None:

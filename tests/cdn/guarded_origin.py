@@ -15,9 +15,8 @@ from joserfc.jwk import OKPKey
 
 from gateway.access import jws
 from gateway.access.keys_file import new_keys, written
-from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin
+from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin, telling_who
 from tests.support.http1 import ask
-from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
 
 PREFIX = "/v1/private"
+NESTED = f"{PREFIX}/users"
+"""An HTTP origin below it, which tells each reader who he is."""
 FIRST, BODY = b"first", b"for all who may read it"
 WRITER = "the-writer-of-these-tests"
 EVERYTHING = ["read", "append", "create", "close", "delete"]
@@ -82,7 +83,7 @@ class Stream(NamedTuple):
 class GuardedOrigin(HeadgateOrigin):
     """Its log below PREFIX takes read tokens, and a writer's; it has reader keys."""
 
-    def __init__(self, folder: Path, poll_s: float) -> None:
+    def __init__(self, folder: Path, poll_s: float, readers_port: int) -> None:
         self.signer = Signer()
         self._tokens = folder / "tokens.toml"
         keys = folder / "keys.json"
@@ -90,12 +91,16 @@ class GuardedOrigin(HeadgateOrigin):
         keys.chmod(0o600)
         self.tell()
         route = {"prefix": PREFIX, "origin": "memory:", "auth": ["tokens", "read-tokens"]}
+        told_apart = {"prefix": NESTED, "origin": f"http://127.0.0.1:{readers_port}"}
         super().__init__(
-            free_port(),  # where nobody answers: its other routes are not asked
+            readers_port,
             poll_s,
             (),
             ("*",),
-            private=[route | {"reader_keys": "on"} | LIFETIMES | {"chunk_max_age": 600}],
+            private=[
+                route | {"reader_keys": "on"} | LIFETIMES | {"chunk_max_age": 600},
+                told_apart,
+            ],
             environment={
                 "HEADGATE_TOKENS_FILE": str(self._tokens),
                 "HEADGATE_KEYS_FILE": str(keys),
@@ -148,8 +153,8 @@ class GuardedOrigin(HeadgateOrigin):
 @contextlib.contextmanager
 def guarded_origin(poll_s: float) -> Iterator[GuardedOrigin]:
     """A started one; killed when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as folder:
-        origin = GuardedOrigin(Path(folder), poll_s)
+    with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as folder, telling_who() as port:
+        origin = GuardedOrigin(Path(folder), poll_s, port)
         try:
             origin.start()
             yield origin

@@ -12,6 +12,7 @@ from cdn_configs.render import render
 from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.guarded_origin import (
     BODY,
+    NESTED,
     PREFIX,
     GuardedOrigin,
     Signer,
@@ -80,7 +81,7 @@ def edge(request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge
         listen=port,
         credentials=way.mode,
         standalone=whole.can_stand_alone,
-        remember_s=REMEMBER_S,
+        remember_s=REMEMBER_S if way.mode == "asked" else None,
     )
     parts = (whole, *map(run_here, whole.beside))
     files = {one.file_name: render(one, options) for one in parts}
@@ -177,6 +178,22 @@ async def test_who_may_not_read_is_answered_by_the_gateway_each_time(
         assert [one.status for one in answers] == [status] * 6, token
         problems = {one.get("content-type") for one in answers}
         assert problems == {"application/problem+json"}, token
+
+
+async def test_a_route_that_tells_readers_apart_is_known_in_every_spelling(edge: Edge) -> None:
+    """Five spellings of one path below it, each read by two, and then by nobody."""
+    letter = NESTED.index("users")
+    spelled = (
+        NESTED,
+        *(f"{NESTED[:at]}%{ord(NESTED[at]):02X}{NESTED[at + 1 :]}" for at in (1, 5, letter)),
+        f"{NESTED[:letter]}%{ord('u'):02x}sers",
+    )
+    for prefix in spelled:
+        target = f"{prefix}/me?offset=-1"
+        answers = [await get(edge.port, target, **bearer(who)) for who in ("bob", "alice")]
+        answers.append(await get(edge.port, target))
+        said = [(one.status, one.body) for one in answers]
+        assert said == [(200, b"Bearer bob"), (200, b"Bearer alice"), (200, b"nobody")], prefix
 
 
 async def test_a_token_that_is_taken_back_counts_for_no_longer_than_is_said(

@@ -15,7 +15,7 @@ from tests.cdn.guarded_origin import BODY, PREFIX, GuardedOrigin, guarded_origin
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
 from tests.clients.readers import read_with_typescript
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
-from tests.support.http1 import Client, ask, request
+from tests.support.http1 import Client, Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.waiting import at_rest, until
 
@@ -134,6 +134,27 @@ def test_the_key_is_no_credential_where_there_is_no_copy(edge: Edge) -> None:
     ]
     assert statuses == [401, 401, 403, 403, 401, 401]
     assert edge.read(url, origin.signer.token(stream.path, "friend")).body == BODY
+
+
+def test_what_one_reader_is_told_of_his_request_is_told_to_no_other(edge: Edge) -> None:
+    """Five wrong requests that do not wait, each for another stream, and a right one after it."""
+    origin = edge.origin
+    wrong = (
+        (),
+        ("Authorization: Bearer nonsense",),
+        ("Authorization: Bearer nonsense", "Authorization: Bearer nonsense"),
+        ("Authorization: Basic bm9ib2R5Og==",),
+        ("Cookie: __Secure-headgate=a", "Cookie: __Secure-headgate=b"),
+    )
+    for lines in wrong:
+        stream = origin.stream()
+        url = f"{stream.target}&live=long-poll&rk={origin.reader_key(stream.path)}"
+        with Wire(edge.port) as wire:
+            head = [f"GET {url} HTTP/1.1", "Host: localhost", *lines, "", ""]
+            wire.send("\r\n".join(head).encode())
+            assert wire.answer().status in {400, 401}, lines
+        right = edge.read(url, origin.signer.token(stream.path, "friend"))
+        assert (right.status, right.body) == (200, BODY), lines
 
 
 def test_events_are_passed_on_to_each_reader(edge: Edge) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cdn_configs.errors import Refused
 from cdn_configs.options import (
     ALWAYS_IDENTITY,
+    CREDENTIAL_MODES,
     LONGEST_HOST,
     LONGEST_ITEM,
     MIB,
@@ -93,7 +94,8 @@ def test_the_keys_are_those_of_the_keys_file_without_what_is_private(tmp_path: P
     keys = content["keys"]
     assert isinstance(keys, list)
     file.write_bytes(written(content))
-    options = from_settings(Settings(keys_file=str(file), read_token_max_age=60))
+    settings = Settings(keys_file=str(file), read_token_max_age=60)
+    options = from_settings(settings, credentials="verified")
     signing = [key for key in keys if key["kty"] == "OKP"]
     assert [key.kid for key in options.read_keys] == [key["kid"] for key in signing]
     assert options.token_age_s == 60
@@ -104,6 +106,24 @@ def test_the_keys_are_those_of_the_keys_file_without_what_is_private(tmp_path: P
     private = [key[name] for key in keys for name in ("d", "k") if name in key]
     assert len(private) == 3
     assert [secret for secret in private if secret in text] == []
+
+
+def test_only_an_edge_that_verifies_knows_keys(tmp_path: Path) -> None:
+    """So that no other file is another after a rotation; nor is the file of keys looked at."""
+    settings = Settings(keys_file=str(tmp_path / "none.json"), read_token_max_age=60)
+    for credentials in CREDENTIAL_MODES:
+        if credentials != "verified":
+            assert from_settings(settings, credentials=credentials) == from_settings(
+                Settings(), credentials=credentials
+            )
+
+
+def test_what_only_an_edge_that_asks_has_is_refused_for_others() -> None:
+    for credentials in (None, *CREDENTIAL_MODES):
+        if credentials != "asked":
+            with pytest.raises(Refused, match="--remember is for --credentials asked"):
+                from_settings(Settings(), credentials=credentials, remember_s=5)
+    assert from_settings(Settings(), credentials="asked", remember_s=5).remember_s == 5
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"keys": 1}', '{"keys": [1]}'])

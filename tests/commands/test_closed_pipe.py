@@ -62,7 +62,7 @@ def test_the_doctor_of_a_deployment(closed_pipe: int, monkeypatch: pytest.Monkey
 
 def test_configurations(closed_pipe: int, tmp_path: Path) -> None:
     settings = tmp_path / "headgate.toml"
-    settings.write_text('listen = "10.0.0.5:4000"\n')
+    settings.write_text('listen = "10.0.0.5:4000"\nauth = "none"\n')
     config = ("--config", str(settings))
     rendered = ("cdn", "render", "haproxy", *config, "--host", "a.example")
     assert ended(closed_pipe, *rendered) == (0, "")

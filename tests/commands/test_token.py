@@ -53,7 +53,9 @@ def test_a_new_token_is_alone_on_stdout() -> None:
     assert run("hash", "--new")[1] != token
 
 
-@pytest.mark.parametrize("typed", ["", "x" * 21, "x" * 1025, "x" * 22 + "\ny", "é" * 22])
+@pytest.mark.parametrize(
+    "typed", ["", "x" * 21, "x" * 1025, "x" * 22 + "\ny", "é" * 22, "x y" * 22]
+)
 def test_what_is_no_token_is_refused_and_not_repeated(typed: str) -> None:
     said = "headgate: a token is one line of 22 to 1,024 visible ASCII characters.\n"
     assert run("hash", typed=typed) == (1, "", said)
@@ -94,6 +96,36 @@ def test_a_rotation_keeps_what_was_signed_before(config: Path, tmp_path: Path) -
         "headgate: the token is signed by a key that is unknown, or not with its algorithm.\n",
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.toml", "keys.json"]
+
+
+def test_a_rotation_leaves_the_file_to_whom_it_belongs(config: Path, tmp_path: Path) -> None:
+    """Root's file that a group may read, which a link leads to, as it is mounted for a gateway."""
+    group = 65534 if os.geteuid() == 0 else os.getegid()
+    keys, real = tmp_path / "keys.json", tmp_path / "real.json"
+    keys.rename(real)
+    keys.symlink_to(real)
+    os.chown(real, -1, group)
+    real.chmod(0o640 if os.geteuid() == 0 else 0o600)
+    before, content = real.stat(), real.read_bytes()
+    assert run("keys", keys, "--rotate")[:2] == (0, "")
+    after = real.stat()
+    assert keys.is_symlink()
+    assert real.read_bytes() != content
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid,
+        group,
+        before.st_mode,
+    )
+    assert run("sign", "--config", config, STREAM, "--subject", "ann")[0] == 0
+
+
+def test_a_key_that_signs_no_more_loses_its_private_half(config: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    signed = json.loads(keys.read_bytes())["keys"][0]
+    assert run("keys", keys, "--rotate")[:2] == (0, "")
+    listed = json.loads(keys.read_bytes())["keys"]
+    assert ["d" in key for key in listed] == [True, True, False, False]
+    assert (listed[2]["kid"], listed[2]["x"]) == (signed["kid"], signed["x"])
 
 
 def test_public_keys_are_printed_without_private_ones(config: Path, tmp_path: Path) -> None:
@@ -178,14 +210,14 @@ def test_a_url_has_the_token_in_its_query(config: Path) -> None:
     ("arguments", "status", "said"),
     [
         ((STREAM,), 2, "Missing option '--subject'"),
-        (("chat", "--subject", "ann"), 1, "the token must be a canonical path"),
-        ((STREAM, "--subject", ""), 1, "the token must have a subject"),
-        ((STREAM, "--subject", "ann", "--for", "3601"), 1, "must last at most 3600 s"),
-        ((STREAM, "--subject", "ann", "--for", "0"), 1, "must last at most 3600 s"),
+        (("chat", "--subject", "ann"), 2, "STREAMS must be a canonical path"),
+        ((STREAM, "--subject", ""), 2, "the token must have a subject"),
+        ((STREAM, "--subject", "ann", "--for", "3601"), 2, "must last at most 3600 s"),
+        ((STREAM, "--subject", "ann", "--for", "0"), 2, "at least 1"),
         ((STREAM, "--subject", "ann", "--operation", "admin"), 2, "'admin' is not one of"),
         ((STREAM, "--subject", "ann", "--cookie", "--query", "x"), 2, "exclude each other"),
         (("/r/*", "--subject", "ann", "--query", "x"), 2, "--query needs one stream"),
-        (("/a;b", "--subject", "ann", "--cookie"), 1, "the token cannot be a cookie"),
+        (("/a;b", "--subject", "ann", "--cookie"), 2, "the token cannot be a cookie"),
     ],
 )
 def test_what_cannot_be_signed_is_told(
@@ -200,7 +232,7 @@ def test_without_a_file_of_keys_there_is_nothing_to_do(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HEADGATE_KEYS_FILE", raising=False)
-    said = "headgate: the settings have no keys_file: make one by headgate token keys FILE.\n"
+    said = "headgate: the settings have no keys_file: make one by headgate token keys NEW_FILE.\n"
     assert run(*command) == (2, "", said)
 
 
@@ -223,10 +255,10 @@ def checked(config: Path) -> tuple[int, str]:
 def test_a_check_reads_the_files_that_tokens_are_judged_by(config: Path, tmp_path: Path) -> None:
     assert checked(config) == (0, "")
     keys, tokens = tmp_path / "keys.json", tmp_path / "tokens.toml"
-    keys.chmod(0o640)
+    keys.chmod(0o604)
     assert checked(config)[0] == 2
     assert checked(config)[1].endswith(f"chmod 600 {keys}.\n")
-    config.write_text(f'tokens_file = "{tokens}"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
     assert checked(config) == (
         2,
         f"headgate: {tokens} cannot be read: No such file or directory.\n",
@@ -251,6 +283,34 @@ def test_a_kind_of_credential_that_nothing_is_said_of_is_refused(
     assert checked(config) == (2, f"headgate: auth has {kind}, which needs {needed}.\n")
 
 
+def test_public_keys_may_be_read_by_all(config: Path, tmp_path: Path) -> None:
+    token = run("sign", "--config", config, STREAM, "--subject", "ann")[1]
+    public = tmp_path / "public.json"
+    public.write_text(run("keys", tmp_path / "keys.json", "--public")[1])
+    public.chmod(0o644)
+    config.write_text(f'keys_file = "{public}"\n')
+    assert run("verify", "--config", config, typed=token)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((STREAM, "--query", "streams.example.com"), "--query must be what stands in front of"),
+        ((STREAM, "--query", "http://h/v1/stream"), "--query must be what stands in front of"),
+        ((STREAM, "--query", "http://h:x"), "--query must be what stands in front of"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_as_one(
+    config: Path, options: tuple[str, ...], said: str
+) -> None:
+    status, printed, told = run("sign", "--config", config, "--subject", "ann", *options)
+    assert (status, printed, said in told) == (2, "", True), told
+
+
+def test_every_line_of_the_help_is_whole() -> None:
+    assert "..." not in run("--help")[1].replace("[OPTIONS] COMMAND [ARGS]...", "")
+
+
 # ---------------------------------------------------------------- rotate
 
 
@@ -259,7 +319,7 @@ def test_a_rotation_raises_a_version_and_keeps_who_may_read_the_file(tmp_path: P
     real.write_text("# mine\n")
     real.chmod(0o640)
     link.symlink_to(real)
-    config.write_text(f'tokens_file = "{link}"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{link}"\n')
     for version in (1, 2):
         said = f"headgate: {STREAM} has version {version} of its reader key within a second.\n"
         assert run("rotate", "--config", config, STREAM) == (0, "", said)
@@ -276,7 +336,7 @@ def test_a_rotation_raises_a_version_and_keeps_who_may_read_the_file(tmp_path: P
 def test_a_rotation_that_cannot_be_made_leaves_the_file(tmp_path: Path) -> None:
     file, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     file.write_text("wrong")
-    config.write_text(f'tokens_file = "{file}"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{file}"\n')
     status, _, said = run("rotate", "--config", config, STREAM)
     assert (status, said.count("\n"), file.read_text()) == (2, 1, "wrong")
     config.write_text("")

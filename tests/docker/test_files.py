@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli
+from gateway.settings import load
 from tests.docker.machine import DOCKER, Machine, compose, instructions, read_yaml
 from tests.monitoring.promtool import promtool
 from tests.support.processes import ROOT
@@ -38,6 +39,13 @@ def test_the_image_file_has_no_fault_that_a_linter_knows() -> None:
 def test_the_compose_file_fits_its_schema() -> None:
     schema = ("--builtin-schema", "vendor.compose-spec")
     assert_passes("check-jsonschema", *schema, DOCKER / "compose.yaml")
+
+
+def test_the_gateway_tells_the_clients_of_nginx_apart() -> None:
+    told = SERVICES["gateway"]["environment"]["HEADGATE_TRUSTED_PROXIES"]
+    trusted = load(None, {"HEADGATE_TRUSTED_PROXIES": told}, {}).trusted_proxies
+    assert [str(network) for network in trusted] == ["172.16.0.0/12", "192.168.0.0/16"]
+    assert not any(port.endswith(":4437") for port in SERVICES["gateway"]["ports"])
 
 
 def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from tests.support.processes import ROOT
 
-READS = 5000
+READS = 50_000
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_of_one_reader_is_in_what_another_one_gets() -> None:
     """In a process of its own, as other simulations: its virtual loop ends amid connections."""
     command = [sys.executable, "-m", "tests.edge", "identities", "--reads", str(READS)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.startswith(f"{READS} reads, ")
+    assert int(run.stdout.partition(" ")[0]) >= READS
     assert " 0 violations\n" in run.stdout

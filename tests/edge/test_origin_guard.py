@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.telemetry.inspection import ExplainRequest, Explanation
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request
@@ -298,3 +299,25 @@ async def test_what_a_304_sets_for_one_reader_is_not_given_to_who_joined_it() ->
         held.set()
         assert (await ann).get("set-cookie") == "of=ann"
         assert (await ben).get("set-cookie") != "of=ann"
+
+
+async def test_explain_finds_whom_the_origin_let_in_by_the_cookie() -> None:
+    """The origin is told of the cookie as it came, and not of an Authorization beside it."""
+
+    async def script(wire: Wire) -> None:
+        await wire.body()
+        fields = ("Content-Type: text/plain", "Stream-Next-Offset: 0_0")
+        await wire.send(answer(b"", *fields))
+
+    async with (
+        RawOrigin(script) as origin,
+        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S}) as gateway,
+    ):
+        cookie = f"__Secure-headgate={CANARY}"
+        target = f"{STREAM}?offset=-1"
+        assert (await gateway.ask(get(target, f"Cookie: {cookie}"))).status == 200
+        question = ExplainRequest(target, (("Host", "headgate.test"), ("Cookie", cookie)), "GET")
+        explained = await gateway.inspector.answer(question)
+        assert isinstance(explained, Explanation)
+        told = {step.title: step.outcome for step in explained.steps}
+        assert told["Who is admitted"] == "whom the origin lets read, for 30 s more"

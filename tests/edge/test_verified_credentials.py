@@ -7,6 +7,7 @@ import contextlib
 from itertools import product
 from typing import TYPE_CHECKING
 
+from gateway.web.connection import Connection
 from tests.access.guarded import CANARY, bearer, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.waiting import until
@@ -152,6 +153,12 @@ async def test_one_poll_at_the_origin_feeds_all_who_are_admitted(tmp_path: Path)
             assert events
         assert gateway.edges[0].feeds.count == 1
         assert CANARY not in repr(origin.heard)
+        poller = await gateway.connect()  # late, and answered at once: it waits for nothing
+        late = await poller.ask(get(f"{STREAM}?offset=1_0&live=long-poll", bearer("ann")))
+        assert (late.status, late.body) == (200, b"news")
+        assert gateway.ordinary == len(clients)
+        (kept,) = [it for it in gateway.server.connections if isinstance(it, Connection)]
+        assert kept.principal is None
 
 
 async def test_a_private_route_tells_shared_caches_nothing(tmp_path: Path) -> None:

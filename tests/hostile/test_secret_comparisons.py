@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What only says something of a secret is none.
 SECRET = re.compile(
-    r"^(?!without_|.*_(id|ids|file|name|type|count|kind)$)(.*_)?(token|digest|password|passwd|secret|signature|hmac|mac|csrf|credential|api_?key)s?(_|$)"
+    r"^(?!without_|.*_(id|ids|file|name|type|count|kind)$)(.*_)?(token|digest|password|passwd|secret|signature|hmac|mac|csrf|credential|api_?key|reader_key|rk)s?(_|$)"
 )
 COMPARED = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 # Comparisons that may stay, each with its reason.
@@ -94,6 +94,8 @@ def test_no_secret_is_compared_by_its_beginning(tell: Callable[[str], None]) -> 
         "headers['token'] == x",
         "headers.get('api_key') != x",
         "digest in known",
+        "rk == reader_key",
+        "self.reader_key != given",
         "token.encode() not in known",
         "sha256(token).hexdigest() == x",
         "a == b == csrf",

@@ -152,6 +152,11 @@ class Client:
         """A new connection to a server on this machine."""
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=receive_buffer))
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether this end has heard that the connection is over."""
+        return self._writer.is_closing()
+
     def send(self, data: bytes) -> None:
         """Write."""
         self._writer.write(data)

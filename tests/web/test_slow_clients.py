@@ -32,7 +32,8 @@ async def trickle(clients: list[Client], gateway: Serving) -> None:
     """A byte of each, again and again, until the server has none of them."""
     while gateway.limits.connections:
         for client in clients:
-            client.send(b"x")
+            if not client.is_closing:  # cut, and this end has heard of it
+                client.send(b"x")
         await asyncio.sleep(0.05)
 
 

@@ -14,7 +14,8 @@ const CONFIG = {
   "poll_data_s": 20,
   "read_keys": [],
   "timeout_s": 65,
-  "token_age_s": 900
+  "token_age_s": 900,
+  "usual_path": "^(?:[A-Za-z0-9._~!$\u0026\u0027()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
 }
 
 // What a request to a stream is, and which requests are the same read.
@@ -199,7 +200,8 @@ const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 
 
 const OF_ALL_SLOTS = /\b(origin|accept-encoding)\b/gi
 const OF_ITS_SLOT = /\b(origin|accept-encoding|authorization|cookie)\b/gi
-const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
+// All else may be what one reader is told, and others not; 502 is that the gateway is not reached.
+const ALIKE = [200, 204, 410, 502]
 
 /**
  * Whether others may have this answer: `isOwnSlot` says that they may have what is private, and
@@ -207,7 +209,7 @@ const REFUSED = [401, 403, 404] // as a stream that one reader may not know of
  */
 function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
-  if (isOfMany && REFUSED.includes(status)) return false
+  if (isOfMany && !ALIKE.includes(status)) return false
   const known = isOwnSlot ? OF_ITS_SLOT : OF_ALL_SLOTS
   const varies = (headers.get("Vary") ?? "").replace(known, "")
   if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
@@ -281,9 +283,6 @@ const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
 const TYPE = "hg-read+jwt"
 const LONGEST_TOKEN = 8 * 1024
 const BELOW = "/*"
-// As the gateway spells a path itself; another spelling may be of another stream.
-const USUAL_PATH =
-  /^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2})*$/
 
 /** The token that a read presents: of Authorization, else of its query, else of its cookie. */
 function tokenOf(request, url) {
@@ -297,9 +296,10 @@ function tokenOf(request, url) {
 }
 
 /** Whether a token lets its bearer read the stream at this path now. */
-async function mayRead(token, path, { read_keys, own_paths, token_age_s }) {
-  if (token === null || token.length > LONGEST_TOKEN || !USUAL_PATH.test(path)) return false
-  if (!new RegExp(own_paths).test(path)) return false
+async function mayRead(token, path, { read_keys, usual_path, own_paths, token_age_s }) {
+  if (token === null || token.length > LONGEST_TOKEN) return false
+  // In another spelling than the gateway's own it may be of another stream, or of another route.
+  if (!new RegExp(`${usual_path}$`).test(path) || !new RegExp(own_paths).test(path)) return false
   const parts = token.split(".")
   const [header, claims] = parts.map(decoded)
   if (parts.length !== 3 || !header || !claims) return false
@@ -428,6 +428,8 @@ function isOwnSlot(read) {
 
 /** Whether others in its slot may be refused what this read is answered, or the other way. */
 function isOfMany(read) {
+  // Who has only the key is told apart by nothing from those who have a credential, too.
+  if (CONFIG.credentials === "reader-key") return true
   return CONFIG.credentials !== "per-credential" && hasCredentials(read)
 }
 

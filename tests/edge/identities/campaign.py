@@ -18,6 +18,7 @@ from gateway.telemetry.logs import NAME
 from gateway.web import metrics
 from tests.edge.identities.asking import GUARDED, OWN, Asking
 from tests.edge.identities.judge import Count, Judge
+from tests.edge.identities.line import answer, head_only
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN, Origin
 from tests.edge.identities.people import CANARY, Person, mark_of_scope, scopes_of
 from tests.edge.identities.store_search import found_in_store
@@ -25,19 +26,22 @@ from tests.edge.identities.world import WRITER, Gateway, tokens
 from tests.edge.simulation.client import Client
 from tests.edge.simulation.judge import Got
 from tests.edge.simulation.network import SimulatedLoop
+from tests.support.http1 import read_body, read_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.telemetry.inspection import Question
     from tests.edge.identities.asking import Read
+    from tests.edge.identities.line import Line
 
-CLIENTS = 50
-CHANGES_EVERY_S = 3.0
-AWAY_S = 9.0  # longer than any permission counts
+CROWDS_AT_ONCE = 80
+PAUSES_S = 0.1  # of those who come for something, at most
+CHANGES_EVERY_S = 6.0
+AWAY_S = 40.0  # longer than any permission counts
 READERS_LEAVE_S = 12.0
 FAR = 2  # the gateway before another one, which has but an open route
-GATEWAYS = (0, 0, 0, 0, 0, 1, 1, 1, 1, FAR)  # as often
+GATEWAYS = (0, 0, 0, 0, 0, 0, 0, 1, 1, FAR)  # as often
 
 
 class Campaign:
@@ -56,7 +60,7 @@ class Campaign:
 
     async def run(self, file: Path) -> Count:
         """Read through a gateway, one that logs, and two in a row."""
-        file.write_bytes(tokens(self.people))
+        file.write_bytes(tokens(self.people, self.loop.time()))
         self.origin.start()
         at_origin = dict.fromkeys((OPEN, BY_TOKEN, BY_ORIGIN), "http://10.0.0.1:80")
         all_kinds = {**at_origin, OWN: "memory:"}
@@ -69,7 +73,7 @@ class Campaign:
             await gateway.start()
         await self._make_own()
         changing = self.loop.create_task(self._change())
-        await asyncio.gather(*(self._read_on() for _ in range(CLIENTS)))
+        await asyncio.gather(*(self._read_on() for _ in range(CROWDS_AT_ONCE)))
         changing.cancel()
         for gateway in self.gateways:
             await self._search(gateway)
@@ -107,7 +111,7 @@ class Campaign:
             revoked.setdefault(self.chance.randrange(len(self.people)), now)
             valid = [one for one in self.people if one.number not in revoked]
             self.origin.members = {one.number for one in valid}
-            file = parse_tokens("tokens.toml", tokens(valid))
+            file = parse_tokens("tokens.toml", tokens(valid, now))
             for gateway in self.gateways:
                 gateway.tokens_are(file)
             scope = self.chance.choice(scopes_of(len(self.people)))
@@ -116,38 +120,62 @@ class Campaign:
     # Reading
 
     async def _read_on(self) -> None:
-        clients = [Client(self.loop, gateway.address) for gateway in self.gateways]
         while self.left > 0:
-            self.left -= 1
-            self.count.reads += 1
-            number = self.chance.choice(GATEWAYS)
-            read = self.asking.read([OPEN] if number == FAR else [OPEN, *GUARDED])
-            if read.way == "sse":
-                await self._follow(clients[number], read)
-                continue
-            got = await clients[number].ask(read.method, read.target, read.fields)
-            if got is None:
+            gateway = self.gateways[self.chance.choice(GATEWAYS)]
+            is_far = gateway is self.gateways[FAR]
+            crowd = self.asking.crowd([OPEN] if is_far else [OPEN, *GUARDED])
+            self.left -= len(crowd)
+            self.count.reads += len(crowd)
+            if crowd[0].way == "sse":
+                await asyncio.gather(*(self._follow(gateway, read) for read in crowd))
+            else:
+                await self._ask(gateway, crowd)
+            await asyncio.sleep(self.chance.uniform(0, PAUSES_S))
+
+    async def _ask(self, gateway: Gateway, crowd: list[Read]) -> None:
+        """All of them ask before anybody reads his answer."""
+        asked = self.loop.time()
+        lines = [self._send(gateway, read) for read in crowd]
+        for read, line in zip(crowd, lines, strict=True):
+            try:
+                told = await line.read(answer(read.method))
+            except ConnectionResetError:
                 self.count.ways["cut"] += 1
                 continue
+            got = Got(asked, line.came, told.status, told.headers, told.body)
             if got.status == 200 and "etag" in got.fields:
                 self.asking.tags[read.person.number, read.path] = got.fields["etag"]
             self.judge.answered(read, got)
-        for client in clients:
-            client.leave()
+            gateway.give_back(line)
 
-    async def _follow(self, client: Client, read: Read) -> None:
+    def _send(self, gateway: Gateway, read: Read) -> Line:
+        wire, line = read.wire, gateway.line()
+        self.count.ways["a remembered head"] += gateway.fast.known(wire) is not None
+        line.send(wire)
+        return line
+
+    async def _follow(self, gateway: Gateway, read: Read) -> None:
         """Some of the events, sometimes all until the gateway ends them."""
-        stays = self.chance.choice([1, 1, 1, 3])
-        async for told in client.events(read.target, read.fields):
-            if isinstance(told, Got):
-                is_begun = told.fields.get("content-type") == "text/event-stream"
-                (self.judge.began if is_begun else self.judge.answered)(read, told)
-                continue
-            self.judge.told(read, told)
-            stays -= 1
-            if not stays:
-                break
-        client.leave()
+        asked, line = self.loop.time(), self._send(gateway, read)
+        with contextlib.suppress(ConnectionResetError):
+            head = await line.read(head_only())
+            if head.headers.get("content-type") != "text/event-stream":
+                whole = await line.read(read_body(head))
+                got = Got(asked, line.came, whole.status, whole.headers, whole.body)
+                self.judge.answered(read, got)
+            else:
+                self.judge.began(read, Got(asked, line.came, head.status, head.headers, b""))
+                await self._watch(read, line, self.chance.choice([1, 1, 1, 3]))
+        line.leave()
+
+    async def _watch(self, read: Read, line: Line, events: int) -> None:
+        unread = b""
+        while events and (chunk := await line.read(read_chunk())):
+            unread += chunk
+            whole, sign, unread = unread.rpartition(b"\n\n")
+            if sign:
+                self.judge.told(read, (whole + sign).decode("latin-1"))
+                events -= 1
 
     # Where operators look
 

@@ -20,10 +20,7 @@ FIRST_CURSOR = 9 * 10**12  # of readers far in the future, each with a million o
 CURSORS = 10**6
 COOKIE = "__Secure-headgate"
 
-_PERSON = re.compile(r"zq(\d+)x")
-_SCOPE = re.compile(r"zs([a-z]+\d*)x")
-_CURSOR = re.compile(r"\b9000\d{9}\b")
-_OF_CANARY = re.compile(rf"{CANARY}-(\d+)-")
+_MARKS = re.compile(rf"zq\d+x|zs[a-z]+\d*x|\b9000\d{{9}}\b|{CANARY}-\d+-")
 
 
 def mark_of_scope(scope: str) -> str:
@@ -78,11 +75,11 @@ class Person:
 
     def leaks(self, text: str) -> set[str]:
         """What stands in an answer to him and is of others, or is anybody's token."""
-        cursors = {int(found) for found in _CURSOR.findall(text)}
-        found = {str(one) for one in cursors if (one - FIRST_CURSOR) // CURSORS != self.number}
-        found |= {f"zq{one}x" for one in _PERSON.findall(text)} - {self.mark}
-        found |= {mark_of_scope(one) for one in set(_SCOPE.findall(text)).difference(self.scopes)}
-        return found | {f"{CANARY} of {one}" for one in _OF_CANARY.findall(text)}
+        own = {self.mark, *(mark_of_scope(one) for one in self.scopes)}
+        return {one for one in {*_MARKS.findall(text)} - own if not self._is_own_cursor(one)}
+
+    def _is_own_cursor(self, text: str) -> bool:
+        return text.isdigit() and (int(text) - FIRST_CURSOR) // CURSORS == self.number
 
 
 def scopes_of(people: int) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 from gateway import app
@@ -12,6 +14,7 @@ from gateway.settings import Route
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
+from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
 from tests.web.serving import Options, settings_of
 
@@ -26,12 +29,13 @@ if TYPE_CHECKING:
     from tests.edge.simulation.network import Address, SimulatedLoop
 
 EPOCH_S = 1_800_000_000.0
-AUTH_TTL_S = 5.0
-EXPIRES_S = 5  # from the beginning, for each seventh
+AUTH_TTL_S = 30.0
+PERIOD_S = 20
+EXPIRES_S = 8  # of each period, for each seventh; the next one gives him a later end
 WRITER = "writer-0123456789abcdef-writer"
 
 
-def tokens(people: Iterable[Person]) -> bytes:
+def tokens(people: Iterable[Person], now: float) -> bytes:
     """A tokens_file in which these may read what is for them, and a writer may write."""
     grants = f'{{ streams = "{OWN}/*", operations = ["create", "append"] }}'
     entries = [_entry("writer", WRITER, grants)]
@@ -41,18 +45,16 @@ def tokens(people: Iterable[Person]) -> bytes:
             for prefix in (BY_TOKEN, OWN)
             for scope in one.scopes
         )
-        expires = f"expires = {'2027-01-15T08:00:05Z'}\n" if _expires(one) else ""
+        expires = ""
+        if (until := expires_at(one, now)) < inf:
+            expires = f"expires = {datetime.fromtimestamp(EPOCH_S + until, UTC).isoformat()}\n"
         entries.append(_entry(f"p{one.number}", one.token, grants) + expires)
     return "\n".join(entries).encode()
 
 
-def _expires(one: Person) -> bool:
-    return one.number % 7 == 3
-
-
-def expires_at(one: Person) -> float:
-    """When his token expires for the gateway, by the loop's time."""
-    return EXPIRES_S if _expires(one) else float("inf")
+def expires_at(one: Person, now: float) -> float:
+    """When the token he has at a moment expires for the gateway, by the loop's time."""
+    return now // PERIOD_S * PERIOD_S + EXPIRES_S if one.number % 7 == 3 else inf
 
 
 def _entry(name: str, token: str, grants: str) -> str:
@@ -78,8 +80,8 @@ class Gateway:
                 long_poll_timeout=1.0,
                 heartbeat=7.0,
                 sse_max_age=4.0,
-                max_connections=1000,
-                max_live_readers=1000,
+                max_connections=4000,
+                max_live_readers=4000,
                 cache_size=4 << 20,
                 tokens_file=str(file),
                 log_requests=log_requests,
@@ -94,6 +96,7 @@ class Gateway:
         self.fast = fast
         self.inspector = app.inspector(self.routes)
         self._server = app.connection_server(settings, self.routes, fast, self.shared)
+        self._idle: list[Line] = []
 
     def _clock(self) -> float:
         return EPOCH_S + self._loop.time()
@@ -113,6 +116,18 @@ class Gateway:
             watched.value = file
         self._authorities.judge_again()
 
+    def line(self) -> Line:
+        """A connection, that somebody else may have used before, as behind a proxy."""
+        while self._idle:
+            line = self._idle.pop()
+            if not line.is_over:
+                return line
+        return Line(self._loop, self._server)
+
+    def give_back(self, line: Line) -> None:
+        """It may serve the next one."""
+        self._idle.append(line)
+
     async def start(self) -> None:
         await self.log.open()
         for route in self.routes:
@@ -121,6 +136,8 @@ class Gateway:
 
     async def stop(self) -> None:
         self._loop.refuse(self.address)
+        for line in self._idle:
+            line.leave()
         for route in self.routes:
             await route.drain()
         self._server.stop_sweeping()

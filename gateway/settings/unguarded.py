@@ -1,0 +1,62 @@
+"""What the settings say of guards where there is none: a route that was meant to be guarded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.declared import Settings
+    from gateway.settings.route import Route
+
+NOBODY_IS_ASKED = (
+    "must be left out while nobody is asked who he is: say by which credentials users are known, "
+    'such as auth = ["tokens"], in the route or before all routes'
+)
+VERIFIED = frozenset({"tokens", "jwt", "read-tokens"})
+
+
+class Unguarded(NamedTuple):
+    """A setting without effect: where it stands, its value, and words that continue "it is"."""
+
+    path: tuple[str | int, ...]
+    value: object
+    must: str
+
+
+def unguarded(settings: Settings) -> Iterator[Unguarded]:
+    """Each setting that counts only with a guard, where there is none."""
+    asked: set[str] = set()
+    for index, route in enumerate(settings.routes):
+        asked |= {*settings.auth_of(route)}
+        for key, must in _of_route(settings, route):
+            yield Unguarded(("routes", index, key), getattr(route, key), must)
+    if not settings.routes:
+        asked |= {*settings.auth}
+    # Revocations and versions of reader keys stand in it, too.
+    if settings.tokens_file and not asked & VERIFIED:
+        yield _unused("tokens_file", settings.tokens_file, "tokens, jwt or read-tokens", "tokens")
+    if settings.jwt_issuers and "jwt" not in asked:
+        yield _unused("jwt_issuers", [one.issuer for one in settings.jwt_issuers], "jwt", "jwt")
+
+
+def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
+    auth = settings.auth_of(route)
+    if route.anonymous and not auth:
+        yield "anonymous", NOBODY_IS_ASKED
+    if route.conceal == "on" and not auth:
+        yield "conceal", NOBODY_IS_ASKED
+    # With auth = "none", in so many words, a proxy in front may be who decides.
+    if route.visibility == "private" and not (route.auth or settings.auth):
+        yield "visibility", f'{NOBODY_IS_ASKED}; auth = "none" is for a proxy in front that asks'
+    if route.reader_keys == "on":
+        if not route.is_private(auth):
+            yield "reader_keys", "must be off: the route is public, and caches keep it without one"
+        elif not settings.keys_file:
+            yield "reader_keys", "must be off without keys_file, which has the secret they need"
+
+
+def _unused(key: str, value: object, kinds: str, kind: str) -> Unguarded:
+    must = f'must be left out, or used: auth of no route has {kinds}, as in auth = ["{kind}"]'
+    return Unguarded((key,), value, must)

@@ -1,0 +1,271 @@
+"""A private route to an HTTP origin: by the current reader key its answers are as on a public one.
+
+What the origin says of caches is kept once, and told each reader as it is for him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.access.guarded import bearer, tokens_file
+from tests.access.test_reader_keys import KEY, is_shared, keys_file
+from tests.support.raw_origin import RawOrigin, Wire, answer
+from tests.web.serving import EDGE, edge_serving, get, post, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+PATH = f"{EDGE}/a/s"
+READ = f"{PATH}?offset=-1"
+TAIL = "Stream-Up-To-Date: true"
+SAYS = (
+    "Cache-Control: public, max-age=60, stale-while-revalidate=60",
+    "CDN-Cache-Control: max-age=90",
+)
+VARY = ("Authorization", "Cookie")
+GUARDS = ("tokens", "origin")
+
+
+class Origin:
+    """Has one closed stream, unless it `is_open`, and says of it what it is told to."""
+
+    def __init__(self, *says: str) -> None:
+        self.says = says or SAYS
+        self.is_open = False
+        self.news = asyncio.Event()  # for which its polls wait
+        self.asked: list[tuple[str, str]] = []
+        self.members = {bearer("ann"), bearer("all")}
+        self.guards = False
+
+    async def __call__(self, wire: Wire) -> None:
+        heard = wire.heard
+        await wire.body()
+        self.asked.append((heard.method, heard.target))
+        who = f"Authorization: {heard.named.get('authorization', '')}"
+        if self.guards and who not in self.members:
+            await wire.send(answer(b"", status="403 Forbidden"))
+            return
+        if "live=" in heard.target:
+            await self.news.wait()
+        ends = "2_0" if "offset=1_0" in heard.target and self.news.is_set() else "1_0"
+        told = ["Content-Type: text/plain", TAIL, f"Stream-Next-Offset: {ends}"]
+        told += [] if self.is_open else ["Stream-Closed: true"]
+        body = b"" if "offset=1_0" in heard.target and ends == "1_0" else b"data"
+        whole = answer(body, *told, *self.says)
+        await wire.send(whole.removesuffix(body) if heard.method == "HEAD" else whole)
+
+    def count(self, method: str = "GET") -> int:
+        return sum(one == method for one, _ in self.asked)
+
+
+@contextlib.asynccontextmanager
+async def keyed(folder: Path, origin: Origin, guard: str = "tokens") -> AsyncIterator[Serving]:
+    origin.guards = guard == "origin"
+    given = {"tokens_file": str(tokens_file(folder)), "keys_file": str(keys_file(folder))}
+    settings = {"auth": guard, "reader_keys": "on"}
+    async with (
+        RawOrigin(origin) as server,
+        edge_serving(server, settings, long_poll_timeout=0.1, **given) as gateway,
+    ):
+        yield gateway
+
+
+async def ask(gateway: Serving, query: str = "", *lines: str, name: str = "ann") -> Answer:
+    return await gateway.ask(get(f"{READ}{query}", bearer(name), *lines))
+
+
+async def key_of(gateway: Serving, path: str = PATH) -> str:
+    told = await gateway.ask(request("HEAD", path, bearer("all")))
+    key = told.get(KEY)
+    assert key is not None, told
+    return key
+
+
+def rotate(gateway: Serving, number: int = 1) -> None:
+    keys = gateway.edges[0].access.reader_keys
+    assert keys is not None
+    keys.take(None, {f"{EDGE}/a/*": number})
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_one_fetch_is_told_each_as_it_is_for_him(guard: str, tmp_path: Path) -> None:
+    """All ways of an answer, with the current key, without, and with three that are not it."""
+    origin = Origin()
+    cases = 0
+    async with keyed(tmp_path, origin, guard) as gateway:
+        key, other = await key_of(gateway), await key_of(gateway, f"{EDGE}/a/other")
+        assert key != other
+        given = {f"&rk={key}": True, "": False, f"&rk={other}": None, "&rk=": None, "&rk=x": None}
+        ways = ((), ("X-Request-Id: r",), ("If-None-Match: *",), ("Range: bytes=0-1",))
+        for _, (query, by_key), lines in product(range(2), given.items(), ways):
+            told = await ask(gateway, query, *lines)
+            assert told.get(KEY) == key
+            if by_key:
+                assert told.headers["cache-control"] == SAYS[0].partition(": ")[2]
+                assert told.get("cdn-cache-control") == SAYS[1].partition(": ")[2]
+                assert told.get("surrogate-key")
+                assert told.get("vary") is None
+            else:
+                said = "private, no-store"
+                if by_key is not None:
+                    said = "private, max-age=60, stale-while-revalidate=60"
+                assert told.headers["cache-control"] == said, (query, lines)
+                assert not {"cdn-cache-control", "surrogate-key", "cache-tag"} & told.headers.keys()
+                assert [value for name, value in told.fields if name == "vary"] == list(VARY)
+            cases += 1
+        for query, name in product(given, ("ben", "writer")):
+            refused = await ask(gateway, query, name=name)
+            assert (refused.status, refused.get(KEY), is_shared(refused)) == (403, None, False)
+            cases += 1
+    assert cases == 50
+    assert origin.count() == 1
+    assert not any("rk=" in target for _, target in origin.asked)
+
+
+async def test_the_key_is_looked_for_in_the_query_alone(tmp_path: Path) -> None:
+    """In any place of it; the key is no part of the stream, or of what the origin is asked."""
+    origin = Origin()
+    async with keyed(tmp_path, origin) as gateway:
+        key = await key_of(gateway)
+        for query in (f"?rk={key}&offset=-1", f"?offset=-1&rk={key}", f"?offset=-1&rk={key}&"):
+            for _ in range(2):
+                assert is_shared(await gateway.ask(get(f"{PATH}{query}", bearer("ann"))))
+        for query in (f"?offset=-1&RK={key}", f"?offset=-1&ark={key}", f"?offset=-1&rk%3D{key}"):
+            for _ in range(2):
+                assert not is_shared(await gateway.ask(get(f"{PATH}{query}", bearer("ann"))))
+    assert next(target for method, target in origin.asked if method == "GET") == READ
+    assert origin.count() == 4
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_a_rotation_counts_at_once_for_what_is_kept(guard: str, tmp_path: Path) -> None:
+    """On both ways, and for a head that was remembered."""
+    origin = Origin()
+    async with keyed(tmp_path, origin, guard) as gateway:
+        old = await key_of(gateway)
+        client = await gateway.connect()
+        ours = get(f"{READ}&rk={old}", bearer("ann"))
+        for _ in range(4):
+            client.send(ours)
+            assert is_shared(await client.answer())
+        assert gateway.fast.answered >= 3
+        rotate(gateway)
+        for _ in range(2):
+            client.send(ours)
+            told = await client.answer()
+            assert told.headers["cache-control"] == "private, no-store"
+            new = told.get(KEY)
+            assert new != old
+            slowly = await ask(gateway, f"&rk={old}", "X-Request-Id: r")
+            assert slowly.headers["cache-control"] == "private, no-store"
+            assert (await ask(gateway)).get(KEY) == new
+            assert is_shared(await ask(gateway, f"&rk={new}"))
+        assert gateway.fast.answered >= 6
+    assert origin.count() == 1
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        ("Cache-Control: private, max-age=60",),
+        ("Cache-Control: no-store",),
+        ("Cache-Control: max-age=60", "Set-Cookie: a=b"),
+        ("Cache-Control: max-age=60", "Vary: Authorization"),
+    ],
+)
+async def test_what_the_origin_gives_to_one_alone_is_so_by_the_key_too(
+    says: tuple[str, ...], tmp_path: Path
+) -> None:
+    origin = Origin(*says)
+    async with keyed(tmp_path, origin, "origin") as gateway:
+        key = await key_of(gateway)
+        for _ in range(2):
+            told = await ask(gateway, f"&rk={key}")
+            assert (told.status, told.get(KEY)) == (200, key)
+            assert "private" in told.headers["cache-control"], told
+
+
+async def test_somebody_in_particular_has_his_answer_to_himself(tmp_path: Path) -> None:
+    origin = Origin("Cache-Control: max-age=60")
+    async with keyed(tmp_path, origin) as gateway:
+        key = await key_of(gateway)
+        for _ in range(2):
+            told = await ask(gateway, f"&rk={key}", "Cookie: session=ann")
+            assert "private" in told.headers["cache-control"]
+
+
+async def test_lifetimes_that_the_gateway_adds_are_for_all_by_the_key(tmp_path: Path) -> None:
+    """Of a whole chunk, and of what reached an open tail."""
+    for is_open in (False, True):
+        origin = Origin("X-Says: nothing")
+        origin.is_open = is_open
+        async with keyed(tmp_path, origin) as gateway:
+            key = await key_of(gateway)
+            for query in ("", f"&rk={key}", "&rk=old") * 2:
+                told = await ask(gateway, query)
+                assert is_shared(told) == (key in query), (is_open, query, told)
+        assert origin.count() == 1
+
+
+async def test_stale_answers_and_what_is_joined_are_told_the_same_way(tmp_path: Path) -> None:
+    origin = Origin(SAYS[0])
+    async with keyed(tmp_path, origin) as gateway:
+        key = await key_of(gateway)
+        asked = [ask(gateway, query) for query in ("", f"&rk={key}", "&rk=old") * 5]
+        told = await asyncio.gather(*asked)
+        assert [is_shared(one) for one in told] == [False, True, False] * 5
+        assert origin.count() == 1
+        gateway.clock.now += 61
+        stale = [await ask(gateway, query) for query in ("", f"&rk={key}")]
+        assert [is_shared(one) for one in stale] == [False, True]
+        assert stale[0].get("x-cache") == "STALE"
+
+
+async def test_polls_and_reads_of_what_is_followed_are_told_apart(tmp_path: Path) -> None:
+    """In time, out of time, and at once for who is behind; the origin has one poll for all."""
+    origin = Origin("Cache-Control: max-age=60")
+    origin.is_open = True
+    async with keyed(tmp_path, origin) as gateway:
+        key = await key_of(gateway)
+        queries = ("", f"&rk={key}", "&rk=old")
+        poll = f"{PATH}?offset=1_0&live=long-poll"
+
+        async def told(target: str) -> list[Answer]:
+            asked = [gateway.ask(get(f"{target}{query}", bearer("ann"))) for query in queries]
+            return await asyncio.gather(*asked)
+
+        answers = await told(poll)
+        assert [one.status for one in answers] == [204] * 3
+        assert [is_shared(one) for one in answers] == [False, True, False]
+        assert [one.get(KEY) for one in answers] == [key] * 3
+        origin.news.set()
+        for target in (poll, poll, f"{PATH}?offset=1_0", f"{PATH}?offset=1_0"):
+            answers = await told(target)
+            assert [(one.status, one.body) for one in answers] == [(200, b"data")] * 3
+            assert [is_shared(one) for one in answers] == [False, True, False], target
+            assert [one.get(KEY) for one in answers] == [key] * 3
+
+
+async def test_sse_and_what_is_passed_on_are_for_their_reader_alone(tmp_path: Path) -> None:
+    origin = Origin()
+    origin.is_open = True
+    async with keyed(tmp_path, origin) as gateway:
+        key = await key_of(gateway)
+        client = await gateway.connect()
+        client.send(get(f"{READ}&live=sse&rk={key}", bearer("ann")))
+        head = await client.head()
+        assert head.get("cache-control") == "private, no-cache, no-transform"
+        told = await gateway.ask(request("HEAD", f"{PATH}?rk={key}", bearer("ann")))
+        assert (told.get(KEY), is_shared(told)) == (key, False)
+        written = await gateway.ask(post(PATH, b"more", bearer("writer")))
+        assert written.get(KEY) is None
+    assert not any("rk=" in target for _, target in origin.asked)

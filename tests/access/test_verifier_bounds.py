@@ -1,0 +1,54 @@
+"""What a route remembers of those whom it has verified has an end, however long tokens are."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.access import verifier
+from gateway.access.principal import Principal
+from gateway.access.verifier import LEAST_BYTES, Verifier
+
+NOW = 1_000_000_000.0
+
+
+class Anybody:
+    """Vouches for whoever comes."""
+
+    def owns(self, _token: str) -> bool:
+        return True
+
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:
+        return Principal(token[:8], [], now + 1, digest=digest)
+
+    def upholds(self, _principal: Principal, _now: float) -> bool:
+        return False
+
+
+@pytest.fixture
+def route(monkeypatch: pytest.MonkeyPatch) -> Verifier:
+    monkeypatch.setattr(verifier, "REMEMBERED_BYTES", 8 * LEAST_BYTES)
+    return Verifier([Anybody()])
+
+
+@pytest.mark.parametrize(("length", "kept"), [(10, 8), (LEAST_BYTES, 8), (4 * LEAST_BYTES, 2)])
+async def test_those_who_came_last_are_remembered(route: Verifier, length: int, kept: int) -> None:
+    tokens = [f"{number:08}".ljust(length, "x") for number in range(10)]
+    for token in tokens:
+        await route.verify(token, NOW)
+    assert [token for token in tokens if route.known(token, NOW)] == tokens[-kept:]
+
+
+async def test_who_comes_often_counts_once(route: Verifier) -> None:
+    await route.verify("often", NOW)
+    for number in range(100):
+        assert route.known("often", NOW) is not None
+        await route.verify(f"{number}", NOW)
+        await route.verify("often", NOW)
+    assert len(route._recent) == 8
+
+
+async def test_who_is_ended_counts_no_more(route: Verifier) -> None:
+    for number in range(10):
+        await route.verify(f"{number}", NOW)
+    assert len([*route.judging(NOW)]) == 8
+    assert route._remembered_bytes == 0
