@@ -57,7 +57,8 @@ async def admit(
     asked = _Asked(guard, request.headers, presented.token, needed)
     exchange.principal = await _decided(asked, exchange, route, clock())
     route.traffic.decisions[counted.ADMITTED] += 1
-    exchange.still_admitted = partial(_decide_again, asked, exchange, route, clock)
+    if request.can_read_body:
+        exchange.decide_again = partial(_decide_again, asked, route, clock)
     return presented
 
 
@@ -87,7 +88,7 @@ def _somebody(principal: Principal | None) -> Principal | None:
 
 
 async def _decide_again(
-    asked: _Asked, exchange: Exchange, route: StreamRoute, clock: Callable[[], float]
+    asked: _Asked, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
 ) -> None:
     """Raise as `admit` does where the credential counts no more, while a body still comes."""
     principal, now = exchange.principal, clock()
