@@ -175,7 +175,7 @@ async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     [
         (lambda path: path.unlink(), "cannot be read: No such file or directory"),
         (lambda path: path.write_text(entry()[:-30]), "this is not TOML"),
-        (lambda path: path.write_text("tokens = 1"), "is wrong"),
+        (lambda path: path.write_text("tokens = 1"), "must be an array of tables"),
         (lambda path: path.write_bytes(b"#" * (LARGEST_FILE + 1)), "is larger than 1 MiB"),
         (lambda path: (path.unlink(), path.mkdir()), "is no file"),
         (lambda path: (path.unlink(), path.symlink_to(path)), "Too many levels of symbolic"),
