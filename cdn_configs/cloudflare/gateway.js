@@ -1,6 +1,6 @@
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
-import { mayRead, PARAMETER, tokenOf } from "./read_tokens.js"
+import { isOddlyAsked, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
 // What a reader is known by. A request with Authorization would go around Workers Cache, so these
@@ -89,8 +89,9 @@ function hasCredentials(read) {
 function neededBy(request, url) {
   const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
   const fields = sent.map(([name, kept]) => [kept, request.headers.get(name)])
-  if (!url.searchParams.has(PARAMETER) || request.headers.has("Authorization")) return fields
-  return [...fields, ["Headgate-Authorization", `Bearer ${url.searchParams.get(PARAMETER)}`]]
+  const [token] = tokensIn(url)
+  if (token === undefined || request.headers.has("Authorization")) return fields
+  return [...fields, ["Headgate-Authorization", `Bearer ${token}`]]
 }
 
 const ANYBODY = "anybody"
@@ -98,13 +99,14 @@ const ANYBODY = "anybody"
 /** Whose answers a read has to do with; null for one that only the gateway answers. */
 async function readerOf(request, url) {
   if (!saysWho(request, url, CONFIG.identity_headers)) return ANYBODY
+  if (isOddlyAsked(url)) return null
   const { credentials, identity_headers } = CONFIG
   // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
   if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
   if (credentials === "verified") {
     return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
   }
-  if (credentials !== "per-credential" || url.searchParams.has(PARAMETER)) return null
+  if (credentials !== "per-credential" || tokensIn(url).length) return null
   return identity_headers.map((name) => request.headers.get(name)) // in no key but as its hash
 }
 

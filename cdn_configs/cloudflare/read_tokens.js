@@ -2,17 +2,30 @@
 //
 // Whatever is not as expected is no admission. Its request goes to the gateway, which says why.
 
-export const PARAMETER = "token" // of the query, for EventSource, which can set no header
+const PREFIX = "token=" // in the query, for EventSource, which can set no header
 const COOKIE = /(?:^|;)\s*__Secure-headgate="?([A-Za-z0-9._~+/=-]+)"?\s*(?=;|$)/g
+const IN_QUERY = /^[A-Za-z0-9._~+/-]+=*$/ // as Authorization can have it, and nothing decoded
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
 const TYPE = "hg-read+jwt"
 const LONGEST_TOKEN = 8 * 1024
 const BELOW = "/*"
 
+/** The tokens in a query as they are spelled there, as the gateway takes them. */
+export function tokensIn(url) {
+  const pairs = url.search.slice(1).split("&")
+  return pairs.filter((one) => one.startsWith(PREFIX)).map((one) => one.slice(PREFIX.length))
+}
+
+/** Whether the tokens in a query say nothing plain: what becomes of them is the gateway's to say. */
+export function isOddlyAsked(url) {
+  const asked = tokensIn(url)
+  const isPlain = url.searchParams.getAll("token").length === asked.length // none is %74oken
+  return !isPlain || asked.length > 1 || !asked.every((token) => IN_QUERY.test(token))
+}
+
 /** The token that a read presents: of Authorization, else of its query, else of its cookie. */
 export function tokenOf(request, url) {
-  const asked = url.searchParams.getAll(PARAMETER)
-  if (asked.length > 1) return null // which of them counts is the gateway's to say
+  const asked = tokensIn(url)
   const given = request.headers.get("Authorization")
   if (given !== null) return given.match(BEARER)?.[1] ?? null
   if (asked.length) return asked[0]

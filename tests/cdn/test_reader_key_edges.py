@@ -136,6 +136,16 @@ def test_the_key_is_no_credential_where_there_is_no_copy(edge: Edge) -> None:
     assert edge.read(url, origin.signer.token(stream.path, "friend")).body == BODY
 
 
+def test_a_token_that_no_header_can_have_is_refused_by_the_gateway(edge: Edge) -> None:
+    """Four that are odd once they are decoded, with the key in the URL."""
+    origin, stream = edge.origin, edge.origin.stream()
+    url = f"{stream.target}&rk={origin.reader_key(stream.path)}"
+    statuses = [edge.read(f"{url}&token={odd}").status for odd in ("%0Ax", "%00", "%C3%A9", "x%20")]
+    assert statuses == [401] * 4
+    token = origin.signer.token(stream.path, "friend")
+    assert edge.read(f"{url}&token={token}").body == BODY
+
+
 def test_what_one_reader_is_told_of_his_request_is_told_to_no_other(edge: Edge) -> None:
     """Five wrong requests that do not wait, each for another stream, and a right one after it."""
     origin = edge.origin

@@ -277,17 +277,30 @@ function fromStored(stored) {
 //
 // Whatever is not as expected is no admission. Its request goes to the gateway, which says why.
 
-const PARAMETER = "token" // of the query, for EventSource, which can set no header
+const PREFIX = "token=" // in the query, for EventSource, which can set no header
 const COOKIE = /(?:^|;)\s*__Secure-headgate="?([A-Za-z0-9._~+/=-]+)"?\s*(?=;|$)/g
+const IN_QUERY = /^[A-Za-z0-9._~+/-]+=*$/ // as Authorization can have it, and nothing decoded
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
 const TYPE = "hg-read+jwt"
 const LONGEST_TOKEN = 8 * 1024
 const BELOW = "/*"
 
+/** The tokens in a query as they are spelled there, as the gateway takes them. */
+function tokensIn(url) {
+  const pairs = url.search.slice(1).split("&")
+  return pairs.filter((one) => one.startsWith(PREFIX)).map((one) => one.slice(PREFIX.length))
+}
+
+/** Whether the tokens in a query say nothing plain: what becomes of them is the gateway's to say. */
+function isOddlyAsked(url) {
+  const asked = tokensIn(url)
+  const isPlain = url.searchParams.getAll("token").length === asked.length // none is %74oken
+  return !isPlain || asked.length > 1 || !asked.every((token) => IN_QUERY.test(token))
+}
+
 /** The token that a read presents: of Authorization, else of its query, else of its cookie. */
 function tokenOf(request, url) {
-  const asked = url.searchParams.getAll(PARAMETER)
-  if (asked.length > 1) return null // which of them counts is the gateway's to say
+  const asked = tokensIn(url)
   const given = request.headers.get("Authorization")
   if (given !== null) return given.match(BEARER)?.[1] ?? null
   if (asked.length) return asked[0]
@@ -440,8 +453,9 @@ function hasCredentials(read) {
 function neededBy(request, url) {
   const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
   const fields = sent.map(([name, kept]) => [kept, request.headers.get(name)])
-  if (!url.searchParams.has(PARAMETER) || request.headers.has("Authorization")) return fields
-  return [...fields, ["Headgate-Authorization", `Bearer ${url.searchParams.get(PARAMETER)}`]]
+  const [token] = tokensIn(url)
+  if (token === undefined || request.headers.has("Authorization")) return fields
+  return [...fields, ["Headgate-Authorization", `Bearer ${token}`]]
 }
 
 const ANYBODY = "anybody"
@@ -449,13 +463,14 @@ const ANYBODY = "anybody"
 /** Whose answers a read has to do with; null for one that only the gateway answers. */
 async function readerOf(request, url) {
   if (!saysWho(request, url, CONFIG.identity_headers)) return ANYBODY
+  if (isOddlyAsked(url)) return null
   const { credentials, identity_headers } = CONFIG
   // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
   if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
   if (credentials === "verified") {
     return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
   }
-  if (credentials !== "per-credential" || url.searchParams.has(PARAMETER)) return null
+  if (credentials !== "per-credential" || tokensIn(url).length) return null
   return identity_headers.map((name) => request.headers.get(name)) // in no key but as its hash
 }
 
