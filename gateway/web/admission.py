@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.access.credentials import Presented, present
 from gateway.access.operations import needs
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import Forbidden, HeadgateError, StreamNotFound, Unauthenticated
+from gateway.errors import Forbidden, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_status
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
@@ -45,13 +45,7 @@ async def admit(
     presented = present(request.method, target, request.headers)
     needed = needs(request.method, path, request.headers, split(presented.target)[1])
     decide = partial(guard.admit, request.headers, presented.token, needed)
-    try:
-        exchange.principal = await _decided(decide, exchange, route, clock())
-    except HeadgateError:
-        if not guard.goes_by_query:  # who may not do this may be known all the same
-            known = guard.admitted(request.headers, presented.token, (), clock())
-            exchange.principal = None if known is None or known.is_anybody else known
-        raise
+    exchange.principal = await _decided(decide, exchange, route, clock())
     route.traffic.decisions[counted.ADMITTED] += 1
     exchange.still_admitted = partial(_decide_again, decide, exchange, route, clock)
     return presented
