@@ -19,6 +19,8 @@ COOKIE = "__Secure-headgate"  # browsers take the name only with Secure
 READING = frozenset({"GET", "HEAD"})
 LONGEST_TOKEN = 8 * 1024  # a header line is no longer, so neither is a token elsewhere
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_LIKE_TOKEN = re.compile(r"token=", re.IGNORECASE)
 _COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
 
 
@@ -54,7 +56,21 @@ def _asked(query: str) -> str | None:
         raise BadRequest(f"the query parameter {PARAMETER!r} is not to be percent-encoded")
     if len(parts) > 1:
         raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
-    return parts[0].removeprefix(f"{PARAMETER}=") if parts else None
+    if not parts:
+        return None
+    given = parts[0].removeprefix(f"{PARAMETER}=")
+    meant = unquote(given)  # URLSearchParams encodes what base64 has besides letters and digits
+    return meant if _TOKEN.fullmatch(meant) else given
+
+
+def without_secrets(target: str) -> str:
+    """A target as it may be noted: without its token, and without what was meant as one.
+
+    Such as `&amp;token=`, which comes of a link that was escaped twice.
+    """
+    path, mark, query = without_token(target).partition("?")
+    parts = ["***" if _LIKE_TOKEN.search(unquote(part)) else part for part in query.split("&")]
+    return f"{path}{mark}{'&'.join(parts)}"
 
 
 def _spelling(part: str) -> str | None:

@@ -53,8 +53,9 @@ class Exchange:
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"
-        # Raises where a guard would not admit it any more, for whoever waits for its body.
-        self.still_admitted: Callable[[], Awaitable[None]] | None = None
+        # Raises where a guard would not admit it any more. It is told of the exchange, and does not
+        # hold it: with it, the token would stay in memory until garbage is collected.
+        self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
         self.on_received: Callable[[int], None] | None = None  # is told the bytes of its body
         self._is_over = False
 
@@ -62,6 +63,11 @@ class Exchange:
     def is_read(self) -> bool:
         """Whether it is a GET of a stream, or of what could be one."""
         return self.operation in {counted.READ, counted.LONG_POLL, counted.SSE}
+
+    async def check_admission(self) -> None:
+        """Raise where it is admitted no more, for whoever waits for its body."""
+        if self.decide_again is not None:
+            await self.decide_again(self)
 
     def begin_events(self) -> None:
         """Its answer goes on without it: count it now, and let the reader's end be logged."""

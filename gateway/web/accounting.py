@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.access.credentials import without_token
+from gateway.access.credentials import without_secrets
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     BadRequest,
@@ -61,7 +61,7 @@ def begin(request: BaseRequest, shared: Context, request_id: str) -> Exchange:
 
 def shown_target(request: BaseRequest, shared: Context) -> str:
     """The path and query as they may be noted: without a token, where one could be a reader's."""
-    return without_token(raw_target(request)) if shared.lines.is_guarded else raw_target(request)
+    return without_secrets(raw_target(request)) if shared.lines.is_guarded else raw_target(request)
 
 
 def asked(request: BaseRequest, shared: Context) -> Asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import Presented, present
 from gateway.access.operations import needs
@@ -15,16 +15,26 @@ from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp.web_request import BaseRequest
+    from multidict import MultiMapping
 
+    from gateway.access.contract import Guard
+    from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
 
 ABSENT = "there is no stream at this path"
+
+
+class _Asked(NamedTuple):
+    guard: Guard
+    headers: MultiMapping[str]
+    token: str | None
+    needs: Sequence[Need]
 
 
 async def admit(
@@ -44,22 +54,21 @@ async def admit(
         return Presented(None, target)
     presented = present(request.method, target, request.headers)
     needed = needs(request.method, path, request.headers, split(presented.target)[1])
-    decide = partial(guard.admit, request.headers, presented.token, needed)
-    exchange.principal = await _decided(decide, exchange, route, clock())
+    asked = _Asked(guard, request.headers, presented.token, needed)
+    exchange.principal = await _decided(asked, exchange, route, clock())
     route.traffic.decisions[counted.ADMITTED] += 1
-    exchange.still_admitted = partial(_decide_again, decide, exchange, route, clock)
+    if request.can_read_body:
+        exchange.decide_again = partial(_decide_again, asked, route, clock)
     return presented
 
 
 async def _decided(
-    decide: Callable[[float], Awaitable[Principal]],
-    exchange: Exchange,
-    route: StreamRoute,
-    now: float,
+    asked: _Asked, exchange: Exchange, route: StreamRoute, now: float
 ) -> Principal | None:
     """Whom the guard has let in, if not anybody."""
+    guard, headers, token, needed = asked
     try:
-        principal = await decide(now)
+        return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
         is_unknown = isinstance(refusal, Unauthenticated)
         kind = counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN
@@ -67,22 +76,24 @@ async def _decided(
         exchange.is_looked_up = False
         # Also where the client is told nothing of it, operators find out by the log.
         exchange.refused = f"{refusal.code}: {refusal.detail}"
+        if not (is_unknown or guard.goes_by_query):
+            exchange.principal = _somebody(guard.admitted(headers, token, (), now))
         if route.access.conceals:
             raise StreamNotFound(ABSENT) from None
         raise
-    return None if principal.is_anybody else principal
+
+
+def _somebody(principal: Principal | None) -> Principal | None:
+    return None if principal is None or principal.is_anybody else principal
 
 
 async def _decide_again(
-    decide: Callable[[float], Awaitable[Principal]],
-    exchange: Exchange,
-    route: StreamRoute,
-    clock: Callable[[], float],
+    asked: _Asked, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
 ) -> None:
     """Raise as `admit` does where the credential counts no more, while a body still comes."""
     principal, now = exchange.principal, clock()
     if principal is not None and principal.until <= now:
-        exchange.principal = await _decided(decide, exchange, route, now)
+        exchange.principal = await _decided(asked, exchange, route, now)
 
 
 def concealed(answered: Answered, exchange: Exchange, shared: Context) -> Answered:

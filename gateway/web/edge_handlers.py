@@ -252,7 +252,7 @@ class EdgeHandlers:
         fields = self._passed_on(request, route)
         body = None
         if request.can_read_body:
-            still = live_responses.exchange_of(request).still_admitted
+            still = live_responses.exchange_of(request).check_admission
             body = request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
         resources = connection_of(request).resources()
         try:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.access.credentials import without_secrets
 from gateway.errors import HeadgateError
 from gateway.live.contract import Parkable
 from gateway.protocol.cursors import long_over_at
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiohttp.http_parser import RawRequestMessage
+    from multidict import MultiMapping
 
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
@@ -143,6 +145,11 @@ class FastPath:
             or (not self._any_origin and "Origin" in headers)
         )
 
+    def _is_let_write(self, headers: MultiMapping[str]) -> bool:
+        """Whether no page asks, or one that needs no closer look."""
+        pages = headers.getall("Origin", ())
+        return len(pages) < 2 and all(map(self._shared.lines.lets_write, pages))
+
     def get(self, client: ClientConnection, message: RawRequestMessage) -> bool:
         """A cached answer, or a long-poll that waits at the tail."""
         if self._needs_its_own_answer(message.headers):
@@ -205,7 +212,7 @@ class FastPath:
         transport = None if client is None else client.transport
         address = self._quotas.client_address(transport, headers)
         self._log.line(
-            Asked("GET", get.target, address, forwarded_for),
+            Asked("GET", self._shown(get.target), address, forwarded_for),
             request_id=self._shared.lines.new_request_id(),
             status=200,
             size=size,
@@ -215,6 +222,9 @@ class FastPath:
             ended="answered",
             principal=None if get.principal is None else get.principal.name,
         )
+
+    def _shown(self, target: str) -> str:
+        return without_secrets(target) if self._shared.lines.is_guarded else target
 
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
@@ -263,7 +273,7 @@ class FastPath:
             or "Expect" in headers
             or "Content-Encoding" in headers
             or self._needs_its_own_answer(headers)
-            or ("Origin" in headers and not self._shared.lines.lets_write(headers["Origin"]))
+            or not self._is_let_write(headers)
             or self._log.enabled
             or self._spans is not None
             or len(body) > self._limits.max_append

@@ -98,7 +98,8 @@ class Handlers:
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
-            said = web_origins.preflight(request, self._lines, is_guarded=self._lines.is_guarded)
+            is_guarded = self._lines.is_guarded and self._takes_tokens(target)
+            said = web_origins.preflight(request, self._lines, is_guarded=is_guarded)
             return Answered(said, cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
@@ -113,6 +114,14 @@ class Handlers:
         web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
         charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, presented.target, route, name)
+
+    def _takes_tokens(self, target: str) -> bool:
+        """Whether a token could let a page write there; to `*` nobody writes."""
+        try:
+            route, _ = self._routes.find(split(target)[0])
+        except HeadgateError:
+            return False
+        return route.access.guard is not None
 
     def _front_page(self, request: BaseRequest) -> Answered:
         prefixes = [route.prefix for route in self._routes]

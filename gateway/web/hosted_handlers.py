@@ -119,5 +119,5 @@ class HostedHandlers:
         return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
 
     async def _body(self, request: BaseRequest) -> bytes:
-        still_admitted = live_responses.exchange_of(request).still_admitted
+        still_admitted = live_responses.exchange_of(request).check_admission
         return await request_body.whole(request, self._shared, still_admitted)

@@ -91,6 +91,8 @@ def check(request: BaseRequest) -> None:
     if not is_host(named):
         shown = ascii(named[:SHOWN_CHARACTERS])
         raise BadRequest(f"Host {shown} names no host: {_fault_of_host(named)}")
+    if len(request.headers.getall("Origin", ())) > 1:
+        raise BadRequest("Origin is given more than once")
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding")

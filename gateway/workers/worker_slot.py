@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backoff import Backoff
 from gateway.errors import StartError
+from gateway.settings.declarations import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
@@ -113,7 +115,11 @@ class WorkerSlot:
         try:
             # A session of its own keeps the keys of a terminal to the supervisor.
             self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, str(self.number), stdin=theirs.fileno(), start_new_session=True
+                *COMMAND,
+                str(self.number),
+                stdin=theirs.fileno(),
+                start_new_session=True,
+                env=_environment(),
             )
         except OSError as error:
             ours.close()
@@ -256,3 +262,10 @@ class WorkerSlot:
         """What was counted here so far: a counter goes on where the worker before it ended."""
         told = metrics.counters(self._numbers) if report is None else report.numbers
         return metrics.together([self._past, told])
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the settings: those come by the channel, without what is not for workers."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
+    }

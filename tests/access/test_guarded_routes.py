@@ -7,8 +7,10 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
+from gateway.access.credentials import present
 from gateway.protocol.paths import MAX_PATH_BYTES
 from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.web.serving import EDGE, PREFIX, get, post, put, request
@@ -306,10 +308,13 @@ async def test_what_one_may_write_counts_by_who_it_is(
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
 async def test_a_close_without_a_body_is_no_append(prefix: str, way: str, tmp_path: Path) -> None:
     """However its head says that there is none; what comes in chunks could be anything."""
-    framings = (((), 204, b""), (("Content-Length: 0",), 204, b""))
-    framings = (*framings, (("Transfer-Encoding: chunked",), 403, b"0\r\n\r\n"))
+    framings: dict[tuple[str, ...], tuple[int, bytes]] = {
+        (): (204, b""),
+        ("Content-Length: 0",): (204, b""),
+        ("Transfer-Encoding: chunked",): (403, b"0\r\n\r\n"),
+    }
     async with guarded(tmp_path) as gateway:
-        for number, (lines, status, body) in enumerate(framings):
+        for number, (lines, (status, body)) in enumerate(framings.items()):
             target = f"{prefix}/a/{number}"
             made = await gateway.ask(put(target, bearer("all"), body=b"data"))
             assert made.status == 201
@@ -329,3 +334,32 @@ async def test_what_everybody_may_adds_to_what_a_token_grants(
         refused.assert_problem(403, "it needs close")
         answer = await ask(gateway, "append and close", target, bearer("closer"), *WAYS[way])
         assert answer.status in {200, 204}, answer
+
+
+async def test_what_was_meant_as_a_token_is_not_noted_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "headgate")
+    names = ("&amp;token", ";token", "&access_token", "&Token", "&amp;%74oken")
+    async with guarded(tmp_path, log_requests="info") as gateway:
+        with capture_logs() as lines:
+            for name, way in product(names, WAYS.values()):
+                target = f"{PREFIX}/a/s?offset=-1{name}={token('ann')}"
+                for _ in range(3):
+                    await gateway.ask(get(target, bearer("ann"), *way))
+        assert CANARY not in str(lines)
+        assert [line["event"] for line in lines] == ["request"] * len(names) * len(WAYS) * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("a%2Bb%2Fc%3D", "a+b/c="),
+        ("a+b/c=", "a+b/c="),
+        ("a%0D%0Ab", "a%0D%0Ab"),  # it would be no token either: it is told to nobody so
+        ("a%20b", "a%20b"),
+    ],
+)
+def test_a_token_in_the_query_counts_as_urlsearchparams_writes_it(given: str, meant: str) -> None:
+    presented = present("GET", f"/s?offset=-1&token={given}", CIMultiDict())
+    assert presented == (meant, "/s?offset=-1")

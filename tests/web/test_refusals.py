@@ -96,4 +96,3 @@ async def test_what_is_not_valid_http_is_refused_without_repeating_it(fault: str
         assert CANARY not in answer.wire
         detail = answer.json()["detail"]
         assert len(detail) > len("not valid HTTP: "), answer
-        print(fault, "|", detail)

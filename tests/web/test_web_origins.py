@@ -169,3 +169,26 @@ async def test_what_a_browser_adds_by_itself_lets_no_page_write(tmp_path: Path) 
             wrong = await gateway.ask(post(target, b"+", page, "Authorization: Bearer unknown"))
             assert wrong.status == 401
             assert (await gateway.ask(get(f"{target}?offset=-1"))).body == b"data+"
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+async def test_where_no_token_is_asked_for_none_lets_a_page_write(
+    prefix: str, tmp_path: Path
+) -> None:
+    """Though another route of the same gateway takes them."""
+    async with guarded(tmp_path, own={"auth": "none"}) as gateway:
+        said = await gateway.ask(request("OPTIONS", f"{prefix}/s", f"Origin: {STRANGER}", *ASKS))
+        methods = said.get("access-control-allow-methods") or ""
+        assert (said.status, "PUT" in methods) == (204, prefix == EDGE)
+
+
+@pytest.mark.parametrize("lines", [(), ("X-Request-Id: r",)])
+async def test_a_request_that_names_two_pages_is_refused(lines: Sequence[str]) -> None:
+    """Whoever is in front may have looked at the other one."""
+    async with serving(write_origins=(NAMED,)) as gateway:
+        assert (await gateway.ask(put("s", body=b"one"))).status == 201
+        for pages in ((NAMED, STRANGER), (STRANGER, NAMED), (NAMED, NAMED)):
+            origins = [f"Origin: {page}" for page in pages]
+            answer = await gateway.ask(post("s", b"+two", *origins, *lines))
+            answer.assert_problem(400, "Origin")
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one"

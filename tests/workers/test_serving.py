@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from tests.workers.several import Several, is_alive, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -49,7 +49,7 @@ def origin(log: Headgate) -> Iterator[Headgate]:
 @pytest.fixture(scope="module")
 def lasting(log: Headgate) -> Iterator[Several]:
     """Workers for all tests that leave them as they are."""
-    with several(log.url) as started:
+    with several(log.url, body_timeout="30") as started:
         yield started
 
 
@@ -196,6 +196,14 @@ def test_workers_share_a_port_that_the_kernel_chose(origin: Headgate) -> None:
         port = int(re.findall(r":(\d+)/", url)[0])
         answers = [ask(port, "GET", READ).headers["x-cache"] for _ in range(READS)]
         assert answers.count("MISS") == 2
+
+
+def test_workers_have_no_settings_in_their_environment(lasting: Several) -> None:
+    """There whoever may look at a process would see also those that are not for workers."""
+    for pid in lasting.workers().values():
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"PATH=" in environment
+        assert b"HEADGATE_" not in environment
 
 
 # ---------------------------------------------------------------- one that does not answer
