@@ -38,8 +38,6 @@ class Credentials:
                 f"{why}: the origin of {route.prefix} decides who may do this, and the console has "
                 "no credentials for it"
             )
-        if status == 404 and route.conceal == "on" and self._settings.auth_of(route) == BY_ORIGIN:
-            return f"{why}, or the origin of {route.prefix} does not let the console in (conceal)"
         return why
 
     def _route(self, path: str) -> Route | None:

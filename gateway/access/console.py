@@ -45,7 +45,8 @@ class ConsoleAuthority:
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:  # noqa: ARG002
         """The console: whatever `owns` has said yes to is its token."""
-        return Principal(NAME, [Grant(BELOW, OPERATIONS)], inf, proof=self, digest=digest)
+        grants = [Grant(BELOW, OPERATIONS)]
+        return Principal(NAME, grants, inf, proof=self, digest=digest, account=NAME)
 
     def upholds(self, principal: Principal, now: float) -> bool:  # noqa: ARG002 - for ever
         """Whether it is the console: that is so until the process ends."""

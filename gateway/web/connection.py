@@ -54,6 +54,7 @@ class Connection(AiohttpConnection):
         "_body",
         "_client",
         "_counted",
+        "_counts",
         "_deadline",
         "_early",
         "_fast",
@@ -87,15 +88,17 @@ class Connection(AiohttpConnection):
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
         self._client: str | None = None  # as whom it counts
+        self._counts = False  # as a connection
         self._unsent: Unsent | None = None  # of a client that does not keep up
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
-        client = self.shared.quotas.connects_as(transport)  # first: who raises here counts nowhere
         super().connection_made(transport)
+        client = self.shared.quotas.connects_as(transport)
         refusal = self.shared.limits.connection_made(client)
+        self._counts = True
         self._client = client if refusal is None else None
         self._deadline = self._loop.time() + self.shared.timeouts.header
         if self._late:
@@ -115,8 +118,9 @@ class Connection(AiohttpConnection):
         """Forget what waits for this connection; appends under way go on without it."""
         is_handed_over = self.state is HANDED_OVER  # its new protocol counts it down
         self.enter(LOST)
-        if self._manager is not None and not is_handed_over:
+        if self._counts and not is_handed_over:
             self.shared.limits.connection_lost(self._client)
+        self._counts = False
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
