@@ -154,7 +154,7 @@ def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path:
     with redis_server(tmp_path / "redis") as redis:
         before = {
             "HEADGATE_PURGES": '[{"kind": "varnish", "url": "http://127.0.0.1:9"}]',
-            "HEADGATE_AUTH": "tokens",
+            "HEADGATE_AUTH": "tokens,jwt",
             "HEADGATE_JWT_ISSUERS": ISSUERS,
             "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),
         }
