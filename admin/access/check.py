@@ -15,7 +15,7 @@ from admin.access.sessions import Session
 from admin.errors import NotTold
 from admin.model import Viewer
 from gateway.access.credentials import READING
-from gateway.settings import Address, is_loopback
+from gateway.settings import is_loopback
 from gateway.settings.token_hashes import token_digest
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _resource(request: web.Request) -> str:
 def is_local(host: str) -> bool:
     """Whether a Host header names this machine."""
     match = _HOST.fullmatch(host)
-    return match is not None and is_loopback(Address(match["ipv6"] or match["name"], 0))
+    return match is not None and is_loopback(match["ipv6"] or match["name"])
 
 
 def _check_host(request: web.Request) -> None:

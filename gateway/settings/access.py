@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -16,9 +15,6 @@ from gateway.settings.token_hashes import (
     read_digest,
     token_digest,
 )
-
-if TYPE_CHECKING:
-    from gateway.settings.kinds import Address
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
@@ -89,13 +85,3 @@ class AdminToken(_Admitted):
         """The SHA-256 of the token."""
         token = self.token.get_secret_value()
         return read_digest(token) or token_digest(token)
-
-
-def is_loopback(address: Address) -> bool:
-    """Whether only programs of this machine can reach a listener."""
-    if address.host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(address.host).is_loopback
-    except ValueError:
-        return False
