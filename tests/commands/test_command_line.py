@@ -121,12 +121,21 @@ def test_check_prints_the_routes_in_force(cli: CommandLine, tmp_path: Path) -> N
         [[routes]]
         prefix = "/a/deep"
         origin = "file:./deep"
+        auth = "tokens"
+        anonymous = "read"
         """
     )
-    assert cli.output("check", "--config", str(config)).decode() == (
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text("")
+    settings = {"HEADGATE_TOKENS_FILE": str(tokens)}
+    done = cli("check", "--config", str(config), environment=settings)
+    assert done.stdout.decode() == (
         "Valid: streams on [::1]:80, health checks on 127.0.0.1:4439.\n"
         f"  /a/deep  file:{Path.cwd()}/deep\n"
+        "           Who reads or writes has one of: a token of the tokens file. "
+        "Everybody may read.\n"
         "  /a       memory:\n"
+        "           Everybody may read and write.\n"
     )
 
 
@@ -140,7 +149,9 @@ def test_check_reads_the_environment_and_the_file_it_names(
     )
     assert (done.returncode, done.stdout.decode(), done.stderr) == (
         0,
-        "Valid: streams on 127.0.0.1:4437, health checks on localhost:1.\n  /v1/stream  memory:\n",
+        "Valid: streams on 127.0.0.1:4437, health checks on localhost:1.\n"
+        "  /v1/stream  memory:\n"
+        "              Everybody may read and write.\n",
         b"",
     )
 
