@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.access.console import ConsoleAuthority
@@ -52,6 +53,7 @@ class Authorities:
     ) -> None:
         """Raises StartError for a file that cannot be used."""
         self._clock = clock
+        self._sources = settings.sources
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         # Whom to judge again, and when that goes on.
         self._judging: Iterator[None] = iter(())
@@ -62,7 +64,10 @@ class Authorities:
         self._tokens = tokens = self._watch_tokens(settings.tokens_file)
         self._keys: Callable[[], Keys] | None = None
         self._reader_keys: ReaderKeys | None = None
-        issuers = {one.issuer: (one, self._keys_of(one)) for one in settings.jwt_issuers}
+        issuers = {
+            one.issuer: (one, self._keys_of(one, f"jwt_issuers[{index}].jwks"))
+            for index, one in enumerate(settings.jwt_issuers)
+        }
         self._by_kind: dict[str, Authority] = {}
         if settings.tokens_file:
             self._by_kind["tokens"] = StaticTokens(tokens)
@@ -70,7 +75,7 @@ class Authorities:
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
             self._keys = keys = self._watch(
-                settings.keys_file, partial(parse_keys_file, settings.keys_file)
+                "keys_file", settings.keys_file, partial(parse_keys_file, settings.keys_file)
             )
             self._by_kind["read-tokens"] = ReadTokens(
                 keys, lambda: tokens().revocations, settings.read_token_max_age
@@ -160,20 +165,27 @@ class Authorities:
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        return self._watch(path, partial(parse_tokens, path))
+        return self._watch("tokens_file", path, partial(parse_tokens, path))
 
-    def _watch(self, path: str, parse: Callable[[bytes], T]) -> Callable[[], T]:
-        file = WatchedFile(path, parse, self.judge_again)
+    def _watch(self, setting: str, path: str, parse: Callable[[bytes], T]) -> Callable[[], T]:
+        try:
+            file = WatchedFile(path, parse, self.judge_again)
+        except StartError as refusal:
+            if refusal.detail.startswith(f"{Path(path)}:"):  # with the line in it
+                raise
+            source = self._sources.get(setting)
+            named = setting if source is None else f"{source}: {setting}"
+            raise StartError(f"{named}: {refusal.detail}") from refusal
         self._files.append(file)
         return lambda: file.value
 
-    def _keys_of(self, issuer: JwtIssuer) -> KeySource:
+    def _keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         if issuer.is_remote:
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
             return remote
         parse = partial(_parse_key_file, issuer.jwks, issuer.algorithms)
-        return _KeysOfFile(self._watch(issuer.jwks, parse))
+        return _KeysOfFile(self._watch(setting, issuer.jwks, parse))
 
 
 class _KeysOfFile:

@@ -156,6 +156,17 @@ def test_check_reads_the_environment_and_the_file_it_names(
     )
 
 
+def test_each_mistake_of_a_tokens_file_has_a_line_of_its_own(tmp_path: Path) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text('[[tokens]]\nname = "ann"\n[[tokens]]\nname = "ben"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
+    assert invoke("check", "--config", str(config)) == (
+        2,
+        f"headgate: {tokens}:1: tokens[0].token (name ann) is missing.\n"
+        f"headgate: {tokens}:3: tokens[1].token (name ben) is missing.\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
 )
