@@ -100,10 +100,12 @@ def check(config: Path | None) -> None:
     from gateway.settings import shown_origin
 
     try:
-        Authorities.check(settings)
+        doubts = Authorities.check(settings)
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
+    for doubt in doubts:
+        complain(f"warning: {doubt}.")
     click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
     width = max(len(route.prefix) for route in settings.route_table)
     for route in settings.route_table:

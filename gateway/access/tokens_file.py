@@ -68,6 +68,7 @@ class TokensFile(NamedTuple):
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
     reader_keys: Mapping[str, int]  # versions, by pattern
+    doubts: tuple[str, ...] = ()  # what of it has no effect, a sentence each
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:

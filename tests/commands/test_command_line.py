@@ -167,6 +167,20 @@ def test_each_mistake_of_a_tokens_file_has_a_line_of_its_own(tmp_path: Path) -> 
     )
 
 
+def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text('[[revoked]]\nname = "ann"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\norigin = "memory:"\n')
+    status, said = invoke("check", "--config", str(config))
+    first, second, *_ = said.splitlines()
+    assert (status, first) == (
+        0,
+        f"headgate: warning: {tokens}: revoked has the name ann, which no token of the file has: "
+        "it ends nothing.",
+    )
+    assert second.startswith("Valid: ")
+
+
 @pytest.mark.parametrize(
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
 )
