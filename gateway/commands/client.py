@@ -47,8 +47,6 @@ WORDS = {
     410: "the stream is gone",
 }
 
-AUTHORIZATION_ADVICE = 'give it as STREAM_AUTH="Bearer TOKEN" in the environment'
-
 CAUSES: dict[type[Exception], str] = {
     TimeoutError: "no answer in time",
     aiohttp.ClientConnectorDNSError: "the host name is unknown",
@@ -127,7 +125,7 @@ class Stream:
                 ),
             ) as answer:
                 if answer.status >= 300:
-                    said = await _said(answer)
+                    said = await _said(answer, self.target)
                     raise RequestRefused(
                         f"{self.target.shown}: {said}", answer.status, answer.headers
                     )
@@ -188,13 +186,13 @@ def is_closed(headers: Mapping[str, str]) -> bool:
     return headers.get(CLOSED, "").lower() == "true"
 
 
-async def _said(answer: aiohttp.ClientResponse) -> str:
+async def _said(answer: aiohttp.ClientResponse, target: Target) -> str:
     body = await answer.content.read(ERROR_BODY_BYTES)
     detail = _detail(answer.content_type, body.decode(errors="replace")).rstrip(".")
     # The answer to HEAD has no body that could tell.
     detail = detail or WORDS.get(answer.status, "the server refused")
     if answer.status == 401:
-        detail = f"{detail}; {AUTHORIZATION_ADVICE}"
+        detail = f"{detail}; {target.advice}"
     return f"{detail} ({answer.status} {answer.reason})"
 
 

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from gateway.commands.client import RequestRefused, connect
 from gateway.commands.target import resolve
+from tests.support.raw_origin import RawOrigin, answer
 
 BASE = "http://127.0.0.1:4437/v1/stream"
 
@@ -119,6 +121,39 @@ def test_the_authorization_goes_to_no_server_but_that_of_the_base(
 ) -> None:
     environment = {"STREAM_AUTH": "Bearer token"} | ({} if base is None else {"STREAM_URL": base})
     assert resolve(name, environment).authorization == ("Bearer token" if is_sent else None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, 'set STREAM_AUTH="Bearer TOKEN" in the environment'),
+        ({"STREAM_AUTH": ""}, 'set STREAM_AUTH="Bearer TOKEN" in the environment'),
+        (
+            {"STREAM_AUTH": "of-somebody"},
+            'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
+        ),
+        (
+            {"STREAM_AUTH": "Bearer "},
+            'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
+        ),
+        ({"STREAM_AUTH": "Bearer of-somebody"}, "set another STREAM_AUTH"),
+        (
+            {"STREAM_AUTH": "Bearer of-somebody", "STREAM_URL": "http://other/s"},
+            "STREAM_AUTH is sent to the server of STREAM_URL only",
+        ),
+    ],
+)
+async def test_who_is_refused_is_told_what_to_do_about_stream_auth(
+    environment: dict[str, str], said: str
+) -> None:
+    async with RawOrigin(answer(b"who?", "Content-Type: text/plain", status="401 No")) as server:
+        target = resolve(f"{server.url}/s/chat", environment)
+        async with connect(target) as stream:
+            with pytest.raises(RequestRefused, match=r" \(401 No\)$") as refusal:
+                async with stream.request("GET"):
+                    pass
+    assert str(refusal.value) == f"{target.shown}: who?; {said} (401 No)"
+    assert "of-somebody" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
