@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.credentials import Presented, present
-from gateway.access.operations import needs
+from gateway.access.credentials import READING, Presented, present
+from gateway.access.operations import READ, needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_status
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
+
+TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 
 
 class _Asked(NamedTuple):
@@ -48,12 +50,15 @@ async def admit(
     Raises Unauthenticated, Forbidden, or what conceals these.
     """
     guard = route.access.guard
+    tells_key = route.access.reader_keys is not None and request.method in TELLING_KEY
     if guard is None:
+        exchange.is_told_key = tells_key
         return Presented(None, target)
     presented = present(request.method, target, request.headers)
     needed = needs(request.method, path, request.headers, split(presented.target)[1])
     asked = _Asked(guard, request.headers, presented.token, needed)
     exchange.principal = await _decided(asked, exchange, route, clock())
+    exchange.is_told_key = tells_key and (request.method in READING or _may_read(asked, clock()))
     route.traffic.decisions[counted.ADMITTED] += 1
     if request.can_read_body:
         exchange.decide_again = partial(_decide_again, asked, route, clock)
@@ -79,6 +84,12 @@ async def _decided(
         if route.access.conceals:
             raise StreamNotFound(NO_STREAM) from None
         raise
+
+
+def _may_read(asked: _Asked, now: float) -> bool:
+    """Whether who asks for something else may read the stream, as far as that is known at once."""
+    read = asked.needs[0]._replace(operations=READ)
+    return asked.guard.admitted(asked.headers, asked.token, (read,), now) is not None
 
 
 def _somebody(principal: Principal | None) -> Principal | None:

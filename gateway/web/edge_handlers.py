@@ -265,7 +265,8 @@ class EdgeHandlers:
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        told = passed_back(request, route, read.path, answer)
+        key_of = read.path if live_responses.exchange_of(request).is_told_key else None
+        told = passed_back(request, route, key_of, answer)
         self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))
