@@ -16,10 +16,18 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
-from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, record_of
+from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
 from gateway.protocol.generations import MICROSECONDS, inherited, position_of
 from gateway.protocol.requests import ForkRequest
-from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
+from gateway.protocol.state import (
+    Change,
+    ForkPoint,
+    Lifetime,
+    Record,
+    Segment,
+    StreamState,
+    records_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -74,22 +82,19 @@ def decide_create(
     if existing is not None:
         _check_same(existing, request, content_type, None)
         return Created(existing, new=False), ()
-    record = b""
-    if request.body:
-        record, _ = record_of(content_type, request.body, request.record)
+    records, tail = _records(0, _body_of(content_type, request))
     state = StreamState(
         path=path,
         stream_id=stream_id,
         generation=_generation(place, 0, stream_id, now),
         content_type=content_type,
-        tail=len(record),
+        tail=tail,
         closed=request.close,
         lifetime=request.lifetime,
         deadline=request.lifetime.deadline(now),
         history=place.history,
         created_at=int(now),
     )
-    records = (Record(state.tail, record),) if record else ()
     return Created(state, new=True), (Change(state, None, records),)
 
 
@@ -164,10 +169,7 @@ def decide_fork(
     if len(lineage) > MAX_FORK_DEPTH:
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep", "fork_depth")
     own = [branch.prefix] if branch.prefix else []
-    if request.body:
-        record, _ = record_of(content_type, request.body, request.record)
-        own += [record] if record else []
-    records, tail = _records(position, own)
+    records, tail = _records(position, [*own, *_body_of(content_type, request)])
     lifetime = _fork_lifetime(source.lifetime, request.lifetime)
     generation = _generation(place, source.generation, stream_id, now)
     state = StreamState(
@@ -280,11 +282,13 @@ def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
 
 
 def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...], int]:
-    records = []
-    for data in datas:
-        position += len(data)
-        records.append(Record(position, data))
-    return tuple(records), position
+    """What a new stream has of its own, and where it ends then."""
+    records = tuple(records_after(position, datas))
+    return records, records[-1].end if records else position
+
+
+def _body_of(content_type: str, request: Create) -> Sequence[bytes]:
+    return records_of(content_type, request.body, request.records)[0] if request.body else ()
 
 
 def _fork_lifetime(source: Lifetime, asked: Lifetime) -> Lifetime:

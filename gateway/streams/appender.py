@@ -140,7 +140,7 @@ class Appender:
             return
         active.committing = True
         commit = self._table.commit((change,))
-        committed = partial(self._committed, decided=decided, appends=len(change.records))
+        committed = partial(self._committed, decided=decided, appends=change.appends)
         commit.add_done_callback(partial(self._guarded, active, committed))
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
