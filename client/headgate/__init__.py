@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from headgate.stream import Appended, Metadata, Stream
+    from headgate.writer import StreamWriter
 
 __all__ = [
     "Appended",
@@ -40,6 +41,7 @@ __all__ = [
     "StreamError",
     "StreamGone",
     "StreamNotFound",
+    "StreamWriter",
     "TooLarge",
     "Unavailable",
 ]
@@ -47,7 +49,12 @@ __all__ = [
 __version__ = version("headgate-client")
 
 # Where the names are that are not errors.
-_MODULES = {"Appended": "stream", "Metadata": "stream", "Stream": "stream"}
+_MODULES = {
+    "Appended": "stream",
+    "Metadata": "stream",
+    "Stream": "stream",
+    "StreamWriter": "writer",
+}
 
 
 def __getattr__(name: str) -> object:
