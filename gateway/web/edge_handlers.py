@@ -265,7 +265,8 @@ class EdgeHandlers:
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        told = passed_back(request, route, read.path, answer)
+        lacked = await route.lacked(request.method, read, fields, answer)
+        told = passed_back(request, route, read.path, answer, lacked)
         self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))

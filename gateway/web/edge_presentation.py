@@ -62,10 +62,11 @@ def _part(
 
 
 def passed_back(
-    request: BaseRequest, route: EdgeRoute, path: str, answer: OriginAnswer
+    request: BaseRequest, route: EdgeRoute, path: str, answer: OriginAnswer, lacked: dict[str, str]
 ) -> CIMultiDict[str]:
-    """The fields of an answer as the client is told them."""
+    """The fields of an answer as the client is told them, with what it `lacked`."""
     fields = forwarding.response_fields(answer.headers, route.via)
+    fields.update(lacked)
     if answer.status >= 400:
         no_store(fields)
     elif request.method != "GET":
