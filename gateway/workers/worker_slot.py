@@ -10,7 +10,8 @@ import sys
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gateway.backoff import Backoff
+from headgate.backoff import Backoff
+
 from gateway.errors import StartError
 from gateway.settings.declarations import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics

@@ -107,7 +107,8 @@ async def test_each_fault_is_found_and_no_other(
     passes = {name: of(one, Verdict.PASS) for name, one in found.items()}
     assert passes["none"] == passes["refuses removals"] == ALL
     assert passes["wants credentials"] == ALL
-    assert ALL - passes["ends polls quietly"] <= {"204 kept"}  # polls may be too short for that
+    # Polls that end so soon may be too short for two of the checks.
+    assert ALL - passes["ends polls quietly"] <= {"204 kept", "equal polls"}
     assert ALL - passes["refuses HEAD"] == {"HEAD"}
     assert ALL - passes["drops comments"] == {"keep-alive"}
     # Without a word of any cache, nobody knows what was shared.

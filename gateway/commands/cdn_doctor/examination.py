@@ -17,7 +17,7 @@ from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
 from gateway.commands.cdn_doctor.streams import NotMade, OwnStreams
 from gateway.commands.client import connect
-from gateway.commands.failure import Failed
+from gateway.commands.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -103,7 +103,7 @@ async def _usable(work: Awaitable[T], prefix: str = "") -> T:
     """What the first requests give; what goes wrong with them makes the whole Unusable."""
     try:
         return await work
-    except Failed as failure:
+    except FAILURES as failure:
         raise Unusable(f"{prefix}{words(failure)}") from failure
 
 
@@ -124,7 +124,7 @@ async def _begin(streams: OwnStreams, *, has_credentials: bool) -> TwoReads:
         own = await streams.create()
     except NotMade as refusal:
         raise Failed(_why_none(refusal, has_credentials=has_credentials)) from refusal
-    with contextlib.suppress(Failed):  # the check of POST says more of it
+    with contextlib.suppress(*FAILURES):  # the check of POST says more of it
         await own.append(DATA, close=True)
     return await read_twice(own)
 
@@ -174,7 +174,7 @@ async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
         return _all_unknown(row, "what is appended does not arrive")
     try:
         found = await row.check(deployment)
-    except Failed as failure:
+    except FAILURES as failure:
         return _all_unknown(row, words(failure))
     return [found] if isinstance(found, Finding) else found
 
