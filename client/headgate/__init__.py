@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.resumable import ResumableStreams
     from headgate.stream import Appended, Metadata, Stream
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ProducerFenced",
     "ProtocolError",
     "RequestRefused",
+    "ResumableStreams",
     "Stream",
     "StreamClosed",
     "StreamConflict",
@@ -47,7 +49,12 @@ __all__ = [
 __version__ = version("headgate-client")
 
 # Where the names are that are not errors.
-_MODULES = {"Appended": "stream", "Metadata": "stream", "Stream": "stream"}
+_MODULES = {
+    "Appended": "stream",
+    "Metadata": "stream",
+    "ResumableStreams": "resumable",
+    "Stream": "stream",
+}
 
 
 def __getattr__(name: str) -> object:
