@@ -110,7 +110,8 @@ class Listener:
         self._limit = self._room()
         if again or self._production is None:  # other questions need no answer
             self._is_gap = False
-            self._unanswered_since = self._unanswered_since or self._asked_at
+            if self._unanswered_since is None:
+                self._unanswered_since = self._asked_at
         await self._say(Ask(self._id, self._received, self._limit, again, False, self._production))
 
     async def _leave(self) -> None:
