@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headgate.resumable.buffer import TextBuffer
     from headgate.resumable.messages import Ask
 
-LOST_S = 30.0  # a reader asks every 10 s; one that missed three times has gone without a word
+LOST_S = 30.0  # a reader asks every 5 s; one that was silent for so long has gone without a word
 
 _log = logging.getLogger("headgate.resumable")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headgate.resumable.names import Names
 
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
-ASK_EVERY_S = 10.0  # so that each side knows that the other is there
+ASK_EVERY_S = 5.0  # so that each side knows that the other is there
 ASK_AGAIN_S = 1.0  # what was asked, or sent, may have been lost
 LOST_S = 30.0  # a broker that restarts, or a producer that is held up, is back by then
 LEAVE_WITHIN_S = 5.0
