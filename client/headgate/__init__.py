@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.resumable import ResumableStreams
     from headgate.stream import Appended, Metadata, Stream
     from headgate.writer import StreamWriter
 
@@ -35,6 +36,7 @@ __all__ = [
     "ProducerFenced",
     "ProtocolError",
     "RequestRefused",
+    "ResumableStreams",
     "Stream",
     "StreamClosed",
     "StreamConflict",
@@ -52,6 +54,7 @@ __version__ = version("headgate-client")
 _MODULES = {
     "Appended": "stream",
     "Metadata": "stream",
+    "ResumableStreams": "resumable",
     "Stream": "stream",
     "StreamWriter": "writer",
 }
