@@ -22,8 +22,9 @@ from pydantic import (
 
 from gateway.access.operations import Grant
 from gateway.access.revocations import Revocations
-from gateway.settings.access import DIGEST, check_name
+from gateway.settings.access import check_name
 from gateway.settings.grants import Operations, check_pattern
+from gateway.settings.token_hashes import DIGEST, read_digest
 from gateway.settings.toml_file import TomlFile, spell
 
 if TYPE_CHECKING:
@@ -154,8 +155,7 @@ def _words(error: ErrorDetails) -> str:
 
 
 def _check_digest(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if re.fullmatch(rf"{DIGEST}[0-9a-f]{{64}}", text) is None:
+    if read_digest(secret.get_secret_value()) is None:
         raise ValueError(f"must be {HASH_KIND}: tokens themselves do not stand in this file")
     return secret
 
@@ -207,7 +207,9 @@ class _Token(_Table):
 
     @property
     def digest(self) -> bytes:
-        return bytes.fromhex(self.token.get_secret_value().removeprefix(DIGEST))
+        digest = read_digest(self.token.get_secret_value())
+        assert digest is not None, "_check_digest refuses what is none"
+        return digest
 
 
 class _Revoked(_Table):

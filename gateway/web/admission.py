@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.access.credentials import READING, Presented, present
 from gateway.access.operations import READ, needs
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import Forbidden, StreamNotFound, Unauthenticated
+from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_status
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
 
-ABSENT = "there is no stream at this path"
 TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 
 
@@ -83,7 +82,7 @@ async def _decided(
         if not (is_unknown or guard.goes_by_query):
             exchange.principal = _somebody(guard.admitted(headers, token, (), now))
         if route.access.conceals:
-            raise StreamNotFound(ABSENT) from None
+            raise StreamNotFound(NO_STREAM) from None
         raise
 
 
@@ -113,4 +112,4 @@ def concealed(answered: Answered, exchange: Exchange, shared: Context) -> Answer
         return answered
     if isinstance(answer, Relayed) and not isinstance(answer.body, bytes):
         answer.body.release()
-    return Answered(shared.problem(StreamNotFound(ABSENT)), cache_status.BYPASS)
+    return Answered(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)

@@ -61,10 +61,18 @@ def _part(
 
 
 def passed_back(
-    request: BaseRequest, route: EdgeRoute, key_of: str | None, answer: OriginAnswer
+    request: BaseRequest,
+    route: EdgeRoute,
+    key_of: str | None,
+    answer: OriginAnswer,
+    lacked: dict[str, str],
 ) -> CIMultiDict[str]:
-    """The fields of an answer as the client is told them, with the reader key of a path."""
+    """The fields of an answer as the client is told them, with what it `lacked`.
+
+    With the reader key of a path, where the client may be told it.
+    """
     fields = forwarding.response_fields(answer.headers, route.via)
+    fields.update(lacked)
     if answer.status >= 400:
         no_store(fields)
     elif request.method != "GET":
