@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.resumable import ResumableStreams
     from headgate.stream import Appended, Metadata, Stream
+    from headgate.writer import StreamWriter
 
 __all__ = [
     "Appended",
@@ -34,12 +36,14 @@ __all__ = [
     "ProducerFenced",
     "ProtocolError",
     "RequestRefused",
+    "ResumableStreams",
     "Stream",
     "StreamClosed",
     "StreamConflict",
     "StreamError",
     "StreamGone",
     "StreamNotFound",
+    "StreamWriter",
     "TooLarge",
     "Unavailable",
 ]
@@ -47,7 +51,13 @@ __all__ = [
 __version__ = version("headgate-client")
 
 # Where the names are that are not errors.
-_MODULES = {"Appended": "stream", "Metadata": "stream", "Stream": "stream"}
+_MODULES = {
+    "Appended": "stream",
+    "Metadata": "stream",
+    "ResumableStreams": "resumable",
+    "Stream": "stream",
+    "StreamWriter": "writer",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -26,6 +26,7 @@ from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
+from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
@@ -109,6 +110,7 @@ class EdgeRoute:
             self._recipient_of,
         )
         self.lifetimes = StreamLifetimes()
+        self.multi_append = MultiAppendOffer(origin)
         self.feeds = FollowedStreams(
             origin,
             self.cache,
