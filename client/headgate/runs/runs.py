@@ -14,7 +14,7 @@ from headgate.runs import claims, records
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
 from headgate.runs.lease import LOST, Lease
-from headgate.runs.output import Output
+from headgate.runs.output import output
 from headgate.runs.places import place
 from headgate.runs.production import Production, Rules
 from headgate.runs.reading import Reading
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from headgate.runs.formats.contract import Format
     from headgate.runs.places import Place
+    from headgate.stream import Metadata
 
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
@@ -70,8 +71,7 @@ class Runs:
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
         self._ttl_s = ttl
-        self._retry_for_s = retry_for
-        self._rules = Rules(orphan_after, stop_grace, error_text)
+        self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
         self._is_closed = False
@@ -106,13 +106,12 @@ class Runs:
         form, run = named(format), self._place(run_id)
         lease = Lease(run.lease, self._rules.orphan_after_s)
         await lease.take()
-        await self._open(run, form)
-        writer = form.writer(run_id)
-        opening = [records.claim(), *map(msgspec.json.encode, writer.opening())]
+        metadata = await self._open(run, form)
+        opening = [records.claim(), *map(msgspec.json.encode, form.opening(run_id))]
         epoch = await claims.claim(run.items, opening)
         assert epoch is not None, "it is always wanted"
-        output = Output(run.items, epoch, self._retry_for_s)
-        production = Production(run, lease, epoch, output, form, writer, self._rules)
+        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
+        production = Production(run, lease, epoch, writer, form, self._rules)
         self._produced[run_id] = production
         task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
         self._tasks[task] = production
@@ -192,7 +191,7 @@ class Runs:
     def _answer(self, form: Format, reading: Reading) -> Answer:
         return Answer(200, dict(form.headers), reading.body(self._rules.orphan_after_s))
 
-    async def _open(self, run: Place, form: Format) -> None:
+    async def _open(self, run: Place, form: Format) -> Metadata:
         """Make the stream, or find that it holds a run of this format."""
         opening = claims.batch([records.opening(form.name)])
         try:
@@ -202,12 +201,12 @@ class Runs:
                 raise
             sentence = f"run {run.id!r} has ended: each run has an id of its own"
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
-        if made.is_new:
-            return
-        found = Reading(run.items, self._nothing, 0)
-        await found.begin()
-        if found.seen.format is not form:
-            raise ValueError(f"run {run.id!r} is there already, and not in the format {form.name}")
+        if not made.is_new:
+            found = Reading(run.items, self._nothing, 0)
+            await found.begin()
+            if found.seen.format is not form:
+                raise ValueError(f"run {run.id!r} is there, and not in the format {form.name}")
+        return made
 
     async def _end_orphan(self, run: Place) -> bool:
         """End the run if nobody produces it; whether it has ended, by whomever."""

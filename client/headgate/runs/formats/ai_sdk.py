@@ -14,14 +14,9 @@ if TYPE_CHECKING:
 class AiSdkWriter:
     """The items are the chunks themselves; strings become the chunks of a text part."""
 
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
+    def __init__(self) -> None:
         self._parts = 0
         self._text: str | None = None  # the part that strings go to
-
-    def opening(self) -> list[object]:
-        """The message has the id of its run, so that a replay is known as the same message."""
-        return [{"type": "start", "messageId": self._run_id}]
 
     def items(self, given: object) -> list[object]:
         """The chunks."""
@@ -58,9 +53,13 @@ class AiSdk:
     last = b"data: [DONE]\n\n"
     keep_alive = b": keep-alive\n\n"
 
-    def writer(self, run_id: str) -> AiSdkWriter:
+    def opening(self, run_id: str) -> list[object]:
+        """The message has the id of its run, so that a replay is known as the same message."""
+        return [{"type": "start", "messageId": run_id}]
+
+    def writer(self) -> AiSdkWriter:
         """A writer for one producer."""
-        return AiSdkWriter(run_id)
+        return AiSdkWriter()
 
     def ending(self, state: RunState) -> list[object]:
         """`finish` is the end of each: without it `WorkflowChatTransport` asks again for ever."""

@@ -17,9 +17,6 @@ class NotAnItem(ValueError):
 class ItemWriter(Protocol):
     """What a source gives, turned into items of the stream; one for each producer."""
 
-    def opening(self) -> list[object]:
-        """The items before the first of the source."""
-
     def items(self, given: object) -> list[object]:
         """The items for what the source gave; NotAnItem for what is none."""
 
@@ -46,8 +43,11 @@ class Format(Protocol):
     def keep_alive(self) -> bytes:
         """What a reader is sent from time to time while there is no item."""
 
-    def writer(self, run_id: str) -> ItemWriter:
-        """A writer for one producer of the run."""
+    def opening(self, run_id: str) -> list[object]:
+        """The items before the first of the source."""
+
+    def writer(self) -> ItemWriter:
+        """A writer for one producer of a run."""
 
     def ending(self, state: RunState) -> list[object]:
         """The items that tell in the format's own way how the run ended."""

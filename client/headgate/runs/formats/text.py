@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 class TextWriter:
     """Each string is an item."""
 
-    def opening(self) -> list[object]:
-        """Nothing."""
-        return []
-
     def items(self, given: object) -> list[object]:
         """The string; the empty one is left out."""
         if not isinstance(given, str):
@@ -43,7 +39,11 @@ class Text:
     last = b""
     keep_alive = b""
 
-    def writer(self, run_id: str) -> TextWriter:  # noqa: ARG002 - text names no run
+    def opening(self, run_id: str) -> list[object]:  # noqa: ARG002 - text names no run
+        """Nothing."""
+        return []
+
+    def writer(self) -> TextWriter:
         """A writer for one producer."""
         return TextWriter()
 
