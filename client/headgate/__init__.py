@@ -25,15 +25,19 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.runs import Answer, Runs, RunState
     from headgate.stream import Appended, Metadata, Stream
 
 __all__ = [
+    "Answer",
     "Appended",
     "Metadata",
     "NotAuthorized",
     "ProducerFenced",
     "ProtocolError",
     "RequestRefused",
+    "RunState",
+    "Runs",
     "Stream",
     "StreamClosed",
     "StreamConflict",
@@ -47,7 +51,14 @@ __all__ = [
 __version__ = version("headgate-client")
 
 # Where the names are that are not errors.
-_MODULES = {"Appended": "stream", "Metadata": "stream", "Stream": "stream"}
+_MODULES = {
+    "Answer": "runs",
+    "Appended": "stream",
+    "Metadata": "stream",
+    "RunState": "runs",
+    "Runs": "runs",
+    "Stream": "stream",
+}
 
 
 def __getattr__(name: str) -> object:
