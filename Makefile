@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Of two cores: most tests wait most of the time.
 JOBS ?= 4
-SOURCES := gateway admin cdn_configs tests
+SOURCES := gateway admin cdn_configs client tests
 ARGS ?=
 
 # ---------------------------------------------------------------- set-up
@@ -37,9 +37,9 @@ $(BIN)/python:
 	@"$$(scripts/python.sh)" -m venv --clear $(VENV)
 
 # --no-deps: the lock names every package, so nothing may come that it does not name.
-$(RUN_READY): requirements/run.txt pyproject.toml | $(BIN)/python
+$(RUN_READY): requirements/run.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable client --editable .
 	@touch $@
 
 # Not compiled: of 8,000 modules few are ever imported, and those are compiled then.
@@ -126,7 +126,7 @@ soak: setup-test  ## Fuzz for three hours, then mix 1,000,000 reads of many peop
 .PHONY: lock clean help
 UV := $(BIN)/uv
 LOCK := $(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 \
-	--generate-hashes --no-emit-find-links --no-emit-index-url --quiet \
+	--generate-hashes --no-emit-package headgate-client --no-emit-find-links --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows

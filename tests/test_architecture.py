@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("gateway", "admin", "cdn_configs")
+PACKAGES = ("gateway", "admin", "cdn_configs", "client/headgate")
 LONGEST_MODULE = 400
 NOT_SOURCES = {
     ".git",
@@ -84,7 +84,8 @@ def sources(*tops: str) -> Iterator[Path]:
 def modules() -> list[str]:
     """Dotted names of all modules that ship."""
     paths = (path.with_suffix("") for path in sources(*PACKAGES) if path.suffix == ".py")
-    return sorted(".".join(path.parts).removesuffix(".__init__") for path in paths)
+    names = (".".join(path.parts).removeprefix("client.") for path in paths)
+    return sorted(name.removesuffix(".__init__") for name in names)
 
 
 def layers() -> list[str]:

@@ -7,12 +7,12 @@ import random
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from headgate.backoff import Backoff
 from yarl import URL
 
 from gateway import trust
 from gateway.access.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
-from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import counter
 

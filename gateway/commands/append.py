@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.client import RequestRefused, Stream
+from headgate.errors import ProducerFenced, RequestRefused
+from headgate.stream import ProducerStamp
+
 from gateway.commands.failure import Failed
 from gateway.errors import BadRequest
 from gateway.protocol.content import is_json, json_messages
-from gateway.protocol.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.commands.retries import Retries
+    from headgate.retries import Retries
+    from headgate.stream import Appended, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +26,13 @@ class Producer:
     id: str
     epoch: int
 
-    def headers(self, number: int) -> dict[str, str]:
-        """The fields that make the append of this number happen once."""
-        return {
-            "Producer-Id": self.id,
-            "Producer-Epoch": str(self.epoch),
-            "Producer-Seq": str(number),
-        }
-
 
 @dataclass(slots=True)
 class AppendSession:
     """The appends of one command to one stream, counted."""
 
     stream: Stream
+    content_type: str
     headers: Mapping[str, str]
     producer: Producer | None
     # For no time but for a producer: another append might be there already.
@@ -47,38 +42,38 @@ class AppendSession:
     known: int = 0
     offset: str = ""
 
-    async def append(self, body: bytes) -> None:
+    async def append(self, body: bytes, *, is_closing: bool = False) -> None:
         """One append, tried again for as long as `retries` says."""
-        headers = dict(self.headers)
-        if self.producer is not None:
-            headers |= self.producer.headers(self.sent)
         try:
-            await self.retries.run(lambda: self._post(body, headers))
+            appended = await self.retries.run(lambda: self._append(body, is_closing=is_closing))
         except RequestRefused as refusal:
             raise self._explained(refusal) from refusal
+        self.sent += 1
+        self.known += appended.is_duplicate
+        # Not every server tells an offset for what it had already.
+        self.offset = appended.next_offset or self.offset
 
-    async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
-        async with self.stream.request("POST", headers=headers, body=body) as answer:
-            self.sent += 1
-            if self.producer is not None and answer.status == 204:
-                # Not every server tells an offset for what it had already.
-                self.known += 1
-                self.offset = answer.headers.get(NEXT_OFFSET, self.offset)
-            else:
-                self.offset = self.stream.next_offset(answer.headers)
+    async def _append(self, body: bytes, *, is_closing: bool) -> Appended:
+        producer = self.producer
+        stamp = None
+        if producer is not None:
+            stamp = ProducerStamp(producer.id, producer.epoch, self.sent)
+        return await self.stream.append(
+            body,
+            content_type=self.content_type,
+            producer=stamp,
+            is_closing=is_closing,
+            headers=self.headers,
+        )
 
-    def _explained(self, refusal: RequestRefused) -> RequestRefused:
-        if "Stream-Seq" in self.headers and "--seq" in str(refusal):
-            return RequestRefused(
-                f"{refusal}; both are text, so that 10 is less than 9", refusal.status
-            )
-        epoch = refusal.headers.get("Producer-Epoch", "")
-        if self.producer is None or refusal.status != 403 or not epoch.isdecimal():
+    def _explained(self, refusal: RequestRefused) -> Exception:
+        if "Stream-Seq" in self.headers and "Stream-Seq" in str(refusal):
+            return Failed(f"{refusal}; both are text, so that 10 is less than 9")
+        if self.producer is None or not isinstance(refusal, ProducerFenced):
             return refusal
-        return RequestRefused(
-            f"producer {self.producer.id} is at epoch {epoch}, so epoch {self.producer.epoch} "
-            f"is over; take over with --epoch {int(epoch) + 1}",
-            refusal.status,
+        return Failed(
+            f"producer {self.producer.id} is at epoch {refusal.epoch}, so epoch "
+            f"{self.producer.epoch} is over; take over with --epoch {refusal.epoch + 1}"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from headgate.errors import StreamError
+
 
 class Failed(Exception):
     """The command ends here; the message says why, in one sentence without its full stop."""
@@ -9,3 +11,7 @@ class Failed(Exception):
 
 class OutputClosed(Exception):
     """Nobody reads stdout any more, so there is nothing left to do."""
+
+
+# What ends a command with a sentence: its own reasons, and those of the streams that it asks.
+FAILURES = (Failed, StreamError)

@@ -12,12 +12,16 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.backoff import Backoff
+from headgate.backoff import Backoff
+from headgate.errors import RequestRefused
+from headgate.following import catch_up, follow, long_poll, sse
+from headgate.names import is_closed
+from headgate.retries import Retries
+
 from gateway.commands import input as stdin
 from gateway.commands.append import AppendSession, Producer, messages
-from gateway.commands.client import RequestRefused, Stream, connect, is_closed
-from gateway.commands.failure import Failed, OutputClosed
-from gateway.commands.follow import catch_up, follow, long_poll, sse
+from gateway.commands.client import connect, in_words
+from gateway.commands.failure import FAILURES, Failed, OutputClosed
 from gateway.commands.output import (
     cancelled_when_closed,
     end_line,
@@ -26,11 +30,12 @@ from gateway.commands.output import (
     wants_lines,
     write,
 )
-from gateway.commands.retries import Retries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
+
+    from headgate.stream import Stream
 
     from gateway.commands.target import Target
 
@@ -49,11 +54,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 BAD_OFFSET = {400, 410}
 # What Headgate names of a stream that has lost a part.
 PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
-CLOSING = {"Stream-Closed": "true"}
 
 
-def run(work: Coroutine[object, object, None]) -> None:
-    """Do the work; what goes wrong becomes one sentence and an exit status."""
+def run(target: Target, work: Coroutine[object, object, None]) -> None:
+    """Do the work on a stream; what goes wrong becomes one sentence and an exit status."""
     try:
         try:
             asyncio.run(work)
@@ -63,8 +67,8 @@ def run(work: Coroutine[object, object, None]) -> None:
         sys.exit(INTERRUPTED)
     except OutputClosed:
         pass
-    except Failed as failure:
-        note(f"headgate: {failure}.")
+    except FAILURES as failure:
+        note(f"headgate: {in_words(failure, target)}.")
         sys.exit(FAILED)
 
 
@@ -87,12 +91,11 @@ async def create(
 
 
 async def _create(stream: Stream, headers: Mapping[str, str], body: bytes | None) -> None:
-    async with stream.request("PUT", headers=headers, body=body) as answer:
-        content_type = answer.headers.get("Content-Type", "of no content type")
-        closed = ", closed" if is_closed(answer.headers) else ""
-        what = f"{stream.target.shown} ({content_type}{closed})"
-        done = f"Created {what}" if answer.status == 201 else f"{what} is there already"
-        note(f"{done}; next offset {stream.next_offset(answer.headers)}.")
+    made = await stream.create(headers=headers, body=body)
+    closed = ", closed" if made.is_closed else ""
+    what = f"{stream.shown} ({made.content_type or 'of no content type'}{closed})"
+    done = f"Created {what}" if made.is_new else f"{what} is there already"
+    note(f"{done}; next offset {made.next_offset}.")
 
 
 async def append(
@@ -110,9 +113,8 @@ async def append(
     retries = _retries(producer)
     async with connect(target) as stream:
         content_type = await retries.run(lambda: _content_type(stream, headers))
-        typed = {**headers, "Content-Type": content_type}
-        session = AppendSession(stream, typed | CLOSING if close else typed, producer, retries)
-        await session.append(body)
+        session = AppendSession(stream, content_type, headers, producer, retries)
+        await session.append(body, is_closing=close)
     done = ("Already appended" if session.known else "Appended") if body else "Closed"
     note(f"{done}{' and closed' if body and close else ''}{_leading_to(session)}.")
 
@@ -124,12 +126,10 @@ async def append_lines(
     retries = _retries(producer)
     async with connect(target) as stream:
         content_type = await retries.run(lambda: _content_type(stream, headers))
-        session = AppendSession(
-            stream, {**headers, "Content-Type": content_type}, producer, retries
-        )
+        session = AppendSession(stream, content_type, headers, producer, retries)
         try:
             await _append_each(session, messages(stdin.lines(), content_type))
-        except Failed as failure:
+        except FAILURES as failure:
             were = "was" if session.sent == 1 else "were"
             before = f"{_lines(session.sent)} {were} appended before"
             raise Failed(f"{failure}; {before}{_perhaps_closed(session, failure)}") from failure
@@ -139,7 +139,7 @@ async def append_lines(
             await retries.run(lambda: _close(stream))
 
 
-def _perhaps_closed(session: AppendSession, failure: Failed) -> str:
+def _perhaps_closed(session: AppendSession, failure: Exception) -> str:
     """What may be behind a closed stream when a producer begins again."""
     if (
         session.producer is None
@@ -155,7 +155,7 @@ async def _append_each(session: AppendSession, numbered: AsyncIterator[tuple[int
     async for number, message in numbered:
         try:
             await session.append(message)
-        except Failed as failure:
+        except FAILURES as failure:
             raise Failed(f"line {number}: {failure}") from failure
 
 
@@ -189,10 +189,10 @@ async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: b
         async with connect(target) as stream:
             # Its answer tells a wrong name from a passing fault, and where "now" is.
             metadata = await stream.head()
-            by_line = wants_lines(metadata.get("Content-Type", ""), asked=as_lines)
-            begin = stream.next_offset(metadata) if offset is None else offset
+            by_line = wants_lines(metadata.content_type, asked=as_lines)
+            begin = metadata.next_offset if offset is None else offset
             live = long_poll if by_poll else sse
-            batches = follow(stream, begin, live, backoff=_backoff(), note=note)
+            batches = follow(stream, begin, live, backoff=_backoff(), note=_tell)
             async with aclosing(_explained(batches, hint)) as told:
                 async for batch in told:
                     for body in batch.bodies:
@@ -227,15 +227,14 @@ def _of_file(path: Path, refusal: RequestRefused) -> str:
 async def head(target: Target, *, as_json: bool) -> None:
     """Print the stream's metadata."""
     async with connect(target) as stream:
-        headers = await stream.head()
-    ttl = headers.get("Stream-TTL")
+        told = await stream.head()
     metadata = {
         "url": target.shown,
-        "content_type": headers.get("Content-Type"),
-        "next_offset": stream.next_offset(headers),
-        "closed": is_closed(headers),
-        "ttl": int(ttl) if ttl is not None and ttl.isdecimal() else ttl,
-        "expires_at": headers.get("Stream-Expires-At"),
+        "content_type": told.content_type or None,
+        "next_offset": told.next_offset,
+        "closed": told.is_closed,
+        "ttl": told.ttl_s,
+        "expires_at": told.expires_at,
     }
     if as_json:
         write(json.dumps(metadata).encode() + b"\n")
@@ -254,13 +253,14 @@ async def close(target: Target) -> None:
 
 async def delete(target: Target) -> None:
     """Delete the stream."""
-    async with connect(target) as stream, stream.request("DELETE"):
-        note(f"Deleted {target.shown}.")
+    async with connect(target) as stream:
+        await stream.delete()
+    note(f"Deleted {target.shown}.")
 
 
 async def _close(stream: Stream) -> None:
-    async with stream.request("POST", headers=CLOSING) as answer:
-        note(f"Closed {stream.target.shown}; final offset {stream.next_offset(answer.headers)}.")
+    closed = await stream.close()
+    note(f"Closed {stream.shown}; final offset {closed.next_offset}.")
 
 
 async def _data(text: str) -> bytes:
@@ -275,7 +275,7 @@ async def _data(text: str) -> bytes:
 
 async def _content_type(stream: Stream, headers: Mapping[str, str]) -> str:
     """The content type that was asked for, else the stream's."""
-    return headers.get("Content-Type") or (await stream.head()).get("Content-Type", "")
+    return headers.get("Content-Type") or (await stream.head()).content_type
 
 
 def _retries(producer: Producer | None) -> Retries:
@@ -284,7 +284,11 @@ def _retries(producer: Producer | None) -> Retries:
     What a limit has refused was not done, so it is sent again in any case.
     """
     time_s = 0.0 if producer is None else RETRY_FOR_S
-    return Retries(time_s, _backoff(LONGEST_WAIT_S), note, LIMITED_FOR_S)
+    return Retries(time_s, _backoff(LONGEST_WAIT_S), _tell, LIMITED_FOR_S)
+
+
+def _tell(sentence: str) -> None:
+    note(f"headgate: {sentence}")
 
 
 def _lines(count: int) -> str:

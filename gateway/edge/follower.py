@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.backoff import wait_s
+from headgate.backoff import wait_s
+
 from gateway.cache.directives import again_s
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
 

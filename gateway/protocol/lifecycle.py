@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import (
+    NO_STREAM,
     BadRequest,
     ConfigurationConflict,
     ContentTypeMismatch,
@@ -66,7 +67,7 @@ class PathState(msgspec.Struct, frozen=True):
 def present(state: StreamState | None, now: float) -> StreamState:
     """The stream when a client may use it; deletion wins over absence (section 5.4)."""
     if state is None or (state.expired(now) and not state.references):
-        raise StreamNotFound("there is no stream at this path")
+        raise StreamNotFound(NO_STREAM)
     if state.soft_deleted or state.expired(now):
         raise StreamGone("the stream was deleted; forks of it still use its data")
     return state

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import ClientTimeout
+from headgate.backoff import Backoff
 from yarl import URL
 
-from gateway.backoff import Backoff
 from gateway.origin.connections import why_unreachable
 from gateway.purge.pending import MOST_WAITING, Pending, Waiting
 from gateway.telemetry.logs import log

@@ -267,7 +267,9 @@ class EdgeHandlers:
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
         route.multi_append.heard(request.method, answer)
-        told = passed_back(request, route, read.path, answer)
+        lacked = await route.lacked(request.method, read, fields, answer)
+        key_of = read.path if live_responses.exchange_of(request).is_told_key else None
+        told = passed_back(request, route, key_of, answer, lacked)
         self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))

@@ -118,7 +118,9 @@ class HostedHandlers:
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         created = await route.lifecycle.create(name, create, source)
-        return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        told = live_responses.exchange_of(request).is_told_key
+        return route.with_key(answer, name) if told else answer
 
     async def _body(self, request: BaseRequest) -> bytes:
         still_admitted = live_responses.exchange_of(request).check_admission

@@ -10,7 +10,8 @@ import sys
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gateway.backoff import Backoff
+from headgate.backoff import Backoff
+
 from gateway.errors import StartError
 from gateway.settings.declarations import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
@@ -184,7 +185,7 @@ class WorkerSlot:
             status = await process.wait()
         self._process = None
         if self._refusal is not None:
-            return self._refusal
+            return self._refusal.replace(".\n", "; ")
         if self._hung is not None:
             return f"{self._hung}, and was killed"
         if status < 0:

@@ -10,11 +10,11 @@ import json
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from unittest.mock import patch
 
+from headgate.events import EventDecoder
 from multidict import CIMultiDict
 
 from gateway.backends.sqlite.records import Taken, row_of
 from gateway.cache.directives import parse_date, parse_dictionary, parse_directives, parse_range
-from gateway.commands.events import EventDecoder
 from gateway.errors import HeadgateError, RecordDamaged
 from gateway.protocol import forwarding, json_slices, multi_append, sse
 from gateway.protocol.content import check_content_type, json_messages, long_records, records_of

@@ -29,7 +29,7 @@ PRELOADED = (
     "gateway.backends.sqlite.log",
     "gateway.commands.append",
     "gateway.commands.cdn_doctor.report",
-    "gateway.commands.follow",
+    "headgate.following",
     "gateway.commands.redis_doctor.report",
     "gateway.monitoring.grafana",
     "encodings.idna",

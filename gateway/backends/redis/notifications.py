@@ -7,10 +7,11 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headgate.backoff import Backoff
+
 from gateway.backends.redis.connection import RedisConnection, Refusal, pack
 from gateway.backends.redis.failures import explained
 from gateway.backends.redis.pipeline import Unreachable, connected
-from gateway.backoff import Backoff
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

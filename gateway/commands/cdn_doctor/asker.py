@@ -9,18 +9,18 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate.errors import RequestRefused
 from multidict import CIMultiDict
 
-from gateway.commands.client import RequestRefused
 from gateway.commands.failure import Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import aiohttp
+    from headgate.stream import Stream
 
     from gateway.commands.cdn_doctor.budget import RequestBudget
-    from gateway.commands.client import Stream
 
 REQUEST_ID = "X-Request-Id"
 ID_MARK = "doctor-"
@@ -105,7 +105,7 @@ async def exchange(
             data = await _bounded(stream, answer)
             return Reply(answer.status, _joined(answer.headers), data, request_id, loop.time())
     except TimeoutError as cause:
-        raise RequestRefused(f"{stream.target.shown}: no answer within {within_s:g} s") from cause
+        raise RequestRefused(f"{stream.shown}: no answer within {within_s:g} s") from cause
     except RequestRefused as refusal:
         if refusal.status is None:
             raise
@@ -113,7 +113,7 @@ async def exchange(
         return Reply(refusal.status, headers, b"", request_id, loop.time(), said)
 
 
-def words(failure: Failed) -> str:
+def words(failure: Exception) -> str:
     """What went wrong, without the URL of a stream that nobody knows."""
     return re.sub(r"^https?://\S+: ", "", str(failure))
 
@@ -126,7 +126,7 @@ async def _bounded(stream: Stream, answer: aiohttp.ClientResponse) -> bytes:
         if len(parts) > BODY_BYTES:
             # Closed, so that the connection does not go on receiving what nobody wants.
             answer.close()
-            raise Failed(f"{stream.target.shown}: the answer is longer than {BODY_BYTES >> 10} KiB")
+            raise Failed(f"{stream.shown}: the answer is longer than {BODY_BYTES >> 10} KiB")
     return bytes(parts)
 
 

@@ -82,7 +82,7 @@ async def credentials(deployment: Deployment) -> Finding:
     the one with none, and some after: a cache may keep either's answer for the other.
     """
     own = await _closed_stream(deployment.streams, "-credentials")
-    given = own.stream.target.authorization
+    given = own.stream.authorization
     readers = {
         "an Authorization": partial(_as_somebody, given or _made_up(), None),
         "a Cookie": partial(_as_somebody, None, _session()),

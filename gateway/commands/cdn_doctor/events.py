@@ -7,12 +7,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
+from headgate.errors import RequestRefused
+from headgate.events import EventDecoder
 
 from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.streams import TEXT
-from gateway.commands.client import RequestRefused
-from gateway.commands.events import EventDecoder
 from gateway.commands.failure import Failed
 
 if TYPE_CHECKING:

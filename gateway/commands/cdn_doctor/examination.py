@@ -17,7 +17,7 @@ from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
 from gateway.commands.cdn_doctor.streams import NotMade, OwnStreams
 from gateway.commands.client import connect
-from gateway.commands.failure import Failed
+from gateway.commands.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -93,7 +93,7 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
         streams = OwnStreams(asker, stream)
         left: list[str] = []
         async with _removed(streams, left, note):
-            reads = await _usable(_begin(streams, has_credentials=bool(target.authorization)))
+            reads = await _usable(_begin(streams, target))
             findings = await _findings(Deployment(asker, streams, reads, gateway))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
@@ -103,7 +103,7 @@ async def _usable(work: Awaitable[T], prefix: str = "") -> T:
     """What the first requests give; what goes wrong with them makes the whole Unusable."""
     try:
         return await work
-    except Failed as failure:
+    except FAILURES as failure:
         raise Unusable(f"{prefix}{words(failure)}") from failure
 
 
@@ -119,23 +119,23 @@ async def _removed(
             note(f"headgate: {name} could not be removed; it expires within an hour.")
 
 
-async def _begin(streams: OwnStreams, *, has_credentials: bool) -> TwoReads:
+async def _begin(streams: OwnStreams, target: Target) -> TwoReads:
     try:
         own = await streams.create()
     except NotMade as refusal:
-        raise Failed(_why_none(refusal, has_credentials=has_credentials)) from refusal
-    with contextlib.suppress(Failed):  # the check of POST says more of it
+        raise Failed(_why_none(refusal, target)) from refusal
+    with contextlib.suppress(*FAILURES):  # the check of POST says more of it
         await own.append(DATA, close=True)
     return await read_twice(own)
 
 
-def _why_none(refusal: NotMade, *, has_credentials: bool) -> str:
+def _why_none(refusal: NotMade, target: Target) -> str:
     """Why no stream can be made there, and what to do."""
     status = refusal.reply.status
     if status in {401, 403, 407}:
-        if has_credentials:
-            return f"the credentials in STREAM_AUTH are refused ({status})"
-        return f"it needs credentials, which STREAM_AUTH can give ({status})"
+        if target.authorization is not None:
+            return f"the credentials in STREAM_AUTH are refused: {target.advice} ({status})"
+        return f"it needs credentials: {target.advice} ({status})"
     if 300 <= status < 400:
         return f"it redirects to {_place(refusal.reply)}: give the URL where the streams are"
     if status == 429 or status >= 500:
@@ -174,7 +174,7 @@ async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
         return _all_unknown(row, "what is appended does not arrive")
     try:
         found = await row.check(deployment)
-    except Failed as failure:
+    except FAILURES as failure:
         return _all_unknown(row, words(failure))
     return [found] if isinstance(found, Finding) else found
 

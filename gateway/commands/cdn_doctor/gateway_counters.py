@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.commands.failure import Failed
+from gateway.commands.failure import FAILURES, Failed
 from gateway.commands.target import NOT_IN_FIELDS, Target, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from headgate.stream import Stream
+
     from gateway.commands.cdn_doctor.asker import Asker
     from gateway.commands.cdn_doctor.streams import OwnStream
-    from gateway.commands.client import Stream
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class GatewayCounters:
 
     async def polls_waiting(self, own: OwnStream) -> int | None:
         """How many long-polls wait at a stream; None if the gateway does not know the stream."""
-        path = urlsplit(own.stream.target.url).path
+        path = urlsplit(own.stream.url).path
         prefixes = [prefix for prefix in self._prefixes if path.startswith(f"{prefix}/")]
         if not prefixes:
             return None
@@ -76,19 +76,18 @@ class GatewayCounters:
         query = {"route": prefix, "name": path.removeprefix(f"{prefix}/")}
         try:
             known = await self._get("stream", query, _Readers)
-        except Failed:
+        except FAILURES:
             return None
         # None of them here: they wait at another gateway of the same streams.
         return known.readers_by_mode.get("long-poll") or None
 
     async def _get(self, name: str, query: Mapping[str, str], kind: type[T]) -> T:
-        path = self._admin.target.url
-        stream = self._admin.beside(replace(self._admin.target, url=f"{path}/{name}"))
+        stream = self._admin.beside(f"{self._admin.url}/{name}")
         reply = await self._asker.ask(stream, "GET", query=query)
         if reply.status in {401, 403}:
-            raise Failed(f"{self._admin.target.shown}: it wants a token, see {TOKEN_VARIABLE}")
+            raise Failed(f"{self._admin.shown}: it wants a token, see {TOKEN_VARIABLE}")
         if not reply.is_good:
-            raise Failed(f"{self._admin.target.shown}: {reply.said}")
+            raise Failed(f"{self._admin.shown}: {reply.said}")
         try:
             return msgspec.json.decode(reply.body, type=kind)
         except msgspec.DecodeError as cause:
@@ -102,7 +101,7 @@ class GatewayCounters:
         return float(value)
 
     def _is_none(self) -> Failed:
-        return Failed(f"{self._admin.target.shown}: no gateway's admin listener is there")
+        return Failed(f"{self._admin.shown}: no gateway's admin listener is there")
 
 
 def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> Target:

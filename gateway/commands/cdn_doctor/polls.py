@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate.errors import RequestRefused
+
 from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
-from gateway.commands.client import RequestRefused
-from gateway.commands.failure import Failed
+from gateway.commands.failure import FAILURES
 from gateway.protocol.header_names import CURSOR
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class EqualPolls:
             reply = await self._own.asker.ask(
                 self._own.stream, "GET", query=self._query, within_s=LONGEST_POLL_S + PROMPT_S
             )
-        except Failed as failure:
+        except FAILURES as failure:
             return Poll(loop.time() - began_s, loop.time(), cut=words(failure))
         return Poll(loop.time() - began_s, loop.time(), reply)
 

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import re
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
+from headgate.errors import RequestRefused
+from headgate.names import is_closed
+from headgate.stream import Stream
 
 from gateway.commands.cdn_doctor.asker import exchange
-from gateway.commands.client import RequestRefused, is_closed
 from gateway.commands.failure import Failed
 from gateway.commands.target import Target, resolve
 from gateway.protocol.header_names import CLOSED, NEXT_OFFSET
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.commands.cdn_doctor.asker import Asker, Reply
-    from gateway.commands.client import Stream
 
 OCTETS = "application/octet-stream"
 TEXT = "text/plain"
@@ -69,15 +70,14 @@ class OwnStream:
 
     def spelled(self, query: str) -> Stream:
         """The same stream, whose reads have their query in exactly this order."""
-        target = self.stream.target
-        mark = "&" if "?" in target.url else "?"
-        return self.stream.beside(replace(target, url=f"{target.url}{mark}{query}"))
+        mark = "&" if "?" in self.stream.url else "?"
+        return self.stream.beside(f"{self.stream.url}{mark}{query}")
 
     def as_somebody(self, authorization: str | None) -> Stream:
         """The same stream, asked for with other credentials, or with none."""
-        parts = urlsplit(self.stream.target.url)
+        parts = urlsplit(self.stream.url)
         url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        return self.stream.beside(Target(url, authorization))
+        return Stream(url, authorization=authorization, session=self.stream.session)
 
 
 class OwnStreams:
@@ -90,8 +90,8 @@ class OwnStreams:
 
     async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
         """A new, empty stream; NotMade if the server makes none."""
-        url, mark, query = self._first.target.url.partition("?")
-        stream = self._first.beside(replace(self._first.target, url=f"{url}{suffix}{mark}{query}"))
+        url, mark, query = self._first.url.partition("?")
+        stream = self._first.beside(f"{url}{suffix}{mark}{query}")
         self._asker.budget.spend(promise=True)
         # Before it is sent: what is interrupted may have been done all the same.
         self._made.append(stream)
@@ -120,7 +120,7 @@ class OwnStreams:
             removal.cancel()
         outcomes = await asyncio.gather(*removals, return_exceptions=True)
         return [
-            stream.target.shown
+            stream.shown
             for stream, is_removed in zip(made, outcomes, strict=True)
             if is_removed is not True
         ]

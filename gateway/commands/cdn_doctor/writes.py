@@ -9,7 +9,7 @@ from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.evidence import told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.staleness import EMPTY
-from gateway.commands.failure import Failed
+from gateway.commands.failure import FAILURES
 from gateway.protocol.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def post_body(deployment: Deployment) -> Finding:
     own = await deployment.streams.create("-post")
     try:
         await own.append(BODY)
-    except Failed as refusal:
+    except FAILURES as refusal:
         return failed("POST body", f"{len(BODY):,} bytes were appended, and {words(refusal)}")
     reply = await own.read({"offset": own.start})
     if not reply.is_good:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from headgate.backoff import Backoff
+from headgate.errors import RequestRefused
+from headgate.retries import Retries
 
-from gateway.backoff import Backoff
-from gateway.commands.client import RequestRefused
-from gateway.commands.retries import Retries
 from tests.support import virtual_time
 
 
@@ -32,10 +32,10 @@ async def test_what_passes_is_waited_out_and_told() -> None:
     )
     assert await attempts.retries(20).run(attempts) == "done"
     assert attempts.said == [
-        "headgate: cannot connect; trying again in 0.0 s",
-        "headgate: busy; trying again in 0.0 s",
-        "headgate: later; trying again in 0.0 s",
-        "headgate: connected again",
+        "cannot connect; trying again in 0.0 s",
+        "busy; trying again in 0.0 s",
+        "later; trying again in 0.0 s",
+        "connected again",
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_limit_is_waited_out_where_twice_would_do_harm() -> None:
     attempts = Attempts(limited, limited)
     retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, limited_s=5)
     assert virtual_time.run(retries.run(attempts)) == "done"
-    assert attempts.said[0] == "headgate: later; trying again in 2.0 s"
+    assert attempts.said[0] == "later; trying again in 2.0 s"
     for refusals, made in (([limited] * 9, 3), ([RequestRefused("busy", 503)], 1)):
         refused = Attempts(*refusals)
         retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), refused.said.append, limited_s=5)

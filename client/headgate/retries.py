@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.commands.client import RequestRefused
+from headgate.errors import TOO_MANY_REQUESTS, RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.backoff import Backoff
+    from headgate.backoff import Backoff
 
 T = TypeVar("T")
-LIMITED = 429
 
 
 class Retries:
@@ -44,16 +43,16 @@ class Retries:
                 result = await attempt()
             except RequestRefused as refusal:
                 since = loop.time() if since is None else since
-                time_s = self._limited_s if refusal.status == LIMITED else self._time_s
+                time_s = self._limited_s if refusal.status == TOO_MANY_REQUESTS else self._time_s
                 left_s = since + time_s - loop.time()
                 if not refusal.is_passing or left_s <= 0 or refusal.retry_after_s > left_s:
                     raise
                 # A last attempt is made when the time is over, not some time before.
                 wait_s = min(max(self._backoff.next_s(), refusal.retry_after_s), left_s)
-                self._note(f"headgate: {refusal}; trying again in {wait_s:.1f} s")
+                self._note(f"{refusal}; trying again in {wait_s:.1f} s")
                 await asyncio.sleep(wait_s)
             else:
                 self._backoff.reset()
                 if since is not None:
-                    self._note("headgate: connected again")
+                    self._note("connected again")
                 return result

@@ -10,15 +10,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.client import RequestRefused, Stream, is_closed
-from gateway.commands.events import Event, EventDecoder
-from gateway.commands.failure import Failed
-from gateway.protocol.header_names import CURSOR, UP_TO_DATE
+from headgate.errors import ProtocolError, RequestRefused, StreamGone
+from headgate.events import Event, EventDecoder
+from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from gateway.backoff import Backoff
+    from headgate.backoff import Backoff
+    from headgate.endpoint import Endpoint
 
 # Servers end an SSE answer after about a minute and send comments in between.
 SSE_IDLE_TIMEOUT_S = 90.0
@@ -50,7 +50,7 @@ class Batch:
     is_last: bool
 
 
-async def catch_up(stream: Stream, offset: str) -> AsyncGenerator[tuple[str, Batch]]:
+async def catch_up(stream: Endpoint, offset: str) -> AsyncGenerator[tuple[str, Batch]]:
     """Everything from `offset` to the tail, each batch with its content type."""
     while True:
         async with stream.request("GET", query={"offset": offset}) as answer:
@@ -66,7 +66,7 @@ async def catch_up(stream: Stream, offset: str) -> AsyncGenerator[tuple[str, Bat
         offset = following
 
 
-async def long_poll(stream: Stream, position: Position) -> AsyncGenerator[Batch]:
+async def long_poll(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
     """The one batch of a long-poll; without bodies when the server had nothing in time."""
     async with stream.request(
         "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
@@ -77,7 +77,7 @@ async def long_poll(stream: Stream, position: Position) -> AsyncGenerator[Batch]
     yield Batch((body,) if body else (), following, ended)
 
 
-async def sse(stream: Stream, position: Position) -> AsyncGenerator[Batch]:
+async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
     """The batches of one SSE answer.
 
     Data counts once its control event has come; a disconnect between the two sends it again.
@@ -88,7 +88,7 @@ async def sse(stream: Stream, position: Position) -> AsyncGenerator[Batch]:
         headers={"Accept": "text/event-stream"},
         idle_s=SSE_IDLE_TIMEOUT_S,
     ) as answer:
-        encoded = answer.headers.get("Stream-SSE-Data-Encoding", "").lower() == "base64"
+        encoded = answer.headers.get(SSE_ENCODING, "").lower() == "base64"
         decoder = EventDecoder()
         bodies: list[bytes] = []
         async for piece in answer.content.iter_any():
@@ -101,9 +101,9 @@ async def sse(stream: Stream, position: Position) -> AsyncGenerator[Batch]:
 
 
 async def follow(
-    stream: Stream,
+    stream: Endpoint,
     offset: str,
-    live: Callable[[Stream, Position], AsyncGenerator[Batch]],
+    live: Callable[[Endpoint, Position], AsyncGenerator[Batch]],
     *,
     backoff: Backoff,
     note: Callable[[str], None],
@@ -121,7 +121,7 @@ async def follow(
                 async for batch in batches:
                     if is_lost:
                         is_lost = False
-                        note("headgate: connected again")
+                        note("connected again")
                     yield batch
                     if batch.is_last:
                         return
@@ -144,15 +144,16 @@ def _pause_s(
     if refusal is None:
         return 0.0 if is_good else backoff.next_s()
     wait_s = max(backoff.next_s(), refusal.retry_after_s)
-    note(f"headgate: {refusal}; trying again in {wait_s:.1f} s")
+    note(f"{refusal}; trying again in {wait_s:.1f} s")
     return wait_s
 
 
-def _check_passing(stream: Stream, refusal: RequestRefused) -> None:
+def _check_passing(stream: Endpoint, refusal: RequestRefused) -> None:
     """Raise what ends the reading, unless the refusal may pass."""
     if refusal.status == 404:
         # It was there when the reading began.
-        raise Failed(f"{stream.target.shown}: the stream was deleted, or has expired") from refusal
+        sentence = f"{stream.shown}: the stream was deleted, or has expired"
+        raise StreamGone(sentence, refusal.status, refusal.headers) from refusal
     if not refusal.is_passing:
         raise refusal
 
@@ -162,7 +163,7 @@ def _batch(bodies: list[bytes], control: Event) -> Batch:
         said: Mapping[str, object] = json.loads(control.data)
         offset = str(said["streamNextOffset"])
     except (ValueError, KeyError, TypeError) as cause:
-        raise Failed("the server sent a control event without streamNextOffset") from cause
+        raise ProtocolError("the server sent a control event without streamNextOffset") from cause
     cursor = said.get("streamCursor")
     position = Position(offset, None if cursor is None else str(cursor))
     return Batch(tuple(bodies), position, said.get("streamClosed") is True)
@@ -172,4 +173,4 @@ def _decoded(data: bytes) -> bytes:
     try:
         return base64.b64decode(data.replace(b"\n", b""), validate=True)
     except binascii.Error as cause:
-        raise Failed("the server sent a data event that is no base64") from cause
+        raise ProtocolError("the server sent a data event that is no base64") from cause

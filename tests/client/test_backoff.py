@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.backoff import Backoff
+from headgate.backoff import Backoff
 
 
 def waits(chance: float, count: int) -> list[float]:

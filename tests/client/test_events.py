@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from gateway.commands.events import Event, EventDecoder
+from headgate.events import Event, EventDecoder
 
 TRANSCRIPTS = [
     pytest.param(b"", [], id="nothing"),

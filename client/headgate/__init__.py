@@ -1,0 +1,76 @@
+"""Headgate for applications: durable streams to write to, to follow and to resume.
+
+    async with headgate.Stream(url) as stream: ...
+
+What is named here is loaded when it is first used, so that nobody pays for what he does not use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.errors import (
+        NotAuthorized,
+        ProducerFenced,
+        ProtocolError,
+        RequestRefused,
+        StreamClosed,
+        StreamConflict,
+        StreamError,
+        StreamGone,
+        StreamNotFound,
+        TooLarge,
+        Unavailable,
+    )
+    from headgate.resumable import ResumableStreams
+    from headgate.runs import Answer, Runs, RunState
+    from headgate.stream import Appended, Metadata, Stream
+    from headgate.writer import StreamWriter
+
+__all__ = [
+    "Answer",
+    "Appended",
+    "Metadata",
+    "NotAuthorized",
+    "ProducerFenced",
+    "ProtocolError",
+    "RequestRefused",
+    "ResumableStreams",
+    "RunState",
+    "Runs",
+    "Stream",
+    "StreamClosed",
+    "StreamConflict",
+    "StreamError",
+    "StreamGone",
+    "StreamNotFound",
+    "StreamWriter",
+    "TooLarge",
+    "Unavailable",
+]
+
+__version__ = version("headgate-client")
+
+# Where the names are that are not errors.
+_MODULES = {
+    "Answer": "runs",
+    "Appended": "stream",
+    "Metadata": "stream",
+    "ResumableStreams": "resumable",
+    "RunState": "runs",
+    "Runs": "runs",
+    "Stream": "stream",
+    "StreamWriter": "writer",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for by its name (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"headgate.{_MODULES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,178 @@
+"""HTTP requests to one URL. Whatever goes wrong is a `StreamError` of one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from yarl import URL
+
+from headgate.errors import ProtocolError, Unavailable, refusal
+from headgate.names import NEXT_OFFSET, shown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+CONNECT_TIMEOUT_S = 10.0
+IDLE_TIMEOUT_S = 60.0
+# Of an error's body only one sentence is wanted.
+ERROR_BODY_BYTES = 1 << 16
+SENTENCE_CHARACTERS = 300
+WORDS = {
+    401: "the server wants an Authorization",
+    403: "the server forbids it",
+    404: "there is no such stream",
+    410: "the stream is gone",
+}
+CAUSES: dict[type[Exception], str] = {
+    TimeoutError: "no answer in time",
+    aiohttp.ClientConnectorDNSError: "the host name is unknown",
+    aiohttp.ServerDisconnectedError: "the connection was lost",
+    aiohttp.ClientPayloadError: "the connection was lost",
+    aiohttp.ClientResponseError: "what it answered is not valid HTTP",
+}
+
+
+class Endpoint:
+    """A URL and the session that it is asked over.
+
+    `authorization` is the whole value of the field, such as `Bearer TOKEN`. Without a `session`
+    the stream makes one of its own, and closes it with the block: `async with Stream(url) as s`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        authorization: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.url = url
+        self.authorization = authorization
+        self._session = session
+        self._own_session: aiohttp.ClientSession | None = None
+        parsed = URL(url, encoded=True)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise ValueError(f"a stream has a URL such as http://HOST:PORT/NAME, not {shown(url)}")
+        # Credentials in the URL become an Authorization too, and there can be only one.
+        self._parsed = parsed if authorization is None else parsed.with_user(None)
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be printed: without password and query."""
+        return shown(self.url)
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session of the requests; RuntimeError outside of the block when it has none."""
+        session = self._session or self._own_session
+        if session is None:
+            raise RuntimeError("a stream without a session is used as: async with Stream(url) as s")
+        return session
+
+    async def __aenter__(self) -> Self:
+        if self._session is None:
+            self._own_session = aiohttp.ClientSession(headers={"User-Agent": "headgate-client"})
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        own, self._own_session = self._own_session, None
+        if own is not None:
+            await own.close()
+
+    def beside(self, url: str) -> Self:
+        """Another URL, asked over the same connections and with the same credential."""
+        return type(self)(url, authorization=self.authorization, session=self.session)
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        idle_s: float = IDLE_TIMEOUT_S,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one request; RequestRefused for errors and whatever breaks on the way."""
+        all_headers = dict(headers or {})
+        if self.authorization is not None:
+            all_headers["Authorization"] = self.authorization
+        try:
+            async with self.session.request(
+                method,
+                # Sorted, so that equal requests have equal URLs in every cache on the way.
+                self._parsed.update_query(sorted((query or {}).items())),
+                headers=all_headers,
+                data=body,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s
+                ),
+            ) as answer:
+                if answer.status >= 300:
+                    said = await _said(answer)
+                    raise refusal(f"{self.shown}: {said}", answer.status, answer.headers)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            raise Unavailable(f"{self.shown}: {_words(cause)}") from cause
+
+    def next_offset(self, headers: Mapping[str, str]) -> str:
+        """Where to read on; its absence means that no Durable Streams server answered."""
+        offset = headers.get(NEXT_OFFSET)
+        if offset is None:
+            raise ProtocolError(
+                f"{self.shown}: this is no Durable Streams server: it sent no {NEXT_OFFSET}"
+            )
+        return offset
+
+
+async def _said(answer: aiohttp.ClientResponse) -> str:
+    body = await answer.content.read(ERROR_BODY_BYTES)
+    detail = _detail(answer.content_type, body.decode(errors="replace")).rstrip(".")
+    # The answer to HEAD has no body that could tell.
+    detail = detail or WORDS.get(answer.status, "the server refused")
+    return f"{detail} ({answer.status} {answer.reason})"
+
+
+def _detail(content_type: str, text: str) -> str:
+    """What the body of an error says, on one line and harmless to a terminal."""
+    if content_type.endswith("json"):
+        with contextlib.suppress(ValueError):
+            problem = json.loads(text)
+            if isinstance(problem, dict):
+                text = str(problem.get("detail") or problem.get("title") or "")
+    elif not content_type.startswith("text/plain"):
+        text = ""
+    line = text.strip().partition("\n")[0][:SENTENCE_CHARACTERS]
+    return "".join(character if character.isprintable() else " " for character in line).strip()
+
+
+def _words(cause: Exception) -> str:
+    if isinstance(cause, aiohttp.ClientSSLError):
+        return _tls_words(cause)
+    for kind, words in CAUSES.items():
+        if isinstance(cause, kind):
+            return words
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        number = cause.os_error.errno
+        return f"cannot connect: {os.strerror(number) if number else cause.os_error}"
+    return "the connection was lost" if isinstance(cause, OSError) else str(cause)
+
+
+def _tls_words(cause: aiohttp.ClientSSLError) -> str:
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(cause.certificate_error, "verify_message", "") or "it does not fit"
+        return f"the certificate of the server is not trusted: {reason}"
+    reason = getattr(cause.os_error, "reason", "") or "the handshake failed"
+    return f"no TLS with this server ({reason}): perhaps its URL begins with http://"

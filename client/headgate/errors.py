@@ -1,0 +1,112 @@
+"""What can go wrong, by what a caller can do about it. Each message is one sentence.
+
+No message holds a credential: a URL is shown without its password and its query.
+"""
+
+from __future__ import annotations
+
+from email.utils import mktime_tz, parsedate_tz
+from typing import TYPE_CHECKING
+
+from headgate.names import CLOSED, PRODUCER_EPOCH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOO_MANY_REQUESTS = 429
+
+
+class StreamError(Exception):
+    """Whatever keeps a stream from being written or read."""
+
+
+class ProtocolError(StreamError):
+    """What answered is no Durable Streams server, or it broke the protocol."""
+
+
+class RequestRefused(StreamError):
+    """The server, or the way to it, refused a request; `status` is None if nothing answered."""
+
+    def __init__(
+        self, sentence: str, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.headers = headers or {}
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status is None or self.status == TOO_MANY_REQUESTS or self.status >= 500
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long the server asked to be left alone (RFC 9110 section 10.2.3)."""
+        text = self.headers.get("Retry-After", "")
+        if text.isdecimal():
+            return float(text)
+        # A moment is told by the server's clock, so it is compared with the server's clock.
+        moments = [parsedate_tz(moment) for moment in (text, self.headers.get("Date", ""))]
+        until, now = [None if moment is None else mktime_tz(moment) for moment in moments]
+        return 0.0 if until is None or now is None else max(0.0, float(until - now))
+
+
+class Unavailable(RequestRefused):
+    """Nothing answered, or a server that is busy or faulty for now: the request may succeed later.
+
+    It is not known whether an append was stored; only a producer's may be sent again.
+    """
+
+
+class NotAuthorized(RequestRefused):
+    """The server wants another credential (401), or forbids it to this one (403)."""
+
+
+class ProducerFenced(RequestRefused):
+    """A producer of the same id with a higher epoch has taken over (403)."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the server holds for this producer."""
+        return int(self.headers[PRODUCER_EPOCH])
+
+
+class StreamNotFound(RequestRefused):
+    """There is no such stream (404)."""
+
+
+class StreamGone(RequestRefused):
+    """The stream, or what was at the offset, is gone (410)."""
+
+
+class StreamConflict(RequestRefused):
+    """The stream does not take it (409): another content type, a gap in a producer's numbers."""
+
+
+class StreamClosed(StreamConflict):
+    """The stream has ended, and takes no append (409)."""
+
+
+class TooLarge(RequestRefused):
+    """The body is longer than the server takes (413)."""
+
+
+_KINDS: dict[int, type[RequestRefused]] = {
+    401: NotAuthorized,
+    403: NotAuthorized,
+    404: StreamNotFound,
+    410: StreamGone,
+    409: StreamConflict,
+    413: TooLarge,
+    TOO_MANY_REQUESTS: Unavailable,
+}
+
+
+def refusal(sentence: str, status: int, headers: Mapping[str, str]) -> RequestRefused:
+    """The kind of refusal that an answer is."""
+    kind = Unavailable if status >= 500 else _KINDS.get(status, RequestRefused)
+    if status == 409 and headers.get(CLOSED, "").lower() == "true":
+        kind = StreamClosed
+    elif status == 403 and headers.get(PRODUCER_EPOCH, "").isdecimal():
+        kind = ProducerFenced
+    return kind(sentence, status, headers)

@@ -1,0 +1,42 @@
+"""Header fields of the protocol that this library reads or writes, and the names of streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEXT_OFFSET = "Stream-Next-Offset"
+UP_TO_DATE = "Stream-Up-To-Date"
+CLOSED = "Stream-Closed"
+CURSOR = "Stream-Cursor"
+TTL = "Stream-TTL"
+EXPIRES_AT = "Stream-Expires-At"
+SSE_ENCODING = "Stream-SSE-Data-Encoding"
+PRODUCER_ID = "Producer-Id"
+PRODUCER_EPOCH = "Producer-Epoch"
+PRODUCER_SEQ = "Producer-Seq"
+MULTI = "X-Stream-Multi"
+
+
+def stream_url(base: str, name: str) -> str:
+    """The URL of the stream `name` below `base`: one path segment, whatever characters it has.
+
+    Raises ValueError for `.` and `..`, which lead elsewhere however they are written.
+    """
+    if name in {".", ".."}:
+        raise ValueError(f"a stream cannot be named {name!r}")
+    return f"{base.rstrip('/')}/{quote(name, safe='')}"
+
+
+def shown(url: str) -> str:
+    """The URL as it may be printed: without password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def is_closed(headers: Mapping[str, str]) -> bool:
+    """Whether the answer says that the stream has ended."""
+    return headers.get(CLOSED, "").lower() == "true"
