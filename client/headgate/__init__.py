@@ -25,16 +25,22 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.resumable import ResumableStreams
+    from headgate.runs import Answer, Runs, RunState
     from headgate.stream import Appended, Metadata, Stream
     from headgate.writer import StreamWriter
 
 __all__ = [
+    "Answer",
     "Appended",
     "Metadata",
     "NotAuthorized",
     "ProducerFenced",
     "ProtocolError",
     "RequestRefused",
+    "ResumableStreams",
+    "RunState",
+    "Runs",
     "Stream",
     "StreamClosed",
     "StreamConflict",
@@ -50,8 +56,12 @@ __version__ = version("headgate-client")
 
 # Where the names are that are not errors.
 _MODULES = {
+    "Answer": "runs",
     "Appended": "stream",
     "Metadata": "stream",
+    "ResumableStreams": "resumable",
+    "RunState": "runs",
+    "Runs": "runs",
     "Stream": "stream",
     "StreamWriter": "writer",
 }

@@ -1,0 +1,150 @@
+// Drives a chat client, unmodified, for tests/client/test_transports.py.
+//
+//   node chat.mjs CLIENT API [READ_URL]
+//
+// The client asks the application at API one question and reads the answer, however often its
+// connection is cut. One line of JSON on stdout says what it has read.
+import { createDurableChatTransport } from "@durable-streams/aisdk-transport"
+import { durableStreamConnection } from "@durable-streams/tanstack-ai-transport"
+import { WorkflowChatTransport } from "@ai-sdk/workflow/client"
+import * as ai6 from "ai"
+import * as ai7 from "ai-7"
+
+const [client, api, readUrl] = process.argv.slice(2)
+const MOST_RESUMES = 10
+const QUESTION = { id: "question", role: "user", parts: [{ type: "text", text: "Tell." }] }
+
+// The client below a transport tells of a cut by a second promise, too, that nobody waits for. A
+// browser writes that to its console; Node would end.
+process.on("unhandledRejection", (error) => {
+  if (!(error instanceof TypeError)) throw error
+})
+
+const textOf = (message) => message.parts.map((part) => part.text ?? "").join("")
+
+/** The text that chunks say; `progress` is told of it on the way. */
+async function read(chunks, progress = () => {}) {
+  let last = ""
+  for await (const message of ai6.readUIMessageStream({ stream: chunks, terminateOnError: true })) {
+    last = textOf(message)
+    progress(last)
+  }
+  return last
+}
+
+/** What is behind the hook: React keeps its state, and here an object does. */
+function chat({ AbstractChat, DefaultChatTransport }, messages = []) {
+  class Chat extends AbstractChat {}
+  const state = {
+    messages,
+    status: "ready",
+    error: undefined,
+    pushMessage: (message) => state.messages.push(message),
+    popMessage: () => state.messages.pop(),
+    replaceMessage: (at, message) => (state.messages[at] = message),
+    snapshot: structuredClone,
+  }
+  return new Chat({ id: "a chat/ä", state, transport: new DefaultChatTransport({ api }) })
+}
+
+const shown = ({ messages }) => messages.map((message) => [message.role, textOf(message)])
+
+/** Resume, as a page does when it is told to, until the answer is whole. */
+async function resume(chat) {
+  const statuses = []
+  do {
+    await chat.resumeStream()
+    statuses.push(chat.status)
+  } while (chat.status === "error" && statuses.length < MOST_RESUMES)
+  return statuses
+}
+
+/** The page stays, or is loaded anew and knows the question alone. */
+async function useChat(ai, stays) {
+  let page = chat(ai)
+  await page.sendMessage({ text: "Tell." })
+  const statuses = [page.status]
+  const part = shown(page).at(-1)[1]
+  if (!stays) page = chat(ai, [QUESTION])
+  statuses.push(...(await resume(page)))
+  const later = chat(ai, [...page.messages])
+  return { part, statuses, shown: shown(page), later: [await resume(later), shown(later)] }
+}
+
+async function workflow() {
+  const asked = []
+  const transport = new WorkflowChatTransport({
+    api,
+    fetch: (url, init) => (asked.push(String(url).slice(api.length)), fetch(url, init)),
+  })
+  const about = { chatId: "a chat/ä", messages: [QUESTION], trigger: "submit-message" }
+  const text = await read(await transport.sendMessages(about))
+  const tail = await Array.fromAsync(await transport.reconnectToStream({ ...about, startIndex: -3 }))
+  return { text, asked, tail }
+}
+
+/** What `read` gives of the chunks from `first`, or from `again` where their connection was cut. */
+async function uncut(first, again, read) {
+  let chunks = first
+  for (let cuts = 0; ; cuts++) {
+    try {
+      return { cuts, ...(await read(await chunks)) }
+    } catch (error) {
+      // fetch reports a broken connection as a TypeError; anything else is a fault.
+      if (!(error instanceof TypeError) || cuts === MOST_RESUMES) throw error
+      chunks = again()
+    }
+  }
+}
+
+/** Once as the chat that asked, and once more as a page that is loaded in the middle. */
+async function durable() {
+  const transport = createDurableChatTransport({ api })
+  const about = { chatId: "chat", messages: [QUESTION], trigger: "submit-message" }
+  const reconnect = () => transport.reconnectToStream(about)
+  const said = (progress) => async (chunks) => ({ text: await read(chunks, progress) })
+  let page
+  const begin = (text) => {
+    if (text.length > 1000) page ??= uncut(reconnect(), reconnect, said())
+  }
+  const asked = await uncut(transport.sendMessages(about), reconnect, said(begin))
+  return { asked, page: await page, later: await reconnect() }
+}
+
+/** Two pages of one chat; the second is loaded in the middle, and is given a snapshot first. */
+async function tanstack() {
+  let second
+  const follow = async (begun) => {
+    const connection = durableStreamConnection({ sendUrl: api, readUrl })
+    const ended = new AbortController()
+    let text = ""
+    let snapshot
+    const subscribe = () => connection.subscribe(ended.signal)
+    const { cuts } = await uncut(subscribe(), subscribe, async (chunks) => {
+      for await (const chunk of chunks) {
+        if (chunk.type === "MESSAGES_SNAPSHOT") {
+          snapshot = chunk.messages.map(({ role, parts }) => [role, parts[0]?.content ?? ""])
+          await begun?.(connection)
+        }
+        if (chunk.type === "TEXT_MESSAGE_CONTENT") text += chunk.delta
+        if (text.length > 1000) second ??= follow()
+        if (chunk.type === "RUN_FINISHED") ended.abort()
+      }
+    })
+    return { snapshot, text, cuts }
+  }
+  const first = await follow((connection) => connection.send([QUESTION]))
+  return { first, second: await second }
+}
+
+const clients = {
+  "useChat of ai 6 stays": () => useChat(ai6, true),
+  "useChat of ai 6 reloads": () => useChat(ai6, false),
+  "useChat of ai 7 stays": () => useChat(ai7, true),
+  "useChat of ai 7 reloads": () => useChat(ai7, false),
+  workflow,
+  durable,
+  tanstack,
+}
+console.log(JSON.stringify(await clients[client]()))
+process.exit(0)
