@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import headgate
@@ -321,18 +322,31 @@ async def test_a_chunk_longer_than_the_buffer_goes_alone(way: Way) -> None:
     assert way.batches == [["a"], ["b" * 100], ["c"]]
 
 
-# ---------------------------------------------------------------- without multi-append
+# ---------------------------------------------------------------- streams that are no JSON
 
 
-async def test_chunks_go_one_a_request_where_the_server_takes_no_more(way: Way) -> None:
+async def test_chunks_go_in_multi_appends_where_the_server_takes_them(way: Way) -> None:
     url = await made(way.url, TEXT)
-    async with headgate.Stream(url) as stream:
-        metadata = await stream.head()
-    assert not metadata.takes_multi
     async with StreamWriter(url) as writer:
-        for text in ("a", "é", b"c"):
+        for text in ("a", "é", b"c" * 300):
             await writer.write(text)
         await writer.end()
+    (append,) = way.appends
+    assert append.body == b"\0\0\0\1a" + b"\0\0\0\2\xc3\xa9" + b"\0\0\1\x2c" + b"c" * 300
+    assert append.headers["X-Stream-Multi"] == "true"
+    assert await data(url) == "aé".encode() + b"c" * 300
+    assert await is_closed(url)
+
+
+async def test_chunks_go_as_they_are_where_the_server_takes_no_more(way: Way) -> None:
+    url = await made(way.url, TEXT)
+    async with headgate.Stream(url) as stream:
+        metadata = replace(await stream.head(), takes_multi=False)
+        async with StreamWriter(stream, metadata=metadata, flush_interval=LONG_S) as writer:
+            for text in ("a", "é", b"c"):
+                await writer.write(text)
+            await writer.end()
     assert [heard.body for heard in way.appends] == [b"a", "é".encode(), b"c"]
     assert [heard.headers.get("Stream-Closed") for heard in way.appends] == [None, None, "true"]
+    assert not any("X-Stream-Multi" in heard.headers for heard in way.appends)
     assert await data(url) == "aéc".encode()
