@@ -85,7 +85,9 @@ async function workflow() {
   const chunks = number
     ? transport.reconnectToStream({ chatId: CHAT, startIndex: Number(number) })
     : transport.sendMessages(about)
-  return { text: await read(await chunks), asked }
+  let text
+  const reading = read(await chunks, (reached) => (text = reached))
+  return { error: await reading.then(() => null, String), text, asked }
 }
 
 /** What `read` gives of the chunks from `first`, or from `again` where their connection was cut. */
