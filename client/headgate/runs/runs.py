@@ -17,7 +17,7 @@ from headgate.runs.lease import LOST, Lease
 from headgate.runs.output import output
 from headgate.runs.places import place
 from headgate.runs.production import Production, Rules
-from headgate.runs.reading import Reading
+from headgate.runs.reading import Reading, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
 
@@ -35,6 +35,8 @@ SHUTDOWN_ERROR = "the application was shut down"
 # A stream whose session allows fewer connections than there are runs and readers would wait for
 # itself: each run and each reader holds one.
 NO_LIMIT = 0
+# Of all answers: neither a cache nor nginx may hold back what comes.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def class_name(error: Exception) -> str:
@@ -117,17 +119,25 @@ class Runs:
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
         reading = Reading(run.items, lambda: self._end_orphan(run), 0, form)
-        return self._answer(form, reading)
+        return self._answer(run, form, reading)
 
-    async def follow(self, run_id: str, after: int | None = None) -> Answer | None:
+    async def follow(
+        self, run_id: str, after: int | None = None, *, only_active: bool = False
+    ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
         A negative `after` begins so many items before the newest one. None when there is no such
-        run, or it has ended and the reader has it all.
+        run, or it has ended and the reader has it all; with `only_active`, when it has ended.
         """
         run = self._place(run_id)
-        reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
+        tail: int | None = None
         try:
+            if only_active and not await self._is_active(run):
+                return None
+            if after is not None and after < 0:
+                tail = await count(run.items) - 1
+                after = max(0, tail + 1 + after)
+            reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
             await reading.begin()
         except LOST:
             return None
@@ -135,7 +145,7 @@ class Runs:
             return None
         if reading.seen.format is None:
             raise ProtocolError(f"{run.items.shown}: this stream is no run")
-        return self._answer(reading.seen.format, reading)
+        return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:
         """Ask the producer of the run to stop, wherever it is; False if there is none."""
@@ -162,18 +172,11 @@ class Runs:
         """What has become of the run; None if there is none."""
         run = self._place(run_id)
         try:
-            if not (await run.items.head()).is_closed and not await self._end_orphan(run):
+            if await self._is_active(run):
                 return RunState(Status.ACTIVE)
-            ends = [
-                end
-                async for batch in run.items.catch_up()
-                for body in batch.bodies
-                for item in msgspec.json.decode(body, type=list[msgspec.Raw])
-                if (end := records.end_told(item)) is not None
-            ]
+            return await end(run.items)
         except LOST:
             return None
-        return ends[-1] if ends else RunState(Status.FAILED, "it was closed without an end")
 
     async def close(self, wait: float = 10.0) -> None:
         """Let the runs that are produced here end within `wait` seconds, then end them."""
@@ -188,8 +191,15 @@ class Runs:
         if own is not None:
             await own.close()
 
-    def _answer(self, form: Format, reading: Reading) -> Answer:
-        return Answer(200, dict(form.headers), reading.body(self._rules.orphan_after_s))
+    def _answer(
+        self, run: Place, form: Format, reading: Reading, tail: int | None = None
+    ) -> Answer:
+        fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
+        return Answer(200, fields, reading.body(self._rules.orphan_after_s))
+
+    async def _is_active(self, run: Place) -> bool:
+        """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
+        return not (await run.items.head()).is_closed and not await self._end_orphan(run)
 
     async def _open(self, run: Place, form: Format) -> Metadata:
         """Make the stream, or find that it holds a run of this format."""
