@@ -27,12 +27,12 @@ class Way(RequestProxy):
     """The way to a gateway; appends wait while the gate is shut."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(port, self._decide)
+        super().__init__(port, self._fate)
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = 0  # appends, before the gate
 
-    async def _decide(self, request: web.Request) -> Fate:
+    async def _fate(self, request: web.Request) -> Fate:
         if request.method == "POST":
             self.arrived += 1
             await self.gate.wait()

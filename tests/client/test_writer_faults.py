@@ -34,10 +34,10 @@ class Way(RequestProxy):
     """The way to a gateway; `fates` are those of the next appends."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(port, self._decide)
+        super().__init__(port, self._fate)
         self.fates: deque[Fate] = deque()
 
-    async def _decide(self, request: web.Request) -> Fate:
+    async def _fate(self, request: web.Request) -> Fate:
         return self.fates.popleft() if request.method == "POST" and self.fates else Fate.PASSED
 
 
