@@ -95,18 +95,22 @@ def serve(config: Path | None, **flags: str | None) -> None:
 def check(config: Path | None) -> None:
     """Check the settings, and the files they name, without starting anything."""
     settings = load_settings(config, {})
+    from admin.record import policy
     from gateway.access.authorities import Authorities
     from gateway.settings import shown_origin
 
     try:
-        Authorities.check(settings)
+        doubts = Authorities.check(settings)
     except StartError as refusal:
         complain(f"{refusal.detail}.")
         sys.exit(UNUSABLE)
+    for doubt in doubts:
+        complain(f"warning: {doubt}.")
     click.echo(f"Valid: streams on {settings.listen}, health checks on {settings.admin}.")
     width = max(len(route.prefix) for route in settings.route_table)
     for route in settings.route_table:
         click.echo(f"  {route.prefix:<{width}}  {shown_origin(route.origin)}")
+        click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
 
 
 @cli.command()

@@ -54,6 +54,10 @@ class KeysUnavailable(HeadgateError):
     code = "keys_unavailable"
 
 
+NO_STREAM = "there is no stream at this path"
+"""Why StreamNotFound mostly: in the same words for a stream that is concealed."""
+
+
 class StreamNotFound(HeadgateError):
     """No stream lives at this path."""
 

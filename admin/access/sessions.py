@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from gateway.settings.token_hashes import token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,9 @@ class Sessions:
         """A new session, and what its cookie is to say."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
-        session = Session(_key(token), user.name, user.role, secrets.token_urlsafe(32), now, now)
+        session = Session(
+            token_digest(token), user.name, user.role, secrets.token_urlsafe(32), now, now
+        )
         self._table[session.key] = session
         while len(self._table) > MOST_SESSIONS:
             self.end(next(iter(self._table.values())))
@@ -51,7 +54,7 @@ class Sessions:
 
     def find(self, token: str) -> Session | None:
         """The session of a cookie, if it is not over."""
-        session = self._table.get(_key(token))
+        session = self._table.get(token_digest(token))
         return session if session is not None and self.stands(session) else None
 
     def stands(self, session: Session) -> bool:
@@ -73,8 +76,3 @@ class Sessions:
         """It is over."""
         if self._table.pop(session.key, None) is not None:
             self._ended(session)
-
-
-def _key(token: str) -> bytes:
-    """By the hash, so that how long a look-up takes tells nothing of the token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -30,13 +30,15 @@ def kind(route: Route) -> Kind:
 def sentences(route: Route, auth: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The policy of a route whose users are known by these credentials, a sentence each."""
     return (
-        *_admitting(route, auth),
+        *admission(route, auth),
+        _sharing(route, auth),
         *_caching(route, is_shared=not route.is_private(auth) or route.reader_keys == "on"),
         *(_before_origin(route) if route.is_http else _keeping(route)),
     )
 
 
-def _admitting(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
+def admission(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
+    """Who may do what there, a sentence each."""
     if not auth:
         yield "Everybody may read and write."
     elif "origin" in auth:
@@ -47,12 +49,14 @@ def _admitting(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
         yield f"Everybody may {_listed(route.anonymous)}."
     if auth and route.conceal == "on":
         yield "Others are told that there is no stream."
-    private = "Answers are private: no shared cache may keep them."
+
+
+def _sharing(route: Route, auth: tuple[str, ...]) -> str:
+    if not route.is_private(auth):
+        return "Answers are public: shared caches may keep them."
     if route.reader_keys == "on":
-        private = "Answers are private: shared caches may keep those to a URL with the reader key."
-    yield private if route.is_private(auth) else "Answers are public: shared caches may keep them."
-    if route.is_private(auth) and route.reader_keys == "on":
-        yield "Those under a URL with the reader key of their stream may be kept, by any cache."
+        return "Answers are private: shared caches may keep those to a URL with the reader key."
+    return "Answers are private: no shared cache may keep them."
 
 
 def _caching(route: Route, *, is_shared: bool) -> Iterator[str]:

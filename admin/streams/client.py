@@ -14,7 +14,7 @@ from admin.errors import NotTold
 from admin.model import Messages, Place
 from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
-from gateway.errors import BadRequest
+from gateway.errors import NO_STREAM, BadRequest
 from gateway.protocol.content import check_content_type
 from gateway.protocol.offsets import BEGINNING, format_offset, parse_offset
 from gateway.protocol.paths import canonical_path
@@ -278,5 +278,5 @@ async def _why(answer: aiohttp.ClientResponse) -> str:
     except msgspec.DecodeError:
         detail = ""
     if not detail and answer.status == 404:
-        return "there is no stream at this path"  # the answer to a HEAD has no body
+        return NO_STREAM  # the answer to a HEAD has no body
     return detail or f"the stream's server answers {answer.status} {answer.reason}"

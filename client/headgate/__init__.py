@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.resumable import ResumableStreams
     from headgate.runs import Answer, Runs, RunState
     from headgate.stream import Appended, Metadata, Stream
+    from headgate.writer import StreamWriter
 
 __all__ = [
     "Answer",
@@ -36,6 +38,7 @@ __all__ = [
     "ProducerFenced",
     "ProtocolError",
     "RequestRefused",
+    "ResumableStreams",
     "RunState",
     "Runs",
     "Stream",
@@ -44,6 +47,7 @@ __all__ = [
     "StreamError",
     "StreamGone",
     "StreamNotFound",
+    "StreamWriter",
     "TooLarge",
     "Unavailable",
 ]
@@ -55,9 +59,11 @@ _MODULES = {
     "Answer": "runs",
     "Appended": "stream",
     "Metadata": "stream",
+    "ResumableStreams": "resumable",
     "RunState": "runs",
     "Runs": "runs",
     "Stream": "stream",
+    "StreamWriter": "writer",
 }
 
 

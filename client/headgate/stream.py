@@ -53,11 +53,15 @@ class ProducerStamp:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The answer to an append; not every server tells an offset for what it had already."""
+    """The answer to an append; not every server tells an offset for what it had already.
+
+    `producer_seq` is the highest number that the server has of the producer, in its epoch.
+    """
 
     next_offset: str | None
     is_duplicate: bool
     is_closed: bool
+    producer_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,13 @@ class Stream(Endpoint):
             offset = answer.headers.get(NEXT_OFFSET)
             if not is_duplicate:
                 offset = self.next_offset(answer.headers)
-            return Appended(offset, is_duplicate, is_closed(answer.headers))
+            seq = answer.headers.get(PRODUCER_SEQ, "")
+            return Appended(
+                offset,
+                is_duplicate,
+                is_closed(answer.headers),
+                int(seq) if seq.isdecimal() else None,
+            )
 
     async def head(self) -> Metadata:
         """What the server tells of the stream without reading it."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.access import doubts
 from gateway.access.console import ConsoleAuthority
 from gateway.access.jwt_issuers import JwtIssuers
 from gateway.access.key_sets import parse_keys
@@ -20,6 +22,7 @@ from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import WatchedFile
 from gateway.errors import StartError
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 from gateway.turns import LONGEST_TURN_S
 
@@ -52,6 +55,9 @@ class Authorities:
     ) -> None:
         """Raises StartError for a file that cannot be used."""
         self._clock = clock
+        self._sources = settings.sources
+        self._prefixes = tuple(route.prefix for route in settings.route_table)
+        self._issuers = settings.jwt_issuers
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         # Whom to judge again, and when that goes on.
         self._judging: Iterator[None] = iter(())
@@ -62,7 +68,10 @@ class Authorities:
         self._tokens = tokens = self._watch_tokens(settings.tokens_file)
         self._keys: Callable[[], Keys] | None = None
         self._reader_keys: ReaderKeys | None = None
-        issuers = {one.issuer: (one, self._keys_of(one)) for one in settings.jwt_issuers}
+        issuers = {
+            one.issuer: (one, self._keys_of(one, f"jwt_issuers[{index}].jwks"))
+            for index, one in enumerate(settings.jwt_issuers)
+        }
         self._by_kind: dict[str, Authority] = {}
         if settings.tokens_file:
             self._by_kind["tokens"] = StaticTokens(tokens)
@@ -70,20 +79,24 @@ class Authorities:
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
             self._keys = keys = self._watch(
-                settings.keys_file, partial(parse_keys_file, settings.keys_file)
+                "keys_file", settings.keys_file, partial(parse_keys_file, settings.keys_file)
             )
             self._by_kind["read-tokens"] = ReadTokens(
                 keys, lambda: tokens().revocations, settings.read_token_max_age
             )
 
     @classmethod
-    def check(cls, settings: Settings) -> None:
-        """Raise StartError for a file that cannot be used, or a kind nothing is said of."""
+    def check(cls, settings: Settings) -> tuple[str, ...]:
+        """What has no effect, as nobody means it, a sentence each.
+
+        Raises StartError for a file that cannot be used, or a kind nothing is said of.
+        """
         authorities = cls(settings, lambda: 0.0)
         for route in settings.route_table:
             authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
             if route.reader_keys == "on":
                 authorities.reader_keys()
+        return authorities.without_effect()
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
         """Who verifies tokens of these kinds, whatever their order.
@@ -111,8 +124,13 @@ class Authorities:
             self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
         return self._reader_keys
 
+    def without_effect(self) -> tuple[str, ...]:
+        """What of the settings and the tokens_file has no effect, a sentence each."""
+        return (*doubts.of_issuers(self._issuers, self._prefixes), *self._tokens().doubts)
+
     def start(self) -> None:
         """Begin to watch, on the running loop."""
+        _warn(self.without_effect())
         for watched in (*self._files, *self._urls):
             watched.start()
 
@@ -160,20 +178,38 @@ class Authorities:
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        return self._watch(path, partial(parse_tokens, path))
+        parse = partial(_parse_tokens, path, self._prefixes)
+        return self._watch("tokens_file", path, parse, self._take_tokens)
 
-    def _watch(self, path: str, parse: Callable[[bytes], T]) -> Callable[[], T]:
-        file = WatchedFile(path, parse, self.judge_again)
+    def _take_tokens(self) -> None:
+        _warn(self._tokens().doubts)
+        self.judge_again()
+
+    def _watch(
+        self,
+        setting: str,
+        path: str,
+        parse: Callable[[bytes], T],
+        changed: Callable[[], None] | None = None,
+    ) -> Callable[[], T]:
+        try:
+            file = WatchedFile(path, parse, changed or self.judge_again)
+        except StartError as refusal:
+            if refusal.detail.startswith(f"{Path(path)}:"):  # with the line in it
+                raise
+            source = self._sources.get(setting)
+            named = setting if source is None else f"{source}: {setting}"
+            raise StartError(f"{named}: {refusal.detail}") from refusal
         self._files.append(file)
         return lambda: file.value
 
-    def _keys_of(self, issuer: JwtIssuer) -> KeySource:
+    def _keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         if issuer.is_remote:
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
             return remote
         parse = partial(_parse_key_file, issuer.jwks, issuer.algorithms)
-        return _KeysOfFile(self._watch(issuer.jwks, parse))
+        return _KeysOfFile(self._watch(setting, issuer.jwks, parse))
 
 
 class _KeysOfFile:
@@ -189,6 +225,17 @@ class _KeysOfFile:
 
     async def look_again(self) -> None:
         """Wait for nothing: a change of the file is seen by itself."""
+
+
+def _parse_tokens(path: str, prefixes: Collection[str], data: bytes) -> TokensFile:
+    """The file with what to doubt of it, which for a large one is found beside the requests."""
+    file = parse_tokens(path, data)
+    return file._replace(doubts=doubts.of_file(path, file, prefixes))
+
+
+def _warn(said: Iterable[str]) -> None:
+    for doubt in said:
+        log.warning("access.no_effect", what=doubt)
 
 
 def _parse_key_file(path: str, algorithms: Collection[str], data: bytes) -> KeySet:

@@ -5,7 +5,6 @@ What its users may do, the console decides itself: here it is one client, which 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from math import inf
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.access.operations import BELOW, OPERATIONS, Grant
 from gateway.access.principal import Principal
+from gateway.settings.token_hashes import token_digest
 
 if TYPE_CHECKING:
     from typing import Final
@@ -26,7 +26,7 @@ class ConsoleToken:
 
     def __init__(self) -> None:
         self._secret = secrets.token_urlsafe(SECRET_BYTES)
-        self.digest = _digest(self._secret)
+        self.digest = token_digest(self._secret)
 
     def authorization(self) -> dict[str, str]:
         """The header field of a request of the console."""
@@ -41,7 +41,7 @@ class ConsoleAuthority:
 
     def owns(self, token: str) -> bool:
         """Whether it is the token."""
-        return hmac.compare_digest(_digest(token), self._known)
+        return hmac.compare_digest(token_digest(token), self._known)
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:  # noqa: ARG002
         """The console: whatever `owns` has said yes to is its token."""
@@ -51,7 +51,3 @@ class ConsoleAuthority:
     def upholds(self, principal: Principal, now: float) -> bool:  # noqa: ARG002 - for ever
         """Whether it is the console: that is so until the process ends."""
         return principal.proof is self
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

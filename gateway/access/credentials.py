@@ -10,8 +10,11 @@ from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
 from gateway.protocol.identity import drop_cookie
+from gateway.protocol.target import taken_out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multidict import MultiMapping
 
 PARAMETER = "token"  # of the query, for EventSource, which can set no header
@@ -33,32 +36,35 @@ class Presented(NamedTuple):
 
 def without_token(target: str) -> str:
     """A target without the tokens that may be in its query, however the parameter is spelt."""
-    path, mark, query = target.partition("?")
-    if not mark or (PARAMETER not in query and "%" not in query):
-        return target
-    parts = query.split("&")
-    rest = [part for part in parts if _spelling(part) is None]
-    if len(rest) == len(parts):
-        return target
-    return f"{path}?{'&'.join(rest)}" if rest else path
+    return _tokens_and_rest(target)[1]
 
 
-def _asked(query: str) -> str | None:
-    """The token in a query. Raises BadRequest for two, or for one that not everybody would see.
+def _tokens_and_rest(target: str) -> tuple[list[str], str]:
+    if "?" not in target or (PARAMETER not in target and "%" not in target):
+        return [], target
+    return taken_out(target, _gives_token)
+
+
+def _gives_token(part: str) -> bool:
+    """Whether a part of a query writes the name of our parameter, in any spelling."""
+    name, equals, _ = part.partition("=")
+    return bool(equals) and (name == PARAMETER or ("%" in name and unquote(name) == PARAMETER))
+
+
+def _asked(parts: Sequence[str]) -> str | None:
+    """The token of the parts that give one. Raises BadRequest for two, or for a hidden one.
 
     With its name in percent-encoding it is a token to an origin, and none to a cache in front that
     compares names.
     """
-    if PARAMETER not in query and "%" not in query:
-        return None
-    parts = [part for part in query.split("&") if _spelling(part) is not None]
-    if any(_spelling(part) != PARAMETER for part in parts):
+    begins = f"{PARAMETER}="
+    if not all(part.startswith(begins) for part in parts):
         raise BadRequest(f"the query parameter {PARAMETER!r} is not to be percent-encoded")
     if len(parts) > 1:
         raise BadRequest(f"the query parameter {PARAMETER!r} is given more than once")
     if not parts:
         return None
-    given = parts[0].removeprefix(f"{PARAMETER}=")
+    given = parts[0].removeprefix(begins)
     meant = unquote(given)  # URLSearchParams encodes what base64 has besides letters and digits
     return meant if _TOKEN.fullmatch(meant) else given
 
@@ -71,14 +77,6 @@ def without_secrets(target: str) -> str:
     path, mark, query = without_token(target).partition("?")
     parts = ["***" if _LIKE_TOKEN.search(unquote(part)) else part for part in query.split("&")]
     return f"{path}{mark}{'&'.join(parts)}"
-
-
-def _spelling(part: str) -> str | None:
-    """How a part of a query writes the name of our parameter; None where it is another one."""
-    name, equals, _ = part.partition("=")
-    if not equals:
-        return None
-    return name if name == PARAMETER or ("%" in name and unquote(name) == PARAMETER) else None
 
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
@@ -96,9 +94,8 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
     Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
     a link can hold, lets only read: else any page could have it write.
     """
-    asked = _asked(target.partition("?")[2])
-    if asked is not None:
-        target = without_token(target)
+    parts, target = _tokens_and_rest(target)
+    asked = _asked(parts)
     given = headers.getall("Authorization", ())
     if len(given) > 1:
         raise BadRequest("Authorization is given more than once")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from gateway.access.operations import READ, Grant
+from gateway.protocol.target import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,13 +97,8 @@ def renewed(keys: ReaderKeys | None, read: _R) -> _R:
 
 def without_key(target: str) -> tuple[str | None, str]:
     """The key that a target has in its query, the first if there are more, and the rest of it."""
-    path, mark, query = target.partition("?")
-    if PARAMETER not in query:
-        return None, target
     begins = f"{PARAMETER}="
-    parts = query.split("&")
-    given = [part.removeprefix(begins) for part in parts if part.startswith(begins)]
-    if not given:
+    if begins not in target:
         return None, target
-    rest = "&".join(part for part in parts if not part.startswith(begins))
-    return given[0], f"{path}{mark}{rest}" if rest else path
+    parts, rest = taken_out(target, lambda part: part.startswith(begins))
+    return (parts[0].removeprefix(begins) if parts else None), rest

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from gateway.access.principal import Principal
 from gateway.access.tokens_file import StaticToken
 from gateway.errors import Unauthenticated
+from gateway.settings.token_hashes import token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +23,11 @@ class StaticTokens:
 
     def owns(self, token: str) -> bool:
         """Whether a token is in the file, or can be nobody else's: those have two dots."""
-        return token.count(".") != 2 or _digest(token) in self._file().tokens
+        return token.count(".") != 2 or token_digest(token) in self._file().tokens
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
         """Whose token it is. Raises Unauthenticated."""
-        # By the hash, so that how long a look-up takes tells nothing of the token.
-        known = self._file().tokens.get(_digest(token))
+        known = self._file().tokens.get(token_digest(token))
         if known is None:
             raise Unauthenticated("the token is unknown", is_refused=True)
         if known.name in self._file().revocations.names:
@@ -47,7 +46,3 @@ class StaticTokens:
             return False
         file = self._file()
         return file.tokens.get(proof.digest) == proof and proof.name not in file.revocations.names
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

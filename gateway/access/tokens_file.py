@@ -22,8 +22,9 @@ from pydantic import (
 
 from gateway.access.operations import Grant
 from gateway.access.revocations import Revocations
-from gateway.settings.access import DIGEST, check_name
+from gateway.settings.access import check_name
 from gateway.settings.grants import Operations, check_pattern
+from gateway.settings.token_hashes import DIGEST, read_digest
 from gateway.settings.toml_file import TomlFile, spell
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
 HIGHEST_VERSION = 2**31 - 1
+MOST_TOLD = 20  # mistakes of a file: each takes a look through all of it
 # What pydantic finds, in our words.
 _KINDS = {
     "tuple_type": "an array of tables",
@@ -67,10 +69,11 @@ class TokensFile(NamedTuple):
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
     reader_keys: Mapping[str, int]  # versions, by pattern
+    doubts: tuple[str, ...] = ()  # what of it has no effect, a sentence each
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
-    """What the file at a path says. Raises ValueError, which names each mistake in one line."""
+    """What the file at a path says. Raises ValueError, with a line for each mistake."""
     try:
         file = TomlFile(Path(path), data.decode())
     except UnicodeDecodeError:
@@ -81,39 +84,78 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
         raise ValueError(file.no_toml(str(cause))[1].removesuffix(".")) from None
     except RecursionError:
         raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
+    tables, found = _checked(values)
+    if tables is None or found:
+        raise ValueError(_told(found, file, values))
+    return tables.read()
+
+
+def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]]:
+    """The tables, where each by itself is right, and what is wrong."""
     try:
         tables = _File.model_validate(values)
     except ValidationError as refusal:
         errors = refusal.errors(include_url=False, include_input=False)
-        raise ValueError("; ".join(_sentence(error, file) for error in errors)) from None
-    said = [f"{_subject(place, file)} {words}" for place, words in tables.mistakes()]
-    if said:
-        raise ValueError("; ".join(said))
-    return tables.read()
+        return None, [_found(error) for error in errors]
+    return tables, [*tables.mistakes()]
 
 
-def _sentence(error: ErrorDetails, file: TomlFile) -> str:
-    """What is wrong, and where; never the value, which may be a token."""
-    subject = _subject(error["loc"], file)
+def _told(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
+    """A line for each, in the order of the file. The last is ended by whoever tells it."""
+    told = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
+    lines = [_sentence(it, file, values) for it in told]
+    if len(found) > len(told):
+        lines.append(f"{file.path} has {len(found) - len(told):,} more mistakes")
+    return ".\n".join(lines)
+
+
+class _Mistake(NamedTuple):
+    """Where it is, and words that follow what stands there; never the value."""
+
+    place: tuple[str | int, ...]
+    words: str
+
+
+def _sentence(mistake: _Mistake, file: TomlFile, values: Mapping[str, object]) -> str:
+    place, words = mistake
+    name = _name_at(place, values)
+    return f"{file.position(place)}: {spell(place)}{name and f' (name {name})'} {words}"
+
+
+def _name_at(place: tuple[str | int, ...], values: Mapping[str, object]) -> str:
+    """The name of the table that a place is in, where it has one that may be shown."""
+    tables = values.get(str(place[0]))
+    index = place[1] if len(place) > 1 else None
+    if not isinstance(tables, list) or not isinstance(index, int) or place[2:] == ("name",):
+        return ""
+    table = tables[index]
+    name = table.get("name") if isinstance(table, dict) else None
+    try:
+        return check_name(name) if isinstance(name, str) else ""
+    except ValueError:
+        return ""
+
+
+def _found(error: ErrorDetails) -> _Mistake:
+    # The validator's own mark of a table's key.
+    return _Mistake(tuple(it for it in error["loc"] if it != "[key]"), _words(error))
+
+
+def _words(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
-        return f"{subject} is nothing that this file can have"
+        return "is nothing that this file can have"
     if error["type"] == "missing":
-        return f"{subject} is missing"
+        return "is missing"
     if error["type"] == "value_error":
-        return f"{subject} {error['ctx']['error']}"
-    return f"{subject} must be {_KINDS.get(error['type'], 'something else')}"
-
-
-def _subject(place: tuple[str | int, ...], file: TomlFile) -> str:
-    return f"{file.position(place)}: {spell(place)}"
+        return str(error["ctx"]["error"])
+    return f"must be {_KINDS.get(error['type'], 'something else')}"
 
 
 # ---------------------------------------------------------------- its tables
 
 
 def _check_digest(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if re.fullmatch(rf"{DIGEST}[0-9a-f]{{64}}", text) is None:
+    if read_digest(secret.get_secret_value()) is None:
         raise ValueError(f"must be {HASH_KIND}: tokens themselves do not stand in this file")
     return secret
 
@@ -165,7 +207,9 @@ class _Token(_Table):
 
     @property
     def digest(self) -> bytes:
-        return bytes.fromhex(self.token.get_secret_value().removeprefix(DIGEST))
+        digest = read_digest(self.token.get_secret_value())
+        assert digest is not None, "_check_digest refuses what is none"
+        return digest
 
 
 class _Revoked(_Table):
@@ -191,8 +235,8 @@ class _File(_Table):
     revoked: tuple[_Revoked, ...] = ()
     reader_keys: dict[Annotated[str, AfterValidator(check_pattern)], Version] = {}
 
-    def mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Where its tables do not fit together, and words that follow what stands there."""
+    def mistakes(self) -> Iterator[_Mistake]:
+        """Where its tables do not fit together."""
         known = {role.name for role in self.roles}
         names: dict[tuple[str, str], int] = {}
         hashes: dict[bytes, int] = {}
@@ -201,13 +245,16 @@ class _File(_Table):
             for index, one in enumerate(tables):
                 first = names.setdefault((kind, one.name), index)
                 if first != index:
-                    yield (kind, index, "name"), f"is {one.name}, as that of {kind}[{first}] is"
+                    words = f"is {one.name}, as that of {kind}[{first}] is"
+                    yield _Mistake((kind, index, "name"), words)
         for index, token in enumerate(self.tokens):
             first = hashes.setdefault(token.digest, index)
             if first != index:
-                yield ("tokens", index, "token"), f"is the hash that tokens[{first}] has, too"
+                words = f"is the hash that tokens[{first}] has, too"
+                yield _Mistake(("tokens", index, "token"), words)
             if token.role is not None and token.role not in known:
-                yield ("tokens", index, "role"), f"is {token.role}, and no role has that name"
+                words = f"is {token.role}, and no role has that name"
+                yield _Mistake(("tokens", index, "role"), words)
 
     def read(self) -> TokensFile:
         """Its tables as they are asked."""

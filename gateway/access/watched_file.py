@@ -25,8 +25,9 @@ _Seen = tuple[int, int, int, int, int]
 class WatchedFile(Background, Generic[T]):
     """What a file says, as `parse` understands it.
 
-    `parse` is given the file's bytes and raises ValueError with one sentence, which names the file
-    and repeats nothing secret. `changed` is called after each change of `value`.
+    `parse` is given the file's bytes and raises ValueError with a line for each mistake, each of
+    which names the file and repeats nothing secret. `changed` is called after each change of
+    `value`.
     """
 
     def __init__(self, path: str, parse: Callable[[bytes], T], changed: Callable[[], None]) -> None:
@@ -80,6 +81,7 @@ class WatchedFile(Background, Generic[T]):
 
     def _refuse(self, why: str) -> None:
         """Keep the last good state, and say so once for each trouble."""
+        why = why.replace(".\n", "; ")  # a line of the log, or of whoever asks how all is
         if why != self.trouble:
             self.trouble = why
             log.error("access.file_refused", file=self.path, why=why, instead="its last good state")

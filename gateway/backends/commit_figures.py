@@ -36,7 +36,7 @@ class CommitFigures:
 
     def stored(self, changes: Sequence[Change]) -> None:
         """Count what a group has of appends, if it has any."""
-        appends = sum(len(it.records) for it in changes if it.expected is not None)
+        appends = sum(it.appends for it in changes)
         if appends:
             self.appends.observe(appends)
 

@@ -25,8 +25,9 @@ from gateway.protocol.offsets import NOW
 if TYPE_CHECKING:
     from gateway.protocol.repair import StreamRead
 
-# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened at an open tail.
-REPAIRS = ("cache_control", "cors", "cursor", "etag", "no_store", "tail")
+# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened at an open tail,
+# `end` where the stream ends, in the answer to a repeated append.
+REPAIRS = ("cache_control", "cors", "cursor", "end", "etag", "no_store", "tail")
 
 
 class ResponseRules(msgspec.Struct):

@@ -32,7 +32,6 @@ OPTIONS = {
     "Stream-TTL": "--ttl",
 }
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
-AUTHORIZATION_ADVICE = 'give it as STREAM_AUTH="Bearer TOKEN" in the environment'
 
 
 @contextlib.asynccontextmanager
@@ -54,7 +53,7 @@ async def connect(target: Target, *, as_sent: bool = False) -> AsyncIterator[Str
         yield Stream(target.url, authorization=target.authorization, session=session)
 
 
-def in_words(failure: Exception) -> str:
+def in_words(failure: Exception, target: Target) -> str:
     """What went wrong; of a refusal with options in the place of fields, and what to do."""
     cause: BaseException | None = failure
     while cause is not None and not isinstance(cause, RequestRefused):
@@ -62,4 +61,4 @@ def in_words(failure: Exception) -> str:
     if cause is None:
         return str(failure)
     sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
-    return f"{sentence}; {AUTHORIZATION_ADVICE}" if cause.status == 401 else sentence
+    return f"{sentence}; {target.advice}" if cause.status == 401 else sentence

@@ -40,5 +40,6 @@ def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Setti
 
 
 def complain(sentence: str) -> None:
-    """Say on stderr what is wrong."""
-    click.echo(f"headgate: {sentence}", err=True)
+    """Say on stderr what is wrong; of several sentences each has a line."""
+    for line in sentence.splitlines():
+        click.echo(f"headgate: {line}", err=True)

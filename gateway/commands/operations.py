@@ -56,8 +56,8 @@ BAD_OFFSET = {400, 410}
 PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
 
 
-def run(work: Coroutine[object, object, None]) -> None:
-    """Do the work; what goes wrong becomes one sentence and an exit status."""
+def run(target: Target, work: Coroutine[object, object, None]) -> None:
+    """Do the work on a stream; what goes wrong becomes one sentence and an exit status."""
     try:
         try:
             asyncio.run(work)
@@ -68,7 +68,7 @@ def run(work: Coroutine[object, object, None]) -> None:
     except OutputClosed:
         pass
     except FAILURES as failure:
-        note(f"headgate: {in_words(failure)}.")
+        note(f"headgate: {in_words(failure, target)}.")
         sys.exit(FAILED)
 
 

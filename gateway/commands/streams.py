@@ -95,7 +95,7 @@ def create(  # noqa: PLR0913 - one for each option
     from gateway.commands import operations
 
     headers = {name: value for name, value in fields.items() if value is not None}
-    operations.run(operations.create(stream, headers, data, fork_from))
+    operations.run(stream, operations.create(stream, headers, data, fork_from))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -153,9 +153,9 @@ def append(  # noqa: PLR0913 - one for each option
     if content_type is not None:
         headers["Content-Type"] = content_type
     if lines:
-        operations.run(operations.append_lines(stream, headers, writer, close=close))
+        operations.run(stream, operations.append_lines(stream, headers, writer, close=close))
     else:
-        operations.run(operations.append(stream, headers, writer, data, close=close))
+        operations.run(stream, operations.append(stream, headers, writer, data, close=close))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -190,7 +190,7 @@ def read(
     as_lines = _form(as_json, as_bytes)
     from gateway.commands import operations
 
-    operations.run(operations.read(stream, offset, offset_file, as_lines=as_lines))
+    operations.run(stream, operations.read(stream, offset, offset_file, as_lines=as_lines))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -223,7 +223,7 @@ def tail(
     from gateway.commands import operations
 
     begin = "-1" if from_start else offset
-    operations.run(operations.tail(stream, begin, by_poll=long_poll, as_lines=as_lines))
+    operations.run(stream, operations.tail(stream, begin, by_poll=long_poll, as_lines=as_lines))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -233,7 +233,7 @@ def head(stream: Target, as_json: bool) -> None:
     """Print what is known of a stream without reading it."""
     from gateway.commands import operations
 
-    operations.run(operations.head(stream, as_json=as_json))
+    operations.run(stream, operations.head(stream, as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -245,7 +245,7 @@ def close(stream: Target) -> None:
     """
     from gateway.commands import operations
 
-    operations.run(operations.close(stream))
+    operations.run(stream, operations.close(stream))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -254,7 +254,7 @@ def delete(stream: Target) -> None:
     """Delete a stream and all its data."""
     from gateway.commands import operations
 
-    operations.run(operations.delete(stream))
+    operations.run(stream, operations.delete(stream))
 
 
 def _form(as_json: bool, as_bytes: bool) -> bool | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 BASE_VARIABLE = "STREAM_URL"
 AUTHORIZATION_VARIABLE = "STREAM_AUTH"
+LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
 # What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
 NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a read asks for by options of its command.
@@ -23,16 +24,31 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A stream's URL, which may hold secrets, and the value of `Authorization`."""
+    """A stream's URL, which may hold secrets, and the value of `Authorization`.
+
+    It `is_elsewhere` where there is one that is for another server.
+    """
 
     url: str = field(repr=False)
     authorization: str | None = field(default=None, repr=False)
+    is_elsewhere: bool = field(default=False, repr=False)
 
     @property
     def shown(self) -> str:
         """The URL as it may be printed: without password and query."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    @property
+    def advice(self) -> str:
+        """What to do where the server says that nobody is known by the authorization."""
+        if self.is_elsewhere:
+            return f"{AUTHORIZATION_VARIABLE} is sent to the server of {BASE_VARIABLE} only"
+        if self.authorization is None:
+            return f"set {LIKE_THIS} in the environment"
+        if " " not in self.authorization.strip():
+            return f"{AUTHORIZATION_VARIABLE} must be a scheme and a token, as in {LIKE_THIS}"
+        return f"set another {AUTHORIZATION_VARIABLE}"
 
     @property
     def path(self) -> str:
@@ -64,7 +80,9 @@ def resolve(name: str, environment: Mapping[str, str]) -> Target:
         )
     target = Target(url, _authorization(environment))
     # The authorization belongs to the server at the base URL; another one must not learn it.
-    return target if not home or target.is_beside(Target(home)) else Target(url)
+    if not home or target.is_beside(Target(home)):
+        return target
+    return Target(url, is_elsewhere=target.authorization is not None)
 
 
 def _server_url(url: str, subject: str) -> str:

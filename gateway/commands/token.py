@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 REFUSED = 1
-SHORTEST = 22  # as of tokens in the settings: 32 characters by hand, or 16 random bytes
-LONGEST = 1024
 OPERATIONS = ("read", "append", "create", "close", "delete")
 
 
@@ -44,21 +42,17 @@ def hash_token(*, new: bool) -> None:
 
     The token is asked for, or read from stdin, where a line end behind it does not count.
     """
-    from hashlib import sha256
+    from gateway.settings import token_hashes
 
     given = secrets.token_urlsafe(32) if new else _secret("Token")
-    if not (SHORTEST <= len(given) <= LONGEST and given.isascii() and _is_visible(given)):
-        complain(f"a token is one line of {SHORTEST} to {LONGEST:,} visible ASCII characters.")
+    if not token_hashes.is_token(given):
+        length = f"{token_hashes.SHORTEST_TOKEN} to {token_hashes.LONGEST_TOKEN:,}"
+        complain(f"a token is one line of {length} visible ASCII characters.")
         sys.exit(REFUSED)
-    digest = f"sha256:{sha256(given.encode()).hexdigest()}"
+    digest = token_hashes.written_digest(token_hashes.token_digest(given))
     click.echo(given if new else digest)
     if new:
         complain(f'tokens_file has it as token = "{digest}".')
-
-
-def _is_visible(text: str) -> bool:
-    """Without blanks, which no header can have in a token."""
-    return text.isprintable() and " " not in text
 
 
 @token.command("keys")

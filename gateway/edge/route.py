@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from functools import lru_cache, partial
 from hashlib import blake2b
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -24,12 +26,14 @@ from gateway.edge import metrics
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
+from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
-from gateway.protocol import forwarding, http1
+from gateway.protocol import forwarding, http1, repair
 from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS, Sender
+from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
 from gateway.runtime.route import OPEN
@@ -106,6 +110,7 @@ class EdgeRoute:
             self._recipient_of,
         )
         self.lifetimes = StreamLifetimes()
+        self.multi_append = MultiAppendOffer(origin)
         self.feeds = FollowedStreams(
             origin,
             self.cache,
@@ -269,6 +274,21 @@ class EdgeRoute:
             self.origin_guard.denied(request.admitted_as)
         return answer
 
+    async def lacked(
+        self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: OriginAnswer
+    ) -> dict[str, str]:
+        """What the answer to a request with the fields `sent` lacks, as far as the origin tells."""
+        if not repair.lacks_end(method, answer.status, answer.headers):
+            return {}
+        fields = forwarding.end_to_end(sent, forwarding.OF_APPENDS)
+        with contextlib.suppress(HeadgateError):  # the append was made, whatever comes of this
+            head = await self.origin.send("HEAD", read.target, fields)
+            head.release()
+            if head.status == HTTPStatus.OK and (end := head.headers.get(NEXT_OFFSET)):
+                self._rules.repairs["end"] += 1
+                return {NEXT_OFFSET: end}
+        return {}
+
     # Without a task
 
     @staticmethod
@@ -348,9 +368,8 @@ class EdgeRoute:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
-        for repair in REPAIRS:
-            times = self._rules.repairs[repair]
-            yield Sample(traffic_metrics.REPAIRS, (self.prefix, repair), times)
+        for name in REPAIRS:
+            yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
         """A page of the streams that are known here."""

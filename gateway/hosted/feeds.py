@@ -74,7 +74,7 @@ class HostedFollower:
         self._latest = state
         if self._reading is not None:
             return  # and it will come to these
-        begin = state.tail - sum(len(record.data) for record in records)
+        begin = records[0].end - len(records[0].data) if records else state.tail
         if state.offset(begin) == self.feed.tail:
             tail = state.offset(state.tail)
             active, trace_id = self._table.peek(state.path), None

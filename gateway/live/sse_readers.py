@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
 from gateway.live.event_round import EventRound, take_back
-from gateway.protocol import http1, sse
+from gateway.protocol import http1, offsets, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
 
@@ -103,8 +103,8 @@ class SseReaders(Generic[V, N]):
         if reader.paused:  # what it was sent would never leave
             self.drop(reader, "slow" if ended in {"timeout", "drain"} else ended)
         elif reader in self.ends:
-            if reader.reading is None:
-                reader.tell()
+            if reader.position != offsets.BEGINNING:  # which is never given out
+                reader.tell()  # also while it is read for: some clients throw without
             self.finish(reader, ended)
 
     def drop(self, reader: SseReader, ended: Ended = "error") -> None:

@@ -16,19 +16,20 @@ from gateway.errors import (
     StreamClosed,
     StreamLimit,
 )
-from gateway.protocol.content import Messages, media_type, record_of
+from gateway.protocol.content import Records, media_type, records_of
+from gateway.protocol.multi_append import multi_records
 from gateway.protocol.offsets import MAX_POSITION
 from gateway.protocol.retention import EVERYTHING, Retention, marked
-from gateway.protocol.state import Change, ProducerState, Record, StreamState
+from gateway.protocol.state import Change, ProducerState, Record, StreamState, records_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Stamp
     from gateway.protocol.trace_context import TraceContext
 
-NOTHING: Messages = (b"", 0)
+NOTHING: Records = ((), 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each
 # Appends of one change, or of one delivery, whose spans are named: the latest of hundreds that are
 # alike, and a kilobyte for other gateways that hear of the change.
@@ -52,6 +53,7 @@ class AppendBatch:
     """Appends that become one commit: each is decided on the outcome of the one before."""
 
     __slots__ = (
+        "_appends",
         "_changed",
         "_forgotten",
         "_known",
@@ -85,6 +87,7 @@ class AppendBatch:
         self.closed = state.closed
         self.closed_by = state.closed_by
         self._records: list[Record] = []
+        self._appends = 0  # that brought records
         self._producers: dict[str, ProducerState] = {}
         self._forgotten: set[str] = set()
         self._changed = False
@@ -106,14 +109,14 @@ class AppendBatch:
         stamp = append.producer
         if self.closed:
             return self._on_closed(append)
-        messages = self._checked_record(append)
+        records = self._checked_records(append)
         if stamp is not None:
             known = self._producer(stamp)
             if self._is_duplicate(known, stamp):
                 return self._outcome(known, stored=0)
         if append.stream_seq is not None:
             self._check_stream_seq(append.stream_seq)
-        return self._accept(append, messages)
+        return self._accept(append, records)
 
     def _on_closed(self, append: Append) -> Appended:
         stamp = append.producer
@@ -124,20 +127,22 @@ class AppendBatch:
             return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._now), stored=0)
         raise StreamClosed(self._next_offset())
 
-    def _checked_record(self, append: Append) -> Messages:
+    def _checked_records(self, append: Append) -> Records:
         if not append.body:
             return NOTHING
         if append.content_type is None or media_type(append.content_type) != self._media_type:
             raise ContentTypeMismatch(
                 f"the stream holds {self._state.content_type}, not {append.content_type}"
             )
-        messages = record_of(self._state.content_type, append.body, append.record)
-        record, _ = messages
-        if not record:
+        content_type, made = self._state.content_type, append.records
+        if append.is_multi and made is None:
+            made = multi_records(content_type, append.body)
+        records = records_of(content_type, append.body, made)
+        if not records[0]:
             raise BadRequest("the body is an empty JSON array: it appends nothing")
-        if self._tail + len(record) > MAX_POSITION:
+        if self._tail + len(append.body) > MAX_POSITION:  # what frames its messages counts, too
             raise StreamLimit("the stream is full: offsets end at 10^16 bytes", "stream_size")
-        return messages
+        return records
 
     def _producer(self, stamp: Stamp) -> ProducerState | None:
         name = stamp.producer_id
@@ -170,16 +175,16 @@ class AppendBatch:
                 "sequence conflict: Stream-Seq must be greater than the last one accepted"
             )
 
-    def _accept(self, append: Append, messages: Messages) -> Appended:
-        record, number = messages
+    def _accept(self, append: Append, records: Records) -> Appended:
+        datas, number = records
         state = None
         if append.producer is not None:
             state = self._remember(append.producer)
         if append.stream_seq is not None:
             self._seq = append.stream_seq
-        if record:
-            self._tail += len(record)
-            self._records.append(Record(self._tail, record))
+        if datas:
+            self._keep(datas)
+            self._appends += 1
             if append.traced is not None:
                 self._traced.append(append.traced)
         if append.close:
@@ -187,6 +192,15 @@ class AppendBatch:
             self.closed_by = append.producer
         self._changed = True
         return self._outcome(state, stored=number)
+
+    def _keep(self, datas: Sequence[bytes]) -> None:
+        if len(datas) == 1:  # in half of the time
+            (data,) = datas
+            self._tail += len(data)
+            self._records.append(Record(self._tail, data))
+        else:
+            self._records.extend(records_after(self._tail, datas))
+            self._tail = self._records[-1].end
 
     def _remember(self, stamp: Stamp) -> ProducerState:
         near = len(self._known) + len(self._producers) >= MAX_PRODUCERS  # counting them takes long
@@ -240,5 +254,6 @@ class AppendBatch:
             tuple(self._records),
             tuple(self._producers.items()),
             tuple(self._forgotten),
+            appends=self._appends,
             traced=tuple(self._traced[-MOST_TRACED:]),
         )

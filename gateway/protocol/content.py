@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from gateway.protocol.json_limits import check_readable
 from gateway.protocol.json_slices import SLICE_BYTES, Slices, without_blanks
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 JSON_TYPE = "application/json"
@@ -29,6 +30,7 @@ _PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 _JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _JSON_SPACE = b" \t\r\n"
+_BRACKETS = (ord("["), ord("]"))
 
 
 def check_content_type(text: str) -> str:
@@ -76,54 +78,86 @@ def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Say what is wrong with a body."""
+def _telling(what: str = "the body") -> Iterator[None]:
+    """Say what is wrong with a text."""
     try:
         yield
     except (ValueError, msgspec.DecodeError) as error:
-        raise BadRequest(f"the body is not usable JSON: {error}") from error
+        raise BadRequest(f"{what} is not usable JSON: {error}") from error
     except RecursionError as error:
-        raise BadRequest("the body is not usable JSON: it is nested too deeply") from error
+        raise BadRequest(f"{what} is not usable JSON: it is nested too deeply") from error
 
 
-# What one append stores, and how many messages that is. A named one takes four times as long.
-Messages = tuple[bytes, int]
+# What one append stores, and how many messages are in that. A named one takes four times as long.
+Records = tuple[Sequence[bytes], int]
 
 
-def record_of(
-    content_type: str, body: bytes, made: Messages | BadRequest | None = None
-) -> Messages:
+def records_of(content_type: str, body: bytes, made: Records | BadRequest | None = None) -> Records:
     """What one append stores: the body, or its JSON messages joined by commas; none for `[]`.
 
-    `made` is what was made of a long JSON body already.
+    `made` is what was made of the body already.
     """
-    if not is_json(content_type):
-        return body, 1
     if isinstance(made, BadRequest):
         raise made
     if made is not None:
         return made
+    if not is_json(content_type):
+        return (body,), 1
     messages = _messages(body, to_keep=True)
-    return b",".join(messages), len(messages)
+    return (b",".join(messages),) if messages else (), len(messages)
 
 
 def is_long(content_type: str | None, body: bytes) -> bool:
-    """Whether to take a body apart would hold up others: `long_record` does it in steps."""
+    """Whether to take a body apart would hold up others, so that it is done in steps."""
     return len(body) > SLICE_BYTES and content_type is not None and is_json(content_type)
 
 
-def long_record(body: bytes) -> Generator[None, None, Messages | BadRequest]:
-    """What `record_of` makes of a long JSON body, or refuses, in steps of a few milliseconds."""
+def long_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
+    """What `records_of` makes of a long JSON body, or refuses, in steps of a few milliseconds."""
     try:
         with _telling():
-            return (yield from _long_record(body))
+            record, count = yield from _joined(body, flattens=True)
     except BadRequest as refusal:
         return refusal.with_traceback(None)
+    return (record,) if record else (), count
 
 
-def _long_record(body: bytes) -> Generator[None, None, Messages]:
+def one_value(text: bytes, what: str) -> bytes:
+    """A text without the blanks around it, if it is one JSON value; else BadRequest names it."""
+    with _telling(what):
+        text.decode()
+        value = bytes(_JSON_VALUE.decode(text)).strip(_JSON_SPACE)
+        check_readable(value)
+    return value
+
+
+def long_value(text: bytes, what: str) -> Generator[None, None, bytes]:
+    """What `one_value` makes of a long text, or raises, in steps of a few milliseconds."""
+    with _telling(what):
+        value, _ = yield from _joined(text, flattens=False)
+    return value
+
+
+def short_values(texts: Sequence[bytes]) -> list[bytes] | None:
+    """What `one_value` makes of each of a few texts; None where one of them is no value.
+
+    All are decoded as one array, in a tenth of the time: they are values where its items are they.
+    """
+    values = [text.strip(_JSON_SPACE) for text in texts]
+    array = b"[%b]" % b",".join(values)
+    try:
+        array.decode()
+        check_readable(array, around=1)
+        items = _JSON_ARRAY.decode(array)
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return None
+    return values if list(map(bytes, items)) == values else None
+
+
+def _joined(body: bytes, *, flattens: bool) -> Generator[None, None, tuple[bytes, int]]:
+    """The messages of a long body joined by commas, which is one unless it `flattens` an array."""
     begin, end = without_blanks(body)
-    is_array = body[begin] == ord("[") and body[end - 1] == ord("]") and end - begin > 1
+    is_array = flattens and end - begin > 1 and (body[begin], body[end - 1]) == _BRACKETS
     slices = Slices(body[begin + is_array : end - is_array], begin + is_array)
     yield
     record, commas = BytesIO(), 0  # which gives out what was written without copying it once more

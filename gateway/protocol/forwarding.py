@@ -68,6 +68,18 @@ CONDITIONS = frozenset(
     }
 )
 
+# What is about a message that is appended, and its writer.
+OF_APPENDS = frozenset(
+    {
+        "content-type",
+        "content-encoding",
+        "producer-id",
+        "producer-epoch",
+        "producer-seq",
+        "stream-closed",
+        "stream-seq",
+    }
+)
 
 # Of who is signed in to the console: browsers send it to every port of its host.
 CONSOLE_COOKIE = "headgate_session"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import (
+    NO_STREAM,
     BadRequest,
     ConfigurationConflict,
     ContentTypeMismatch,
@@ -15,10 +16,18 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
-from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, record_of
+from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
 from gateway.protocol.generations import MICROSECONDS, inherited, position_of
 from gateway.protocol.requests import ForkRequest
-from gateway.protocol.state import Change, ForkPoint, Lifetime, Record, Segment, StreamState
+from gateway.protocol.state import (
+    Change,
+    ForkPoint,
+    Lifetime,
+    Record,
+    Segment,
+    StreamState,
+    records_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -58,7 +67,7 @@ class PathState(msgspec.Struct, frozen=True):
 def present(state: StreamState | None, now: float) -> StreamState:
     """The stream when a client may use it; deletion wins over absence (section 5.4)."""
     if state is None or (state.expired(now) and not state.references):
-        raise StreamNotFound("there is no stream at this path")
+        raise StreamNotFound(NO_STREAM)
     if state.soft_deleted or state.expired(now):
         raise StreamGone("the stream was deleted; forks of it still use its data")
     return state
@@ -73,22 +82,19 @@ def decide_create(
     if existing is not None:
         _check_same(existing, request, content_type, None)
         return Created(existing, new=False), ()
-    record = b""
-    if request.body:
-        record, _ = record_of(content_type, request.body, request.record)
+    records, tail = _records(0, _body_of(content_type, request))
     state = StreamState(
         path=path,
         stream_id=stream_id,
         generation=_generation(place, 0, stream_id, now),
         content_type=content_type,
-        tail=len(record),
+        tail=tail,
         closed=request.close,
         lifetime=request.lifetime,
         deadline=request.lifetime.deadline(now),
         history=place.history,
         created_at=int(now),
     )
-    records = (Record(state.tail, record),) if record else ()
     return Created(state, new=True), (Change(state, None, records),)
 
 
@@ -163,10 +169,7 @@ def decide_fork(
     if len(lineage) > MAX_FORK_DEPTH:
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep", "fork_depth")
     own = [branch.prefix] if branch.prefix else []
-    if request.body:
-        record, _ = record_of(content_type, request.body, request.record)
-        own += [record] if record else []
-    records, tail = _records(position, own)
+    records, tail = _records(position, [*own, *_body_of(content_type, request)])
     lifetime = _fork_lifetime(source.lifetime, request.lifetime)
     generation = _generation(place, source.generation, stream_id, now)
     state = StreamState(
@@ -279,11 +282,13 @@ def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
 
 
 def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...], int]:
-    records = []
-    for data in datas:
-        position += len(data)
-        records.append(Record(position, data))
-    return tuple(records), position
+    """What a new stream has of its own, and where it ends then."""
+    records = tuple(records_after(position, datas))
+    return records, records[-1].end if records else position
+
+
+def _body_of(content_type: str, request: Create) -> Sequence[bytes]:
+    return records_of(content_type, request.body, request.records)[0] if request.body else ()
 
 
 def _fork_lifetime(source: Lifetime, asked: Lifetime) -> Lifetime:

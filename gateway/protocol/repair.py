@@ -186,6 +186,16 @@ def of_no_read(fields: CIMultiDict[str]) -> None:
         fields["Cache-Control"] = "no-store"
 
 
+def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
+    """Whether an answer says that an append was made before, but not where the stream ends.
+
+    The table of section 5.2.1 does not ask for it, and the reference server leaves it out; some
+    clients go on from there, as after any other append.
+    """
+    is_repeat = method == "POST" and status == 204 and "Producer-Seq" in headers
+    return is_repeat and not headers.get(NEXT_OFFSET)
+
+
 def _is_only_no_store(fields: MultiMapping[str]) -> bool:
     """What is private as well is for somebody, and stays so."""
     said = ",".join(fields.getall("Cache-Control", ())).lower()

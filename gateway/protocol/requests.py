@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol import offsets
-from gateway.protocol.content import DEFAULT_CONTENT_TYPE, Messages, check_content_type
+from gateway.protocol.content import DEFAULT_CONTENT_TYPE, Records, check_content_type
 from gateway.protocol.cursors import parse_cursor
-from gateway.protocol.header_names import CLOSED, FORKED_FROM
+from gateway.protocol.header_names import CLOSED, FORKED_FROM, MULTI
+from gateway.protocol.multi_append import NO_CHUNK, is_multi
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import parse_query
 from gateway.protocol.state import Lifetime, Stamp
@@ -76,7 +77,7 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `record` is what was made of a long JSON body already.
+    """POST. `is_multi` says that the body is one of chunks, `records` what a long JSON body makes.
 
     `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
     """
@@ -86,7 +87,8 @@ class Append(msgspec.Struct, frozen=True):
     stream_seq: str | None
     producer: Stamp | None
     close: bool
-    record: Messages | BadRequest | None = None
+    is_multi: bool = False
+    records: Records | BadRequest | None = None
     trace_id: str | None = None
     traced: TraceContext | None = None
 
@@ -100,14 +102,14 @@ class ForkRequest(msgspec.Struct, frozen=True):
 
 
 class Create(msgspec.Struct, frozen=True):
-    """PUT. `content_type` is None when the client named none; `record` is as in an append."""
+    """PUT. `content_type` is None when the client named none; `records` are as in an append."""
 
     body: bytes
     content_type: str | None
     lifetime: Lifetime
     close: bool
     fork: ForkRequest | None
-    record: Messages | BadRequest | None = None
+    records: Records | BadRequest | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -163,9 +165,12 @@ def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
 
 
 def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
-    """A POST as an append, a close, or both."""
+    """A POST as an append, a close, or both; the chunks of a multi-append are in the body yet."""
     close = is_closing(headers)
+    multi = is_multi(headers)
     content_type = _text(headers, "Content-Type")
+    if multi and not body:
+        raise BadRequest(NO_CHUNK)
     if not body and not close:
         raise BadRequest("the body is empty: append at least one byte, or send Stream-Closed: true")
     if body and content_type is None:
@@ -173,7 +178,7 @@ def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
-    append = Append(body, content_type, stream_seq, _parse_producer(headers), close)
+    append = Append(body, content_type, stream_seq, _parse_producer(headers), close, multi)
     traceparent = headers.get(TRACEPARENT)
     context = None if traceparent is None else parse_traceparent(traceparent)
     return append if context is None else replace(append, trace_id=context.trace_id)
@@ -213,6 +218,8 @@ def _count(name: str, text: str) -> int:
 
 def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
     """A PUT as a creation, plain or by fork."""
+    if MULTI in headers:
+        raise BadRequest(f"{MULTI} is for POST: create the stream without chunks")
     content_type = _text(headers, "Content-Type")
     fork = _parse_fork(headers)
     if content_type is not None:

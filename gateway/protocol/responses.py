@@ -10,7 +10,7 @@ from gateway import errors
 from gateway.protocol import cache_headers, chunks, header_names
 from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
-from gateway.protocol.header_names import CURSOR, NEXT_OFFSET, READER_KEY
+from gateway.protocol.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
 from gateway.protocol.offsets import Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
@@ -30,16 +30,19 @@ SANDBOX = "Content-Security-Policy: sandbox\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
     " Producer-Seq, Stream-Closed, Stream-Expires-At, Stream-Fork-Offset, Stream-Fork-Sub-Offset,"
-    " Stream-Forked-From, Stream-Seq, Stream-TTL, X-Request-Id"
+    " Stream-Forked-From, Stream-Seq, Stream-TTL, X-Request-Id, X-Stream-Multi"
 )
 RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"
     " Stream-Expires-At, Stream-Next-Offset, Stream-Reader-Key, Stream-SSE-Data-Encoding,"
-    " Stream-TTL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id"
+    " Stream-TTL, Stream-Up-To-Date, X-Cache, X-Cache-Hits, X-Request-Id,"
+    " X-Stream-Multi"
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
+# That this server knows multi-appends, on the answers to those who write, or ask if they could.
+MULTI_LINE = f"{MULTI}: true\r\n"
 UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 
 STATUS: dict[type[errors.HeadgateError], int] = {
@@ -136,7 +139,7 @@ def created(outcome: Created, location: str) -> Response:
     state = outcome.state
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
+        f"{MULTI_LINE}{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
         f"{CLOSED_LINE if state.closed else ''}"
     )
     if not outcome.new:
@@ -147,7 +150,7 @@ def created(outcome: Created, location: str) -> Response:
 def appended(outcome: Appended) -> Response:
     """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
     fields = (
-        f"{SECURITY}{cache_headers.NO_STORE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
+        f"{SECURITY}{cache_headers.NO_STORE}{MULTI_LINE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
         f"{CLOSED_LINE if outcome.closed else ''}"
     )
     if outcome.producer is None:
@@ -170,7 +173,7 @@ def metadata(state: StreamState) -> Response:
     return Response(
         200,
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
+        f"{MULTI_LINE}{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
         f"{CLOSED_LINE if state.closed else ''}{ttl}",
     )
 

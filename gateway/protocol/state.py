@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.trace_context import TraceContext
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -132,18 +138,24 @@ class ProducerState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One append's bytes; `end` is the position after them."""
+    """The bytes of one append, or of a chunk of it; `end` is the position after them."""
 
     end: int
     data: bytes
+
+
+def records_after(position: int, datas: Sequence[bytes]) -> Iterable[Record]:
+    """What lies at a position and follows it, as records."""
+    ends = islice(accumulate(map(len, datas), initial=position), 1, None)
+    return map(Record, ends, datas)
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream's part of a commit.
 
     `expected` is the version that must still stand in the log, None when no stream may. With
-    `removes` the stream goes and its path remembers the generation. `traced` names the spans of its
-    appends; a log need not keep it.
+    `removes` the stream goes and its path remembers the generation. `appends` is how many there
+    are in it, and `traced` names the spans of them; a log need not keep either.
     """
 
     state: StreamState
@@ -152,4 +164,5 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     producers: tuple[tuple[str, ProducerState], ...] = ()
     forgotten: tuple[str, ...] = ()
     removes: bool = False
+    appends: int = 0
     traced: tuple[TraceContext, ...] = ()

@@ -8,9 +8,13 @@ reads that again.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest
 from gateway.protocol.paths import canonical_host, canonical_path, check_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # RFC 9112 section 3.2.2. Not by urlsplit: it leaves out line ends, blanks and a fragment.
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
@@ -32,6 +36,17 @@ def split(target: str) -> tuple[str, str]:
     """The path of a canonical target, and its query as it was sent."""
     path, _, query = target.partition("?")
     return path, query
+
+
+def taken_out(target: str, picks: Callable[[str], bool]) -> tuple[list[str], str]:
+    """The parts of a target's query that are picked, as they were sent, and the target without."""
+    path, _, query = target.partition("?")
+    parts = query.split("&")
+    picked = [part for part in parts if picks(part)]
+    if not picked:
+        return picked, target
+    rest = "&".join(part for part in parts if not picks(part))
+    return picked, f"{path}?{rest}" if rest else path
 
 
 def _of_this_host(raw: str, host: str) -> str:

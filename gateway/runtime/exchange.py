@@ -50,6 +50,7 @@ class Exchange:
         self.asked: Asked | None = None  # where there is to be a line
         self.cache = ""
         self.conceals = False  # a 404 of its route is always the same
+        self.is_told_key = False  # it is answered to somebody who may read: with the reader key
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.settings.access import AdminToken, AdminUser, Role, is_loopback
+from gateway.settings.access import AdminToken, AdminUser, Role
 from gateway.settings.declarations import Declaration, declarations
 from gateway.settings.declared import Settings
+from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import JwtIssuer
 from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.loading import SettingsError, load

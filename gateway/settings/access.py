@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gateway.settings.kinds import Kind, refuse_yes_and_no
-
-if TYPE_CHECKING:
-    from gateway.settings.kinds import Address
+from gateway.settings.token_hashes import (
+    DIGEST,
+    SHORTEST_TOKEN,
+    is_token,
+    read_digest,
+    token_digest,
+)
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
 HASH_KIND = "what headgate hash-password prints, which begins with $argon2id$"
-# 32 characters by hand or 16 random bytes in base64; a shorter one could be guessed.
-SHORTEST_TOKEN = 22
 TOKEN_KIND = (
-    f"at least {SHORTEST_TOKEN} characters without blanks, or sha256: and the 64 hexadecimal "
+    f"at least {SHORTEST_TOKEN} characters without blanks, or {DIGEST} and the 64 hexadecimal "
     "digits of their hash"
 )
-DIGEST = "sha256:"
 USERS_KIND = "an array of tables, each with name, role and password_hash"
 TOKENS_KIND = "an array of tables, each with name, role and token"
 _HASH = re.compile(
@@ -46,9 +45,8 @@ def _check_hash(secret: SecretStr) -> SecretStr:
 
 def _check_token(secret: SecretStr) -> SecretStr:
     token = secret.get_secret_value()
-    is_digest = re.fullmatch(rf"{DIGEST}[0-9a-f]{{64}}", token) is not None
-    is_plain = re.fullmatch(rf"[!-~]{{{SHORTEST_TOKEN},1024}}", token) is not None
-    if not is_digest and (token.startswith(DIGEST) or not is_plain):
+    is_plain = is_token(token) and not token.startswith(DIGEST)
+    if not is_plain and read_digest(token) is None:
         raise ValueError(f"must be {TOKEN_KIND}")
     return secret
 
@@ -86,16 +84,4 @@ class AdminToken(_Admitted):
     def digest(self) -> bytes:
         """The SHA-256 of the token."""
         token = self.token.get_secret_value()
-        if token.startswith(DIGEST):
-            return bytes.fromhex(token.removeprefix(DIGEST))
-        return hashlib.sha256(token.encode()).digest()
-
-
-def is_loopback(address: Address) -> bool:
-    """Whether only programs of this machine can reach a listener."""
-    if address.host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(address.host).is_loopback
-    except ValueError:
-        return False
+        return read_digest(token) or token_digest(token)

@@ -20,9 +20,9 @@ from gateway.settings.access import (
     USERS_KIND,
     AdminToken,
     AdminUser,
-    is_loopback,
 )
 from gateway.settings.auth import NONE, Auth
+from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import (
     ROUTES_KIND,
@@ -291,7 +291,7 @@ class Settings(LimitSettings):
     def _admin_is_guarded(cls, admin: Address, info: ValidationInfo) -> Address:
         """Whether nobody can reach the console who should not."""
         credentials = [info.data.get(key) for key in ("admin_users", "admin_tokens")]
-        if not any(credentials) and None not in credentials and not is_loopback(admin):
+        if not any(credentials) and None not in credentials and not is_loopback(admin.host):
             raise ValueError(
                 "must be on loopback, such as 127.0.0.1:4439, while there are no admin_users "
                 "and no admin_tokens: everybody who reaches it would be an operator"
@@ -305,7 +305,7 @@ class Settings(LimitSettings):
     ) -> tuple[str, ...]:
         """Whether everybody on the network may do everything without anybody having said so."""
         listen, routes = info.data.get("listen"), info.data.get("routes")
-        if auth or listen is None or routes is None or is_loopback(listen):
+        if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
         silent = [route.prefix for route in routes if not route.auth]
         if routes and not silent:

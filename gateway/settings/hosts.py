@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 # Brackets around an IPv6 address, whose inside `check_ipv6` looks at; else a name or IPv4.
 HOST = r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?)"
@@ -15,6 +15,14 @@ def check_ipv6(address: str) -> None:
         IPv6Address(address)
     except ValueError as cause:
         raise ValueError(f"must have an IPv6 address in its brackets: {cause}") from cause
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, and only its own programs reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def is_port(number: int) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
-from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
+from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.kinds import Kind, WholeSeconds, refuse_yes_and_no
 
 Algorithm = Literal[
@@ -45,17 +44,9 @@ def _check_jwks(jwks: str) -> str:
         raise ValueError(f"must be {JWKS_KIND}, without a user in it")
     if match["ipv6"] is not None:
         check_ipv6(match["ipv6"])
-    if match[1] == "http" and not _is_loopback(jwks):
+    if match[1] == "http" and not is_loopback(urlsplit(jwks).hostname or ""):
         raise ValueError("must be https: who changes the answer would sign tokens")
     return jwks
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_claim(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from pydantic import (
 )
 
 from gateway.settings import files
-from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
+from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.kinds import FilePath, Kind, refuse_yes_and_no
 
 Driver = Literal["nginx", "varnish", "fastly", "cloudflare", "bunny"]
@@ -70,14 +69,6 @@ def _written(secret: SecretStr, info: SerializationInfo) -> str:
     return secret.get_secret_value() if info.context == TO_WORKERS else str(secret)
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class PurgedCache(BaseModel):
     """A cache in front of the gateway, which keeps copies of its answers."""
 
@@ -119,7 +110,11 @@ class PurgedCache(BaseModel):
         kind = info.data.get("kind")
         if kind is not None and kind not in APIS and not url:
             raise ValueError(f"must be the {URL_KIND} of the server")
-        if kind in APIS and url.startswith("http:") and not _is_loopback(url):
+        if (
+            kind in APIS
+            and url.startswith("http:")
+            and not is_loopback(urlsplit(url).hostname or "")
+        ):
             raise ValueError("must be https: the token is sent there")
         return url or APIS.get(str(kind), "")
 

@@ -65,5 +65,10 @@ class TomlFile:
 
 def spell(path: tuple[str | int, ...]) -> str:
     """A path of keys and numbers as it is written, such as `routes[0].prefix`."""
-    spelled = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return spelled.removeprefix(".")
+    return "".join(map(_part, path)).removeprefix(".")
+
+
+def _part(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]*", part) else f'."{part}"'

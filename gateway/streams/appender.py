@@ -10,7 +10,7 @@ from time import perf_counter  # a loop tells milliseconds, and looking for it t
 from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
-from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamNotFound
+from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
 from gateway.protocol.appends import AppendBatch, Appended
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
@@ -140,7 +140,7 @@ class Appender:
             return
         active.committing = True
         commit = self._table.commit((change,))
-        committed = partial(self._committed, decided=decided, appends=len(change.records))
+        committed = partial(self._committed, decided=decided, appends=change.appends)
         commit.add_done_callback(partial(self._guarded, active, committed))
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
@@ -193,7 +193,7 @@ class Appender:
         elif error is not None:
             raise error
         elif active.absent:
-            gone = StreamNotFound("there is no stream at this path")
+            gone = StreamNotFound(NO_STREAM)
             self._refuse_waiting(active, gone, confirmed)
         else:
             self._advance(active, confirmed)

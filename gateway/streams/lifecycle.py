@@ -11,7 +11,7 @@ import msgspec
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
-from gateway.protocol.content import is_long, long_record
+from gateway.protocol.content import is_long, long_records
 from gateway.protocol.json_slices import SLICE_BYTES
 from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 
@@ -58,8 +58,8 @@ class Lifecycle:
             content_type = (await self._source(source_path)).content_type
         if not is_long(content_type, request.body):
             return request
-        record = await self._table.turns.take(long_record(request.body))
-        return msgspec.structs.replace(request, record=record)
+        records = await self._table.turns.take(long_records(request.body))
+        return msgspec.structs.replace(request, records=records)
 
     async def _create(self, path: str, request: Create) -> Created:
         active = await self._place(path)

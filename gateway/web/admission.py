@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.credentials import Presented, present
-from gateway.access.operations import needs
+from gateway.access.credentials import READING, Presented, present
+from gateway.access.operations import READ, needs
 from gateway.cache.rendered import RenderedChunk
-from gateway.errors import Forbidden, StreamNotFound, Unauthenticated
+from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_status
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
 
-ABSENT = "there is no stream at this path"
+TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 
 
 class _Asked(NamedTuple):
@@ -50,12 +50,15 @@ async def admit(
     Raises Unauthenticated, Forbidden, or what conceals these.
     """
     guard = route.access.guard
+    tells_key = route.access.reader_keys is not None and request.method in TELLING_KEY
     if guard is None:
+        exchange.is_told_key = tells_key
         return Presented(None, target)
     presented = present(request.method, target, request.headers)
     needed = needs(request.method, path, request.headers, split(presented.target)[1])
     asked = _Asked(guard, request.headers, presented.token, needed)
     exchange.principal = await _decided(asked, exchange, route, clock())
+    exchange.is_told_key = tells_key and (request.method in READING or _may_read(asked, clock()))
     route.traffic.decisions[counted.ADMITTED] += 1
     if request.can_read_body:
         exchange.decide_again = partial(_decide_again, asked, route, clock)
@@ -79,8 +82,14 @@ async def _decided(
         if not (is_unknown or guard.goes_by_query):
             exchange.principal = _somebody(guard.admitted(headers, token, (), now))
         if route.access.conceals:
-            raise StreamNotFound(ABSENT) from None
+            raise StreamNotFound(NO_STREAM) from None
         raise
+
+
+def _may_read(asked: _Asked, now: float) -> bool:
+    """Whether who asks for something else may read the stream, as far as that is known at once."""
+    read = asked.needs[0]._replace(operations=READ)
+    return asked.guard.admitted(asked.headers, asked.token, (read,), now) is not None
 
 
 def _somebody(principal: Principal | None) -> Principal | None:
@@ -103,4 +112,4 @@ def concealed(answered: Answered, exchange: Exchange, shared: Context) -> Answer
         return answered
     if isinstance(answer, Relayed) and not isinstance(answer.body, bytes):
         answer.body.release()
-    return Answered(shared.problem(StreamNotFound(ABSENT)), cache_status.BYPASS)
+    return Answered(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)

@@ -226,11 +226,9 @@ class Connection(AiohttpConnection):
         self._whole = self._whole and self._body is None and is_one_request(data, payload)
         self._deadline = None
         self._begun = 0
-        before = self._fast.answered
-        if not (self.state is IDLE and self._answered(message, payload)):
+        head = data if self._whole else None
+        if not (self.state is IDLE and self._answered(head, message, payload)):
             self.give(message, payload)
-        elif self._fast.answered > before and self._whole:
-            self._fast.remember(data, message)
         return not (self._whole or upgraded)
 
     def _goes_on_without_head(self, more: int) -> bool:
@@ -289,7 +287,10 @@ class Connection(AiohttpConnection):
         self._went_on(should_close=get.is_last)
         return True
 
-    def _answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+    def _answered(
+        self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
+    ) -> bool:
+        """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
         if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
         if self._paused or self.shared.closing:
@@ -298,7 +299,7 @@ class Connection(AiohttpConnection):
         if not (is_host(host) and self.shared.hosts.serves(host)):
             return False
         if message.method == "GET":
-            taken = payload is EMPTY_PAYLOAD and self._fast.get(self, message)
+            taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
         elif message.method == "POST" and not (message.should_close or message.chunked):
             # A body that made aiohttp pause reading is long: it goes the ordinary way.
             whole = payload.is_eof() and payload.exception() is None and not self._reading_paused

@@ -250,6 +250,7 @@ class EdgeHandlers:
 
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
         fields = self._passed_on(request, route)
+        await route.multi_append.check(request.method, read.target, fields)
         body = None
         if request.can_read_body:
             still = live_responses.exchange_of(request).check_admission
@@ -265,7 +266,10 @@ class EdgeHandlers:
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        told = passed_back(request, route, read.path, answer)
+        route.multi_append.heard(request.method, answer)
+        lacked = await route.lacked(request.method, read, fields, answer)
+        key_of = read.path if live_responses.exchange_of(request).is_told_key else None
+        told = passed_back(request, route, key_of, answer, lacked)
         self._purge(request, route, read, answer.status)
         if policy.invalidates(request.method, answer.status):
             self._wrote(route, _write(request, route, read, answer))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.access.credentials import READING
 from gateway.cache import conditional
 from gateway.cache.cached_response import fields_of, no_store
 from gateway.cache.directives import age_of
@@ -62,10 +61,18 @@ def _part(
 
 
 def passed_back(
-    request: BaseRequest, route: EdgeRoute, path: str, answer: OriginAnswer
+    request: BaseRequest,
+    route: EdgeRoute,
+    key_of: str | None,
+    answer: OriginAnswer,
+    lacked: dict[str, str],
 ) -> CIMultiDict[str]:
-    """The fields of an answer as the client is told them."""
+    """The fields of an answer as the client is told them, with what it `lacked`.
+
+    With the reader key of a path, where the client may be told it.
+    """
     fields = forwarding.response_fields(answer.headers, route.via)
+    fields.update(lacked)
     if answer.status >= 400:
         no_store(fields)
     elif request.method != "GET":
@@ -74,8 +81,8 @@ def passed_back(
     if route.access.is_private:
         make_private(fields)
     keys = route.access.reader_keys
-    if keys is not None and request.method in READING and answer.status < 400:
-        fields[READER_KEY] = keys.of(path)
+    if keys is not None and key_of is not None and answer.status < 400:
+        fields[READER_KEY] = keys.of(key_of)
     return fields
 
 

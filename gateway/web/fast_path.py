@@ -107,35 +107,22 @@ class FastPath:
         digest.update(head)
         return digest.digest()
 
-    def remember(self, head: bytes, message: RawRequestMessage) -> None:
+    def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
         """Keep what was parsed from a GET that others may send, too, and that was answered here.
 
         What a reader is known by is not kept.
         """
-        headers = message.headers
-        if (
-            len(head) > (REMEMBERED_BYTES if self._admission is None else REMEMBERED_WITH_TOKEN)
-            or message.method != "GET"
-            or TRACEPARENT in headers  # it is another one each time
-            or self._needs_its_own_answer(headers)
-        ):
-            return
-        get = self._plain_get(message)
-        if get is None:
-            return
         principal = get.principal
+        longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
+        if len(head) > longest or TRACEPARENT in headers:  # which is another one each time
+            return
         told = headers if principal is None else get.headers
         if any(identity.tell(told) for identity in self._identities):
             return
         if principal is None:
-            if len(head) <= REMEMBERED_BYTES:
-                _put(self.heads, head, get)
+            _put(self.heads, head, get)
         else:
             _put(self._admitted, self._digest(head), get)
-
-    def _plain_get(self, message: RawRequestMessage) -> PlainGet | None:
-        """A GET that may be answered here; without its credential, where a guard has judged it."""
-        return plain_get(message) if self._admission is None else self._admission.get(message)
 
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
@@ -150,14 +137,20 @@ class FastPath:
         pages = headers.getall("Origin", ())
         return len(pages) < 2 and all(map(self._shared.lines.lets_write, pages))
 
-    def get(self, client: ClientConnection, message: RawRequestMessage) -> bool:
-        """A cached answer, or a long-poll that waits at the tail."""
+    def get(self, client: ClientConnection, head: bytes | None, message: RawRequestMessage) -> bool:
+        """A cached answer, or a long-poll that waits at the tail.
+
+        The `head` from which the message was parsed is remembered, unless other bytes came with it.
+        """
         if self._needs_its_own_answer(message.headers):
             return False
-        get = self._plain_get(message)
+        # Where a guard has judged it, without its credential.
+        get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
             return False
         if self.again(client, get):
+            if head is not None:
+                self._remember(head, message.headers, get)
             return True
         if "live=long-poll" not in get.target or get.is_last or not self._park(client, get):
             return False

@@ -12,7 +12,8 @@ from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
 from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_status, responses
-from gateway.protocol.content import is_long, long_record
+from gateway.protocol.content import is_long, long_records
+from gateway.protocol.multi_append import long_multi_records
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.requests import Events, LongPoll, parse_append, parse_create, resumed
 from gateway.protocol.target import split
@@ -97,8 +98,9 @@ class HostedHandlers:
     async def _append(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
         append = parse_append(request.headers, await self._body(request))
         if is_long(append.content_type, append.body):
-            record = await route.table.turns.take(long_record(append.body))
-            append = msgspec.structs.replace(append, record=record)
+            take_apart = long_multi_records if append.is_multi else long_records
+            records = await route.table.turns.take(take_apart(append.body))
+            append = msgspec.structs.replace(append, records=records)
         if (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
@@ -116,7 +118,9 @@ class HostedHandlers:
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         created = await route.lifecycle.create(name, create, source)
-        return responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        told = live_responses.exchange_of(request).is_told_key
+        return route.with_key(answer, name) if told else answer
 
     async def _body(self, request: BaseRequest) -> bytes:
         still_admitted = live_responses.exchange_of(request).check_admission

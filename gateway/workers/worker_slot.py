@@ -185,7 +185,7 @@ class WorkerSlot:
             status = await process.wait()
         self._process = None
         if self._refusal is not None:
-            return self._refusal
+            return self._refusal.replace(".\n", "; ")
         if self._hung is not None:
             return f"{self._hung}, and was killed"
         if status < 0:

@@ -131,6 +131,16 @@ async def test_who_may_read_is_told_the_key_and_nobody_else(gateway: Serving) ->
     assert [one.status for one in answers] == [401, 403, 403, 401, 401, 403, 403, 204, 201]
 
 
+async def test_who_creates_a_stream_is_told_its_key_if_he_may_read_it(gateway: Serving) -> None:
+    path = f"{PREFIX}/a/new"
+    made = [await gateway.ask(put(path, bearer(name))) for name in ("all", "all", "writer")]
+    key = await key_of(gateway, path)
+    assert [(one.status, one.get(KEY)) for one in made] == [(201, key), (200, key), (200, None)]
+    clash = put(path, bearer("all"), content_type="application/json")
+    refused = [await gateway.ask(one) for one in (clash, put(path, bearer("ann")))]
+    assert [(one.status, one.get(KEY)) for one in refused] == [(409, None), (403, None)]
+
+
 async def test_only_with_the_current_key_an_answer_is_for_shared_caches(gateway: Serving) -> None:
     key, other = await key_of(gateway), await key_of(gateway, f"{PREFIX}/b/s")
     assert key != other

@@ -15,7 +15,7 @@ import pytest
 from tests.access.guarded import bearer, tokens_file
 from tests.access.test_reader_keys import KEY, is_shared, keys_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
-from tests.web.serving import EDGE, edge_serving, get, post, request
+from tests.web.serving import EDGE, edge_serving, get, post, put, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,6 +129,24 @@ async def test_one_fetch_is_told_each_as_it_is_for_him(guard: str, tmp_path: Pat
     assert cases == 50
     assert origin.count() == 1
     assert not any("rk=" in target for _, target in origin.asked)
+
+
+async def test_who_creates_a_stream_is_told_its_key_if_his_token_lets_him_read_it(
+    tmp_path: Path,
+) -> None:
+    async with keyed(tmp_path, Origin()) as gateway:
+        made = [await gateway.ask(put(PATH, bearer(name))) for name in ("all", "writer")]
+        assert [one.get(KEY) for one in made] == [await key_of(gateway), None]
+
+
+async def test_who_creates_a_stream_is_told_its_key_if_the_origin_let_him_read_it(
+    tmp_path: Path,
+) -> None:
+    async with keyed(tmp_path, Origin(), "origin") as gateway:
+        before = await gateway.ask(put(PATH, bearer("all")))
+        key = await key_of(gateway)
+        after, refused = [await gateway.ask(put(PATH, bearer(it))) for it in ("all", "ben")]
+        assert [one.get(KEY) for one in (before, after, refused)] == [None, key, None]
 
 
 async def test_the_key_is_looked_for_in_the_query_alone(tmp_path: Path) -> None:

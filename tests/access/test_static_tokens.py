@@ -17,7 +17,7 @@ from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError, Unauthenticated
-from gateway.settings import Settings
+from gateway.settings import Settings, load
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -176,11 +176,12 @@ async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
         (lambda path: path.unlink(), "cannot be read: No such file or directory"),
         (lambda path: path.write_text(entry()[:-30]), "this is not TOML"),
         (lambda path: path.write_text("tokens = 1"), "must be an array of tables"),
+        (lambda path: path.write_text("a = 1\nb = 1"), "can have; {path}:2: b is nothing"),
         (lambda path: path.write_bytes(b"#" * (LARGEST_FILE + 1)), "is larger than 1 MiB"),
         (lambda path: (path.unlink(), path.mkdir()), "is no file"),
         (lambda path: (path.unlink(), path.symlink_to(path)), "Too many levels of symbolic"),
     ],
-    ids=["deleted", "half", "invalid", "huge", "folder", "endless link"],
+    ids=["deleted", "half", "invalid", "invalid twice", "huge", "folder", "endless link"],
 )
 async def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
     watched: Watched, spoil: Callable[[Path], object], why: str
@@ -193,7 +194,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
             await watched.authorities._files[0].look()
     trouble = watched.trouble()
     assert trouble is not None
-    assert why in trouble
+    assert why.format(path=watched.path) in trouble
     assert [line["event"] for line in lines] == ["access.file_refused"]
     assert TOKEN not in f"{lines}{trouble}"
     assert watched.ended == []
@@ -243,6 +244,36 @@ async def test_half_of_a_file_that_is_a_file_too_does_not_count(watched: Watched
 def test_who_cannot_read_its_file_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"tokens\.toml cannot be read: No such file"):
         Authorities(Settings(tokens_file=str(tmp_path / "tokens.toml")), lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("setting", "lines"),
+    [
+        ("tokens_file", ["tokens_file = 'none'"]),
+        ("keys_file", ["keys_file = 'none'"]),
+        (
+            "jwt_issuers[0].jwks",
+            [
+                "[[jwt_issuers]]",
+                "issuer = 'id'",
+                "audience = 'streams'",
+                "algorithms = ['ES256']",
+                "grants = [{ streams = '/s/*', operations = ['read'] }]",
+                "jwks = 'none'",
+            ],
+        ),
+    ],
+)
+def test_a_file_that_is_absent_is_told_with_the_setting_that_names_it(
+    setting: str, lines: list[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "h.toml"
+    auth = {"tokens_file": "tokens", "keys_file": "read-tokens"}.get(setting, "jwt")
+    config.write_text("\n".join([f"auth = '{auth}'", *lines]))
+    with pytest.raises(StartError) as refusal:
+        Authorities(load(config, {}, {}), lambda: NOW)
+    where = f"{config}:{1 + len(lines)}: {setting}"
+    assert refusal.value.detail == f"{where}: none cannot be read: No such file or directory"
 
 
 async def test_two_requests_at_once_with_one_token_are_one_principal() -> None:

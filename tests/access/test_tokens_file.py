@@ -85,6 +85,8 @@ def test_what_is_revoked_is_found(
 
 
 TOKEN = f'[[tokens]]\nname = "a"\ntoken = "{HASH}"\n'
+EXPIRES = "t.toml:5: tokens[0].expires (name a)"
+GRANT = "t.toml:4: tokens[0].grants[0]"
 GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
 
 
@@ -94,36 +96,38 @@ GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
         ("x", "t.toml:1: this is not TOML: "),
         ("[[token]]", "t.toml:1: token is nothing that this file can have"),
         ("tokens = 1", "t.toml:1: tokens must be an array of tables"),
-        ("[[tokens]]\nname = 'a'\nrole = 'r'", "t.toml:1: tokens[0].token is missing"),
+        ("[[tokens]]\nname = 'a'\nrole = 'r'", "t.toml:1: tokens[0].token (name a) is missing"),
         (
             f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}",
-            "t.toml:3: tokens[0].token must be sha256: and 64 hexadecimal digits, which "
+            "t.toml:3: tokens[0].token (name a) must be sha256: and 64 hexadecimal digits, which "
             "`headgate token hash` prints of a token: tokens themselves do not stand in this file",
         ),
         (f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}", "t.toml:2: tokens[0].name must"),
-        (TOKEN, "t.toml:1: tokens[0] must have a role or grants, and not both"),
-        (TOKEN + GRANTS + "role = 'r'", "t.toml:1: tokens[0] must have a role or grants"),
-        (TOKEN + "role = 'r'", "t.toml:4: tokens[0].role is r, and no role has that name"),
+        (TOKEN, "t.toml:1: tokens[0] (name a) must have a role or grants, and not both"),
+        (TOKEN + GRANTS + "role = 'r'", "t.toml:1: tokens[0] (name a) must have a role or grants"),
+        (TOKEN + "role = 'r'", "t.toml:4: tokens[0].role (name a) is r, and no role has that name"),
         (TOKEN + GRANTS + TOKEN + GRANTS, "t.toml:6: tokens[1].name is a, as that of tokens[0] is"),
         (
             TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS,
-            "t.toml:7: tokens[1].token is the hash that tokens[0] has, too",
+            "t.toml:7: tokens[1].token (name b) is the hash that tokens[0] has, too",
         ),
-        (TOKEN + "grants = []", "t.toml:1: tokens[0] must have a role or grants, and not both"),
-        (TOKEN + GRANTS + "expires = 2030-01-31T12:00:00", "t.toml:5: tokens[0].expires must be a"),
-        (TOKEN + GRANTS + "expires = 2030-01-31", "t.toml:5: tokens[0].expires must be a time"),
-        (TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'", "t.toml:5: tokens[0].expires must"),
-        (TOKEN + GRANTS + "expires = 1896091200", "t.toml:5: tokens[0].expires must be a time"),
-        (TOKEN + GRANTS.replace("/a", "a"), "t.toml:4: tokens[0].grants[0].streams must be"),
-        (TOKEN + GRANTS.replace("/a", "/a/../b"), "t.toml:4: tokens[0].grants[0].streams must be"),
-        (TOKEN + GRANTS.replace("/a", "/*/b"), "t.toml:4: tokens[0].grants[0].streams must be"),
-        (TOKEN + GRANTS.replace("read", "write"), "t.toml:4: tokens[0].grants[0].operations must"),
+        (TOKEN + "grants = []", "t.toml:1: tokens[0] (name a) must have a role or grants, and not"),
+        (TOKEN + GRANTS + "expires = 2030-01-31T12:00:00", f"{EXPIRES} must be a time"),
+        (TOKEN + GRANTS + "expires = 2030-01-31", f"{EXPIRES} must be a time"),
+        (TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'", f"{EXPIRES} must be a time"),
+        (TOKEN + GRANTS + "expires = 1896091200", f"{EXPIRES} must be a time"),
+        (TOKEN + GRANTS.replace("/a", "a"), f"{GRANT}.streams (name a) must be"),
+        (TOKEN + GRANTS.replace("/a", "/a/../b"), f"{GRANT}.streams (name a) must be"),
+        (TOKEN + GRANTS.replace("/a", "/*/b"), f"{GRANT}.streams (name a) must be"),
+        (TOKEN + GRANTS.replace("read", "write"), f"{GRANT}.operations (name a) must"),
         ("[[revoked]]\nsub = 'a'\njti = 'b'", "t.toml:1: revoked[0] must have one of name, jti"),
         ("[[revoked]]", "t.toml:1: revoked[0] must have one of name, jti, sub and kid"),
         (
             "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z",
             "t.toml:1: revoked[0] must have before only together with sub",
         ),
+        ("[reader_keys]\n'x' = 1", "t.toml:2: reader_keys.x must be a canonical path such as"),
+        ("[reader_keys]\n'/x' = 0", 't.toml:2: reader_keys."/x" must be a whole number from 1'),
         ("a = " + "[" * 100_000, "t.toml"),
     ],
 )
@@ -133,6 +137,29 @@ def test_a_mistake_is_told_with_its_line_and_without_any_secret(text: str, said:
     assert str(refusal.value).startswith(said)
     assert SECRET not in repr(refusal.value)
     assert HASH not in repr(refusal.value)
+
+
+def test_each_of_several_mistakes_has_a_line_in_the_order_of_the_file() -> None:
+    entry = "[[tokens]]\nexpires = 1\nname = 'ann'\nsecret = 'x'\n"
+    with pytest.raises(ValueError, match=r"t\.toml") as refusal:
+        parse_tokens("t.toml", f"[[revoked]]\n{entry}[[roles]]\n".encode())
+    assert str(refusal.value).splitlines() == [
+        "t.toml:1: revoked[0] must have one of name, jti, sub and kid.",
+        "t.toml:2: tokens[0].token (name ann) is missing.",
+        "t.toml:3: tokens[0].expires (name ann) must be a time with its zone, such as "
+        "2030-01-31T12:00:00Z.",
+        "t.toml:5: tokens[0].secret (name ann) is nothing that this file can have.",
+        "t.toml:6: roles[0].name is missing.",
+        "t.toml:6: roles[0].grants is missing",
+    ]
+
+
+@pytest.mark.parametrize(("mistakes", "last"), [(20, "t.toml:20: "), (21, "t.toml has 1 more")])
+def test_of_many_mistakes_the_first_are_told(mistakes: int, last: str) -> None:
+    with pytest.raises(ValueError, match=r"t\.toml") as refusal:
+        parse_tokens("t.toml", b"[[revoked]]\n" * mistakes)
+    lines = str(refusal.value).splitlines()
+    assert (len(lines), lines[-1][: len(last)]) == (mistakes, last)
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:

@@ -165,7 +165,6 @@ def test_a_policy_is_told_in_sentences(
         ({"anonymous": ["read"]}, ("tokens",), "Everybody may read. Answers are public:"),
         ({"visibility": "public"}, ("tokens",), "Answers are public:"),
         ({"visibility": "private"}, (), "Answers are private:"),
-        ({"origin": "memory:", "reader_keys": "on"}, ("tokens",), "with the reader key of their"),
         ({"conceal": "on"}, ("tokens",), "Others are told that there is no stream."),
         ({}, ("origin",), "The origin decides who may read and write. Answers are private:"),
     ],

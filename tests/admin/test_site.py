@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 import shlex
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,13 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from admin.app import build
 from admin.errors import NotTold
 from admin.pages.live import LivePages
+from gateway.settings import Route
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import application
+from tests.admin.consoles import Switchboard, setup
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
@@ -43,6 +47,29 @@ async def client(console: MadeUp) -> AsyncIterator[TestClient[Any, Any]]:
 async def csrf(client: TestClient[Any, Any]) -> str:
     async with client.get("/api/session") as answer:
         return str((await answer.json())["csrf"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "Answers are private: no shared cache may keep them."),
+        (
+            {"reader_keys": "on"},
+            "Answers are private: shared caches may keep those to a URL with the reader key.",
+        ),
+    ],
+)
+async def test_the_card_of_a_private_route_says_once_what_shared_caches_may_keep(
+    settings: dict[str, str], said: str
+) -> None:
+    route = Route.model_validate(
+        {"prefix": "/r", "origin": "memory:", "auth": "tokens", **settings}
+    )
+    app = build(Switchboard(), setup(routes=(route,)))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        page = await (await client.get("/routes", headers=PAGE)).text()
+    sentences = re.findall("<li>(.*?)</li>", page)
+    assert [it for it in sentences if "shared cache" in it or "reader key" in it] == [said]
 
 
 class Counted:

@@ -88,6 +88,8 @@ async def test_a_viewer_gets_none(keys: str) -> None:
         ({"subject": "x" * 257}, 400, "length <= 256"),
         ({"operations": []}, 400, "length >= 1"),
         ({"operations": ["admin"]}, 400, "Invalid enum value 'admin'"),
+        ({"lifetimes": 60}, 400, "unknown field `lifetimes`"),
+        ({"Lifetime": 60}, 400, "unknown field `Lifetime`"),
     ],
 )
 async def test_what_cannot_be_wished_for_is_told(
@@ -113,3 +115,14 @@ async def test_without_keys_there_is_none(keys: str, tmp_path: Path) -> None:
         503,
         "the keys cannot be used: No such file or directory",
     )
+
+
+async def test_a_script_without_a_token_of_its_own_is_told_to_send_one(keys: str) -> None:
+    """While nobody has to sign in, a page of another site could be who asks."""
+    app = build(Switchboard(), setup(keys_file=keys))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        status, problem = await ask(client, WISH)
+        assert (status, "token" in problem) == (403, False)
+        assert "its X-CSRF-Token: " in problem["detail"]
+        assert "read GET /api/session" in problem["detail"]
+        assert "a script sends one of admin_tokens, which needs none" in problem["detail"]

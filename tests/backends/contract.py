@@ -120,7 +120,7 @@ def appended(state: StreamState, *datas: bytes, **fields: object) -> Change:
     records = records_after(state.tail, *datas)
     tail = records[-1].end if records else state.tail
     moved = replace(state, version=state.version + 1, tail=tail, **fields)
-    return Change(moved, state.version, records)
+    return Change(moved, state.version, records, appends=len(records))
 
 
 def removed(state: StreamState) -> Change:

@@ -35,6 +35,7 @@ BENCHMARKS = {
     "catchup": catchup.bench,
     "authorised": authorised.bench,
     "append": append.bench,
+    "multi-appends": append.bench_multi,
     "sse": sse.bench,
     "longpoll": longpoll.bench,
     "memory": memory.bench,

@@ -1,7 +1,8 @@
-"""Appends of 100 bytes by 64 writers, every acknowledged one looked for in the log."""
+"""Appends by 64 writers, single ones and in chunks, every acknowledged one looked for."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from tests.bench.tools import ToolFailed, run
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.bench.rounds import Plan
     from tests.bench.servers import Server
@@ -24,21 +25,14 @@ if TYPE_CHECKING:
 
 WRITERS = 64
 RECORD_BYTES = 100
+MESSAGE_BYTES = 20
+BATCH = 100  # messages in a multi-append
 DISK = ROOT / "build"
 
 
 def bench(plan: Plan) -> Section:
     """Durable appends against the reference server's files and against no disk at all."""
-    DISK.mkdir(exist_ok=True)
-    if file_system(DISK) in ("tmpfs", "ramfs"):
-        raise Unprepared(f"{DISK} is no disk, so nothing on it is durable.")
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=DISK))
     numbers = itertools.count()
-
-    def fresh_folder() -> Path:
-        place = folder / str(next(numbers))
-        place.mkdir()
-        return place
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
         for streams in plan.loads([8], 1):
@@ -50,7 +44,7 @@ def bench(plan: Plan) -> Section:
             append(server, [f"warm-{streams}"], 500)
             yield f"{streams} streams", undisturbed(once)
 
-    try:
+    with _folders() as fresh_folder:
         found = medians(
             plan,
             [
@@ -60,8 +54,6 @@ def bench(plan: Plan) -> Section:
             ],
             measure,
         )
-    finally:
-        shutil.rmtree(folder)
     rates = {label: measured["8 streams"]["per_s"] for label, measured in found.items()}
     durable, memory = rates["headgate file:"], rates["headgate memory:"]
     return Section(
@@ -75,17 +67,79 @@ def bench(plan: Plan) -> Section:
     )
 
 
-def append(server: Server, streams: Sequence[str], milliseconds: int, *mode: str) -> Figures:
-    """One run over new streams, which afterwards hold all that was acknowledged."""
+def bench_multi(plan: Plan) -> Section:
+    """Messages of 20 bytes, in multi-appends and by themselves, into a folder and into memory."""
+    numbers = itertools.count()
+
+    def measure(server: Server) -> Iterator[tuple[str, Figures]]:
+        for load, chunks in (("one by one", 0), (f"in batches of {BATCH}", BATCH)):
+
+            def once(chunks: int = chunks) -> Figures:
+                names = [f"append-{next(numbers)}" for _ in range(8)]
+                return append(server, names, plan.milliseconds, of=MESSAGE_BYTES, chunks=chunks)
+
+            append(server, [f"warm-{next(numbers)}"], 500, of=MESSAGE_BYTES, chunks=chunks)
+            yield load, undisturbed(once)
+
+    with _folders() as fresh_folder:
+        found = medians(
+            plan,
+            [
+                lambda: HeadgateServer(f"file:{fresh_folder()}"),
+                lambda: HeadgateServer("memory:"),
+            ],
+            measure,
+        )
+    rate = found["headgate file:"][f"in batches of {BATCH}"]["messages_per_s"]
+    return Section(
+        title=f"messages of {MESSAGE_BYTES} bytes over {WRITERS} connections to 8 streams",
+        columns=(
+            Column("messages_per_s", "messages/s"),
+            Column("per_s", "appends/s"),
+            *DELAYS,
+            *CORES,
+        ),
+        servers=found,
+        verdicts=[at_least("file:, in batches: messages/s", rate, 500_000, "")],
+    )
+
+
+def append(
+    server: Server,
+    streams: Sequence[str],
+    milliseconds: int,
+    *mode: str,
+    of: int = RECORD_BYTES,
+    chunks: int = 0,
+) -> Figures:
+    """One run over new streams, which afterwards hold all that was acknowledged.
+
+    Records `of` so many bytes, by themselves or so many `chunks` in one multi-append.
+    """
     paths = [server.append_path(stream) for stream in streams]
     server.create_all(streams, "text/plain")
     ports = f"{server.port},{server.append_port}"
-    load = (ports, WRITERS, milliseconds, server.pid, RECORD_BYTES)
-    figures = run("load", *mode, "post", *load, *paths)
-    kept = sum(count_records(_read_all(server, path), path) for path in paths)
-    if kept != figures["requests"]:
-        raise ToolFailed(f"{figures['requests']} appends acknowledged, {kept} in the log")
-    return figures
+    load = (ports, WRITERS, milliseconds, server.pid, of)
+    in_chunks = ("chunks", chunks) if chunks else ()
+    figures = run("load", *mode, *in_chunks, "post", *load, *paths)
+    kept = sum(count_records(_read_all(server, path), path, of) for path in paths)
+    each = max(chunks, 1)
+    if kept != figures["requests"] * each:
+        raise ToolFailed(f"{figures['requests']} appends acknowledged, {kept} records in the log")
+    return {**figures, "messages_per_s": figures["per_s"] * each}
+
+
+@contextlib.contextmanager
+def _folders() -> Iterator[Callable[[], Path]]:
+    """What makes a new folder on the disk each time; all are gone afterwards."""
+    DISK.mkdir(exist_ok=True)
+    if file_system(DISK) in ("tmpfs", "ramfs"):
+        raise Unprepared(f"{DISK} is no disk, so nothing on it is durable.")
+    folder = tempfile.mkdtemp(prefix="bench-", dir=DISK)
+    try:
+        yield lambda: Path(tempfile.mkdtemp(dir=folder))
+    finally:
+        shutil.rmtree(folder)
 
 
 def _read_all(server: Server, path: str) -> bytes:
@@ -103,14 +157,14 @@ def _read_all(server: Server, path: str) -> bytes:
             raise ToolFailed(f"{path} at {offset} has neither data nor an end")
 
 
-def count_records(log: bytes, path: str) -> int:
+def count_records(log: bytes, path: str, of: int = RECORD_BYTES) -> int:
     """How many records a log holds, each writer's in the order they were sent, without a gap."""
     following: dict[bytes, int] = {}
-    for start in range(0, len(log), RECORD_BYTES):
-        record = log[start : start + RECORD_BYTES]
+    for start in range(0, len(log), of):
+        record = log[start : start + of]
         writer, number = record[:3], record[4:13]
         expected = following.setdefault(writer, 0)
-        if record != b"%s %09d%s\n" % (writer, expected, b"." * (RECORD_BYTES - 14)):
+        if record != b"%s %09d%s\n" % (writer, expected, b"." * (of - 14)):
             raise ToolFailed(f"{path}: {record!r} where {expected} of {writer!r} belongs")
         following[writer] = int(number) + 1
     return sum(following.values())

@@ -13,13 +13,14 @@
  * than connections. Two servers of the same streams have half of the connections each.
  *
  * `asleep` leaves the core while it waits, for a server that shares it. `with` and a header line
- * may come behind it, which is then sent with every request. */
+ * may come behind it, which is then sent with every request, and then `chunks` and a number: so
+ * many records are in one multi-append, each behind its length. */
 #include "wire.h"
 
 typedef struct {
     char *text;
     size_t length;
-    char *count;        /* within the text, where it says which one of all it is */
+    char *count;        /* within the text, where it says which one of all it is, or the first */
     long asked;
 } request;
 
@@ -41,7 +42,7 @@ static int poll, ports[2];
 static const char *line = ""; /* without its end */
 static const char *expected;
 static size_t expected_length;
-static long record_bytes;
+static long record_bytes, chunks = 1, length_bytes; /* of what stands before each */
 
 static void on_header(void *owner, const char *name, const char *value) {
     connection *c = owner;
@@ -62,10 +63,10 @@ static const sink answers = {on_header, on_body};
 static void ask(connection *c, int index) {
     request *r = &c->requests[c->turn];
     c->turn = (c->turn + 1) % c->paths;
-    if (r->count) {
+    for (long i = 0; r->count && i < chunks; i++) {
         char count[16];
         snprintf(count, sizeof count, "%03d%c%09ld", index, appending ? ' ' : '-', r->asked++);
-        memcpy(r->count, count, COUNT_BYTES);
+        memcpy(r->count + i * (length_bytes + record_bytes), count, COUNT_BYTES);
     }
     response_start(&c->answer);
     c->got = 0;
@@ -87,23 +88,27 @@ static void check(const connection *c) {
 }
 
 static void prepare(request *r, const char *path) {
-    char head[LINE_MAX_BYTES], more[64] = "";
+    char head[LINE_MAX_BYTES], more[128] = "";
+    long body_bytes = chunks * (length_bytes + record_bytes);
     if (appending)
-        snprintf(more, sizeof more, "Content-Type: text/plain\r\nContent-Length: %ld\r\n",
-                 record_bytes);
+        snprintf(more, sizeof more, "%sContent-Type: text/plain\r\nContent-Length: %ld\r\n",
+                 length_bytes ? "X-Stream-Multi: true\r\n" : "", body_bytes);
     if (fresh) snprintf(more, sizeof more, "Connection: close\r\n");
     int length = snprintf(head, sizeof head, "%s %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s\r\n",
                           appending ? "POST" : "GET", path, missing ? "&n=" COUNT : "", line,
                           *line ? "\r\n" : "", more);
     if (length >= (int)sizeof head) die("the path is too long");
-    r->length = (size_t)(length + (appending ? record_bytes : 0));
+    r->length = (size_t)(length + (appending ? body_bytes : 0));
     r->text = allocate(r->length, 1);
     memcpy(r->text, head, (size_t)length);
     if (missing) r->count = r->text + (strstr(head, COUNT) - head);
     if (!appending) return;
-    r->count = r->text + length;
-    memset(r->count, '.', (size_t)record_bytes);
-    r->count[record_bytes - 1] = '\n';
+    r->count = r->text + length + length_bytes;
+    for (char *record = r->count; record < r->text + r->length; record += length_bytes + record_bytes) {
+        for (long i = 0; i < length_bytes; i++) record[-1 - i] = (char)(record_bytes >> 8 * i);
+        memset(record, '.', (size_t)record_bytes);
+        record[record_bytes - 1] = '\n';
+    }
 }
 
 static void prepare_all(connection *c, char **paths, int count, int index, int connections) {
@@ -172,6 +177,12 @@ int main(int count, char **arguments) {
     count -= sleeping;
     if (count > 2 && !strcmp(arguments[1], "with")) {
         line = arguments[2];
+        arguments += 2;
+        count -= 2;
+    }
+    if (count > 2 && !strcmp(arguments[1], "chunks")) {
+        chunks = number(arguments[2], 1, 4096);
+        length_bytes = 4;
         arguments += 2;
         count -= 2;
     }

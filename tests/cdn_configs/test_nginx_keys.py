@@ -11,7 +11,7 @@ from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.protocol.paths import canonical_path
 from tests.cdn.engines import ENGINES, started
-from tests.cdn_configs.nginx_before import READ, Said, answering, asked, results, served
+from tests.cdn_configs.nginx_before import READ, Said, asked, results, served
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 
@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 NAME = "a.example.com"
 # The first and last of the characters that need no encoding, and what is beside them.
 EDGES = ",-./09:@AZ[^_`az{}~"
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with answering() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def nginx(origin: Origin) -> Iterator[int]:
-    with served(origin, "nginx", "bypass") as port:
-        yield port
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cdn_configs.nginx_before import READ, Said, answering, asked, results, served
+from tests.cdn_configs.nginx_before import READ, Said, asked, results, served
 from tests.support.http1 import ask
 from tests.support.waiting import wait_until
 
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 POLL = "offset=5&live=long-poll"
 EDGE = ("CDN-Cache-Control: public, max-age=60", "Surrogate-Control: public, max-age=60")
 A, B = {"Authorization": "Bearer A"}, {"Authorization": "Bearer B"}
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with answering() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def nginx(origin: Origin) -> Iterator[int]:
-    with served(origin, "nginx", "bypass") as port:
-        yield port
 
 
 @pytest.fixture(scope="module")

@@ -132,8 +132,11 @@ async def test_each_fault_is_found_and_no_other(
 @pytest.mark.parametrize(
     ("environment", "why"),
     [
-        ({}, "it needs credentials, which STREAM_AUTH can give (401)"),
-        ({"STREAM_AUTH": "Bearer wrong"}, "the credentials in STREAM_AUTH are refused (401)"),
+        ({}, 'it needs credentials: set STREAM_AUTH="Bearer TOKEN" in the environment (401)'),
+        (
+            {"STREAM_AUTH": "Bearer wrong"},
+            "the credentials in STREAM_AUTH are refused: set another STREAM_AUTH (401)",
+        ),
     ],
 )
 async def test_who_has_no_credentials_is_told_so(

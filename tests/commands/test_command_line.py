@@ -121,12 +121,21 @@ def test_check_prints_the_routes_in_force(cli: CommandLine, tmp_path: Path) -> N
         [[routes]]
         prefix = "/a/deep"
         origin = "file:./deep"
+        auth = "tokens"
+        anonymous = "read"
         """
     )
-    assert cli.output("check", "--config", str(config)).decode() == (
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text("")
+    settings = {"HEADGATE_TOKENS_FILE": str(tokens)}
+    done = cli("check", "--config", str(config), environment=settings)
+    assert done.stdout.decode() == (
         "Valid: streams on [::1]:80, health checks on 127.0.0.1:4439.\n"
         f"  /a/deep  file:{Path.cwd()}/deep\n"
+        "           Who reads or writes has one of: a token of the tokens file. "
+        "Everybody may read.\n"
         "  /a       memory:\n"
+        "           Everybody may read and write.\n"
     )
 
 
@@ -140,9 +149,36 @@ def test_check_reads_the_environment_and_the_file_it_names(
     )
     assert (done.returncode, done.stdout.decode(), done.stderr) == (
         0,
-        "Valid: streams on 127.0.0.1:4437, health checks on localhost:1.\n  /v1/stream  memory:\n",
+        "Valid: streams on 127.0.0.1:4437, health checks on localhost:1.\n"
+        "  /v1/stream  memory:\n"
+        "              Everybody may read and write.\n",
         b"",
     )
+
+
+def test_each_mistake_of_a_tokens_file_has_a_line_of_its_own(tmp_path: Path) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text('[[tokens]]\nname = "ann"\n[[tokens]]\nname = "ben"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
+    assert invoke("check", "--config", str(config)) == (
+        2,
+        f"headgate: {tokens}:1: tokens[0].token (name ann) is missing.\n"
+        f"headgate: {tokens}:3: tokens[1].token (name ben) is missing.\n",
+    )
+
+
+def test_what_has_no_effect_is_a_warning(tmp_path: Path) -> None:
+    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
+    tokens.write_text('[[revoked]]\nname = "ann"\n')
+    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\norigin = "memory:"\n')
+    status, said = invoke("check", "--config", str(config))
+    first, second, *_ = said.splitlines()
+    assert (status, first) == (
+        0,
+        f"headgate: warning: {tokens}: revoked has the name ann, which no token of the file has: "
+        "it ends nothing.",
+    )
+    assert second.startswith("Valid: ")
 
 
 @pytest.mark.parametrize(

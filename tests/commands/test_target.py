@@ -3,7 +3,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from headgate.errors import refusal
 
+from gateway.commands.client import in_words
 from gateway.commands.target import resolve
 
 BASE = "http://127.0.0.1:4437/v1/stream"
@@ -119,6 +121,34 @@ def test_the_authorization_goes_to_no_server_but_that_of_the_base(
 ) -> None:
     environment = {"STREAM_AUTH": "Bearer token"} | ({} if base is None else {"STREAM_URL": base})
     assert resolve(name, environment).authorization == ("Bearer token" if is_sent else None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, 'set STREAM_AUTH="Bearer TOKEN" in the environment'),
+        ({"STREAM_AUTH": ""}, 'set STREAM_AUTH="Bearer TOKEN" in the environment'),
+        (
+            {"STREAM_AUTH": "of-somebody"},
+            'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
+        ),
+        (
+            {"STREAM_AUTH": "Bearer "},
+            'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
+        ),
+        ({"STREAM_AUTH": "Bearer of-somebody"}, "set another STREAM_AUTH"),
+        (
+            {"STREAM_AUTH": "Bearer of-somebody", "STREAM_URL": "http://other/s"},
+            "STREAM_AUTH is sent to the server of STREAM_URL only",
+        ),
+    ],
+)
+def test_who_is_refused_is_told_what_to_do_about_stream_auth(
+    environment: dict[str, str], said: str
+) -> None:
+    target = resolve("http://host/s/chat", environment)
+    told = in_words(refusal("who? (401 Unauthorized)", 401, {}), target)
+    assert told == f"who? (401 Unauthorized); {said}"
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,57 @@ async def test_a_part_that_was_not_asked_for_is_no_answer() -> None:
     part = answer(b"a", "Content-Range: bytes 0-0/2", status="206 Partial Content")
     async with RawOrigin(part) as raw, edge_serving(raw) as gateway:
         assert (await gateway.ask(get(S))).status == 502
+
+
+# ---------------------------------------------------------------- repeated appends
+
+STAMP = ("Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
+REPEATED = answer(b"", "Producer-Epoch: 0", "Producer-Seq: 0", status="204 No Content")
+TAIL = answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 0007")
+
+
+async def test_who_repeats_an_append_is_told_where_the_stream_ends() -> None:
+    async with RawOrigin(REPEATED, TAIL) as raw, edge_serving(raw) as gateway:
+        lines = (*STAMP, "Stream-Seq: a", "Content-Type: text/plain", "Authorization: Bearer a")
+        got = await gateway.ask(request("POST", f"{S}?b=1", *lines))
+        assert (got.status, got.next_offset, got.get("Producer-Seq")) == (204, "0007", "0")
+        assert got.get("Cache-Control") == "no-store"
+        assert raw.lines() == [f"POST {S}?b=1", f"HEAD {S}?b=1"]
+        asked = raw.heard[1].named
+        assert asked["authorization"] == "Bearer a"
+        assert not {name for name in asked if name.startswith(("content-", "producer-", "stream-"))}
+        assert gateway.edge._rules.repairs["end"] == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        answer(status="403 Forbidden"),
+        answer(b"", "Stream-Next-Offset: 0007", status="404 Not Found"),
+        answer(b"", "Content-Type: text/plain"),
+        answer(b"", "Stream-Next-Offset:"),
+        b"no HTTP\r\n\r\n",
+    ],
+)
+async def test_a_repeated_append_was_made_though_its_end_cannot_be_asked(head: bytes) -> None:
+    async with RawOrigin(REPEATED, head) as raw, edge_serving(raw) as gateway:
+        got = await gateway.ask(request("POST", S, *STAMP))
+        assert (got.status, got.get("Stream-Next-Offset")) == (204, None)
+        assert set(raw.lines()) == {f"POST {S}", f"HEAD {S}"}
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        ("204 No Content", ["Producer-Seq: 0", "Stream-Next-Offset: 0005"]),
+        ("204 No Content", []),
+        ("200 OK", ["Producer-Seq: 0"]),
+        ("409 Conflict", ["Producer-Seq: 0"]),
+    ],
+)
+async def test_of_other_appends_nothing_is_asked(status: str, fields: list[str]) -> None:
+    said = answer(b"", *fields, status=status)
+    async with RawOrigin(said) as raw, edge_serving(raw) as gateway:
+        got = await gateway.ask(request("POST", S, *STAMP))
+        assert got.get("Stream-Next-Offset") == ("0005" if len(fields) == 2 else None)
+        assert raw.lines() == [f"POST {S}"]

@@ -17,7 +17,7 @@ from gateway.backends.sqlite.records import Taken, row_of
 from gateway.cache.directives import parse_date, parse_dictionary, parse_directives, parse_range
 from gateway.errors import HeadgateError, RecordDamaged
 from gateway.protocol import forwarding, json_slices, sse
-from gateway.protocol.content import check_content_type, json_messages, long_record, record_of
+from gateway.protocol.content import check_content_type, json_messages, long_records, records_of
 from gateway.protocol.edge_target import parse_edge_target
 from gateway.protocol.forwarding import Sender
 from gateway.protocol.offsets import format_offset, parse_offset
@@ -126,14 +126,15 @@ def check_json(data: bytes) -> None:
     """What is kept any reader parses, in one go and in slices alike."""
     kept = None
     with contextlib.suppress(HeadgateError):
-        kept = record_of(JSON, data)
+        kept = records_of(JSON, data)
     with patch.object(json_slices, "SLICE_BYTES", 16):
-        sliced = whole(long_record(data)) if data else None
+        sliced = whole(long_records(data)) if data else None
     if kept is None:
         assert isinstance(sliced, HeadgateError | None), data
         return
     assert sliced == kept
-    record, count = kept
+    datas, count = kept
+    record = b",".join(datas)
     items = json.loads(b"[" + record + b"]", parse_constant=_no_constant)
     assert len(items) == count
     assert json_messages(data) == (json_messages(b"[" + record + b"]") if record else [])

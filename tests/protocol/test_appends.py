@@ -112,7 +112,7 @@ def test_an_accepted_append_moves_the_stream(
         stamp = request_.producer
         producers = ((stamp.producer_id, ProducerState(stamp.epoch, stamp.seq, NOW)),)
     moved = msgspec.structs.replace(state, version=8, **after)
-    assert batch.change() == Change(moved, 7, records, producers)
+    assert batch.change() == Change(moved, 7, records, producers, appends=len(records))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_appends_of_one_fold_see_each_other() -> None:
         OPEN, version=8, tail=12, closed=True, closed_by=Stamp("p", 0, 1)
     )
     records = (Record(11, b"a"), Record(12, b"b"))
-    assert batch.change() == Change(after, 7, records, (("p", last),))
+    assert batch.change() == Change(after, 7, records, (("p", last),), appends=2)
 
 
 def test_json_messages_are_one_record_without_their_array() -> None:

@@ -18,7 +18,7 @@ from gateway.protocol.content import (
     media_type,
     prefix_of,
     read_body,
-    record_of,
+    records_of,
 )
 from tests.protocol.steps import whole
 
@@ -116,7 +116,7 @@ def test_one_array_level_is_flattened_and_bytes_are_kept(
     body: bytes, messages: list[bytes]
 ) -> None:
     assert json_messages(body) == messages
-    assert record_of(JSON, body) == (b",".join(messages), len(messages))
+    assert records_of(JSON, body) == ((b",".join(messages),) if messages else (), len(messages))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_the_bytes_of_items_survive_flattening(items: list[tuple[str, str, str]]
     body = f" [{','.join(''.join(item) for item in items)}]\n".encode()
     values = [value.encode() for _, value, _ in items]
     assert json_messages(body) == values
-    record, _ = record_of(JSON, body)
+    (record,), _ = records_of(JSON, body)
     assert as_texts(read_body(JSON, [record])) == as_texts(body)
     for count in range(len(values) + 1):
         assert whole(prefix_of(JSON, record, count)) == b",".join(values[:count])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.content import long_record, record_of
+from gateway.protocol.content import long_records, records_of
 from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS, check_readable
 from gateway.protocol.json_slices import SLICE_BYTES
 from tests.protocol.steps import whole
@@ -35,7 +35,7 @@ def refusal_of(body: bytes) -> str | None:
     """Of a body however long, why it is not taken; None when it is."""
     is_long = len(body) > SLICE_BYTES
     try:
-        made = whole(long_record(body)) if is_long else record_of(JSON, body)
+        made = whole(long_records(body)) if is_long else records_of(JSON, body)
     except BadRequest as refusal:
         return refusal.detail
     return made.detail if isinstance(made, BadRequest) else None

@@ -30,6 +30,7 @@ POLL = LongPoll("/v1/stream/chat", "/v1/stream/chat?live=long-poll", None, None)
 FRESHNESS = Freshness(chunk_max_age=600, stale_while_revalidate=50, tail_max_age=40)
 NO_STORE = "Cache-Control: no-store"
 TYPE = "Content-Type: text/plain; charset=utf-8"
+MULTI = "X-Stream-Multi: true"
 NEXT = f"Stream-Next-Offset: {TAIL}"
 ENDED = "Stream-Closed: true"
 AT_TAIL = "Stream-Up-To-Date: true"
@@ -52,7 +53,7 @@ def answer(status: int, *lines: str, body: bytes = b"") -> Response:
 def test_a_new_stream_is_201_with_its_location(state: StreamState, closed: tuple[str, ...]) -> None:
     location = "http://host/v1/stream/chat"
     assert responses.created(Created(state, new=True), location) == answer(
-        201, NO_STORE, TYPE, NEXT, *closed, f"Location: {location}"
+        201, NO_STORE, TYPE, MULTI, NEXT, *closed, f"Location: {location}"
     )
 
 
@@ -63,7 +64,7 @@ def test_a_stream_that_stood_already_is_200_without(
     state: StreamState, closed: tuple[str, ...]
 ) -> None:
     assert responses.created(Created(state, new=False), "unused") == answer(
-        200, NO_STORE, TYPE, NEXT, *closed
+        200, NO_STORE, TYPE, MULTI, NEXT, *closed
     )
 
 
@@ -73,20 +74,26 @@ STAMPED = ("Producer-Epoch: 2", "Producer-Seq: 9")
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        (Appended(TAIL, closed=False, stored=True), answer(204, NO_STORE, NEXT)),
-        (Appended(TAIL, closed=True, stored=True), answer(204, NO_STORE, NEXT, ENDED)),
-        (Appended(TAIL, closed=True, stored=False), answer(204, NO_STORE, NEXT, ENDED)),
+        (Appended(TAIL, closed=False, stored=True), answer(204, NO_STORE, MULTI, NEXT)),
+        (
+            Appended(TAIL, closed=True, stored=True),
+            answer(204, NO_STORE, MULTI, NEXT, ENDED),
+        ),
+        (
+            Appended(TAIL, closed=True, stored=False),
+            answer(204, NO_STORE, MULTI, NEXT, ENDED),
+        ),
         (
             Appended(TAIL, closed=False, stored=True, producer=ProducerState(2, 9, NOW)),
-            answer(200, NO_STORE, NEXT, *STAMPED),
+            answer(200, NO_STORE, MULTI, NEXT, *STAMPED),
         ),
         (
             Appended(TAIL, closed=False, stored=False, producer=ProducerState(2, 9, NOW)),
-            answer(204, NO_STORE, NEXT, *STAMPED),
+            answer(204, NO_STORE, MULTI, NEXT, *STAMPED),
         ),
         (
             Appended(TAIL, closed=True, stored=True, producer=ProducerState(2, 9, NOW)),
-            answer(200, NO_STORE, NEXT, ENDED, *STAMPED),
+            answer(200, NO_STORE, MULTI, NEXT, ENDED, *STAMPED),
         ),
     ],
     ids=["data", "last data", "close", "producer", "producer again", "producer's last"],
@@ -118,7 +125,7 @@ def test_a_deletion_is_204() -> None:
     ids=["open", "closed", "ttl", "no ttl at all", "expiry as it was written"],
 )
 def test_head_tells_what_a_stream_is(state: StreamState, lines: tuple[str, ...]) -> None:
-    assert responses.metadata(state) == answer(200, NO_STORE, TYPE, NEXT, *lines)
+    assert responses.metadata(state) == answer(200, NO_STORE, TYPE, MULTI, NEXT, *lines)
 
 
 # ---------------------------------------------------------------- reads
@@ -611,7 +618,7 @@ def test_a_browser_is_told_what_it_may_send(writes: bool, methods: str) -> None:
         "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Last-Event-ID,"
         " Producer-Epoch, Producer-Id, Producer-Seq, Stream-Closed, Stream-Expires-At,"
         " Stream-Fork-Offset, Stream-Fork-Sub-Offset, Stream-Forked-From, Stream-Seq, Stream-TTL,"
-        " X-Request-Id",
+        " X-Request-Id, X-Stream-Multi",
         "Access-Control-Max-Age: 86400",
         f"Allow: {ALLOW}",
     )

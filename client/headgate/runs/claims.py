@@ -6,9 +6,13 @@ one has written anything. Whatever a claim writes, it is written once.
 
 from __future__ import annotations
 
+import logging
+import random
 from typing import TYPE_CHECKING
 
-from headgate.errors import ProducerFenced, ProtocolError
+from headgate.backoff import Backoff
+from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
+from headgate.retries import Retries
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
@@ -16,10 +20,15 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
+log = logging.getLogger("headgate.runs")
+
 JSON = "application/json"
 PRODUCER = "run"
 # Each round is lost to another claim; so many at the same moment are no users but a mistake.
 MOST_ROUNDS = 1000
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+# A newer producer writes on, or whoever found the run without one has ended it.
+TAKEN = (ProducerFenced, StreamClosed)
 
 
 def batch(items: list[bytes]) -> bytes:
@@ -60,3 +69,20 @@ async def claim(
             # Somebody else has written under this epoch; ours was not.
             epoch += 1
     raise ProtocolError(f"{stream.shown}: no epoch was free in {MOST_ROUNDS} attempts")
+
+
+async def end(stream: Stream, epoch: int, items: list[bytes], retry_for_s: float) -> bool:
+    """Append the last items and close the stream, as who has claimed `epoch`.
+
+    False when the run is somebody else's by now. It goes under the next epoch, so that it may be
+    unknown what became of the append before.
+    """
+    stamp = ProducerStamp(PRODUCER, epoch + 1, 0)
+    backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+    try:
+        appended = await Retries(retry_for_s, backoff, log.info).run(
+            lambda: stream.append(batch(items), content_type=JSON, producer=stamp, is_closing=True)
+        )
+    except TAKEN:
+        return False
+    return appended.is_closed

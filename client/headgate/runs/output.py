@@ -1,58 +1,56 @@
-"""Where a producer writes its items: appends under the epoch that it has claimed."""
+"""Where a producer writes its items: in batches, under the epoch that it has claimed."""
 
 from __future__ import annotations
 
-import logging
-import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
-from headgate.retries import Retries
-from headgate.runs.claims import JSON, PRODUCER, batch
-from headgate.stream import ProducerStamp
+from headgate.runs.claims import JSON, PRODUCER
+from headgate.stream import Stream
+from headgate.writer import StreamWriter
 
 if TYPE_CHECKING:
-    from headgate.stream import Appended, Stream
+    from collections.abc import Mapping
 
-log = logging.getLogger("headgate.runs")
-
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+    from headgate.stream import Appended, Metadata, ProducerStamp
 
 
-class Output:
-    """Appends after the claim, each once, for as long as nobody has a higher epoch."""
+class _Claimed(Stream):
+    """The stream behind a claim, which was the first append of its epoch.
 
-    def __init__(self, stream: Stream, epoch: int, retry_for_s: float) -> None:
-        self._stream = stream
-        self._epoch = epoch
-        self._seq = 1  # 0 was the claim
-        self._retry_for_s = retry_for_s
+    A writer numbers its appends from 0. Under an epoch of its own it could not tell whether the
+    append 0 that the server has is its own or that of another claim.
+    """
 
-    async def write(self, items: list[bytes]) -> None:
-        """Append the items, all or none."""
-        await self._append(ProducerStamp(PRODUCER, self._epoch, self._seq), items, is_closing=False)
-        self._seq += 1
-
-    async def flush(self) -> None:
-        """Wait until all that was written is stored."""
-
-    async def end(self, items: list[bytes]) -> bool:
-        """Append the last items and close the stream; False if it is somebody else's by now.
-
-        An epoch of its own makes that possible also when it is not known what became of an append
-        before it.
-        """
-        stamp = ProducerStamp(PRODUCER, self._epoch + 1, 0)
-        appended = await self._append(stamp, items, is_closing=True)
-        return appended.is_closed
-
-    async def _append(
-        self, stamp: ProducerStamp, items: list[bytes], *, is_closing: bool
+    async def append(
+        self,
+        body: bytes,
+        *,
+        content_type: str | None = None,
+        producer: ProducerStamp | None = None,
+        is_closing: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Appended:
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        retries = Retries(self._retry_for_s, backoff, log.info)
-        return await retries.run(
-            lambda: self._stream.append(
-                batch(items), content_type=JSON, producer=stamp, is_closing=is_closing
-            )
+        """Append with the next greater number."""
+        appended = await super().append(
+            body,
+            content_type=content_type,
+            producer=None if producer is None else replace(producer, seq=producer.seq + 1),
+            is_closing=is_closing,
+            headers=headers,
         )
+        known = appended.producer_seq
+        return replace(appended, producer_seq=None if known is None else known - 1)
+
+
+def output(stream: Stream, metadata: Metadata, epoch: int, retry_for_s: float) -> StreamWriter:
+    """A writer of items after the claim of this epoch."""
+    claimed = _Claimed(stream.url, authorization=stream.authorization, session=stream.session)
+    return StreamWriter(
+        claimed,
+        content_type=JSON,
+        metadata=metadata,
+        producer_id=PRODUCER,
+        epoch=epoch,
+        retry_for=retry_for_s,
+    )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.errors import ProducerFenced, RequestRefused, StreamClosed, StreamError
-from headgate.runs import records
+from headgate.errors import ProducerFenced, RequestRefused, StreamError
+from headgate.runs import claims, records
+from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.lease import LOST
 from headgate.runs.records import RunState, Status
@@ -18,16 +19,17 @@ from headgate.runs.records import RunState, Status
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from headgate.runs.formats.contract import Format, ItemWriter
+    from headgate.runs.formats.contract import Format
     from headgate.runs.lease import Lease
-    from headgate.runs.output import Output
     from headgate.runs.places import Place
+    from headgate.writer import StreamWriter
 
 log = logging.getLogger("headgate.runs")
 
 CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
 BEATS = 3  # in the time after which a run counts as orphaned: two of them may be lost
 
+FINISHED = RunState(Status.FINISHED)
 TAKEN_OVER = RunState(Status.ACTIVE)  # by somebody else, who tells how it ends
 
 
@@ -37,28 +39,32 @@ class Rules:
 
     orphan_after_s: int
     stop_grace_s: float
+    retry_for_s: float
     error_text: Callable[[Exception], str]
+
+
+class _NotWritten(Exception):
+    """The writer has failed, not the source."""
 
 
 class Production:
     """One run, from its claim to its end."""
 
-    def __init__(  # noqa: PLR0913 - what a run is made of
+    def __init__(
         self,
         place: Place,
         lease: Lease,
         epoch: int,
-        output: Output,
-        format_: Format,
-        writer: ItemWriter,
+        output: StreamWriter,
+        form: Format,
         rules: Rules,
     ) -> None:
         self._place = place
         self._lease = lease
         self._epoch = epoch
         self._output = output
-        self._format = format_
-        self._writer = writer
+        self._form = form
+        self._items = form.writer()
         self._rules = rules
         self._stopped = asyncio.Event()
         self._watches_stop = False
@@ -78,19 +84,28 @@ class Production:
     async def run(self, source: AsyncIterator[object]) -> None:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
-        watching = [asyncio.create_task(self._beat()), asyncio.create_task(self._watch())]
+        tasks = [consuming, *map(asyncio.create_task, (self._beat(), self._watch()))]
         try:
-            state = await self._outcome(consuming)
-            if state is TAKEN_OVER:
+            state = await self._written(consuming)
+            if state is TAKEN_OVER or not await self._end(state):
                 log.warning("run %r: another producer has taken over, or ended it", self._place.id)
-            else:
-                await self._finish(state)
         except StreamError as error:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
         finally:
-            for task in (consuming, *watching):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait([consuming, *watching], timeout=CLOSE_TIMEOUT_S)
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+
+    async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
+        """How the run ended, once all that its source gave is in the stream."""
+        try:
+            async with self._output:
+                return await self._outcome(consuming)
+        except TAKEN:
+            return TAKEN_OVER
+        except StreamError as error:
+            log.warning("run %r: %s", self._place.id, error)
+            return RunState(Status.FAILED, f"an item could not be written: {type(error).__name__}")
 
     async def _outcome(self, consuming: asyncio.Task[RunState]) -> RunState:
         await asyncio.wait({consuming, self._verdict}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,36 +128,36 @@ class Production:
         try:
             async for given in source:
                 is_empty = False
-                items = [msgspec.json.encode(item) for item in self._writer.items(given)]
-                if items:
-                    await self._output.write(items)
-            await self._output.flush()
-        except (ProducerFenced, StreamClosed):
-            return TAKEN_OVER
+                for item in self._items.items(given):
+                    await self._write(item)
         except NotAnItem as error:
             return RunState(Status.FAILED, str(error))
-        except StreamError as error:
-            log.warning("run %r: %s", self._place.id, error)
-            return RunState(Status.FAILED, f"an item could not be written: {type(error).__name__}")
+        except _NotWritten:
+            return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
             return RunState(Status.FAILED, self._rules.error_text(error))
         finally:
             await _close(source)
-        if is_empty:
-            return RunState(Status.FAILED, "the source gave nothing")
-        return RunState(Status.FINISHED)
+        return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
 
-    async def _finish(self, state: RunState) -> None:
-        is_complete = state.status in {Status.FINISHED, Status.STOPPED}
-        told = [*(self._writer.closing() if is_complete else ()), *self._format.ending(state)]
-        items = [msgspec.json.encode(item) for item in told]
+    async def _write(self, item: object) -> None:
         try:
-            ended = await self._output.end([records.end(state), *items])
-        except (ProducerFenced, StreamClosed):
-            ended = False
-        if ended:
+            await self._output.write(item)
+        except (TypeError, ValueError) as error:
+            raise NotAnItem(f"what the source gave is not JSON: {error}") from error
+        except StreamError as error:
+            raise _NotWritten from error
+
+    async def _end(self, state: RunState) -> bool:
+        """Write the end; False when the run is somebody else's by now."""
+        is_complete = state.status in {Status.FINISHED, Status.STOPPED}
+        told = [*(self._items.closing() if is_complete else ()), *self._form.ending(state)]
+        items = [records.end(state), *map(msgspec.json.encode, told)]
+        is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
+        if is_ours:
             await self._lease.give_up()
+        return is_ours
 
     async def _watch(self) -> None:
         """Hear of a stop from any replica."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,24 @@ class Rendering:
         data = rendered(self.format, self.count + 1)
         self.count += bool(data)
         return data if self.count > self._after else b""
+
+
+async def count(stream: Stream) -> int:
+    """How many items the run has by now."""
+    return (await _all_of(stream)).count
+
+
+async def end(stream: Stream) -> RunState:
+    """How a run ended whose stream is closed."""
+    return (await _all_of(stream)).end or CUT
+
+
+async def _all_of(stream: Stream) -> Rendering:
+    rendering = Rendering(sys.maxsize, None)
+    async with aclosing(following.catch_up(stream, "-1")) as batches:
+        async for _, batch in batches:
+            rendering.take(batch)
+    return rendering
 
 
 class Reading:

@@ -14,10 +14,10 @@ from headgate.runs import claims, records
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
 from headgate.runs.lease import LOST, Lease
-from headgate.runs.output import Output
+from headgate.runs.output import output
 from headgate.runs.places import place
 from headgate.runs.production import Production, Rules
-from headgate.runs.reading import Reading
+from headgate.runs.reading import Reading, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from headgate.runs.formats.contract import Format
     from headgate.runs.places import Place
+    from headgate.stream import Metadata
 
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
@@ -34,6 +35,8 @@ SHUTDOWN_ERROR = "the application was shut down"
 # A stream whose session allows fewer connections than there are runs and readers would wait for
 # itself: each run and each reader holds one.
 NO_LIMIT = 0
+# Of all answers: neither a cache nor nginx may hold back what comes.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def class_name(error: Exception) -> str:
@@ -70,8 +73,7 @@ class Runs:
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
         self._ttl_s = ttl
-        self._retry_for_s = retry_for
-        self._rules = Rules(orphan_after, stop_grace, error_text)
+        self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
         self._is_closed = False
@@ -106,29 +108,36 @@ class Runs:
         form, run = named(format), self._place(run_id)
         lease = Lease(run.lease, self._rules.orphan_after_s)
         await lease.take()
-        await self._open(run, form)
-        writer = form.writer(run_id)
-        opening = [records.claim(), *map(msgspec.json.encode, writer.opening())]
+        metadata = await self._open(run, form)
+        opening = [records.claim(), *map(msgspec.json.encode, form.opening(run_id))]
         epoch = await claims.claim(run.items, opening)
         assert epoch is not None, "it is always wanted"
-        output = Output(run.items, epoch, self._retry_for_s)
-        production = Production(run, lease, epoch, output, form, writer, self._rules)
+        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
+        production = Production(run, lease, epoch, writer, form, self._rules)
         self._produced[run_id] = production
         task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
         reading = Reading(run.items, lambda: self._end_orphan(run), 0, form)
-        return self._answer(form, reading)
+        return self._answer(run, form, reading)
 
-    async def follow(self, run_id: str, after: int | None = None) -> Answer | None:
+    async def follow(
+        self, run_id: str, after: int | None = None, *, only_active: bool = False
+    ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
         A negative `after` begins so many items before the newest one. None when there is no such
-        run, or it has ended and the reader has it all.
+        run, or it has ended and the reader has it all; with `only_active`, when it has ended.
         """
         run = self._place(run_id)
-        reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
+        tail: int | None = None
         try:
+            if only_active and not await self._is_active(run):
+                return None
+            if after is not None and after < 0:
+                tail = await count(run.items) - 1
+                after = max(0, tail + 1 + after)
+            reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
             await reading.begin()
         except LOST:
             return None
@@ -136,7 +145,7 @@ class Runs:
             return None
         if reading.seen.format is None:
             raise ProtocolError(f"{run.items.shown}: this stream is no run")
-        return self._answer(reading.seen.format, reading)
+        return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:
         """Ask the producer of the run to stop, wherever it is; False if there is none."""
@@ -163,18 +172,11 @@ class Runs:
         """What has become of the run; None if there is none."""
         run = self._place(run_id)
         try:
-            if not (await run.items.head()).is_closed and not await self._end_orphan(run):
+            if await self._is_active(run):
                 return RunState(Status.ACTIVE)
-            ends = [
-                end
-                async for batch in run.items.catch_up()
-                for body in batch.bodies
-                for item in msgspec.json.decode(body, type=list[msgspec.Raw])
-                if (end := records.end_told(item)) is not None
-            ]
+            return await end(run.items)
         except LOST:
             return None
-        return ends[-1] if ends else RunState(Status.FAILED, "it was closed without an end")
 
     async def close(self, wait: float = 10.0) -> None:
         """Let the runs that are produced here end within `wait` seconds, then end them."""
@@ -189,10 +191,17 @@ class Runs:
         if own is not None:
             await own.close()
 
-    def _answer(self, form: Format, reading: Reading) -> Answer:
-        return Answer(200, dict(form.headers), reading.body(self._rules.orphan_after_s))
+    def _answer(
+        self, run: Place, form: Format, reading: Reading, tail: int | None = None
+    ) -> Answer:
+        fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
+        return Answer(200, fields, reading.body(self._rules.orphan_after_s))
 
-    async def _open(self, run: Place, form: Format) -> None:
+    async def _is_active(self, run: Place) -> bool:
+        """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
+        return not (await run.items.head()).is_closed and not await self._end_orphan(run)
+
+    async def _open(self, run: Place, form: Format) -> Metadata:
         """Make the stream, or find that it holds a run of this format."""
         opening = claims.batch([records.opening(form.name)])
         try:
@@ -202,12 +211,12 @@ class Runs:
                 raise
             sentence = f"run {run.id!r} has ended: each run has an id of its own"
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
-        if made.is_new:
-            return
-        found = Reading(run.items, self._nothing, 0)
-        await found.begin()
-        if found.seen.format is not form:
-            raise ValueError(f"run {run.id!r} is there already, and not in the format {form.name}")
+        if not made.is_new:
+            found = Reading(run.items, self._nothing, 0)
+            await found.begin()
+            if found.seen.format is not form:
+                raise ValueError(f"run {run.id!r} is there, and not in the format {form.name}")
+        return made
 
     async def _end_orphan(self, run: Place) -> bool:
         """End the run if nobody produces it; whether it has ended, by whomever."""

@@ -93,7 +93,7 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
         streams = OwnStreams(asker, stream)
         left: list[str] = []
         async with _removed(streams, left, note):
-            reads = await _usable(_begin(streams, has_credentials=bool(target.authorization)))
+            reads = await _usable(_begin(streams, target))
             findings = await _findings(Deployment(asker, streams, reads, gateway))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
@@ -119,23 +119,23 @@ async def _removed(
             note(f"headgate: {name} could not be removed; it expires within an hour.")
 
 
-async def _begin(streams: OwnStreams, *, has_credentials: bool) -> TwoReads:
+async def _begin(streams: OwnStreams, target: Target) -> TwoReads:
     try:
         own = await streams.create()
     except NotMade as refusal:
-        raise Failed(_why_none(refusal, has_credentials=has_credentials)) from refusal
+        raise Failed(_why_none(refusal, target)) from refusal
     with contextlib.suppress(*FAILURES):  # the check of POST says more of it
         await own.append(DATA, close=True)
     return await read_twice(own)
 
 
-def _why_none(refusal: NotMade, *, has_credentials: bool) -> str:
+def _why_none(refusal: NotMade, target: Target) -> str:
     """Why no stream can be made there, and what to do."""
     status = refusal.reply.status
     if status in {401, 403, 407}:
-        if has_credentials:
-            return f"the credentials in STREAM_AUTH are refused ({status})"
-        return f"it needs credentials, which STREAM_AUTH can give ({status})"
+        if target.authorization is not None:
+            return f"the credentials in STREAM_AUTH are refused: {target.advice} ({status})"
+        return f"it needs credentials: {target.advice} ({status})"
     if 300 <= status < 400:
         return f"it redirects to {_place(refusal.reply)}: give the URL where the streams are"
     if status == 429 or status >= 500:

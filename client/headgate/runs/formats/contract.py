@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from headgate.runs.records import RunState
 
 
@@ -16,9 +14,6 @@ class NotAnItem(ValueError):
 
 class ItemWriter(Protocol):
     """What a source gives, turned into items of the stream; one for each producer."""
-
-    def opening(self) -> list[object]:
-        """The items before the first of the source."""
 
     def items(self, given: object) -> list[object]:
         """The items for what the source gave; NotAnItem for what is none."""
@@ -35,8 +30,8 @@ class Format(Protocol):
         """Its name, which also stands in the stream."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """Fields of the answers to readers."""
+    def media_type(self) -> str:
+        """The content type of the answers to readers."""
 
     @property
     def last(self) -> bytes:
@@ -46,8 +41,14 @@ class Format(Protocol):
     def keep_alive(self) -> bytes:
         """What a reader is sent from time to time while there is no item."""
 
-    def writer(self, run_id: str) -> ItemWriter:
-        """A writer for one producer of the run."""
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
+        """Other fields of an answer; `tail` is the index of the newest item, where asked for."""
+
+    def opening(self, run_id: str) -> list[object]:
+        """The items before the first of the source."""
+
+    def writer(self) -> ItemWriter:
+        """A writer for one producer of a run."""
 
     def ending(self, state: RunState) -> list[object]:
         """The items that tell in the format's own way how the run ended."""

@@ -1,0 +1,118 @@
+"""Chunks between their writer and the server: how many are held, and which go next.
+
+It knows no clock and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch goes, and how much waits; ValueError for what would let nothing go.
+
+    A batch goes when its first chunk has waited for `flush_interval` seconds, or when it has
+    `max_batch_bytes` or `max_batch_chunks`. A chunk longer than that goes alone.
+    """
+
+    flush_interval: float
+    max_batch_bytes: int
+    max_batch_chunks: int
+    max_buffer_bytes: int
+
+    def __post_init__(self) -> None:
+        if not self.flush_interval >= 0:
+            raise ValueError("flush_interval must be 0 or more seconds")
+        for name in ("max_batch_bytes", "max_batch_chunks", "max_buffer_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+
+class Backlog:
+    """Chunks that were taken from the writer, until the server has them.
+
+    Those of the batch that is under way count as held, too: they may have to be sent again.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.taken = 0  # chunks, since the beginning
+        self.acknowledged = 0  # of these
+        self._held_bytes = 0
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._since = 0.0  # when the first of these came
+
+    def __repr__(self) -> str:
+        return (
+            f"Backlog(taken={self.taken}, acknowledged={self.acknowledged}, "
+            f"pending={len(self._pending)}, held_bytes={self._held_bytes})"
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no chunk waits to go; some may be under way."""
+        return not self._pending
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a whole batch waits."""
+        return (
+            self._pending_bytes >= self._limits.max_batch_bytes
+            or len(self._pending) >= self._limits.max_batch_chunks
+        )
+
+    @property
+    def due_at(self) -> float:
+        """When the chunk that has waited for longest has to go."""
+        return self._since + self._limits.flush_interval
+
+    def has_room(self, size: int) -> bool:
+        """Whether a chunk may be taken: within the buffer, or alone when it is longer than that."""
+        return not self._held_bytes or self._held_bytes + size <= self._limits.max_buffer_bytes
+
+    def take(self, chunk: bytes, now: float) -> None:
+        """One chunk more."""
+        if not self._pending:
+            self._since = now
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        self._held_bytes += len(chunk)
+        self.taken += 1
+
+    def next_batch(self) -> list[bytes]:
+        """The chunks that go next: as many as the limits let, and one in any case."""
+        batch: list[bytes] = []
+        size = 0
+        while self._pending and len(batch) < self._limits.max_batch_chunks:
+            size += len(self._pending[0])
+            if batch and size > self._limits.max_batch_bytes:
+                break
+            batch.append(self._pending.popleft())
+            self._pending_bytes -= len(batch[-1])
+        return batch
+
+    def acknowledge(self, chunks: list[bytes]) -> None:
+        """The server has these."""
+        self.acknowledged += len(chunks)
+        self._held_bytes -= sum(map(len, chunks))
+
+    def lower(
+        self, *, max_batch_bytes: int | None = None, max_batch_chunks: int | None = None
+    ) -> None:
+        """Let batches be no more than the server takes."""
+        limits = self._limits
+        self._limits = replace(
+            limits,
+            max_batch_bytes=min(max_batch_bytes or limits.max_batch_bytes, limits.max_batch_bytes),
+            max_batch_chunks=min(
+                max_batch_chunks or limits.max_batch_chunks, limits.max_batch_chunks
+            ),
+        )
+
+    def discard(self) -> None:
+        """Drop what is left."""
+        self._pending.clear()
+        self._pending_bytes = self._held_bytes = 0

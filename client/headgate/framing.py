@@ -1,0 +1,100 @@
+"""What the content type of a stream makes of chunks: bytes each, and together a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import multi_append
+from headgate.names import MULTI
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from headgate.stream import Metadata
+
+JSON = "application/json"
+_VALUE = msgspec.json.Decoder(msgspec.Raw)
+
+
+def media_type(content_type: str) -> str:
+    """The type without its parameters, in lower case: what has to match."""
+    return content_type.partition(";")[0].rstrip().lower()
+
+
+class JsonFraming:
+    """A batch is one array, which every server takes apart into its messages."""
+
+    max_chunks: int | None = None
+
+    def encode(self, chunk: object) -> bytes:
+        """The JSON of one message; bytes are JSON already. TypeError or ValueError if it has none.
+
+        Values are encoded as msgspec does: NaN becomes null.
+        """
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            return _checked(bytes(chunk))
+        try:
+            return msgspec.json.encode(chunk)
+        except TypeError as cause:
+            raise TypeError(f"the chunk is no JSON value: {cause}") from cause
+        except (ValueError, OverflowError, RecursionError) as cause:
+            raise ValueError(f"the chunk is no JSON value: {cause}") from cause
+
+    def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
+        """The body of a batch, and the fields that say what it is."""
+        return b"[%b]" % b",".join(chunks), {}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFraming:
+    """A batch is a multi-append; where the server takes none, it is one chunk."""
+
+    content_type: str
+    takes_multi: bool
+    max_chunks: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_chunks", None if self.takes_multi else 1)
+
+    def encode(self, chunk: object) -> bytes:
+        """The bytes of one chunk, of text in UTF-8. TypeError or ValueError if it has none."""
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            return bytes(chunk)
+        if not isinstance(chunk, str):
+            raise TypeError(
+                f"a stream of {self.content_type} takes bytes or str, not {type(chunk).__name__}"
+            )
+        try:
+            return chunk.encode()
+        except UnicodeEncodeError as cause:
+            raise ValueError(
+                f"the chunk is no text: character {cause.start} is half of a surrogate pair"
+            ) from cause
+
+    def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
+        """The body of a batch, and the fields that say what it is."""
+        if len(chunks) == 1:
+            return chunks[0], {}
+        return multi_append.encode(chunks), {MULTI: "true"}
+
+
+Framing = JsonFraming | PlainFraming
+
+
+def framing_of(metadata: Metadata) -> Framing:
+    """How chunks go to the stream that a server tells this of."""
+    if media_type(metadata.content_type) == JSON:
+        return JsonFraming()
+    return PlainFraming(metadata.content_type, metadata.takes_multi)
+
+
+def _checked(text: bytes) -> bytes:
+    """A JSON text, if it is one value."""
+    try:
+        text.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+        return bytes(_VALUE.decode(text))
+    except (ValueError, msgspec.DecodeError, RecursionError) as cause:
+        raise ValueError(f"the chunk is no JSON value: {cause}") from cause

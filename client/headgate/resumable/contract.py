@@ -1,0 +1,77 @@
+"""What resumable streams are made of: sources, and what they are passed on through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+Text: TypeAlias = AsyncGenerator[str, None]
+State: TypeAlias = Literal["active", "done"]
+MakeSource: TypeAlias = Callable[[], AsyncIterable[str] | Iterable[str]]
+KeepAlive: TypeAlias = Callable[[Awaitable[None]], object]
+
+
+class Backplane(Protocol):
+    """Where streams are known to everybody; its methods are those of ResumableStreams."""
+
+    async def resumable(
+        self, stream_id: str, make_source: MakeSource, resume_at: int
+    ) -> Text | None:
+        """Create the stream, or resume it where it exists."""
+
+    async def create(self, stream_id: str, make_source: MakeSource) -> Text:
+        """Create the stream, or raise StreamExists."""
+
+    async def resume(self, stream_id: str, resume_at: int) -> Text | None:
+        """Read an existing stream from a character on."""
+
+    async def state(self, stream_id: str) -> State | None:
+        """Whether it is being produced."""
+
+    async def aclose(self) -> None:
+        """End what is being produced in this event loop, and the connections."""
+
+
+class Publisher(Protocol):
+    """The half of a broker that writes.
+
+    A method raises OSError (or its kinds TimeoutError and ConnectionError) where the broker is
+    away, and does so within seconds.
+    """
+
+    async def publish(self, channel: str, message: str) -> object:
+        """Give a message, whole, to whoever is subscribed now; one's messages keep their order."""
+
+    async def incr(self, key: str) -> int | None:
+        """Count up from nothing, atomically, and give the count; None where text is kept there."""
+
+    async def set(self, key: str, value: str, ttl: float) -> object:
+        """Keep a value for so many seconds."""
+
+    async def get(self, key: str) -> str | None:
+        """The value, a count as digits, or None."""
+
+    async def expire(self, key: str, ttl: float) -> object:
+        """Keep what is there, if anything is, for so many seconds from now."""
+
+
+class Subscriber(Protocol):
+    """The half of a broker that listens; it raises what a Publisher raises.
+
+    It goes on by itself when its connection was lost: messages of the meantime may be missing.
+    """
+
+    async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
+        """Call a function with each message, from the return of this on."""
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Call it no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Both halves of a broker, which may be one object."""
+
+    publisher: Publisher
+    subscriber: Subscriber

@@ -1,0 +1,156 @@
+"""Reads a stream that another process, or another event loop, produces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from typing import TYPE_CHECKING
+
+from headgate.resumable.errors import ProducerLost, SourceFailed, TextTrimmed
+from headgate.resumable.messages import Ask, Kind, Part
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from headgate.resumable.contract import Broker
+    from headgate.resumable.names import Names
+
+WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
+ASK_EVERY_S = 5.0  # so that each side knows that the other is there
+ASK_AGAIN_S = 1.0  # what was asked, or sent, may have been lost
+LOST_S = 30.0  # a broker that restarts, or a producer that is held up, is back by then
+LEAVE_WITHIN_S = 5.0
+
+
+class Listener:
+    """One reader: what it has received, and what it has asked for."""
+
+    def __init__(self, names: Names, broker: Broker, at: int) -> None:
+        self._names = names
+        self._broker = broker
+        self._id = secrets.token_urlsafe(12)
+        self._production: str | None = None
+        self._received = at
+        self._limit = 0
+        self._waiting: deque[str] = deque()  # for the reader
+        self._waiting_length = 0
+        self._last: Part | None = None
+        self._is_gap = False
+        self._more = asyncio.Event()
+        self._asked_at = 0.0
+        self._unanswered_since: float | None = None
+
+    async def answered(self, within_s: float) -> AsyncGenerator[str, None] | None:
+        """The text, once a producer has answered, or None."""
+        reading = self._read(within_s)
+        try:
+            await anext(reading)  # what it holds is released with it from here on
+        except StopAsyncIteration:
+            return None
+        return reading
+
+    async def _read(self, answer_within_s: float) -> AsyncGenerator[str, None]:
+        """Nothing at first, when a producer has answered; then the text."""
+        try:
+            await self._broker.subscriber.subscribe(self._names.text(self._id), self._heard)
+            await self._ask()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(answer_within_s):
+                    await self._more.wait()
+            if self._production is None:
+                return
+            yield ""
+            while True:
+                self._more.clear()
+                if self._waiting:
+                    yield await self._next()
+                elif self._last is not None:
+                    break
+                else:
+                    await self._hear_more()
+        finally:
+            await self._leave()
+        _raise_failure(self._last)
+
+    async def _next(self) -> str:
+        text = self._waiting.popleft()
+        self._waiting_length -= len(text)
+        if self._last is None and self._room() - self._limit >= WINDOW // 2:
+            with contextlib.suppress(OSError):
+                await self._ask()
+        return text
+
+    def _room(self) -> int:
+        """Where the text may reach to that this reader has room for."""
+        return self._received - self._waiting_length + WINDOW
+
+    async def _hear_more(self) -> None:
+        """Wait for a message; where none comes, ask. Raises ProducerLost."""
+        now = asyncio.get_running_loop().time()
+        since = self._unanswered_since
+        if since is not None and now - since > LOST_S:
+            raise ProducerLost(
+                f"the producer of stream {self._names.stream_id!r} has not answered for "
+                f"{LOST_S:.0f} s, at character {self._received}"
+            )
+        is_well = since is None and not self._is_gap
+        due_at = self._asked_at + (ASK_EVERY_S if is_well else ASK_AGAIN_S)
+        if now >= due_at:
+            with contextlib.suppress(OSError):
+                await self._ask(again=True)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(due_at):
+                await self._more.wait()
+
+    async def _ask(self, *, again: bool = False) -> None:
+        self._asked_at = asyncio.get_running_loop().time()
+        self._limit = self._room()
+        if again or self._production is None:  # other questions need no answer
+            self._is_gap = False
+            if self._unanswered_since is None:
+                self._unanswered_since = self._asked_at
+        await self._say(Ask(self._id, self._received, self._limit, again, False, self._production))
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(OSError):  # also a TimeoutError
+            async with asyncio.timeout(LEAVE_WITHIN_S):
+                await self._broker.subscriber.unsubscribe(self._names.text(self._id))
+                await self._say(Ask(self._id, leaves=True, production=self._production))
+
+    async def _say(self, ask: Ask) -> None:
+        await self._broker.publisher.publish(self._names.requests, ask.encode())
+
+    def _heard(self, message: str) -> None:
+        try:
+            part = Part.decode(message)
+        except ValueError:
+            return  # not ours
+        if self._production is None:
+            self._production = part.production
+        elif part.production != self._production:
+            return
+        self._unanswered_since = None
+        self._more.set()
+        if part.kind in (Kind.TEXT, Kind.END) and part.position > self._received:
+            self._is_gap = True  # something was lost on the way: it is asked for again
+        elif part.kind is Kind.TEXT:
+            self._received_text(part.text[self._received - part.position :])
+        else:
+            self._last = part
+
+    def _received_text(self, text: str) -> None:
+        if text:
+            self._waiting.append(text)
+            self._waiting_length += len(text)
+            self._received += len(text)
+
+
+def _raise_failure(last: Part | None) -> None:
+    assert last is not None, "an end was read"
+    if last.kind is Kind.FAILED:
+        raise SourceFailed(last.text)
+    if last.kind is Kind.TRIMMED:
+        raise TextTrimmed(last.text)

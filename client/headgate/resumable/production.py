@@ -1,0 +1,154 @@
+"""Runs one source to its end, whoever reads it, and answers the readers in other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headgate.resumable.buffer import TextBuffer
+from headgate.resumable.forwarder import Forwarder
+from headgate.resumable.messages import Ask
+from headgate.resumable.names import DONE
+from headgate.resumable.source import text_of
+
+if TYPE_CHECKING:
+    from headgate.resumable.contract import Broker, MakeSource, Text
+    from headgate.resumable.names import Names
+
+RENEW_S = 60.0  # how often a long stream's sentinel is given its lifetime anew
+MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
+STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
+MOST_WORDS = 1000  # characters of an error that are told to readers
+
+_log = logging.getLogger("headgate.resumable")
+
+
+class Production:
+    """One stream in the process that produces it."""
+
+    def __init__(
+        self, names: Names, broker: Broker, sentinel_ttl: float, max_buffer_bytes: int
+    ) -> None:
+        self._names = names
+        self._broker = broker
+        self._sentinel_ttl = sentinel_ttl
+        self._buffer = TextBuffer(names.stream_id, max_buffer_bytes)
+        self._id = secrets.token_urlsafe(12)
+        self._forwarders: dict[str, Forwarder] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"Production({self._names.stream_id!r}, {self._buffer!r})"
+
+    async def open(self) -> None:
+        """Begin to listen for readers."""
+        await self._broker.subscriber.subscribe(self._names.requests, self._heard)
+
+    def read(self) -> Text:
+        """The text, for a reader in this event loop."""
+        return self._buffer.read()
+
+    async def run(self, make_source: MakeSource) -> None:
+        """Read the source up, and stay until the readers elsewhere have everything."""
+        renewing = asyncio.get_running_loop().create_task(self._renew())
+        try:
+            await self._read_up(make_source)
+            renewing.cancel()
+            await self._mark_done(MARK_DONE_FOR_S)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except asyncio.CancelledError:
+            renewing.cancel()
+            await self._stop()
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                await self._broker.subscriber.unsubscribe(self._names.requests)
+
+    async def _read_up(self, make_source: MakeSource) -> None:
+        try:
+            async with contextlib.aclosing(text_of(make_source)) as source:
+                async for chunk in source:
+                    self._buffer.append(chunk)
+        except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
+            self._buffer.finish(self._failed(error), error)
+        else:
+            self._buffer.finish()
+
+    def _failed(self, error: Exception) -> str:
+        """What readers are told, in a few words that can be sent."""
+        words = f"{type(error).__name__}: {error}"[:MOST_WORDS]
+        told = f"the source of stream {self._names.stream_id!r} failed: {words}"
+        return told.encode(errors="replace").decode()
+
+    async def _stop(self) -> None:
+        stopped = f"the producer of stream {self._names.stream_id!r} was stopped"
+        if not self._buffer.is_over:
+            self._buffer.finish(stopped)
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                for forwarder in self._forwarders.values():
+                    await forwarder.abandon(stopped)
+                await self._mark_done(0.0)
+
+    async def _renew(self) -> None:
+        """Have the sentinel outlive this process by no more than its lifetime.
+
+        Not at first: a stream of less than a minute costs nothing but its INCR and SUBSCRIBE.
+        """
+        while True:
+            await asyncio.sleep(min(RENEW_S, self._sentinel_ttl / 2))
+            with contextlib.suppress(OSError):
+                await self._broker.publisher.expire(self._names.sentinel, self._sentinel_ttl)
+
+    async def _mark_done(self, within_s: float) -> None:
+        """Nobody else is to produce it again, or to wait for it."""
+        loop = asyncio.get_running_loop()
+        give_up_at, wait_s = loop.time() + within_s, 0.1
+        while True:
+            try:
+                await self._broker.publisher.set(self._names.sentinel, DONE, self._sentinel_ttl)
+            except OSError as error:
+                if loop.time() + wait_s > give_up_at:
+                    _log.error(
+                        "stream %r could not be marked done: %s", self._names.stream_id, error
+                    )
+                    return
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, 2.0)
+            else:
+                return
+
+    def _heard(self, message: str) -> None:
+        try:
+            ask = Ask.decode(message)
+        except (TypeError, ValueError):
+            return  # not ours
+        if ask.production not in (None, self._id):
+            return  # the id was used again
+        forwarder = self._forwarders.get(ask.reader)
+        if forwarder is not None:
+            forwarder.asked(ask)
+        elif not ask.leaves:
+            self._forward(ask)
+
+    def _forward(self, ask: Ask) -> None:
+        publish = partial(self._broker.publisher.publish, self._names.text(ask.reader))
+        forwarder = Forwarder(self._id, self._buffer, publish, ask)
+        self._forwarders[ask.reader] = forwarder
+        task = asyncio.get_running_loop().create_task(forwarder.run())
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._left, ask.reader))
+
+    def _left(self, reader: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            del self._forwarders[reader]
+            if (error := task.exception()) is not None:
+                _log.error("a reader is served no more", exc_info=error)

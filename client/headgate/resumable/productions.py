@@ -1,0 +1,47 @@
+"""The sources that are being read in this process, which nobody else need hold on to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from headgate.resumable.contract import KeepAlive
+
+
+class Productions:
+    """Tasks that run to their end; `keep_alive` gets an awaitable of each one's end."""
+
+    def __init__(self, keep_alive: KeepAlive | None = None) -> None:
+        self._keep_alive = keep_alive
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, production: Coroutine[None, None, None]) -> None:
+        """Run it."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(production)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._keep_alive is not None:
+            ended: asyncio.Future[None] = loop.create_future()
+            task.add_done_callback(lambda _: _set(ended))
+            self._keep_alive(ended)
+
+    async def stop(self) -> None:
+        """Cancel those of this event loop; each says so to its readers."""
+        await asyncio.sleep(0)  # one that was just started begins, and so it ends properly
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in list(self._tasks) if task.get_loop() is loop]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():  # the host may have cancelled it
+        ended.set_result(None)

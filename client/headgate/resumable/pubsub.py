@@ -1,0 +1,115 @@
+"""Streams passed on through a broker's messages: nothing of their text is stored there."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate.errors import Unavailable
+from headgate.resumable.errors import StreamExists
+from headgate.resumable.listener import Listener
+from headgate.resumable.names import DONE, PREFIX, Names
+from headgate.resumable.production import Production
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from headgate.resumable.contract import Broker, MakeSource, State, Text
+    from headgate.resumable.productions import Productions
+
+
+@dataclass(frozen=True, slots=True)
+class PubSubSettings:
+    """How long things are kept and waited for, in seconds, and how much is kept, in bytes."""
+
+    sentinel_ttl: float
+    resume_timeout: float
+    max_buffer_bytes: int
+    prefix: str = PREFIX
+
+
+class PubSub:
+    """A Backplane: the producer keeps the text, and sends it to who asks for it."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: PubSubSettings,
+        productions: Productions,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`close` ends what of the broker was opened here."""
+        self._broker = broker
+        self._close = close
+        self._settings = settings
+        self._productions = productions
+
+    async def resumable(
+        self, stream_id: str, make_source: MakeSource, resume_at: int
+    ) -> Text | None:
+        """Create the stream, or resume it; None once it is done."""
+        names = self._names(stream_id)
+        with _explained():
+            count = await self._broker.publisher.incr(names.sentinel)
+            if count is None:
+                return None
+            if count > 1:
+                return await self._resumed(names, resume_at)
+            return await self._created(names, make_source)
+
+    async def create(self, stream_id: str, make_source: MakeSource) -> Text:
+        """Create the stream. Raises StreamExists while its sentinel is kept."""
+        names = self._names(stream_id)
+        with _explained():
+            if await self._broker.publisher.incr(names.sentinel) != 1:
+                raise StreamExists(f"there is, or was until lately, a stream {stream_id!r}")
+            return await self._created(names, make_source)
+
+    async def resume(self, stream_id: str, resume_at: int) -> Text | None:
+        """Read a stream that is being produced, or None."""
+        if await self.state(stream_id) != "active":
+            return None
+        with _explained():
+            return await self._resumed(self._names(stream_id), resume_at)
+
+    async def state(self, stream_id: str) -> State | None:
+        """What the sentinel says."""
+        with _explained():
+            value = await self._broker.publisher.get(self._names(stream_id).sentinel)
+        if value is None:
+            return None
+        return "done" if value == DONE else "active"
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, unless they are somebody else's."""
+        if self._close is not None:
+            await self._close()
+
+    def _names(self, stream_id: str) -> Names:
+        return Names(stream_id, self._settings.prefix)
+
+    async def _created(self, names: Names, make_source: MakeSource) -> Text:
+        settings = self._settings
+        production = Production(
+            names, self._broker, settings.sentinel_ttl, settings.max_buffer_bytes
+        )
+        await production.open()
+        self._productions.start(production.run(make_source))
+        return production.read()
+
+    async def _resumed(self, names: Names, resume_at: int) -> Text | None:
+        text = await Listener(names, self._broker, resume_at).answered(
+            self._settings.resume_timeout
+        )
+        if text is None:  # its producer has died, or is held up and will take this back
+            await self._broker.publisher.expire(names.sentinel, self._settings.sentinel_ttl)
+        return text
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"the broker of resumable streams is away: {error}") from error

@@ -1,0 +1,101 @@
+"""Streams of text that a reader can come back to, for any asyncio web framework."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from headgate.resumable.contract import Broker
+from headgate.resumable.productions import Productions
+from headgate.resumable.pubsub import PubSub, PubSubSettings
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+
+    from headgate.resumable.contract import Backplane, KeepAlive, MakeSource, State, Text
+
+SENTINEL_TTL_S = 2 * 60 * 60.0
+RESUME_TIMEOUT_S = 1.0
+MAX_BUFFER_BYTES = 64 * 1024 * 1024
+
+
+class ResumableStreams:
+    """What a source gives is read to its end, whoever reads along, leaves and comes back."""
+
+    def __init__(
+        self,
+        backplane: str | Redis | Broker,
+        *,
+        sentinel_ttl: float = SENTINEL_TTL_S,
+        resume_timeout: float = RESUME_TIMEOUT_S,
+        max_buffer_bytes: int = MAX_BUFFER_BYTES,
+        keep_alive: KeepAlive | None = None,
+    ) -> None:
+        self._productions = Productions(keep_alive)
+        settings = PubSubSettings(sentinel_ttl, resume_timeout, max_buffer_bytes)
+        self._backplane: Backplane = _pubsub(backplane, settings, self._productions)
+
+    async def resumable(
+        self, stream_id: str, make_source: MakeSource, resume_at: int | None = None
+    ) -> Text | None:
+        """Create the stream, or resume it where it exists; None where nothing is to be read."""
+        _check(stream_id, resume_at)
+        return await self._backplane.resumable(stream_id, make_source, resume_at or 0)
+
+    async def create(self, stream_id: str, make_source: MakeSource) -> Text:
+        """Create the stream. Raises StreamExists."""
+        _check(stream_id)
+        return await self._backplane.create(stream_id, make_source)
+
+    async def resume(self, stream_id: str, resume_at: int | None = None) -> Text | None:
+        """Read a stream from the character `resume_at` on; None where nothing is to be read."""
+        _check(stream_id, resume_at)
+        return await self._backplane.resume(stream_id, resume_at or 0)
+
+    async def state(self, stream_id: str) -> State | None:
+        """`active` while it is produced, then `done`; None where it is not known (any more)."""
+        _check(stream_id)
+        return await self._backplane.state(stream_id)
+
+    async def aclose(self) -> None:
+        """Stop what is produced in this event loop, and close the connections."""
+        await self._productions.stop()
+        await self._backplane.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _check(stream_id: str, resume_at: int | None = None) -> None:
+    if not isinstance(stream_id, str):
+        raise TypeError(f"a stream's id is a str, not an object of {type(stream_id).__name__}")
+    try:
+        is_empty = not stream_id.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a stream's id holds half of a surrogate pair") from error
+    if is_empty:
+        raise ValueError("a stream's id is empty")
+    if resume_at is not None and resume_at < 0:
+        raise ValueError(f"resume_at counts characters from 0, and {resume_at} was given")
+
+
+def _pubsub(
+    given: str | Redis | Broker, settings: PubSubSettings, productions: Productions
+) -> PubSub:
+    if isinstance(given, Broker):
+        return PubSub(given, settings, productions)
+    try:
+        from headgate.resumable.redis_broker import RedisBroker
+    except ImportError as error:
+        raise ImportError("Redis needs the extra: pip install 'headgate-client[redis]'") from error
+    redis = RedisBroker(given)
+    return PubSub(Broker(redis, redis), settings, productions, redis.aclose)

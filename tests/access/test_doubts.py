@@ -1,0 +1,114 @@
+"""What of a tokens_file and of the settings has no effect is told, and hinders nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.access.authorities import Authorities
+from gateway.access.doubts import of_file
+from gateway.access.tokens_file import parse_tokens
+from gateway.settings import load
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.settings import Settings
+
+PREFIXES = ("/v1/stream", "/v1/stream/deep", "/other")
+ANN = f"""
+[[tokens]]
+name = "ann"
+token = "sha256:{"0" * 64}"
+"""
+
+
+def doubts(text: str) -> tuple[str, ...]:
+    return of_file("t.toml", parse_tokens("t.toml", text.encode()), PREFIXES)
+
+
+def granting(*patterns: str) -> str:
+    grants = [f'{{ streams = "{pattern}", operations = ["read"] }}' for pattern in patterns]
+    return f"{ANN}grants = [{', '.join(grants)}]\n"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["/*", "/v1/*", "/v1/stream/*", "/v1/stream/a", "/v1/stream/a/b/*", "/other/*"]
+)
+def test_a_pattern_that_may_mean_a_stream_is_not_doubted(pattern: str) -> None:
+    assert doubts(f'{granting(pattern)}[reader_keys]\n"{pattern}" = 1\n') == ()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["/v1", "/v1/stream", "/v1/streams/*", "/v1/straem/a", "/v2/*", "/stream/a/b"]
+)
+def test_a_pattern_below_no_route_is_told(pattern: str) -> None:
+    below = f"{pattern}, which is below no route:"
+    assert doubts(f'{granting("/other/a", pattern)}[reader_keys]\n"{pattern}" = 1\n') == (
+        f"t.toml: the token ann has a grant of {below} it grants nothing",
+        f"t.toml: reader_keys has {below} it is the version of nothing",
+    )
+
+
+def test_a_revoked_name_that_no_token_has_is_told() -> None:
+    revoked = '[[revoked]]\nname = "ann"\n[[revoked]]\nname = "anne"\n[[revoked]]\nsub = "x"\n'
+    assert doubts(granting("/other/a") + revoked) == (
+        "t.toml: revoked has the name anne, which no token of the file has: it ends nothing",
+    )
+
+
+@pytest.mark.parametrize(("count", "last"), [(20, "n19"), (21, "1 more names and paths")])
+def test_no_more_than_so_many_are_told(count: int, last: str) -> None:
+    told = doubts("".join(f'[[revoked]]\nname = "n{number:02}"\n' for number in range(count)))
+    assert len(told) <= 21
+    assert last in told[-1]
+    assert ("n19" in told[19], "n20" in "".join(told)) == (True, False)
+
+
+def loaded(folder: Path, issuer_grants: str) -> Settings:
+    config = folder / "h.toml"
+    config.write_text(
+        f"""
+        auth = ["tokens", "jwt"]
+        tokens_file = "{folder / "tokens.toml"}"
+        [[jwt_issuers]]
+        issuer = "id"
+        audience = "streams"
+        algorithms = ["ES256"]
+        jwks = "https://id.example.com/jwks"
+        grants = [{{ streams = "{issuer_grants}", operations = ["read"] }}]
+        """
+    )
+    return load(config, {}, {})
+
+
+@pytest.mark.parametrize("streams", ["/v1/{tenant}/*", "/{a}/{b}/{c}", "/v1/stream/{sub}"])
+def test_a_claim_may_be_a_part_of_a_prefix(streams: str, tmp_path: Path) -> None:
+    (tmp_path / "tokens.toml").write_text("")
+    assert Authorities.check(loaded(tmp_path, streams)) == ()
+
+
+async def test_it_is_logged_at_the_start_and_when_the_file_has_changed(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text('[[revoked]]\nname = "anne"\n')
+    settings = loaded(tmp_path, "/v2/{sub}/*")
+    of_issuer = "jwt_issuers[0].grants has /v2/{sub}/*, which is below no route: it grants nothing"
+    first, second = (
+        f"{tokens}: revoked has the name {name}, which no token of the file has: it ends nothing"
+        for name in ("anne", "bens")
+    )
+    assert Authorities.check(settings) == (of_issuer, first)
+    authorities = Authorities(settings, lambda: 0.0)
+    with capture_logs() as lines:
+        authorities.start()
+        tokens.write_text('[[revoked]]\nname = "bens"\n')
+        try:
+            await until(lambda: lines[-1].get("what") == second)
+        finally:
+            await authorities.stop()
+    said = [line["what"] for line in lines if line["event"] == "access.no_effect"]
+    assert said == [of_issuer, first, second]
+    assert {line["log_level"] for line in lines if "what" in line} == {"warning"}

@@ -1,0 +1,145 @@
+"""The bound of a producer's buffer, and that nothing of it is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.resumable import TextTrimmed
+from headgate.resumable.buffer import ENTRY_BYTES, TextBuffer
+
+from tests.client.resumable.sources import Tap, chunks, whole
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from tests.client.resumable.conftest import MakeStreams
+
+ASCII_BYTES = 49  # of a str of ASCII, beside its characters: sys.getsizeof("")
+
+
+class Chunk(str):
+    """Text that can be looked after: a plain str has no weak references."""
+
+    __slots__ = ("__weakref__",)
+
+
+def buffer_of(*, chunks_kept: int) -> TextBuffer:
+    return TextBuffer("a", chunks_kept * (ENTRY_BYTES + ASCII_BYTES + 10))
+
+
+def test_the_oldest_chunk_goes_when_the_bound_is_passed() -> None:
+    buffer = buffer_of(chunks_kept=3)
+    for number in range(3):
+        buffer.append(str(number) * 10)
+    assert buffer.start == 0
+    buffer.append("3" * 10)
+    assert (buffer.start, buffer.end) == (10, 40)
+    assert buffer.take(10) == "1" * 10 + "2" * 10 + "3" * 10
+    with pytest.raises(TextTrimmed, match="kept from character 10 on, and character 9 was asked"):
+        buffer.take(9)
+
+
+def test_the_newest_chunk_is_kept_whatever_its_size() -> None:
+    buffer = buffer_of(chunks_kept=3)
+    buffer.append("small")
+    buffer.append("x" * 100_000)
+    assert (buffer.start, buffer.end) == (5, 100_005)
+    assert buffer.take(100_000) == "x" * 5
+
+
+async def test_a_reader_that_comes_too_late_is_told_so(replicas: MakeStreams) -> None:
+    producer, other, tap = replicas(max_buffer_bytes=1000), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    for number in range(20):  # each is read before the next: nobody is too slow
+        tap.give(f"{number:02}" * 50)
+        assert len(await anext(creator)) == 100
+    reader = await other.resume("a", 0)
+    assert reader is not None
+    with pytest.raises(TextTrimmed, match="stream 'a' is kept from character 1800 on"):
+        await anext(reader)
+    recent = await other.resume("a", 1990)
+    tap.end()
+    assert await whole(recent) == "19" * 5
+    assert await whole(creator) == ""
+
+
+async def test_a_source_is_not_held_up_by_readers_that_do_not_read(replicas: MakeStreams) -> None:
+    producer, other, tap = replicas(max_buffer_bytes=100_000), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    reader = await other.resume("a")
+    tap.give(*("x" * 10_000,) * 100)
+    tap.end()
+    await until(lambda: tap.is_over)
+    for slow in (creator, reader):
+        with pytest.raises(TextTrimmed):
+            await whole(slow)
+
+
+async def test_nothing_of_the_text_is_kept_after_the_end(replicas: MakeStreams) -> None:
+    """Though the host holds on to the reader and to the awaitable it was given."""
+    awaited: list[Awaitable[None]] = []
+    producer, other, tap = replicas(keep_alive=awaited.append), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    reader = await other.resume("a")
+    chunk = Chunk("text" * 1000)
+    seen = weakref.ref(chunk)
+    tap.give(chunk)
+    del chunk
+    tap.end()
+    assert (await whole(creator), await whole(reader)) == ("text" * 1000, "text" * 1000)
+    await awaited[0]
+    assert len(producer._productions) == 0
+    gc.collect()
+    assert seen() is None
+
+
+async def test_nothing_of_the_text_is_kept_after_an_error(replicas: MakeStreams) -> None:
+    seen: list[weakref.ref[Chunk]] = []
+
+    async def source() -> AsyncIterator[str]:
+        chunk = Chunk("text")
+        seen.append(weakref.ref(chunk))
+        yield chunk
+        del chunk
+        raise ValueError("broken")
+
+    streams = replicas()
+    reader = await streams.create("a", source)
+    with pytest.raises(Exception, match="broken"):
+        await whole(reader)
+    await until(lambda: len(streams._productions) == 0)
+    gc.collect()
+    assert seen[0]() is None
+
+
+async def test_keep_alive_is_given_what_ends_when_the_stream_is_done(
+    replicas: MakeStreams,
+) -> None:
+    awaited: list[Awaitable[None]] = []
+    streams, tap = replicas(keep_alive=awaited.append), Tap()
+    await (await streams.create("a", tap)).aclose()
+    ending = asyncio.ensure_future(awaited[0])
+    assert not ending.done()
+    tap.end(RuntimeError("broken"))
+    await ending  # and without the error, which is for readers
+    assert await streams.state("a") == "done"
+
+
+async def test_a_host_that_stops_waiting_ends_no_source(replicas: MakeStreams) -> None:
+    awaited: list[Awaitable[None]] = []
+    streams, tap = replicas(keep_alive=awaited.append), Tap()
+    reader = await streams.create("a", tap)
+    asyncio.ensure_future(awaited[0]).cancel()
+    tap.give("text")
+    tap.end()
+    assert await whole(reader) == "text"
+
+
+async def test_a_source_with_everything_at_once_is_read_whole(replicas: MakeStreams) -> None:
+    given = [f"chunk {number} " for number in range(1000)]
+    assert await whole(await replicas().create("a", lambda: chunks(*given))) == "".join(given)

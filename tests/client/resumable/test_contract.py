@@ -1,0 +1,178 @@
+"""What holds on every backplane, between two replicas of an application."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.resumable import SourceFailed, StreamExists
+
+from tests.client.resumable.sources import Tap, chunks, whole
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from headgate.resumable import ResumableStreams
+
+    from tests.client.resumable.conftest import MakeStreams
+
+
+async def test_the_creator_reads_what_the_source_gives(replicas: MakeStreams) -> None:
+    streams = replicas()
+    assert await whole(await streams.create("a", lambda: chunks("one ", "two"))) == "one two"
+    await until(lambda: _is(streams, "a", "done"))
+
+
+async def test_state_is_told_at_once_after_construction(replicas: MakeStreams) -> None:
+    assert await replicas().state("unknown") is None
+
+
+async def test_state_is_active_until_the_source_ends_then_done(replicas: MakeStreams) -> None:
+    producer, other, tap = replicas(), replicas(), Tap()
+    assert await other.state("a") is None
+    await producer.create("a", tap)
+    assert await other.state("a") == "active"
+    tap.end()
+    await until(lambda: _is(other, "a", "done"))
+
+
+async def test_resumable_creates_once_and_then_resumes(replicas: MakeStreams) -> None:
+    producer, other, tap, unused = replicas(), replicas(), Tap(), Tap()
+    first = await producer.resumable("a", tap)
+    tap.give("hello ")
+    second = await other.resumable("a", unused)
+    tap.give("world")
+    tap.end()
+    assert (await whole(first), await whole(second)) == ("hello world", "hello world")
+    assert (tap.calls, unused.calls) == (1, 0)
+
+
+async def test_of_many_that_come_at_once_one_produces(replicas: MakeStreams) -> None:
+    producer, tap = replicas(resume_timeout=10.0), Tap()
+    asked = asyncio.gather(*(producer.resumable("a", tap) for _ in range(20)))
+    tap.give("text")
+    readers = await asked
+    tap.end()
+    assert await asyncio.gather(*map(whole, readers)) == ["text"] * 20
+    assert tap.calls == 1
+
+
+async def test_create_refuses_an_id_in_use(replicas: MakeStreams) -> None:
+    producer, other, tap, unused = replicas(), replicas(), Tap(), Tap()
+    await producer.create("a", tap)
+    with pytest.raises(StreamExists, match="'a'"):
+        await other.create("a", unused)
+    tap.end()
+    await until(lambda: _is(other, "a", "done"))
+    with pytest.raises(StreamExists, match="'a'"):
+        await other.create("a", unused)
+    assert unused.calls == 0
+
+
+async def test_resume_of_what_is_unknown_is_none(replicas: MakeStreams) -> None:
+    assert await replicas().resume("unknown") is None
+
+
+async def test_the_source_runs_to_its_end_though_every_reader_leaves(
+    replicas: MakeStreams,
+) -> None:
+    producer, other, tap = replicas(), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    reader = await other.resume("a")
+    assert reader is not None
+    tap.give("one")
+    assert await anext(creator) == "one"
+    assert await anext(reader) == "one"
+    await creator.aclose()
+    await reader.aclose()
+    tap.give("two")
+    late = await other.resume("a")
+    tap.give("three")
+    tap.end()
+    assert await whole(late) == "onetwothree"
+    assert tap.is_over
+    await until(lambda: _is(other, "a", "done"))
+
+
+async def test_a_cancelled_reader_ends_no_source(replicas: MakeStreams) -> None:
+    streams, tap = replicas(), Tap()
+    creator = await streams.create("a", tap)
+    reading = asyncio.create_task(whole(creator))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+    late = await streams.resume("a")
+    tap.give("still here")
+    tap.end()
+    assert await whole(late) == "still here"
+
+
+async def test_readers_see_the_error_of_a_source_after_its_text(replicas: MakeStreams) -> None:
+    producer, other, tap = replicas(), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    resumed = await other.resume("a", 4)
+    tap.give("some text")
+    tap.end(ValueError("the model is away"))
+    for reader, expected in ((creator, "some text"), (resumed, " text")):
+        assert reader is not None
+        assert await anext(reader) == expected
+        with pytest.raises(SourceFailed) as raised:
+            await anext(reader)
+        assert str(raised.value) == "the source of stream 'a' failed: ValueError: the model is away"
+    await until(lambda: _is(other, "a", "done"))
+
+
+async def test_a_source_that_gives_nothing_is_done_at_once(replicas: MakeStreams) -> None:
+    streams = replicas()
+    assert await whole(await streams.resumable("a", chunks)) == ""
+    await until(lambda: _is(streams, "a", "done"))
+
+
+@pytest.mark.parametrize(
+    "stream_id",
+    ["a/b", "a%2Fb", "two words", '"quoted"', "a:b", "line\nbreak", "naïve 🙂", "..", "x" * 2048],
+)
+async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
+    producer, other, tap = replicas(), replicas(), Tap()
+    await producer.create(stream_id, tap)
+    tap.give("text")
+    reader = await other.resume(stream_id, 1)
+    assert await other.state(stream_id + "x") is None
+    tap.end()
+    assert await whole(reader) == "ext"
+
+
+async def test_closing_ends_what_is_produced_and_says_so(replicas: MakeStreams) -> None:
+    producer, other, tap = replicas(), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    tap.give("text")
+    resumed = await other.resume("a")
+    assert resumed is not None
+    assert (await anext(creator), await anext(resumed)) == ("text", "text")
+    await producer.aclose()
+    for reader in (creator, resumed):
+        with pytest.raises(SourceFailed, match=r"^the producer of stream 'a' was stopped$"):
+            await anext(reader)
+    assert tap.is_over
+    assert await other.state("a") == "done"
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "resume_at", "error", "match"),
+    [
+        ("", None, ValueError, "empty"),
+        (7, None, TypeError, "int"),
+        ("\ud83d", None, ValueError, "surrogate"),
+        ("a", -1, ValueError, "from 0"),
+    ],
+)
+async def test_bad_arguments_are_refused(
+    replicas: MakeStreams, stream_id: str, resume_at: int, error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        await replicas().resume(stream_id, resume_at)
+
+
+async def _is(streams: ResumableStreams, stream_id: str, state: str) -> bool:
+    return await streams.state(stream_id) == state

@@ -1,0 +1,153 @@
+"""A producer in a process of its own, and several event loops in one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.resumable import ResumableStreams, SourceFailed
+from redis.asyncio import Redis
+
+from tests.client.resumable.sources import Tap, chunks, whole
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.client.resumable.conftest import MakeStreams
+    from tests.support.redis_servers import RedisServer
+
+
+@contextlib.contextmanager
+def producer(url: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has created the stream `a`."""
+    command = [sys.executable, "-m", "tests.client.resumable.producer", url, "a"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, bufsize=1
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def say(process: subprocess.Popen[str], *lines: str) -> None:
+    assert process.stdin is not None
+    for line in lines:
+        process.stdin.write(line + "\n")
+
+
+async def test_a_stream_is_resumed_in_another_process(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis()
+    with producer(redis.url) as process:
+        say(process, "naïve", "🙂")
+        reader = await streams.resumable("a", Tap(), 2)
+        assert reader is not None
+        assert await anext(reader) == "ïve\n🙂\n"
+        say(process, "more")
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await whole(reader) == "more\n"
+        assert process.wait() == 0
+    assert await streams.state("a") == "done"
+
+
+async def test_the_error_of_a_source_is_seen_in_another_process(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis()
+    with producer(redis.url) as process:
+        reader = await streams.resume("a")
+        say(process, "text", "FAIL")
+        assert reader is not None
+        assert await anext(reader) == "text\n"
+        with pytest.raises(SourceFailed, match="of stream 'a' failed: ValueError: the model is aw"):
+            await anext(reader)
+    assert await streams.state("a") == "done"
+
+
+async def test_a_process_that_is_stopped_says_so_to_its_readers(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis()
+    with producer(redis.url) as process:
+        reader = await streams.resume("a")
+        say(process, "text")
+        assert reader is not None
+        assert await anext(reader) == "text\n"
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+            await anext(reader)
+        assert process.wait() != 0
+    assert await streams.state("a") == "done"
+
+
+async def test_a_stream_whose_process_was_killed_is_not_resumed(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis(resume_timeout=0.1)
+    with producer(redis.url) as process:
+        process.kill()
+    assert await streams.resume("a") is None
+
+
+def test_one_object_serves_event_loops_one_after_another(redis: RedisServer) -> None:
+    redis.command("FLUSHALL")
+    streams = ResumableStreams(redis.url)
+
+    async def main(stream_id: str) -> str:
+        async with streams:
+            return await whole(await streams.resumable(stream_id, lambda: chunks("text")))
+
+    assert [asyncio.run(main(stream_id)) for stream_id in "abc"] == ["text"] * 3
+
+
+def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
+    """Each of four threads reads what one of them produces."""
+    redis.command("FLUSHALL")
+    streams = ResumableStreams(redis.url, resume_timeout=20.0)
+    all_are_reading = threading.Barrier(4)
+    got: list[str] = []
+
+    async def main() -> None:
+        async with streams:
+            tap = Tap()
+            reader = await streams.resumable("a", tap)
+            await asyncio.to_thread(all_are_reading.wait, 20)
+            tap.give("some ", "text")  # to whichever of the taps is the source
+            tap.end()
+            got.append(await whole(reader))
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == ["some text"] * 4
+
+
+def test_a_client_serves_the_event_loop_it_belongs_to(redis: RedisServer) -> None:
+    redis.command("FLUSHALL")
+
+    async def main() -> None:
+        async with Redis.from_url(redis.url, decode_responses=True) as client:
+            streams = ResumableStreams(client)
+            async with streams:
+                assert await whole(await streams.create("a", lambda: chunks("text"))) == "text"
+                with pytest.raises(RuntimeError, match="belongs to one event loop: give"):
+                    await asyncio.to_thread(asyncio.run, streams.state("a"))
+            assert await client.get("is open") is None
+
+    asyncio.run(main())

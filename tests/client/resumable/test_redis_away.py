@@ -1,0 +1,129 @@
+"""A Redis that is away, at the start, in the middle or at the end: an error or an end, no hang."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate import Unavailable
+from headgate.resumable import ResumableStreams, listener, redis_broker
+
+from tests.client.resumable.sources import Tap, chunks, whole
+from tests.support.ports import HOST, free_port
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.client.resumable.conftest import MakeStreams
+
+OPERATIONS = {
+    "resumable": lambda streams: streams.resumable("a", chunks),
+    "create": lambda streams: streams.create("a", chunks),
+    "resume": lambda streams: streams.resume("a"),
+    "state": lambda streams: streams.state("a"),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_redis_that_is_away_at_the_start_is_an_error(operation: str) -> None:
+    async with ResumableStreams(f"redis://{HOST}:{free_port()}") as streams:
+        with pytest.raises(Unavailable, match=r"the broker .* is away: .*Connect call failed"):
+            await OPERATIONS[operation](streams)
+
+
+async def test_a_redis_that_comes_later_serves(tmp_path: Path) -> None:
+    port = free_port()
+    async with ResumableStreams(f"redis://{HOST}:{port}") as streams:
+        with pytest.raises(Unavailable):
+            await streams.create("a", lambda: chunks("text"))
+        server = RedisServer(tmp_path, port)
+        try:
+            server.start()
+            assert await whole(await streams.create("a", lambda: chunks("text"))) == "text"
+        finally:
+            server.kill()
+
+
+async def test_a_password_is_in_no_error(tmp_path: Path) -> None:
+    with redis_server(tmp_path, requirepass="another") as server:
+        async with ResumableStreams(f"redis://:hunter2@{server.address}") as streams:
+            with pytest.raises(Unavailable, match="invalid username-password pair") as refused:
+                await streams.state("a")
+    assert "hunter2" not in str(refused.value)
+    for wrong in (
+        "redis://:hun/ter2@host:6379",
+        "redis://:hun#ter2@host:6379",
+        "redis://h:hunter2",
+    ):
+        with pytest.raises(ValueError, match="the URL of a Redis looks like") as invalid:
+            ResumableStreams(wrong)
+        assert "ter2" not in str(invalid.value)
+
+
+async def test_a_reader_elsewhere_gets_everything_though_redis_is_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "ASK_EVERY_S", 0.3)
+    with redis_server(tmp_path) as server:
+        async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
+            tap = Tap()
+            creator = await producer.create("a", tap)
+            reader = await other.resume("a")
+            assert reader is not None
+            tap.give("before ")
+            assert (await anext(creator), await anext(reader)) == ("before ", "before ")
+            server.kill()
+            tap.give("meanwhile ")
+            assert await anext(creator) == "meanwhile "
+            server.start()
+            tap.give("after")
+            assert await anext(creator) == "after"
+            tap.end()
+            assert await whole(reader) == "meanwhile after"
+            await until(lambda: _is_done(other))
+
+
+async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        async with ResumableStreams(server.url) as streams:
+            tap = Tap()
+            creator = await streams.create("a", tap)
+            server.kill()
+            tap.give("text")
+            tap.end()
+            assert await whole(creator) == "text"
+            server.start()
+            await until(lambda: _is_done(streams))
+
+
+async def test_closing_does_not_wait_for_a_redis_that_is_away(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
+            await producer.create("a", Tap())
+            reader = await other.resume("a")
+            assert reader is not None
+            server.kill()
+            began = asyncio.get_running_loop().time()
+            await reader.aclose()
+        assert asyncio.get_running_loop().time() - began < 10.0
+
+
+async def test_a_redis_that_freezes_is_an_error(
+    redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_broker, "ANSWER_WITHIN_S", 0.3)
+    streams = on_redis()
+    assert await streams.state("a") is None
+    redis.pause()
+    try:
+        with pytest.raises(Unavailable, match="Timeout"):
+            await streams.state("a")
+    finally:
+        redis.resume()
+
+
+async def _is_done(streams: ResumableStreams) -> bool:
+    return await streams.state("a") == "done"

@@ -1,0 +1,173 @@
+"""What a stream costs Redis, and what it leaves there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from headgate.resumable.names import Names
+from redis.asyncio import Redis
+
+from tests.client.resumable.sources import Tap, chunks, whole
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate.resumable import ResumableStreams
+    from headgate.resumable.contract import Text
+
+    from tests.client.resumable.conftest import MakeStreams
+    from tests.support.redis_servers import RedisServer
+
+TWO_HOURS_S = 2 * 60 * 60
+LAST = "LAST"
+
+
+@contextlib.asynccontextmanager
+async def monitored(redis: RedisServer) -> AsyncIterator[Counter[str]]:
+    """The commands that a Redis gets in the block, by their names, complete when it ends."""
+    seen: Counter[str] = Counter()
+    async with Redis.from_url(redis.url) as client, Redis.from_url(redis.url) as last:
+        await last.ping()
+        async with client.monitor() as monitor:
+            yield seen
+            await last.echo(LAST)
+            async for told in monitor.listen():
+                command = told["command"].split()
+                if command[-1] == LAST:
+                    break
+                seen[command[0].upper()] += 1
+    del seen["MONITOR"]
+
+
+async def test_a_stream_that_nobody_resumes_costs_one_incr_and_one_subscribe(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis()
+    await whole(await streams.resumable("connects", lambda: chunks("text")))
+    await until(lambda: len(streams._productions) == 0)
+    async with monitored(redis) as seen:
+        for number in range(10):
+            reader = await streams.resumable(f"stream {number}", lambda: chunks("some ", "text"))
+            assert await whole(reader) == "some text"
+            await until(lambda: len(streams._productions) == 0)
+    # Besides, its end costs what marks it done and what ends the subscription.
+    assert seen == {"INCR": 10, "SUBSCRIBE": 10, "SET": 10, "UNSUBSCRIBE": 10}
+
+
+async def test_text_that_nobody_reads_elsewhere_is_not_published(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    producer, other, tap = on_redis(), on_redis(), Tap()
+    creator = await producer.resumable("a", tap)
+    reader = await other.resume("a")
+    assert reader is not None
+    assert creator is not None
+    await reader.aclose()
+    await until(lambda: _subscribers(redis) == 1)
+    async with monitored(redis) as seen:
+        tap.give(*("token",) * 100)
+        length = 0
+        while length < len("token") * 100:
+            length += len(await anext(creator))
+    assert seen["PUBLISH"] == 0
+
+
+async def test_the_sentinel_of_a_finished_stream_is_kept_for_two_hours(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis()
+    await whole(await streams.create("a", lambda: chunks("text")))
+    await until(lambda: len(streams._productions) == 0)
+    assert TWO_HOURS_S - 60 < redis.command("TTL", Names("a").sentinel) <= TWO_HOURS_S
+
+
+async def test_the_lifetime_of_a_sentinel_is_set(redis: RedisServer, on_redis: MakeStreams) -> None:
+    streams = on_redis(sentinel_ttl=0.2)
+    await whole(await streams.create("a", lambda: chunks("text")))
+    await until(lambda: _is(streams, "a", "done"))
+    await until(lambda: _is(streams, "a", None))
+    assert await whole(await streams.create("a", lambda: chunks("again"))) == "again"
+
+
+async def test_a_long_stream_outlives_the_lifetime_of_its_sentinel(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    redis.command("CONFIG", "RESETSTAT")
+    streams, tap = on_redis(sentinel_ttl=0.5), Tap()
+    await streams.create("a", tap)
+    await until(lambda: _calls(redis, "pexpire") == 3)  # so it has lived for longer than that
+    assert await streams.state("a") == "active"
+    tap.end()
+
+
+async def test_nothing_but_the_sentinel_is_left(redis: RedisServer, on_redis: MakeStreams) -> None:
+    producer, other, tap = on_redis(), on_redis(), Tap()
+    await producer.create("a", tap)
+    reader = await other.resume("a")
+    tap.give("text")
+    tap.end()
+    await whole(reader)
+    await until(lambda: _subscribers(redis) == 0)
+    assert redis.command("KEYS", "*") == [Names("a").sentinel.encode()]
+
+
+async def test_a_cancelled_reader_releases_its_subscription(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    producer, other, tap = on_redis(), on_redis(), Tap()
+    await producer.create("a", tap)
+    assert _subscribers(redis) == 1
+    for leave in (_closed, _cancelled, _dropped):
+        reader = await other.resume("a")
+        assert reader is not None
+        assert _subscribers(redis) == 2, leave
+        await leave(reader)
+        del reader
+        await until(lambda: _subscribers(redis) == 1, f"the subscription to go: {leave}")
+    tap.end()
+
+
+async def test_a_resume_that_nobody_answers_is_none_after_its_timeout(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    streams = on_redis(resume_timeout=0.2)
+    redis.command("INCR", Names("a").sentinel)  # and then its process died
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await streams.resume("a") is None
+    assert 0.2 <= loop.time() - began < 5.0
+    assert await streams.resumable("a", Tap()) is None
+    assert _subscribers(redis) == 0
+    assert redis.command("TTL", Names("a").sentinel) > 0  # it is forgotten some day
+
+
+async def _closed(reader: Text) -> None:
+    await reader.aclose()
+
+
+async def _cancelled(reader: Text) -> None:
+    reading = asyncio.create_task(anext(reader))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait([reading])
+
+
+async def _dropped(reader: Text) -> None:
+    """As by a framework whose client has gone: nobody closes it."""
+
+
+def _subscribers(redis: RedisServer) -> int:
+    return len(redis.command("PUBSUB", "CHANNELS"))
+
+
+async def _is(streams: ResumableStreams, stream_id: str, state: str | None) -> bool:
+    return await streams.state(stream_id) == state
+
+
+def _calls(redis: RedisServer, command: str) -> int:
+    figures = redis.info("commandstats").get(f"cmdstat_{command}", {})
+    return int(figures.get("calls", 0))

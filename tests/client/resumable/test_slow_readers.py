@@ -1,0 +1,235 @@
+"""Readers elsewhere that are slow, silent or gone, and messages that are lost on the way.
+
+Time is virtual here: half a minute of patience costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.resumable import Broker, ProducerLost, ResumableStreams
+from headgate.resumable.listener import LOST_S, WINDOW
+from headgate.resumable.messages import Kind, Part
+from headgate.resumable.names import Names
+
+from tests.client.resumable.memory_broker import MemoryBroker
+from tests.client.resumable.sources import Tap, whole
+from tests.support import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headgate.resumable.contract import Text
+
+CHUNK = "x" * (WINDOW // 16)
+
+
+class FaultyBroker(MemoryBroker):
+    """Each message is delivered as often as `times` says of its channel and number there."""
+
+    def __init__(self, times: Callable[[str, int], int] = lambda channel, number: 1) -> None:
+        super().__init__()
+        self.times = times
+        self.published: dict[str, list[str]] = {}
+
+    async def publish(self, channel: str, message: str) -> None:
+        sent = self.published.setdefault(channel, [])
+        sent.append(message)
+        for _ in range(self.times(channel, len(sent) - 1)):
+            await super().publish(channel, message)
+
+    def parts(self) -> list[Part]:
+        """What went to readers."""
+        texts = [sent for channel, sent in self.published.items() if ":text:" in channel]
+        return [Part.decode(message) for sent in texts for message in sent]
+
+
+@dataclass
+class Scene:
+    """A producer, and a reader at the other side of a broker."""
+
+    broker: FaultyBroker
+    tap: Tap = field(default_factory=Tap)
+    ended: list[Awaitable[None]] = field(default_factory=list)
+
+    async def open(self) -> Text:
+        broker = Broker(self.broker, self.broker)
+        self.streams = ResumableStreams(broker, keep_alive=self.ended.append)
+        self.creator = await self.streams.create("a", self.tap)
+        reader = await self.streams.resume("a")
+        assert reader is not None
+        return reader
+
+
+def test_no_more_waits_for_a_slow_reader_than_its_window_and_a_chunk() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give(*(CHUNK,) * 100)
+        await asyncio.sleep(20)
+        assert sum(len(part.text) for part in scene.broker.parts()) == WINDOW
+        for _ in range(8):  # half of it is taken, and so much more is asked for
+            assert await anext(reader) == CHUNK
+        await asyncio.sleep(0.1)
+        assert sum(len(part.text) for part in scene.broker.parts()) == WINDOW * 1.5
+        scene.tap.end()
+        assert await whole(reader) == CHUNK * 92
+        await scene.streams.aclose()
+
+    virtual_time.run(main())
+
+
+def no_part(number: int) -> Callable[[str, int], int]:
+    return lambda channel, at: 0 if ":text:" in channel and at == number else 1
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_part_that_is_lost_is_sent_again(number: int) -> None:
+    """Also when it is the end, or the last of the text."""
+
+    async def main() -> None:
+        scene = Scene(FaultyBroker(no_part(number)))
+        reader = await scene.open()
+        chunks = [f"chunk {at} " for at in range(5)]
+        for chunk in chunks:
+            scene.tap.give(chunk)
+            await asyncio.sleep(0.01)  # so that each is a part of its own
+        scene.tap.end()
+        assert await whole(reader) == "".join(chunks)
+        assert await whole(scene.creator) == "".join(chunks)
+        await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def test_a_part_that_comes_twice_is_read_once() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker(lambda channel, number: 2))
+        reader = await scene.open()
+        scene.tap.give("one ", "two ", "three")
+        scene.tap.end()
+        assert await whole(reader) == "one two three"
+        await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def test_a_request_that_is_lost_is_made_again() -> None:
+    async def main() -> None:
+        # Not the first one, which resume waits for, but each of those that grant more room.
+        scene = Scene(
+            FaultyBroker(lambda channel, at: 0 if ":request:" in channel and at % 2 else 1)
+        )
+        reader = await scene.open()
+        scene.tap.give(*(CHUNK,) * 100)
+        scene.tap.end()
+        assert await whole(reader) == CHUNK * 100
+        await scene.streams.aclose()
+
+    virtual_time.run(main())
+
+
+def test_a_producer_that_is_gone_is_an_error_and_no_hang() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give("text")
+        assert await anext(reader) == "text"
+        scene.broker.channels.pop(Names("a").requests)  # as when its process dies
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(
+            ProducerLost, match="stream 'a' has not answered for 30 s, at character 4"
+        ):
+            await anext(reader)
+        assert LOST_S <= asyncio.get_running_loop().time() - began < 2 * LOST_S
+        assert not [name for name in scene.broker.channels if ":text:" in name]
+        await scene.streams.aclose()
+
+    virtual_time.run(main())
+
+
+def test_a_producer_that_is_held_up_is_waited_for() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        answering = scene.broker.channels.pop(Names("a").requests)
+        reading = asyncio.create_task(whole(reader))
+        await asyncio.sleep(LOST_S - 5)
+        scene.broker.channels[Names("a").requests] = answering
+        scene.tap.give("text")
+        scene.tap.end()
+        assert await reading == "text"
+        await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def test_a_reader_that_dies_without_a_word_is_forgotten() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give("text")
+        assert await anext(reader) == "text"
+        scene.broker.channels = {  # it hears nothing, and it says nothing
+            name: receive for name, receive in scene.broker.channels.items() if ":text:" not in name
+        }
+        scene.tap.end()
+        began = asyncio.get_running_loop().time()
+        await scene.ended[0]
+        assert asyncio.get_running_loop().time() - began <= LOST_S
+        assert await scene.streams.state("a") == "done"
+        assert not scene.broker.channels
+        await reader.aclose()
+
+    virtual_time.run(main())
+
+
+def test_a_reader_that_pauses_for_long_reads_on() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give("before ")
+        assert await anext(reader) == "before "
+        await asyncio.sleep(10 * LOST_S)
+        scene.tap.give("after")
+        assert await anext(reader) == "after"
+        scene.tap.end()
+        assert await whole(reader) == ""
+        await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def test_a_reader_that_pauses_for_long_after_the_end_is_told_that_it_came_too_late() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give(*(CHUNK,) * 40)
+        scene.tap.end()
+        await scene.ended[0]  # it was waited for, for half a minute
+        for _ in range(16):
+            assert await anext(reader) == CHUNK
+        with pytest.raises(ProducerLost, match=f"at character {WINDOW}"):
+            await anext(reader)
+
+    virtual_time.run(main())
+
+
+def test_what_others_publish_on_the_channels_is_ignored() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        for channel in list(scene.broker.channels):
+            for junk in ("", "junk", "[]", "[1, 2]", "{}", "a b c\ntext", "[" * 100):
+                await scene.broker.publish(channel, junk)
+            stranger = Part("another production", Kind.TEXT, 0, "not ours").encode()
+            await scene.broker.publish(channel, stranger)
+        scene.tap.give("text")
+        scene.tap.end()
+        assert await whole(reader) == "text"
+        await scene.ended[0]
+
+    virtual_time.run(main())

@@ -1,0 +1,84 @@
+"""What may be a source, and what its readers are told when it is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate.resumable import SourceFailed
+
+from tests.client.resumable.sources import chunks, whole
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.client.resumable.conftest import MakeStreams
+
+
+class Events:
+    """An async iterator that is no generator, as clients of models give it."""
+
+    def __init__(self) -> None:
+        self._left = ["a", "b"]
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
+
+
+def generated() -> Iterator[str]:
+    yield "a"
+    yield "b"
+
+
+@pytest.mark.parametrize("make_source", [lambda: ["a", "", "b"], generated, Events])
+async def test_iterables_of_text_are_sources(in_memory: MakeStreams, make_source: Any) -> None:
+    reader = await in_memory().create("a", make_source)
+    assert await whole(reader) == "ab"
+
+
+async def coroutine() -> str:
+    return "text"
+
+
+def raising() -> Iterator[str]:
+    raise LookupError("no such model")
+
+
+@pytest.mark.parametrize(
+    ("make_source", "told"),
+    [
+        (lambda: None, "TypeError: make_source must give .* not an object of type NoneType"),
+        (lambda: "text", "TypeError: make_source must give .* not an object of type str"),
+        (lambda: {"a": 1}, "TypeError: make_source must give .* not an object of type dict"),
+        (coroutine, "TypeError: make_source must give .* not an object of type coroutine"),
+        (lambda: chunks(b"bytes"), "TypeError: a source must give str, not .* of type bytes"),  # type: ignore[arg-type]
+        (lambda: ["ok", {"delta": "x"}], "TypeError: a source must give str, not .* of type dict"),
+        (chunks("a"), "TypeError: .* not callable"),
+        (raising, "LookupError: no such model"),
+    ],
+)
+async def test_what_is_no_source_ends_the_stream_with_its_error(
+    in_memory: MakeStreams, make_source: Any, told: str
+) -> None:
+    with pytest.raises(SourceFailed, match=f"the source of stream 'a' failed: {told}"):
+        await whole(await in_memory().create("a", make_source))
+
+
+async def test_the_creator_has_the_error_itself(in_memory: MakeStreams) -> None:
+    reader = await in_memory().create("a", raising)
+    with pytest.raises(SourceFailed) as raised:
+        await whole(reader)
+    assert isinstance(raised.value.__cause__, LookupError)
+
+
+async def test_an_error_is_told_in_a_thousand_characters(on_redis: MakeStreams) -> None:
+    def wordy() -> Iterator[str]:
+        raise ValueError("\ud83d" + "x" * 10_000)
+
+    with pytest.raises(SourceFailed, match=r"failed: ValueError: [?]x{900,1000}$"):
+        await whole(await on_redis().create("a", wordy))

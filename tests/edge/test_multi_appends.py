@@ -1,0 +1,132 @@
+"""Multi-appends through the gateway to an HTTP origin that knows them, or does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.edge.gateways import edge
+from tests.edge.origins import own_log, reference
+from tests.support.http1 import Answer, ask
+from tests.support.multi_append import MULTI, framed
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import EDGE, edge_serving, request
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Play, Wire
+    from tests.web.serving import Serving
+
+S = f"{EDGE}/s"
+OFFERED = "X-Stream-Multi: true"
+HEAD_OFFERS = answer(b"", "Stream-Next-Offset: 0000", OFFERED)
+HEAD_SILENT = answer(b"", "Stream-Next-Offset: 0000")
+BODY = framed([b"a", b"bc"])
+
+
+def taking(*fields: str) -> Play:
+    """Takes the body of a write, and says that it is stored."""
+
+    async def play(wire: Wire) -> None:
+        await wire.body()
+        await wire.send(answer(b"", "Stream-Next-Offset: 0001", *fields))
+
+    return play
+
+
+APPENDED = taking(OFFERED)
+APPENDED_AS_DATA = taking()
+
+
+async def multi_append(gateway: Serving, value: str = "true") -> Answer:
+    lines = (f"X-Stream-Multi: {value}", "Content-Type: text/plain")
+    return await gateway.ask(request("POST", S, *lines, body=BODY))
+
+
+def asked(raw: RawOrigin) -> list[str]:
+    return [heard.method for heard in raw.heard]
+
+
+async def test_the_origin_is_asked_once_whether_it_knows_chunks() -> None:
+    async with RawOrigin(HEAD_OFFERS, APPENDED, APPENDED) as raw, edge_serving(raw) as gateway:
+        for _ in range(2):
+            got = await multi_append(gateway)
+            assert (got.status, got.get("X-Stream-Multi")) == (200, "true")
+        assert asked(raw) == ["HEAD", "POST", "POST"]
+        assert "content-length" not in raw.heard[0].named
+        assert raw.heard[1].named["x-stream-multi"] == "true"
+        assert raw.heard[1].named["content-length"] == str(len(BODY))
+
+
+@pytest.mark.parametrize("method", ["PUT", "HEAD", "POST"])
+async def test_who_was_told_of_the_offer_by_the_gateway_costs_no_question(method: str) -> None:
+    async with RawOrigin(HEAD_OFFERS, APPENDED) as raw, edge_serving(raw) as gateway:
+        told = await gateway.ask(request(method, S))
+        assert told.get("X-Stream-Multi") == "true"
+        assert (await multi_append(gateway)).status == 200
+        assert asked(raw) == [method, "POST"]
+
+
+@pytest.mark.parametrize("value", ["true", "yes"])
+async def test_lengths_are_not_passed_on_to_who_would_take_them_for_data(value: str) -> None:
+    async with RawOrigin(HEAD_SILENT, HEAD_SILENT) as raw, edge_serving(raw) as gateway:
+        for _ in range(2):
+            refusal = await multi_append(gateway, value)
+            refusal.assert_problem(501, "the origin does not know multi-appends")
+            assert refusal.get("X-Stream-Multi") is None
+        assert asked(raw) == ["HEAD", "HEAD"]
+
+
+async def test_an_offer_ends_with_an_answer_without_it_and_may_begin_again() -> None:
+    plays = (HEAD_OFFERS, APPENDED, APPENDED_AS_DATA, HEAD_SILENT, HEAD_OFFERS, APPENDED)
+    async with RawOrigin(*plays) as raw, edge_serving(raw) as gateway:
+        assert (await multi_append(gateway)).status == 200
+        await gateway.ask(request("POST", S, "Content-Type: text/plain", body=b"x"))
+        assert (await multi_append(gateway)).status == 501
+        assert (await multi_append(gateway)).status == 200
+        assert asked(raw) == ["HEAD", "POST", "POST", "HEAD", "HEAD", "POST"]
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found", "405 No Such Method"])
+async def test_a_writer_who_may_not_ask_is_let_through(status: str) -> None:
+    refusal = answer(b"", status=status)
+    async with RawOrigin(refusal, APPENDED) as raw, edge_serving(raw) as gateway:
+        assert (await multi_append(gateway)).status == 200
+        assert asked(raw) == ["HEAD", "POST"]
+
+
+async def test_other_requests_are_no_reason_to_ask() -> None:
+    async with RawOrigin(APPENDED_AS_DATA) as raw, edge_serving(raw) as gateway:
+        plain = request("POST", S, "Content-Type: text/plain", body=b"x")
+        assert (await gateway.ask(plain)).status == 200
+        created = await gateway.ask(request("PUT", S, OFFERED, body=BODY))  # the origin's to judge
+        assert created.status == 200
+        assert asked(raw) == ["POST", "PUT"]
+
+
+def test_readers_behind_a_gateway_have_what_it_passed_on() -> None:
+    with own_log() as origin, edge(origin.url) as gateway:
+        path = "/v1/stream/s"
+        text = {"Content-Type": "application/json"}
+        created = ask(gateway.port, "PUT", path, b"", **text)
+        assert (created.status, created.get("X-Stream-Multi")) == (201, "true")
+        first = ask(gateway.port, "GET", f"{path}?offset=-1")
+        assert (first.body, first.get("X-Stream-Multi")) == (b"[]", None)
+        body = framed([b"[1,2]", b'"a"'])
+        got = ask(gateway.port, "POST", path, body, **text, **MULTI)
+        assert got.status == 204
+        for port in (origin.port, gateway.port):  # which keeps no answer of before
+            assert ask(port, "GET", f"{path}?offset=-1").body == b'[[1,2],"a"]'
+        again = ask(gateway.port, "POST", path, body[:-1], **text, **MULTI)
+        again.assert_problem(400, "chunk 2 is cut")
+
+
+def test_the_reference_server_never_sees_a_length() -> None:
+    with reference() as origin, edge(origin.url) as gateway:
+        path = "/v1/stream/s"
+        text = {"Content-Type": "text/plain"}
+        assert ask(gateway.port, "PUT", path, b"", **text).get("X-Stream-Multi") is None
+        refusal = ask(gateway.port, "POST", path, framed([b"a"]), **text, **MULTI)
+        refusal.assert_problem(501, "without X-Stream-Multi")
+        assert ask(gateway.port, "POST", path, b"a", **text).status == 204
+        assert ask(origin.port, "GET", f"{path}?offset=-1").body == b"a"

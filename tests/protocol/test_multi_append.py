@@ -1,0 +1,231 @@
+"""Bodies of chunks: what is taken apart, what is refused, and JSON in one go and in steps alike."""
+
+from __future__ import annotations
+
+import json
+from unittest.mock import patch
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest
+from gateway.protocol import json_slices, multi_append
+from gateway.protocol.json_slices import SLICE_BYTES
+from gateway.protocol.multi_append import (
+    MAX_CHUNKS,
+    NO_CHUNK,
+    chunks_of,
+    is_multi,
+    long_multi_records,
+    multi_records,
+)
+from gateway.protocol.requests import parse_append, parse_create
+from tests.protocol.steps import whole
+from tests.protocol.test_content import JSON, SPACE, VALUES
+from tests.support.multi_append import MULTI, framed
+
+TEXT = "text/plain"
+CHUNKS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=20)
+MUCH = b'"' + b"x" * SLICE_BYTES + b'"'
+
+
+def refusal_of(body: bytes) -> str:
+    with pytest.raises(BadRequest) as refusal:
+        chunks_of(body)
+    return refusal.value.detail
+
+
+@given(CHUNKS)
+@example([b"\0\0\0\1a"])
+@example([b"a" * 300, b"\xff" * 70_000])
+def test_chunks_are_what_was_framed(chunks: list[bytes]) -> None:
+    assert chunks_of(framed(chunks)) == chunks
+    assert multi_records(TEXT, framed(chunks)) == (chunks, len(chunks))
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", NO_CHUNK),
+        (b"\0", "1 bytes follow the last chunk, too few for a length"),
+        (b"\0\0\0", "3 bytes follow the last chunk, too few for a length"),
+        (b"\0\0\0\0", "chunk 1 is empty: each must have a byte"),
+        (b"\0\0\0\1", "chunk 1 is cut: its length is 1, and 0 bytes follow"),
+        (b"\0\0\0\5abcd", "chunk 1 is cut: its length is 5, and 4 bytes follow"),
+        (
+            b"\xff\xff\xff\xffabcd",
+            "chunk 1 is cut: its length is 4,294,967,295, and 4 bytes follow",
+        ),
+        (framed([b"ab"]) + b"c", "1 bytes follow the last chunk, too few for a length"),
+        (framed([b"ab", b"c"])[:-1], "chunk 2 is cut: its length is 1, and 0 bytes follow"),
+        (framed([b"ab", b"", b"c"]), "chunk 2 is empty: each must have a byte"),
+        (framed([b"ab", b""]), "chunk 2 is empty: each must have a byte"),
+        (b'{"no": "frame"}', "chunk 1 is cut: its length is 2,065,854,063, and 11 bytes follow"),
+    ],
+)
+def test_what_is_no_frame_is_refused(body: bytes, detail: str) -> None:
+    assert refusal_of(body) == detail
+
+
+@given(st.binary(max_size=60))
+def test_whatever_is_taken_is_framed_the_same_again(body: bytes) -> None:
+    try:
+        chunks = chunks_of(body)
+    except BadRequest:
+        return
+    assert framed(chunks) == body
+
+
+@given(CHUNKS, st.data())
+def test_a_frame_that_is_cut_is_refused_or_ends_with_a_chunk(
+    chunks: list[bytes], data: st.DataObject
+) -> None:
+    whole_frame = framed(chunks)
+    body = whole_frame[: data.draw(st.integers(0, len(whole_frame) - 1))]
+    ends = [len(framed(chunks[:count])) for count in range(1, len(chunks))]
+    if len(body) in ends:
+        assert chunks_of(body) == chunks[: ends.index(len(body)) + 1]
+    else:
+        refusal_of(body)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_a_request_has_so_many_chunks_and_no_more(more: int) -> None:
+    chunks = [b"x"] * (MAX_CHUNKS + more)
+    if more > 0:
+        told = refusal_of(framed(chunks))
+        assert told == "a multi-append may have 4,096 chunks, and this one has more"
+    else:
+        assert chunks_of(framed(chunks)) == chunks
+
+
+@pytest.mark.parametrize(
+    ("value", "asked"), [(None, False), ("true", True), ("TRUE", True), ("True", True)]
+)
+def test_a_header_says_that_a_body_is_of_chunks(value: str | None, asked: bool) -> None:
+    headers = {"Content-Type": TEXT} if value is None else {"X-Stream-Multi": value}
+    assert is_multi(headers) is asked
+
+
+@pytest.mark.parametrize("value", ["", "false", "1", "yes", "true, true", " true"])
+def test_any_other_value_is_refused(value: str) -> None:
+    with pytest.raises(BadRequest, match="X-Stream-Multi must be true, or absent"):
+        parse_append({"X-Stream-Multi": value, "Content-Type": TEXT}, b"x")
+
+
+def test_a_body_without_chunks_is_refused_though_it_closes() -> None:
+    with pytest.raises(BadRequest, match=NO_CHUNK):
+        parse_append({**MULTI, "Stream-Closed": "true"}, b"")
+
+
+def test_a_stream_is_not_created_with_chunks() -> None:
+    with pytest.raises(BadRequest, match="X-Stream-Multi is for POST"):
+        parse_create({**MULTI, "Content-Type": TEXT}, framed([b"a"]))
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def in_one_go(body: bytes) -> list[bytes] | None:
+    """The values; None when they are refused."""
+    try:
+        values, count = multi_records(JSON, body)
+    except BadRequest:
+        return None
+    assert len(values) == count
+    return list(values)
+
+
+def in_steps(body: bytes, size: int) -> list[bytes] | None:
+    """The same by slices of so many bytes."""
+    with (
+        patch.object(json_slices, "SLICE_BYTES", size),
+        patch.object(multi_append, "SLICE_BYTES", size),
+    ):
+        made = whole(long_multi_records(body))
+    return None if isinstance(made, BadRequest) else list(made[0])
+
+
+@pytest.mark.parametrize(
+    ("chunks", "values"),
+    [
+        ([b"1"], [b"1"]),
+        ([b"[1, 2]", b"[]"], [b"[1, 2]", b"[]"]),
+        ([b' {"a" : 1.50}\n', b"\tnull"], [b'{"a" : 1.50}', b"null"]),
+        ([b"1,2"], None),
+        ([b"[1", b"2]"], None),
+        ([b'"a', b'b"'], None),
+        ([b"1,[2", b"3],4", b"5"], None),
+        ([b'"\xc3', b'\xa9"'], None),
+        ([b"1", b" "], None),
+        ([b"NaN"], None),
+        ([b"1", b'"\\ud800"'], None),
+        ([b"1 2"], None),
+        ([b"[" * 64 + b"]" * 64, b"1"], [b"[" * 64 + b"]" * 64, b"1"]),
+        ([b"[" * 65 + b"]" * 65, b"1"], None),
+        ([b"1" * 4300], [b"1" * 4300]),
+        ([b"1" * 4301], None),
+    ],
+)
+def test_each_chunk_is_one_value_and_one_message(
+    chunks: list[bytes], values: list[bytes] | None
+) -> None:
+    body = framed(chunks)
+    assert in_one_go(body) == values
+    assert in_steps(body, 16) == values
+    # Beside what is long, so that it is taken apart in steps.
+    beside = framed([MUCH, *chunks, MUCH])
+    assert in_steps(beside, SLICE_BYTES) == (None if values is None else [MUCH, *values, MUCH])
+
+
+@given(st.lists(st.tuples(SPACE, VALUES, SPACE), min_size=1, max_size=8), st.integers(13, 60))
+def test_values_are_kept_as_they_were_sent(items: list[tuple[str, str, str]], size: int) -> None:
+    body = framed("".join(item).encode() for item in items)
+    values = [value.encode() for _, value, _ in items]
+    assert in_one_go(body) == values
+    assert in_steps(body, size) == values
+
+
+@given(st.lists(st.text('[]{},:"\\ 1u\n', min_size=1, max_size=6), min_size=1, max_size=5))
+@example(["[1", "2]", "3"])
+@example(["1,[2", "3],4", "5"])
+@example(["1,2", "[3", "4]"])
+def test_a_chunk_is_taken_when_it_alone_is_json(chunks: list[str]) -> None:
+    values: list[bytes] | None = []
+    for chunk in chunks:
+        try:
+            json.loads(chunk)
+        except ValueError:
+            values = None
+            break
+        assert values is not None
+        values.append(chunk.strip(" \n").encode())
+    body = framed(chunk.encode() for chunk in chunks)
+    assert in_one_go(body) == values
+    assert in_steps(body, 13) == values
+
+
+@pytest.mark.parametrize(
+    ("chunks", "detail"),
+    [
+        ([b"1", b"2,3"], "chunk 2 is not usable JSON: JSON is malformed: trailing characters"),
+        ([MUCH, MUCH[:-1]], "chunk 2 is not usable JSON: Input data was truncated"),
+        ([MUCH, b"1", b"x"], "chunk 3 is not usable JSON: JSON is malformed: invalid character"),
+        ([MUCH, b"[" * 70 + b"]" * 70], "chunk 2 is not usable JSON: it is nested more than 64"),
+        (
+            [MUCH + b"," + MUCH],
+            "chunk 1 is not usable JSON: JSON is malformed: trailing characters",
+        ),
+    ],
+)
+def test_a_chunk_that_is_no_value_is_named(chunks: list[bytes], detail: str) -> None:
+    refusal = whole(long_multi_records(framed(chunks)))
+    assert isinstance(refusal, BadRequest)
+    assert detail in refusal.detail
+
+
+def test_a_long_body_that_is_no_frame_is_refused_in_steps_too() -> None:
+    refusal = whole(long_multi_records(framed([MUCH]) + b"\0"))
+    assert isinstance(refusal, BadRequest)
+    assert refusal.detail == "1 bytes follow the last chunk, too few for a length"

@@ -1,0 +1,16 @@
+"""An encoder of chunks that shares nothing with the gateway's reader of them."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MULTI = {"X-Stream-Multi": "true"}
+
+
+def framed(chunks: Iterable[bytes]) -> bytes:
+    """Each chunk behind its length."""
+    return b"".join(struct.pack(">I", len(chunk)) + chunk for chunk in chunks)
