@@ -65,11 +65,10 @@ def test_the_first_chunk_says_when_a_batch_is_due() -> None:
     assert backlog.due_at == pytest.approx(5.010)
 
 
-def test_batches_are_lowered_and_never_raised() -> None:
+def test_batches_may_be_less_than_the_limits() -> None:
     backlog = filled(b"a", b"b")
-    backlog.lower(max_batch_chunks=1)
-    backlog.lower(max_batch_chunks=2, max_batch_bytes=1000)
-    assert backlog.next_batch() == [b"a"]
+    backlog.max_batch_chunks = 1
+    assert (backlog.is_full, backlog.next_batch()) == (True, [b"a"])
     assert "pending=1" in repr(backlog)
 
 

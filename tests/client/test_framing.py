@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 from headgate import multi_append
 from headgate.framing import JsonFraming, PlainFraming, framing_of
-from headgate.stream import Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,10 +24,6 @@ VALUES = st.recursive(
 @dataclass
 class Point:
     x: int
-
-
-def metadata(content_type: str, *, takes_multi: bool = False) -> Metadata:
-    return Metadata(content_type, "0", False, None, None, takes_multi)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +45,14 @@ def metadata(content_type: str, *, takes_multi: bool = False) -> Metadata:
 def test_a_batch_is_what_its_stream_takes(
     content_type: str, takes_multi: bool, chunks: list[bytes], body: bytes, headers: dict[str, str]
 ) -> None:
-    framing = framing_of(metadata(content_type, takes_multi=takes_multi))
+    framing = framing_of(content_type, takes_multi=takes_multi)
     assert framing.batch(chunks) == (body, headers)
 
 
 def test_only_where_multi_appends_are_offered_have_other_streams_batches() -> None:
-    assert framing_of(metadata("text/plain")).max_chunks == 1
-    assert framing_of(metadata("text/plain", takes_multi=True)).max_chunks is None
-    assert framing_of(metadata("application/json")).max_chunks is None
+    assert framing_of("text/plain", takes_multi=False).max_chunks == 1
+    assert framing_of("text/plain", takes_multi=True).max_chunks is None
+    assert framing_of("application/json", takes_multi=False).max_chunks is None
 
 
 @given(st.lists(st.binary(min_size=1)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import headgate
@@ -28,12 +27,12 @@ class Way(RequestProxy):
     """The way to a gateway; appends wait while the gate is shut."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(port, self._decide)
+        super().__init__(port, self._fate)
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = 0  # appends, before the gate
 
-    async def _decide(self, request: web.Request) -> Fate:
+    async def _fate(self, request: web.Request) -> Fate:
         if request.method == "POST":
             self.arrived += 1
             await self.gate.wait()
@@ -338,15 +337,12 @@ async def test_chunks_go_in_multi_appends_where_the_server_takes_them(way: Way) 
     assert await is_closed(url)
 
 
-async def test_chunks_go_as_they_are_where_the_server_takes_no_more(way: Way) -> None:
+async def test_a_writer_that_is_told_the_type_asks_nothing_and_learns_by_the_first_answer(
+    way: Way,
+) -> None:
     url = await made(way.url, TEXT)
-    async with headgate.Stream(url) as stream:
-        metadata = replace(await stream.head(), takes_multi=False)
-        async with StreamWriter(stream, metadata=metadata, flush_interval=LONG_S) as writer:
-            for text in ("a", "é", b"c"):
-                await writer.write(text)
-            await writer.end()
-    assert [heard.body for heard in way.appends] == [b"a", "é".encode(), b"c"]
-    assert [heard.headers.get("Stream-Closed") for heard in way.appends] == [None, None, "true"]
-    assert not any("X-Stream-Multi" in heard.headers for heard in way.appends)
-    assert await data(url) == "aéc".encode()
+    async with StreamWriter(url, content_type=TEXT, flush_interval=LONG_S) as writer:
+        for text in ("a", "b", "c"):
+            await writer.write(text)
+    assert [heard.method for heard in way.heard] == ["PUT", "POST", "POST"]
+    assert [heard.body for heard in way.appends] == [b"a", b"\0\0\0\1b\0\0\0\1c"]

@@ -34,10 +34,10 @@ class Way(RequestProxy):
     """The way to a gateway; `fates` are those of the next appends."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(port, self._decide)
+        super().__init__(port, self._fate)
         self.fates: deque[Fate] = deque()
 
-    async def _decide(self, request: web.Request) -> Fate:
+    async def _fate(self, request: web.Request) -> Fate:
         return self.fates.popleft() if request.method == "POST" and self.fates else Fate.PASSED
 
 
@@ -245,13 +245,22 @@ async def test_a_stream_that_is_not_there_is_told_at_the_start(way: Way) -> None
             pass
 
 
-async def test_a_stream_of_another_type_is_told_at_the_start(way: Way) -> None:
+async def test_a_stream_of_another_type_is_told(way: Way) -> None:
     url = await made(way.url, TEXT)
-    async with StreamWriter(url, content_type="Text/Plain; charset=utf-8"):
+    async with headgate.Stream(url) as stream:
+        metadata = await stream.head()
+    async with StreamWriter(url, metadata=metadata, content_type="Text/Plain; charset=utf-8"):
         pass
     with pytest.raises(headgate.StreamConflict, match="the stream is text/plain, not application/"):
-        async with StreamWriter(url, content_type=JSON):
+        async with StreamWriter(url, metadata=metadata, content_type=JSON):
             pass
+
+    async def write() -> None:
+        async with StreamWriter(url, content_type=JSON) as writer:
+            await writer.write("a")
+
+    with pytest.raises(headgate.StreamConflict, match="the stream holds text/plain, not "):
+        await write()
 
 
 async def test_a_closed_stream_is_told_at_the_start(way: Way) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
-from gateway.protocol.multi_append import MAX_CHUNKS
+from gateway.protocol.multi_append import MAX_MESSAGES
 from tests.support.multi_append import framed
 from tests.web.serving import PREFIX, put, serving
 
@@ -67,13 +67,13 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 MULTI_APPENDS = {
-    "chunks of a byte": (TEXT, framed([b"x"] * MAX_CHUNKS)),
-    "long chunks": (TEXT, framed([b"x" * (SIZE // MAX_CHUNKS)] * MAX_CHUNKS)),
-    "numbers": (JSON, framed([b"1"] * MAX_CHUNKS)),
-    "arrays": (JSON, framed([b"[" + b"1," * 200 + b"1]"] * MAX_CHUNKS)),
+    "chunks of a byte": (TEXT, framed([b"x"] * MAX_MESSAGES)),
+    "long chunks": (TEXT, framed([b"x" * (SIZE // MAX_MESSAGES)] * MAX_MESSAGES)),
+    "numbers": (JSON, framed([b"1"] * MAX_MESSAGES)),
+    "arrays": (JSON, framed([b"[" + b"1," * 200 + b"1]"] * MAX_MESSAGES)),
     "one array": (JSON, framed([filled(b"1")])),
-    "a last value that is none": (JSON, framed([*[b"1"] * (MAX_CHUNKS - 1), b"2,3"])),
-    "one too many": (TEXT, framed([b"x"] * (MAX_CHUNKS + 1))),
+    "a last value that is none": (JSON, framed([*[b"1"] * (MAX_MESSAGES - 1), b"2,3"])),
+    "one too many": (TEXT, framed([b"x"] * (MAX_MESSAGES + 1))),
     "many too many": (TEXT, framed([b"x"] * (SIZE // 5))),
     "no chunk": (TEXT, b"\0" * SIZE),
 }
@@ -135,7 +135,7 @@ def test_no_multi_append_takes_a_long_turn(
     assert {name: turn for name, turn in found.items() if turn > LONGEST_TURN_S} == {}
 
 
-def test_chunks_of_a_byte_take_no_long_turn(
+def test_messages_of_a_byte_take_no_long_turn(
     longest: list[float], tell: Callable[[str], None]
 ) -> None:
     head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode()

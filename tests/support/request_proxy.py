@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -48,7 +47,7 @@ async def passes(_request: web.Request) -> Fate:
 
 
 class RequestProxy:
-    """Stands before a loopback port; each way takes `latency_s`.
+    """Stands before a loopback port.
 
     `decide` says what becomes of a request, when its head has come, and may keep it waiting.
     """
@@ -57,11 +56,8 @@ class RequestProxy:
         self,
         target_port: int,
         decide: Callable[[web.Request], Awaitable[Fate]] = passes,
-        *,
-        latency_s: float = 0.0,
     ) -> None:
-        self.decide = decide
-        self.latency_s = latency_s
+        self._decide = decide
         self.port = free_port()
         self.heard: list[Heard] = []
         self._target = f"http://127.0.0.1:{target_port}"
@@ -99,15 +95,13 @@ class RequestProxy:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        await asyncio.sleep(self.latency_s)
-        fate = await self.decide(request)
+        fate = await self._decide(request)
         self.heard.append(Heard(request.method, request.headers, body, fate))
         answer = None
         if fate is Fate.REFUSED:
             answer = web.Response(status=503)
         elif fate is not Fate.LOST:
             answer = await self._pass(request, body)
-        await asyncio.sleep(self.latency_s)
         if answer is None or fate is Fate.LOST_AFTER:
             if request.transport is not None:  # else the client has gone
                 request.transport.abort()

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
-from gateway.protocol.multi_append import LENGTH_BYTES, MAX_CHUNKS
+from gateway.protocol.multi_append import LENGTH_BYTES, MAX_MESSAGES
 from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.multi_append import MULTI, framed
@@ -64,7 +64,7 @@ class Stall(NamedTuple):
 
 def in_chunks(item: bytes, size: int) -> bytes:
     """As many chunks of it as a request may have, and the longest body has room for."""
-    return framed([item] * min(MAX_CHUNKS, size // (LENGTH_BYTES + len(item))))
+    return framed([item] * min(MAX_MESSAGES, size // (LENGTH_BYTES + len(item))))
 
 
 def array(item: bytes, size: int) -> bytes:
@@ -107,8 +107,8 @@ def chunked_bodies(size: int) -> dict[str, tuple[str, bytes]]:
     """The same of multi-appends."""
     return {
         "chunks of a byte": (TEXT, in_chunks(b"x", size)),
-        "long chunks": (OCTETS, in_chunks(b"\xff" * (size // MAX_CHUNKS - LENGTH_BYTES), size)),
-        "chunks of arrays": (JSON, in_chunks(array(b"[1]", size // MAX_CHUNKS - 8), size)),
+        "long chunks": (OCTETS, in_chunks(b"\xff" * (size // MAX_MESSAGES - LENGTH_BYTES), size)),
+        "chunks of arrays": (JSON, in_chunks(array(b"[1]", size // MAX_MESSAGES - 8), size)),
         "one array in a chunk": (JSON, in_chunks(array(b"1", size - LENGTH_BYTES), size)),
     }
 
@@ -323,7 +323,7 @@ def _in_chunks(client: Client, size: int) -> Entries:
         fields = {"Content-Type": content_type, **MULTI}
         yield f"multi-append: {body_name}", partial(client.ask, "POST", name, body, fields)
     name = client.fresh(TEXT)
-    many = _multi_appends(name, size // 64 // MAX_CHUNKS)
+    many = _multi_appends(name, size // 64 // MAX_MESSAGES)
     yield "multi-appends of bytes", partial(client.ask_much, many)
     for way in ("read", "events from the log"):
         yield f"{way}: chunks of a byte", partial(client.dealt_with, way, TEXT, b"", name)
