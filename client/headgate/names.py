@@ -22,7 +22,12 @@ MULTI = "X-Stream-Multi"
 
 
 def stream_url(base: str, name: str) -> str:
-    """The URL of the stream `name` below `base`: one path segment, whatever characters it has."""
+    """The URL of the stream `name` below `base`: one path segment, whatever characters it has.
+
+    Raises ValueError for `.` and `..`, which lead elsewhere however they are written.
+    """
+    if name in {".", ".."}:
+        raise ValueError(f"a stream cannot be named {name!r}")
     return f"{base.rstrip('/')}/{quote(name, safe='')}"
 
 

@@ -52,9 +52,9 @@ class StreamWriter:
             async for token in model:
                 await writer.write(token)
 
-    Entering the block asks the server for the stream's content type, and whether it takes
-    multi-appends, unless `metadata` has that from a `create` or `head` before. Leaving it sends
-    what is left, as with a file; when it is cancelled, what was not sent is discarded.
+    Entering the block asks the server for the stream's content type, unless `content_type` tells
+    it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a
+    file; when it is cancelled, what was not sent is discarded.
 
     What goes wrong is raised by the next call, and by every one after it: then the writer has
     ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
@@ -82,9 +82,8 @@ class StreamWriter:
         if isinstance(stream, str):
             stream = Stream(stream, authorization=authorization, session=session)
         self._stream = stream
-        self._backlog = Backlog(
-            Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
-        )
+        self._limits = Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
+        self._backlog = Backlog(self._limits)
         self._retries = Retries(
             retry_for, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random), note
         )
@@ -111,6 +110,16 @@ class StreamWriter:
         return self._producer.id
 
     @property
+    def content_type(self) -> str:
+        """The stream's content type, which is known inside of the block."""
+        return self._content_type or ""
+
+    @property
+    def taken(self) -> int:
+        """How many chunks were written; those that add nothing do not count."""
+        return self._backlog.taken
+
+    @property
     def acknowledged(self) -> int:
         """How many chunks are in the stream, by the word of the server."""
         return self._backlog.acknowledged
@@ -119,12 +128,13 @@ class StreamWriter:
         async with contextlib.AsyncExitStack() as block:
             if self._is_own_stream:
                 await block.enter_async_context(self._stream)
-            if self._metadata is None:
-                self._metadata = await self._retries.run(self._stream.head)
-            self._check_stream(self._metadata)
-            self._framing = framing_of(self._metadata)
-            if self._framing.max_chunks is not None:
-                self._backlog.lower(max_batch_chunks=self._framing.max_chunks)
+            metadata = self._metadata
+            if metadata is None and self._content_type is None:
+                metadata = await self._retries.run(self._stream.head)
+            if metadata is not None:
+                self._check_stream(metadata)
+                self._content_type = metadata.content_type
+            self._frame(takes_multi=metadata is not None and metadata.takes_multi)
             self._block = block.pop_all()
         self._sender = asyncio.create_task(self._send_all())
         return self
@@ -252,6 +262,12 @@ class StreamWriter:
                 f"{self._stream.shown}: the stream is {metadata.content_type}, not {wanted}", 409
             )
 
+    def _frame(self, *, takes_multi: bool) -> None:
+        assert self._content_type is not None
+        self._framing = framing_of(self._content_type, takes_multi=takes_multi)
+        most = self._limits.max_batch_chunks
+        self._backlog.max_batch_chunks = min(most, self._framing.max_chunks or most)
+
     # ---------------------------------------------------------------- the sender
 
     async def _send_all(self) -> None:
@@ -290,22 +306,24 @@ class StreamWriter:
             if len(batch) == 1:
                 raise self._named(refusal, batch[0]) from refusal
             if isinstance(refusal, TooLarge):
-                self._backlog.lower(max_batch_bytes=sum(map(len, batch)) // 2)
+                self._backlog.max_batch_bytes = sum(map(len, batch)) // 2
             half = len(batch) // 2
             await self._send(batch[:half], is_closing=False)
             await self._send(batch[half:], is_closing=is_closing)
 
     async def _append(self, batch: list[bytes], *, is_closing: bool) -> None:
         assert self._framing is not None
-        assert self._metadata is not None
+        assert self._content_type is not None
         body, headers = self._framing.batch(batch) if batch else (b"", {})
         appended = await self._producer.append(
             body,
-            content_type=self._metadata.content_type,
+            content_type=self._content_type,
             headers=headers,
             is_closing=is_closing,
         )
         self._backlog.acknowledge(batch)
+        if appended.takes_multi and self._framing.max_chunks is not None:
+            self._frame(takes_multi=True)
         self.next_offset = appended.next_offset or self.next_offset
         self._tell()
 

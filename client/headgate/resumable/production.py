@@ -13,7 +13,7 @@ from headgate.resumable.buffer import TextBuffer
 from headgate.resumable.forwarder import Forwarder
 from headgate.resumable.messages import Ask
 from headgate.resumable.names import DONE
-from headgate.resumable.source import text_of
+from headgate.resumable.source import text_of, told
 
 if TYPE_CHECKING:
     from headgate.resumable.contract import Broker, MakeSource, Text
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 RENEW_S = 60.0  # how often a long stream's sentinel is given its lifetime anew
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
-MOST_WORDS = 1000  # characters of an error that are told to readers
 
 _log = logging.getLogger("headgate.resumable")
 
@@ -75,15 +74,9 @@ class Production:
                 async for chunk in source:
                     self._buffer.append(chunk)
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            self._buffer.finish(self._failed(error), error)
+            self._buffer.finish(told(self._names.stream_id, error), error)
         else:
             self._buffer.finish()
-
-    def _failed(self, error: Exception) -> str:
-        """What readers are told, in a few words that can be sent."""
-        words = f"{type(error).__name__}: {error}"[:MOST_WORDS]
-        told = f"the source of stream {self._names.stream_id!r} failed: {words}"
-        return told.encode(errors="replace").decode()
 
     async def _stop(self) -> None:
         stopped = f"the producer of stream {self._names.stream_id!r} was stopped"

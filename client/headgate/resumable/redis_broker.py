@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.redis_subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -31,21 +30,19 @@ class RedisBroker:
         self._redis = redis
         if isinstance(redis, str):
             _new_client(redis)  # raises ValueError now rather than later
-        self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = (
-            WeakKeyDictionary()
-        )
+        self._connections = PerLoop(self._connected)
 
     async def publish(self, channel: str, message: str) -> None:
         """Publish it."""
         with _translated():
-            await self._here().client.publish(channel, message)
+            await self._connections.here().client.publish(channel, message)
 
     async def incr(self, key: str) -> int | None:
         """INCR, or None where the value is no number."""
         with _translated():
             try:
                 # Client.incr would send INCRBY.
-                count = self._here().client.execute_command("INCR", key)  # type: ignore[no-untyped-call]  # of redis-py
+                count = self._connections.here().client.execute_command("INCR", key)  # type: ignore[no-untyped-call]  # of redis-py
                 return int(await count)
             except exceptions.ResponseError as error:
                 if "not an integer" in str(error):
@@ -55,52 +52,45 @@ class RedisBroker:
     async def set(self, key: str, value: str, ttl: float) -> None:
         """SET with a lifetime."""
         with _translated():
-            await self._here().client.set(key, value, px=_milliseconds(ttl))
+            await self._connections.here().client.set(key, value, px=_milliseconds(ttl))
 
     async def get(self, key: str) -> str | None:
         """GET."""
         with _translated():
-            value = await self._here().client.get(key)
+            value = await self._connections.here().client.get(key)
         return value.decode() if isinstance(value, bytes) else value
 
     async def expire(self, key: str, ttl: float) -> None:
         """Set the lifetime of what is there."""
         with _translated():
-            await self._here().client.pexpire(key, _milliseconds(ttl))
+            await self._connections.here().client.pexpire(key, _milliseconds(ttl))
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
         """Hear a channel, once the server has confirmed it."""
         with _translated():
-            await self._here().subscriptions.subscribe(channel, receive)
+            await self._connections.here().subscriptions.subscribe(channel, receive)
 
     async def unsubscribe(self, channel: str) -> None:
         """Hear it no more."""
         with _translated():
-            await self._here().subscriptions.unsubscribe(channel)
+            await self._connections.here().subscriptions.unsubscribe(channel)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        connections = self._connections.pop(asyncio.get_running_loop(), None)
+        connections = self._connections.pop()
         if connections is not None:
             await connections.subscriptions.aclose()
             if isinstance(self._redis, str):
                 await connections.client.aclose()
 
-    def _here(self) -> _Connections:
-        loop = asyncio.get_running_loop()
-        connections = self._connections.get(loop)
-        if connections is None:
-            connections = self._connections[loop] = _Connections(self._client())
-        return connections
-
-    def _client(self) -> Redis:
+    def _connected(self) -> _Connections:
         if isinstance(self._redis, str):
-            return _new_client(self._redis)
-        if any(not loop.is_closed() for loop in self._connections):
+            return _Connections(_new_client(self._redis))
+        if self._connections.are_elsewhere():
             raise RuntimeError(
                 "a Redis client belongs to one event loop: give ResumableStreams the URL instead"
             )
-        return self._redis
+        return _Connections(self._redis)
 
 
 class _Connections:

@@ -83,7 +83,7 @@ class Subscriptions:
                 confirmation.set_exception(ConnectionError(str(error)))
 
     async def _hear(self) -> None:
-        pubsub = self._client.pubsub()
+        pubsub, hearing = self._client.pubsub(), asyncio.current_task()
         try:
             await pubsub.connect()  # type: ignore[no-untyped-call]  # of redis-py
             self._connected = pubsub  # channels from now on are subscribed to by themselves
@@ -92,6 +92,8 @@ class Subscriptions:
             is_asked = False
             while True:
                 message = await pubsub.get_message(timeout=PING_S)
+                if hearing is not None and hearing.cancelling():
+                    raise asyncio.CancelledError  # redis-py took it for its timeout
                 if message is not None:
                     is_asked = False
                     self._take(message)

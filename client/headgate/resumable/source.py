@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeGuard
 if TYPE_CHECKING:
     from headgate.resumable.contract import MakeSource
 
+MOST_WORDS = 1000  # characters of an error that are told to readers
+
 
 async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
     """The chunks of a source, but for empty ones. Raises what the source raises.
@@ -57,6 +59,13 @@ def _checked(chunk: object) -> TypeGuard[str]:
                 "a source gave half of a surrogate pair, which is no character"
             ) from error
     return bool(chunk)
+
+
+def told(stream_id: str, error: Exception) -> str:
+    """The error of a source for its readers, in a few words that can be sent."""
+    words = f"{type(error).__name__}: {error}"[:MOST_WORDS]
+    sentence = f"stream {stream_id!r} failed: {words}"
+    return sentence.encode(errors="replace").decode()
 
 
 def _named(value: object) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Self
 
 from headgate.resumable.contract import Broker
+from headgate.resumable.durable import Durable
 from headgate.resumable.productions import Productions
 from headgate.resumable.pubsub import PubSub, PubSubSettings
 
@@ -31,10 +33,15 @@ class ResumableStreams:
         resume_timeout: float = RESUME_TIMEOUT_S,
         max_buffer_bytes: int = MAX_BUFFER_BYTES,
         keep_alive: KeepAlive | None = None,
+        authorization: str | None = None,
     ) -> None:
         self._productions = Productions(keep_alive)
-        settings = PubSubSettings(sentinel_ttl, resume_timeout, max_buffer_bytes)
-        self._backplane: Backplane = _pubsub(backplane, settings, self._productions)
+        if isinstance(backplane, str) and backplane.startswith(("http://", "https://")):
+            ttl_s = max(1, math.ceil(sentinel_ttl))
+            self._backplane: Backplane = Durable(backplane, ttl_s, self._productions, authorization)
+        else:
+            settings = PubSubSettings(sentinel_ttl, resume_timeout, max_buffer_bytes)
+            self._backplane = _pubsub(backplane, settings, self._productions)
 
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int | None = None

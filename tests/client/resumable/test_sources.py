@@ -65,7 +65,7 @@ def raising() -> Iterator[str]:
 async def test_what_is_no_source_ends_the_stream_with_its_error(
     in_memory: MakeStreams, make_source: Any, told: str
 ) -> None:
-    with pytest.raises(SourceFailed, match=f"the source of stream 'a' failed: {told}"):
+    with pytest.raises(SourceFailed, match=f"stream 'a' failed: {told}"):
         await whole(await in_memory().create("a", make_source))
 
 

@@ -1,0 +1,186 @@
+"""Streams kept in a log: their text survives the process that produces it."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from headgate.errors import ProtocolError, StreamError, Unavailable
+from headgate.names import stream_url
+from headgate.resumable.errors import StreamExists
+from headgate.resumable.log_streams import FAILED, PRODUCER_TTL_S, LogStreams
+from headgate.resumable.per_loop import PerLoop
+from headgate.resumable.source import text_of, told
+from headgate.stream import Stream
+from headgate.writer import StreamWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from headgate.following import Batch
+    from headgate.resumable.contract import MakeSource, State, Text
+    from headgate.resumable.productions import Productions
+    from headgate.stream import Metadata
+
+BEAT_S = PRODUCER_TTL_S / 3
+STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
+
+_log = logging.getLogger("headgate.resumable")
+
+
+class Durable:
+    """A Backplane: one stream of the log for the text of each, which all readers follow."""
+
+    def __init__(
+        self, url: str, ttl_s: int, productions: Productions, authorization: str | None = None
+    ) -> None:
+        self._url = url
+        self._ttl_s = ttl_s
+        self._productions = productions
+        self._authorization = authorization
+        self._sessions = PerLoop(_session)
+        Stream(url)  # raises ValueError now rather than later
+
+    async def resumable(
+        self, stream_id: str, make_source: MakeSource, resume_at: int
+    ) -> Text | None:
+        """Create the stream, or read it where it exists."""
+        streams = self._streams(stream_id)
+        if await streams.state() is None and (found := await streams.claim()).is_new:
+            return self._created(streams, found, make_source)
+        return _read(streams, resume_at)
+
+    async def create(self, stream_id: str, make_source: MakeSource) -> Text:
+        """Create the stream. Raises StreamExists while it is kept."""
+        streams = self._streams(stream_id)
+        if await streams.state() is not None or not (found := await streams.claim()).is_new:
+            raise StreamExists(f"there is a stream {stream_id!r}")
+        return self._created(streams, found, make_source)
+
+    async def resume(self, stream_id: str, resume_at: int) -> Text | None:
+        """Read the stream, also when it is done; None where there is none."""
+        streams = self._streams(stream_id)
+        return None if await streams.state() is None else _read(streams, resume_at)
+
+    async def state(self, stream_id: str) -> State | None:
+        """What the log says."""
+        return await self._streams(stream_id).state()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        session = self._sessions.pop()
+        if session is not None:
+            await session.close()
+
+    def _streams(self, stream_id: str) -> LogStreams:
+        url = stream_url(self._url, stream_id)
+        stream = Stream(url, authorization=self._authorization, session=self._sessions.here())
+        return LogStreams(stream_id, stream, self._ttl_s)
+
+    def _created(self, streams: LogStreams, found: Metadata, make_source: MakeSource) -> Text:
+        self._productions.start(_produce(streams, found, make_source))
+        return _read(streams, 0)
+
+
+def _session() -> aiohttp.ClientSession:
+    # Each reader has a connection, and must not keep a producer from having one.
+    return aiohttp.ClientSession(
+        headers={"User-Agent": "headgate-client"}, connector=aiohttp.TCPConnector(limit=0)
+    )
+
+
+async def _produce(streams: LogStreams, found: Metadata, make_source: MakeSource) -> None:
+    """Write the source into the log, and how it ended."""
+    beating = asyncio.get_running_loop().create_task(_beat(streams))
+    try:
+        try:
+            await _write(streams, found, make_source)
+        except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
+            await streams.fail(FAILED, told(streams.stream_id, error))
+    except StreamError as error:  # readers will find that the producer is gone
+        _log.error("stream %r could not be ended: %s", streams.stream_id, error)
+    except asyncio.CancelledError:
+        with contextlib.suppress(StreamError, TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                stopped = f"the producer of stream {streams.stream_id!r} was stopped"
+                await streams.fail(FAILED, stopped)
+        raise
+    finally:
+        beating.cancel()
+
+
+async def _write(streams: LogStreams, found: Metadata, make_source: MakeSource) -> None:
+    async with (
+        StreamWriter(streams.text, metadata=found) as writer,
+        contextlib.aclosing(text_of(make_source)) as source,
+    ):
+        async for chunk in source:
+            await writer.write(chunk)
+        await writer.end()
+
+
+async def _beat(streams: LogStreams) -> None:
+    while True:
+        await asyncio.sleep(BEAT_S)
+        with contextlib.suppress(StreamError):  # the next one may get through
+            await streams.beat()
+
+
+async def _read(streams: LogStreams, resume_at: int) -> AsyncGenerator[str, None]:
+    """The text from a character on, and the error at its end."""
+    try:
+        async with contextlib.aclosing(_text_from(streams, resume_at)) as text:
+            async for chunk in text:
+                yield chunk
+        await streams.raise_error()
+    except RuntimeError as error:  # aiohttp's
+        if not streams.text.session.closed:
+            raise
+        raise Unavailable(f"{streams.text.shown}: ResumableStreams was closed") from error
+
+
+async def _text_from(streams: LogStreams, resume_at: int) -> AsyncGenerator[str, None]:
+    to_skip = resume_at
+    # A character whose bytes are in two batches comes with the second.
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    async with (
+        contextlib.aclosing(streams.text.follow()) as batches,
+        contextlib.aclosing(_watched(streams, batches)) as watched,
+    ):
+        async for batch in watched:
+            try:
+                text = decoder.decode(b"".join(batch.bodies), final=batch.is_last)
+            except UnicodeDecodeError as error:
+                raise ProtocolError(f"{streams.text.shown}: what was read is no UTF-8") from error
+            skipped = min(to_skip, len(text))
+            to_skip -= skipped
+            if skipped < len(text):
+                yield text[skipped:]
+
+
+async def _watched(
+    streams: LogStreams, batches: AsyncGenerator[Batch, None]
+) -> AsyncGenerator[Batch, None]:
+    """The batches; in a long silence, a look at whether there is a producer.
+
+    If there is none, looking ends the stream, and so its readers.
+    """
+    while True:
+        coming = asyncio.ensure_future(anext(batches, None))
+        try:
+            while not (await asyncio.wait({coming}, timeout=PRODUCER_TTL_S))[0]:
+                with contextlib.suppress(StreamError):  # following tells of a server that is away
+                    await streams.state()
+        except BaseException:
+            coming.cancel()
+            await asyncio.wait({coming})
+            raise
+        batch = coming.result()
+        if batch is None:
+            return
+        yield batch

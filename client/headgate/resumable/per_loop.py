@@ -1,0 +1,36 @@
+"""Something that belongs to an event loop, one for each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """Connections, for instance: made when an event loop first asks for them."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+
+    def here(self) -> T:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        found = self._made.get(loop)
+        if found is None:
+            found = self._made[loop] = self._make()
+        return found
+
+    def pop(self) -> T | None:
+        """That of the running loop, if there is one, which is then no longer known."""
+        return self._made.pop(asyncio.get_running_loop(), None)
+
+    def are_elsewhere(self) -> bool:
+        """Whether a loop that goes on has one."""
+        return any(not loop.is_closed() for loop in self._made)

@@ -1,0 +1,166 @@
+"""What a log adds: the text survives its producer, and the server, and can be read again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate import ProtocolError, RequestRefused, Stream, Unavailable
+from headgate.names import stream_url
+from headgate.resumable import ProducerLost, ResumableStreams, SourceFailed, durable, log_streams
+
+from tests.client.resumable.sources import Tap, chunks, whole
+from tests.client.resumable.test_processes import producer, say
+from tests.support.ports import HOST, free_port
+from tests.support.processes import Headgate
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.client.resumable.conftest import MakeStreams
+
+TEXT = "naïve 🙂👩\u200d🚀 e\u0301nd"
+
+
+@pytest.mark.parametrize("resume_at", [0, 3, 7, 8, len(TEXT) - 1])
+async def test_a_finished_stream_is_read_again(on_log: MakeStreams, resume_at: int) -> None:
+    producer, other = on_log(), on_log()
+    await whole(await producer.create("a", lambda: chunks(TEXT[:7], TEXT[7:])))
+    assert await other.state("a") == "done"
+    assert await whole(await other.resume("a", resume_at)) == TEXT[resume_at:]
+    assert await whole(await other.resumable("a", chunks, resume_at)) == TEXT[resume_at:]
+
+
+async def test_the_error_of_a_finished_stream_is_told_again(on_log: MakeStreams) -> None:
+    def source() -> list[str]:
+        raise ValueError("broken")
+
+    streams = on_log()
+    await streams.create("a", source)
+    for _ in range(2):
+        reader = await streams.resume("a")
+        assert reader is not None
+        with pytest.raises(SourceFailed, match="stream 'a' failed: ValueError: brok"):
+            await anext(reader)
+
+
+async def test_the_text_is_a_stream_like_any_other(server: Headgate) -> None:
+    folder = f"{server.streams}/plain"
+    async with ResumableStreams(folder, sentinel_ttl=90) as streams:
+        await whole(await streams.create("a/b", lambda: chunks(*TEXT)))
+    async with Stream(stream_url(folder, "a/b")) as stream:
+        found = await stream.head()
+        body = b"".join([part async for batch in stream.catch_up() for part in batch.bodies])
+    assert (found.content_type, found.ttl_s) == ("text/plain; charset=utf-8", 90)
+    assert (body.decode(), found.is_closed) == (TEXT, True)
+
+
+async def test_the_text_survives_the_process_of_its_producer(
+    server: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who looks finds out that it is gone, and ends the stream for everybody."""
+    folder = f"{server.streams}/killed"
+    monkeypatch.setattr(durable, "PRODUCER_TTL_S", 0.1)
+    async with ResumableStreams(folder) as streams:
+        with producer(folder) as process:
+            say(process, "text")
+            reader = await streams.resume("a")
+            assert reader is not None
+            assert await anext(reader) == "text\n"
+            process.kill()
+        assert await streams.state("a") == "active"
+        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+            await alive.delete()  # as it expires, half a minute later
+        with pytest.raises(ProducerLost, match="producer of stream 'a' has not been heard of for"):
+            await anext(reader)
+        assert await streams.state("a") == "done"
+        again = await streams.resume("a")
+        assert again is not None
+        assert await anext(again) == "text\n"
+        with pytest.raises(ProducerLost):
+            await anext(again)
+
+
+async def test_a_producer_that_was_taken_for_dead_writes_no_more(on_log: MakeStreams) -> None:
+    producer, other, tap = on_log(), on_log(), Tap()
+    await producer.create("a", tap)
+    tap.give("text")
+    reader = await other.resume("a")
+    assert reader is not None
+    assert await anext(reader) == "text"
+    streams = producer._backplane._streams("a")  # type: ignore[attr-defined]
+    await streams.producer.delete()
+    assert await other.state("a") == "done"
+    tap.give("more")
+    tap.end()
+    await until(lambda: len(producer._productions) == 0)
+    with pytest.raises(ProducerLost):
+        await anext(reader)
+
+
+async def test_a_producer_says_that_it_is_alive(
+    on_log: MakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_streams, "PRODUCER_TTL_S", 1)
+    monkeypatch.setattr(durable, "BEAT_S", 0.1)
+    streams, tap = on_log(), Tap()
+    reader = await streams.create("a", tap)
+    for _ in range(5):
+        await asyncio.sleep(0.3)  # in which it would expire, were nothing said
+        assert await streams.state("a") == "active"
+    tap.end()
+    assert await whole(reader) == ""
+
+
+@pytest.mark.parametrize("operation", ["resumable", "create", "resume", "state"])
+async def test_a_server_that_is_away_at_the_start_is_an_error(operation: str) -> None:
+    async with ResumableStreams(f"http://{HOST}:{free_port()}") as streams:
+        arguments = [chunks] if operation in {"resumable", "create"} else []
+        with pytest.raises(Unavailable, match="cannot connect"):
+            await getattr(streams, operation)("a", *arguments)
+
+
+async def test_nothing_is_lost_or_doubled_though_the_server_is_restarted(tmp_path: Path) -> None:
+    server = Headgate(f"file:{tmp_path}").start()
+    try:
+        async with ResumableStreams(server.streams) as streams:
+            tap = Tap()
+            reader = await streams.create("a", tap)
+            given = [f"chunk {number} " for number in range(100)]
+            tap.give(*given[:50])
+            assert (await anext(reader)).startswith("chunk 0 ")
+            server.kill()
+            tap.give(*given[50:])
+            tap.end()
+            server.start()
+            await until(lambda: _is_done(streams), within_s=40)
+            assert await whole(await streams.resume("a")) == "".join(given)
+    finally:
+        server.close()
+
+
+async def test_a_stream_that_holds_something_else_is_an_error(server: Headgate) -> None:
+    folder = f"{server.streams}/others"
+    async with Stream(f"{folder}/a") as stream:
+        await stream.create(content_type="application/json")
+    async with ResumableStreams(folder) as streams:
+        for read in (streams.resume("a"), streams.resumable("a", chunks), streams.state("a")):
+            with pytest.raises(ProtocolError, match="of application/json is no resumable stream"):
+                await read
+
+
+@pytest.mark.parametrize("stream_id", ["line\nbreak", "x" * 3000])
+async def test_an_id_that_no_url_can_hold_is_refused(on_log: MakeStreams, stream_id: str) -> None:
+    with pytest.raises(RequestRefused, match="400 Bad Request"):
+        await on_log().create(stream_id, chunks)
+    with pytest.raises(ValueError, match=r"cannot be named '\.\.'"):
+        await on_log().create("..", chunks)
+
+
+async def _is_done(streams: ResumableStreams) -> bool:
+    try:
+        return await streams.state("a") == "done"
+    except Unavailable:
+        return False
