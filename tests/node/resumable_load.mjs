@@ -49,8 +49,8 @@ let mostMb = 0
 const count = (what, by = 1) => (seen[what] = (seen[what] ?? 0) + by)
 
 // A resume that nobody answers in time is thrown where nobody can catch it.
-process.on("uncaughtException", () => count("uncaught"))
-process.on("unhandledRejection", () => count("uncaught"))
+process.on("uncaughtException", () => count("errors"))
+process.on("unhandledRejection", () => count("errors"))
 
 const producer = await context()
 const other = await context()
@@ -75,7 +75,7 @@ async function visit(streamId) {
   try {
     stream = await other.resumeExistingStream(streamId, at)
   } catch {
-    return count("unanswered")
+    return count("errors")
   }
   if (!stream) return count("too late")
   count("resumed")

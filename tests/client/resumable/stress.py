@@ -53,7 +53,7 @@ ROWS = {
     "that left": "left",
     "that read to the end": "to the end",
     "too late for the stream": "too late",
-    "resumes that failed": "uncaught",
+    "errors": "errors",
     "readers without an end": "readers hung",
 }
 
