@@ -26,10 +26,12 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from headgate.resumable import ResumableStreams
+    from headgate.runs import Answer, Runs, RunState
     from headgate.stream import Appended, Metadata, Stream
     from headgate.writer import StreamWriter
 
 __all__ = [
+    "Answer",
     "Appended",
     "Metadata",
     "NotAuthorized",
@@ -37,6 +39,8 @@ __all__ = [
     "ProtocolError",
     "RequestRefused",
     "ResumableStreams",
+    "RunState",
+    "Runs",
     "Stream",
     "StreamClosed",
     "StreamConflict",
@@ -52,9 +56,12 @@ __version__ = version("headgate-client")
 
 # Where the names are that are not errors.
 _MODULES = {
+    "Answer": "runs",
     "Appended": "stream",
     "Metadata": "stream",
     "ResumableStreams": "resumable",
+    "RunState": "runs",
+    "Runs": "runs",
     "Stream": "stream",
     "StreamWriter": "writer",
 }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from functools import lru_cache, partial
 from hashlib import blake2b
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,6 +21,7 @@ from gateway.cache.response_rules import REPAIRS
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.cache.variants import Variants
 from gateway.edge import metrics
+from gateway.edge.append_end import end_of
 from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
@@ -33,9 +32,9 @@ from gateway.live.feed import park
 from gateway.protocol import forwarding, http1, repair
 from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_target
 from gateway.protocol.forwarding import CONDITIONS, Sender
-from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
+from gateway.protocol.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
@@ -280,14 +279,9 @@ class EdgeRoute:
         """What the answer to a request with the fields `sent` lacks, as far as the origin tells."""
         if not repair.lacks_end(method, answer.status, answer.headers):
             return {}
-        fields = forwarding.end_to_end(sent, forwarding.OF_APPENDS)
-        with contextlib.suppress(HeadgateError):  # the append was made, whatever comes of this
-            head = await self.origin.send("HEAD", read.target, fields)
-            head.release()
-            if head.status == HTTPStatus.OK and (end := head.headers.get(NEXT_OFFSET)):
-                self._rules.repairs["end"] += 1
-                return {NEXT_OFFSET: end}
-        return {}
+        lacked = await end_of(self.origin, read.target, sent)
+        self._rules.repairs["end"] += bool(lacked)
+        return lacked
 
     # Without a task
 
@@ -338,8 +332,9 @@ class EdgeRoute:
 
     def invalidate(self, write: Write) -> None:
         """Forget what a write has made old, and expect what follows."""
+        reach = Reach(write.tail or "", write.closed)
         if write.only_grown:
-            self.cache.moved(write.path)
+            self.cache.moved(write.path, reach)
         else:
             self.feeds.reader.forget(write.path)
         if write.created is not None:
@@ -347,7 +342,7 @@ class EdgeRoute:
         if write.deleted or write.hidden:
             self.feeds.deleted(write.path, for_all=write.deleted)
         if write.tail is not None:
-            self.feeds.written(write.path, write.tail, closed=write.closed)
+            self.feeds.written(write.path, reach)
 
     def readiness(self) -> Checks:
         """Nothing: cached responses do not need the origin."""

@@ -261,13 +261,14 @@ def test_a_check_reads_the_files_that_tokens_are_judged_by(config: Path, tmp_pat
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
     assert checked(config) == (
         2,
-        f"headgate: {tokens} cannot be read: No such file or directory.\n",
+        f"headgate: {config}:2: tokens_file: {tokens} cannot be read: No such file or directory.\n",
     )
     tokens.write_text("[[tokens]]\nname = 'a'\ntoken = 'secret'\nrole = 'r'\n")
     assert checked(config) == (
         2,
-        f"headgate: {tokens}:3: tokens[0].token must be sha256: and 64 hexadecimal digits, which "
-        "`headgate token hash` prints of a token: tokens themselves do not stand in this file.\n",
+        f"headgate: {tokens}:3: tokens[0].token (name a) must be sha256: and 64 hexadecimal "
+        "digits, which `headgate token hash` prints of a token: tokens themselves do not stand in "
+        "this file.\n",
     )
 
 

@@ -7,6 +7,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from tests.support.multi_append import framed
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -130,6 +132,9 @@ def _write(chance: random.Random) -> bytes:
     if chance.random() < 0.01:
         kind, body = "application/json", b"[" + b"1," * _LONG + b"1]"
     fields = [f"Content-Type: {kind}"]
+    if method == "POST" and chance.random() < 0.15:
+        fields.append("X-Stream-Multi: true")
+        body = framed([body, b"1"]) if chance.random() < 0.8 else body
     if chance.random() < 0.3:
         numbers = (chance.randrange(3), chance.randrange(4))
         fields += [

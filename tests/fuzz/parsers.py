@@ -16,10 +16,11 @@ from multidict import CIMultiDict
 from gateway.backends.sqlite.records import Taken, row_of
 from gateway.cache.directives import parse_date, parse_dictionary, parse_directives, parse_range
 from gateway.errors import HeadgateError, RecordDamaged
-from gateway.protocol import forwarding, json_slices, sse
+from gateway.protocol import forwarding, json_slices, multi_append, sse
 from gateway.protocol.content import check_content_type, json_messages, long_records, records_of
 from gateway.protocol.edge_target import parse_edge_target
 from gateway.protocol.forwarding import Sender
+from gateway.protocol.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.offsets import format_offset, parse_offset
 from gateway.protocol.paths import canonical_query, parse_query
 from gateway.protocol.requests import parse_append, parse_create, parse_target
@@ -28,6 +29,7 @@ from gateway.protocol.target import canonical_target
 from gateway.protocol.trace_context import parse_traceparent
 from tests.protocol.events import parse_events
 from tests.protocol.steps import whole
+from tests.support.multi_append import framed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +143,27 @@ def check_json(data: bytes) -> None:
     json.dumps(items, ensure_ascii=False).encode()  # which fails for half a pair of surrogates
 
 
+def check_chunks(data: bytes) -> None:
+    """What is taken is framed the same again; JSON is taken in one go and in slices alike."""
+    with contextlib.suppress(HeadgateError):
+        assert framed(messages_of(data)) == data
+    kept = None
+    with contextlib.suppress(HeadgateError):
+        kept, count = multi_records(JSON, data)
+        assert len(kept) == count
+    with (
+        patch.object(json_slices, "SLICE_BYTES", 16),
+        patch.object(multi_append, "SLICE_BYTES", 16),
+    ):
+        sliced = whole(long_multi_records(data))
+    if kept is None:
+        assert isinstance(sliced, HeadgateError), data
+        return
+    assert sliced == (kept, len(kept))
+    for value in kept:
+        json.loads(value, parse_constant=_no_constant)
+
+
 def check_rows(data: bytes) -> None:
     """A stored row gives the records that were written, or says that it is damaged."""
     head, body = data[:4].ljust(4, b"\0"), data[4:]
@@ -195,6 +218,7 @@ PARSERS = {
             b"Producer-Id: p\r\nProducer-Epoch: 0\r\nProducer-Seq: 1\r\nStream-Closed: true",
             b"Stream-Expires-At: 2030-01-31T12:00:00.5Z\r\nStream-Forked-From: /a",
             b"Range: bytes=1-2",
+            b"Content-Type: text/plain\r\nX-Stream-Multi: true",
             b'Cache-Control: max-age=60, private="a\\"b"\r\nCDN-Cache-Control: a;b=?0, c=(1 2);q=1',
             b"Date: Fri, 15 Jan 2027 07:30:00 GMT\r\nConnection: keep-alive, X\r\nCookie: a=b; c=d",
         ),
@@ -211,6 +235,16 @@ PARSERS = {
             b"[" * 70 + b"]" * 70,
             b"[NaN, 1]",
             b'{"a":"' + b"\xc3\xa9" * 20 + b'","a":[[],{}]}',
+        ),
+    ),
+    "chunks": Parser(
+        check_chunks,
+        (
+            framed([b"1", b"[2, 3]", b' {"a": "b"} ']),
+            framed([b'"\xc3', b'\xa9"']),
+            framed([b"[1", b"2]"]),
+            framed([b"a" * 300]) + b"\0",
+            framed([b"1", b""]),
         ),
     ),
     "rows": Parser(

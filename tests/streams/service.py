@@ -95,9 +95,10 @@ class Service:
         stream_seq: str | None = None,
         close: bool = False,
         content_type: str | None = TEXT,
+        is_multi: bool = False,
     ) -> asyncio.Future[Appended | HeadgateError]:
         done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
-        append = Append(body, content_type, stream_seq, producer, close)
+        append = Append(body, content_type, stream_seq, producer, close, is_multi)
         self.appender.submit(path, append, done.set_result)
         return done
 

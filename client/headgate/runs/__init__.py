@@ -1,0 +1,11 @@
+"""Runs: answers of models that go on when nobody reads, can be resumed and stopped, and always end.
+
+runs = Runs("http://127.0.0.1:4437/v1/stream/runs")
+answer = await runs.start(id, produce(question), format="ai-sdk")
+"""
+
+from headgate.runs.answer import Answer
+from headgate.runs.records import RunState, Status
+from headgate.runs.runs import Runs
+
+__all__ = ["Answer", "RunState", "Runs", "Status"]

@@ -1,0 +1,60 @@
+"""What a format is: how a source's items stand in the stream, and how readers are sent them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from headgate.runs.records import RunState
+
+
+class NotAnItem(ValueError):
+    """What a source gave does not fit the format of its run."""
+
+
+class ItemWriter(Protocol):
+    """What a source gives, turned into items of the stream; one for each producer."""
+
+    def items(self, given: object) -> list[object]:
+        """The items for what the source gave; NotAnItem for what is none."""
+
+    def closing(self) -> list[object]:
+        """The items that complete what is begun, where all before it is written."""
+
+
+class Format(Protocol):
+    """One of the formats."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which also stands in the stream."""
+
+    @property
+    def media_type(self) -> str:
+        """The content type of the answers to readers."""
+
+    @property
+    def last(self) -> bytes:
+        """What a reader is sent after the last item."""
+
+    @property
+    def keep_alive(self) -> bytes:
+        """What a reader is sent from time to time while there is no item."""
+
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
+        """Other fields of an answer; `tail` is the index of the newest item, where asked for."""
+
+    def opening(self, run_id: str) -> list[object]:
+        """The items before the first of the source."""
+
+    def writer(self) -> ItemWriter:
+        """A writer for one producer of a run."""
+
+    def ending(self, state: RunState) -> list[object]:
+        """The items that tell in the format's own way how the run ended."""
+
+    def rendered(self, item: bytes, count: int) -> bytes:
+        """What a reader is sent for an item of the stream as its item number `count`, from 1."""
+
+    def rendered_end(self, state: RunState, count: int) -> bytes:
+        """What a reader is sent for the record of the end, beside the items of the ending."""

@@ -1,0 +1,67 @@
+"""`text`: strings one after the other, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from headgate.runs.adapters import Adapters, plain
+from headgate.runs.adapters.parts import Text
+from headgate.runs.formats.contract import NotAnItem
+
+if TYPE_CHECKING:
+    from headgate.runs.records import RunState
+
+
+class TextWriter:
+    """Each string is an item."""
+
+    def __init__(self) -> None:
+        self._adapters = Adapters()
+
+    def items(self, given: object) -> list[object]:
+        """The strings in it; empty ones are left out, as is what is no text of the answer."""
+        if isinstance(given, str):
+            return [given] if given else []
+        parts = self._adapters.parts(plain(given))
+        if parts is None:
+            raise NotAnItem(f"a run in the format text takes no {type(given).__name__} as this")
+        texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
+        return [text for text in texts if text]
+
+    def closing(self) -> list[object]:
+        """Nothing."""
+        return []
+
+
+class PlainText:
+    """The body is the text. How the run ended is not in it: the state of the run tells."""
+
+    name = "text"
+    media_type = "text/plain; charset=utf-8"
+    last = b""
+    keep_alive = b""
+
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
+        """None of its own."""
+        return {}
+
+    def opening(self, run_id: str) -> list[object]:  # noqa: ARG002 - text names no run
+        """Nothing."""
+        return []
+
+    def writer(self) -> TextWriter:
+        """A writer for one producer."""
+        return TextWriter()
+
+    def ending(self, state: RunState) -> list[object]:  # noqa: ARG002
+        """Nothing."""
+        return []
+
+    def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002
+        """The characters."""
+        return str(json.loads(item)).encode()
+
+    def rendered_end(self, state: RunState, count: int) -> bytes:  # noqa: ARG002
+        """Nothing."""
+        return b""

@@ -1,0 +1,93 @@
+"""The lease of a run: a stream that exists for as long as its producer lives.
+
+It expires `orphan_after` seconds after its last use (`Stream-TTL`, by the server's clock alone).
+The producer uses it: it follows the lease, and appends a heartbeat from time to time. Whoever wants
+the run stopped appends that. HEAD is no use, so anybody may look whether the lease is still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import following
+from headgate.backoff import Backoff
+from headgate.errors import StreamError, StreamGone, StreamNotFound
+from headgate.runs.claims import JSON, PRODUCER
+from headgate.stream import ProducerStamp
+
+if TYPE_CHECKING:
+    from headgate.stream import Stream
+
+log = logging.getLogger("headgate.runs")
+
+HEARTBEAT, STOP = b'{"beat":true}', b'{"stop":true}'
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
+LOST = (StreamNotFound, StreamGone)
+
+
+class _Entry(msgspec.Struct):
+    stop: bool = False
+
+
+_decoder = msgspec.json.Decoder(list[_Entry])
+
+
+class Lease:
+    """The lease of one run."""
+
+    def __init__(self, stream: Stream, orphan_after_s: int) -> None:
+        self._stream = stream
+        self._orphan_after_s = orphan_after_s
+        self._position = "-1"
+        self._beats = 0
+
+    async def take(self) -> None:
+        """Make it, or find it made; from here on no stop is missed."""
+        made = await self._stream.create(content_type=JSON, ttl_s=self._orphan_after_s)
+        self._position = made.next_offset
+        self._beats = 0
+
+    async def beat(self, epoch: int) -> None:
+        """Tell that the producer of this epoch lives; ProducerFenced when a newer one does."""
+        stamp = ProducerStamp(PRODUCER, epoch, self._beats)
+        await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)
+        self._beats += 1
+
+    async def stop_asked(self) -> None:
+        """Wait until somebody asks for a stop; StreamGone when the lease is lost."""
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        entries = following.follow(
+            self._stream, self._position, following.sse, backoff=backoff, note=log.info
+        )
+        async with aclosing(entries):
+            async for batch in entries:
+                if any(entry.stop for body in batch.bodies for entry in _decoder.decode(body)):
+                    return
+        raise StreamGone(f"{self._stream.shown}: the lease was closed")
+
+    async def ask_stop(self) -> bool:
+        """Ask the producer to stop; False when there is none."""
+        try:
+            await self._stream.append(STOP, content_type=JSON)
+        except LOST:
+            return False
+        return True
+
+    async def is_held(self) -> bool:
+        """Whether a producer lives, or did so less than `orphan_after` seconds ago."""
+        try:
+            await self._stream.head()
+        except LOST:
+            return False
+        return True
+
+    async def give_up(self) -> None:
+        """The run has ended; what cannot be deleted now expires by itself."""
+        with contextlib.suppress(StreamError):
+            await self._stream.delete()

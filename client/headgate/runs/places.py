@@ -1,0 +1,40 @@
+"""Where a run is: the URLs of its stream and of its lease."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from headgate.names import stream_url
+
+if TYPE_CHECKING:
+    from headgate.stream import Stream
+
+# Half of the 2,048 bytes that a Headgate takes as a path: the other half is for what is before it.
+MOST_ID_BYTES = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The stream that holds a run's items, and the lease that its producer keeps while it lives."""
+
+    id: str
+    items: Stream
+    lease: Stream
+
+
+def place(base: Stream, run_id: str) -> Place:
+    """Where the run of this id is; ValueError for an id that no URL can have."""
+    if run_id in {"", ".", ".."} or _CONTROL.search(run_id):
+        raise ValueError(f"{run_id!r} cannot be the id of a run: no segment of a path can be that")
+    size = len(quote(run_id, safe=""))
+    if size > MOST_ID_BYTES:
+        raise ValueError(
+            f"the id of a run has at most {MOST_ID_BYTES} bytes when it is percent-encoded, "
+            f"not {size}"
+        )
+    url = stream_url(base.url, run_id)
+    return Place(run_id, base.beside(url), base.beside(f"{url}/lease"))

@@ -1,0 +1,218 @@
+"""A run as it is produced: whoever reads along or leaves, its source is read to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.errors import ProducerFenced, RequestRefused, StreamError
+from headgate.runs import claims, records
+from headgate.runs.claims import TAKEN
+from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.lease import LOST
+from headgate.runs.records import RunState, Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from headgate.runs.formats.contract import Format
+    from headgate.runs.lease import Lease
+    from headgate.runs.places import Place
+    from headgate.writer import StreamWriter
+
+log = logging.getLogger("headgate.runs")
+
+CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
+BEATS = 3  # in the time after which a run counts as orphaned: two of them may be lost
+
+FINISHED = RunState(Status.FINISHED)
+TAKEN_OVER = RunState(Status.ACTIVE)  # by somebody else, who tells how it ends
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is the same for all runs of an application; times in seconds."""
+
+    orphan_after_s: int
+    stop_grace_s: float
+    retry_for_s: float
+    error_text: Callable[[Exception], str]
+
+
+class _NotWritten(Exception):
+    """The writer has failed, not the source."""
+
+
+class Production:
+    """One run, from its claim to its end."""
+
+    def __init__(
+        self,
+        place: Place,
+        lease: Lease,
+        epoch: int,
+        output: StreamWriter,
+        form: Format,
+        rules: Rules,
+    ) -> None:
+        self._place = place
+        self._lease = lease
+        self._epoch = epoch
+        self._output = output
+        self._form = form
+        self._items = form.writer()
+        self._rules = rules
+        self._stopped = asyncio.Event()
+        self._watches_stop = False
+        # How it ends when its source is not what ends it.
+        self._verdict: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
+
+    def stopped(self) -> asyncio.Event:
+        """Set when a stop was asked for. Who has asked for it is left a while to act on it."""
+        self._watches_stop = True
+        return self._stopped
+
+    def end(self, state: RunState) -> None:
+        """Close the source, and end the run so; the first who says so is right."""
+        if not self._verdict.done():
+            self._verdict.set_result(state)
+
+    async def run(self, source: AsyncIterator[object]) -> None:
+        """Produce the run to its end."""
+        consuming = asyncio.create_task(self._consume(source))
+        others = (self._beat(), self._watch(), self._flush())
+        tasks = [consuming, *map(asyncio.create_task, others)]
+        try:
+            state = await self._written(consuming)
+            if state is TAKEN_OVER or not await self._end(state):
+                log.warning("run %r: another producer has taken over, or ended it", self._place.id)
+        except StreamError as error:
+            log.warning("run %r: its end could not be written: %s", self._place.id, error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+
+    async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
+        """How the run ended, once all that its source gave is in the stream."""
+        try:
+            async with self._output:
+                return await self._outcome(consuming)
+        except TAKEN:
+            return TAKEN_OVER
+        except Exception as error:
+            log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
+            return RunState(Status.FAILED, f"an item could not be written: {type(error).__name__}")
+
+    async def _outcome(self, consuming: asyncio.Task[RunState]) -> RunState:
+        await asyncio.wait({consuming, self._verdict}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._verdict.done():
+            if consuming.cancelled():
+                return RunState(Status.FAILED, "the source was cancelled")
+            return consuming.result()
+        verdict = self._verdict.result()
+        if verdict.status is Status.STOPPED and self._watches_stop:
+            await asyncio.wait({consuming}, timeout=self._rules.stop_grace_s)
+        consuming.cancel()
+        await asyncio.wait({consuming}, timeout=CLOSE_TIMEOUT_S)
+        if not consuming.done():
+            log.error("run %r: its source does not end when it is cancelled", self._place.id)
+        return verdict
+
+    async def _consume(self, source: AsyncIterator[object]) -> RunState:
+        """Write what the source gives; how it ended is the result."""
+        is_empty = True
+        try:
+            async for given in source:
+                is_empty = False
+                for item in self._items.items(given):
+                    await self._write(item)
+        except NotAnItem as error:
+            return RunState(Status.FAILED, str(error))
+        except _NotWritten:
+            return FINISHED  # as far as it came: the writer itself tells why it could not go on
+        except Exception as error:
+            log.warning("run %r: its source failed", self._place.id, exc_info=error)
+            return RunState(Status.FAILED, self._rules.error_text(error))
+        finally:
+            await _close(source)
+        return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
+
+    async def _write(self, item: object) -> None:
+        try:
+            await self._output.write(item)
+        except (TypeError, ValueError) as error:
+            raise NotAnItem(f"what the source gave is not JSON: {error}") from error
+        except StreamError as error:
+            raise _NotWritten from error
+
+    async def _end(self, state: RunState) -> bool:
+        """Write the end; False when the run is somebody else's by now."""
+        is_complete = state.status in {Status.FINISHED, Status.STOPPED}
+        told = [*(self._items.closing() if is_complete else ()), *self._form.ending(state)]
+        items = [records.end(state), *map(msgspec.json.encode, told)]
+        is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
+        if is_ours:
+            await self._lease.give_up()
+        return is_ours
+
+    async def _watch(self) -> None:
+        """Hear of a stop from any replica."""
+        while not self._stopped.is_set():
+            try:
+                await self._lease.stop_asked()
+            except RequestRefused:
+                # The heartbeat finds out, and takes it again.
+                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+            else:
+                self._stopped.set()
+                self.end(RunState(Status.STOPPED))
+
+    async def _flush(self) -> None:
+        """Find out that the writer has failed also while the source gives nothing."""
+        with contextlib.suppress(StreamError, RuntimeError):  # it has failed, or is closed
+            while True:
+                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+                await self._output.flush()
+        self.end(TAKEN_OVER)  # the writer itself tells more as it is left
+
+    async def _beat(self) -> None:
+        """Keep the lease for as long as the producer lives."""
+        while True:
+            try:
+                await self._lease.beat(self._epoch)
+            except ProducerFenced:
+                self.end(TAKEN_OVER)
+                return
+            except LOST:
+                if await self._is_lost():
+                    self.end(TAKEN_OVER)
+                    return
+            except StreamError as error:
+                log.info("run %r: no heartbeat: %s", self._place.id, error)
+            await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+
+    async def _is_lost(self) -> bool:
+        """Take the lease again, unless the run was ended as orphaned meanwhile."""
+        try:
+            if (await self._place.items.head()).is_closed:
+                return True
+            await self._lease.take()
+            await self._lease.beat(self._epoch)
+        except (ProducerFenced, *LOST):
+            return True
+        except StreamError as error:
+            log.info("run %r: no lease: %s", self._place.id, error)
+        return False
+
+
+async def _close(source: AsyncIterator[object]) -> None:
+    """Close what the source holds, such as the connection to a model."""
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,181 @@
+"""Reading a run: what is there first, then what comes, until its end, across lost connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import following
+from headgate.backoff import Backoff
+from headgate.errors import StreamError, StreamGone
+from headgate.runs import records
+from headgate.runs.formats import named
+from headgate.runs.records import RunState, Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from headgate.following import Batch
+    from headgate.runs.formats.contract import Format
+    from headgate.stream import Stream
+
+log = logging.getLogger("headgate.runs")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
+KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
+GONE = RunState(Status.FAILED, "the run was deleted, or has expired")
+CUT = RunState(Status.FAILED, "the stream of the run was closed without an end")
+
+_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Rendering:
+    """The items of one run as one reader is sent them."""
+
+    def __init__(self, after: int, form: Format | None) -> None:
+        self.format = form  # else the stream's first record tells it
+        self.count = 0  # of the items so far that readers are sent
+        self.end: RunState | None = None
+        self._after = after
+
+    def take(self, batch: Batch) -> bytes:
+        """What the reader is sent for these items; nothing for those that it has."""
+        return b"".join(
+            self._item(bytes(item)) for body in batch.bodies for item in _decoder.decode(body)
+        )
+
+    def ended(self, state: RunState) -> bytes:
+        """What the reader is sent when the stream does not tell the end itself."""
+        if self.format is None or self.end is not None:
+            return b""
+        items = [msgspec.json.encode(item) for item in self.format.ending(state)]
+        return self._end(state) + b"".join(self._item(item) for item in items)
+
+    def _item(self, item: bytes) -> bytes:
+        told = records.told(item)
+        if told is None:
+            return self._sent(lambda form, count: form.rendered(item, count))
+        if told.format is not None and self.format is None:
+            self.format = named(told.format)
+        if told.status not in {None, Status.ACTIVE}:
+            return self._end(RunState(Status(told.status), told.error))
+        return b""
+
+    def _end(self, state: RunState) -> bytes:
+        self.end = state
+        return self._sent(lambda form, count: form.rendered_end(state, count))
+
+    def _sent(self, rendered: Callable[[Format, int], bytes]) -> bytes:
+        if self.format is None:
+            return b""
+        data = rendered(self.format, self.count + 1)
+        self.count += bool(data)
+        return data if self.count > self._after else b""
+
+
+async def count(stream: Stream) -> int:
+    """How many items the run has by now."""
+    return (await _all_of(stream)).count
+
+
+async def end(stream: Stream) -> RunState:
+    """How a run ended whose stream is closed."""
+    return (await _all_of(stream)).end or CUT
+
+
+async def _all_of(stream: Stream) -> Rendering:
+    rendering = Rendering(sys.maxsize, None)
+    async with aclosing(following.catch_up(stream, "-1")) as batches:
+        async for _, batch in batches:
+            rendering.take(batch)
+    return rendering
+
+
+class Reading:
+    """One reader of one run."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        check: Callable[[], Awaitable[object]],
+        after: int,
+        form: Format | None = None,
+    ) -> None:
+        self._stream = stream
+        self._check = check  # whether the run is an orphan; then it is ended
+        self._offset = "-1"
+        self._first = b""
+        self.seen = Rendering(after, form)
+
+    async def begin(self) -> None:
+        """Read up to the first item that the reader lacks, or to the tail."""
+        async with aclosing(following.catch_up(self._stream, self._offset)) as batches:
+            async for _, batch in batches:
+                self._offset = batch.position.offset
+                self._first = self.seen.take(batch)
+                if self._first:
+                    return
+
+    @property
+    def has_something(self) -> bool:
+        """Whether there is, or will be, anything that the reader lacks."""
+        return bool(self._first) or self.seen.end is None
+
+    async def body(self, quiet_s: float) -> AsyncGenerator[bytes]:
+        """The bytes, until the end of the run; `quiet_s` of silence ask whether it is an orphan."""
+        if self._first:
+            yield self._first
+        try:
+            async with aclosing(self._batches(quiet_s)) as batches:
+                async for batch in batches:
+                    data = self._keep_alive() if batch is None else self.seen.take(batch)
+                    if data:
+                        yield data
+        except StreamGone:
+            yield self.seen.ended(GONE)
+        else:
+            yield self.seen.ended(CUT)
+        if self.seen.format is not None and self.seen.format.last:
+            yield self.seen.format.last
+
+    def _keep_alive(self) -> bytes:
+        return b"" if self.seen.format is None else self.seen.format.keep_alive
+
+    async def _batches(self, quiet_s: float) -> AsyncGenerator[Batch | None]:
+        """The batches of the stream; None for each time of silence."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        batches = following.follow(
+            self._stream, self._offset, following.sse, backoff=backoff, note=log.info
+        )
+        awaited = asyncio.ensure_future(anext(batches))
+        look_at = loop.time() + quiet_s
+        try:
+            while True:
+                pause = min(KEEP_ALIVE_S, max(0.0, look_at - loop.time()))
+                await asyncio.wait({awaited}, timeout=pause)
+                if awaited.done():
+                    batch = awaited.result()
+                    awaited = asyncio.ensure_future(anext(batches))
+                    if batch.bodies:
+                        look_at = loop.time() + quiet_s
+                    yield batch
+                elif loop.time() >= look_at:
+                    look_at = loop.time() + quiet_s
+                    with contextlib.suppress(StreamError):
+                        await self._check()
+                else:
+                    yield None
+        except StopAsyncIteration:
+            return
+        finally:
+            awaited.cancel()
+            await asyncio.wait({awaited})
+            await batches.aclose()

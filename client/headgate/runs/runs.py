@@ -1,0 +1,256 @@
+"""Runs: started here or elsewhere, followed, stopped and looked at by their ids."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+import msgspec
+
+from headgate.errors import ProtocolError, StreamClosed, StreamConflict
+from headgate.runs import claims, records
+from headgate.runs.answer import Answer
+from headgate.runs.formats import named
+from headgate.runs.lease import LOST, Lease
+from headgate.runs.output import output
+from headgate.runs.places import place
+from headgate.runs.production import Production, Rules
+from headgate.runs.reading import Reading, count, end
+from headgate.runs.records import RunState, Status
+from headgate.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from headgate.runs.formats.contract import Format
+    from headgate.runs.places import Place
+    from headgate.stream import Metadata
+
+DAY_S = 24 * 3600
+ORPHAN_ERROR = "its producer is gone"
+SHUTDOWN_ERROR = "the application was shut down"
+# A stream whose session allows fewer connections than there are runs and readers would wait for
+# itself: each run and each reader holds one.
+NO_LIMIT = 0
+# Of all answers: neither a cache nor nginx may hold back what comes.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def class_name(error: Exception) -> str:
+    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    return f"the source failed: {type(error).__name__}"
+
+
+class Runs:
+    """The runs below one URL of a Durable Streams server. Times are in seconds.
+
+    `orphan_after`: a run is orphaned when its producer was silent for so long. `ttl`: so long after
+    its last use a run is forgotten. `stop_grace`: so long a source that watches `stopped` may go on
+    after a stop. `retry_for`: so long a server that is away is waited for. `error_text` makes of a
+    source's exception what readers are told.
+    """
+
+    def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
+        self,
+        url: str,
+        *,
+        authorization: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+        orphan_after: int = 30,
+        ttl: int | None = DAY_S,
+        stop_grace: float = 2.0,
+        retry_for: float = 30.0,
+        error_text: Callable[[Exception], str] = class_name,
+    ) -> None:
+        if orphan_after < 1 or (ttl is not None and ttl < orphan_after):
+            raise ValueError("orphan_after is 1 second or more, and ttl is no less")
+        Stream(url)  # ValueError for what is no URL
+        self._url = url
+        self._authorization = authorization
+        self._session = session
+        self._own_session: aiohttp.ClientSession | None = None
+        self._ttl_s = ttl
+        self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
+        self._produced: dict[str, Production] = {}
+        self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(
+        self,
+        run_id: str,
+        source: AsyncIterator[object],
+        *,
+        format: str = "text",  # noqa: A002
+    ) -> Answer:
+        """Produce a run from the source, in a task of its own, and answer with what it gives.
+
+        An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
+        when the run of this id has ended, and Unavailable when the server is away.
+        """
+        if self._is_closed:
+            raise RuntimeError("no run is started once Runs is closed")
+        if not hasattr(source, "__aiter__"):
+            raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
+        form, run = named(format), self._place(run_id)
+        lease = Lease(run.lease, self._rules.orphan_after_s)
+        await lease.take()
+        metadata = await self._open(run, form)
+        opening = [records.claim(), *map(msgspec.json.encode, form.opening(run_id))]
+        epoch = await claims.claim(run.items, opening)
+        assert epoch is not None, "it is always wanted"
+        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
+        production = Production(run, lease, epoch, writer, form, self._rules)
+        self._produced[run_id] = production
+        task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
+        self._tasks[task] = production
+        task.add_done_callback(lambda done: self._forget(run_id, done))
+        reading = Reading(run.items, lambda: self._end_orphan(run), 0, form)
+        return self._answer(run, form, reading)
+
+    async def follow(
+        self, run_id: str, after: int | None = None, *, only_active: bool = False
+    ) -> Answer | None:
+        """Answer with the run from its beginning, or `after` so many items, and on to its end.
+
+        A negative `after` begins so many items before the newest one. None when there is no such
+        run, or it has ended and the reader has it all; with `only_active`, when it has ended.
+        """
+        run = self._place(run_id)
+        tail: int | None = None
+        try:
+            if only_active and not await self._is_active(run):
+                return None
+            if after is not None and after < 0:
+                tail = await count(run.items) - 1
+                after = max(0, tail + 1 + after)
+            reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
+            await reading.begin()
+        except LOST:
+            return None
+        if not reading.has_something:
+            return None
+        if reading.seen.format is None:
+            raise ProtocolError(f"{run.items.shown}: this stream is no run")
+        return self._answer(run, reading.seen.format, reading, tail)
+
+    async def stop(self, run_id: str) -> bool:
+        """Ask the producer of the run to stop, wherever it is; False if there is none."""
+        run = self._place(run_id)
+        if await Lease(run.lease, self._rules.orphan_after_s).ask_stop():
+            return True
+        with contextlib.suppress(*LOST):
+            await self._end_orphan(run)
+        return False
+
+    def stopped(self, run_id: str) -> asyncio.Event:
+        """For the source of a run: an event that is set when the run is to stop.
+
+        A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
+        it gives then is written. Any other is closed at once. LookupError if the run is not
+        produced here.
+        """
+        try:
+            return self._produced[run_id].stopped()
+        except KeyError:
+            raise LookupError(f"run {run_id!r} is not produced here") from None
+
+    async def state(self, run_id: str) -> RunState | None:
+        """What has become of the run; None if there is none."""
+        run = self._place(run_id)
+        try:
+            if await self._is_active(run):
+                return RunState(Status.ACTIVE)
+            return await end(run.items)
+        except LOST:
+            return None
+
+    async def close(self, wait: float = 10.0) -> None:
+        """Let the runs that are produced here end within `wait` seconds, then end them."""
+        self._is_closed = True
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=wait)
+        for production in self._tasks.values():
+            production.end(RunState(Status.FAILED, SHUTDOWN_ERROR))
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        own, self._own_session = self._own_session, None
+        if own is not None:
+            await own.close()
+
+    def _answer(
+        self, run: Place, form: Format, reading: Reading, tail: int | None = None
+    ) -> Answer:
+        fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
+        return Answer(200, fields, reading.body(self._rules.orphan_after_s))
+
+    async def _is_active(self, run: Place) -> bool:
+        """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
+        return not (await run.items.head()).is_closed and not await self._end_orphan(run)
+
+    async def _open(self, run: Place, form: Format) -> Metadata:
+        """Make the stream, or find that it holds a run of this format."""
+        opening = claims.batch([records.opening(form.name)])
+        try:
+            made = await run.items.create(content_type=claims.JSON, ttl_s=self._ttl_s, body=opening)
+        except StreamConflict as conflict:
+            if not (await run.items.head()).is_closed:
+                raise
+            sentence = f"run {run.id!r} has ended: each run has an id of its own"
+            raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
+        if not made.is_new:
+            found = Reading(run.items, self._nothing, 0)
+            await found.begin()
+            if found.seen.format is not form:
+                raise ValueError(f"run {run.id!r} is there, and not in the format {form.name}")
+        return made
+
+    async def _end_orphan(self, run: Place) -> bool:
+        """End the run if nobody produces it; whether it has ended, by whomever."""
+        lease = Lease(run.lease, self._rules.orphan_after_s)
+        state = RunState(Status.ORPHANED, ORPHAN_ERROR)
+
+        async def is_orphan() -> bool:
+            return not await lease.is_held()
+
+        reading = Reading(run.items, self._nothing, 0)
+        if await lease.is_held():
+            return False
+        await reading.begin()
+        ending = reading.seen.format.ending(state) if reading.seen.format else []
+        items = [records.end(state), *map(msgspec.json.encode, ending)]
+        try:
+            epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
+        except StreamClosed:
+            return True
+        return epoch is not None
+
+    async def _nothing(self) -> None:
+        """What a reading that stops at the tail asks when it is silent."""
+
+    def _place(self, run_id: str) -> Place:
+        session = self._session or self._own_session
+        if session is None:
+            session = self._own_session = aiohttp.ClientSession(
+                headers={"User-Agent": "headgate-client"},
+                connector=aiohttp.TCPConnector(limit=NO_LIMIT),
+            )
+        return place(Stream(self._url, authorization=self._authorization, session=session), run_id)
+
+    def _forget(self, run_id: str, task: asyncio.Task[None]) -> None:
+        production = self._tasks.pop(task)
+        if self._produced.get(run_id) is production:
+            del self._produced[run_id]

@@ -1,0 +1,157 @@
+"""Multi-appends on every log: order and borders exact, all of a request or nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import BadRequest, HeadgateError
+from gateway.protocol.appends import Appended
+from gateway.protocol.state import Stamp
+from tests.backends.contract import FACTORIES, opened
+from tests.streams.service import Service
+from tests.support.multi_append import framed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gateway.backends.contract import Log
+    from gateway.protocol.state import StreamState
+
+WRITERS, MESSAGES, MOST = 50, 2000, 100  # a writer's messages, and the most of a request
+ROOM = 64 << 20
+REPEATED = 0.2  # of all requests, sent once more at the same moment
+
+
+def batches(writer: int, chance: random.Random) -> Iterator[list[bytes]]:
+    """What a writer sends: messages of 20 bytes that name it and count up."""
+    messages = [b"%03d %015d\n" % (writer, number) for number in range(MESSAGES)]
+    at = 0
+    while at < MESSAGES:
+        count = chance.randint(1, MOST)
+        yield messages[at : at + count]
+        at += count
+
+
+async def write(service: Service, writer: int) -> list[list[bytes]]:
+    """One request after the other, some twice; all that was sent."""
+    chance = random.Random(writer)
+    sent = list(batches(writer, chance))
+    for seq, batch in enumerate(sent):
+        stamp = Stamp(f"p{writer}", 0, seq)
+        times = 2 if chance.random() < REPEATED else 1
+        outcomes = await asyncio.gather(
+            *[
+                service.submit("s", framed(batch), producer=stamp, is_multi=True)
+                for _ in range(times)
+            ]
+        )
+        assert [told(one).stored for one in outcomes] == [len(batch), 0][:times]
+    return sent
+
+
+def told(outcome: Appended | HeadgateError) -> Appended:
+    assert isinstance(outcome, Appended), outcome
+    return outcome
+
+
+async def records(log: Log, state: StreamState) -> Sequence[bytes]:
+    """All that a stream has, chunk by chunk as readers are given it."""
+    found: list[bytes] = []
+    at = 0
+    while at < state.tail:
+        chunk = await log.read(state, at, at + (1 << 18))
+        assert chunk.start == at
+        found += chunk.records
+        at = chunk.end
+    return found
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+async def test_messages_of_many_writers_keep_their_order_and_borders(
+    kind: str, tmp_path: Path
+) -> None:
+    async with opened(kind, tmp_path) as log:
+        service = Service(log, max_pending_bytes=ROOM)
+        await service.create("s")
+        sent = await asyncio.gather(*(write(service, writer) for writer in range(WRITERS)))
+        found = await records(log, await service.present("s"))
+        assert len(found) == WRITERS * MESSAGES == 100_000
+        # Whoever's message comes next, all of its request follow it.
+        waiting = [iter(of_one) for of_one in sent]
+        at = 0
+        while at < len(found):
+            batch = next(waiting[int(found[at][:3])])
+            assert found[at : at + len(batch)] == batch
+            at += len(batch)
+        assert [next(rest, None) for rest in waiting] == [None] * WRITERS
+        figures, requests = service.appender.figures, sum(map(len, sent))
+        assert (figures.stored, figures.messages) == (requests, WRITERS * MESSAGES)
+        assert log.histograms()["appends"].sum == requests
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+async def test_each_message_ends_at_an_offset_of_its_own(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path) as log:
+        service = Service(log)
+        await service.create("s", b"0")
+        messages = [b"a", b"bcd", b"ef"]
+        await service.submit("s", framed(messages), is_multi=True)
+        state = await service.present("s")
+        at = 1
+        for number, message in enumerate(messages):
+            read = await log.read(state, at, state.tail)
+            assert (read.start, list(read.records)) == (at, messages[number:])
+            at += len(message)
+        await service.fork("f", "s", position=5)
+        assert await service.data("f") == b"0abcd"
+        with pytest.raises(BadRequest, match="lies inside an append"):
+            await service.fork("g", "s", position=4)
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+async def test_what_is_refused_takes_nothing_of_a_request_nor_its_number(
+    kind: str, tmp_path: Path
+) -> None:
+    async with opened(kind, tmp_path) as log:
+        service = Service(log)
+        await service.create("s")
+        body = framed([b"a", b"b"])
+        first, second = Stamp("p", 0, 0), Stamp("p", 0, 1)
+        outcomes = await asyncio.gather(
+            service.submit("s", body[:-1], producer=first, is_multi=True),
+            service.submit("s", body, producer=first, stream_seq="1", is_multi=True),
+            service.submit("s", body, producer=second, stream_seq="1", is_multi=True),
+            service.submit("s", body, producer=second, close=True, is_multi=True),
+        )
+        assert [getattr(one, "code", "stored") for one in outcomes] == [
+            "bad_request",
+            "stored",
+            "sequence_regression",
+            "stored",
+        ]
+        last = told(outcomes[3])
+        assert (last.closed, last.stored) == (True, 2)
+        state = await service.present("s")
+        assert (state.tail, state.closed) == (4, True)
+        assert await records(log, state) == [b"a", b"b"] * 2
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+async def test_json_messages_are_kept_as_they_were_sent(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path) as log:
+        service = Service(log)
+        json = "application/json"
+        await service.create("s", content_type=json)
+        body = framed([b"[1, 2]", b' {"a": 1} ', b"[]"])
+        stored = await service.submit("s", body, content_type=json, is_multi=True)
+        assert told(stored).stored == 3
+        bad = await service.submit("s", framed([b"1", b"2,3"]), content_type=json, is_multi=True)
+        assert isinstance(bad, BadRequest)
+        assert bad.detail.startswith("message 2 is not usable JSON")
+        found = await records(log, await service.present("s"))
+        assert found == [b"[1, 2]", b'{"a": 1}', b"[]"]

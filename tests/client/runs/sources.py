@@ -1,0 +1,57 @@
+"""Sources of runs, and readers of their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from headgate.runs import Answer
+
+
+async def of(*items: object) -> AsyncGenerator[object]:
+    """Gives these, one after the other."""
+    for item in items:
+        yield item
+
+
+class Feed:
+    """A source that gives what the test gives it, when it does; an exception is raised."""
+
+    def __init__(self, *items: object) -> None:
+        self.closed = asyncio.Event()
+        self._items: asyncio.Queue[object] = asyncio.Queue()
+        self.give(*items)
+
+    def give(self, *items: object) -> None:
+        for item in items:
+            self._items.put_nowait(item)
+
+    def end(self) -> None:
+        self._items.put_nowait(StopAsyncIteration)
+
+    async def source(self) -> AsyncGenerator[object]:
+        try:
+            while (item := await self._items.get()) is not StopAsyncIteration:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            self.closed.set()
+
+
+async def read(answer: Answer | None) -> bytes:
+    """The whole body."""
+    assert answer is not None, "there is nothing to be read"
+    return b"".join([piece async for piece in answer.body])
+
+
+async def read_to(answer: Answer | None, last: bytes) -> bytes:
+    """The body up to these bytes; the answer stays open."""
+    assert answer is not None, "there is nothing to be read"
+    body = b""
+    while not body.endswith(last):
+        body += await anext(answer.body)
+    return body

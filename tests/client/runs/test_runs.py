@@ -1,0 +1,177 @@
+"""Runs from their start to their end, as an application and its other replica see them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.errors import StreamClosed
+from headgate.runs import RunState, Status
+
+from tests.client.runs.sources import Feed, of, read, read_to
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate.runs import Runs
+
+
+async def test_a_run_is_answered_and_can_be_had_again_from_any_replica(
+    runs: Runs, other: Runs
+) -> None:
+    assert await read(await runs.start("a", of("Once ", "upon ", "a time"))) == b"Once upon a time"
+    assert await read(await other.follow("a")) == b"Once upon a time"
+    assert await other.state("a") == RunState(Status.FINISHED)
+
+
+async def test_a_run_goes_on_when_nobody_reads(runs: Runs, other: Runs) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source())
+    assert await read_to(answer, b"Once ") == b"Once "
+    await answer.body.aclose()
+    feed.give("upon ")
+    second = await other.follow("a")
+    assert await read_to(second, b"upon ") == b"Once upon "
+    assert await other.state("a") == RunState(Status.ACTIVE)
+    feed.give("a time")
+    feed.end()
+    assert await read(second) == b"a time"
+
+
+async def test_a_reader_begins_after_what_it_has(runs: Runs) -> None:
+    feed = Feed("Once ", "upon ")
+    await runs.start("a", feed.source())
+    answer = await runs.follow("a", 1)
+    assert await read_to(answer, b"upon ") == b"upon "
+    feed.give("a time")
+    feed.end()
+    assert await read(answer) == b"a time"
+
+
+async def test_a_reader_who_has_more_than_there_is_waits_for_the_next(runs: Runs) -> None:
+    feed = Feed("Once ")
+    await read_to(await runs.start("a", feed.source()), b"Once ")
+    answer = await runs.follow("a", 2)
+    feed.give("upon ", "a time")
+    feed.end()
+    assert await read(answer) == b"a time"
+
+
+async def test_there_is_nothing_to_follow_where_no_run_is(runs: Runs) -> None:
+    assert await runs.follow("none") is None
+    assert await runs.state("none") is None
+    assert await runs.stop("none") is False
+
+
+async def test_there_is_nothing_to_follow_for_who_has_all_of_a_run_that_ended(runs: Runs) -> None:
+    await read(await runs.start("a", of("Once ", "upon")))
+    assert await runs.follow("a", 2) is None
+
+
+async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: Runs) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source())
+    await read_to(answer, b"Once ")
+    assert await other.stop("a") is True
+    assert await read(answer) == b""
+    assert feed.closed.is_set()
+    assert await other.state("a") == RunState(Status.STOPPED)
+    assert await other.stop("a") is False
+
+
+async def test_a_source_that_watches_for_the_stop_may_say_a_last_word(
+    runs: Runs, other: Runs
+) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "Once "
+        await runs.stopped("a").wait()
+        yield "(stopped)"
+
+    answer = await runs.start("a", source())
+    await read_to(answer, b"Once ")
+    await other.stop("a")
+    assert await read(answer) == b"(stopped)"
+    assert await runs.state("a") == RunState(Status.STOPPED)
+
+
+async def test_only_who_produces_a_run_can_watch_for_its_stop(runs: Runs) -> None:
+    with pytest.raises(LookupError, match="run 'a' is not produced here"):
+        runs.stopped("a")
+
+
+async def test_the_newer_of_two_producers_writes_on(runs: Runs, other: Runs) -> None:
+    older, newer = Feed("Once "), Feed("again ")
+    first = await runs.start("a", older.source())
+    await read_to(first, b"Once ")
+    second = await other.start("a", newer.source())
+    assert await read_to(second, b"again ") == b"Once again "
+    older.give("upon ")
+    await older.closed.wait()
+    newer.give("a time")
+    newer.end()
+    assert await read(second) == b"a time"
+    assert await read(first) == b"again a time"
+
+
+async def test_of_many_producers_at_once_one_writes_to_the_end(runs: Runs) -> None:
+    feeds = [Feed() for _ in range(10)]
+    answers = await asyncio.gather(*(runs.start("a", feed.source()) for feed in feeds))
+    for number, feed in enumerate(feeds):
+        feed.give(str(number))
+        feed.end()
+    bodies = [await read(answer) for answer in answers]
+    assert bodies == [bodies[0]] * 10
+    assert len(bodies[0]) == 1
+    assert await runs.state("a") == RunState(Status.FINISHED)
+
+
+async def test_a_run_that_has_ended_is_not_started_again(runs: Runs) -> None:
+    await read(await runs.start("a", of("Once")))
+    with pytest.raises(StreamClosed, match="run 'a' has ended: each run has an id of its own"):
+        await runs.start("a", of("again"))
+    assert await read(await runs.follow("a")) == b"Once"
+
+
+async def test_a_run_whose_producer_is_gone_is_ended_by_its_readers(
+    runs: Runs, other: Runs
+) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source())
+    await read_to(answer, b"Once ")
+    for task in asyncio.all_tasks():
+        if task.get_name() == "run a":
+            task.cancel()
+    assert await read(await other.follow("a")) == b"Once "
+    assert await read(answer) == b""
+    assert await other.state("a") == RunState(Status.ORPHANED, "its producer is gone")
+
+
+async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -> None:
+    feed = Feed("Once ")
+    answer = await other.follow("a") if await runs.start("a", feed.source()) else None
+    await runs.close(wait=0)
+    assert feed.closed.is_set()
+    assert await read(answer) in {b"", b"Once "}
+    assert await other.state("a") == RunState(Status.FAILED, "the application was shut down")
+    with pytest.raises(RuntimeError, match="no run is started once Runs is closed"):
+        await runs.start("b", of("Once"))
+
+
+async def test_closing_lets_a_run_end_by_itself(runs: Runs, other: Runs) -> None:
+    feed = Feed("Once ")
+    await runs.start("a", feed.source())
+    closing = asyncio.create_task(runs.close())
+    feed.give("upon")
+    feed.end()
+    await closing
+    assert await read(await other.follow("a")) == b"Once upon"
+
+
+async def test_nothing_is_kept_of_a_run_that_has_ended(runs: Runs) -> None:
+    before = len(asyncio.all_tasks())
+    await read(await runs.start("a", of("Once")))
+    await until(lambda: len(asyncio.all_tasks()) <= before)
+    with pytest.raises(LookupError):
+        runs.stopped("a")

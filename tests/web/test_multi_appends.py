@@ -1,0 +1,125 @@
+"""Multi-appends over HTTP: who is told of them, and what they are to readers and to bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.protocol.multi_append import MAX_MESSAGES
+from tests.support.multi_append import framed
+from tests.support.waiting import until
+from tests.web.serving import get, post, put, request, serving
+
+MULTI = "X-Stream-Multi: true"
+JSON = "application/json"
+# With an id a request goes the ordinary way.
+WAYS = pytest.mark.parametrize("way", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
+
+
+async def test_writers_are_told_that_messages_are_known_and_readers_are_not() -> None:
+    async with serving() as gateway:
+        for told in (put("s"), put("s"), request("HEAD", "s"), post("s", b"x"), post("s", b"x")):
+            assert (await gateway.ask(told)).get("X-Stream-Multi") == "true"
+        for silent in (get("s?offset=-1"), get("s?offset=now"), request("HEAD", "absent")):
+            assert (await gateway.ask(silent)).get("X-Stream-Multi") is None
+
+
+async def test_pages_may_send_and_see_the_header() -> None:
+    page = "https://a.example"
+    async with serving(cors_origins=(page,)) as gateway:
+        asked = (f"Origin: {page}", "Access-Control-Request-Method: POST")
+        preflight = await gateway.ask(request("OPTIONS", "s", *asked))
+        assert "X-Stream-Multi" in (preflight.get("Access-Control-Allow-Headers") or "")
+        told = await gateway.ask(request("HEAD", "s", f"Origin: {page}"))
+        assert "X-Stream-Multi" in (told.get("Access-Control-Expose-Headers") or "")
+
+
+@WAYS
+async def test_messages_are_messages_of_one_append(way: tuple[str, ...]) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", content_type=JSON))
+        body = framed([b"[1,2]", b'"a"', b"{}"])
+        lines = (*way, MULTI, "Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
+        stored = await gateway.ask(post("s", body, *lines, content_type=JSON))
+        assert (stored.status, stored.get("Producer-Seq")) == (200, "0")
+        again = await gateway.ask(post("s", body, *lines, content_type=JSON))
+        assert (again.status, again.next_offset) == (204, stored.next_offset)
+        read = await gateway.ask(get("s?offset=-1"))
+        assert read.body == b'[[1,2],"a",{}]'
+        closing = post("s", framed([b"7"]), *way, MULTI, "Stream-Closed: true", content_type=JSON)
+        assert (await gateway.ask(closing)).get("Stream-Closed") == "true"
+        assert (await gateway.ask(get(f"s?offset={stored.next_offset}"))).body == b"[7]"
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("body", "lines", "detail"),
+    [
+        (framed([b"1", b"2"])[:-1], (MULTI,), "message 2 is cut"),
+        (framed([b"1"]) + b"\0\0", (MULTI,), "2 bytes follow the last message"),
+        (framed([b"1", b""]), (MULTI,), "message 2 is empty"),
+        (b"", (MULTI,), "a multi-append must have a message"),
+        (b"", (MULTI, "Stream-Closed: true"), "a multi-append must have a message"),
+        (framed([b"1"]), ("X-Stream-Multi: 1",), "X-Stream-Multi must be true, or absent"),
+        (framed([b"1", b"2,3"]), (MULTI,), "message 2 is not usable JSON"),
+        (framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]), (MULTI,), "message 2 is not usable JSON"),
+        (framed([b"1"] * (MAX_MESSAGES + 1)), (MULTI,), "may have 4,096 messages"),
+    ],
+)
+async def test_what_is_refused_is_told_why_and_stores_nothing(
+    way: tuple[str, ...], body: bytes, lines: tuple[str, ...], detail: str
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", content_type=JSON))
+        refusal = await gateway.ask(post("s", body, *way, *lines, content_type=JSON))
+        refusal.assert_problem(400, detail)
+        read = await gateway.ask(get("s?offset=-1"))
+        assert (read.body, read.get("Stream-Closed")) == (b"[]", None)
+
+
+async def test_a_stream_is_not_created_with_messages() -> None:
+    async with serving() as gateway:
+        refusal = await gateway.ask(put("s", MULTI, body=framed([b"a"])))
+        refusal.assert_problem(400, "X-Stream-Multi is for POST")
+        assert (await gateway.ask(request("HEAD", "s"))).status == 404
+
+
+@WAYS
+async def test_the_last_message_that_a_request_may_have_is_taken(way: tuple[str, ...]) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        body = framed([b"x"] * MAX_MESSAGES)
+        assert (await gateway.ask(post("s", body, *way, MULTI))).status == 204
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * MAX_MESSAGES
+
+
+async def test_live_readers_are_told_of_a_request_once() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", content_type=JSON))
+        reader, poller = await gateway.connect(), await gateway.connect()
+        reader.send(get("s?offset=now&live=sse"))
+        await reader.head()
+        poller.send(get("s?offset=-1&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 2)
+        await gateway.ask(post("s", framed([b"1", b"2", b"[3]"]), MULTI, content_type=JSON))
+        assert (await poller.answer()).body == b"[1,2,[3]]"
+        events = await reader.events_until(lambda found: len(found) == 3)
+        assert [event.name for event in events] == ["control", "data", "control"]
+        assert events[1].data == "[1,2,[3]]"
+
+
+@WAYS
+async def test_a_clients_bounds_count_a_request_as_one_append(way: tuple[str, ...]) -> None:
+    async with serving(max_client_appends=2) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(post("s", framed([b"x"] * 100), *way, MULTI) * 3)
+        assert [(await client.answer()).status for _ in range(3)] == [204, 204, 429]
+
+
+@WAYS
+async def test_a_clients_bounds_count_all_bytes_of_a_body(way: tuple[str, ...]) -> None:
+    async with serving(max_client_append_bytes=500) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(post("s", framed([b"x"] * 100), *way, MULTI) * 2)
+        assert [(await client.answer()).status for _ in range(2)] == [204, 429]
