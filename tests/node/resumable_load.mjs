@@ -82,18 +82,22 @@ async function visit(streamId) {
   await read(stream, 1 + below(CHUNKS + 1))
 }
 
+async function stream(streamId) {
+  const creator = await producer.createNewResumableStream(streamId, () => source(streamId))
+  // It gives a promise for each stream, which may never be fulfilled: not waited for here.
+  producer.ended.length = 0
+  const readers = [read(creator, 1 + below(CHUNKS + 1))]
+  for (let visitor = 0; visitor < VISITORS; visitor++) readers.push(visit(streamId))
+  await Promise.all(readers)
+}
+
 async function slot(name, until) {
   await sleep(Math.random() * CHUNKS * INTERVAL_MS)
   while (Date.now() < until) {
     count("streams")
     const streamId = `${name} ${seen.streams}`
-    const creator = await producer.createNewResumableStream(streamId, () => source(streamId))
-    // It gives a promise for each stream, which may never be fulfilled: not waited for here.
-    producer.ended.length = 0
-    const readers = [read(creator, 1 + below(CHUNKS + 1))]
-    for (let visitor = 0; visitor < VISITORS; visitor++) readers.push(visit(streamId))
     const patience = sleep((CHUNKS + 4) * INTERVAL_MS).then(() => "late")
-    if ((await Promise.race([Promise.all(readers), patience])) === "late") count("readers hung")
+    if ((await Promise.race([stream(streamId), patience])) === "late") count("readers hung")
     mostMb = Math.max(mostMb, residentMb())
   }
 }
