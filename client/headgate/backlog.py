@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,10 @@ class Backlog:
         """Whether a chunk may be taken: within the buffer, or alone when it is longer than that."""
         return not self._held_bytes or self._held_bytes + size <= self._limits.max_buffer_bytes
 
-    def take(self, chunk: bytes, now: float) -> None:
-        """One chunk more."""
+    def take(self, chunk: bytes, clock: Callable[[], float]) -> None:
+        """One chunk more; the first of a batch asks the clock."""
         if not self._pending:
-            self._since = now
+            self._since = clock()
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
         self._held_bytes += len(chunk)

@@ -93,6 +93,8 @@ class StreamWriter:
         self._framing: Framing | None = None
         self._block = contextlib.AsyncExitStack()
         self._sender: asyncio.Task[None] | None = None
+        self._clock: Callable[[], float] = float  # the loop's, inside of the block
+        self._is_open = False  # takes chunks, as far as is known
         # Why there is no writing any more, and whether the stream is to be closed with the rest.
         self._over: str | None = None
         self._is_ending = False
@@ -136,7 +138,9 @@ class StreamWriter:
                 self._content_type = metadata.content_type
             self._frame(takes_multi=metadata is not None and metadata.takes_multi)
             self._block = block.pop_all()
+        self._clock = asyncio.get_running_loop().time
         self._sender = asyncio.create_task(self._send_all())
+        self._is_open = True
         return self
 
     async def __aexit__(
@@ -160,16 +164,18 @@ class StreamWriter:
         Waits while `max_buffer_bytes` wait for the server; cancelled then, it has not taken it.
         A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
         """
-        self._check_open()
+        if not self._is_open or self._framing is None:
+            self._check_open()
         assert self._framing is not None
         data = self._framing.encode(chunk)
         if not data:  # adds nothing to bytes or text
             return
         if self._waiting or not self._backlog.has_room(len(data)):
             await self._wait_for_room(len(data))
-        was_empty = self._backlog.is_empty
-        self._backlog.take(data, asyncio.get_running_loop().time())
-        if was_empty or self._backlog.is_full:
+        backlog = self._backlog
+        is_first = backlog.is_empty
+        backlog.take(data, self._clock)
+        if is_first or backlog.is_full:
             self._wanted.set()
 
     async def flush(self) -> None:
@@ -180,21 +186,21 @@ class StreamWriter:
     async def close(self) -> None:
         """Flush, and write no more; the stream stays open. Nothing after `end` and `abort`."""
         self._check_failure()
-        self._over = self._over or "the writer is closed"
+        self._finish("the writer is closed")
         if not self._is_done():
             await self._flush()
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch."""
         self._check_open()
-        self._over = "the writer has ended the stream"
+        self._finish("the writer has ended the stream")
         self._is_ending = True
         self._wanted.set()
         await self._until(self._is_done)
 
     async def abort(self) -> None:
         """Discard what was not sent; whether a request under way is stored stays open."""
-        self._over = self._over or "the writer was aborted"
+        self._finish("the writer was aborted")
         if self._sender is not None and not self._sender.done():
             self._sender.cancel()
             await asyncio.wait({self._sender})
@@ -235,6 +241,10 @@ class StreamWriter:
 
     def _is_done(self) -> bool:
         return self._sender is not None and self._sender.done()
+
+    def _finish(self, why: str) -> None:
+        self._is_open = False
+        self._over = self._over or why
 
     def _check_open(self) -> None:
         self._check_failure()
@@ -279,6 +289,7 @@ class StreamWriter:
                 is_last = self._is_ending and self._backlog.is_empty
                 await self._send(batch, is_closing=is_last)
         finally:
+            self._is_open = False
             self._tell()
 
     async def _until_due(self) -> None:

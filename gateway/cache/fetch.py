@@ -13,6 +13,7 @@ from gateway.cache import policy
 from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.header_names import NEXT_OFFSET
+from gateway.protocol.reach import Reach
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
@@ -86,6 +87,7 @@ class SharedFetch:
         self.shared = True
         self.outdated = False  # a write has passed by: not to be kept, nor joined
         self.of_the_past = False  # perhaps of another stream than is there now
+        self.passed_by = Reach()  # what is known of the writes that have
         self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
         self.is_stored = False
         self.given_up = False  # nobody waited any more, so it says nothing of the origin
@@ -99,8 +101,13 @@ class SharedFetch:
 
     @property
     def is_current(self) -> bool:
-        """Whether no write has passed by while it was under way, so that it tells of now."""
-        return not (self.of_the_past or self.outdated)
+        """Whether it has all that was written while it was under way, so that it tells of now."""
+        if not self.outdated:
+            return True
+        facts = self.begun.result().facts
+        if self.of_the_past or facts is None:
+            return False
+        return self.passed_by.is_told_by(facts.next_offset, closed=facts.closed)
 
     async def run(self, send: Send) -> None:
         """Carry it out. Whatever happens is told by the two futures, and to who reads the body."""
@@ -282,10 +289,16 @@ class FetchTable:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(partial(self._over, fetch))
 
-    def outdate(self, path: str, *, of_the_past: bool) -> None:
-        """A write passes by: nobody joins any more what was asked for before it."""
+    def outdate(self, path: str, reach: Reach | None) -> None:
+        """A write passes by: nobody joins any more what was asked for before it.
+
+        Without a `reach`, another stream may be there.
+        """
         for fetch in self._of_path.get(path, ()):
-            fetch.of_the_past |= of_the_past
+            if reach is None:
+                fetch.of_the_past = True
+            else:
+                fetch.passed_by = fetch.passed_by.together(reach)
             fetch.outdated = True
             self._close(fetch)
 

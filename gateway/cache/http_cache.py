@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
+    from gateway.protocol.reach import Reach
     from gateway.telemetry.traffic import Hits, Traffic
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
@@ -342,12 +343,12 @@ class HttpCache:
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path."""
         self._store.drop(("path", path))
-        self._fetches.outdate(path, of_the_past=True)
+        self._fetches.outdate(path, None)
 
-    def moved(self, path: str) -> None:
+    def moved(self, path: str, reach: Reach) -> None:
         """A stream has grown: what reached its tail is old, what lies before is not."""
         self._store.drop(("tail", path))
-        self._fetches.outdate(path, of_the_past=False)
+        self._fetches.outdate(path, reach)
 
     async def close(self) -> None:
         """End what is under way."""

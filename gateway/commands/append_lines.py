@@ -23,7 +23,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.content import json_messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from headgate.stream import Stream
 
@@ -63,8 +63,9 @@ class BatchedLines:
 
     def __init__(self, writer: StreamWriter) -> None:
         self._writer = writer
-        self._numbers: deque[int] = deque()  # of the lines that may be under way
-        self._settled = 0  # lines whose numbers are no longer needed
+        # Blank lines are not written: from which chunk on, its line is how many further.
+        self._shifts: deque[tuple[int, int]] = deque([(0, 1)])
+        self._next_number = 1
         self.content_type = writer.content_type
 
     @property
@@ -84,34 +85,42 @@ class BatchedLines:
 
     async def append(self, number: int, line: bytes) -> None:
         """Take a line. Raises Failed for one that the stream cannot hold."""
-        self._numbers.append(number)
-        with self._naming_the_line():
-            try:
-                await self._writer.write(line)
-            except ValueError as cause:
-                raise Failed(f"line {number}: {cause}") from cause
-        while self._settled < self.appended:
-            self._numbers.popleft()
-            self._settled += 1
+        if number != self._next_number:
+            self._shifts.append((self._writer.taken, number - self._writer.taken))
+            self._forget()
+        self._next_number = number + 1
+        try:
+            await self._writer.write(line)
+        except ValueError as cause:
+            raise Failed(f"line {number}: {cause}") from cause
+        except StreamError as failure:
+            raise self._of_line(failure) from failure
 
     async def settle(self) -> None:
         """Wait for the answers to all that was taken."""
-        with self._naming_the_line():
+        try:
             await self._writer.flush()
+        except StreamError as failure:
+            raise self._of_line(failure) from failure
 
     async def end(self) -> None:
         """Close the stream with the last of them."""
-        with self._naming_the_line():
-            await self._writer.end()
-
-    @contextlib.contextmanager
-    def _naming_the_line(self) -> Iterator[None]:
         try:
-            yield
+            await self._writer.end()
         except StreamError as failure:
-            ahead = self.appended - self._settled
-            line = f"line {self._numbers[ahead]}: " if ahead < len(self._numbers) else ""
-            raise Failed(f"{line}{failure}") from failure
+            raise self._of_line(failure) from failure
+
+    def _forget(self) -> None:
+        """Drop what is about lines that are in the stream."""
+        while len(self._shifts) > 1 and self._shifts[1][0] <= self.appended:
+            self._shifts.popleft()
+
+    def _of_line(self, failure: StreamError) -> Failed:
+        """The failure, with the number of the first line that is not in the stream."""
+        self._forget()
+        if not self.under_way:
+            return Failed(str(failure))
+        return Failed(f"line {self.appended + self._shifts[0][1]}: {failure}")
 
 
 class NumberedLines:
@@ -164,10 +173,13 @@ class NumberedLines:
 async def _append_all(
     lines: BatchedLines | NumberedLines, progress: Progress, stream: Stream, *, close: bool
 ) -> None:
+    def so_far() -> str:
+        return f"{_count(lines.appended)} so far"
+
     try:
         async for number, line in _numbered(is_json(lines.content_type)):
             await lines.append(number, line)
-            progress.show(lambda: f"{_count(lines.appended)} so far")
+            progress.show(so_far)
         await (lines.end() if close else lines.settle())
     except asyncio.CancelledError:
         with contextlib.suppress(TimeoutError, *FAILURES):

@@ -19,6 +19,7 @@ from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW
+from gateway.protocol.reach import Reach
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
@@ -65,8 +66,7 @@ class FollowedStream:
         self.key, self.path = key_of(request), request.path
         self.snapshot = snapshot
         self.confirmed = False
-        self._expected = ""  # what was written through this gateway reaches to here
-        self._expects_end = False
+        self._written = Reach()  # through this gateway
         self._said_at = loop.time()  # when `snapshot.reads_say` was told
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # what it takes as long as the stream is followed
@@ -144,21 +144,16 @@ class FollowedStream:
 
     # What readers and writers show of it
 
-    def expect(self, next_offset: str, *, closed: bool) -> None:
+    def expect(self, written: Reach) -> None:
         """Something was written: the tail is not known before the origin's poll tells of it."""
-        if self.feed.closed and not (closed and next_offset == self.feed.tail):
+        if self.feed.closed and not (written.closed and written.tail == self.feed.tail):
             self.end(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end
             return
-        self._expected = max(self._expected, next_offset)
-        self._expects_end = self._expects_end or closed
-        if not self._has_heard(self.snapshot.tail, closed=self.snapshot.closed):
+        self._written = self._written.together(written)
+        if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.snapshot = self.snapshot._replace(caught_up=False)
             self.feed.caught_up = False
             self.version = next(_versions)
-
-    def _has_heard(self, tail: str, *, closed: bool) -> bool:
-        """Whether a tail is not before what was written through this gateway."""
-        return self._expected <= tail and (closed or not self._expects_end)
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
         """Whether an answer of the origin, its body if it is whole, is not of this stream."""
@@ -218,7 +213,7 @@ class FollowedStream:
         self.snapshot = snapshot = known._replace(
             tail=polled.end,
             closed=closed,
-            caught_up=polled.caught_up and self._has_heard(polled.end, closed=closed),
+            caught_up=polled.caught_up and self._written.is_told_by(polled.end, closed=closed),
             cors=polled.cors,
         )
         for span in news:

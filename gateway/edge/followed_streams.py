@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.cache.fetch import How
@@ -19,6 +19,7 @@ from gateway.edge.snapshots import is_variant
 from gateway.edge.stream_reader import StreamReader
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.followed import Span
+from gateway.protocol.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -49,8 +50,7 @@ class Beginning:
     """
 
     reads: int = 0
-    tail: str = ""
-    closed: bool = False
+    written: Reach = field(default_factory=Reach)
 
 
 class FollowedStreams:
@@ -148,9 +148,9 @@ class FollowedStreams:
                 self._of_path.setdefault(stream.path, set()).add(stream)
                 self._none.clear()
                 stream.resources = resources.pop_all()
-            written = self._beginnings.get(stream.path)
-            if written is not None and not snapshot.closed:
-                stream.expect(written.tail, closed=written.closed)
+            beginning = self._beginnings.get(stream.path)
+            if beginning is not None and not snapshot.closed:
+                stream.expect(beginning.written)
         return stream
 
     def found(
@@ -185,14 +185,13 @@ class FollowedStreams:
             stream.closing = None
         return stream.feed
 
-    def written(self, path: str, next_offset: str, *, closed: bool) -> None:
+    def written(self, path: str, reach: Reach) -> None:
         """A write through this gateway: until the feeds hear of it, they do not know the tail."""
         for stream in tuple(self._of_path.get(path, ())):
-            stream.expect(next_offset, closed=closed)
+            stream.expect(reach)
         beginning = self._beginnings.get(path)
         if beginning is not None:
-            beginning.tail = max(beginning.tail, next_offset)
-            beginning.closed = beginning.closed or closed
+            beginning.written = beginning.written.together(reach)
 
     def deleted(self, path: str, *, for_all: bool) -> None:
         """A stream was deleted through this gateway: nobody need wait for the origin to say so.
@@ -204,7 +203,7 @@ class FollowedStreams:
                 stream.end(StreamNotFound("the stream was deleted"))
         beginning = self._beginnings.get(path)
         if beginning is not None:  # what was written was of that stream
-            beginning.tail, beginning.closed = "", False
+            beginning.written = Reach()
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Whether a stream is known to end at an offset, since it is followed."""
@@ -240,7 +239,8 @@ class FollowedStreams:
 
     def moved(self, stream: FollowedStream) -> None:
         """What is kept of the stream's old tail is old."""
-        self.reader.moved(stream.path)
+        known = stream.snapshot
+        self.reader.moved(stream.path, Reach(known.tail, known.closed))
 
     def ended(self, stream: FollowedStream) -> None:
         """What is kept of the stream is of the past."""

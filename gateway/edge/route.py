@@ -34,6 +34,7 @@ from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_targ
 from gateway.protocol.forwarding import CONDITIONS, Sender
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
+from gateway.protocol.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.logs import log
@@ -331,8 +332,9 @@ class EdgeRoute:
 
     def invalidate(self, write: Write) -> None:
         """Forget what a write has made old, and expect what follows."""
+        reach = Reach(write.tail or "", write.closed)
         if write.only_grown:
-            self.cache.moved(write.path)
+            self.cache.moved(write.path, reach)
         else:
             self.feeds.reader.forget(write.path)
         if write.created is not None:
@@ -340,7 +342,7 @@ class EdgeRoute:
         if write.deleted or write.hidden:
             self.feeds.deleted(write.path, for_all=write.deleted)
         if write.tail is not None:
-            self.feeds.written(write.path, write.tail, closed=write.closed)
+            self.feeds.written(write.path, reach)
 
     def readiness(self) -> Checks:
         """Nothing: cached responses do not need the origin."""

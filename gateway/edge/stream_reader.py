@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import CacheResult, HttpCache
     from gateway.protocol.followed import Snapshot
+    from gateway.protocol.reach import Reach
     from gateway.protocol.repair import StreamRead
 
 
@@ -42,9 +43,9 @@ class StreamReader:
         self._cache.forget(path)
         self.events.drop(path)
 
-    def moved(self, path: str) -> None:
+    def moved(self, path: str, reach: Reach) -> None:
         """A stream has grown, or was closed: what is kept of its old tail is old."""
-        self._cache.moved(path)
+        self._cache.moved(path, reach)
 
     async def catch_up(self, request: CacheRequest, offset: str) -> CacheResult:
         """A whole answer to a read from an offset, kept or fetched."""

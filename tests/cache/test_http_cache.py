@@ -11,6 +11,7 @@ from gateway.cache import hit_for_pass
 from gateway.cache.fetch import REST_S
 from gateway.cache.variants import MAX_VARIANTS
 from gateway.errors import NotCached, OriginBroken
+from gateway.protocol.reach import Reach
 from gateway.protocol.state import Lifetime
 from tests.cache.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
@@ -699,13 +700,15 @@ async def test_a_cookie_that_is_set_is_not_set_for_others() -> None:
 # ---------------------------------------------------------------- writes
 
 
-@pytest.mark.parametrize("write", ["forget", "moved"])
-async def test_what_was_under_way_at_a_write_is_neither_kept_nor_joined(write: str) -> None:
+@pytest.mark.parametrize(("write", "told"), [("forget", ()), ("moved", (Reach("9"),))])
+async def test_what_was_under_way_at_a_write_is_neither_kept_nor_joined(
+    write: str, told: tuple[Reach, ...]
+) -> None:
     old = Steps(b"", answer(b"old", MINUTE))
     async with RawOrigin(old, answer(b"new", MINUTE)) as raw, staged(raw) as stage:
         before = asyncio.create_task(stage.get())
         await until(lambda: old.sent == 1)
-        getattr(stage.cache, write)(PATH)
+        getattr(stage.cache, write)(PATH, *told)
         assert (await stage.get()).body == b"new"
         old.go()
         miss = await before
@@ -745,7 +748,7 @@ async def test_a_stream_that_grew_loses_its_tail_only() -> None:
     ):
         await stage.get("offset=5")
         await stage.get("offset=1")
-        stage.cache.moved(PATH)
+        stage.cache.moved(PATH, Reach("9"))
         assert (await stage.get("offset=1")).x_cache == "HIT"
         assert (await stage.get("offset=5")).x_cache == "MISS"
         stage.cache.forget(PATH)
@@ -758,7 +761,7 @@ async def test_an_origin_that_never_tells_of_the_tail_may_have_reached_it_anywhe
         for query in ("offset=1", "offset=9"):
             given = await stage.given(query)
             assert "Stream-Up-To-Date" not in given.cached.fields()
-        stage.cache.moved(PATH)
+        stage.cache.moved(PATH, Reach("9"))
         for query in ("offset=1", "offset=9"):
             assert (await stage.get(query)).x_cache == "MISS"
 
@@ -774,8 +777,48 @@ async def test_an_empty_answer_is_at_the_tail_whether_or_not_it_says_so() -> Non
         await stage.get("offset=1")
         await stage.get("offset=9")
         assert (await stage.get("offset=9")).x_cache == "HIT"
-        stage.cache.moved(PATH)
+        stage.cache.moved(PATH, Reach("9"))
         assert (await stage.get("offset=9")).x_cache == "MISS"
+
+
+@pytest.mark.parametrize(
+    ("tells", "written", "has_all"),
+    [
+        ([OFFSET], Reach("9"), True),
+        ([OFFSET], Reach("8"), True),
+        ([OFFSET], Reach("91"), False),
+        ([OFFSET], Reach("9", closed=True), False),
+        ([OFFSET, "Stream-Closed: true"], Reach("9", closed=True), True),
+        ([], Reach("9"), False),
+    ],
+)
+async def test_an_answer_tells_of_now_if_it_has_what_was_written_meanwhile(
+    tells: list[str], written: Reach, has_all: bool
+) -> None:
+    whole = answer(b"data", *tells, MINUTE, "Stream-Up-To-Date: true")
+    head, body = whole[:-4], whole[-4:]
+    slow = Steps(head, body)
+    async with RawOrigin(slow, answer(b"later", *tells, MINUTE)) as raw, staged(raw) as stage:
+        reading = asyncio.create_task(stage.given("offset=5"))
+        await heard(raw, 1)
+        stage.cache.moved(PATH, written)
+        stage.cache.moved(PATH, Reach("1"))  # another one is told of late
+        slow.go()
+        given = await reading
+        assert (given.current, given.tail_is_known) == (has_all, has_all)
+        assert (await stage.get("offset=5")).body == b"later"
+
+
+async def test_an_answer_is_of_the_past_though_it_goes_as_far_as_another_stream() -> None:
+    whole = answer(b"data", OFFSET, MINUTE, "Stream-Up-To-Date: true")
+    slow = Steps(whole[:-4], whole[-4:])
+    async with RawOrigin(slow) as raw, staged(raw) as stage:
+        reading = asyncio.create_task(stage.given("offset=5"))
+        await heard(raw, 1)
+        stage.cache.forget(PATH)
+        stage.cache.moved(PATH, Reach("9"))
+        slow.go()
+        assert not (await reading).current
 
 
 async def test_a_write_elsewhere_changes_nothing() -> None:

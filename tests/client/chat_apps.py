@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 class Chats:
-    """Which run is the newest of each chat, and how often somebody came back for one."""
+    """The `newest` run of each chat, and how often somebody came back for one."""
 
     def __init__(self, runs: Runs, model: Model) -> None:
         self.runs = runs
         self._model = model
-        self._newest: dict[str, str] = {}
+        self.newest: dict[str, str] = {}
         self.resumes = 0
 
     async def ask(self, chat: str) -> Answer:
         """What the model answers."""
-        run = self._newest[chat] = uuid.uuid4().hex
+        run = self.newest[chat] = uuid.uuid4().hex
         return await self.runs.start(run, self._model(), format="ai-sdk")
 
     def resumed(self, name: str) -> str:
         """The run that is named by its own id, or by its chat's."""
         self.resumes += 1
-        return self._newest.get(name, name)
+        return self.newest.get(name, name)
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ LIMITS = Limits(0.010, max_batch_bytes=10, max_batch_chunks=3, max_buffer_bytes=
 def filled(*chunks: bytes) -> Backlog:
     backlog = Backlog(LIMITS)
     for chunk in chunks:
-        backlog.take(chunk, 5.0)
+        backlog.take(chunk, lambda: 5.0)
     return backlog
 
 
@@ -61,7 +61,7 @@ def test_what_is_under_way_is_held_until_the_server_has_it() -> None:
 
 def test_the_first_chunk_says_when_a_batch_is_due() -> None:
     backlog = filled(b"a")
-    backlog.take(b"b", 5.009)
+    backlog.take(b"b", lambda: 5.009)
     assert backlog.due_at == pytest.approx(5.010)
 
 

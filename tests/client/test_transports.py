@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,7 +84,7 @@ async def test_the_workflow_transport_reads_on_from_the_chunk_it_has_come_to(
     chatting: Chatting,
 ) -> None:
     report, said = await run_script("chat.mjs", "workflow", chatting.api)
-    assert report["text"] == TEXT
+    assert (report["text"], report["error"]) == (TEXT, None)
     question, *resumes = report["asked"]
     assert question == ""
     first, second = map(start_index, resumes)
@@ -94,11 +95,40 @@ async def test_the_workflow_transport_reads_on_from_the_chunk_it_has_come_to(
     async with AnswerCutter(chatting.app, [4000]) as cutter:
         api = f"http://127.0.0.1:{cutter.port}/chat"
         report, said = await run_script("chat.mjs", "workflow", api, str(begin))
-    assert report["text"] == TEXT
+    assert (report["text"], report["error"]) == (TEXT, None)
     tail, rest = map(start_index, report["asked"])
     assert tail == begin
     assert 1 < rest < CHUNKS
     assert complaints(said) == ["Error in chat GET reconnectToStream"]
+
+
+@pytest.mark.parametrize(
+    ("is_stopped", "error"), [(True, None), (False, "Error: the source failed: ValueError")]
+)
+async def test_a_run_that_does_not_finish_is_not_asked_for_again(
+    is_stopped: bool, error: str | None
+) -> None:
+    """The workflow transport asks until it is told that there is an end."""
+    waits = asyncio.Event()
+
+    async def model() -> AsyncIterator[str]:
+        yield TEXT
+        if not is_stopped:
+            raise ValueError("of nobody's business")
+        waits.set()
+        await asyncio.Event().wait()
+
+    async with serving() as gateway, Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}") as runs:
+        chats = Chats(runs, model)
+        async with aiohttp_app(chats) as port:
+            api = f"http://127.0.0.1:{port}/chat"
+            reading = asyncio.create_task(run_script("chat.mjs", "workflow", api))
+            if is_stopped:
+                await waits.wait()
+                (run,) = chats.newest.values()
+                assert await runs.stop(run)
+            report, said = await reading
+    assert (report, said) == ({"error": error, "text": TEXT, "asked": [""]}, "")
 
 
 def start_index(asked: str) -> int:

@@ -183,6 +183,17 @@ def test_a_line_that_is_no_json_ends_it_and_tells_which_it_is(
     assert messages.data == b"[1]"
 
 
+def test_a_line_that_only_the_server_refuses_is_told_with_those_that_are_blank_counted(
+    cli: CommandLine, messages: Stream
+) -> None:
+    deep = b"[" * 70 + b"]" * 70
+    done = cli("append", messages.name, "--lines", stdin=b"\n1\n\n\n2\n" + deep + b"\n3\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"headgate: line 6: ")
+    assert done.stderr.endswith(b"; it was chunk 3, of 140 bytes; 2 lines were appended before.\n")
+    assert messages.data == b"[1,2]"
+
+
 def test_a_line_is_appended_as_soon_as_it_is_there(cli: CommandLine, text: Stream) -> None:
     appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
     assert appending.stdin is not None

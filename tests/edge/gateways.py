@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from typing import TYPE_CHECKING
 
 from tests.support.http1 import ConnectionEnded, ask
@@ -44,12 +43,8 @@ def edge(
     port: int | None = None,
 ) -> Iterator[Headgate]:
     """A started gateway whose only route has these settings; killed when the block ends."""
-    routes = json.dumps([{"prefix": PREFIX, "origin": origin, **(settings or {})}])
-    gateway = Headgate(
-        origin, environment={**(environment or {}), "HEADGATE_ROUTES": routes}, port=port
-    )
-    at = gateway.arguments.index("--origin")
-    del gateway.arguments[at : at + 2]  # it is in the route, and one excludes the other
+    gateway = Headgate(origin, environment=environment, port=port)
+    gateway.serve_routes({"prefix": PREFIX, "origin": origin, **(settings or {})})
     try:
         yield gateway.start()
     finally:

@@ -13,6 +13,7 @@ import pytest
 from gateway.edge import followed_streams
 from gateway.edge.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
+from gateway.protocol.reach import Reach
 from tests.edge.live_readers import (
     NEXT_KEY,
     S,
@@ -519,9 +520,8 @@ async def test_a_write_between_the_first_answer_and_the_following_is_known_to_be
             if not closes:
                 origin.pieces.append(b"b")
             origin.closed_stream = closes
-            gateway.edge.feeds.written(
-                request.path, "0001" if closes else "0002", closed=closes
-            )  # as the head of a write's answer does
+            reach = Reach("0001", closed=True) if closes else Reach("0002")
+            gateway.edge.feeds.written(request.path, reach)  # as the head of a write's answer does
             return result
 
         monkeypatch.setattr(reader, "catch_up", overtaken)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.errors import OriginBroken
 from gateway.protocol.requests import LongPoll
-from tests.edge.live_readers import S, following, live, up_to
+from tests.edge.live_readers import S, at, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until
+from tests.web.serving import get, request
 
 if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer
@@ -34,6 +37,33 @@ async def test_viewers_hear_of_the_tail_that_a_later_poll_confirms() -> None:
         await origin.polled(2)  # that one waits at 0002
         origin.tell()
         assert await up_to(viewer, "0002") == "b"
+
+
+@pytest.mark.parametrize("target", [f"{S}?offset=0001", at("0001")])
+@pytest.mark.parametrize("is_told_of_all", [False, True])
+async def test_what_has_an_append_that_was_made_while_it_was_asked_for_is_up_to_date(
+    target: str, is_told_of_all: bool
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        go = asyncio.Event()
+
+        async def tell_late(wire: Wire) -> None:
+            origin.instead = None
+            await go.wait()
+            await wire.send(
+                answer(b"b", TEXT, "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true")
+            )
+
+        origin.instead = tell_late
+        reader = await gateway.connect()
+        reader.send(get(target))
+        await until(lambda: origin.instead is None)
+        for piece in (b"b",) if is_told_of_all else (b"b", b"c"):
+            origin.pieces.append(piece)
+            assert (await gateway.ask(request("POST", S, body=piece))).status == 204
+        go.set()
+        up_to_date = "true" if is_told_of_all else None
+        assert news(await reader.answer()) == (200, b"b", "0002", up_to_date)
 
 
 class Waiting:

@@ -5,13 +5,8 @@
 //   node chat.mjs durable|tanstack API HALF [READ_URL]
 //
 // The client asks the application at API one question and reads the answer, however often its
-// connection is cut. One line of JSON on stdout says what it has read.
-import { createDurableChatTransport } from "@durable-streams/aisdk-transport"
-import { durableStreamConnection } from "@durable-streams/tanstack-ai-transport"
-import { WorkflowChatTransport } from "@ai-sdk/workflow/client"
-import * as ai6 from "ai"
-import * as ai7 from "ai-7"
-
+// connection is cut. One line of JSON on stdout says what it has read. Each client is loaded only
+// where it is driven: they are large.
 const [client, api, number, readUrl] = process.argv.slice(2)
 const MOST_RESUMES = 10
 const CHAT = "a chat/ä"
@@ -27,8 +22,9 @@ const textOf = (message) => message.parts.map((part) => part.text ?? "").join(""
 
 /** The text that chunks say; `progress` is told of it on the way. */
 async function read(chunks, progress = () => {}) {
+  const { readUIMessageStream } = await import("ai")
   let last = ""
-  for await (const message of ai6.readUIMessageStream({ stream: chunks, terminateOnError: true })) {
+  for await (const message of readUIMessageStream({ stream: chunks, terminateOnError: true })) {
     last = textOf(message)
     progress(last)
   }
@@ -76,6 +72,7 @@ async function useChat(ai, stays) {
 
 /** The whole answer, or what there is of the chat from START_INDEX on. */
 async function workflow() {
+  const { WorkflowChatTransport } = await import("@ai-sdk/workflow/client")
   const asked = []
   const transport = new WorkflowChatTransport({
     api,
@@ -85,7 +82,9 @@ async function workflow() {
   const chunks = number
     ? transport.reconnectToStream({ chatId: CHAT, startIndex: Number(number) })
     : transport.sendMessages(about)
-  return { text: await read(await chunks), asked }
+  let text
+  const reading = read(await chunks, (reached) => (text = reached))
+  return { error: await reading.then(() => null, String), text, asked }
 }
 
 /** What `read` gives of the chunks from `first`, or from `again` where their connection was cut. */
@@ -117,6 +116,7 @@ function pages(open) {
 
 /** The first page asks, and the second one is loaded in the middle. */
 async function durable() {
+  const { createDurableChatTransport } = await import("@durable-streams/aisdk-transport")
   const transport = createDurableChatTransport({ api })
   const about = { chatId: "chat", messages: [QUESTION], trigger: "submit-message" }
   const reconnect = () => transport.reconnectToStream(about)
@@ -133,6 +133,7 @@ async function durable() {
 
 /** The first page asks, and the second one, loaded in the middle, is given a snapshot first. */
 async function tanstack() {
+  const { durableStreamConnection } = await import("@durable-streams/tanstack-ai-transport")
   const open = async (reached) => {
     const connection = durableStreamConnection({ sendUrl: api, readUrl })
     const ended = new AbortController()
@@ -156,10 +157,10 @@ async function tanstack() {
 }
 
 const clients = {
-  "useChat of ai 6 stays": () => useChat(ai6, true),
-  "useChat of ai 6 reloads": () => useChat(ai6, false),
-  "useChat of ai 7 stays": () => useChat(ai7, true),
-  "useChat of ai 7 reloads": () => useChat(ai7, false),
+  "useChat of ai 6 stays": async () => useChat(await import("ai"), true),
+  "useChat of ai 6 reloads": async () => useChat(await import("ai"), false),
+  "useChat of ai 7 stays": async () => useChat(await import("ai-7"), true),
+  "useChat of ai 7 reloads": async () => useChat(await import("ai-7"), false),
   workflow,
   durable,
   tanstack,

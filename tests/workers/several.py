@@ -15,7 +15,7 @@ from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 def is_alive(pid: int) -> bool:
@@ -105,21 +105,35 @@ class Several(Headgate):
 
 
 @contextlib.contextmanager
-def several(origin: str, workers: int = 2, **environment: str) -> Iterator[Several]:
-    """Workers that serve; none of them is left when the block ends."""
-    with starting(origin, workers, **environment) as server:
+def several(
+    origin: str,
+    workers: int = 2,
+    *,
+    route: Mapping[str, object] | None = None,
+    **environment: str,
+) -> Iterator[Several]:
+    """Workers that serve; none of them is left when the block ends. `route` has more settings."""
+    with starting(origin, workers, route=route, **environment) as server:
         wait_until(lambda: server.has_admin() and server.is_ready(), "all workers serve")
         yield server
 
 
 @contextlib.contextmanager
-def starting(origin: str, workers: int = 2, **environment: str) -> Iterator[Several]:
+def starting(
+    origin: str,
+    workers: int = 2,
+    *,
+    route: Mapping[str, object] | None = None,
+    **environment: str,
+) -> Iterator[Several]:
     """The same, while they start."""
     server = Several(
         origin,
         arguments=["--workers", str(workers)],
         environment={f"HEADGATE_{name.upper()}": value for name, value in environment.items()},
     )
+    if route is not None:
+        server.serve_routes({"prefix": "/v1/stream", "origin": origin, **route})
     try:
         server.spawn()
         yield server

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.edge.gateways import edge
 from tests.support.http1 import Answer, ask
-from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 from tests.workers.several import Several, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.processes import Headgate
+
 pytestmark = pytest.mark.timeout(180)
 
-SOON_S = 20.0  # long before the end of a copy's lifetime, a minute
+SOON_S = 20.0  # long before the end of a copy's lifetime
+KEPT = {"tail_max_age": 600}  # copies of the tail, so that none of them ends by itself
 READS = 30  # new connections, which the kernel deals out to both workers
 STREAM = "/v1/stream/s"
 OTHER = "/v1/stream/other"
@@ -24,13 +27,13 @@ OTHER = "/v1/stream/other"
 
 @pytest.fixture
 def origin() -> Iterator[Headgate]:
-    with headgate("memory:") as server:
+    with edge("memory:", KEPT) as server:
         yield server
 
 
 @pytest.fixture
 def server(origin: Headgate) -> Iterator[Several]:
-    with several(origin.url) as started:
+    with several(origin.url, route=KEPT) as started:
         assert ask(started.port, "PUT", STREAM, b"one", content_type="text/plain").status == 201
         yield started
 

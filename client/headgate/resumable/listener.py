@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
 ASK_EVERY_S = 5.0  # so that each side knows that the other is there
 ASK_AGAIN_S = 1.0  # what was asked, or sent, may have been lost
+FIRST_AGAIN_S = 0.3  # of the second for which a resume waits by default
 LOST_S = 30.0  # a broker that restarts, or a producer that is held up, is back by then
 LEAVE_WITHIN_S = 5.0
 
@@ -55,10 +56,9 @@ class Listener:
         """Nothing at first, when a producer has answered; then the text."""
         try:
             await self._broker.subscriber.subscribe(self._names.text(self._id), self._heard)
-            await self._ask()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(answer_within_s):
-                    await self._more.wait()
+                    await self._be_answered()
             if self._production is None:
                 return
             yield ""
@@ -73,6 +73,14 @@ class Listener:
         finally:
             await self._leave()
         _raise_failure(self._last)
+
+    async def _be_answered(self) -> None:
+        """Ask until somebody answers: the producer may only just begin to listen."""
+        while not self._more.is_set():
+            await self._ask(again=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_AGAIN_S):
+                    await self._more.wait()
 
     async def _next(self) -> str:
         text = self._waiting.popleft()

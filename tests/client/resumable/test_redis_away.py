@@ -86,6 +86,23 @@ async def test_a_reader_elsewhere_gets_everything_though_redis_is_restarted(
             await until(lambda: _is_done(other))
 
 
+async def test_a_connection_for_messages_that_redis_closes_is_made_anew(
+    redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so to a client that reads too slowly; not even who comes just then is to see it."""
+    monkeypatch.setattr(listener, "ASK_EVERY_S", 0.3)
+    producer, other, tap = on_redis(resume_timeout=10.0), on_redis(resume_timeout=10.0), Tap()
+    await producer.create("a", tap)
+    readers = []
+    for number in range(5):
+        tap.give(f"{number} ")
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        readers.append(await other.resume("a"))
+    tap.end()
+    for reader in readers:
+        assert await whole(reader) == "0 1 2 3 4 "
+
+
 async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as streams:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from headgate.runs import Runs, Status
 
+from tests.client.runs.producer import ORPHAN_AFTER_S
 from tests.support.processes import ROOT, headgate
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Reader:
 @contextlib.asynccontextmanager
 async def producer(url: str, run_ids: Sequence[str], items: int) -> AsyncIterator[None]:
     """A process that has started these runs; it is killed (SIGKILL) as the block ends."""
-    # Together the runs have 400 items a second, however many they are.
-    command = ["-m", "tests.client.runs.producer", url, str(items), str(len(run_ids) / 400)]
+    # Together the runs have 100 items a second, however many they are.
+    command = ["-m", "tests.client.runs.producer", url, str(items), str(len(run_ids) / 100)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
@@ -192,7 +193,7 @@ async def play(size: Size) -> Found:
     found = Found()
     with headgate() as server:
         url = f"{server.streams}/campaign"
-        async with Runs(url, orphan_after=1) as runs:
+        async with Runs(url, orphan_after=ORPHAN_AFTER_S) as runs:
             await check_ends(runs, size, found, url)
             await check_fencing(runs, size, url)
         await check_stops(url, size, found)
@@ -208,11 +209,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Play it and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=time.time_ns())
+    parser.add_argument("--kills", type=int, default=FULL.kills, help="10 readers are cut for each")
     options = parser.parse_args(arguments)
     random.seed(options.seed)
     sys.stdout.write(f"seed {options.seed}\n")
+    size = Size(FULL.runs, options.kills, 10 * options.kills)
     began = time.monotonic()
-    found = asyncio.run(play(FULL))
+    found = asyncio.run(play(size))
     stops_ms = [1000 * stop for stop in found.stops_s]
     median, worst = (percentile(stops_ms, share) for share in (0.5, 0.99))
     sys.stdout.write(

@@ -16,6 +16,9 @@ from headgate.runs import Runs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+# A second is too short for a process that starts 200 runs at once on a busy machine.
+ORPHAN_AFTER_S = 2
+
 
 async def numbers(count: int, pause_s: float) -> AsyncIterator[dict[str, int]]:
     """One number after the other, with a pause between them, which is so long on average."""
@@ -26,7 +29,7 @@ async def numbers(count: int, pause_s: float) -> AsyncIterator[dict[str, int]]:
 
 async def produce(url: str, count: int, pause_s: float) -> None:
     """Produce each run that is named, until no more are."""
-    async with Runs(url, orphan_after=1) as runs:
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S) as runs:
         loop = asyncio.get_running_loop()
         while line := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
             await runs.start(line, numbers(count, pause_s), format="ndjson")

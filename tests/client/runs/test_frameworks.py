@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,13 @@ import aiohttp
 import headgate.runs.aiohttp
 import headgate.runs.starlette
 import pytest
-import uvicorn
 from aiohttp import web
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.sources import Feed
 from tests.support.ports import free_port
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,18 +73,8 @@ async def starlette_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
         Route("/chat", ask, methods=["POST"]),
         Route("/chat/{id}/stream", resume),
     ]
-    port = free_port()
-    config = uvicorn.Config(
-        Starlette(routes=routes), port=port, log_level="error", lifespan="off", ws="none"
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve())  # `serve` would take over the signals
-    try:
-        await until(lambda: server.started)
-        yield f"http://127.0.0.1:{port}/chat"
-    finally:
-        server.should_exit = True
-        await serving
+    async with uvicorn_of(Starlette(routes=routes)) as url:
+        yield f"{url}/chat"
 
 
 @pytest.fixture(params=[aiohttp_app, starlette_app], ids=["aiohttp", "starlette"])
