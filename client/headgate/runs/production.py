@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.errors import ProducerFenced, RequestRefused, StreamError
+from headgate.errors import ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
@@ -166,7 +166,7 @@ class Production:
         while not self._stopped.is_set():
             try:
                 await self._lease.stop_asked()
-            except RequestRefused:
+            except StreamError:
                 # The heartbeat finds out, and takes it again.
                 await asyncio.sleep(self._rules.orphan_after_s / BEATS)
             else:

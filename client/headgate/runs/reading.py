@@ -14,7 +14,7 @@ import msgspec
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import StreamError, StreamGone
+from headgate.errors import ProtocolError, StreamError, StreamGone
 from headgate.runs import records
 from headgate.runs.formats import named
 from headgate.runs.records import RunState, Status
@@ -47,9 +47,11 @@ class Rendering:
 
     def take(self, batch: Batch) -> bytes:
         """What the reader is sent for these items; nothing for those that it has."""
-        return b"".join(
-            self._item(bytes(item)) for body in batch.bodies for item in _decoder.decode(body)
-        )
+        try:
+            items = [item for body in batch.bodies for item in _decoder.decode(body)]
+        except msgspec.DecodeError as error:
+            raise ProtocolError("this stream is no run: it does not hold JSON") from error
+        return b"".join(self._item(bytes(item)) for item in items)
 
     def ended(self, state: RunState) -> bytes:
         """What the reader is sent when the stream does not tell the end itself."""

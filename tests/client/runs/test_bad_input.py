@@ -168,6 +168,23 @@ async def test_a_stream_that_is_no_run_is_not_followed(runs: Runs, url: str) -> 
         await runs.start("a", of("Once"))
 
 
+async def test_a_stream_of_another_content_type_is_not_followed(runs: Runs, url: str) -> None:
+    async with Stream(f"{url}/a") as stream:
+        await stream.create(content_type="text/plain", body=b"Once")
+    with pytest.raises(ProtocolError, match="this stream is no run: it does not hold JSON"):
+        await runs.follow("a")
+
+
+async def test_what_others_write_to_the_lease_is_no_stop(runs: Runs, url: str) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source())
+    async with Stream(f"{url}/a/lease") as lease:
+        await lease.append(b'["stop", null, {"stop": "no"}]', content_type="application/json")
+    assert await runs.stop("a") is True
+    assert await read(answer) == b"Once "
+    assert await runs.state("a") == RunState(Status.STOPPED)
+
+
 async def test_a_run_goes_on_only_in_its_own_format(runs: Runs) -> None:
     feed = Feed("Once")
     await runs.start("a", feed.source(), format="ndjson")

@@ -6,15 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.runs import RunState, Status
+from headgate.runs import RunState, Status, reading
 from headgate.stream import Stream
 
 from tests.client.runs.sources import Feed, of, read, read_to
 
 if TYPE_CHECKING:
     from headgate.runs import Runs
-
-ENDED = {"finished": [], "stopped": [{"type": "abort"}]}
 
 
 def events(body: bytes) -> list[object]:
@@ -127,6 +125,23 @@ async def test_a_negative_cursor_begins_at_the_tail_and_tells_its_index(runs: Ru
     ]
     whole = await read(await runs.follow("a"))
     assert await read(await runs.follow("a", -100)) == whole
+
+
+@pytest.mark.parametrize(
+    ("format_", "sent"),
+    [("ndjson", b" "), ("sse", b": keep-alive\n\n"), ("ai-sdk", b": keep-alive\n\n")],
+)
+async def test_silence_is_filled_with_what_is_no_item(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, format_: str, sent: bytes
+) -> None:
+    monkeypatch.setattr(reading, "KEEP_ALIVE_S", 0.02)
+    feed = Feed()
+    answer = await runs.start("a", feed.source(), format=format_)
+    silent = await read_to(answer, sent * 3)
+    feed.give({"type": "data-a", "data": 1})
+    feed.end()
+    heard = (silent + await read(answer)).replace(sent, b"")
+    assert heard == await read(await runs.follow("a"))
 
 
 async def test_clients_of_the_protocol_read_the_chunks_themselves(runs: Runs, url: str) -> None:

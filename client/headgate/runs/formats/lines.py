@@ -56,7 +56,7 @@ class Ndjson(_Json):
 
     name = "ndjson"
     media_type = "application/x-ndjson"
-    keep_alive = b"\n"
+    keep_alive = b" "  # before a value JSON has room for it, where an empty line is no value
 
     def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002 - lines have no numbers
         """The line."""
