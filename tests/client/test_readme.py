@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 PRINTED = "http://127.0.0.1:4437/v1/stream"
 
 
-async def model(question: str) -> AsyncIterator[str]:
+async def produce(question: str) -> AsyncIterator[str]:
     for token in ("You asked: ", question):
         yield token
 
 
 async def test_the_application_in_the_readme_streams_and_resumes_an_answer() -> None:
     (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    names: dict[str, Any] = {"model": model}
+    names: dict[str, Any] = {"produce": produce}
     with headgate() as gateway:
         exec(text.replace(PRINTED, gateway.streams), names)
         transport = httpx.ASGITransport(names["app"])
@@ -30,11 +30,11 @@ async def test_the_application_in_the_readme_streams_and_resumes_an_answer() -> 
             names["runs"],
             httpx.AsyncClient(transport=transport, base_url="http://app") as page,
         ):
-            asked = await page.post("/answers/one", params={"question": "why?"})
-            resumed = await page.get("/answers/one", params={"after": 1})
-            stopped = await page.post("/answers/one/stop")
+            asked = await page.post("/runs/one", params={"question": "why?"})
+            resumed = await page.get("/runs/one", params={"after": 1})
+            stopped = await page.delete("/runs/one")
     first = 'id: 1\ndata: "You asked: "\n\n'
     rest = 'id: 2\ndata: "why?"\n\nid: 3\nevent: end\ndata: {"status":"finished","error":null}\n\n'
     assert (asked.status_code, asked.text) == (200, first + rest)
     assert (resumed.status_code, resumed.text) == (200, rest)
-    assert stopped.status_code == 200
+    assert stopped.json() == {"stopped": False}  # it has ended

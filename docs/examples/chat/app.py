@@ -13,11 +13,12 @@ import headgate
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
-from headgate.names import stream_url
 from headgate.runs.starlette import send
 from model import answer
 from pydantic import BaseModel, StringConstraints
 
+# Ids are parts of URLs, here and at Headgate.
+Id = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$")]
 # Everything is kept in streams below this URL; the app itself keeps nothing.
 STREAMS = os.environ.get("CHAT_STREAMS", "http://127.0.0.1:4437/v1/stream/chat")
 PORT = int(os.environ.get("CHAT_PORT", "8000"))
@@ -51,7 +52,7 @@ class Asked(BaseModel):
 @asynccontextmanager
 async def questions_of(chat: str) -> AsyncIterator[headgate.Stream]:
     """The stream of a chat's questions; each names the run that is its answer."""
-    async with headgate.Stream(stream_url(f"{STREAMS}/questions", chat)) as stream:
+    async with headgate.Stream(f"{STREAMS}/questions/{chat}") as stream:
         await stream.create(content_type="application/json")
         yield stream
 
@@ -69,7 +70,7 @@ async def page() -> FileResponse:
 
 
 @app.post("/chats/{chat}/questions", status_code=204)
-async def ask(chat: str, asked: Asked) -> None:
+async def ask(chat: Id, asked: Asked) -> None:
     """Have the question answered, whoever reads it; then show both to all who are in the chat."""
     run = secrets.token_urlsafe(12)
     await runs.start(run, answer(asked.question), format="sse")
@@ -79,7 +80,7 @@ async def ask(chat: str, asked: Asked) -> None:
 
 
 @app.get("/chats/{chat}/questions")
-async def questions(chat: str, after: str = "-1") -> dict[str, Any]:
+async def questions(chat: Id, after: str = "-1") -> dict[str, Any]:
     """The questions after an offset, as soon as there are any; none after a while without one."""
     try:
         return await asyncio.wait_for(next_questions(chat, after), LONGEST_WAIT_S)
@@ -98,13 +99,13 @@ async def next_questions(chat: str, after: str) -> dict[str, Any]:
 
 
 @app.get("/answers/{run}")
-async def read(run: str, after: int = 0) -> Response:
+async def read(run: Id, after: int = 0) -> Response:
     """The answer after so many events, and on to its end."""
     return send(await runs.follow(run, after))
 
 
 @app.post("/answers/{run}/stop", status_code=204)
-async def stop(run: str) -> None:
+async def stop(run: Id) -> None:
     """Stop the answer, also when another process of this app writes it."""
     await runs.stop(run)
 
