@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from headgate.backlog import Backlog, Limits
 from headgate.backoff import Backoff
-from headgate.errors import (
-    ProtocolError,
-    RequestRefused,
-    StreamClosed,
-    StreamConflict,
-    StreamError,
-    TooLarge,
-)
-from headgate.framing import framing_of, media_type
+from headgate.errors import ProtocolError, StreamClosed, StreamConflict, StreamError
+from headgate.framing import media_type
 from headgate.names import CLOSED
 from headgate.producer import Producer
 from headgate.retries import Retries
+from headgate.sender import Sender
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
@@ -30,7 +24,6 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from headgate.framing import Framing
     from headgate.stream import Metadata
 
 log = logging.getLogger("headgate")
@@ -41,8 +34,6 @@ MAX_BATCH_CHUNKS = 1000  # Headgate takes 4,096 in a multi-append
 MAX_BUFFER_BYTES = 1 << 20
 RETRY_FOR_S = 30.0  # as long as a server takes to be started again
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 4.0
-# What is refused for what is in it: another part of the same batch may be taken.
-OF_CONTENT = {400, 413, 422}
 
 
 class StreamWriter:
@@ -82,29 +73,23 @@ class StreamWriter:
         if isinstance(stream, str):
             stream = Stream(stream, authorization=authorization, session=session)
         self._stream = stream
-        self._limits = Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
-        self._backlog = Backlog(self._limits)
+        self._backlog = Backlog(
+            Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
+        )
         self._retries = Retries(
             retry_for, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random), note
         )
         self._producer = Producer(stream, self._retries, producer_id, epoch)
         self._content_type = content_type
         self._metadata = metadata
-        self._framing: Framing | None = None
         self._block = contextlib.AsyncExitStack()
-        self._sender: asyncio.Task[None] | None = None
+        self._sender: Sender | None = None
+        self._sending: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] = float  # the loop's, inside of the block
         self._is_open = False  # takes chunks, as far as is known
-        # Why there is no writing any more, and whether the stream is to be closed with the rest.
-        self._over: str | None = None
-        self._is_ending = False
-        self._flushed_to = 0  # chunks that are to go without waiting for others
-        self._wanted = asyncio.Event()  # the sender has to look again
-        self._moved = asyncio.Event()  # chunks were acknowledged, or none will be any more
+        self._over: str | None = None  # why there is no writing any more
         self._turn = asyncio.Lock()  # whoever waits for room keeps his place
         self._waiting = 0
-        # Where the stream ends, as far as this writer knows.
-        self.next_offset = metadata.next_offset if metadata is not None else None
 
     @property
     def producer_id(self) -> str:
@@ -126,6 +111,13 @@ class StreamWriter:
         """How many chunks are in the stream, by the word of the server."""
         return self._backlog.acknowledged
 
+    @property
+    def next_offset(self) -> str | None:
+        """Where the stream ends, as far as this writer knows."""
+        if self._sender is not None and self._sender.next_offset is not None:
+            return self._sender.next_offset
+        return self._metadata.next_offset if self._metadata is not None else None
+
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as block:
             if self._is_own_stream:
@@ -135,11 +127,16 @@ class StreamWriter:
                 metadata = await self._retries.run(self._stream.head)
             if metadata is not None:
                 self._check_stream(metadata)
-                self._content_type = metadata.content_type
-            self._frame(takes_multi=metadata is not None and metadata.takes_multi)
+                self._metadata, self._content_type = metadata, metadata.content_type
             self._block = block.pop_all()
+        self._sender = Sender(
+            self._backlog,
+            self._producer,
+            self.content_type,
+            takes_multi=metadata is not None and metadata.takes_multi,
+        )
         self._clock = asyncio.get_running_loop().time
-        self._sender = asyncio.create_task(self._send_all())
+        self._sending = asyncio.create_task(self._send(self._sender))
         self._is_open = True
         return self
 
@@ -164,71 +161,73 @@ class StreamWriter:
         Waits while `max_buffer_bytes` wait for the server; cancelled then, it has not taken it.
         A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
         """
-        if not self._is_open or self._framing is None:
-            self._check_open()
-        assert self._framing is not None
-        data = self._framing.encode(chunk)
+        sender = self._sender
+        if not self._is_open or sender is None:
+            sender = self._opened()
+        data = sender.framing.encode(chunk)
         if not data:  # adds nothing to bytes or text
             return
         if self._waiting or not self._backlog.has_room(len(data)):
-            await self._wait_for_room(len(data))
+            await self._wait_for_room(sender, len(data))
         backlog = self._backlog
         is_first = backlog.is_empty
         backlog.take(data, self._clock)
         if is_first or backlog.is_full:
-            self._wanted.set()
+            sender.wake()
 
     async def flush(self) -> None:
         """Wait until all that was taken is in the stream."""
-        self._check_open()
-        await self._flush()
+        await self._flush(self._opened())
 
     async def close(self) -> None:
         """Flush, and write no more; the stream stays open. Nothing after `end` and `abort`."""
         self._check_failure()
         self._finish("the writer is closed")
-        if not self._is_done():
-            await self._flush()
+        if self._sender is not None and not self._is_done():
+            await self._flush(self._sender)
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch."""
-        self._check_open()
+        sender = self._opened()
         self._finish("the writer has ended the stream")
-        self._is_ending = True
-        self._wanted.set()
-        await self._until(self._is_done)
+        sender.end()
+        await self._until(sender, self._is_done)
 
     async def abort(self) -> None:
         """Discard what was not sent; whether a request under way is stored stays open."""
         self._finish("the writer was aborted")
-        if self._sender is not None and not self._sender.done():
-            self._sender.cancel()
-            await asyncio.wait({self._sender})
+        if self._sending is not None and not self._sending.done():
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
         self._backlog.discard()
 
-    # ---------------------------------------------------------------- who waits
+    async def _send(self, sender: Sender) -> None:
+        try:
+            await sender.run()
+        finally:
+            self._finish("the writer was aborted")
 
-    async def _wait_for_room(self, size: int) -> None:
+    async def _wait_for_room(self, sender: Sender, size: int) -> None:
         self._waiting += 1
         try:
             async with self._turn:
-                await self._until(lambda: self._backlog.has_room(size))
-                self._check_open()
+                await self._until(sender, lambda: self._backlog.has_room(size))
+                self._opened()
         finally:
             self._waiting -= 1
 
-    async def _flush(self) -> None:
-        target = self._flushed_to = self._backlog.taken
-        self._wanted.set()
-        await self._until(lambda: self._backlog.acknowledged >= target)
+    async def _flush(self, sender: Sender) -> None:
+        target = self._backlog.taken
+        sender.flush()
+        await self._until(sender, lambda: self._backlog.acknowledged >= target)
 
-    async def _until(self, is_so: Callable[[], bool]) -> None:
+    async def _until(self, sender: Sender, is_so: Callable[[], bool]) -> None:
         """Wait for the sender; raises what it failed with."""
         while not is_so():
             self._check_failure()
             if self._is_done():
                 raise RuntimeError(self._over)
-            await self._moved.wait()
+            await sender.moved()
         self._check_failure()
 
     async def _close_after(self, error: Exception) -> None:
@@ -240,23 +239,25 @@ class StreamWriter:
                 error.add_note(f"What was written before could not all be sent: {failure}")
 
     def _is_done(self) -> bool:
-        return self._sender is not None and self._sender.done()
+        return self._sending is not None and self._sending.done()
 
     def _finish(self, why: str) -> None:
         self._is_open = False
         self._over = self._over or why
 
-    def _check_open(self) -> None:
+    def _opened(self) -> Sender:
+        """The sender, unless there is no writing any more, or not yet."""
         self._check_failure()
         if self._over is not None:
             raise RuntimeError(self._over)
-        if self._sender is None or self._framing is None:
+        if self._sender is None:
             raise RuntimeError("a writer is used as: async with StreamWriter(url) as writer")
+        return self._sender
 
     def _check_failure(self) -> None:
-        sender = self._sender
-        if sender is not None and sender.done() and not sender.cancelled():
-            failure = sender.exception()
+        sending = self._sending
+        if sending is not None and sending.done() and not sending.cancelled():
+            failure = sending.exception()
             if failure is not None:
                 # Raised again and again, it would grow by each of these calls.
                 raise failure.with_traceback(None)
@@ -271,79 +272,3 @@ class StreamWriter:
             raise StreamConflict(
                 f"{self._stream.shown}: the stream is {metadata.content_type}, not {wanted}", 409
             )
-
-    def _frame(self, *, takes_multi: bool) -> None:
-        assert self._content_type is not None
-        self._framing = framing_of(self._content_type, takes_multi=takes_multi)
-        most = self._limits.max_batch_chunks
-        self._backlog.max_batch_chunks = min(most, self._framing.max_chunks or most)
-
-    # ---------------------------------------------------------------- the sender
-
-    async def _send_all(self) -> None:
-        try:
-            is_last = False
-            while not is_last:
-                await self._until_due()
-                batch = self._backlog.next_batch()
-                is_last = self._is_ending and self._backlog.is_empty
-                await self._send(batch, is_closing=is_last)
-        finally:
-            self._finish("the writer was aborted")
-            self._tell()
-
-    async def _until_due(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._is_ending:
-            self._wanted.clear()
-            due_at = None
-            if not self._backlog.is_empty:
-                is_urgent = self._backlog.is_full or self._flushed_to > self._backlog.acknowledged
-                if is_urgent or loop.time() >= self._backlog.due_at:
-                    return
-                due_at = self._backlog.due_at
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due_at):
-                    await self._wanted.wait()
-
-    async def _send(self, batch: list[bytes], *, is_closing: bool) -> None:
-        """Send a batch, by halves when it is refused for what is in it."""
-        try:
-            await self._append(batch, is_closing=is_closing)
-        except RequestRefused as refusal:
-            # Whatever may be stored can only be sent again as it was.
-            if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not batch:
-                raise
-            if len(batch) == 1:
-                raise self._named(refusal, batch[0]) from refusal
-            if isinstance(refusal, TooLarge):
-                self._backlog.max_batch_bytes = sum(map(len, batch)) // 2
-            half = len(batch) // 2
-            await self._send(batch[:half], is_closing=False)
-            await self._send(batch[half:], is_closing=is_closing)
-
-    async def _append(self, batch: list[bytes], *, is_closing: bool) -> None:
-        assert self._framing is not None
-        assert self._content_type is not None
-        body, headers = self._framing.batch(batch) if batch else (b"", {})
-        appended = await self._producer.append(
-            body,
-            content_type=self._content_type,
-            headers=headers,
-            is_closing=is_closing,
-        )
-        self._backlog.acknowledge(batch)
-        if appended.takes_multi and self._framing.max_chunks is not None:
-            self._frame(takes_multi=True)
-        self.next_offset = appended.next_offset or self.next_offset
-        self._tell()
-
-    def _named(self, refusal: RequestRefused, chunk: bytes) -> RequestRefused:
-        """The refusal of one chunk, with its number and length."""
-        which = f"chunk {self.acknowledged + 1}, of {len(chunk):,} bytes"
-        return type(refusal)(f"{refusal}; it was {which}", refusal.status, refusal.headers)
-
-    def _tell(self) -> None:
-        """Wake all who wait for the sender."""
-        self._moved.set()
-        self._moved = asyncio.Event()

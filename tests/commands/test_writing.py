@@ -155,7 +155,8 @@ def test_closing_with_nothing_to_append_is_none(cli: CommandLine, text: Stream) 
 
 
 def test_no_lines_and_one_line_are_counted(cli: CommandLine, text: Stream) -> None:
-    assert cli("append", text.name, "--lines").stderr == b"Appended 0 lines.\n"
+    said = f"Appended 0 lines; next offset {text.offset}.\n"
+    assert cli("append", text.name, "--lines").stderr.decode() == said
     assert cli("append", text.name, "--lines", stdin=b"a").stderr.startswith(b"Appended 1 line; ")
 
 
