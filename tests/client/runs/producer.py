@@ -7,6 +7,7 @@ stdin ends. A run counts: its items are the numbers from 0 on.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sys
 from typing import TYPE_CHECKING
@@ -35,4 +36,5 @@ async def produce(url: str, orphan_after: int, count: int, pause_s: float) -> No
 
 
 if __name__ == "__main__":
+    logging.getLogger("headgate.runs").setLevel(logging.ERROR)  # runs are taken over here, often
     asyncio.run(produce(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))

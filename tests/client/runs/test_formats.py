@@ -9,6 +9,7 @@ import pytest
 from headgate.runs import RunState, Status, reading
 from headgate.stream import Stream
 
+from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 
 if TYPE_CHECKING:
@@ -142,6 +143,14 @@ async def test_silence_is_filled_with_what_is_no_item(
     feed.end()
     heard = (silent + await read(answer)).replace(sent, b"")
     assert heard == await read(await runs.follow("a"))
+
+
+async def test_silence_is_filled_though_orphans_are_looked_for_more_often(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "KEEP_ALIVE_S", ORPHAN_AFTER_S + 0.1)
+    answer = await runs.start("a", Feed().source(), format="sse")
+    assert await read_to(answer, b"\n\n") == b": keep-alive\n\n"
 
 
 async def test_clients_of_the_protocol_read_the_chunks_themselves(runs: Runs, url: str) -> None:
