@@ -74,7 +74,7 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (doc
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit format bench paired torture soak
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-tests format bench paired torture soak
 # Lint goes first and alone (it would disturb tests that measure time); the tests run even when
 # it fails, so that one run tells everything. What fails once is run again, alone.
 test: setup-test  ## Set up, lint and run every test
@@ -85,7 +85,7 @@ test: setup-test  ## Set up, lint and run every test
 
 lint: $(TEST_READY)  ## Formatting, ruff, mypy, the layers and known vulnerabilities
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) \
-		lint-mypy lint-format lint-rules lint-imports lint-audit
+		lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit
 
 lint-mypy:
 	$(BIN)/mypy $(SOURCES)
@@ -101,6 +101,11 @@ lint-imports:
 
 lint-audit:
 	$(BIN)/python -m tests.audit
+
+# It also leaves every test compiled, while mypy has but one core: else each worker of `make test`
+# would compile all of them.
+lint-tests:
+	@told=$$($(BIN)/pytest --collect-only -qq tests 2>&1) || { echo "$$told"; exit 1; }
 
 format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 	$(BIN)/ruff check --fix-only --quiet .

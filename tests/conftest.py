@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.long_first import long_first
+
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
+    from pathlib import Path
 
 # A busy machine is no bug: examples are bounded by their number, never by the clock.
 settings.register_profile("headgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +45,32 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in () if is_controller else (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _do_nothing)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep ten thousand tests out of every search for garbage: none of them is."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the modules that have time limits of their own, in a run on several workers."""
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers == 1:
+        return
+    long: dict[Path, list[pytest.Item]] = {
+        item.path: [] for item in items if item.get_closest_marker("timeout")
+    }
+    others = [item for item in items if item.path not in long]
+    for item in items:
+        if item.path in long:
+            long[item.path].append(item)
+    items[:] = long_first([*long.values()], others, workers)
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

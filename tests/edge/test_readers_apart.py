@@ -30,7 +30,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "hal": ("x-tenant-id: hal",),
     ANONYMOUS: (),
 }
-ROUNDS = 30
+ROUNDS = 10
 KEPT = {"tail_max_age": 600}
 UP_TO_DATE = "Stream-Up-To-Date: true"
 IDENTIFYING = (
