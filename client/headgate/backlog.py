@@ -6,7 +6,11 @@ It knows no clock and does no I/O.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,9 @@ class Backlog:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        # What the server takes may be less than the limits, or turn out to be more.
+        self.max_batch_bytes = limits.max_batch_bytes
+        self.max_batch_chunks = limits.max_batch_chunks
         self.taken = 0  # chunks, since the beginning
         self.acknowledged = 0  # of these
         self._held_bytes = 0
@@ -60,8 +67,8 @@ class Backlog:
     def is_full(self) -> bool:
         """Whether a whole batch waits."""
         return (
-            self._pending_bytes >= self._limits.max_batch_bytes
-            or len(self._pending) >= self._limits.max_batch_chunks
+            self._pending_bytes >= self.max_batch_bytes
+            or len(self._pending) >= self.max_batch_chunks
         )
 
     @property
@@ -73,10 +80,10 @@ class Backlog:
         """Whether a chunk may be taken: within the buffer, or alone when it is longer than that."""
         return not self._held_bytes or self._held_bytes + size <= self._limits.max_buffer_bytes
 
-    def take(self, chunk: bytes, now: float) -> None:
-        """One chunk more."""
+    def take(self, chunk: bytes, clock: Callable[[], float]) -> None:
+        """One chunk more; the first of a batch asks the clock."""
         if not self._pending:
-            self._since = now
+            self._since = clock()
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
         self._held_bytes += len(chunk)
@@ -86,9 +93,9 @@ class Backlog:
         """The chunks that go next: as many as the limits let, and one in any case."""
         batch: list[bytes] = []
         size = 0
-        while self._pending and len(batch) < self._limits.max_batch_chunks:
+        while self._pending and len(batch) < self.max_batch_chunks:
             size += len(self._pending[0])
-            if batch and size > self._limits.max_batch_bytes:
+            if batch and size > self.max_batch_bytes:
                 break
             batch.append(self._pending.popleft())
             self._pending_bytes -= len(batch[-1])
@@ -98,19 +105,6 @@ class Backlog:
         """The server has these."""
         self.acknowledged += len(chunks)
         self._held_bytes -= sum(map(len, chunks))
-
-    def lower(
-        self, *, max_batch_bytes: int | None = None, max_batch_chunks: int | None = None
-    ) -> None:
-        """Let batches be no more than the server takes."""
-        limits = self._limits
-        self._limits = replace(
-            limits,
-            max_batch_bytes=min(max_batch_bytes or limits.max_batch_bytes, limits.max_batch_bytes),
-            max_batch_chunks=min(
-                max_batch_chunks or limits.max_batch_chunks, limits.max_batch_chunks
-            ),
-        )
 
     def discard(self) -> None:
         """Drop what is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from io import BytesIO
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 60.0
+# A longer body is sent in pieces: in one, it would hold up the loop.
+PIECE_BYTES = 1 << 18
 # Of an error's body only one sentence is wanted.
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
@@ -113,7 +116,7 @@ class Endpoint:
                 # Sorted, so that equal requests have equal URLs in every cache on the way.
                 self._parsed.update_query(sorted((query or {}).items())),
                 headers=all_headers,
-                data=body,
+                data=BytesIO(body) if body and len(body) > PIECE_BYTES else body,
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type",),
                 timeout=aiohttp.ClientTimeout(

@@ -13,15 +13,17 @@ from headgate.names import MULTI
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from headgate.stream import Metadata
-
-JSON = "application/json"
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
 
 
 def media_type(content_type: str) -> str:
     """The type without its parameters, in lower case: what has to match."""
     return content_type.partition(";")[0].rstrip().lower()
+
+
+def is_json(content_type: str) -> bool:
+    """Whether the messages of the stream are JSON values."""
+    return media_type(content_type) == "application/json"
 
 
 class JsonFraming:
@@ -84,11 +86,11 @@ class PlainFraming:
 Framing = JsonFraming | PlainFraming
 
 
-def framing_of(metadata: Metadata) -> Framing:
-    """How chunks go to the stream that a server tells this of."""
-    if media_type(metadata.content_type) == JSON:
+def framing_of(content_type: str, *, takes_multi: bool) -> Framing:
+    """How chunks go to such a stream, on a server that takes multi-appends or not."""
+    if is_json(content_type):
         return JsonFraming()
-    return PlainFraming(metadata.content_type, metadata.takes_multi)
+    return PlainFraming(content_type, takes_multi)
 
 
 def _checked(text: bytes) -> bytes:

@@ -62,6 +62,8 @@ class Appended:
     is_duplicate: bool
     is_closed: bool
     producer_seq: int | None = None
+    # As in Metadata.
+    takes_multi: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class Stream(Endpoint):
                 is_duplicate,
                 is_closed(answer.headers),
                 int(seq) if seq.isdecimal() else None,
+                _takes_multi(answer.headers),
             )
 
     async def head(self) -> Metadata:
@@ -185,7 +188,7 @@ class Stream(Endpoint):
             is_closed=is_closed(headers),
             ttl_s=int(ttl) if ttl.isdecimal() else None,
             expires_at=headers.get(EXPIRES_AT),
-            takes_multi=headers.get(MULTI, "").lower() == "true",
+            takes_multi=_takes_multi(headers),
             is_new=is_new,
         )
 
@@ -198,3 +201,7 @@ class Stream(Endpoint):
                 return found
         except RequestRefused as told:
             return told if told.status == found.status else found
+
+
+def _takes_multi(headers: Mapping[str, str]) -> bool:
+    return headers.get(MULTI, "").lower() == "true"

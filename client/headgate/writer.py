@@ -52,9 +52,9 @@ class StreamWriter:
             async for token in model:
                 await writer.write(token)
 
-    Entering the block asks the server for the stream's content type, and whether it takes
-    multi-appends, unless `metadata` has that from a `create` or `head` before. Leaving it sends
-    what is left, as with a file; when it is cancelled, what was not sent is discarded.
+    Entering the block asks the server for the stream's content type, unless `content_type` tells
+    it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a
+    file; when it is cancelled, what was not sent is discarded.
 
     What goes wrong is raised by the next call, and by every one after it: then the writer has
     ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
@@ -82,9 +82,8 @@ class StreamWriter:
         if isinstance(stream, str):
             stream = Stream(stream, authorization=authorization, session=session)
         self._stream = stream
-        self._backlog = Backlog(
-            Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
-        )
+        self._limits = Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
+        self._backlog = Backlog(self._limits)
         self._retries = Retries(
             retry_for, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random), note
         )
@@ -94,6 +93,8 @@ class StreamWriter:
         self._framing: Framing | None = None
         self._block = contextlib.AsyncExitStack()
         self._sender: asyncio.Task[None] | None = None
+        self._clock: Callable[[], float] = float  # the loop's, inside of the block
+        self._is_open = False  # takes chunks, as far as is known
         # Why there is no writing any more, and whether the stream is to be closed with the rest.
         self._over: str | None = None
         self._is_ending = False
@@ -111,6 +112,16 @@ class StreamWriter:
         return self._producer.id
 
     @property
+    def content_type(self) -> str:
+        """The stream's content type, which is known inside of the block."""
+        return self._content_type or ""
+
+    @property
+    def taken(self) -> int:
+        """How many chunks were written; those that add nothing do not count."""
+        return self._backlog.taken
+
+    @property
     def acknowledged(self) -> int:
         """How many chunks are in the stream, by the word of the server."""
         return self._backlog.acknowledged
@@ -119,14 +130,17 @@ class StreamWriter:
         async with contextlib.AsyncExitStack() as block:
             if self._is_own_stream:
                 await block.enter_async_context(self._stream)
-            if self._metadata is None:
-                self._metadata = await self._retries.run(self._stream.head)
-            self._check_stream(self._metadata)
-            self._framing = framing_of(self._metadata)
-            if self._framing.max_chunks is not None:
-                self._backlog.lower(max_batch_chunks=self._framing.max_chunks)
+            metadata = self._metadata
+            if metadata is None and self._content_type is None:
+                metadata = await self._retries.run(self._stream.head)
+            if metadata is not None:
+                self._check_stream(metadata)
+                self._content_type = metadata.content_type
+            self._frame(takes_multi=metadata is not None and metadata.takes_multi)
             self._block = block.pop_all()
+        self._clock = asyncio.get_running_loop().time
         self._sender = asyncio.create_task(self._send_all())
+        self._is_open = True
         return self
 
     async def __aexit__(
@@ -150,16 +164,18 @@ class StreamWriter:
         Waits while `max_buffer_bytes` wait for the server; cancelled then, it has not taken it.
         A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
         """
-        self._check_open()
+        if not self._is_open or self._framing is None:
+            self._check_open()
         assert self._framing is not None
         data = self._framing.encode(chunk)
         if not data:  # adds nothing to bytes or text
             return
         if self._waiting or not self._backlog.has_room(len(data)):
             await self._wait_for_room(len(data))
-        was_empty = self._backlog.is_empty
-        self._backlog.take(data, asyncio.get_running_loop().time())
-        if was_empty or self._backlog.is_full:
+        backlog = self._backlog
+        is_first = backlog.is_empty
+        backlog.take(data, self._clock)
+        if is_first or backlog.is_full:
             self._wanted.set()
 
     async def flush(self) -> None:
@@ -170,21 +186,21 @@ class StreamWriter:
     async def close(self) -> None:
         """Flush, and write no more; the stream stays open. Nothing after `end` and `abort`."""
         self._check_failure()
-        self._over = self._over or "the writer is closed"
+        self._finish("the writer is closed")
         if not self._is_done():
             await self._flush()
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch."""
         self._check_open()
-        self._over = "the writer has ended the stream"
+        self._finish("the writer has ended the stream")
         self._is_ending = True
         self._wanted.set()
         await self._until(self._is_done)
 
     async def abort(self) -> None:
         """Discard what was not sent; whether a request under way is stored stays open."""
-        self._over = self._over or "the writer was aborted"
+        self._finish("the writer was aborted")
         if self._sender is not None and not self._sender.done():
             self._sender.cancel()
             await asyncio.wait({self._sender})
@@ -226,6 +242,10 @@ class StreamWriter:
     def _is_done(self) -> bool:
         return self._sender is not None and self._sender.done()
 
+    def _finish(self, why: str) -> None:
+        self._is_open = False
+        self._over = self._over or why
+
     def _check_open(self) -> None:
         self._check_failure()
         if self._over is not None:
@@ -252,6 +272,12 @@ class StreamWriter:
                 f"{self._stream.shown}: the stream is {metadata.content_type}, not {wanted}", 409
             )
 
+    def _frame(self, *, takes_multi: bool) -> None:
+        assert self._content_type is not None
+        self._framing = framing_of(self._content_type, takes_multi=takes_multi)
+        most = self._limits.max_batch_chunks
+        self._backlog.max_batch_chunks = min(most, self._framing.max_chunks or most)
+
     # ---------------------------------------------------------------- the sender
 
     async def _send_all(self) -> None:
@@ -263,6 +289,7 @@ class StreamWriter:
                 is_last = self._is_ending and self._backlog.is_empty
                 await self._send(batch, is_closing=is_last)
         finally:
+            self._finish("the writer was aborted")
             self._tell()
 
     async def _until_due(self) -> None:
@@ -290,22 +317,24 @@ class StreamWriter:
             if len(batch) == 1:
                 raise self._named(refusal, batch[0]) from refusal
             if isinstance(refusal, TooLarge):
-                self._backlog.lower(max_batch_bytes=sum(map(len, batch)) // 2)
+                self._backlog.max_batch_bytes = sum(map(len, batch)) // 2
             half = len(batch) // 2
             await self._send(batch[:half], is_closing=False)
             await self._send(batch[half:], is_closing=is_closing)
 
     async def _append(self, batch: list[bytes], *, is_closing: bool) -> None:
         assert self._framing is not None
-        assert self._metadata is not None
+        assert self._content_type is not None
         body, headers = self._framing.batch(batch) if batch else (b"", {})
         appended = await self._producer.append(
             body,
-            content_type=self._metadata.content_type,
+            content_type=self._content_type,
             headers=headers,
             is_closing=is_closing,
         )
         self._backlog.acknowledge(batch)
+        if appended.takes_multi and self._framing.max_chunks is not None:
+            self._frame(takes_multi=True)
         self.next_offset = appended.next_offset or self.next_offset
         self._tell()
 

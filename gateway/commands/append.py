@@ -1,4 +1,4 @@
-"""Appending to a stream: once, or line by line, and exactly once with a producer."""
+"""Appending to a stream, exactly once with a producer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from headgate.errors import ProducerFenced, RequestRefused
 from headgate.stream import ProducerStamp
 
 from gateway.commands.failure import Failed
-from gateway.errors import BadRequest
-from gateway.protocol.content import is_json, json_messages
+from gateway.commands.patience import retries, tell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from headgate.retries import Retries
     from headgate.stream import Appended, Stream
@@ -25,6 +24,20 @@ class Producer:
 
     id: str
     epoch: int
+
+
+async def begun(
+    stream: Stream,
+    headers: Mapping[str, str],
+    producer: Producer | None,
+    say: Callable[[str], None] = tell,
+) -> AppendSession:
+    """Appends of the content type that was asked for, else the stream's."""
+    patience = retries(producer, say)
+    content_type = headers.get("Content-Type")
+    if content_type is None:
+        content_type = (await patience.run(stream.head)).content_type
+    return AppendSession(stream, content_type, headers, producer, patience)
 
 
 @dataclass(slots=True)
@@ -77,29 +90,11 @@ class AppendSession:
         )
 
 
-async def messages(
-    lines: AsyncIterator[bytes], content_type: str
-) -> AsyncIterator[tuple[int, bytes]]:
-    """The appends that lines make: a JSON message each, or the text with its line end.
-
-    Each comes with the number of its line.
-    """
-    number = 0
-    async for line in lines:
-        number += 1
-        if not is_json(content_type):
-            yield number, line
-        elif message := line.strip():
-            yield number, _one_message(number, message)
+def leading_to(offset: str) -> str:
+    """The end of a sentence about appends: where the stream ends now, if it is known."""
+    return f"; next offset {offset}" if offset else ""
 
 
-def _one_message(number: int, message: bytes) -> bytes:
-    """The body that appends one message, also when it is an array itself."""
-    if not message.startswith(b"["):
-        return message
-    try:
-        json_messages(message)
-    except BadRequest as cause:
-        raise Failed(f"line {number}: {cause.detail}") from cause
-    # Servers take one level of arrays apart.
-    return b"[" + message + b"]"
+def closed(stream: Stream, offset: str | None) -> str:
+    """The sentence about a stream that was closed, and ends there."""
+    return f"Closed {stream.shown}; final offset {offset}."

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import re
 import sys
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.backoff import Backoff
 from headgate.errors import RequestRefused
 from headgate.following import catch_up, follow, long_poll, sse
-from headgate.names import is_closed
-from headgate.retries import Retries
 
 from gateway.commands import input as stdin
-from gateway.commands.append import AppendSession, Producer, messages
+from gateway.commands.append import begun, closed, leading_to
 from gateway.commands.client import connect, in_words
 from gateway.commands.failure import FAILURES, Failed, OutputClosed
 from gateway.commands.output import (
@@ -30,13 +26,15 @@ from gateway.commands.output import (
     wants_lines,
     write,
 )
+from gateway.commands.patience import backoff, tell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from headgate.stream import Stream
 
+    from gateway.commands.append import Producer
     from gateway.commands.target import Target
 
     # Where an offset that is refused came from, and what to do.
@@ -46,10 +44,6 @@ T = TypeVar("T")
 
 FAILED = 1
 INTERRUPTED = 130
-# How long a producer waits for a server that restarts, and at most between two attempts.
-RETRY_FOR_S = 30.0
-LIMITED_FOR_S = 60.0  # and how long any append does what a limit of the server asks for
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
 # What Headgate names of a stream that has lost a part.
@@ -110,53 +104,11 @@ async def append(
     body = await _data("-" if data is None else data)
     if not body and not close:
         raise Failed("nothing to append: give --data or stdin")
-    retries = _retries(producer)
     async with connect(target) as stream:
-        content_type = await retries.run(lambda: _content_type(stream, headers))
-        session = AppendSession(stream, content_type, headers, producer, retries)
+        session = await begun(stream, headers, producer)
         await session.append(body, is_closing=close)
     done = ("Already appended" if session.known else "Appended") if body else "Closed"
-    note(f"{done}{' and closed' if body and close else ''}{_leading_to(session)}.")
-
-
-async def append_lines(
-    target: Target, headers: Mapping[str, str], producer: Producer | None, *, close: bool
-) -> None:
-    """One append for each line of stdin, as it comes."""
-    retries = _retries(producer)
-    async with connect(target) as stream:
-        content_type = await retries.run(lambda: _content_type(stream, headers))
-        session = AppendSession(stream, content_type, headers, producer, retries)
-        try:
-            await _append_each(session, messages(stdin.lines(), content_type))
-        except FAILURES as failure:
-            were = "was" if session.sent == 1 else "were"
-            before = f"{_lines(session.sent)} {were} appended before"
-            raise Failed(f"{failure}; {before}{_perhaps_closed(session, failure)}") from failure
-        known = f", {session.known} of them by an earlier run" if session.known else ""
-        note(f"Appended {_lines(session.sent)}{known}{_leading_to(session)}.")
-        if close:
-            await retries.run(lambda: _close(stream))
-
-
-def _perhaps_closed(session: AppendSession, failure: Exception) -> str:
-    """What may be behind a closed stream when a producer begins again."""
-    if (
-        session.producer is None
-        or session.sent
-        or not isinstance(failure.__cause__, RequestRefused)
-    ):
-        return ""
-    is_it = is_closed(failure.__cause__.headers)
-    return "; an earlier run with --close may have appended all and closed it" if is_it else ""
-
-
-async def _append_each(session: AppendSession, numbered: AsyncIterator[tuple[int, bytes]]) -> None:
-    async for number, message in numbered:
-        try:
-            await session.append(message)
-        except FAILURES as failure:
-            raise Failed(f"line {number}: {failure}") from failure
+    note(f"{done}{' and closed' if body and close else ''}{leading_to(session.offset)}.")
 
 
 async def read(
@@ -192,7 +144,7 @@ async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: b
             by_line = wants_lines(metadata.content_type, asked=as_lines)
             begin = metadata.next_offset if offset is None else offset
             live = long_poll if by_poll else sse
-            batches = follow(stream, begin, live, backoff=_backoff(), note=_tell)
+            batches = follow(stream, begin, live, backoff=backoff(), note=tell)
             async with aclosing(_explained(batches, hint)) as told:
                 async for batch in told:
                     for body in batch.bodies:
@@ -248,7 +200,7 @@ async def head(target: Target, *, as_json: bool) -> None:
 async def close(target: Target) -> None:
     """Close the stream."""
     async with connect(target) as stream:
-        await _close(stream)
+        note(closed(stream, (await stream.close()).next_offset))
 
 
 async def delete(target: Target) -> None:
@@ -256,11 +208,6 @@ async def delete(target: Target) -> None:
     async with connect(target) as stream:
         await stream.delete()
     note(f"Deleted {target.shown}.")
-
-
-async def _close(stream: Stream) -> None:
-    closed = await stream.close()
-    note(f"Closed {stream.shown}; final offset {closed.next_offset}.")
 
 
 async def _data(text: str) -> bytes:
@@ -271,38 +218,6 @@ async def _data(text: str) -> bytes:
     if sys.stdin is not None and sys.stdin.isatty():
         note("Reading from the terminal; Ctrl-D ends.")
     return b"".join([piece async for piece in stdin.pieces()])
-
-
-async def _content_type(stream: Stream, headers: Mapping[str, str]) -> str:
-    """The content type that was asked for, else the stream's."""
-    return headers.get("Content-Type") or (await stream.head()).content_type
-
-
-def _retries(producer: Producer | None) -> Retries:
-    """Time for what may be done twice: only a producer's appends are told from their copies.
-
-    What a limit has refused was not done, so it is sent again in any case.
-    """
-    time_s = 0.0 if producer is None else RETRY_FOR_S
-    return Retries(time_s, _backoff(LONGEST_WAIT_S), _tell, LIMITED_FOR_S)
-
-
-def _tell(sentence: str) -> None:
-    note(f"headgate: {sentence}")
-
-
-def _lines(count: int) -> str:
-    return f"{count} line{'' if count == 1 else 's'}"
-
-
-def _leading_to(session: AppendSession) -> str:
-    return f"; next offset {session.offset}" if session.offset else ""
-
-
-def _backoff(longest_s: float = 30.0) -> Backoff:
-    # Drawn once for a process: clients differ, and the waits of one only grow.
-    chance = random.random()  # noqa: S311 - it spreads load, it keeps no secret
-    return Backoff(FIRST_WAIT_S, longest_s, lambda: chance)
 
 
 def _kept_offset(path: Path) -> str | None:

@@ -153,7 +153,9 @@ def append(  # noqa: PLR0913 - one for each option
     if content_type is not None:
         headers["Content-Type"] = content_type
     if lines:
-        operations.run(stream, operations.append_lines(stream, headers, writer, close=close))
+        from gateway.commands.append_lines import append_lines
+
+        operations.run(stream, append_lines(stream, headers, writer, close=close))
     else:
         operations.run(stream, operations.append(stream, headers, writer, data, close=close))
 

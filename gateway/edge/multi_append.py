@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin, OriginAnswer
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # to which an origin says whether it does
-UNKNOWN = f"the origin does not know multi-appends: append each chunk by itself, without {MULTI}"
+UNKNOWN = f"the origin does not know multi-appends: append each message by itself, without {MULTI}"
 
 
 class MultiAppendOffer:

@@ -15,7 +15,7 @@ from gateway.protocol import offsets
 from gateway.protocol.content import DEFAULT_CONTENT_TYPE, Records, check_content_type
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.header_names import CLOSED, FORKED_FROM, MULTI
-from gateway.protocol.multi_append import NO_CHUNK, is_multi
+from gateway.protocol.multi_append import NO_MESSAGE, is_multi
 from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.paths import parse_query
 from gateway.protocol.state import Lifetime, Stamp
@@ -77,7 +77,7 @@ _MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse"
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `is_multi` says that the body is one of chunks, `records` what a long JSON body makes.
+    """POST. `is_multi` says that lengths are in the body, `records` what a long JSON body makes.
 
     `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
     """
@@ -165,12 +165,12 @@ def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
 
 
 def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
-    """A POST as an append, a close, or both; the chunks of a multi-append are in the body yet."""
+    """A POST as an append, a close, or both; a multi-append is not taken apart yet."""
     close = is_closing(headers)
     multi = is_multi(headers)
     content_type = _text(headers, "Content-Type")
     if multi and not body:
-        raise BadRequest(NO_CHUNK)
+        raise BadRequest(NO_MESSAGE)
     if not body and not close:
         raise BadRequest("the body is empty: append at least one byte, or send Stream-Closed: true")
     if body and content_type is None:
@@ -219,7 +219,7 @@ def _count(name: str, text: str) -> int:
 def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
     """A PUT as a creation, plain or by fork."""
     if MULTI in headers:
-        raise BadRequest(f"{MULTI} is for POST: create the stream without chunks")
+        raise BadRequest(f"{MULTI} is for POST: create the stream without it")
     content_type = _text(headers, "Content-Type")
     fork = _parse_fork(headers)
     if content_type is not None:

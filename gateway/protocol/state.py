@@ -138,7 +138,7 @@ class ProducerState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """The bytes of one append, or of a chunk of it; `end` is the position after them."""
+    """The bytes of an append, or of one message of many; `end` is the position after them."""
 
     end: int
     data: bytes

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.protocol.state import StreamState
 
-WRITERS, CHUNKS, MOST = 50, 2000, 100  # a writer's chunks, and the most of a request
+WRITERS, MESSAGES, MOST = 50, 2000, 100  # a writer's messages, and the most of a request
 ROOM = 64 << 20
 REPEATED = 0.2  # of all requests, sent once more at the same moment
 
 
 def batches(writer: int, chance: random.Random) -> Iterator[list[bytes]]:
-    """What a writer sends: chunks of 20 bytes that name it and count up."""
-    chunks = [b"%03d %015d\n" % (writer, number) for number in range(CHUNKS)]
+    """What a writer sends: messages of 20 bytes that name it and count up."""
+    messages = [b"%03d %015d\n" % (writer, number) for number in range(MESSAGES)]
     at = 0
-    while at < CHUNKS:
+    while at < MESSAGES:
         count = chance.randint(1, MOST)
-        yield chunks[at : at + count]
+        yield messages[at : at + count]
         at += count
 
 
@@ -72,7 +72,7 @@ async def records(log: Log, state: StreamState) -> Sequence[bytes]:
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_chunks_of_many_writers_keep_their_order_and_borders(
+async def test_messages_of_many_writers_keep_their_order_and_borders(
     kind: str, tmp_path: Path
 ) -> None:
     async with opened(kind, tmp_path) as log:
@@ -80,8 +80,8 @@ async def test_chunks_of_many_writers_keep_their_order_and_borders(
         await service.create("s")
         sent = await asyncio.gather(*(write(service, writer) for writer in range(WRITERS)))
         found = await records(log, await service.present("s"))
-        assert len(found) == WRITERS * CHUNKS == 100_000
-        # Whoever's chunk comes next, all of its request follow it.
+        assert len(found) == WRITERS * MESSAGES == 100_000
+        # Whoever's message comes next, all of its request follow it.
         waiting = [iter(of_one) for of_one in sent]
         at = 0
         while at < len(found):
@@ -90,23 +90,23 @@ async def test_chunks_of_many_writers_keep_their_order_and_borders(
             at += len(batch)
         assert [next(rest, None) for rest in waiting] == [None] * WRITERS
         figures, requests = service.appender.figures, sum(map(len, sent))
-        assert (figures.stored, figures.messages) == (requests, WRITERS * CHUNKS)
+        assert (figures.stored, figures.messages) == (requests, WRITERS * MESSAGES)
         assert log.histograms()["appends"].sum == requests
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_each_chunk_ends_at_an_offset_of_its_own(kind: str, tmp_path: Path) -> None:
+async def test_each_message_ends_at_an_offset_of_its_own(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log)
         await service.create("s", b"0")
-        chunks = [b"a", b"bcd", b"ef"]
-        await service.submit("s", framed(chunks), is_multi=True)
+        messages = [b"a", b"bcd", b"ef"]
+        await service.submit("s", framed(messages), is_multi=True)
         state = await service.present("s")
         at = 1
-        for number, chunk in enumerate(chunks):
+        for number, message in enumerate(messages):
             read = await log.read(state, at, state.tail)
-            assert (read.start, list(read.records)) == (at, chunks[number:])
-            at += len(chunk)
+            assert (read.start, list(read.records)) == (at, messages[number:])
+            at += len(message)
         await service.fork("f", "s", position=5)
         assert await service.data("f") == b"0abcd"
         with pytest.raises(BadRequest, match="lies inside an append"):
@@ -142,7 +142,7 @@ async def test_what_is_refused_takes_nothing_of_a_request_nor_its_number(
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-async def test_json_chunks_are_messages_as_they_were_sent(kind: str, tmp_path: Path) -> None:
+async def test_json_messages_are_kept_as_they_were_sent(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log)
         json = "application/json"
@@ -152,6 +152,6 @@ async def test_json_chunks_are_messages_as_they_were_sent(kind: str, tmp_path: P
         assert told(stored).stored == 3
         bad = await service.submit("s", framed([b"1", b"2,3"]), content_type=json, is_multi=True)
         assert isinstance(bad, BadRequest)
-        assert bad.detail.startswith("chunk 2 is not usable JSON")
+        assert bad.detail.startswith("message 2 is not usable JSON")
         found = await records(log, await service.present("s"))
         assert found == [b"[1, 2]", b'{"a": 1}', b"[]"]

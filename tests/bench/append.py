@@ -1,4 +1,4 @@
-"""Appends by 64 writers, single ones and in chunks, every acknowledged one looked for."""
+"""Appends by 64 writers, single ones and multi-appends, every acknowledged one looked for."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def bench_multi(plan: Plan) -> Section:
     numbers = itertools.count()
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
-        for load, chunks in (("one by one", 0), (f"in batches of {BATCH}", BATCH)):
+        for load, together in (("one by one", 0), (f"in batches of {BATCH}", BATCH)):
 
-            def once(chunks: int = chunks) -> Figures:
+            def once(together: int = together) -> Figures:
                 names = [f"append-{next(numbers)}" for _ in range(8)]
-                return append(server, names, plan.milliseconds, of=MESSAGE_BYTES, chunks=chunks)
+                return append(server, names, plan.milliseconds, of=MESSAGE_BYTES, together=together)
 
-            append(server, [f"warm-{next(numbers)}"], 500, of=MESSAGE_BYTES, chunks=chunks)
+            append(server, [f"warm-{next(numbers)}"], 500, of=MESSAGE_BYTES, together=together)
             yield load, undisturbed(once)
 
     with _folders() as fresh_folder:
@@ -110,20 +110,20 @@ def append(
     milliseconds: int,
     *mode: str,
     of: int = RECORD_BYTES,
-    chunks: int = 0,
+    together: int = 0,
 ) -> Figures:
     """One run over new streams, which afterwards hold all that was acknowledged.
 
-    Records `of` so many bytes, by themselves or so many `chunks` in one multi-append.
+    Records `of` so many bytes, by themselves or so many `together` in one multi-append.
     """
     paths = [server.append_path(stream) for stream in streams]
     server.create_all(streams, "text/plain")
     ports = f"{server.port},{server.append_port}"
     load = (ports, WRITERS, milliseconds, server.pid, of)
-    in_chunks = ("chunks", chunks) if chunks else ()
-    figures = run("load", *mode, *in_chunks, "post", *load, *paths)
+    in_one = ("multi", together) if together else ()
+    figures = run("load", *mode, *in_one, "post", *load, *paths)
     kept = sum(count_records(_read_all(server, path), path, of) for path in paths)
-    each = max(chunks, 1)
+    each = max(together, 1)
     if kept != figures["requests"] * each:
         raise ToolFailed(f"{figures['requests']} appends acknowledged, {kept} records in the log")
     return {**figures, "messages_per_s": figures["per_s"] * each}

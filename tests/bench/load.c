@@ -13,7 +13,7 @@
  * than connections. Two servers of the same streams have half of the connections each.
  *
  * `asleep` leaves the core while it waits, for a server that shares it. `with` and a header line
- * may come behind it, which is then sent with every request, and then `chunks` and a number: so
+ * may come behind it, which is then sent with every request, and then `multi` and a number: so
  * many records are in one multi-append, each behind its length. */
 #include "wire.h"
 
@@ -42,7 +42,7 @@ static int poll, ports[2];
 static const char *line = ""; /* without its end */
 static const char *expected;
 static size_t expected_length;
-static long record_bytes, chunks = 1, length_bytes; /* of what stands before each */
+static long record_bytes, messages = 1, length_bytes; /* of what stands before each */
 
 static void on_header(void *owner, const char *name, const char *value) {
     connection *c = owner;
@@ -63,7 +63,7 @@ static const sink answers = {on_header, on_body};
 static void ask(connection *c, int index) {
     request *r = &c->requests[c->turn];
     c->turn = (c->turn + 1) % c->paths;
-    for (long i = 0; r->count && i < chunks; i++) {
+    for (long i = 0; r->count && i < messages; i++) {
         char count[16];
         snprintf(count, sizeof count, "%03d%c%09ld", index, appending ? ' ' : '-', r->asked++);
         memcpy(r->count + i * (length_bytes + record_bytes), count, COUNT_BYTES);
@@ -89,7 +89,7 @@ static void check(const connection *c) {
 
 static void prepare(request *r, const char *path) {
     char head[LINE_MAX_BYTES], more[128] = "";
-    long body_bytes = chunks * (length_bytes + record_bytes);
+    long body_bytes = messages * (length_bytes + record_bytes);
     if (appending)
         snprintf(more, sizeof more, "%sContent-Type: text/plain\r\nContent-Length: %ld\r\n",
                  length_bytes ? "X-Stream-Multi: true\r\n" : "", body_bytes);
@@ -180,8 +180,8 @@ int main(int count, char **arguments) {
         arguments += 2;
         count -= 2;
     }
-    if (count > 2 && !strcmp(arguments[1], "chunks")) {
-        chunks = number(arguments[2], 1, 4096);
+    if (count > 2 && !strcmp(arguments[1], "multi")) {
+        messages = number(arguments[2], 1, 4096);
         length_bytes = 4;
         arguments += 2;
         count -= 2;

@@ -4,150 +4,133 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from headgate import Stream
+from headgate import Stream, StreamWriter
 from headgate.names import stream_url
+from headgate.runs import Runs, Status
 
 from tests.clients.readers import run_script
 from tests.clients.unicode_text import cut_into_tokens, make_text
 from tests.support.answer_cutter import AnswerCutter
-from tests.support.waiting import SERVER_PATIENCE_S, until
 from tests.web.serving import PREFIX, Serving, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable
 
 SEED = 4439
 TEXT = make_text(SEED, 8000)
 TOKENS = [token.decode() for token in cut_into_tokens(TEXT, SEED, 13)]
+HALF = len(TOKENS) // 2
 CUT_AFTER = (1500, 4000, 8000)  # bytes: less than half of the text is, however it is read
 PAGES = 2
-BATCH = 4
 
 
-class Answering(NamedTuple):
-    """An application that writes a model's answer to a stream."""
+class Streams(NamedTuple):
+    """Where an application writes the model's answers, and the pages read them."""
 
     gateway: Serving
     cutter: AnswerCutter
-    writers: list[asyncio.Task[None]]
-
-    def url(self, port: int) -> str:
-        return stream_url(f"http://127.0.0.1:{port}{PREFIX}", "runs/ä 1")
+    halfway: asyncio.Semaphore
 
     @property
     def written(self) -> str:
-        return self.url(self.gateway.port)
+        return f"http://127.0.0.1:{self.gateway.port}{PREFIX}"
 
     @property
     def read(self) -> str:
-        return self.url(self.cutter.port)
+        return f"http://127.0.0.1:{self.cutter.port}{PREFIX}"
 
-    @property
-    def is_active(self) -> bool:
-        return not self.writers[-1].done()
+    async def model(self) -> AsyncIterator[str]:
+        """Half of the tokens, then, when both pages have read them, the others."""
+        for token in TOKENS[:HALF]:
+            yield token
+        for _ in range(PAGES):
+            await self.halfway.acquire()
+        for token in TOKENS[HALF:]:
+            yield token
 
-    async def create(self) -> None:
-        async with Stream(self.written) as stream:
-            await stream.create(content_type="application/json")
+    async def is_halfway(self, request: web.Request) -> web.Response:
+        self.halfway.release()
+        return web.Response()
 
-    def write(self, chunks: Sequence[object], *, close: bool) -> None:
-        self.writers.append(asyncio.create_task(self._write(chunks, close=close)))
-
-    async def _write(self, chunks: Sequence[object], *, close: bool) -> None:
-        """Half of them, then, when all cuts were made and both pages are back, the others."""
-        async with Stream(self.written) as stream:
-            for at in range(0, len(chunks), BATCH):
-                if at >= len(chunks) // 2 > at - BATCH:
-                    await until(self._are_back, "both pages", within_s=SERVER_PATIENCE_S)
-                body = json.dumps(chunks[at : at + BATCH]).encode()
-                await stream.append(body, content_type="application/json")
-            if close:
-                await stream.close()
-
-    def _are_back(self) -> bool:
-        are_cut = self.cutter.cuts == len(CUT_AFTER)
-        return are_cut and self.gateway.limits.live_readers == PAGES
+    @contextlib.asynccontextmanager
+    async def application(self, *routes: web.RouteDef) -> AsyncIterator[tuple[str, str]]:
+        """Its URL, and how many characters, as JavaScript counts them, half of the answer has."""
+        app = web.Application()
+        app.add_routes([*routes, web.post("/chat/half", self.is_halfway)])
+        async with TestServer(app) as server:
+            half = len("".join(TOKENS[:HALF]).encode("utf-16-le")) // 2
+            yield str(server.make_url("/chat")), str(half)
 
 
 @pytest.fixture
-async def answering() -> AsyncIterator[Answering]:
+async def streams() -> AsyncIterator[Streams]:
     async with serving() as gateway, AnswerCutter(gateway.port, CUT_AFTER) as cutter:
-        found = Answering(gateway, cutter, [])
-        yield found
-        await asyncio.gather(*found.writers)
+        yield Streams(gateway, cutter, asyncio.Semaphore(0))
 
 
-@contextlib.asynccontextmanager
-async def listening(*routes: web.RouteDef) -> AsyncIterator[str]:
-    app = web.Application()
-    app.add_routes(routes)
-    async with TestServer(app) as server:
-        yield str(server.make_url("/chat"))
+async def test_a_chat_of_the_ai_sdk_is_read_to_its_end_though_it_is_cut(streams: Streams) -> None:
+    async with Runs(streams.written) as runs:
+
+        async def ask(request: web.Request) -> web.Response:
+            run = (await request.json())["id"]
+            await runs.start(run, streams.model(), format="ai-sdk")
+            return web.Response(status=201, headers={"Location": stream_url(streams.read, run)})
+
+        async def resume(request: web.Request) -> web.Response:
+            run = request.match_info["chat"]
+            state = await runs.state(run)
+            if state is None or state.status is not Status.ACTIVE:
+                return web.Response(status=204)
+            return web.json_response({"streamUrl": stream_url(streams.read, run)})
+
+        routes = web.post("/chat", ask), web.get("/chat/{chat}/stream", resume)
+        async with streams.application(*routes) as (api, half):
+            report, said = await run_script("chat.mjs", "durable", api, half)
+    assert ([page["text"] for page in report["pages"]], said) == ([TEXT] * PAGES, "")
+    assert report["later"] is None
+    assert sum(page["cuts"] for page in report["pages"]) > 0, streams.cutter
 
 
-async def test_a_chat_of_the_ai_sdk_is_read_to_its_end_though_it_is_cut(
-    answering: Answering,
-) -> None:
-    async def ask(request: web.Request) -> web.Response:
-        assert (await request.json())["id"] == "chat"
-        await answering.create()
-        answering.write(ui_message(TOKENS), close=True)
-        return web.Response(status=201, headers={"Location": answering.read})
+async def test_a_chat_of_tanstack_ai_is_read_to_its_end_though_it_is_cut(streams: Streams) -> None:
+    chat = "chat"
+    async with Stream(stream_url(streams.written, chat)) as stream, asyncio.TaskGroup() as answers:
+        await stream.create(content_type="application/json")
 
-    async def resume(request: web.Request) -> web.Response:
-        if not answering.is_active:
-            return web.Response(status=204)
-        return web.json_response({"streamUrl": answering.read})
+        async def answer(question: Iterable[str]) -> None:
+            async with StreamWriter(stream) as writer:
+                await writer.write(start("user"))
+                for text in question:
+                    await writer.write(content("user", text))
+                await writer.write(start("assistant"))
+                async for token in streams.model():
+                    await writer.write(content("assistant", token))
+                await writer.write({"type": "RUN_FINISHED"})
 
-    routes = web.post("/chat", ask), web.get("/chat/chat/stream", resume)
-    async with listening(*routes) as api:
-        report, said = await run_script("chat.mjs", "durable", api)
-    asked, page = report["asked"], report["page"]
-    assert (asked["text"], page["text"], report["later"], said) == (TEXT, TEXT, None, "")
-    assert asked["cuts"] + page["cuts"] > 0, answering.cutter
+        async def ask(request: web.Request) -> web.Response:
+            (question,) = (await request.json())["messages"]
+            answers.create_task(answer(part["text"] for part in question["parts"]))
+            return web.Response(status=202)
 
-
-async def test_a_chat_of_tanstack_ai_is_read_to_its_end_though_it_is_cut(
-    answering: Answering,
-) -> None:
-    async def ask(request: web.Request) -> web.Response:
-        (question,) = (await request.json())["messages"]
-        asked = [part["text"] for part in question["parts"]]
-        chunks = [*message("user", asked), *message("assistant", TOKENS), {"type": "RUN_FINISHED"}]
-        answering.write(chunks, close=False)
-        return web.Response(status=202)
-
-    await answering.create()
-    async with listening(web.post("/chat", ask)) as api:
-        report, said = await run_script("chat.mjs", "tanstack", api, answering.read)
-    first, second = report["first"], report["second"]
+        async with streams.application(web.post("/chat", ask)) as (api, half):
+            read = stream_url(streams.read, chat)
+            report, said = await run_script("chat.mjs", "tanstack", api, half, read)
+    first, second = report["pages"]
     assert (first["snapshot"], first["text"], said) == ([], f"Tell.{TEXT}", "")
     question, begun = second["snapshot"]
-    assert question == ["user", "Tell."]
+    assert (question, begun[0]) == (["user", "Tell."], "assistant")
     assert begun[1]
     assert begun[1] + second["text"] == TEXT
-    assert first["cuts"] + second["cuts"] > 0, answering.cutter
+    assert first["cuts"] + second["cuts"] > 0, streams.cutter
 
 
-def ui_message(tokens: Sequence[str]) -> list[dict[str, str]]:
-    return [
-        {"type": "start", "messageId": "answer"},
-        {"type": "text-start", "id": "text"},
-        *({"type": "text-delta", "id": "text", "delta": token} for token in tokens),
-        {"type": "text-end", "id": "text"},
-        {"type": "finish"},
-    ]
+def start(role: str) -> dict[str, str]:
+    return {"type": "TEXT_MESSAGE_START", "messageId": role, "role": role}
 
 
-def message(role: str, tokens: Sequence[str]) -> list[dict[str, str]]:
-    return [
-        {"type": "TEXT_MESSAGE_START", "messageId": role, "role": role},
-        *({"type": "TEXT_MESSAGE_CONTENT", "messageId": role, "delta": it} for it in tokens),
-        {"type": "TEXT_MESSAGE_END", "messageId": role},
-    ]
+def content(role: str, text: str) -> dict[str, str]:
+    return {"type": "TEXT_MESSAGE_CONTENT", "messageId": role, "delta": text}

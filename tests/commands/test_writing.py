@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.processes import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,6 +183,17 @@ def test_a_line_that_is_no_json_ends_it_and_tells_which_it_is(
     assert messages.data == b"[1]"
 
 
+def test_a_line_that_only_the_server_refuses_is_told_with_those_that_are_blank_counted(
+    cli: CommandLine, messages: Stream
+) -> None:
+    deep = b"[" * 70 + b"]" * 70
+    done = cli("append", messages.name, "--lines", stdin=b"\n1\n\n\n2\n" + deep + b"\n3\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"headgate: line 6: ")
+    assert done.stderr.endswith(b"; it was chunk 3, of 140 bytes; 2 lines were appended before.\n")
+    assert messages.data == b"[1,2]"
+
+
 def test_a_line_is_appended_as_soon_as_it_is_there(cli: CommandLine, text: Stream) -> None:
     appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
     assert appending.stdin is not None
@@ -252,10 +267,11 @@ def test_the_same_input_again_after_closing_tells_what_may_be(
     assert (done.returncode, text.data) == (1, b"a\nb\n")
     assert done.stderr.startswith(b"headgate: line 1: ")
     assert done.stderr.endswith(
-        b" an earlier run with --close may have appended all and closed it.\n"
+        b"; an earlier run with --close may have appended all and closed it; "
+        b"0 lines were appended before.\n"
     )
     stranger = cli("append", text.name, "--lines", stdin=b"a\n")
-    assert stranger.stderr.endswith(b"; 0 lines were appended before.\n")
+    assert stranger.stderr.decode() == f"headgate: {text.url}: the stream is closed.\n"
 
 
 def test_a_repeated_append_says_that_it_is_one(cli: CommandLine, text: Stream) -> None:
@@ -347,11 +363,51 @@ def test_stdin_that_is_closed_is_one_sentence(cli: CommandLine, text: Stream) ->
     assert (done.returncode, done.stderr) == (1, b"headgate: stdin is closed.\n")
 
 
-def test_ctrl_c_ends_appending_quietly(cli: CommandLine, text: Stream) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--producer", "p"]], ids=["batches", "producer"])
+def test_ctrl_c_ends_appending_and_tells_how_much_is_in(
+    arguments: list[str], cli: CommandLine, text: Stream
+) -> None:
+    appending = cli.start("append", text.name, "--lines", *arguments, stdin=subprocess.PIPE)
+    assert appending.stdin is not None
+    appending.stdin.write(b"a\nb\nhalf of the third")
+    appending.stdin.flush()
+    text.wait_for(b"a\nb\n")
+    appending.send_signal(signal.SIGINT)
+    said = b"Interrupted: 2 lines are in the stream.\n"
+    assert (appending.wait(20), *appending.communicate()) == (130, b"", said)
+    assert text.data == b"a\nb\n"
+
+
+def test_ctrl_c_counts_what_the_server_has_taken(cli: CommandLine, text: Stream) -> None:
     appending = cli.start("append", text.name, "--lines", stdin=subprocess.PIPE)
     assert appending.stdin is not None
-    appending.stdin.write(b"a\n")
-    appending.stdin.flush()
-    text.wait_for(b"a\n")
+    for number in range(200):
+        appending.stdin.write(b"%d\n" % number)
+        appending.stdin.flush()
+        if text.data:
+            break
     appending.send_signal(signal.SIGINT)
-    assert (appending.wait(20), *appending.communicate()) == (130, b"", b"")
+    assert appending.wait(20) == 130
+    count = text.data.count(b"\n")
+    said = f"Interrupted: {count} line{'s are' if count > 1 else ' is'} in the stream.\n"
+    assert appending.communicate()[1].decode() == said
+
+
+def test_a_terminal_shows_how_far_it_is(cli: CommandLine, text: Stream) -> None:
+    terminal, stderr = pty.openpty()
+    try:
+        done = run(
+            [cli.program, "append", text.name, "--lines"],
+            b"a\n" * 3,
+            environment=cli.environment,
+            stderr=stderr,
+        )
+        shown = os.read(terminal, 4096)
+    finally:
+        os.close(terminal)
+        os.close(stderr)
+    assert done.returncode == 0
+    assert shown == (
+        b"\r0 lines so far\x1b[K\r\x1b[K"
+        + f"Appended 3 lines; next offset {text.offset}.\r\n".encode()
+    )

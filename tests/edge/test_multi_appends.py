@@ -47,7 +47,7 @@ def asked(raw: RawOrigin) -> list[str]:
     return [heard.method for heard in raw.heard]
 
 
-async def test_the_origin_is_asked_once_whether_it_knows_chunks() -> None:
+async def test_the_origin_is_asked_once_whether_it_knows_multi_appends() -> None:
     async with RawOrigin(HEAD_OFFERS, APPENDED, APPENDED) as raw, edge_serving(raw) as gateway:
         for _ in range(2):
             got = await multi_append(gateway)
@@ -118,7 +118,7 @@ def test_readers_behind_a_gateway_have_what_it_passed_on() -> None:
         for port in (origin.port, gateway.port):  # which keeps no answer of before
             assert ask(port, "GET", f"{path}?offset=-1").body == b'[[1,2],"a"]'
         again = ask(gateway.port, "POST", path, body[:-1], **text, **MULTI)
-        again.assert_problem(400, "chunk 2 is cut")
+        again.assert_problem(400, "message 2 is cut")
 
 
 def test_the_reference_server_never_sees_a_length() -> None:

@@ -24,7 +24,7 @@ KILLS, WRITERS, BATCH = 3, 8, 50
 BATCHES = 40  # of all writers, acknowledged before a kill
 
 
-def chunk(writer: int, seq: int, number: int) -> bytes:
+def message(writer: int, seq: int, number: int) -> bytes:
     return b"%02d %06d %08d\n" % (writer, seq, number)
 
 
@@ -40,7 +40,7 @@ class Writer:
         with contextlib.suppress(ConnectionEnded, OSError), Wire(port) as wire:
             while True:
                 seq = self.acknowledged
-                body = framed(chunk(self.name, seq, number) for number in range(BATCH))
+                body = framed(message(self.name, seq, number) for number in range(BATCH))
                 stamp = {"Producer-Id": f"p{self.name}", "Producer-Epoch": "0"}
                 fields = {"Content-Type": "text/plain", "Producer-Seq": str(seq), **stamp, **MULTI}
                 assert wire.request("POST", PATH, body, **fields).status in {200, 204}
@@ -98,12 +98,12 @@ def read_all(port: int) -> bytes:
 def check(found: bytes, writers: list[Writer]) -> None:
     """Each writer's requests are whole, in order and once; the last may be without an answer."""
     seqs = [itertools.count() for _ in writers]
-    size = BATCH * len(chunk(0, 0, 0))
+    size = BATCH * len(message(0, 0, 0))
     assert len(found) % size == 0
     for at in range(0, len(found), size):
         name = int(found[at : at + 2])
         seq = next(seqs[name])
-        expected = b"".join(chunk(name, seq, number) for number in range(BATCH))
+        expected = b"".join(message(name, seq, number) for number in range(BATCH))
         assert found[at : at + size] == expected
     for writer, seq in zip(writers, map(next, seqs), strict=True):
         assert writer.acknowledged <= seq <= writer.acknowledged + 1

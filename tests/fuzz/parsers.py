@@ -20,7 +20,7 @@ from gateway.protocol import forwarding, json_slices, multi_append, sse
 from gateway.protocol.content import check_content_type, json_messages, long_records, records_of
 from gateway.protocol.edge_target import parse_edge_target
 from gateway.protocol.forwarding import Sender
-from gateway.protocol.multi_append import chunks_of, long_multi_records, multi_records
+from gateway.protocol.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.offsets import format_offset, parse_offset
 from gateway.protocol.paths import canonical_query, parse_query
 from gateway.protocol.requests import parse_append, parse_create, parse_target
@@ -146,7 +146,7 @@ def check_json(data: bytes) -> None:
 def check_chunks(data: bytes) -> None:
     """What is taken is framed the same again; JSON is taken in one go and in slices alike."""
     with contextlib.suppress(HeadgateError):
-        assert framed(chunks_of(data)) == data
+        assert framed(messages_of(data)) == data
     kept = None
     with contextlib.suppress(HeadgateError):
         kept, count = multi_records(JSON, data)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
+from gateway.protocol.multi_append import MAX_MESSAGES
+from tests.support.multi_append import framed
 from tests.web.serving import PREFIX, put, serving
 
 if TYPE_CHECKING:
@@ -64,9 +66,23 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     gc.enable()
 
 
-def appends(content_type: str, body: bytes) -> dict[str, bytes]:
+MULTI_APPENDS = {
+    "chunks of a byte": (TEXT, framed([b"x"] * MAX_MESSAGES)),
+    "long chunks": (TEXT, framed([b"x" * (SIZE // MAX_MESSAGES)] * MAX_MESSAGES)),
+    "numbers": (JSON, framed([b"1"] * MAX_MESSAGES)),
+    "arrays": (JSON, framed([b"[" + b"1," * 200 + b"1]"] * MAX_MESSAGES)),
+    "one array": (JSON, framed([filled(b"1")])),
+    "a last value that is none": (JSON, framed([*[b"1"] * (MAX_MESSAGES - 1), b"2,3"])),
+    "one too many": (TEXT, framed([b"x"] * (MAX_MESSAGES + 1))),
+    "many too many": (TEXT, framed([b"x"] * (SIZE // 5))),
+    "no chunk": (TEXT, b"\0" * SIZE),
+}
+
+
+def appends(content_type: str, body: bytes, *lines: str) -> dict[str, bytes]:
     """The same in one piece, and in chunks."""
-    head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\n".encode()
+    fields = "".join(f"{line}\r\n" for line in (f"Content-Type: {content_type}", *lines))
+    head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\n{fields}".encode()
     chunks = [body[at : at + 65536] for at in range(0, len(body), 65536)]
     coded = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     return {
@@ -105,7 +121,21 @@ def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], N
     assert {name: turn for name, turn in found.items() if turn > LONGEST_TURN_S} == {}
 
 
-def test_chunks_of_a_byte_take_no_long_turn(
+@pytest.mark.timeout(120)
+def test_no_multi_append_takes_a_long_turn(
+    longest: list[float], tell: Callable[[str], None]
+) -> None:
+    found = {}
+    for name, (content_type, body) in MULTI_APPENDS.items():
+        for way, sent in appends(content_type, body, "X-Stream-Multi: true").items():
+            status, turn_s = worst_turn(content_type, sent, longest)
+            assert status in {204, 400}, name
+            found[f"{name}, {way}"] = turn_s
+    tell(f"{len(found)} multi-appends, the longest turn: {max(found.values()) * 1000:.0f} ms")
+    assert {name: turn for name, turn in found.items() if turn > LONGEST_TURN_S} == {}
+
+
+def test_messages_of_a_byte_take_no_long_turn(
     longest: list[float], tell: Callable[[str], None]
 ) -> None:
     head = f"POST {PREFIX}/s HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n".encode()

@@ -1,17 +1,15 @@
-// Drives a chat client, unmodified, for tests/client/test_transports.py.
+// Drives a chat client, unmodified, for tests/client/test_*transports.py.
 //
-//   node chat.mjs CLIENT API [READ_URL]
+//   node chat.mjs CLIENT API
+//   node chat.mjs workflow API [START_INDEX]
+//   node chat.mjs durable|tanstack API HALF [READ_URL]
 //
 // The client asks the application at API one question and reads the answer, however often its
-// connection is cut. One line of JSON on stdout says what it has read.
-import { createDurableChatTransport } from "@durable-streams/aisdk-transport"
-import { durableStreamConnection } from "@durable-streams/tanstack-ai-transport"
-import { WorkflowChatTransport } from "@ai-sdk/workflow/client"
-import * as ai6 from "ai"
-import * as ai7 from "ai-7"
-
-const [client, api, readUrl] = process.argv.slice(2)
+// connection is cut. One line of JSON on stdout says what it has read. Each client is loaded only
+// where it is driven: they are large.
+const [client, api, number, readUrl] = process.argv.slice(2)
 const MOST_RESUMES = 10
+const CHAT = "a chat/ä"
 const QUESTION = { id: "question", role: "user", parts: [{ type: "text", text: "Tell." }] }
 
 // The client below a transport tells of a cut by a second promise, too, that nobody waits for. A
@@ -24,8 +22,9 @@ const textOf = (message) => message.parts.map((part) => part.text ?? "").join(""
 
 /** The text that chunks say; `progress` is told of it on the way. */
 async function read(chunks, progress = () => {}) {
+  const { readUIMessageStream } = await import("ai")
   let last = ""
-  for await (const message of ai6.readUIMessageStream({ stream: chunks, terminateOnError: true })) {
+  for await (const message of readUIMessageStream({ stream: chunks, terminateOnError: true })) {
     last = textOf(message)
     progress(last)
   }
@@ -44,7 +43,7 @@ function chat({ AbstractChat, DefaultChatTransport }, messages = []) {
     replaceMessage: (at, message) => (state.messages[at] = message),
     snapshot: structuredClone,
   }
-  return new Chat({ id: "a chat/ä", state, transport: new DefaultChatTransport({ api }) })
+  return new Chat({ id: CHAT, state, transport: new DefaultChatTransport({ api }) })
 }
 
 const shown = ({ messages }) => messages.map((message) => [message.role, textOf(message)])
@@ -71,16 +70,21 @@ async function useChat(ai, stays) {
   return { part, statuses, shown: shown(page), later: [await resume(later), shown(later)] }
 }
 
+/** The whole answer, or what there is of the chat from START_INDEX on. */
 async function workflow() {
+  const { WorkflowChatTransport } = await import("@ai-sdk/workflow/client")
   const asked = []
   const transport = new WorkflowChatTransport({
     api,
     fetch: (url, init) => (asked.push(String(url).slice(api.length)), fetch(url, init)),
   })
-  const about = { chatId: "a chat/ä", messages: [QUESTION], trigger: "submit-message" }
-  const text = await read(await transport.sendMessages(about))
-  const tail = await Array.fromAsync(await transport.reconnectToStream({ ...about, startIndex: -3 }))
-  return { text, asked, tail }
+  const about = { chatId: CHAT, messages: [QUESTION], trigger: "submit-message", body: { id: CHAT } }
+  const chunks = number
+    ? transport.reconnectToStream({ chatId: CHAT, startIndex: Number(number) })
+    : transport.sendMessages(about)
+  let text
+  const reading = read(await chunks, (reached) => (text = reached))
+  return { error: await reading.then(() => null, String), text, asked }
 }
 
 /** What `read` gives of the chunks from `first`, or from `again` where their connection was cut. */
@@ -97,24 +101,40 @@ async function uncut(first, again, read) {
   }
 }
 
-/** Once as the chat that asked, and once more as a page that is loaded in the middle. */
+/** Two pages of one chat. Each tells the application when it has read half of the answer. */
+function pages(open) {
+  let second
+  const page = () => {
+    let told
+    return open((length) => {
+      if (length > number / 4) second ??= page()
+      if (length >= number) told ??= fetch(`${api}/half`, { method: "POST" })
+    })
+  }
+  return page().then(async (first) => [first, await second])
+}
+
+/** The first page asks, and the second one is loaded in the middle. */
 async function durable() {
+  const { createDurableChatTransport } = await import("@durable-streams/aisdk-transport")
   const transport = createDurableChatTransport({ api })
   const about = { chatId: "chat", messages: [QUESTION], trigger: "submit-message" }
   const reconnect = () => transport.reconnectToStream(about)
-  const said = (progress) => async (chunks) => ({ text: await read(chunks, progress) })
-  let page
-  const begin = (text) => {
-    if (text.length > 1000) page ??= uncut(reconnect(), reconnect, said())
-  }
-  const asked = await uncut(transport.sendMessages(about), reconnect, said(begin))
-  return { asked, page: await page, later: await reconnect() }
+  const ask = () => transport.sendMessages(about)
+  let begin = ask
+  const seen = await pages((reached) => {
+    const chunks = begin()
+    begin = reconnect
+    const said = (chunks) => read(chunks, (text) => reached(text.length))
+    return uncut(chunks, reconnect, async (chunks) => ({ text: await said(chunks) }))
+  })
+  return { pages: seen, later: await reconnect() }
 }
 
-/** Two pages of one chat; the second is loaded in the middle, and is given a snapshot first. */
+/** The first page asks, and the second one, loaded in the middle, is given a snapshot first. */
 async function tanstack() {
-  let second
-  const follow = async (begun) => {
+  const { durableStreamConnection } = await import("@durable-streams/tanstack-ai-transport")
+  const open = async (reached) => {
     const connection = durableStreamConnection({ sendUrl: api, readUrl })
     const ended = new AbortController()
     let text = ""
@@ -124,24 +144,23 @@ async function tanstack() {
       for await (const chunk of chunks) {
         if (chunk.type === "MESSAGES_SNAPSHOT") {
           snapshot = chunk.messages.map(({ role, parts }) => [role, parts[0]?.content ?? ""])
-          await begun?.(connection)
+          if (snapshot.length === 0) await connection.send([QUESTION])
         }
         if (chunk.type === "TEXT_MESSAGE_CONTENT") text += chunk.delta
-        if (text.length > 1000) second ??= follow()
         if (chunk.type === "RUN_FINISHED") ended.abort()
+        reached(snapshot.flat().join("").length + text.length)
       }
     })
     return { snapshot, text, cuts }
   }
-  const first = await follow((connection) => connection.send([QUESTION]))
-  return { first, second: await second }
+  return { pages: await pages(open) }
 }
 
 const clients = {
-  "useChat of ai 6 stays": () => useChat(ai6, true),
-  "useChat of ai 6 reloads": () => useChat(ai6, false),
-  "useChat of ai 7 stays": () => useChat(ai7, true),
-  "useChat of ai 7 reloads": () => useChat(ai7, false),
+  "useChat of ai 6 stays": async () => useChat(await import("ai"), true),
+  "useChat of ai 6 reloads": async () => useChat(await import("ai"), false),
+  "useChat of ai 7 stays": async () => useChat(await import("ai-7"), true),
+  "useChat of ai 7 reloads": async () => useChat(await import("ai-7"), false),
   workflow,
   durable,
   tanstack,

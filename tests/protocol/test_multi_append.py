@@ -1,4 +1,4 @@
-"""Bodies of chunks: what is taken apart, what is refused, and JSON in one go and in steps alike."""
+"""Multi-appends: what is taken apart, what is refused; JSON in one go and in steps alike."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.errors import BadRequest
 from gateway.protocol import json_slices, multi_append
 from gateway.protocol.json_slices import SLICE_BYTES
 from gateway.protocol.multi_append import (
-    MAX_CHUNKS,
-    NO_CHUNK,
-    chunks_of,
+    MAX_MESSAGES,
+    NO_MESSAGE,
     is_multi,
     long_multi_records,
+    messages_of,
     multi_records,
 )
 from gateway.protocol.requests import parse_append, parse_create
@@ -32,36 +32,36 @@ MUCH = b'"' + b"x" * SLICE_BYTES + b'"'
 
 def refusal_of(body: bytes) -> str:
     with pytest.raises(BadRequest) as refusal:
-        chunks_of(body)
+        messages_of(body)
     return refusal.value.detail
 
 
 @given(CHUNKS)
 @example([b"\0\0\0\1a"])
 @example([b"a" * 300, b"\xff" * 70_000])
-def test_chunks_are_what_was_framed(chunks: list[bytes]) -> None:
-    assert chunks_of(framed(chunks)) == chunks
-    assert multi_records(TEXT, framed(chunks)) == (chunks, len(chunks))
+def test_messages_are_what_was_framed(messages: list[bytes]) -> None:
+    assert messages_of(framed(messages)) == messages
+    assert multi_records(TEXT, framed(messages)) == (messages, len(messages))
 
 
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b"", NO_CHUNK),
-        (b"\0", "1 bytes follow the last chunk, too few for a length"),
-        (b"\0\0\0", "3 bytes follow the last chunk, too few for a length"),
-        (b"\0\0\0\0", "chunk 1 is empty: each must have a byte"),
-        (b"\0\0\0\1", "chunk 1 is cut: its length is 1, and 0 bytes follow"),
-        (b"\0\0\0\5abcd", "chunk 1 is cut: its length is 5, and 4 bytes follow"),
+        (b"", NO_MESSAGE),
+        (b"\0", "1 bytes follow the last message, too few for a length"),
+        (b"\0\0\0", "3 bytes follow the last message, too few for a length"),
+        (b"\0\0\0\0", "message 1 is empty: each must have a byte"),
+        (b"\0\0\0\1", "message 1 is cut: its length is 1, and 0 bytes follow"),
+        (b"\0\0\0\5abcd", "message 1 is cut: its length is 5, and 4 bytes follow"),
         (
             b"\xff\xff\xff\xffabcd",
-            "chunk 1 is cut: its length is 4,294,967,295, and 4 bytes follow",
+            "message 1 is cut: its length is 4,294,967,295, and 4 bytes follow",
         ),
-        (framed([b"ab"]) + b"c", "1 bytes follow the last chunk, too few for a length"),
-        (framed([b"ab", b"c"])[:-1], "chunk 2 is cut: its length is 1, and 0 bytes follow"),
-        (framed([b"ab", b"", b"c"]), "chunk 2 is empty: each must have a byte"),
-        (framed([b"ab", b""]), "chunk 2 is empty: each must have a byte"),
-        (b'{"no": "frame"}', "chunk 1 is cut: its length is 2,065,854,063, and 11 bytes follow"),
+        (framed([b"ab"]) + b"c", "1 bytes follow the last message, too few for a length"),
+        (framed([b"ab", b"c"])[:-1], "message 2 is cut: its length is 1, and 0 bytes follow"),
+        (framed([b"ab", b"", b"c"]), "message 2 is empty: each must have a byte"),
+        (framed([b"ab", b""]), "message 2 is empty: each must have a byte"),
+        (b'{"no": "frame"}', "message 1 is cut: its length is 2,065,854,063, and 11 bytes follow"),
     ],
 )
 def test_what_is_no_frame_is_refused(body: bytes, detail: str) -> None:
@@ -71,39 +71,39 @@ def test_what_is_no_frame_is_refused(body: bytes, detail: str) -> None:
 @given(st.binary(max_size=60))
 def test_whatever_is_taken_is_framed_the_same_again(body: bytes) -> None:
     try:
-        chunks = chunks_of(body)
+        messages = messages_of(body)
     except BadRequest:
         return
-    assert framed(chunks) == body
+    assert framed(messages) == body
 
 
 @given(CHUNKS, st.data())
-def test_a_frame_that_is_cut_is_refused_or_ends_with_a_chunk(
-    chunks: list[bytes], data: st.DataObject
+def test_a_frame_that_is_cut_is_refused_or_ends_with_a_message(
+    messages: list[bytes], data: st.DataObject
 ) -> None:
-    whole_frame = framed(chunks)
+    whole_frame = framed(messages)
     body = whole_frame[: data.draw(st.integers(0, len(whole_frame) - 1))]
-    ends = [len(framed(chunks[:count])) for count in range(1, len(chunks))]
+    ends = [len(framed(messages[:count])) for count in range(1, len(messages))]
     if len(body) in ends:
-        assert chunks_of(body) == chunks[: ends.index(len(body)) + 1]
+        assert messages_of(body) == messages[: ends.index(len(body)) + 1]
     else:
         refusal_of(body)
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_a_request_has_so_many_chunks_and_no_more(more: int) -> None:
-    chunks = [b"x"] * (MAX_CHUNKS + more)
+def test_a_request_has_so_many_messages_and_no_more(more: int) -> None:
+    messages = [b"x"] * (MAX_MESSAGES + more)
     if more > 0:
-        told = refusal_of(framed(chunks))
-        assert told == "a multi-append may have 4,096 chunks, and this one has more"
+        told = refusal_of(framed(messages))
+        assert told == "a multi-append may have 4,096 messages: this one has more"
     else:
-        assert chunks_of(framed(chunks)) == chunks
+        assert messages_of(framed(messages)) == messages
 
 
 @pytest.mark.parametrize(
     ("value", "asked"), [(None, False), ("true", True), ("TRUE", True), ("True", True)]
 )
-def test_a_header_says_that_a_body_is_of_chunks(value: str | None, asked: bool) -> None:
+def test_a_header_says_that_a_body_is_of_messages(value: str | None, asked: bool) -> None:
     headers = {"Content-Type": TEXT} if value is None else {"X-Stream-Multi": value}
     assert is_multi(headers) is asked
 
@@ -114,12 +114,12 @@ def test_any_other_value_is_refused(value: str) -> None:
         parse_append({"X-Stream-Multi": value, "Content-Type": TEXT}, b"x")
 
 
-def test_a_body_without_chunks_is_refused_though_it_closes() -> None:
-    with pytest.raises(BadRequest, match=NO_CHUNK):
+def test_a_body_without_messages_is_refused_though_it_closes() -> None:
+    with pytest.raises(BadRequest, match=NO_MESSAGE):
         parse_append({**MULTI, "Stream-Closed": "true"}, b"")
 
 
-def test_a_stream_is_not_created_with_chunks() -> None:
+def test_a_stream_is_not_created_with_messages() -> None:
     with pytest.raises(BadRequest, match="X-Stream-Multi is for POST"):
         parse_create({**MULTI, "Content-Type": TEXT}, framed([b"a"]))
 
@@ -148,7 +148,7 @@ def in_steps(body: bytes, size: int) -> list[bytes] | None:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "values"),
+    ("messages", "values"),
     [
         ([b"1"], [b"1"]),
         ([b"[1, 2]", b"[]"], [b"[1, 2]", b"[]"]),
@@ -168,14 +168,14 @@ def in_steps(body: bytes, size: int) -> list[bytes] | None:
         ([b"1" * 4301], None),
     ],
 )
-def test_each_chunk_is_one_value_and_one_message(
-    chunks: list[bytes], values: list[bytes] | None
+def test_each_message_is_one_value_and_one_message(
+    messages: list[bytes], values: list[bytes] | None
 ) -> None:
-    body = framed(chunks)
+    body = framed(messages)
     assert in_one_go(body) == values
     assert in_steps(body, 16) == values
     # Beside what is long, so that it is taken apart in steps.
-    beside = framed([MUCH, *chunks, MUCH])
+    beside = framed([MUCH, *messages, MUCH])
     assert in_steps(beside, SLICE_BYTES) == (None if values is None else [MUCH, *values, MUCH])
 
 
@@ -191,36 +191,36 @@ def test_values_are_kept_as_they_were_sent(items: list[tuple[str, str, str]], si
 @example(["[1", "2]", "3"])
 @example(["1,[2", "3],4", "5"])
 @example(["1,2", "[3", "4]"])
-def test_a_chunk_is_taken_when_it_alone_is_json(chunks: list[str]) -> None:
+def test_a_message_is_taken_when_it_alone_is_json(messages: list[str]) -> None:
     values: list[bytes] | None = []
-    for chunk in chunks:
+    for message in messages:
         try:
-            json.loads(chunk)
+            json.loads(message)
         except ValueError:
             values = None
             break
         assert values is not None
-        values.append(chunk.strip(" \n").encode())
-    body = framed(chunk.encode() for chunk in chunks)
+        values.append(message.strip(" \n").encode())
+    body = framed(message.encode() for message in messages)
     assert in_one_go(body) == values
     assert in_steps(body, 13) == values
 
 
 @pytest.mark.parametrize(
-    ("chunks", "detail"),
+    ("messages", "detail"),
     [
-        ([b"1", b"2,3"], "chunk 2 is not usable JSON: JSON is malformed: trailing characters"),
-        ([MUCH, MUCH[:-1]], "chunk 2 is not usable JSON: Input data was truncated"),
-        ([MUCH, b"1", b"x"], "chunk 3 is not usable JSON: JSON is malformed: invalid character"),
-        ([MUCH, b"[" * 70 + b"]" * 70], "chunk 2 is not usable JSON: it is nested more than 64"),
+        ([b"1", b"2,3"], "message 2 is not usable JSON: JSON is malformed: trailing characters"),
+        ([MUCH, MUCH[:-1]], "message 2 is not usable JSON: Input data was truncated"),
+        ([MUCH, b"1", b"x"], "message 3 is not usable JSON: JSON is malformed: invalid character"),
+        ([MUCH, b"[" * 70 + b"]" * 70], "message 2 is not usable JSON: it is nested more than 64"),
         (
             [MUCH + b"," + MUCH],
-            "chunk 1 is not usable JSON: JSON is malformed: trailing characters",
+            "message 1 is not usable JSON: JSON is malformed: trailing characters",
         ),
     ],
 )
-def test_a_chunk_that_is_no_value_is_named(chunks: list[bytes], detail: str) -> None:
-    refusal = whole(long_multi_records(framed(chunks)))
+def test_a_message_that_is_no_value_is_named(messages: list[bytes], detail: str) -> None:
+    refusal = whole(long_multi_records(framed(messages)))
     assert isinstance(refusal, BadRequest)
     assert detail in refusal.detail
 
@@ -228,4 +228,4 @@ def test_a_chunk_that_is_no_value_is_named(chunks: list[bytes], detail: str) -> 
 def test_a_long_body_that_is_no_frame_is_refused_in_steps_too() -> None:
     refusal = whole(long_multi_records(framed([MUCH]) + b"\0"))
     assert isinstance(refusal, BadRequest)
-    assert refusal.detail == "1 bytes follow the last chunk, too few for a length"
+    assert refusal.detail == "1 bytes follow the last message, too few for a length"

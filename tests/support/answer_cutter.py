@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts the answers on its first connections at known places."""
+"""A TCP proxy that cuts answers at known places."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ _READ_BYTES = 1 << 12
 
 
 class AnswerCutter(Listener):
-    """Forwards to a loopback port. Of the first connections, each carries so many bytes back.
+    """Forwards to a loopback port, and cuts connections when they have carried so many bytes back.
 
-    Those that come to no so many do not count, and the connection after the last number is whole.
+    `cut_after` has a number for each cut; a connection that does not come so far is not cut, and
+    leaves its number to the next one. The server has noticed when a cut is counted, and only then
+    does the client notice.
     """
 
     def __init__(self, target_port: int, cut_after: Iterable[int]) -> None:
@@ -38,6 +40,8 @@ class AnswerCutter(Listener):
         downward = asyncio.create_task(self._answer(server_reader, client_writer))
         try:
             await asyncio.wait({upward, downward}, return_when=asyncio.FIRST_COMPLETED)
+            if downward.done() and downward.result():
+                await self._cut(server_reader, server_writer, client_writer)
         finally:
             upward.cancel()
             downward.cancel()
@@ -46,19 +50,32 @@ class AnswerCutter(Listener):
 
     async def _answer(
         self, server_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
-    ) -> None:
+    ) -> bool:
+        """Carry what comes back; whether the connection is to be cut then."""
         carried = 0
         with contextlib.suppress(OSError):
             while data := await server_reader.read(_READ_BYTES):
-                most = self._left[0] - carried if self._left else len(data)
                 carried += len(data)
+                is_cut = bool(self._left) and carried >= self._left[0]
+                most = len(data) - (carried - self._left.pop(0)) if is_cut else len(data)
                 client_writer.write(data[: max(0, most)])
                 await client_writer.drain()
-                if most <= len(data) and self._left:
-                    self._left.pop(0)
-                    self.cuts += 1
-                    reset_on_close(client_writer.get_extra_info("socket"))
-                    return
+                if is_cut:
+                    return True
+        return False
+
+    async def _cut(
+        self,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+        client_writer: asyncio.StreamWriter,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            server_writer.write_eof()
+            while await server_reader.read(_READ_BYTES):
+                pass
+        self.cuts += 1
+        reset_on_close(client_writer.get_extra_info("socket"))
 
 
 async def _forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

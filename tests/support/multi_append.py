@@ -1,4 +1,4 @@
-"""An encoder of chunks that shares nothing with the gateway's reader of them."""
+"""An encoder of messages that shares nothing with the gateway's reader of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 MULTI = {"X-Stream-Multi": "true"}
 
 
-def framed(chunks: Iterable[bytes]) -> bytes:
-    """Each chunk behind its length."""
-    return b"".join(struct.pack(">I", len(chunk)) + chunk for chunk in chunks)
+def framed(messages: Iterable[bytes]) -> bytes:
+    """Each message behind its length."""
+    return b"".join(struct.pack(">I", len(message)) + message for message in messages)

@@ -16,8 +16,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
+from gateway.protocol.multi_append import LENGTH_BYTES, MAX_MESSAGES
 from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request
+from tests.support.multi_append import MULTI, framed
 from tests.support.processes import ROOT, headgate
 from tests.support.redis_servers import redis_server
 
@@ -60,6 +62,11 @@ class Stall(NamedTuple):
     cpu_ms: float
 
 
+def in_chunks(item: bytes, size: int) -> bytes:
+    """As many chunks of it as a request may have, and the longest body has room for."""
+    return framed([item] * min(MAX_MESSAGES, size // (LENGTH_BYTES + len(item))))
+
+
 def array(item: bytes, size: int) -> bytes:
     """As many items as the longest body has room for."""
     return b"[" + b",".join([item] * ((size - 1) // (len(item) + 1))) + b"]"
@@ -93,6 +100,16 @@ def bodies(size: int) -> dict[str, tuple[str, bytes]]:
         "line ends": (TEXT, b"\n" * (size // 4)),
         "lines": (TEXT, b"hello world\n" * (size // 12)),
         "bytes": (OCTETS, b"\xff" * size),
+    }
+
+
+def chunked_bodies(size: int) -> dict[str, tuple[str, bytes]]:
+    """The same of multi-appends."""
+    return {
+        "chunks of a byte": (TEXT, in_chunks(b"x", size)),
+        "long chunks": (OCTETS, in_chunks(b"\xff" * (size // MAX_MESSAGES - LENGTH_BYTES), size)),
+        "chunks of arrays": (JSON, in_chunks(array(b"[1]", size // MAX_MESSAGES - 8), size)),
+        "one array in a chunk": (JSON, in_chunks(array(b"1", size - LENGTH_BYTES), size)),
     }
 
 
@@ -224,6 +241,12 @@ def _take_answers(wire: Wire, count: int) -> None:
         last = (last + part)[1 - len(begin) :]
 
 
+def _multi_appends(name: str, count: int) -> Iterator[bytes]:
+    """As many chunks of one byte as a request may have."""
+    body = in_chunks(b"x", LONGEST)
+    return repeat(request("POST", f"/v1/stream/{name}", body, content_type=TEXT, **MULTI), count)
+
+
 def _posts(name: str, count: int) -> Iterator[bytes]:
     """Appends of one byte."""
     return repeat(request("POST", f"/v1/stream/{name}", b"x", content_type=TEXT), count)
@@ -275,6 +298,7 @@ def _to_own_log(client: Client, size: int) -> Entries:
                 f"{way}: {body_name}",
                 partial(client.dealt_with, way, content_type, body, name),
             )
+    yield from _in_chunks(client, size)
     name = client.fresh(JSON)
     client.ask("POST", name, array(b"1", size), {"Content-Type": JSON})
     fork = {
@@ -291,6 +315,18 @@ def _to_own_log(client: Client, size: int) -> Entries:
     client.ask("POST", name, b"x", {"Content-Type": TEXT})
     yield "polls with many cursors", partial(client.ask_much, _cursors(name, size // 512))
     yield "an append behind them", partial(client.dealt_with, "append", TEXT, b"x", name)
+
+
+def _in_chunks(client: Client, size: int) -> Entries:
+    for body_name, (content_type, body) in chunked_bodies(size).items():
+        name = client.fresh(content_type)
+        fields = {"Content-Type": content_type, **MULTI}
+        yield f"multi-append: {body_name}", partial(client.ask, "POST", name, body, fields)
+    name = client.fresh(TEXT)
+    many = _multi_appends(name, size // 64 // MAX_MESSAGES)
+    yield "multi-appends of bytes", partial(client.ask_much, many)
+    for way in ("read", "events from the log"):
+        yield f"{way}: chunks of a byte", partial(client.dealt_with, way, TEXT, b"", name)
 
 
 def _in_heads(client: Client) -> Entries:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.multi_append import MAX_CHUNKS
+from gateway.protocol.multi_append import MAX_MESSAGES
 from tests.support.multi_append import framed
 from tests.support.waiting import until
 from tests.web.serving import get, post, put, request, serving
@@ -15,7 +15,7 @@ JSON = "application/json"
 WAYS = pytest.mark.parametrize("way", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
 
 
-async def test_writers_are_told_that_chunks_are_known_and_readers_are_not() -> None:
+async def test_writers_are_told_that_messages_are_known_and_readers_are_not() -> None:
     async with serving() as gateway:
         for told in (put("s"), put("s"), request("HEAD", "s"), post("s", b"x"), post("s", b"x")):
             assert (await gateway.ask(told)).get("X-Stream-Multi") == "true"
@@ -34,7 +34,7 @@ async def test_pages_may_send_and_see_the_header() -> None:
 
 
 @WAYS
-async def test_chunks_are_messages_of_one_append(way: tuple[str, ...]) -> None:
+async def test_messages_are_messages_of_one_append(way: tuple[str, ...]) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=JSON))
         body = framed([b"[1,2]", b'"a"', b"{}"])
@@ -54,15 +54,15 @@ async def test_chunks_are_messages_of_one_append(way: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("body", "lines", "detail"),
     [
-        (framed([b"1", b"2"])[:-1], (MULTI,), "chunk 2 is cut"),
-        (framed([b"1"]) + b"\0\0", (MULTI,), "2 bytes follow the last chunk"),
-        (framed([b"1", b""]), (MULTI,), "chunk 2 is empty"),
-        (b"", (MULTI,), "a multi-append must have a chunk"),
-        (b"", (MULTI, "Stream-Closed: true"), "a multi-append must have a chunk"),
+        (framed([b"1", b"2"])[:-1], (MULTI,), "message 2 is cut"),
+        (framed([b"1"]) + b"\0\0", (MULTI,), "2 bytes follow the last message"),
+        (framed([b"1", b""]), (MULTI,), "message 2 is empty"),
+        (b"", (MULTI,), "a multi-append must have a message"),
+        (b"", (MULTI, "Stream-Closed: true"), "a multi-append must have a message"),
         (framed([b"1"]), ("X-Stream-Multi: 1",), "X-Stream-Multi must be true, or absent"),
-        (framed([b"1", b"2,3"]), (MULTI,), "chunk 2 is not usable JSON"),
-        (framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]), (MULTI,), "chunk 2 is not usable JSON"),
-        (framed([b"1"] * (MAX_CHUNKS + 1)), (MULTI,), "may have 4,096 chunks"),
+        (framed([b"1", b"2,3"]), (MULTI,), "message 2 is not usable JSON"),
+        (framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]), (MULTI,), "message 2 is not usable JSON"),
+        (framed([b"1"] * (MAX_MESSAGES + 1)), (MULTI,), "may have 4,096 messages"),
     ],
 )
 async def test_what_is_refused_is_told_why_and_stores_nothing(
@@ -76,7 +76,7 @@ async def test_what_is_refused_is_told_why_and_stores_nothing(
         assert (read.body, read.get("Stream-Closed")) == (b"[]", None)
 
 
-async def test_a_stream_is_not_created_with_chunks() -> None:
+async def test_a_stream_is_not_created_with_messages() -> None:
     async with serving() as gateway:
         refusal = await gateway.ask(put("s", MULTI, body=framed([b"a"])))
         refusal.assert_problem(400, "X-Stream-Multi is for POST")
@@ -84,12 +84,12 @@ async def test_a_stream_is_not_created_with_chunks() -> None:
 
 
 @WAYS
-async def test_the_last_chunk_that_a_request_may_have_is_taken(way: tuple[str, ...]) -> None:
+async def test_the_last_message_that_a_request_may_have_is_taken(way: tuple[str, ...]) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
-        body = framed([b"x"] * MAX_CHUNKS)
+        body = framed([b"x"] * MAX_MESSAGES)
         assert (await gateway.ask(post("s", body, *way, MULTI))).status == 204
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * MAX_CHUNKS
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * MAX_MESSAGES
 
 
 async def test_live_readers_are_told_of_a_request_once() -> None:

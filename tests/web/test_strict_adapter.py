@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -183,6 +184,19 @@ async def test_what_comes_within_a_window_is_followed_by_where_it_ends(streams: 
     window = window_of(Place(), await client.events_to_the_end())
     assert window.records == [chunk(seq) for seq in range(4)]
     assert window.end.closed
+
+
+@pytest.mark.parametrize("data", [True, False])
+async def test_what_is_there_is_told_to_be_all_at_once(streams: Streams, data: bool) -> None:
+    """A snapshot of an open stream is read up to there, also before the first append."""
+    run = streams.run(f"snapshot {data}")
+    await run.create()
+    if data:
+        await run.append([chunk(1)], 0)
+    client = await run.follow(Place())
+    told = await client.events_until(lambda events: any("upToDate" in one.data for one in events))
+    assert json.loads(told[-1].data)["upToDate"] is True
+    assert window_of(Place(), told).records == [chunk(1)] * data
 
 
 @pytest.mark.parametrize("data", [True, False])

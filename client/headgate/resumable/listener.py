@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
 ASK_EVERY_S = 5.0  # so that each side knows that the other is there
 ASK_AGAIN_S = 1.0  # what was asked, or sent, may have been lost
+FIRST_AGAIN_S = 0.3  # of the second for which a resume waits by default
 LOST_S = 30.0  # a broker that restarts, or a producer that is held up, is back by then
 LEAVE_WITHIN_S = 5.0
 
@@ -39,7 +40,8 @@ class Listener:
         self._last: Part | None = None
         self._is_gap = False
         self._more = asyncio.Event()
-        self._asked_at = 0.0
+        self._asked_at = self._heard_at = 0.0
+        self._again_s = ASK_AGAIN_S
         self._unanswered_since: float | None = None
 
     async def answered(self, within_s: float) -> AsyncGenerator[str, None] | None:
@@ -55,10 +57,9 @@ class Listener:
         """Nothing at first, when a producer has answered; then the text."""
         try:
             await self._broker.subscriber.subscribe(self._names.text(self._id), self._heard)
-            await self._ask()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(answer_within_s):
-                    await self._more.wait()
+                    await self._be_answered()
             if self._production is None:
                 return
             yield ""
@@ -73,6 +74,16 @@ class Listener:
         finally:
             await self._leave()
         _raise_failure(self._last)
+
+    async def _be_answered(self) -> None:
+        """Ask until somebody answers: the producer may only just begin to listen."""
+        wait_s = FIRST_AGAIN_S
+        while not self._more.is_set():
+            await self._ask(again=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._more.wait()
+            wait_s *= 2
 
     async def _next(self) -> str:
         text = self._waiting.popleft()
@@ -96,10 +107,14 @@ class Listener:
                 f"{LOST_S:.0f} s, at character {self._received}"
             )
         is_well = since is None and not self._is_gap
-        due_at = self._asked_at + (ASK_EVERY_S if is_well else ASK_AGAIN_S)
+        due_at = self._asked_at + (ASK_EVERY_S if is_well else self._again_s)
         if now >= due_at:
+            # What is on its way need not be sent twice.
+            is_silent = now - self._heard_at >= ASK_EVERY_S
+            if not is_well:
+                self._again_s *= 2  # it may be that both are only slow
             with contextlib.suppress(OSError):
-                await self._ask(again=True)
+                await self._ask(again=is_silent or not is_well)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(due_at):
@@ -133,6 +148,7 @@ class Listener:
         elif part.production != self._production:
             return
         self._unanswered_since = None
+        self._heard_at = asyncio.get_running_loop().time()
         self._more.set()
         if part.kind in (Kind.TEXT, Kind.END) and part.position > self._received:
             self._is_gap = True  # something was lost on the way: it is asked for again
@@ -146,6 +162,7 @@ class Listener:
             self._waiting.append(text)
             self._waiting_length += len(text)
             self._received += len(text)
+            self._again_s = ASK_AGAIN_S
 
 
 def _raise_failure(last: Part | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis.asyncio import Redis
-    from redis.asyncio.client import PubSub
+    from redis.asyncio.connection import AbstractConnection
 
 CONFIRM_WITHIN_S = 5.0
 PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
@@ -29,8 +29,8 @@ class Subscriptions:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._receivers: dict[str, Callable[[str], None]] = {}
-        self._confirmations: dict[str, asyncio.Future[None]] = {}
-        self._connected: PubSub | None = None
+        self._confirmations: dict[str, asyncio.Future[OSError | None]] = {}
+        self._connected: AbstractConnection | None = None
         self._hearing: asyncio.Task[None] | None = None
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
@@ -43,8 +43,10 @@ class Subscriptions:
                 if self._hearing is None or self._hearing.done():
                     self._hearing = loop.create_task(self._hear_on())
                 elif self._connected is not None:
-                    await self._connected.subscribe(channel)
-                await confirmed
+                    await _send(self._connected, "SUBSCRIBE", channel)
+                failure = await confirmed
+            if failure is not None:
+                raise failure  # noqa: TRY301 - it leaves by the same way as a timeout
         except BaseException:
             self._receivers.pop(channel, None)
             raise
@@ -52,9 +54,9 @@ class Subscriptions:
             self._confirmations.pop(channel, None)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear it no more. Raises RedisError or OSError."""
+        """Hear it no more."""
         if self._receivers.pop(channel, None) is not None and self._connected is not None:
-            await self._connected.unsubscribe(channel)
+            await _send(self._connected, "UNSUBSCRIBE", channel)
 
     async def aclose(self) -> None:
         """End."""
@@ -70,8 +72,11 @@ class Subscriptions:
                 await self._hear()
             except (RedisError, OSError) as error:
                 _log.info("the connection for messages was lost: %s", error)
-                wait_s = RECONNECT_S if self._connected is not None else 2 * wait_s
-                self._fail(error)
+                if self._connected is not None:
+                    wait_s = RECONNECT_S
+                else:
+                    wait_s *= 2
+                    self._fail(error)
             finally:
                 self._connected = None
             await asyncio.sleep(min(wait_s, LONGEST_AGAIN_S))
@@ -80,42 +85,68 @@ class Subscriptions:
         """Whoever waits for a channel is not to wait for a server that is away."""
         for confirmation in self._confirmations.values():
             if not confirmation.done():
-                confirmation.set_exception(ConnectionError(str(error)))
+                confirmation.set_result(ConnectionError(str(error)))
 
     async def _hear(self) -> None:
+        # Only for its connection: a PubSub connects anew by itself, in each task that uses it.
         pubsub = self._client.pubsub()
         try:
             await pubsub.connect()  # type: ignore[no-untyped-call]  # of redis-py
-            self._connected = pubsub  # channels from now on are subscribed to by themselves
+            connection: AbstractConnection = pubsub.connection  # type: ignore[assignment]
+            self._connected = connection  # channels from now on are subscribed to by themselves
             if self._receivers:
-                await pubsub.subscribe(*self._receivers)
-            is_asked = False
-            while True:
-                message = await pubsub.get_message(timeout=PING_S)
-                if message is not None:
-                    is_asked = False
-                    self._take(message)
-                elif is_asked:
-                    raise TimeoutError(f"Redis was silent for {2 * PING_S:.0f} s")
-                else:
-                    is_asked = True
-                    await pubsub.ping()
+                await connection.send_command("SUBSCRIBE", *self._receivers)
+            await self._hear_from(connection)
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]  # of redis-py
 
-    def _take(self, message: dict[str, Any]) -> None:
-        channel = _text(message["channel"])
-        if message["type"] == "message" and (receive := self._receivers.get(channel)) is not None:
-            try:
-                receive(_text(message["data"]))
-            except Exception:  # noqa: BLE001 - the other channels are to be heard on
-                _log.exception("a message could not be used")
-        elif message["type"] == "subscribe" and channel in self._confirmations:
-            confirmation = self._confirmations[channel]
-            if not confirmation.done():
-                confirmation.set_result(None)
+    async def _hear_from(self, connection: AbstractConnection) -> None:
+        hearing, is_asked = asyncio.current_task(), False
+        while True:
+            reply = await connection.read_response(
+                timeout=PING_S, disconnect_on_error=False, push_request=True
+            )
+            if hearing is not None and hearing.cancelling():
+                raise asyncio.CancelledError  # redis-py took it for its timeout
+            if reply is not None:
+                is_asked = False
+                self._take(reply)
+            elif is_asked:
+                raise TimeoutError(f"Redis was silent for {2 * PING_S:.0f} s")
+            else:
+                is_asked = True
+                await connection.send_command("PING")
+
+    def _take(self, reply: object) -> None:
+        match reply:
+            case [kind, channel, data] if _text(kind) == "message":
+                receive = self._receivers.get(_text(channel))
+                if receive is not None:
+                    _call(receive, _text(data))
+            case [kind, channel, _] if _text(kind) == "subscribe":
+                confirmation = self._confirmations.get(_text(channel))
+                if confirmation is not None and not confirmation.done():
+                    confirmation.set_result(None)
+            case _:
+                pass
 
 
-def _text(value: str | bytes | None) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
+def _call(receive: Callable[[str], None], message: str) -> None:
+    try:
+        receive(message)
+    except Exception:  # noqa: BLE001 - the other channels are to be heard on
+        _log.exception("a message could not be used")
+
+
+async def _send(connection: AbstractConnection, *command: str) -> None:
+    """Send a command if the connection stands: a new one subscribes to what is to be heard."""
+    if connection.is_connected:
+        try:
+            await connection.send_command(*command)
+        except Exception as error:  # noqa: BLE001 - of redis-py, when it is lost in between
+            _log.debug("the connection for messages is lost: %s", error)
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from headgate.runs.cursors import cursor
+
 if TYPE_CHECKING:
     from headgate.runs.answer import Answer
+    from headgate.runs.runs import Runs
 
 
 async def send(request: web.Request, answer: Answer | None) -> web.StreamResponse:
@@ -22,3 +25,13 @@ async def send(request: web.Request, answer: Answer | None) -> web.StreamRespons
             await response.write(piece)
     await response.write_eof()
     return response
+
+
+async def resume(request: web.Request, runs: Runs, run_id: str) -> web.StreamResponse:
+    """Answer a client of a chat that comes back: from its cursor, else with the run under way."""
+    try:
+        after = cursor(request.query, request.headers)
+        answer = await runs.follow(run_id, after, only_active=after is None)
+    except ValueError as error:
+        return web.Response(status=400, text=f"{error}\n")
+    return await send(request, answer)

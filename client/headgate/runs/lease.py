@@ -8,12 +8,11 @@ the run stopped appends that. HEAD is no use, so anybody may look whether the le
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from headgate import following
 from headgate.backoff import Backoff
@@ -29,13 +28,6 @@ log = logging.getLogger("headgate.runs")
 HEARTBEAT, STOP = b'{"beat":true}', b'{"stop":true}'
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
 LOST = (StreamNotFound, StreamGone)
-
-
-class _Entry(msgspec.Struct):
-    stop: bool = False
-
-
-_decoder = msgspec.json.Decoder(list[_Entry])
 
 
 class Lease:
@@ -67,7 +59,7 @@ class Lease:
         )
         async with aclosing(entries):
             async for batch in entries:
-                if any(entry.stop for body in batch.bodies for entry in _decoder.decode(body)):
+                if any(map(_asks_stop, batch.bodies)):
                     return
         raise StreamGone(f"{self._stream.shown}: the lease was closed")
 
@@ -91,3 +83,8 @@ class Lease:
         """The run has ended; what cannot be deleted now expires by itself."""
         with contextlib.suppress(StreamError):
             await self._stream.delete()
+
+
+def _asks_stop(body: bytes) -> bool:
+    """Whether it is among these entries; others are heartbeats."""
+    return any(isinstance(entry, dict) and entry.get("stop") is True for entry in json.loads(body))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.errors import ProducerFenced, RequestRefused, StreamError
+from headgate.errors import ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
@@ -84,7 +85,8 @@ class Production:
     async def run(self, source: AsyncIterator[object]) -> None:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
-        tasks = [consuming, *map(asyncio.create_task, (self._beat(), self._watch()))]
+        others = (self._beat(), self._watch(), self._flush())
+        tasks = [consuming, *map(asyncio.create_task, others)]
         try:
             state = await self._written(consuming)
             if state is TAKEN_OVER or not await self._end(state):
@@ -103,8 +105,8 @@ class Production:
                 return await self._outcome(consuming)
         except TAKEN:
             return TAKEN_OVER
-        except StreamError as error:
-            log.warning("run %r: %s", self._place.id, error)
+        except Exception as error:
+            log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
             return RunState(Status.FAILED, f"an item could not be written: {type(error).__name__}")
 
     async def _outcome(self, consuming: asyncio.Task[RunState]) -> RunState:
@@ -164,12 +166,20 @@ class Production:
         while not self._stopped.is_set():
             try:
                 await self._lease.stop_asked()
-            except RequestRefused:
+            except StreamError:
                 # The heartbeat finds out, and takes it again.
                 await asyncio.sleep(self._rules.orphan_after_s / BEATS)
             else:
                 self._stopped.set()
                 self.end(RunState(Status.STOPPED))
+
+    async def _flush(self) -> None:
+        """Find out that the writer has failed also while the source gives nothing."""
+        with contextlib.suppress(Exception):  # whatever it failed with; or it is closed
+            while True:
+                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+                await self._output.flush()
+        self.end(TAKEN_OVER)  # the writer itself tells more as it is left
 
     async def _beat(self) -> None:
         """Keep the lease for as long as the producer lives."""

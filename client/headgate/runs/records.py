@@ -65,19 +65,11 @@ def end(state: RunState) -> bytes:
     return _encode(_Record(Told(status=state.status, error=state.error)))
 
 
-def told(item: bytes | memoryview | msgspec.Raw) -> Told | None:
+def told(item: bytes) -> Told | None:
     """What the item tells, if it is a record."""
-    if _MARK not in bytes(item):
+    if _MARK not in item:
         return None
     try:
         return _decoder.decode(item).data
     except (msgspec.ValidationError, msgspec.DecodeError):
         return None  # it only mentions one
-
-
-def end_told(item: bytes | memoryview | msgspec.Raw) -> RunState | None:
-    """How the run ended, if the item is the record that says so."""
-    record = told(item)
-    if record is None or record.status in {None, Status.ACTIVE}:
-        return None
-    return RunState(Status(record.status), record.error)

@@ -17,7 +17,7 @@ from headgate.runs.lease import LOST, Lease
 from headgate.runs.output import output
 from headgate.runs.places import place
 from headgate.runs.production import Production, Rules
-from headgate.runs.reading import Reading
+from headgate.runs.reading import Reading, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
 
@@ -35,6 +35,8 @@ SHUTDOWN_ERROR = "the application was shut down"
 # A stream whose session allows fewer connections than there are runs and readers would wait for
 # itself: each run and each reader holds one.
 NO_LIMIT = 0
+# Of all answers: neither a cache nor nginx may hold back what comes.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def class_name(error: Exception) -> str:
@@ -116,18 +118,26 @@ class Runs:
         task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
-        reading = Reading(run.items, lambda: self._end_orphan(run), 0, form)
-        return self._answer(form, reading)
+        reading = Reading(run.items, form=form)
+        return self._answer(run, form, reading)
 
-    async def follow(self, run_id: str, after: int | None = None) -> Answer | None:
+    async def follow(
+        self, run_id: str, after: int | None = None, *, only_active: bool = False
+    ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
         A negative `after` begins so many items before the newest one. None when there is no such
-        run, or it has ended and the reader has it all.
+        run, or it has ended and the reader has it all; with `only_active`, when it has ended.
         """
         run = self._place(run_id)
-        reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
+        tail: int | None = None
         try:
+            if only_active and not await self._is_active(run):
+                return None
+            if after is not None and after < 0:
+                tail = await count(run.items) - 1
+                after = max(0, tail + 1 + after)
+            reading = Reading(run.items, after or 0)
             await reading.begin()
         except LOST:
             return None
@@ -135,7 +145,7 @@ class Runs:
             return None
         if reading.seen.format is None:
             raise ProtocolError(f"{run.items.shown}: this stream is no run")
-        return self._answer(reading.seen.format, reading)
+        return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:
         """Ask the producer of the run to stop, wherever it is; False if there is none."""
@@ -162,18 +172,11 @@ class Runs:
         """What has become of the run; None if there is none."""
         run = self._place(run_id)
         try:
-            if not (await run.items.head()).is_closed and not await self._end_orphan(run):
+            if await self._is_active(run):
                 return RunState(Status.ACTIVE)
-            ends = [
-                end
-                async for batch in run.items.catch_up()
-                for body in batch.bodies
-                for item in msgspec.json.decode(body, type=list[msgspec.Raw])
-                if (end := records.end_told(item)) is not None
-            ]
+            return await end(run.items)
         except LOST:
             return None
-        return ends[-1] if ends else RunState(Status.FAILED, "it was closed without an end")
 
     async def close(self, wait: float = 10.0) -> None:
         """Let the runs that are produced here end within `wait` seconds, then end them."""
@@ -188,8 +191,16 @@ class Runs:
         if own is not None:
             await own.close()
 
-    def _answer(self, form: Format, reading: Reading) -> Answer:
-        return Answer(200, dict(form.headers), reading.body(self._rules.orphan_after_s))
+    def _answer(
+        self, run: Place, form: Format, reading: Reading, tail: int | None = None
+    ) -> Answer:
+        fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
+        body = reading.body(lambda: self._end_orphan(run), self._rules.orphan_after_s)
+        return Answer(200, fields, body)
+
+    async def _is_active(self, run: Place) -> bool:
+        """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
+        return not (await run.items.head()).is_closed and not await self._end_orphan(run)
 
     async def _open(self, run: Place, form: Format) -> Metadata:
         """Make the stream, or find that it holds a run of this format."""
@@ -202,7 +213,7 @@ class Runs:
             sentence = f"run {run.id!r} has ended: each run has an id of its own"
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
         if not made.is_new:
-            found = Reading(run.items, self._nothing, 0)
+            found = Reading(run.items)
             await found.begin()
             if found.seen.format is not form:
                 raise ValueError(f"run {run.id!r} is there, and not in the format {form.name}")
@@ -211,25 +222,22 @@ class Runs:
     async def _end_orphan(self, run: Place) -> bool:
         """End the run if nobody produces it; whether it has ended, by whomever."""
         lease = Lease(run.lease, self._rules.orphan_after_s)
-        state = RunState(Status.ORPHANED, ORPHAN_ERROR)
 
         async def is_orphan() -> bool:
             return not await lease.is_held()
 
-        reading = Reading(run.items, self._nothing, 0)
-        if await lease.is_held():
+        if not await is_orphan():
             return False
-        await reading.begin()
-        ending = reading.seen.format.ending(state) if reading.seen.format else []
+        found = Reading(run.items)
+        await found.begin()
+        state = RunState(Status.ORPHANED, ORPHAN_ERROR)
+        ending = found.seen.format.ending(state) if found.seen.format else []
         items = [records.end(state), *map(msgspec.json.encode, ending)]
         try:
             epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
         except StreamClosed:
             return True
         return epoch is not None
-
-    async def _nothing(self) -> None:
-        """What a reading that stops at the tail asks when it is silent."""
 
     def _place(self, run_id: str) -> Place:
         session = self._session or self._own_session

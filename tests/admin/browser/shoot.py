@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/img: python -m tests.admin.browser.shoot [FOLDER]."""
+"""Takes the pictures of docs/img: python -m tests.admin.browser.shoot [FOLDER [NAME,...]]."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from playwright.async_api import async_playwright
 
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import HASH, application, launch
+from tests.client.chat import shoot as chat
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -68,7 +69,7 @@ async def main() -> None:
     """Every page, light and dark, wide and narrow."""
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     folder = Path(words[0]) if words else IMAGES
-    names = words[1].split(",") if words[1:] else list(PAGES)
+    names = words[1].split(",") if words[1:] else [*PAGES, "chat"]
     folder.mkdir(parents=True, exist_ok=True)
     async with (
         TestServer(application(MadeUp()), host="127.0.0.1") as server,
@@ -76,11 +77,13 @@ async def main() -> None:
         async_playwright() as tool,
     ):
         browser = await launch(tool)
-        urls = {name: str(server.make_url(PAGES[name])) for name in names}
+        urls = {name: str(server.make_url(PAGES[name])) for name in names if name in PAGES}
         if "sign-in" in urls:
             urls["sign-in"] = str(closed.make_url("/sign-in"))
         for kind in KINDS:
             await shoot(browser, urls, folder, kind)
+        if "chat" in names:
+            await chat.shoot(browser, folder)
         await browser.close()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Unavailable
-from headgate.resumable import ResumableStreams, listener, redis_broker
+from headgate.resumable import ResumableStreams, listener, redis_broker, redis_subscriptions
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.ports import HOST, free_port
@@ -86,6 +86,23 @@ async def test_a_reader_elsewhere_gets_everything_though_redis_is_restarted(
             await until(lambda: _is_done(other))
 
 
+async def test_a_connection_for_messages_that_redis_closes_is_made_anew(
+    redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so to a client that reads too slowly; not even who comes just then is to see it."""
+    monkeypatch.setattr(listener, "ASK_EVERY_S", 0.3)
+    producer, other, tap = on_redis(resume_timeout=10.0), on_redis(resume_timeout=10.0), Tap()
+    await producer.create("a", tap)
+    readers = []
+    for number in range(5):
+        tap.give(f"{number} ")
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+        readers.append(await other.resume("a"))
+    tap.end()
+    for reader in readers:
+        assert await whole(reader) == "0 1 2 3 4 "
+
+
 async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as streams:
@@ -127,3 +144,15 @@ async def test_a_redis_that_freezes_is_an_error(
 
 async def _is_done(streams: ResumableStreams) -> bool:
     return await streams.state("a") == "done"
+
+
+async def test_closing_comes_through_while_a_silent_redis_is_asked(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation at the very moment of a timeout was taken for the timeout."""
+    monkeypatch.setattr(redis_subscriptions, "PING_S", 0.001)
+    redis.command("FLUSHALL")
+    for number in range(50):
+        async with ResumableStreams(redis.url) as streams:
+            await whole(await streams.create(f"{number}", lambda: chunks("text")))
+            await asyncio.sleep(number * 0.0001)

@@ -1,4 +1,4 @@
-"""One Headgate for the tests of a module, and two replicas of an application before it."""
+"""One Headgate for all tests of runs, and two replicas of an application before it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 ORPHAN_AFTER_S = 1  # the shortest
+MAX_APPEND = 300_000  # bytes: less than of what aiohttp warns
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Headgate]:
-    with headgate() as started:
+    with headgate(environment={"HEADGATE_MAX_APPEND": str(MAX_APPEND)}) as started:
         yield started
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate.runs.formats.ai_sdk import AiSdk
-from headgate.runs.formats.text import Text
+from headgate.runs.formats.lines import Ndjson, Sse
+from headgate.runs.formats.text import PlainText
 
 if TYPE_CHECKING:
     from headgate.runs.formats.contract import Format
 
-FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (Text(), AiSdk())}
+FORMATS: dict[str, Format] = {
+    format_.name: format_ for format_ in (PlainText(), Ndjson(), Sse(), AiSdk())
+}
 
 
 def named(name: str) -> Format:

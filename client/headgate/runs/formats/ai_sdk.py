@@ -2,56 +2,114 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from headgate.runs.adapters import Adapters, plain
+from headgate.runs.adapters.parts import Done, Text, ToolInput
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.records import TYPE, RunState, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from headgate.runs.adapters.parts import Part
+
+STRINGS = "text"  # what strings of the source are pieces of
+
+
+@dataclass(slots=True)
+class _Open:
+    """A part that has begun; a tool's input is gathered, since its end tells the whole."""
+
+    kind: str
+    id: str
+    tool: str = ""
+    input: list[str] = field(default_factory=list)
 
 
 class AiSdkWriter:
-    """The items are the chunks themselves; strings become the chunks of a text part."""
+    """The items are the chunks: as the source gives them, or made of strings and SDK events."""
 
     def __init__(self) -> None:
-        self._parts = 0
-        self._text: str | None = None  # the part that strings go to
+        self._adapters = Adapters()
+        self._open: dict[str, _Open] = {}
+        self._begun = 0
 
     def items(self, given: object) -> list[object]:
         """The chunks."""
         if isinstance(given, str):
-            return self._text_chunks(given) if given else []
-        if isinstance(given, dict):
-            return [*self.closing(), _checked(given)]
-        raise NotAnItem(f"a run in the format ai-sdk takes str or dict, not {type(given).__name__}")
+            return self._chunks(Text(STRINGS, given)) if given else []
+        value = plain(given)
+        parts = self._adapters.parts(value)
+        before = self._chunks(Done(STRINGS))
+        if parts is None:
+            return [*before, *_checked(value)]
+        return [*before, *(chunk for part in parts for chunk in self._chunks(part))]
 
     def closing(self) -> list[object]:
-        """The end of the part that is open."""
-        text, self._text = self._text, None
-        return [] if text is None else [{"type": "text-end", "id": text}]
+        """The ends of the parts of text; a call that is not complete stays without one."""
+        texts = [key for key, part in self._open.items() if part.kind != "tool"]
+        return [chunk for key in texts for chunk in self._ended(key)]
 
-    def _text_chunks(self, delta: str) -> list[object]:
+    def _chunks(self, part: Part) -> list[object]:
+        if isinstance(part, Done):
+            below = f"{part.id}/"
+            done = [key for key in self._open if key == part.id or key.startswith(below)]
+            return [chunk for key in done for chunk in self._ended(key)]
+        return self._text(part) if isinstance(part, Text) else self._tool(part)
+
+    def _text(self, part: Text) -> list[object]:
         chunks: list[object] = []
-        if self._text is None:
-            self._parts += 1
-            self._text = f"text-{self._parts}"
-            chunks.append({"type": "text-start", "id": self._text})
-        return [*chunks, {"type": "text-delta", "id": self._text, "delta": delta}]
+        known = self._open.get(part.id)
+        if known is None:
+            self._begun += 1
+            known = self._open[part.id] = _Open(part.kind, f"{part.kind}-{self._begun}")
+            chunks.append({"type": f"{part.kind}-start", "id": known.id})
+        return [*chunks, {"type": f"{known.kind}-delta", "id": known.id, "delta": part.delta}]
+
+    def _tool(self, part: ToolInput) -> list[object]:
+        chunks: list[object] = []
+        known = self._open.get(part.id)
+        if known is None:
+            known = self._open[part.id] = _Open("tool", part.call_id, part.name)
+            call = {"toolCallId": part.call_id, "toolName": part.name}
+            chunks.append({"type": "tool-input-start", **call})
+        if part.delta:
+            known.input.append(part.delta)
+            delta = {"toolCallId": known.id, "inputTextDelta": part.delta}
+            chunks.append({"type": "tool-input-delta", **delta})
+        return chunks
+
+    def _ended(self, key: str) -> list[object]:
+        part = self._open.pop(key)
+        if part.kind != "tool":
+            return [{"type": f"{part.kind}-end", "id": part.id}]
+        call = {"toolCallId": part.id, "toolName": part.tool}
+        text = "".join(part.input)
+        try:
+            value = json.loads(text or "{}")
+        except ValueError:
+            error = {"input": text, "errorText": "the input of the tool is not JSON"}
+            return [{"type": "tool-input-error", **call, **error}]
+        return [{"type": "tool-input-available", **call, "input": value}]
 
 
 class AiSdk:
     """What `DefaultChatTransport` and `WorkflowChatTransport` read."""
 
     name = "ai-sdk"
-    headers: Mapping[str, str] = {
-        "Content-Type": "text/event-stream",
-        "Cache-Control": "no-cache",
-        "X-Accel-Buffering": "no",
-        "x-vercel-ai-ui-message-stream": "v1",
-    }
+    media_type = "text/event-stream"
     last = b"data: [DONE]\n\n"
     keep_alive = b": keep-alive\n\n"
+
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
+        """What its transports look for; a run's id that no header can hold is left out."""
+        fields = {"x-vercel-ai-ui-message-stream": "v1"}
+        if run_id.isascii() and run_id.strip() == run_id:
+            fields["x-workflow-run-id"] = run_id
+        if tail is not None:
+            fields["x-workflow-stream-tail-index"] = str(tail)
+        return fields
 
     def opening(self, run_id: str) -> list[object]:
         """The message has the id of its run, so that a replay is known as the same message."""
@@ -79,9 +137,16 @@ class AiSdk:
         return b""
 
 
-def _checked(chunk: dict[object, object]) -> dict[object, object]:
-    if not isinstance(chunk.get("type"), str):
-        raise NotAnItem("a chunk of a UI message stream has a type, which is a string")
+def _checked(chunk: object) -> list[object]:
+    """A chunk of the source's own, as it is; but the run itself tells its start and its end."""
+    if not isinstance(chunk, dict) or not isinstance(chunk.get("type"), str):
+        kind = type(chunk).__name__
+        raise NotAnItem(
+            f"a run in the format ai-sdk takes str, chunks with a type, and events, not this {kind}"
+        )
     if chunk["type"] == TYPE:
         raise NotAnItem(f"chunks of the type {TYPE} are Headgate's own")
-    return chunk
+    if chunk["type"] not in {"start", "finish"}:
+        return [chunk]
+    metadata = chunk.get("messageMetadata")
+    return [] if metadata is None else [{"type": "message-metadata", "messageMetadata": metadata}]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from headgate.runs.records import RunState
 
 
@@ -32,8 +30,8 @@ class Format(Protocol):
         """Its name, which also stands in the stream."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """Fields of the answers to readers."""
+    def media_type(self) -> str:
+        """The content type of the answers to readers."""
 
     @property
     def last(self) -> bytes:
@@ -42,6 +40,9 @@ class Format(Protocol):
     @property
     def keep_alive(self) -> bytes:
         """What a reader is sent from time to time while there is no item."""
+
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
+        """Other fields of an answer; `tail` is the index of the newest item, where asked for."""
 
     def opening(self, run_id: str) -> list[object]:
         """The items before the first of the source."""

@@ -5,39 +5,46 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from headgate.runs.adapters import Adapters, plain
+from headgate.runs.adapters.parts import Text
 from headgate.runs.formats.contract import NotAnItem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from headgate.runs.records import RunState
 
 
 class TextWriter:
     """Each string is an item."""
 
+    def __init__(self) -> None:
+        self._adapters = Adapters()
+
     def items(self, given: object) -> list[object]:
-        """The string; the empty one is left out."""
-        if not isinstance(given, str):
-            raise NotAnItem(f"a run in the format text takes str, not {type(given).__name__}")
-        return [given] if given else []
+        """The strings in it; empty ones are left out, as is what is no text of the answer."""
+        if isinstance(given, str):
+            return [given] if given else []
+        parts = self._adapters.parts(plain(given))
+        if parts is None:
+            raise NotAnItem(f"a run in the format text takes no {type(given).__name__} as this")
+        texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
+        return [text for text in texts if text]
 
     def closing(self) -> list[object]:
         """Nothing."""
         return []
 
 
-class Text:
+class PlainText:
     """The body is the text. How the run ended is not in it: the state of the run tells."""
 
     name = "text"
-    headers: Mapping[str, str] = {
-        "Content-Type": "text/plain; charset=utf-8",
-        "Cache-Control": "no-cache",
-        "X-Accel-Buffering": "no",
-    }
+    media_type = "text/plain; charset=utf-8"
     last = b""
     keep_alive = b""
+
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
+        """None of its own."""
+        return {}
 
     def opening(self, run_id: str) -> list[object]:  # noqa: ARG002 - text names no run
         """Nothing."""

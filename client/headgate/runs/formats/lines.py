@@ -1,0 +1,87 @@
+"""`ndjson` and `sse`: whatever JSON the source gives, an item each, and the end as the last one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.runs import records
+from headgate.runs.adapters import plain
+from headgate.runs.formats.contract import NotAnItem
+
+if TYPE_CHECKING:
+    from headgate.runs.records import RunState
+
+
+class JsonWriter:
+    """Each value is an item; an SDK's event is all that `model_dump` gives of it."""
+
+    def items(self, given: object) -> list[object]:
+        """The value."""
+        value = plain(given)
+        if isinstance(value, dict) and value.get("type") == records.TYPE:
+            raise NotAnItem(f"items of the type {records.TYPE} are Headgate's own")
+        return [value]
+
+    def closing(self) -> list[object]:
+        """Nothing."""
+        return []
+
+
+class _Json:
+    """What the two have in common."""
+
+    last = b""
+
+    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
+        """None of its own."""
+        return {}
+
+    def opening(self, run_id: str) -> list[object]:  # noqa: ARG002 - nothing of it names the run
+        """Nothing."""
+        return []
+
+    def writer(self) -> JsonWriter:
+        """A writer for one producer."""
+        return JsonWriter()
+
+    def ending(self, state: RunState) -> list[object]:  # noqa: ARG002
+        """Nothing: the record of the end is sent itself."""
+        return []
+
+
+class Ndjson(_Json):
+    """A line for each item; the last is the record of the end."""
+
+    name = "ndjson"
+    media_type = "application/x-ndjson"
+    keep_alive = b" "  # before a value JSON has room for it, where an empty line is no value
+
+    def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002 - lines have no numbers
+        """The line."""
+        return item + b"\n"
+
+    def rendered_end(self, state: RunState, count: int) -> bytes:  # noqa: ARG002
+        """The last line."""
+        return records.end(state) + b"\n"
+
+
+class Sse(_Json):
+    """Server-sent events whose ids count them, and an event named `end`.
+
+    A browser's `EventSource` that has lost its connection sends the last id.
+    """
+
+    name = "sse"
+    media_type = "text/event-stream"
+    keep_alive = b": keep-alive\n\n"
+
+    def rendered(self, item: bytes, count: int) -> bytes:
+        """The event."""
+        return b"id: %d\ndata: %s\n\n" % (count, item)
+
+    def rendered_end(self, state: RunState, count: int) -> bytes:
+        """The event of the end, whose data is what the run's state holds."""
+        data = msgspec.json.encode({"status": state.status, "error": state.error})
+        return b"id: %d\nevent: end\ndata: %s\n\n" % (count, data)

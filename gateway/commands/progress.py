@@ -1,0 +1,42 @@
+"""How far a command has come: a line on the terminal that is written over and over."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EVERY_S = 0.2
+TO_LINE_START, ERASE = "\r", "\x1b[K"
+
+
+class Progress:
+    """Shows it on stderr, where that is a terminal, a few times a second."""
+
+    def __init__(self) -> None:
+        self._is_seen = sys.stderr is not None and sys.stderr.isatty()
+        self._next = 0.0
+        self._is_shown = False
+
+    def show(self, text: Callable[[], str]) -> None:
+        """Show how far it is, unless that was done a moment ago."""
+        if self._is_seen and (now := time.monotonic()) >= self._next:
+            self._next = now + EVERY_S
+            self._is_shown = True
+            self._write(f"{TO_LINE_START}{text()}{ERASE}")
+
+    def clear(self) -> None:
+        """Take the line away, for something else to be said there."""
+        if self._is_shown:
+            self._is_shown = False
+            self._write(f"{TO_LINE_START}{ERASE}")
+
+    @staticmethod
+    def _write(text: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal that is gone misses nothing
+            sys.stderr.write(text)
+            sys.stderr.flush()

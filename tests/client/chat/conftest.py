@@ -1,0 +1,56 @@
+"""One Headgate, one app and one browser for the tests of a module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import async_playwright
+
+from tests.admin.browser.serving import launch
+from tests.client.chat.example import chat_app
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from playwright.async_api import Browser, BrowserContext
+
+    from tests.client.chat.example import App
+    from tests.support.processes import Headgate
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+    with headgate(f"file:{tmp_path_factory.mktemp('streams')}") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def started_app(gateway: Headgate) -> Iterator[App]:
+    with chat_app(gateway.streams) as app:
+        yield app
+
+
+@pytest.fixture
+def app(started_app: App) -> App:
+    """The app, whose model is held in the middle of an answer."""
+    started_app.hold()
+    return started_app
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as tool:
+        opened = await launch(tool)
+        yield opened
+        await opened.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tabs(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A window whose tabs share what a browser keeps."""
+    context = await browser.new_context(reduced_motion="reduce")
+    yield context
+    await context.close()

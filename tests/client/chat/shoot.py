@@ -1,0 +1,54 @@
+"""The pictures of the example: an answer that was orphaned, and the next one as it comes."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING
+
+from tests.client.chat.example import App, ChatTab, chat_app, told
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.async_api import Browser
+
+QUESTIONS = "What is a headgate?", "And what if the keeper is called away?"
+KINDS = {
+    "light": ("light", 960, 740),
+    "dark": ("dark", 960, 740),
+    "narrow": ("light", 360, 780),
+}
+
+
+async def shoot(browser: Browser, folder: Path) -> None:
+    """One chat, in windows of all kinds."""
+    with (
+        tempfile.TemporaryDirectory() as data,
+        headgate(f"file:{data}") as gateway,
+        chat_app(gateway.streams) as app,
+    ):
+        url = await _crashed_chat(browser, app)
+        for kind, (scheme, width, height) in KINDS.items():
+            page = await browser.new_page(
+                color_scheme=scheme,  # type: ignore[arg-type]  # one of two words
+                viewport={"width": width, "height": height},
+                reduced_motion="reduce",
+            )
+            await page.goto(url)
+            await ChatTab(page).is_writing(told(QUESTIONS[1])[1])
+            await page.screenshot(path=folder / f"chat-{kind}.png")
+            await page.close()
+
+
+async def _crashed_chat(browser: Browser, app: App) -> str:
+    """The URL of a chat whose first answer is orphaned; the second is in the middle."""
+    tab = await ChatTab.new(await browser.new_context(), app)
+    await tab.ask(QUESTIONS[0])
+    await tab.is_writing(told(QUESTIONS[0])[1])
+    app.process.kill()
+    app.start()
+    await tab.ended("orphaned")
+    await tab.ask(QUESTIONS[1])
+    await tab.is_writing(told(QUESTIONS[1])[1])
+    return tab.page.url

@@ -1,0 +1,113 @@
+"""Answers of the example outlive the page, the app and Headgate, and always come to an end."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import expect
+
+from tests.admin.browser.serving import Tab
+from tests.client.chat.example import PATIENCE_MS, ChatTab, told
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext
+
+    from tests.client.chat.example import App
+    from tests.support.processes import Headgate
+
+QUESTION = 'Who reads {this} in 東京 🚣 & "where"?\n<b>Boldly</b>'
+ANSWER, BEGINNING = told(QUESTION)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def asked(app: App, tabs: BrowserContext) -> ChatTab:
+    """A tab in whose chat the answer is in the middle."""
+    tab = await ChatTab.new(tabs, app)
+    await tab.ask(QUESTION)
+    await tab.is_writing(BEGINNING)
+    return tab
+
+
+async def test_an_answer_goes_on_through_a_reload_and_in_a_second_tab(
+    app: App, tabs: BrowserContext
+) -> None:
+    first = await asked(app, tabs)
+    await first.page.reload()
+    second = await first.second()
+    for tab in (first, second):
+        await tab.is_writing(BEGINNING)
+    app.go_on()
+    assert [await tab.ended("finished") for tab in (first, second)] == [ANSWER] * 2
+
+
+async def test_what_is_asked_in_one_tab_is_seen_in_the_other_and_stopped_from_there(
+    app: App, tabs: BrowserContext
+) -> None:
+    first = await ChatTab.new(tabs, app)
+    second = await first.second()
+    await first.ask(QUESTION)
+    await second.is_writing(BEGINNING)
+    assert await second.page.locator(".question").text_content() == QUESTION
+    await second.stop()
+    assert [await tab.ended("stopped") for tab in (first, second)] == [BEGINNING] * 2
+    await first.page.reload()
+    assert await first.ended("stopped") == BEGINNING
+
+
+async def test_an_answer_goes_on_after_a_crash_of_headgate(
+    gateway: Headgate, app: App, tabs: BrowserContext
+) -> None:
+    tab = await asked(app, tabs)
+    gateway.kill()
+    app.go_on()
+    gateway.start()
+    assert await tab.ended("finished") == ANSWER
+
+
+async def test_an_answer_goes_on_while_the_app_is_restarted(app: App, tabs: BrowserContext) -> None:
+    """The old process writes it to its end, for readers of the new one."""
+    tab = await asked(app, tabs)
+    old = app.process
+    old.send_signal(signal.SIGTERM)
+    app.start()
+    second = await tab.second()
+    await second.is_writing(BEGINNING)
+    app.go_on()
+    assert [await each.ended("finished") for each in (tab, second)] == [ANSWER] * 2
+    assert old.wait(PATIENCE_MS / 1000) == -signal.SIGTERM
+
+
+async def test_an_answer_whose_app_was_killed_is_orphaned_and_the_next_one_comes(
+    app: App, tabs: BrowserContext
+) -> None:
+    tab = await asked(app, tabs)
+    app.process.kill()
+    await expect(tab.page.get_by_role("status")).to_contain_text("Trying again")
+    app.start()
+    app.go_on()
+    assert await tab.ended("orphaned") == BEGINNING
+    await tab.page.get_by_role("button", name="Ask again").click()
+    await expect(tab.answers).to_have_count(2, timeout=PATIENCE_MS)
+    assert await tab.ended("finished") == ANSWER
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+async def test_anybody_can_use_the_page_and_it_needs_no_other_site(
+    app: App, browser: Browser, scheme: str, width: int
+) -> None:
+    size = {"width": width, "height": 780}
+    tab = await Tab.open(browser, app.url, color_scheme=scheme, viewport=size)
+    chat = ChatTab(tab.page)
+    found = await tab.inaccessible()
+    await chat.ask(QUESTION)
+    await chat.is_writing(BEGINNING)
+    found += await tab.inaccessible()
+    await chat.stop()
+    assert await chat.ended("stopped") == BEGINNING
+    found += await tab.inaccessible()
+    assert found == []
+    assert not await tab.is_wider_than_its_window()
+    assert await tab.close() == []

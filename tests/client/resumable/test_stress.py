@@ -1,0 +1,28 @@
+"""The short version of the stress: fewer streams, for as long as some of them live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.client.resumable.stress import MOST_GROWTH_MB, OURS, load
+
+if TYPE_CHECKING:
+    from tests.support.redis_servers import RedisServer
+
+STREAMS, SECONDS = 10, 10
+
+
+@pytest.mark.timeout(180)
+async def test_memory_is_what_it_was_once_streams_and_readers_have_gone(
+    redis: RedisServer,
+) -> None:
+    """What their readers got is compared in there, and its failure would be one of these."""
+    told = await load(OURS, redis.url, STREAMS, SECONDS)
+    assert "errors" not in told
+    assert told["streams"] >= STREAMS
+    assert told["resumed"] >= STREAMS
+    assert told["left"] + told["to the end"] == told["streams"] + told["resumed"]
+    assert told["most_mb"] > told["before_mb"] + MOST_GROWTH_MB  # it can be seen at all
+    assert told["after_mb"] - told["before_mb"] <= MOST_GROWTH_MB

@@ -1,0 +1,231 @@
+"""Many runs at once, whose producers are killed and whose readers are cut at random moments.
+
+`python -m tests.client.runs.campaign` plays it at full size. Whatever is killed and cut, readers of
+a run have the same lines, with its numbers in order and an end. Then a second process takes over
+all runs of a first, and then runs are stopped from another replica.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from headgate.runs import Runs, Status
+
+from tests.support.processes import ROOT, headgate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from headgate.runs import Answer
+
+PATIENCE_S = 60.0
+READERS = 2  # of each run; the first is never cut
+ENDLESS = 10**9
+LONGEST_LIFE_S = 2.0  # of a process that is killed
+ITEMS = 5  # of a run that is not
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is played."""
+
+    runs: int  # at once
+    kills: int
+    cuts: int
+    orphan_after: int  # seconds: as many runs as there are, so many heartbeats there are in a third
+
+
+FULL = Size(runs=200, kills=50, cuts=500, orphan_after=5)
+SHORT = Size(runs=10, kills=2, cuts=10, orphan_after=1)
+
+
+@dataclass(slots=True)
+class Found:
+    """What the campaign saw."""
+
+    ends: dict[str, int] = field(default_factory=dict)
+    cuts: int = 0
+    kills: int = 0
+    stops_s: list[float] = field(default_factory=list)
+
+
+class Reader:
+    """Reads a run to its end as lines, and goes on after those it has whenever it is cut."""
+
+    def __init__(self, runs: Runs, run_id: str) -> None:
+        self._runs = runs
+        self._id = run_id
+        self.lines: list[bytes] = []
+        self._part = b""
+        self._answer: Answer | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def read(self) -> None:
+        """Read to the end."""
+        while True:
+            self._part = b""
+            answer = await self._runs.follow(self._id, len(self.lines))
+            if answer is None:
+                return None
+            self._reading = asyncio.create_task(self._take(answer))
+            await asyncio.wait({self._reading})
+            if not self._reading.cancelled():
+                return self._reading.result()
+
+    def cut(self) -> bool:
+        """Cut the connection; False when there is none."""
+        return self._reading is not None and self._reading.cancel()
+
+    async def _take(self, answer: Answer) -> None:
+        async with contextlib.aclosing(answer.body):
+            async for piece in answer.body:
+                *lines, self._part = (self._part + piece).split(b"\n")
+                self.lines += filter(None, lines)
+
+
+@contextlib.asynccontextmanager
+async def producer(url: str, size: Size, run_ids: Sequence[str], items: int) -> AsyncIterator[None]:
+    """A process that has started these runs; it is killed (SIGKILL) as the block ends."""
+    # Together the runs have 100 items a second, however many they are.
+    numbers = (size.orphan_after, items, len(run_ids) / 100)
+    command = ["-m", "tests.client.runs.producer", url, *map(str, numbers)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("".join(f"{run_id}\n" for run_id in run_ids).encode())
+        for _ in run_ids:
+            assert await process.stdout.readline(), "the producer ended"
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def check_ends(runs: Runs, size: Size, found: Found, url: str) -> None:
+    """Kill the process of all runs at a random moment, and cut readers meanwhile; then again."""
+    for _ in range(size.kills):
+        run_ids = [f"killed/{found.kills}/{number}" for number in range(size.runs)]
+        async with producer(url, size, run_ids, ENDLESS):
+            readers = [Reader(runs, run_id) for run_id in run_ids for _ in range(READERS)]
+            reading = [asyncio.create_task(reader.read()) for reader in readers]
+            cutting = asyncio.create_task(cut(readers[1::READERS], size, found))
+            await asyncio.sleep(random.uniform(0, LONGEST_LIFE_S))
+        found.kills += 1
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(cutting, *reading)
+        for number in range(0, len(readers), READERS):
+            check_same(readers[number : number + READERS], found)
+
+
+async def cut(readers: Sequence[Reader], size: Size, found: Found) -> None:
+    """Cut random readers, each kill's share of all cuts."""
+    for _ in range(size.cuts // size.kills):
+        await asyncio.sleep(random.uniform(0, 2 * LONGEST_LIFE_S * size.kills / size.cuts))
+        found.cuts += random.choice(readers).cut()
+
+
+def check_same(readers: Sequence[Reader], found: Found) -> None:
+    """All readers of one run have the same lines: numbers in order, and an end."""
+    lines = readers[0].lines
+    for reader in readers[1:]:
+        assert reader.lines == lines, f"{reader.lines} is not {lines}"
+    *items, last = map(json.loads, lines)
+    assert [item["n"] for item in items] == list(range(len(items))), lines
+    assert "status" in last["data"], lines
+    status = last["data"]["status"]
+    found.ends[status] = found.ends.get(status, 0) + 1
+
+
+async def check_fencing(runs: Runs, size: Size, url: str) -> None:
+    """A second process takes over all runs of a first, which writes no more."""
+    run_ids = [f"taken/{number}" for number in range(size.runs)]
+    readers = [Reader(runs, run_id) for run_id in run_ids]
+    first, second = (producer(url, size, run_ids, items) for items in (ENDLESS, ITEMS))
+    async with first, second:
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*(reader.read() for reader in readers))
+    for reader in readers:
+        *items, last = map(json.loads, reader.lines)
+        numbers = [item["n"] for item in items]
+        assert numbers == [*range(len(numbers) - ITEMS), *range(ITEMS)], numbers
+        assert last["data"] == {"status": "finished"}, last
+
+
+async def check_stops(url: str, size: Size, found: Found) -> None:
+    """Stop runs that are produced on another replica, and take the time until they know."""
+    async with Runs(url, stop_grace=PATIENCE_S) as here, Runs(url) as there:
+        told: dict[str, asyncio.Future[float]] = {}
+
+        async def source(run_id: str) -> AsyncIterator[str]:
+            yield "started"
+            await here.stopped(run_id).wait()
+            told[run_id].set_result(time.monotonic())
+
+        for number in range(size.runs):
+            run_id = f"stop/{number}"
+            told[run_id] = asyncio.get_running_loop().create_future()
+            await here.start(run_id, source(run_id))
+        for run_id, stopped in told.items():
+            asked = time.monotonic()
+            assert await there.stop(run_id)
+            found.stops_s.append(await stopped - asked)
+            state = None
+            while state is None or state.status is Status.ACTIVE:
+                state = await there.state(run_id)
+            assert state.status is Status.STOPPED, state
+
+
+async def play(size: Size) -> Found:
+    """The whole campaign, with a Headgate of its own."""
+    found = Found()
+    with headgate() as server:
+        url = f"{server.streams}/campaign"
+        async with Runs(url, orphan_after=size.orphan_after) as runs:
+            await check_ends(runs, size, found, url)
+            await check_fencing(runs, size, url)
+        await check_stops(url, size, found)
+    return found
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of the others does not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Play it and say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=time.time_ns())
+    parser.add_argument("--kills", type=int, default=FULL.kills, help="10 readers are cut for each")
+    options = parser.parse_args(arguments)
+    random.seed(options.seed)
+    sys.stdout.write(f"seed {options.seed}\n")
+    size = replace(FULL, kills=options.kills, cuts=10 * options.kills)
+    began = time.monotonic()
+    found = asyncio.run(play(size))
+    stops_ms = [1000 * stop for stop in found.stops_s]
+    median, worst = (percentile(stops_ms, share) for share in (0.5, 0.99))
+    sys.stdout.write(
+        f"{found.kills} kills, {found.cuts} cuts, ends: {found.ends}\n"
+        f"stops are known after {median:.1f} ms, p99 {worst:.1f} ms\n"
+        f"{time.monotonic() - began:.0f} s\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What cannot be a run, and runs that cannot go on: each a clear error, or an end that tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate.errors import ProtocolError, StreamClosed, Unavailable
+from headgate.runs import Runs, RunState, Status
+from headgate.runs.runs import DAY_S
+from headgate.stream import Stream
+
+from tests.client.runs.conftest import MAX_APPEND
+from tests.client.runs.sources import Feed, of, read, read_to
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.support.processes import Headgate
+
+LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
+
+
+@pytest.mark.parametrize(
+    "run_id", ["a/b", "a/lease", 'a"b', "a b", "größe", "%2F", "?a#b", "\\", "...", LONGEST]
+)
+async def test_an_id_may_hold_what_a_url_does_not(runs: Runs, other: Runs, run_id: str) -> None:
+    assert await read(await runs.start(run_id, of("Once"))) == b"Once"
+    assert await read(await other.follow(run_id)) == b"Once"
+    assert await other.state(run_id) == RunState(Status.FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "error"),
+    [
+        ("", "'' cannot be the id of a run"),
+        (".", "'.' cannot be the id of a run"),
+        ("..", "'..' cannot be the id of a run"),
+        ("a\x00b", "'a\\\\x00b' cannot be the id of a run"),
+        ("\ud800", "surrogates not allowed"),
+        (LONGEST + "e", "at most 1024 bytes when it is percent-encoded, not 1025"),
+        ("x" * 2048, "at most 1024 bytes when it is percent-encoded, not 2048"),
+    ],
+)
+async def test_an_id_that_no_path_can_hold_is_refused_at_once(
+    runs: Runs, run_id: str, error: str
+) -> None:
+    for attempt in (
+        runs.start(run_id, of("Once")),
+        runs.follow(run_id),
+        runs.stop(run_id),
+        runs.state(run_id),
+    ):
+        with pytest.raises(ValueError, match=error):
+            await attempt
+
+
+async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
+    runs: Runs,
+) -> None:
+    async def forgotten_await() -> str:
+        return "Once"
+
+    coroutine = forgotten_await()
+    sources: list[Any] = ["Once", ["Once"], coroutine]
+    for source in sources:
+        with pytest.raises(TypeError, match=f"async iterator, not {type(source).__name__}"):
+            await runs.start("a", source)
+    coroutine.close()
+    assert await runs.state("a") is None
+
+
+@pytest.mark.parametrize(
+    ("format_", "given", "error"),
+    [
+        ("text", 1, "a run in the format text takes no int"),
+        ("text", {"a": 1}, "a run in the format text takes no dict"),
+        ("ai-sdk", b"Once", "a run in the format ai-sdk takes str, chunks with a type"),
+        ("ai-sdk", {"a": 1}, "a run in the format ai-sdk takes str, chunks with a type"),
+        ("ndjson", object(), "what the source gave is not JSON"),
+        ("sse", float, "what the source gave is not JSON"),
+    ],
+)
+async def test_a_run_fails_by_what_its_format_does_not_take(
+    runs: Runs, format_: str, given: object, error: str
+) -> None:
+    feed = Feed(given)
+    await read(await runs.start("a", feed.source(), format=format_))
+    state = await runs.state("a")
+    assert state is not None
+    assert (state.status, str(state.error)[: len(error)]) == (Status.FAILED, error)
+    assert feed.closed.is_set()
+
+
+async def test_a_run_whose_source_gives_nothing_fails(runs: Runs) -> None:
+    assert await read(await runs.start("a", of())) == b""
+    assert await runs.state("a") == RunState(Status.FAILED, "the source gave nothing")
+
+
+async def test_a_source_that_raises_is_told_by_its_class_alone(runs: Runs) -> None:
+    feed = Feed("Once ", RuntimeError("key sk-123 is wrong"))
+    assert await read(await runs.start("a", feed.source())) == b"Once "
+    error = "the source failed: RuntimeError"
+    assert await runs.state("a") == RunState(Status.FAILED, error)
+
+
+async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
+    async with Runs(url, error_text=str) as runs:
+        await read(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
+        assert await runs.state("a") == RunState(Status.FAILED, "too long a question")
+
+
+async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: Runs) -> None:
+    async def source() -> Any:
+        yield "Once "
+        raise asyncio.CancelledError
+
+    assert await read(await runs.start("a", source())) == b"Once "
+    error = "the source was cancelled"
+    assert await runs.state("a") == RunState(Status.FAILED, error)
+
+
+async def test_an_item_that_the_server_does_not_take_fails_the_run_after_those_before(
+    runs: Runs,
+) -> None:
+    feed = Feed("Once ", "x" * MAX_APPEND, "upon")
+    assert await read(await runs.start("a", feed.source())) == b"Once "
+    error = "an item could not be written: TooLarge"
+    assert await runs.state("a") == RunState(Status.FAILED, error)
+    assert feed.closed.is_set()
+
+
+async def test_a_run_ends_when_its_stream_is_closed_by_somebody_else(runs: Runs, url: str) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source(), format="ai-sdk")
+    await read_to(answer, b'"Once "}\n\n')
+    async with Stream(f"{url}/a") as stream:
+        await stream.close()
+    feed.give("upon")
+    await feed.closed.wait()
+    error = b"the stream of the run was closed without an end"
+    expected = b'data: {"type":"error","errorText":"%s"}\n\ndata: {"type":"finish"}\n\n' % error
+    assert await read(answer) == expected + b"data: [DONE]\n\n"
+    assert await runs.state("a") == RunState(Status.FAILED, error.decode())
+
+
+async def test_a_run_ends_for_its_readers_when_its_stream_is_deleted(runs: Runs, url: str) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source(), format="sse")
+    await read_to(answer, b'"Once "\n\n')
+    async with Stream(f"{url}/a") as stream:
+        await stream.delete()
+    assert await read(answer) == (
+        b'id: 2\nevent: end\ndata: {"status":"failed",'
+        b'"error":"the run was deleted, or has expired"}\n\n'
+    )
+    feed.give("upon")
+    await feed.closed.wait()
+
+
+async def test_a_stream_that_is_no_run_is_not_followed(runs: Runs, url: str) -> None:
+    async with Stream(f"{url}/a") as stream:
+        body = b'[{"a":1}]'
+        await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
+    with pytest.raises(ProtocolError, match="this stream is no run"):
+        await runs.follow("a")
+    with pytest.raises(ValueError, match="run 'a' is there, and not in the format text"):
+        await runs.start("a", of("Once"))
+
+
+async def test_a_stream_of_another_content_type_is_not_followed(runs: Runs, url: str) -> None:
+    async with Stream(f"{url}/a") as stream:
+        await stream.create(content_type="text/plain", body=b"Once")
+    with pytest.raises(ProtocolError, match="this stream is no run: it does not hold JSON"):
+        await runs.follow("a")
+
+
+async def test_what_others_write_to_the_lease_is_no_stop(runs: Runs, url: str) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source())
+    async with Stream(f"{url}/a/lease") as lease:
+        await lease.append(b'["stop", null, {"stop": "no"}]', content_type="application/json")
+    assert await runs.stop("a") is True
+    assert await read(answer) == b"Once "
+    assert await runs.state("a") == RunState(Status.STOPPED)
+
+
+async def test_a_run_goes_on_only_in_its_own_format(runs: Runs) -> None:
+    feed = Feed("Once")
+    await runs.start("a", feed.source(), format="ndjson")
+    with pytest.raises(ValueError, match="run 'a' is there, and not in the format text"):
+        await runs.start("a", of("again"))
+
+
+async def test_without_a_server_every_call_raises_at_once() -> None:
+    async with Runs(f"http://127.0.0.1:{free_port()}/runs") as runs:
+        for attempt in (
+            runs.start("a", of("Once")),
+            runs.follow("a"),
+            runs.stop("a"),
+            runs.state("a"),
+        ):
+            with pytest.raises(Unavailable, match="cannot connect"):
+                await attempt
+
+
+@pytest.mark.parametrize("options", [{"orphan_after": 0}, {"orphan_after": 60, "ttl": 59}])
+def test_times_that_cannot_be_kept_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="orphan_after is 1 second or more, and ttl is no less"):
+        Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
+
+
+async def test_a_closed_run_is_not_reopened_by_any_format(runs: Runs, server: Headgate) -> None:
+    await read(await runs.start("a", of("Once"), format="sse"))
+    for format_ in ("text", "ndjson", "sse", "ai-sdk"):
+        with pytest.raises(StreamClosed):
+            await runs.start("a", of("again"), format=format_)

@@ -1,0 +1,195 @@
+"""What each format puts into the stream, and what its readers are sent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.runs import RunState, Status, reading
+from headgate.stream import Stream
+
+from tests.client.runs.sources import Feed, of, read, read_to
+
+if TYPE_CHECKING:
+    from headgate.runs import Runs
+
+
+def events(body: bytes) -> list[object]:
+    """The data of server-sent events; `[DONE]` as it is."""
+    lines = [
+        line.removeprefix("data: ") for line in body.decode().split("\n") if line[:5] == "data:"
+    ]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+async def test_text_is_the_strings(runs: Runs) -> None:
+    answer = await runs.start("a", of("Once ", "", "upon é"), format="text")
+    assert answer.status == 200
+    assert answer.headers == {
+        "Cache-Control": "no-cache",
+        "X-Accel-Buffering": "no",
+        "Content-Type": "text/plain; charset=utf-8",
+    }
+    assert await read(answer) == "Once upon é".encode()
+
+
+async def test_ndjson_is_a_line_for_each_value_and_one_for_the_end(runs: Runs) -> None:
+    answer = await runs.start("a", of({"n": 1}, ["a\nb"], "c", None, 1.5), format="ndjson")
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    lines = (await read(answer)).splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"n": 1},
+        ["a\nb"],
+        "c",
+        None,
+        1.5,
+        {"type": "data-headgate-run", "data": {"status": "finished"}, "transient": True},
+    ]
+
+
+async def test_sse_counts_its_events_and_names_the_end(runs: Runs) -> None:
+    answer = await runs.start("a", of({"n": 1}, "c"), format="sse")
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert await read(answer) == (
+        b'id: 1\ndata: {"n":1}\n\n'
+        b'id: 2\ndata: "c"\n\n'
+        b'id: 3\nevent: end\ndata: {"status":"finished","error":null}\n\n'
+    )
+    assert (await read(await runs.follow("a", 2))).startswith(b"id: 3\n")
+    assert await runs.follow("a", 3) is None
+
+
+async def test_ai_sdk_is_a_ui_message_stream(runs: Runs) -> None:
+    tool = {"type": "data-weather", "data": {"sun": True}}
+    answer = await runs.start("chat 7", of("Once ", "upon", tool, "a time"), format="ai-sdk")
+    assert answer.headers == {
+        "Cache-Control": "no-cache",
+        "X-Accel-Buffering": "no",
+        "Content-Type": "text/event-stream",
+        "x-vercel-ai-ui-message-stream": "v1",
+        "x-workflow-run-id": "chat 7",
+    }
+    assert events(await read(answer)) == [
+        {"type": "start", "messageId": "chat 7"},
+        {"type": "text-start", "id": "text-1"},
+        {"type": "text-delta", "id": "text-1", "delta": "Once "},
+        {"type": "text-delta", "id": "text-1", "delta": "upon"},
+        {"type": "text-end", "id": "text-1"},
+        tool,
+        {"type": "text-start", "id": "text-2"},
+        {"type": "text-delta", "id": "text-2", "delta": "a time"},
+        {"type": "text-end", "id": "text-2"},
+        {"type": "finish"},
+        "[DONE]",
+    ]
+
+
+async def test_the_run_itself_tells_the_start_and_the_end_of_its_message(runs: Runs) -> None:
+    own = [
+        {"type": "start", "messageId": "other", "messageMetadata": {"model": "m"}},
+        {"type": "finish"},
+    ]
+    assert events(await read(await runs.start("a", of(*own), format="ai-sdk"))) == [
+        {"type": "start", "messageId": "a"},
+        {"type": "message-metadata", "messageMetadata": {"model": "m"}},
+        {"type": "finish"},
+        "[DONE]",
+    ]
+
+
+async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) -> None:
+    feed = Feed("Once")
+    answer = await runs.start("a", feed.source(), format="ai-sdk")
+    await read_to(answer, b'"Once"}\n\n')
+    await runs.stop("a")
+    text_end = {"type": "text-end", "id": "text-1"}
+    finish = [{"type": "finish"}, "[DONE]"]
+    assert events(await read(answer)) == [text_end, {"type": "abort"}, *finish]
+    feed = Feed("Once", RuntimeError("key sk-123 is wrong"))
+    body = await read(await runs.start("b", feed.source(), format="ai-sdk"))
+    error = {"type": "error", "errorText": "the source failed: RuntimeError"}
+    assert events(body)[-3:] == [error, *finish]
+
+
+async def test_a_negative_cursor_begins_at_the_tail_and_tells_its_index(runs: Runs) -> None:
+    await read(await runs.start("a", of("Once ", "upon"), format="ai-sdk"))
+    answer = await runs.follow("a", -2)
+    assert answer is not None
+    # start, text-start, two deltas, text-end, finish
+    assert answer.headers["x-workflow-stream-tail-index"] == "5"
+    assert events(await read(answer)) == [
+        {"type": "text-end", "id": "text-1"},
+        {"type": "finish"},
+        "[DONE]",
+    ]
+    whole = await read(await runs.follow("a"))
+    assert await read(await runs.follow("a", -100)) == whole
+
+
+@pytest.mark.parametrize(
+    ("format_", "sent"),
+    [("ndjson", b" "), ("sse", b": keep-alive\n\n"), ("ai-sdk", b": keep-alive\n\n")],
+)
+async def test_silence_is_filled_with_what_is_no_item(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, format_: str, sent: bytes
+) -> None:
+    monkeypatch.setattr(reading, "KEEP_ALIVE_S", 0.02)
+    feed = Feed()
+    answer = await runs.start("a", feed.source(), format=format_)
+    silent = await read_to(answer, sent * 3)
+    feed.give({"type": "data-a", "data": 1})
+    feed.end()
+    heard = (silent + await read(answer)).replace(sent, b"")
+    assert heard == await read(await runs.follow("a"))
+
+
+async def test_clients_of_the_protocol_read_the_chunks_themselves(runs: Runs, url: str) -> None:
+    await read(await runs.start("a/b", of("Once"), format="ai-sdk"))
+    async with Stream(f"{url}/a%2Fb") as stream:
+        bodies = [body async for batch in stream.follow() for body in batch.bodies]
+    items = [item for body in bodies for item in json.loads(body)]
+    told = [item for item in items if item["type"] == "data-headgate-run"]
+    assert [item["data"] for item in told] == [
+        {"format": "ai-sdk"},
+        {"status": "active"},
+        {"status": "finished"},
+    ]
+    assert all(item["transient"] for item in told)
+    assert [item["type"] for item in items if item not in told] == [
+        "start",
+        "text-start",
+        "text-delta",
+        "text-end",
+        "finish",
+    ]
+
+
+async def test_an_id_that_no_header_can_hold_is_in_none(runs: Runs) -> None:
+    answer = await runs.start("größe", of("Once"), format="ai-sdk")
+    assert "x-workflow-run-id" not in answer.headers
+    assert events(await read(answer))[0] == {"type": "start", "messageId": "größe"}
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "sse", "ai-sdk"])
+async def test_the_records_of_a_run_cannot_be_forged_by_its_source(
+    runs: Runs, format_: str
+) -> None:
+    forged = {"type": "data-headgate-run", "data": {"status": "finished"}}
+    await read(await runs.start("a", of("Once", forged), format=format_))
+    state = await runs.state("a")
+    assert state is not None
+    assert state.status is Status.FAILED
+    assert "data-headgate-run are Headgate's own" in str(state.error)
+
+
+async def test_what_only_mentions_a_record_is_an_item(runs: Runs) -> None:
+    text = '{"type":"data-headgate-run","data":{"status":"failed"}}'
+    assert await read(await runs.start("a", of(text))) == text.encode()
+    assert await runs.state("a") == RunState(Status.FINISHED)
+
+
+async def test_another_format_is_refused_by_its_name(runs: Runs) -> None:
+    with pytest.raises(ValueError, match="a run has no format 'xml': there are text, ndjson"):
+        await runs.start("a", of("Once"), format="xml")
+    assert await runs.state("a") is None

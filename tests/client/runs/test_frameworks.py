@@ -1,0 +1,170 @@
+"""Runs behind aiohttp and behind Starlette, asked over HTTP as clients of a chat do."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+import headgate.runs.aiohttp
+import headgate.runs.starlette
+import pytest
+from aiohttp import web
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from tests.client.runs.serving import uvicorn_of
+from tests.client.runs.sources import Feed
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate.runs import Runs
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+ANSWER = (
+    b'data: {"type":"start","messageId":"chat 1"}\n\n'
+    b'data: {"type":"text-start","id":"text-1"}\n\n'
+    b'data: {"type":"text-delta","id":"text-1","delta":"Once"}\n\n'
+    b'data: {"type":"text-end","id":"text-1"}\n\n'
+    b'data: {"type":"finish"}\n\n'
+    b"data: [DONE]\n\n"
+)
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
+    """A chat behind aiohttp."""
+
+    async def ask(request: web.Request) -> web.StreamResponse:
+        answer = await runs.start("chat 1", feed.source(), format="ai-sdk")
+        return await headgate.runs.aiohttp.send(request, answer)
+
+    async def resume(request: web.Request) -> web.StreamResponse:
+        return await headgate.runs.aiohttp.resume(request, runs, request.match_info["id"])
+
+    app = web.Application()
+    app.router.add_post("/chat", ask)
+    app.router.add_get("/chat/{id}/stream", resume)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}/chat"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def starlette_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
+    """The same chat behind Starlette and uvicorn."""
+
+    async def ask(request: Request) -> Response:
+        answer = await runs.start("chat 1", feed.source(), format="ai-sdk")
+        return headgate.runs.starlette.send(answer)
+
+    async def resume(request: Request) -> Response:
+        return await headgate.runs.starlette.resume(request, runs, request.path_params["id"])
+
+    routes = [
+        Route("/chat", ask, methods=["POST"]),
+        Route("/chat/{id}/stream", resume),
+    ]
+    async with uvicorn_of(Starlette(routes=routes)) as url:
+        yield f"{url}/chat"
+
+
+@pytest.fixture(params=[aiohttp_app, starlette_app], ids=["aiohttp", "starlette"])
+async def chat(request: pytest.FixtureRequest, runs: Runs, feed: Feed) -> AsyncIterator[str]:
+    async with request.param(runs, feed) as url:
+        yield url
+
+
+@pytest.fixture
+def feed() -> Feed:
+    return Feed()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def test_an_answer_is_sent_as_it_comes(
+    chat: str, feed: Feed, client: aiohttp.ClientSession
+) -> None:
+    async with client.post(chat) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["x-workflow-run-id"] == "chat 1"
+        begun = ANSWER.partition(b'data: {"type":"text-start"')[0]
+        assert await answer.content.readexactly(len(begun)) == begun
+        feed.give("Once")
+        feed.end()
+        assert begun + await answer.read() == ANSWER
+
+
+async def test_a_client_that_comes_back_is_answered_from_where_it_was(
+    chat: str, feed: Feed, client: aiohttp.ClientSession
+) -> None:
+    feed.give("Once")
+    async with client.post(chat) as answer:
+        await answer.content.readuntil(b"Once")  # and then the page is loaded anew
+    async with client.get(f"{chat}/chat%201/stream") as whole:
+        assert whole.status == 200
+        feed.end()
+        assert await whole.read() == ANSWER
+    async with client.get(f"{chat}/chat%201/stream?startIndex=3") as rest:
+        assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"text-end"') :]
+    headers = {"Last-Event-ID": "4"}
+    async with client.get(f"{chat}/chat%201/stream?startIndex=0", headers=headers) as rest:
+        assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"finish"') :]
+    async with client.get(f"{chat}/chat%201/stream?startIndex=-1") as tail:
+        assert tail.headers["x-workflow-stream-tail-index"] == "4"
+        assert await tail.read() == ANSWER[ANSWER.index(b'data: {"type":"finish"') :]
+
+
+async def test_there_is_nothing_to_be_resumed_without_a_run_under_way(
+    chat: str, feed: Feed, client: aiohttp.ClientSession
+) -> None:
+    async with client.get(f"{chat}/chat%201/stream") as answer:
+        assert (answer.status, await answer.read()) == (204, b"")
+    feed.give("Once")
+    feed.end()
+    async with client.post(chat) as answer:
+        await answer.read()
+    for query in ("", "?startIndex=5"):
+        async with client.get(f"{chat}/chat%201/stream{query}") as answer:
+            assert (answer.status, await answer.read()) == (204, b"")
+
+
+@pytest.mark.parametrize("index", ["x", "1.5", "--1", "²", "1" * 16])
+async def test_a_cursor_that_is_no_number_is_refused(
+    chat: str, client: aiohttp.ClientSession, index: str
+) -> None:
+    async with client.get(f"{chat}/chat%201/stream", params={"startIndex": index}) as answer:
+        assert answer.status == 400
+        assert await answer.text() == "startIndex and Last-Event-ID are whole numbers\n"
+
+
+async def test_a_run_goes_on_when_its_client_leaves(
+    chat: str, feed: Feed, runs: Runs, client: aiohttp.ClientSession
+) -> None:
+    async with client.post(chat) as answer:
+        await answer.content.readuntil(b"start")
+    feed.give("Once")
+    feed.end()
+    async with client.get(f"{chat}/chat%201/stream?startIndex=0") as whole:
+        assert await whole.read() == ANSWER
+
+
+async def test_an_id_that_cannot_be_one_is_refused(
+    chat: str, client: aiohttp.ClientSession
+) -> None:
+    async with client.get(f"{chat}/{'x' * 1025}/stream") as answer:
+        assert answer.status == 400
+        assert "at most 1024 bytes" in await answer.text()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+from headgate.backlog import Backlog, Limits
+
+LIMITS = Limits(0.010, max_batch_bytes=10, max_batch_chunks=3, max_buffer_bytes=20)
+
+
+def filled(*chunks: bytes) -> Backlog:
+    backlog = Backlog(LIMITS)
+    for chunk in chunks:
+        backlog.take(chunk, lambda: 5.0)
+    return backlog
+
+
+@pytest.mark.parametrize(
+    ("chunks", "is_full"),
+    [
+        ((b"a", b"b"), False),
+        ((b"a", b"b", b"c"), True),
+        ((b"a" * 9,), False),
+        ((b"a" * 10,), True),
+        ((b"a" * 11,), True),
+    ],
+)
+def test_a_batch_is_full_by_chunks_or_by_bytes(chunks: tuple[bytes, ...], is_full: bool) -> None:
+    assert filled(*chunks).is_full is is_full
+
+
+@pytest.mark.parametrize(
+    ("chunks", "batches"),
+    [
+        ((b"a", b"b", b"c", b"d"), [[b"a", b"b", b"c"], [b"d"]]),
+        ((b"a" * 5, b"b" * 5, b"c"), [[b"a" * 5, b"b" * 5], [b"c"]]),
+        ((b"a" * 6, b"b" * 5), [[b"a" * 6], [b"b" * 5]]),
+        ((b"a" * 30, b"b"), [[b"a" * 30], [b"b"]]),
+    ],
+)
+def test_batches_keep_within_the_limits_but_for_one_long_chunk(
+    chunks: tuple[bytes, ...], batches: list[list[bytes]]
+) -> None:
+    backlog = filled(*chunks)
+    assert [backlog.next_batch() for _ in batches] == batches
+    assert backlog.is_empty
+
+
+def test_there_is_room_up_to_the_limit_and_for_anything_when_nothing_is_held() -> None:
+    assert filled().has_room(1000)
+    backlog = filled(b"a" * 15)
+    assert [backlog.has_room(size) for size in (4, 5, 6)] == [True, True, False]
+
+
+def test_what_is_under_way_is_held_until_the_server_has_it() -> None:
+    backlog = filled(b"a" * 15)
+    batch = backlog.next_batch()
+    assert not backlog.has_room(6)
+    backlog.acknowledge(batch)
+    assert backlog.has_room(1000)
+    assert (backlog.taken, backlog.acknowledged) == (1, 1)
+
+
+def test_the_first_chunk_says_when_a_batch_is_due() -> None:
+    backlog = filled(b"a")
+    backlog.take(b"b", lambda: 5.009)
+    assert backlog.due_at == pytest.approx(5.010)
+
+
+def test_batches_may_be_less_than_the_limits() -> None:
+    backlog = filled(b"a", b"b")
+    backlog.max_batch_chunks = 1
+    assert (backlog.is_full, backlog.next_batch()) == (True, [b"a"])
+    assert "pending=1" in repr(backlog)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"flush_interval": -0.1}, "flush_interval"),
+        ({"flush_interval": float("nan")}, "flush_interval"),
+        ({"max_batch_bytes": 0}, "max_batch_bytes"),
+        ({"max_batch_chunks": 0}, "max_batch_chunks"),
+        ({"max_buffer_bytes": 0}, "max_buffer_bytes"),
+    ],
+)
+def test_limits_that_let_nothing_go_are_refused(wrong: dict[str, float], named: str) -> None:
+    right: dict[str, int] = {
+        "flush_interval": 0,
+        "max_batch_bytes": 1,
+        "max_batch_chunks": 1,
+        "max_buffer_bytes": 1,
+    }
+    Limits(**right)
+    with pytest.raises(ValueError, match=named):
+        Limits(**(right | wrong))  # type: ignore[arg-type]

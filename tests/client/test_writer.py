@@ -1,0 +1,348 @@
+"""How chunks become batches, and what flush, close, end and abort do, with a gateway in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import headgate
+import pytest
+from headgate import StreamWriter
+
+from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
+from tests.support.request_proxy import Fate, RequestProxy
+from tests.support.waiting import until
+from tests.web.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+LONG_S = 3600.0  # a flush interval that no test waits for
+
+
+class Way(RequestProxy):
+    """The way to a gateway; appends wait while the gate is shut."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, self._fate)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.arrived = 0  # appends, before the gate
+
+    async def _fate(self, request: web.Request) -> Fate:
+        if request.method == "POST":
+            self.arrived += 1
+            await self.gate.wait()
+        return Fate.PASSED
+
+    @property
+    def batches(self) -> list[object]:
+        """The bodies of the appends to a JSON stream so far."""
+        return [json.loads(heard.body) for heard in self.appends]
+
+
+@pytest.fixture
+async def way() -> AsyncIterator[Way]:
+    async with serving() as gateway, Way(gateway.port) as way:
+        yield way
+
+
+# ---------------------------------------------------------------- batches
+
+
+async def test_what_is_written_together_is_one_request(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url) as writer:
+        for number in range(100):
+            await writer.write({"token": number})
+    assert way.batches == [[{"token": number} for number in range(100)]]
+    assert await messages(url) == way.batches[0]
+    assert writer.acknowledged == 100
+    assert not await is_closed(url)
+
+
+async def test_the_interval_sends_what_nobody_flushes(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=0.001) as writer:
+        await writer.write(1)
+        await until(lambda: writer.acknowledged == 1)
+        await writer.write(2)
+        await until(lambda: writer.acknowledged == 2)
+        assert way.batches == [[1], [2]]
+
+
+async def test_a_full_batch_waits_for_no_interval(way: Way) -> None:
+    by_chunks, by_bytes = await made(way.url), await made(way.url)
+    async with StreamWriter(by_chunks, flush_interval=LONG_S, max_batch_chunks=2) as writer:
+        for number in (1, 2, 3):
+            await writer.write(number)
+        await until(lambda: writer.acknowledged == 2)
+    async with StreamWriter(by_bytes, flush_interval=LONG_S, max_batch_bytes=4) as writer:
+        for text in (b"10", b"20", b"3"):
+            await writer.write(text)
+        await until(lambda: writer.acknowledged == 2)
+    assert way.batches == [[1, 2], [3], [10, 20], [3]]
+
+
+async def test_one_request_is_under_way_and_the_next_batch_fills_meanwhile(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=0) as writer:
+        way.gate.clear()
+        await writer.write(0)
+        await until(lambda: way.arrived == 1)
+        for number in (1, 2, 3):
+            await writer.write(number)
+            await asyncio.sleep(0.005)  # in which a second request would be sent
+        assert way.arrived == 1
+        way.gate.set()
+    assert way.batches == [[0], [1, 2, 3]]
+
+
+async def test_requests_are_a_producers_numbered_from_zero(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, producer_id="me", epoch=3) as writer:
+        for number in range(2):
+            await writer.write(number)
+            await writer.flush()
+        await writer.end()
+    stamps = [
+        [heard.headers[f"Producer-{name}"] for name in ("Id", "Epoch", "Seq")]
+        for heard in way.appends
+    ]
+    assert stamps == [["me", "3", "0"], ["me", "3", "1"], ["me", "3", "2"]]
+
+
+async def test_writers_without_a_name_are_different_producers(way: Way) -> None:
+    url = await made(way.url)
+    for number in range(2):
+        async with StreamWriter(url) as writer:
+            await writer.write(number)
+    assert await messages(url) == [0, 1]
+
+
+async def test_nothing_is_sent_for_nothing(way: Way) -> None:
+    url = await made(way.url, TEXT)
+    async with StreamWriter(url) as writer:
+        await writer.write("")
+        await writer.write(b"")
+        await writer.flush()
+    assert (way.appends, writer.acknowledged) == ([], 0)
+
+
+async def test_a_stream_that_is_known_is_not_asked_about(way: Way) -> None:
+    url = f"{way.url}/v1/stream/known"
+    async with headgate.Stream(url) as stream:
+        metadata = await stream.create(content_type=JSON)
+        async with StreamWriter(stream, metadata=metadata) as writer:
+            assert writer.next_offset == metadata.next_offset
+            await writer.write("a")
+        assert writer.next_offset == (await stream.head()).next_offset
+    assert [heard.method for heard in way.heard] == ["PUT", "POST", "HEAD"]
+
+
+# ---------------------------------------------------------------- flush, close, end, abort
+
+
+async def test_flush_waits_until_the_server_has_all_that_was_written_before(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=LONG_S) as writer:
+        await writer.write("a")
+        way.gate.clear()
+        flushing = asyncio.create_task(writer.flush())
+        await until(lambda: way.arrived == 1)
+        assert not flushing.done()
+        way.gate.set()
+        await flushing
+        assert await messages(url) == ["a"]
+
+
+async def test_end_closes_the_stream_with_the_last_batch(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=LONG_S, max_batch_chunks=2) as writer:
+        for number in (1, 2, 3):
+            await writer.write(number)
+        await writer.end()
+    closing = [heard.headers.get("Stream-Closed") for heard in way.appends]
+    assert (way.batches, closing) == ([[1, 2], [3]], [None, "true"])
+    assert (await messages(url), await is_closed(url)) == ([1, 2, 3], True)
+
+
+async def test_end_of_a_writer_that_has_nothing_left_closes_the_stream(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url) as writer:
+        await writer.end()
+        await writer.close()
+    assert [heard.body for heard in way.appends] == [b""]
+    assert await is_closed(url)
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ("close", "the writer is closed"),
+        ("end", "the writer has ended the stream"),
+        ("abort", "the writer was aborted"),
+    ],
+)
+async def test_a_writer_that_is_over_takes_nothing(over: str, said: str, way: Way) -> None:
+    async with StreamWriter(await made(way.url)) as writer:
+        await getattr(writer, over)()
+        for call in (writer.write("a"), writer.flush(), writer.end()):
+            with pytest.raises(RuntimeError, match=said):
+                await call
+        await writer.close()
+        await writer.abort()
+
+
+async def test_abort_discards_what_waits_and_stops_the_clock(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=0.005) as writer:
+        await writer.write("a")
+        await writer.abort()
+        await asyncio.sleep(0.02)  # in which the interval would have sent it
+    assert way.appends == []
+
+
+async def test_abort_ends_the_request_that_is_under_way_and_who_waits_for_it(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, max_buffer_bytes=1) as writer:
+        way.gate.clear()
+        await writer.write(1)
+        waiting = [asyncio.create_task(call) for call in (writer.flush(), writer.write(2))]
+        await until(lambda: way.arrived == 1)
+        await writer.abort()
+        for task in waiting:
+            with pytest.raises(RuntimeError, match="the writer was aborted"):
+                await task
+        way.gate.set()
+
+
+async def test_an_error_in_the_block_flushes_as_a_file_does(way: Way) -> None:
+    url = await made(way.url)
+
+    async def write() -> None:
+        async with StreamWriter(url, flush_interval=LONG_S) as writer:
+            await writer.write("half")
+            raise ValueError("the model broke")
+
+    with pytest.raises(ValueError, match="the model broke"):
+        await write()
+    assert await messages(url) == ["half"]
+
+
+async def test_a_block_that_is_cancelled_discards(way: Way) -> None:
+    url = await made(way.url)
+
+    async def write() -> None:
+        async with StreamWriter(url, flush_interval=LONG_S) as writer:
+            await writer.write("half")
+            written.set()
+            await asyncio.Event().wait()
+
+    written = asyncio.Event()
+    writing = asyncio.create_task(write())
+    await written.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert (way.appends, await messages(url)) == ([], [])
+
+
+async def test_a_close_that_is_cancelled_can_be_repeated(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=LONG_S) as writer:
+        way.gate.clear()
+        await writer.write("a")
+        closing = asyncio.create_task(writer.close())
+        await until(lambda: way.arrived == 1)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        way.gate.set()
+    assert await messages(url) == ["a"]
+
+
+async def test_a_writer_is_used_in_a_block(way: Way) -> None:
+    with pytest.raises(RuntimeError, match="async with StreamWriter"):
+        await StreamWriter(await made(way.url)).write("a")
+
+
+# ---------------------------------------------------------------- backpressure
+
+
+async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, max_buffer_bytes=4) as writer:
+        way.gate.clear()
+        await writer.write(b"10")
+        await writer.write(b"20")
+        third = asyncio.create_task(writer.write(b"3"))
+        await until(lambda: way.arrived == 1)
+        assert not third.done()
+        way.gate.set()
+        await third
+    assert await messages(url) == [10, 20, 3]
+
+
+async def test_writes_that_wait_keep_their_places(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, max_buffer_bytes=10) as writer:
+        way.gate.clear()
+        await writer.write("a" * 8)
+        writes = [asyncio.create_task(writer.write(text)) for text in ("b" * 8, "c", "d")]
+        await until(lambda: way.arrived == 1)
+        way.gate.set()
+        await asyncio.gather(*writes)
+    assert await messages(url) == ["a" * 8, "b" * 8, "c", "d"]
+
+
+async def test_a_write_that_is_cancelled_while_it_waits_took_nothing(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, max_buffer_bytes=1) as writer:
+        way.gate.clear()
+        await writer.write(1)
+        writes = [asyncio.create_task(writer.write(number)) for number in (2, 3)]
+        await until(lambda: way.arrived == 1)
+        writes[0].cancel()
+        way.gate.set()
+        await writes[1]
+    assert writes[0].cancelled()
+    assert await messages(url) == [1, 3]
+
+
+async def test_a_chunk_longer_than_the_buffer_goes_alone(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, max_buffer_bytes=4, max_batch_bytes=2) as writer:
+        for text in ("a", "b" * 100, "c"):
+            await writer.write(text)
+    assert way.batches == [["a"], ["b" * 100], ["c"]]
+
+
+# ---------------------------------------------------------------- streams that are no JSON
+
+
+async def test_chunks_go_in_multi_appends_where_the_server_takes_them(way: Way) -> None:
+    url = await made(way.url, TEXT)
+    async with StreamWriter(url) as writer:
+        for text in ("a", "é", b"c" * 300):
+            await writer.write(text)
+        await writer.end()
+    (append,) = way.appends
+    assert append.body == b"\0\0\0\1a" + b"\0\0\0\2\xc3\xa9" + b"\0\0\1\x2c" + b"c" * 300
+    assert append.headers["X-Stream-Multi"] == "true"
+    assert await data(url) == "aé".encode() + b"c" * 300
+    assert await is_closed(url)
+
+
+async def test_a_writer_that_is_told_the_type_asks_nothing_and_learns_by_the_first_answer(
+    way: Way,
+) -> None:
+    url = await made(way.url, TEXT)
+    async with StreamWriter(url, content_type=TEXT, flush_interval=LONG_S) as writer:
+        for text in ("a", "b", "c"):
+            await writer.write(text)
+    assert [heard.method for heard in way.heard] == ["PUT", "POST", "POST"]
+    assert [heard.body for heard in way.appends] == [b"a", b"\0\0\0\1b\0\0\0\1c"]

@@ -1,0 +1,46 @@
+"""Streams to write to, and what is in them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+JSON, TEXT, OCTETS = "application/json", "text/plain", "application/octet-stream"
+_numbers = itertools.count()
+
+
+async def made(base: str, content_type: str = JSON) -> str:
+    """The URL of a new stream below a server's base."""
+    url = f"{base}/v1/stream/written-{next(_numbers)}"
+    async with headgate.Stream(url) as stream:
+        await stream.create(content_type=content_type)
+    return url
+
+
+async def data(url: str) -> bytes:
+    """All the bytes of a stream that is read in one answer or several."""
+    return b"".join([body async for body in _bodies(url)])
+
+
+async def messages(url: str) -> list[object]:
+    """All the messages of a JSON stream."""
+    return [message async for body in _bodies(url) for message in json.loads(body)]
+
+
+async def is_closed(url: str) -> bool:
+    """Whether it takes no more appends."""
+    async with headgate.Stream(url) as stream:
+        return (await stream.head()).is_closed
+
+
+async def _bodies(url: str) -> AsyncIterator[bytes]:
+    async with headgate.Stream(url) as stream:
+        async for batch in stream.catch_up():
+            for body in batch.bodies:
+                yield body
