@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Self
 
 from tests.support.http1 import Client, request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.support.http1 import Answer
 
@@ -19,10 +19,11 @@ AT_ONCE = 100  # connections that are opened together: fewer than a listener's q
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer, and when it was there (loop time)."""
+    """An answer, when it was there (loop time), and how many polls it took."""
 
     answer: Answer
     at: float
+    polls: int = 1
 
 
 class Crowd:
@@ -48,6 +49,11 @@ class Crowd:
         wire = request("GET", target, None, **headers)
         self._waiting = [asyncio.create_task(_ask(client, wire)) for client in self.clients]
 
+    def follow(self, poll: Callable[[str | None], str]) -> None:
+        """Everybody asks for news, and again with the cursor of a 204, as clients do."""
+        self.began = asyncio.get_running_loop().time()
+        self._waiting = [asyncio.create_task(_follow(client, poll)) for client in self.clients]
+
     async def answers(self) -> list[Answered]:
         """Of those who were answered in time."""
         return [one for one in await asyncio.gather(*self._waiting) if one is not None]
@@ -71,6 +77,15 @@ async def _ask(client: Client, wire: bytes) -> Answered | None:
     except TimeoutError:
         return None
     return Answered(answer, asyncio.get_running_loop().time())
+
+
+async def _follow(client: Client, poll: Callable[[str | None], str]) -> Answered | None:
+    cursor, polls = None, 1
+    while (answered := await _ask(client, request("GET", poll(cursor)))) is not None:
+        if answered.answer.status != 204:
+            return replace(answered, polls=polls)
+        cursor, polls = answered.answer.get("Stream-Cursor"), polls + 1
+    return None
 
 
 def milliseconds(delays_s: Sequence[float]) -> str:

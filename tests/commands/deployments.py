@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.hints import Check
     from tests.support.processes import Headgate
 
-# Long enough for twenty polls to arrive, and for the second of two that wait for each other.
-POLL_S = 3.0
+# Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.
+POLL_S = 6.0
 ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
 ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
 ALL = {name for row in CHECKS for name in row.finds}

@@ -12,6 +12,7 @@ from headgate.events import EventDecoder
 
 from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.cdn_doctor.streams import TEXT
 from gateway.commands.failure import Failed
 
@@ -84,14 +85,12 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
     await own.append(b"first")
     try:
         async with contextlib.AsyncExitStack() as connection:
-            async with asyncio.timeout(PROMPT_S):
-                answer = await connection.enter_async_context(
-                    deployment.asker.opened(
-                        own.stream,
-                        query={"live": "sse", "offset": own.start},
-                        headers={"Accept": "text/event-stream"},
-                    )
-                )
+            opened = deployment.asker.opened(
+                own.stream,
+                query={"live": "sse", "offset": own.start},
+                headers={"Accept": EVENT_STREAM},
+            )
+            answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
             return await _watched(Watch(answer), own, deployment.gateway)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
@@ -120,12 +119,10 @@ async def _arrivals(watch: Watch, own: OwnStream) -> str | None:
         return f"the answer is not {EVENT_STREAM}"
     waited = "the first event"
     try:
-        async with asyncio.timeout(PROMPT_S):
-            await watch.data_event()
+        await given_time(watch.data_event(), own, PROMPT_S)
         waited = "an event that was appended"
         await own.append(b"second")
-        async with asyncio.timeout(PROMPT_S):
-            await watch.data_event()
+        await given_time(watch.data_event(), own, PROMPT_S)
     except TimeoutError:
         return f"{waited} did not come within {PROMPT_S:g} s"
     except EventsEnded:

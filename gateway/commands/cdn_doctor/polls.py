@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
+from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
@@ -11,6 +14,7 @@ from headgate.errors import RequestRefused
 from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.failure import FAILURES
 from gateway.protocol.header_names import CURSOR
 
@@ -39,7 +43,10 @@ GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """How a long-poll ended, and after how long; without a reply it was `cut`."""
+    """How a long-poll ended, and how long after the first was sent; without a reply it was `cut`.
+
+    Those that are sent late, by a slow machine, may be given the answer of the first.
+    """
 
     took_s: float
     ended_s: float
@@ -68,6 +75,7 @@ class EqualPolls:
     def __init__(self, own: OwnStream, query: dict[str, str]) -> None:
         self._own = own
         self._query = query
+        self._began_s = asyncio.get_running_loop().time()
         self.pending: set[asyncio.Task[Poll]] = set()
         self.ended: list[Poll] = []
 
@@ -82,10 +90,20 @@ class EqualPolls:
             task.cancel()
         await asyncio.gather(*self.pending, return_exceptions=True)
 
-    async def wait(self, within_s: float, *, for_all: bool = True) -> None:
-        """Until they have ended, or the first of them has, or the time is over."""
+    async def first(self, within_s: float) -> Poll | None:
+        """That which ends first; None if the time is over before."""
+        await self._wait(within_s, asyncio.FIRST_COMPLETED)
+        return min(self.ended, key=attrgetter("ended_s"), default=None)
+
+    async def all(self, within_s: float) -> None:
+        """Until they have ended, or the time is over, which is longer where any answer is slow."""
+        with contextlib.suppress(TimeoutError):
+            ended = self._wait(None, asyncio.ALL_COMPLETED)
+            await given_time(ended, self._own, within_s)
+        await self._wait(0, asyncio.ALL_COMPLETED)
+
+    async def _wait(self, within_s: float | None, until: str) -> None:
         if self.pending:
-            until = asyncio.ALL_COMPLETED if for_all else asyncio.FIRST_COMPLETED
             done, self.pending = await asyncio.wait(
                 self.pending, timeout=within_s, return_when=until
             )
@@ -93,30 +111,28 @@ class EqualPolls:
 
     async def _poll(self) -> Poll:
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
         try:
             reply = await self._own.asker.ask(
                 self._own.stream, "GET", query=self._query, within_s=LONGEST_POLL_S + PROMPT_S
             )
         except FAILURES as failure:
-            return Poll(loop.time() - began_s, loop.time(), cut=words(failure))
-        return Poll(loop.time() - began_s, loop.time(), reply)
+            return Poll(loop.time() - self._began_s, loop.time(), cut=words(failure))
+        return Poll(loop.time() - self._began_s, loop.time(), reply)
 
 
 async def with_news(deployment: Deployment) -> Finding:
     """How many of twenty equal long-polls reach the server, and how soon news reach them all."""
     own = await deployment.streams.create("-polls")
     async with EqualPolls(own, await _live_query(own)) as polls:
-        await polls.wait(SETTLE_S, for_all=False)
-        if polls.ended:
-            ended = polls.ended[0]
+        ended = await polls.first(SETTLE_S)
+        if ended is not None:
             return unknown("equal polls", f"one ended after {ended.took_s:.1f} s: {ended.status}")
         counted = None
         if deployment.gateway is not None:
             counted = await deployment.gateway.polls_waiting(own)
         await own.append(b"news")
         appended_s = asyncio.get_running_loop().time()
-        await polls.wait(PROMPT_S)
+        await polls.all(PROMPT_S)
         late = len(polls.pending)
     bad = [poll for poll in polls.ended if not poll.is_good]
     if any(poll.is_timeout for poll in bad):
@@ -132,6 +148,8 @@ async def with_news(deployment: Deployment) -> Finding:
     last_s = max(0.0, *(poll.ended_s - appended_s for poll in polls.ended))
     slowest = f"the last answered {last_s:.1f} s after it"
     replies = [poll.reply for poll in polls.ended if poll.reply is not None]
+    if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
+        return unknown("equal polls", "the time of some was over before an append could end them")
     return _judged(deployment, replies, counted, slowest)
 
 
@@ -160,17 +178,16 @@ async def without_news(deployment: Deployment) -> list[Finding]:
     own = await deployment.streams.create("-quiet")
     query = await _live_query(own)
     async with EqualPolls(own, query) as polls:
-        await polls.wait(LONGEST_POLL_S, for_all=False)
-        if not polls.ended:
+        first = await polls.first(LONGEST_POLL_S)
+        if first is None:
             saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were left"
             return [unknown(name, saw) for name in ("204 together", "204 kept", "poll held")]
-        first = polls.ended[0]
         held = _held(first, None if deployment.gateway is None else deployment.gateway.poll_s)
         if not first.is_good:
             saw = "polls do not end as they should"
             return [unknown("204 together", saw), unknown("204 kept", saw), held]
         # Where they wait for each other, the second one takes as long again as the first.
-        await polls.wait(min(PROMPT_S, max(SETTLE_S, 0.75 * first.took_s)))
+        await polls.all(min(PROMPT_S, max(SETTLE_S, 0.75 * first.took_s)))
         together = _together(polls, first)
         last = max(polls.ended, key=lambda poll: poll.ended_s)
     return [together, await _kept(own, query, last), held]

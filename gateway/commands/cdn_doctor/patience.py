@@ -1,0 +1,32 @@
+"""Waiting for what should come at once, over a line or on a machine that may be slow itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+T = TypeVar("T")
+
+
+async def given_time(work: Coroutine[Any, Any, T], own: OwnStream, within_s: float) -> T:
+    """What comes in time, or later but before the answer to a read that was asked for then.
+
+    Raises TimeoutError when that read is overtaken by nothing: so it is not the line that is slow.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task], timeout=within_s)
+        if not task.done():
+            await own.read({"offset": own.start})
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
