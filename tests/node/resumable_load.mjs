@@ -97,7 +97,8 @@ async function slot(name, until) {
     count("streams")
     const streamId = `${name} ${seen.streams}`
     const patience = sleep((CHUNKS + 4) * INTERVAL_MS).then(() => "late")
-    if ((await Promise.race([stream(streamId), patience])) === "late") count("readers hung")
+    const ended = stream(streamId).catch(() => count("errors"))
+    if ((await Promise.race([ended, patience])) === "late") count("readers hung")
     mostMb = Math.max(mostMb, residentMb())
   }
 }
@@ -115,10 +116,8 @@ async function settledMb() {
   return residentMb()
 }
 
-console.error("warming up")
 await run("npm warm-up", Math.max(WARM_UP_S, WARM_UP * seconds))
 const before = await settledMb()
-console.error("warm", JSON.stringify(seen))
 seen = {}
 await run("npm run", seconds)
 const after = await settledMb()

@@ -1,9 +1,9 @@
 """The load of the stress on this library, in a process whose memory is looked at.
 
-`python -m tests.client.resumable.load URL STREAMS SECONDS` prints a line of JSON. So many streams
-are produced at any time, each of five chunks of 1 MiB, three seconds apart. The reader that came
-with each leaves at a random chunk; two others come by way of Redis at random times, to random
-places, and leave at random chunks or stay to the end. What they read is compared.
+`python -m tests.client.resumable.load URL STREAMS SECONDS [INTERVAL]` prints a line of JSON. So
+many streams are produced at any time, each of five chunks of 1 MiB, three seconds apart. The reader
+that came with each leaves at a random chunk; two others come by way of Redis at random times, to
+random places, and leave at random chunks or stay to the end. What they read is compared.
 """
 
 from __future__ import annotations
@@ -150,4 +150,5 @@ async def main(url: str, streams: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    INTERVAL_S = float(sys.argv[4]) if len(sys.argv) > 4 else INTERVAL_S
     asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

@@ -25,11 +25,15 @@ NPM = (str(NODE), "--expose-gc", "tests/node/resumable_load.mjs")
 
 
 async def load(
-    command: tuple[str, ...], url: str, streams: int, seconds: float
+    command: tuple[str, ...], url: str, streams: int, seconds: float, *more: float
 ) -> dict[str, float]:
     """What the load tells at its end. Raises AssertionError if it fails, or does not end."""
     process = await asyncio.create_subprocess_exec(
-        *command, url, str(streams), str(seconds), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        *command,
+        url,
+        *map(str, (streams, seconds, *more)),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
     )
     try:
         async with asyncio.timeout(2 * seconds + BESIDES_S):

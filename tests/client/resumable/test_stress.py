@@ -11,7 +11,7 @@ from tests.client.resumable.stress import MOST_GROWTH_MB, OURS, load
 if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
-STREAMS, SECONDS = 10, 10
+STREAMS, SECONDS, INTERVAL_S = 10, 10, 0.4
 
 
 @pytest.mark.timeout(180)
@@ -19,7 +19,7 @@ async def test_memory_is_what_it_was_once_streams_and_readers_have_gone(
     redis: RedisServer,
 ) -> None:
     """What their readers got is compared in there, and its failure would be one of these."""
-    told = await load(OURS, redis.url, STREAMS, SECONDS)
+    told = await load(OURS, redis.url, STREAMS, SECONDS, INTERVAL_S)
     assert "errors" not in told
     assert told["streams"] >= STREAMS
     assert told["resumed"] >= STREAMS
