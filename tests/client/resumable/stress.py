@@ -73,7 +73,7 @@ def table(ours: dict[str, float], npm: dict[str, float]) -> str:
 
 
 async def side_by_side(streams: int, seconds: float) -> tuple[dict[str, float], dict[str, float]]:
-    # Redis would close a connection that is read too slowly for its 32 MB: npm's does not recover.
+    # By default Redis closes a connection that is read too slowly for 32 MB; not what this is of.
     unlimited = {"client_output_buffer_limit": "pubsub 0 0 0"}
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder), **unlimited) as redis:
         ours, npm = await asyncio.gather(
